@@ -1,0 +1,222 @@
+"""What a member says about one image: frozen values that validate themselves.
+
+N is the number of boxes or masks, C the number of classes, H and W a map's height and
+width in its own pixels, D the length of an embedding.
+
+Boxes are relative corners `x1, y1, x2, y2`, each in [0, 1] of the upright image, with
+x1 <= x2 and y1 <= y2. Every value has a natural empty: "ran, found nothing".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.errors import BadPredictionsError
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+
+_TOLERANCE = 1e-4  # of the image's side: what float32 arithmetic on pixels may overshoot
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Boxes with a class and a score.
+
+    Attributes:
+        boxes_xyxy: Relative corners, shape (N, 4), float32, in [0, 1].
+        scores: The member's own score, shape (N,), float32, in [0, 1]; higher is surer.
+            Ground truth has 1 everywhere.
+        class_ids: Index into `classes`, shape (N,), int64.
+        classes: The names that the member may give, in its own words.
+    """
+
+    boxes_xyxy: FloatArray
+    scores: FloatArray
+    class_ids: IntArray
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not fit together, and say which."""
+        n = len(self.boxes_xyxy)
+        _expect_shape("boxes_xyxy", self.boxes_xyxy, (n, 4))
+        _expect_shape("scores", self.scores, (n,))
+        _expect_shape("class_ids", self.class_ids, (n,))
+        _expect_within("boxes_xyxy", self.boxes_xyxy, 0.0, 1.0)
+        _expect_within("scores", self.scores, 0.0, 1.0)
+        if n and (self.boxes_xyxy[:, :2] > self.boxes_xyxy[:, 2:] + _TOLERANCE).any():
+            raise BadPredictionsError("boxes_xyxy must have x1 <= x2 and y1 <= y2 in every row.")
+        if n and not (0 <= self.class_ids.min() and self.class_ids.max() < len(self.classes)):
+            raise BadPredictionsError(
+                f"class_ids must lie in 0..{len(self.classes) - 1}, "
+                f"got {self.class_ids.min()}..{self.class_ids.max()}."
+            )
+
+    @classmethod
+    def empty(cls, classes: Sequence[str] = ()) -> Detections:
+        """Return no boxes at all: the member ran and found nothing."""
+        return cls(
+            boxes_xyxy=np.zeros((0, 4), np.float32),
+            scores=np.zeros(0, np.float32),
+            class_ids=np.zeros(0, np.int64),
+            classes=tuple(classes),
+        )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, rows: Any) -> Detections:
+        """Return the boxes at `rows`: a mask, a slice or an array of indices."""
+        return Detections(
+            boxes_xyxy=self.boxes_xyxy[rows],
+            scores=self.scores[rows],
+            class_ids=self.class_ids[rows],
+            classes=self.classes,
+        )
+
+    @property
+    def labels(self) -> list[str]:
+        """The class name of each box."""
+        return [self.classes[i] for i in self.class_ids]
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """Instance masks, each with a class and a score.
+
+    Attributes:
+        masks: Boolean maps of the whole image, shape (N, H, W).
+        scores: In [0, 1], shape (N,); higher is surer.
+        class_ids: Index into `classes`, shape (N,), int64.
+        classes: The names that the member may give.
+    """
+
+    masks: NDArray[np.bool_]
+    scores: FloatArray
+    class_ids: IntArray
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not fit together, and say which."""
+        if self.masks.ndim != 3 or self.masks.dtype != np.bool_:
+            raise BadPredictionsError(
+                f"masks must be boolean of shape (N, H, W), "
+                f"got {self.masks.dtype} of shape {self.masks.shape}."
+            )
+        _expect_shape("scores", self.scores, (len(self.masks),))
+        _expect_shape("class_ids", self.class_ids, (len(self.masks),))
+        _expect_within("scores", self.scores, 0.0, 1.0)
+
+    @classmethod
+    def empty(cls, classes: Sequence[str] = ()) -> Masks:
+        """Return no masks at all."""
+        return cls(
+            masks=np.zeros((0, 1, 1), np.bool_),
+            scores=np.zeros(0, np.float32),
+            class_ids=np.zeros(0, np.int64),
+            classes=tuple(classes),
+        )
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+
+@dataclass(frozen=True, eq=False)
+class DepthMap:
+    """Distance from the camera, for every pixel of a map that covers the whole image.
+
+    Attributes:
+        depth: Shape (H, W), float32, above 0 where known and NaN where not (the sky).
+        unit: `metres`, or `relative` when only the order is meaningful (larger is farther).
+    """
+
+    depth: FloatArray
+    unit: Literal["metres", "relative"]
+
+    def __post_init__(self) -> None:
+        """Refuse a map of the wrong shape, or one that reaches behind the camera."""
+        if self.depth.ndim != 2:
+            raise BadPredictionsError(f"depth must have shape (H, W), got {self.depth.shape}.")
+        if self.unit not in ("metres", "relative"):
+            raise BadPredictionsError(f"unit must be 'metres' or 'relative', got {self.unit!r}.")
+        if (self.depth < 0).any():
+            raise BadPredictionsError(f"depth must not be negative, got {np.nanmin(self.depth)}.")
+
+    @classmethod
+    def empty(cls) -> DepthMap:
+        """Return a map without a single known pixel."""
+        return cls(depth=np.full((1, 1), np.nan, np.float32), unit="relative")
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Where an image lies in a member's feature space.
+
+    Attributes:
+        vector: Shape (D,), float32, finite, scaled to length 1; D = 0 for the empty one.
+    """
+
+    vector: FloatArray
+
+    def __post_init__(self) -> None:
+        """Refuse what no distance can be taken to."""
+        if self.vector.ndim != 1:
+            raise BadPredictionsError(f"vector must have shape (D,), got {self.vector.shape}.")
+        if not np.isfinite(self.vector).all():
+            raise BadPredictionsError("vector must be finite, got NaN or infinity.")
+        length = float(np.linalg.norm(self.vector))
+        if self.vector.size and abs(length - 1.0) > 1e-3:
+            raise BadPredictionsError(f"vector must have length 1, got {length:.4f}.")
+
+    @classmethod
+    def empty(cls) -> Embedding:
+        """Return a vector without a direction."""
+        return cls(vector=np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a language model answers to the taxonomy's yes/no question.
+
+    Attributes:
+        p_yes: Probability of "yes", in [0, 1]; None when it gave no usable answer.
+        reason: Its own words.
+        objects: The things that it claims to see, in its own words.
+    """
+
+    p_yes: float | None
+    reason: str = ""
+    objects: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a probability that is none."""
+        if self.p_yes is not None and not 0.0 <= self.p_yes <= 1.0:
+            raise BadPredictionsError(f"p_yes must lie in [0, 1], got {self.p_yes}.")
+
+    @classmethod
+    def empty(cls) -> Answer:
+        """Return no answer: asked, and nothing usable came."""
+        return cls(p_yes=None)
+
+
+Prediction = Detections | Masks | DepthMap | Embedding | Answer
+
+
+def _expect_shape(name: str, array: FloatArray | IntArray, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise BadPredictionsError(f"{name} must have shape {shape}, got {array.shape}.")
+
+
+def _expect_within(name: str, array: FloatArray, low: float, high: float) -> None:
+    if array.size == 0:
+        return
+    least, most = float(array.min()), float(array.max())  # NaN fails both comparisons below
+    if not (least >= low - _TOLERANCE and most <= high + _TOLERANCE):
+        raise BadPredictionsError(
+            f"{name} must lie in [{low:g}, {high:g}], got {least:.4g}..{most:.4g}."
+        )

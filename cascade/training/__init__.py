@@ -1,0 +1,1 @@
+"""Fitting one member on (image, target) pairs."""
