@@ -36,7 +36,10 @@ def read(path: str | Path) -> Image:
         raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
     if not data:
         raise ImageError(f"{path} has zero bytes.")
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:  # for example a header that announces 10^10 pixels
+        raise ImageError(f"{path} is no image that can be decoded: {error.err}.") from error
     if decoded is None:
         raise ImageError(f"{path} is no image that can be decoded.")
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
@@ -54,7 +57,7 @@ class Batch:
 
     ids: tuple[str, ...]
     images: tuple[Image, ...]
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -83,12 +86,9 @@ class Batch:
         for image in self.images:
             pixels = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None]
             if pixels.shape[-2:] != (height, width):
-                stretched = functional.interpolate(
-                    pixels.float(), (height, width), mode="bilinear", antialias=True
-                )
-                pixels = stretched.round_().clamp_(0, 255).to(torch.uint8)
+                pixels = _antialiased(pixels, height, width)
             resized.append(pixels)
-        return torch.cat(resized)
+        return torch.cat(resized) if resized else torch.zeros((0, 3, height, width)).byte()
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,15 @@ def batches(
                 yield _collect(ids, *pending.pop(0), device)
         for group, futures in pending:
             yield _collect(ids, group, futures, device)
+
+
+def _antialiased(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Stretch (1, 3, H, W) uint8; the CPU has a fast uint8 kernel, CUDA wants floats."""
+    size = (height, width)
+    if pixels.device.type == "cpu":
+        return functional.interpolate(pixels, size, mode="bilinear", antialias=True)
+    floats = functional.interpolate(pixels.float(), size, mode="bilinear", antialias=True)
+    return floats.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _collect(

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cascade import registry, taxonomy
-from cascade.errors import ManifestError, UnknownModelError, nearest
+from cascade.errors import ManifestError, TaxonomyError, UnknownModelError, nearest
 from cascade.registry import Tier
 
 _PACKAGED = resources.files("cascade") / "manifests"
@@ -160,8 +160,9 @@ class Manifest(_Frozen):
             if one.name == name:
                 return one
         known = [one.name for one in self.members]
-        raise ManifestError(f"The manifest {self.name!r} has no member {name!r}. "
-                            f"{nearest(name, known)}")
+        raise ManifestError(
+            f"The manifest {self.name!r} has no member {name!r}. {nearest(name, known)}"
+        )
 
 
 def load(source: str | Path) -> Manifest:
@@ -184,17 +185,25 @@ def load(source: str | Path) -> Manifest:
     return parse(packaged.read_text(), origin=f"{source}.yaml")
 
 
-def parse(text: str, *, origin: str = "manifest") -> Manifest:
-    """Return the manifest that a YAML text describes; `origin` names it in errors."""
+def parse(
+    text: str, *, origin: str = "manifest", classes: taxonomy.Taxonomy | None = None
+) -> Manifest:
+    """Return the manifest that a YAML text describes.
+
+    Args:
+        text: The YAML.
+        origin: What errors call it.
+        classes: The taxonomy to check it against, instead of the one that it names.
+    """
     try:
         content: Any = yaml.safe_load(text)
         manifest = Manifest.model_validate(content)
     except yaml.YAMLError as error:
-        raise ManifestError(f"{origin} is no YAML: {error}") from error
+        raise ManifestError(f"{origin} is no YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise ManifestError(f"{origin}: {_explain(error)}") from error
     _check_members(manifest.members, origin)
-    _check_taxonomy(manifest, origin)
+    _check_vocabularies(manifest, classes or _taxonomy_of(manifest, origin), origin)
     return manifest
 
 
@@ -227,11 +236,14 @@ def _check_members(members: Iterable[Member], origin: str) -> None:
             )
 
 
-def _check_taxonomy(manifest: Manifest, origin: str) -> None:
+def _taxonomy_of(manifest: Manifest, origin: str) -> taxonomy.Taxonomy:
     try:
-        classes = taxonomy.load(manifest.taxonomy)
-    except taxonomy.TaxonomyError as error:
+        return taxonomy.load(manifest.taxonomy)
+    except TaxonomyError as error:
         raise ManifestError(f"{origin}: taxonomy: {error}") from error
+
+
+def _check_vocabularies(manifest: Manifest, classes: taxonomy.Taxonomy, origin: str) -> None:
     for i, one in enumerate(manifest.members):
         for word in one.vocabulary or ():
             if classes.canonical(word) is None:
@@ -263,7 +275,10 @@ def _path(loc: tuple[int | str, ...]) -> str:
 
 def _keys_beside(loc: tuple[int | str, ...]) -> Iterable[str]:
     models: dict[str, type[BaseModel]] = {
-        "members": Member, "routing": Routing, "fusion": Fusion, "budget": Budget,
+        "members": Member,
+        "routing": Routing,
+        "fusion": Fusion,
+        "budget": Budget,
     }
     model = models.get(str(loc[0]), Manifest) if len(loc) > 1 else Manifest
     return model.model_fields

@@ -76,6 +76,11 @@ class Trainable(Detector, Protocol):
     """
 
     @property
+    def view_size(self) -> tuple[int, int]:
+        """Height and width of the view that it works on, in pixels."""
+        ...
+
+    @property
     def module(self) -> nn.Module:
         """What holds the parameters; those that do not require a gradient stay frozen."""
         ...

@@ -51,11 +51,7 @@ class Detections:
         _expect_within("scores", self.scores, 0.0, 1.0)
         if n and (self.boxes_xyxy[:, :2] > self.boxes_xyxy[:, 2:] + _TOLERANCE).any():
             raise BadPredictionsError("boxes_xyxy must have x1 <= x2 and y1 <= y2 in every row.")
-        if n and not (0 <= self.class_ids.min() and self.class_ids.max() < len(self.classes)):
-            raise BadPredictionsError(
-                f"class_ids must lie in 0..{len(self.classes) - 1}, "
-                f"got {self.class_ids.min()}..{self.class_ids.max()}."
-            )
+        _expect_known(self.class_ids, self.classes)
 
     @classmethod
     def empty(cls, classes: Sequence[str] = ()) -> Detections:
@@ -111,6 +107,7 @@ class Masks:
         _expect_shape("scores", self.scores, (len(self.masks),))
         _expect_shape("class_ids", self.class_ids, (len(self.masks),))
         _expect_within("scores", self.scores, 0.0, 1.0)
+        _expect_known(self.class_ids, self.classes)
 
     @classmethod
     def empty(cls, classes: Sequence[str] = ()) -> Masks:
@@ -219,4 +216,12 @@ def _expect_within(name: str, array: FloatArray, low: float, high: float) -> Non
     if not (least >= low - _TOLERANCE and most <= high + _TOLERANCE):
         raise BadPredictionsError(
             f"{name} must lie in [{low:g}, {high:g}], got {least:.4g}..{most:.4g}."
+        )
+
+
+def _expect_known(class_ids: IntArray, classes: tuple[str, ...]) -> None:
+    if class_ids.size and not (class_ids.min() >= 0 and class_ids.max() < len(classes)):
+        raise BadPredictionsError(
+            f"class_ids must lie in 0..{len(classes) - 1}, "
+            f"got {class_ids.min()}..{class_ids.max()}."
         )

@@ -159,7 +159,7 @@ def parse(text: str, *, origin: str = "taxonomy") -> Taxonomy:
         content: Any = yaml.safe_load(text)
         return Taxonomy.model_validate(content)
     except yaml.YAMLError as error:
-        raise TaxonomyError(f"{origin} is no YAML: {error}") from error
+        raise TaxonomyError(f"{origin} is no YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "top level"

@@ -1,0 +1,52 @@
+# Cascade Curation. `make` alone lists what there is.
+# Needs Python 3.11 or newer and make; `make PYTHON=python3.12 ...` names the interpreter.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install permissive quickstart app real test lint format lock clean
+
+help: ## List the targets
+	@echo "make TARGET, where TARGET is one of:"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+install: $(STAMP) ## Build .venv from requirements.lock, if it is not up to date
+
+$(STAMP): requirements.lock pyproject.toml tools/install.sh
+	@PYTHON="$(PYTHON)" tools/install.sh
+	@touch $(STAMP)
+
+permissive: $(STAMP) ## Take ultralytics (AGPL-3.0) out of .venv; the rest works without it
+	$(BIN)/python -m pip uninstall --yes ultralytics ultralytics-thop
+
+quickstart: $(STAMP) ## One whole round on rendered scenes, then the path of its report
+	$(BIN)/curate quickstart
+
+app: $(STAMP) ## Open the FiftyOne App on the result
+	$(BIN)/curate app
+
+real: $(STAMP) ## Two rounds on real photographs (CURATION_SHARED names where they are)
+	PATH="$(CURDIR)/$(BIN):$$PATH" tools/real_data.sh
+
+test: lint ## Lint, then all tests, with their coverage
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+lint: $(STAMP) ## Style, formatting, types and import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP) ## Rewrite the sources as `make lint` wants them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## Compile requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras \
+	  --no-emit-index-url pyproject.toml -o requirements.lock
+
+clean: ## Remove caches and builds; .venv and results stay
+	rm -rf build dist .coverage htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find cascade curation plugins tests -name __pycache__ -type d -prune -exec rm -rf {} +

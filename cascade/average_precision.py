@@ -1,0 +1,129 @@
+"""Average precision of boxes, as COCO defines it. The only file that knows faster-coco-eval.
+
+Precision is interpolated at 101 recalls and averaged; a class without any ground truth has
+no average precision and counts in no mean, whatever was predicted of it. At most 100 boxes
+of a class in an image count.
+
+- [0] Lin et al., Microsoft COCO, 2014; https://cocodataset.org/#detection-eval
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
+
+from cascade.errors import BadPredictionsError
+from cascade.predictions import Detections, FloatArray
+
+MAX_BOXES = 100  # of one class in one image: COCO's own limit
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """How well boxes were found, in [0, 1]; higher is better.
+
+    Attributes:
+        map: Mean over classes and the IoU thresholds 0.50, 0.55, … 0.95; None without any
+            ground truth.
+        map50: Mean over classes at IoU 0.50; None without any ground truth.
+        ap50: By class, at IoU 0.50; None where the class has no ground truth.
+        n: By class, how many boxes of ground truth there are.
+    """
+
+    map: float | None
+    map50: float | None
+    ap50: Mapping[str, float | None]
+    n: Mapping[str, int]
+
+
+def average_precision(
+    predictions: Sequence[Detections], truths: Sequence[Detections], classes: Sequence[str]
+) -> AveragePrecision:
+    """Compare predictions with ground truth, image by image.
+
+    Args:
+        predictions: One value an image.
+        truths: The ground truth of the same images, in the same order.
+        classes: The names that count; both sides are matched to them by name, and boxes of
+            any other class are ignored.
+
+    Raises:
+        BadPredictionsError: The two sequences are of different length.
+    """
+    if len(predictions) != len(truths):
+        raise BadPredictionsError(
+            f"predictions and truths must be of the same images, "
+            f"got {len(predictions)} and {len(truths)}."
+        )
+    annotations = list(_annotations(truths, classes))
+    results = list(_annotations(predictions, classes))
+    counts = np.bincount([one["category_id"] for one in annotations], minlength=len(classes))
+    n = {name: int(count) for name, count in zip(classes, counts, strict=True)}
+    if not annotations:
+        return AveragePrecision(map=None, map50=None, ap50=dict.fromkeys(classes), n=n)
+    precision = _precision(annotations, results, n_images=len(truths), n_classes=len(classes))
+    per_class = precision.mean(axis=1)  # (T, C); -1 in every place of a class without truth
+    known = counts > 0
+    return AveragePrecision(
+        map=float(per_class[:, known].mean()),
+        map50=float(per_class[0, known].mean()),
+        ap50={name: float(per_class[0, c]) if n[name] else None for c, name in enumerate(classes)},
+        n=n,
+    )
+
+
+def _annotations(images: Sequence[Detections], classes: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield one COCO annotation a box; ids start at 1, because 0 means "unmatched" there."""
+    column = {name: c for c, name in enumerate(classes)}
+    number = 0
+    for image_id, boxes in enumerate(images):
+        corners = boxes.boxes_xyxy.astype(np.float64)
+        sides = np.maximum(corners[:, 2:] - corners[:, :2], 0.0)
+        rows = np.hstack([corners[:, :2], sides]).tolist()
+        for row, score, label in zip(rows, boxes.scores.tolist(), boxes.labels, strict=True):
+            if label not in column:
+                continue
+            number += 1
+            yield {
+                "id": number,
+                "image_id": image_id,
+                "category_id": column[label],
+                "bbox": row,
+                "area": row[2] * row[3],
+                "iscrowd": 0,
+                "score": score,
+            }
+
+
+def _precision(
+    annotations: list[dict[str, Any]],
+    results: list[dict[str, Any]],
+    *,
+    n_images: int,
+    n_classes: int,
+) -> FloatArray:
+    """Return interpolated precision, shape (10 IoU thresholds, 101 recalls, n_classes)."""
+    about = {
+        "images": [{"id": i} for i in range(n_images)],
+        "categories": [{"id": c, "name": str(c)} for c in range(n_classes)],
+    }
+    truth, found = (
+        COCO({**about, "annotations": boxes}, print_function=_silent)
+        for boxes in (annotations, results)
+    )
+    evaluator = COCOeval_faster(truth, found, iouType="bbox", print_function=_silent)
+    evaluator.params.maxDets = [MAX_BOXES]
+    evaluator.params.areaRng = [[0.0, 1e10]]
+    evaluator.params.areaRngLbl = ["all"]
+    evaluator.evaluate()
+    evaluator.accumulate()
+    precision: FloatArray = np.asarray(evaluator.eval["precision"])
+    return precision[:, :, :, 0, 0]
+
+
+def _silent(*_: object) -> None:
+    """Print nothing, wherever the process sends its logging."""

@@ -1,0 +1,246 @@
+"""The ensemble: manifest, taxonomy, checkpoints and calibration as one thing with one identity.
+
+On disk an ensemble is a folder, and this folder is what the model registry keeps:
+
+    manifest.yaml  taxonomy.yaml  calibration.json
+    members/<name>/{config.json, weights.safetensors}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cascade import manifest as manifests
+from cascade import registry
+from cascade import taxonomy as taxonomies
+from cascade.calibration import Calibration
+from cascade.errors import CheckpointError, ManifestError, MissingExtraError
+from cascade.manifest import Manifest, Member
+from cascade.models import checkpoint
+from cascade.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """All that decides what the cascade says about an image.
+
+    Attributes:
+        manifest: Members, routing, fusion and budget.
+        taxonomy: The classes and the image decision.
+        checkpoints: The folder of each member's weights; None where the adapter brings them.
+        calibration: What was fitted on validation.
+        left_out: Optional members that cannot run here, each with the reason.
+    """
+
+    manifest: Manifest
+    taxonomy: Taxonomy
+    checkpoints: Mapping[str, Path | None]
+    calibration: Calibration
+    left_out: Mapping[str, str]
+
+    @classmethod
+    def from_manifest(
+        cls, manifest: str | Path | Manifest, *, taxonomy: Taxonomy | None = None
+    ) -> Ensemble:
+        """Return the uncalibrated ensemble of a manifest, over its own taxonomy or another.
+
+        Raises:
+            ManifestError: The manifest is wrong.
+            CheckpointError: A member's weights are absent.
+            MissingExtraError: A member that is not optional needs a package that is absent.
+        """
+        parsed = manifest if isinstance(manifest, Manifest) else manifests.load(manifest)
+        classes = taxonomy or taxonomies.load(parsed.taxonomy)
+        left_out = _left_out(parsed)
+        return cls(
+            manifest=parsed,
+            taxonomy=classes,
+            checkpoints={
+                one.name: checkpoint.resolve(one.source)
+                for one in parsed.members
+                if one.name not in left_out
+            },
+            calibration=Calibration.uncalibrated(deciding=classes.deciding),
+            left_out=left_out,
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Ensemble:
+        """Return the ensemble that `save` wrote into `folder`.
+
+        Raises:
+            CheckpointError: The folder holds no whole ensemble.
+        """
+        parts = {part: folder / part for part in _PARTS}
+        absent = [part for part, path in parts.items() if not path.is_file()]
+        if absent:
+            raise CheckpointError(f"{folder} is no ensemble: {', '.join(absent)} is missing.")
+        taxonomy = taxonomies.parse(parts["taxonomy.yaml"].read_text(), origin="taxonomy.yaml")
+        manifest = manifests.parse(
+            parts["manifest.yaml"].read_text(), origin="manifest.yaml", classes=taxonomy
+        )
+        left_out = _left_out(manifest)
+        return cls(
+            manifest=manifest,
+            taxonomy=taxonomy,
+            checkpoints={
+                one.name: _saved_checkpoint(folder, one)
+                for one in manifest.members
+                if one.name not in left_out
+            },
+            calibration=Calibration.from_json(parts["calibration.json"].read_text()),
+            left_out=left_out,
+        )
+
+    def save(self, folder: Path) -> Path:
+        """Write the ensemble into `folder`, whole or not at all, and return it."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".ensemble-", dir=folder.parent))
+        try:
+            (temporary / "manifest.yaml").write_text(manifests.to_yaml(self.manifest))
+            (temporary / "taxonomy.yaml").write_text(taxonomies.to_yaml(self.taxonomy))
+            (temporary / "calibration.json").write_text(self.calibration.to_json())
+            for name, path in self.checkpoints.items():
+                if path is not None:
+                    shutil.copytree(path, temporary / "members" / name)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return folder
+
+    def with_checkpoints(self, checkpoints: Mapping[str, Path]) -> Ensemble:
+        """Return the ensemble with other weights for some members."""
+        return replace(self, checkpoints={**self.checkpoints, **checkpoints})
+
+    def with_calibration(self, calibration: Calibration) -> Ensemble:
+        """Return the ensemble with another calibration."""
+        return replace(self, calibration=calibration)
+
+    @cached_property
+    def identity(self) -> str:
+        """16 hex digits over manifest, taxonomy, weights and calibration."""
+        parts = {
+            "manifest": self.manifest.identity,
+            "taxonomy": self.taxonomy.identity,
+            "calibration": self.calibration.identity,
+            "members": {name: self.fingerprint(name) for name in self.checkpoints},
+        }
+        return _digest(parts)
+
+    def fingerprint(self, member: str) -> str:
+        """16 hex digits over all that decides a member's raw predictions.
+
+        The calibration is not in it: changed thresholds recompute the consensus, not the models.
+        """
+        one = self.manifest.member(member)
+        folder = self.checkpoints[member]
+        return _digest(
+            {
+                "adapter": one.adapter,
+                "params": one.params,
+                "precision": one.precision,
+                "source": one.source if folder is None else None,
+                "weights": checkpoint.fingerprint(folder) if folder else None,
+                "taxonomy": self.taxonomy.identity,
+            }
+        )
+
+    @cached_property
+    def detectors(self) -> tuple[str, ...]:
+        """The names of the detection members that can run here, in order."""
+        return tuple(
+            one.name for one in self.manifest.of_tier("detection") if one.name in self.checkpoints
+        )
+
+    @cached_property
+    def embedder(self) -> str:
+        """The name of the first embedding member.
+
+        Raises:
+            ManifestError: The manifest has none that can run here.
+        """
+        for one in self.manifest.of_tier("embedding"):
+            if one.name in self.checkpoints:
+                return one.name
+        raise ManifestError(
+            f"The manifest {self.manifest.name!r} has no member of the tier 'embedding' that can "
+            "run here. Add one, for example the adapter 'mobilenet'."
+        )
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """The voice of each detector, shape (M,), above 0."""
+        return np.array([self.manifest.member(name).weight for name in self.detectors])
+
+    @cached_property
+    def competent(self) -> NDArray[np.bool_]:
+        """Which classes each detector can name, shape (M, C)."""
+        rows = [self.vocabulary(name) for name in self.detectors]
+        table = [[name in row for name in self.taxonomy.names] for row in rows]
+        return np.array(table, bool).reshape(len(rows), len(self.taxonomy.names))
+
+    def vocabulary(self, member: str) -> tuple[str, ...]:
+        """Return the canonical classes that a detector can name."""
+        one = self.manifest.member(member)
+        if one.vocabulary is not None:
+            return self.taxonomy.vocabulary(one.vocabulary)
+        folder = self.checkpoints[member]
+        if folder is None:
+            raise ManifestError(
+                f"The member {member!r} has neither a checkpoint nor a `vocabulary`; "
+                "say in the manifest which classes it can name."
+            )
+        config, _ = checkpoint.load(folder)
+        return self.taxonomy.vocabulary(config["classes"])
+
+    def build(self, member: str, device: torch.device) -> Any:
+        """Return the member's model on `device`, ready to predict."""
+        one = self.manifest.member(member)
+        model = registry.create(one.adapter, self.checkpoints[member], **one.params)
+        model.module.to(device)
+        return model
+
+
+_PARTS = ("manifest.yaml", "taxonomy.yaml", "calibration.json")
+
+
+def _left_out(manifest: Manifest) -> dict[str, str]:
+    """Return the optional members whose package is missing; raise for one that is needed."""
+    reasons: dict[str, str] = {}
+    for one in manifest.members:
+        missing = registry.get(one.adapter).missing
+        if not missing:
+            continue
+        error = MissingExtraError(adapter=one.adapter, package=missing[0])
+        if not one.optional:
+            raise error
+        reasons[one.name] = str(error)
+    return reasons
+
+
+def _saved_checkpoint(folder: Path, member: Member) -> Path | None:
+    saved = folder / "members" / member.name
+    if saved.is_dir():
+        return saved
+    if member.source is None:
+        return None
+    raise CheckpointError(f"{folder} is no whole ensemble: members/{member.name} is missing.")
+
+
+def _digest(content: Mapping[str, Any] | Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,238 @@
+"""A plain convolutional detector that finds the centres of objects.
+
+The frozen trunk's maps are merged to stride 8; there, a heat map per class says where
+centres are [0], and every cell says how far the box reaches to each side [1]. Around a
+centre, cells learn with the weight of a Gaussian in the shape of the box [2], so that a few
+hundred images are enough.
+
+- [0] Zhou et al., Objects as Points, 2019
+- [1] Tian et al., FCOS: Fully Convolutional One-Stage Object Detection, ICCV 2019
+- [2] Liu et al., Training-Time-Friendly Network for Real-Time Object Detection, AAAI 2020
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import generalized_box_iou_loss
+
+from cascade.images import Batch
+from cascade.model import Tensors
+from cascade.models import checkpoint as checkpoints
+from cascade.models import mobilenet
+from cascade.models.detecting import (
+    MAX_BOXES,
+    NMS_IOU,
+    carry_over,
+    flatten,
+    named_classes,
+    open_checkpoint,
+    to_detections,
+)
+from cascade.predictions import Detections
+
+ADAPTER = "center_point"
+STRIDE = 8
+_PRIOR = 0.01  # a cell's probability of being a centre before any training
+_BOX_WEIGHT = 2.0  # of the box loss beside that of the heat map
+_SHARE = 0.54  # of the box's side within three standard deviations of its Gaussian [2]
+_LEAST_WEIGHT = 0.1  # of a Gaussian, below which a cell does not learn the box
+
+
+class CenterPoint:
+    """The detector, read from a checkpoint or, where that is None, newly initialised.
+
+    Args:
+        checkpoint: A folder that `save` wrote.
+        classes: What it is to name, where there is no checkpoint.
+        size: Height and width that images are stretched to, in pixels; a multiple of 32.
+        width: Channels of its maps.
+        seed: Of the initialisation.
+        trunk_weights: Another file of the trunk's weights, for a machine without the package.
+
+    Raises:
+        CheckpointError: The checkpoint is absent or another adapter's, or there are no classes.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        size: int = 320,
+        width: int = 64,
+        seed: int = 0,
+        trunk_weights: Path | None = None,
+    ) -> None:
+        self._trunk_weights = trunk_weights
+        if checkpoint is None:
+            self.classes = named_classes(classes)
+            self.size, self._width = size, width
+            self.module = _build(len(self.classes), width, seed)
+            return
+        config, tensors = open_checkpoint(
+            checkpoint, adapter=ADAPTER, keys=("classes", "size", "width")
+        )
+        self.classes = tuple(config["classes"])
+        self.size, self._width = config["size"], config["width"]
+        self.module = _build(len(self.classes), self._width, seed)
+        checkpoints.restore(self.module, tensors, origin=checkpoint)
+
+    @property
+    def view_size(self) -> tuple[int, int]:
+        """Height and width that images are stretched to, in pixels."""
+        return self.size, self.size
+
+    def prepare(self, batch: Batch) -> Tensors:
+        """Return the trunk's maps, which other members may have computed already."""
+        return {"features": mobilenet.trunk_features(batch, self.size, self._trunk_weights)}
+
+    def forward(self, tensors: Tensors) -> dict[str, Tensor]:
+        """Return `heat` (B, C, h, w), logits, and `reach` (B, 4, h, w), in cells, above 0."""
+        return self.module(tensors["features"])
+
+    def decode(self, raw: dict[str, Tensor], batch: Batch) -> list[Detections]:
+        """Return the boxes around the local maxima of each image's heat maps."""
+        heat = raw["heat"].float().sigmoid()
+        peaks = heat * (heat == functional.max_pool2d(heat, 3, stride=1, padding=1))
+        scores, places = peaks.flatten(1).topk(min(MAX_BOXES, peaks[0].numel()))
+        class_ids, cells = places // heat[0, 0].numel(), places % heat[0, 0].numel()
+        boxes = _boxes(raw["reach"].float()).gather(1, cells[..., None].expand(-1, -1, 4))
+        return [
+            to_detections(*one, self.classes, nms_iou=NMS_IOU)
+            for one in zip(boxes, scores, class_ids, strict=True)
+        ]
+
+    def loss(self, tensors: Tensors, targets: Sequence[Detections]) -> Tensor:
+        """Return the focal loss of the heat maps plus that of the boxes around the centres."""
+        raw = self.forward(tensors)
+        heat, reach = raw["heat"].float(), raw["reach"].float()
+        image, class_ids, boxes = flatten(targets, self.classes, heat.device)
+        kernels = _gaussians(boxes, heat.shape[-2], heat.shape[-1])
+        return _heat_loss(heat, kernels, image, class_ids) + _BOX_WEIGHT * _box_loss(
+            _boxes(reach), kernels, image, boxes
+        )
+
+    def with_classes(self, classes: Sequence[str]) -> CenterPoint:
+        """Return a copy that names `classes`; what it knew of a class of that name stays."""
+        other = CenterPoint(
+            classes=classes, size=self.size, width=self._width, trunk_weights=self._trunk_weights
+        )
+        carry_over(
+            self.module,
+            other.module,
+            class_rows=("heat.weight", "heat.bias"),
+            old_classes=self.classes,
+            new_classes=other.classes,
+        )
+        return other
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint into `folder`, whole or not at all."""
+        config = {
+            "adapter": ADAPTER,
+            "classes": list(self.classes),
+            "size": self.size,
+            "width": self._width,
+        }
+        checkpoints.save(folder, config, checkpoints.state(self.module))
+
+
+class _Head(nn.Module):
+    """Merges the maps of strides 8, 16 and 32, and reads centres and reaches off the result."""
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(one, width, 1) for one in mobilenet.CHANNELS)
+        self.merge16 = _block(width)
+        self.merge8 = _block(width)
+        self.shared = _block(width)
+        self.heat = _output(width, classes, start=-math.log((1 - _PRIOR) / _PRIOR))
+        self.reach = _output(width, 4, start=math.log(2.0))
+
+    def forward(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
+        at8, at16, at32 = (layer(x) for layer, x in zip(self.lateral, features, strict=True))
+        at16 = self.merge16(at16 + functional.interpolate(at32, size=at16.shape[-2:]))
+        at8 = self.merge8(at8 + functional.interpolate(at16, size=at8.shape[-2:]))
+        shared = self.shared(at8)
+        reach = self.reach(shared).clamp(-4, 5).exp()  # 0.02 to 148 cells: any box, no overflow
+        return {"heat": self.heat(shared), "reach": reach}
+
+
+def _block(width: int) -> nn.Sequential:
+    # Group, not batch, normalisation: the head is fine-tuned on a few small batches.
+    return nn.Sequential(
+        nn.Conv2d(width, width, 3, padding=1, bias=False),
+        nn.GroupNorm(8, width),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _output(width: int, channels: int, *, start: float) -> nn.Conv2d:
+    """Return a layer that gives about `start` everywhere, before any training."""
+    layer = nn.Conv2d(width, channels, 1)
+    nn.init.normal_(layer.weight, std=0.01)
+    layer.bias = nn.Parameter(torch.full((channels,), start))
+    return layer
+
+
+def _build(classes: int, width: int, seed: int) -> _Head:
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        head = _Head(classes, width)
+    return head.to(memory_format=torch.channels_last).eval()
+
+
+def _boxes(reach: Tensor) -> Tensor:
+    """Return the box of every cell, relative corners (B, h·w, 4), from reaches (B, 4, h, w)."""
+    height, width = reach.shape[-2:]
+    y = (torch.arange(height, device=reach.device) + 0.5)[:, None].expand(height, width)
+    x = (torch.arange(width, device=reach.device) + 0.5)[None].expand(height, width)
+    left, top, right, bottom = reach.unbind(1)
+    corners = torch.stack(
+        [(x - left) / width, (y - top) / height, (x + right) / width, (y + bottom) / height], -1
+    )
+    return corners.flatten(1, 2)
+
+
+def _gaussians(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Return each box's Gaussian, shape (M, height·width); 1 in the cell of its centre."""
+    scale = boxes.new_tensor([width, height])
+    centre = ((boxes[:, :2] + boxes[:, 2:]) / 2 * scale).floor()
+    centre = centre.clamp(min=0).minimum(scale - 1)
+    sigma = ((boxes[:, 2:] - boxes[:, :2]) * scale * _SHARE / 6).clamp(min=1 / 3)
+    x = torch.arange(width, device=boxes.device) - centre[:, :1]
+    y = torch.arange(height, device=boxes.device) - centre[:, 1:]
+    across = torch.exp(-((x / sigma[:, :1]) ** 2) / 2)
+    down = torch.exp(-((y / sigma[:, 1:]) ** 2) / 2)
+    return (down[:, :, None] * across[:, None, :]).flatten(1)
+
+
+def _heat_loss(heat: Tensor, kernels: Tensor, image: Tensor, class_ids: Tensor) -> Tensor:
+    """Return the penalty-reduced focal loss, equation 1 of [0], per object."""
+    n_classes = heat.shape[1]
+    goal = torch.zeros_like(heat).flatten(2).flatten(0, 1)
+    row = (image * n_classes + class_ids)[:, None].expand_as(kernels)
+    goal = goal.scatter_reduce(0, row, kernels, "amax").view(heat.shape[0], n_classes, -1)
+    logits = heat.flatten(2)
+    p = logits.sigmoid()
+    hit = (1 - p) ** 2 * functional.logsigmoid(logits) * (goal == 1)
+    miss = (1 - goal) ** 4 * p**2 * functional.logsigmoid(-logits) * (goal < 1)
+    return -(hit + miss).sum() / max(len(image), 1)
+
+
+def _box_loss(found: Tensor, kernels: Tensor, image: Tensor, boxes: Tensor) -> Tensor:
+    """Return 1 minus the GIoU around the centres, each object weighing the same."""
+    strongest = torch.zeros(found.shape[:2], device=found.device)
+    strongest.scatter_reduce_(0, image[:, None].expand_as(kernels), kernels, "amax")
+    owned = (kernels > _LEAST_WEIGHT) & (kernels >= strongest[image])
+    which, cell = owned.nonzero(as_tuple=True)
+    weight = kernels[which, cell]
+    per_object = torch.zeros(len(boxes), device=found.device).index_add_(0, which, weight)
+    losses = generalized_box_iou_loss(found[image[which], cell], boxes[which])
+    return (losses * weight / per_object[which]).sum() / max(len(boxes), 1)

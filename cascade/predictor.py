@@ -1,0 +1,78 @@
+"""An ensemble that is loaded and answers: images in, its verdict on each out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cascade import voting
+from cascade.ensemble import Ensemble
+from cascade.images import Batch, Image
+from cascade.model import predict as predict_batch
+from cascade.predictions import Detections
+from cascade.run import default_device
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the ensemble says about one image.
+
+    Attributes:
+        objects: The fused boxes, in canonical classes; scores are fused probabilities.
+        p: Probability of the image decision, in [0, 1]; None where no member may vote.
+        yes: The decision: `p` at or above the threshold that was fixed on validation.
+        agreement: Weighted share of the voters on the same side as `p`, in [0, 1].
+        n_voters: How many members voted.
+        members: What each detector said.
+    """
+
+    objects: Detections
+    p: float | None
+    yes: bool
+    agreement: float
+    n_voters: int
+    members: dict[str, Detections]
+
+
+class Predictor:
+    """The detectors of an ensemble, built once."""
+
+    def __init__(self, ensemble: Ensemble, device: torch.device | None = None) -> None:
+        self.ensemble = ensemble
+        self.device = device or default_device()
+        self._models = {name: ensemble.build(name, self.device) for name in ensemble.detectors}
+
+    def predict(self, images: Sequence[Image]) -> list[Verdict]:
+        """Return one verdict per image.
+
+        Args:
+            images: RGB, uint8, each of shape (H, W, 3), upright.
+        """
+        names = tuple(str(i) for i in range(len(images)))
+        batch = Batch(ids=names, images=tuple(images), device=self.device)
+        if not len(batch):
+            return []
+        said = {name: predict_batch(model, batch) for name, model in self._models.items()}
+        rows = [{name: said[name][i] for name in said} for i in range(len(batch))]
+        votes = voting.gather(rows, self.ensemble)
+        sizes = np.array(batch.sizes, np.int64)
+        clusters, decisions = voting.conclude(votes, self.ensemble, sizes)
+        fused = voting.objects(clusters)
+        threshold = self.ensemble.calibration.threshold
+        verdicts = []
+        for i, row in enumerate(rows):
+            p = None if np.isnan(decisions.p[i]) else float(decisions.p[i])
+            verdicts.append(
+                Verdict(
+                    objects=fused[i],
+                    p=p,
+                    yes=p is not None and p >= threshold,
+                    agreement=float(decisions.agreement[i]),
+                    n_voters=int(decisions.n_voters[i]),
+                    members=row,
+                )
+            )
+        return verdicts

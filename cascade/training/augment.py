@@ -1,0 +1,123 @@
+"""Changed copies of images and their boxes: flipped, cut, scaled, in another light.
+
+Views are uint8 of shape (B, 3, H, W); what happens to an image is drawn first, as a value,
+so that pixels (on any device) and boxes follow the same drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cascade.predictions import Detections
+
+_GREY = 114.0  # what lies beyond the image
+_LEAST_LEFT = 0.3  # of a box's area inside the view, below which it is dropped
+_LEAST_SIDE = 0.004  # of the view's side: about a pixel
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to one image.
+
+    Attributes:
+        window: The part `x1, y1, x2, y2` that fills the view, relative; may reach beyond.
+        flip: Whether left and right change places.
+        gains: Factor of red, green and blue.
+        contrast: Factor of the distance to the image's mean.
+        saturation: Factor of the distance to each pixel's own grey.
+    """
+
+    window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    flip: bool = False
+    gains: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    contrast: float = 1.0
+    saturation: float = 1.0
+
+
+UNCHANGED = Change()
+
+
+def draw(rng: np.random.Generator, *, strength: float = 1.0) -> Change:
+    """Return a random change; `strength` scales how far it goes, 0 for a flip at most."""
+    scale = np.exp(rng.uniform(-0.45, 0.2) * strength)
+    width, height = scale * np.exp(rng.uniform(-0.1, 0.1, 2) * strength)
+    left, top = (1 - width) * rng.random(), (1 - height) * rng.random()
+    brightness = np.exp(rng.uniform(-0.35, 0.3) * strength)
+    red, green, blue = brightness * np.exp(rng.uniform(-0.08, 0.08, 3) * strength)
+    return Change(
+        window=(left, top, left + width, top + height),
+        flip=bool(rng.random() < 0.5),
+        gains=(red, green, blue),
+        contrast=float(np.exp(rng.uniform(-0.3, 0.3) * strength)),
+        saturation=float(np.exp(rng.uniform(-0.5, 0.3) * strength)),
+    )
+
+
+def apply(
+    views: Tensor, targets: Sequence[Detections], changes: Sequence[Change]
+) -> tuple[Tensor, list[Detections]]:
+    """Return changed views and targets, one change an image; unchanged ones stay bit for bit.
+
+    Boxes of which less than 30 % remain in the view are dropped, the others clipped.
+    """
+    touched = [i for i, change in enumerate(changes) if change != UNCHANGED]
+    pixels = views
+    if touched:
+        rows = torch.tensor(touched, device=views.device)
+        pixels = views.clone()
+        pixels[rows] = _pixels(views[rows], [changes[i] for i in touched])
+    boxes = [_boxes(one, change) for one, change in zip(targets, changes, strict=True)]
+    return pixels, boxes
+
+
+def _pixels(views: Tensor, changes: Sequence[Change]) -> Tensor:
+    device = views.device
+
+    def column(values: list[Any]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=device)
+
+    theta = column([_theta(one) for one in changes])
+    grid = functional.affine_grid(theta, list(views.shape), align_corners=False)
+    pixels = functional.grid_sample(views.float() - _GREY, grid, align_corners=False) + _GREY
+    saturation = column([one.saturation for one in changes])
+    contrast = column([one.contrast for one in changes])
+    gains = column([one.gains for one in changes])
+    grey = pixels.mean(1, keepdim=True)
+    pixels = torch.lerp(grey, pixels, saturation.view(-1, 1, 1, 1))
+    mean = grey.mean((2, 3), keepdim=True)
+    pixels = torch.lerp(mean, pixels, contrast.view(-1, 1, 1, 1)) * gains[:, :, None, None]
+    return pixels.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _theta(change: Change) -> list[list[float]]:
+    """Return the affine map from places in the view to places in the source, in [-1, 1]."""
+    x1, y1, x2, y2 = change.window
+    across = x1 - x2 if change.flip else x2 - x1
+    return [[across, 0.0, x1 + x2 - 1], [0.0, y2 - y1, y1 + y2 - 1]]
+
+
+def _boxes(target: Detections, change: Change) -> Detections:
+    if change == UNCHANGED or not len(target):
+        return target
+    x1, y1, x2, y2 = change.window
+    sides = np.array([x2 - x1, y2 - y1, x2 - x1, y2 - y1])
+    moved = (target.boxes_xyxy.astype(np.float64) - np.array([x1, y1, x1, y1])) / sides
+    if change.flip:
+        moved[:, [0, 2]] = 1 - moved[:, [2, 0]]
+    inside = moved.clip(0, 1)
+    left = inside[:, 2:] - inside[:, :2]
+    share = left.prod(1) / np.maximum((moved[:, 2:] - moved[:, :2]).prod(1), 1e-12)
+    keep = (share >= _LEAST_LEFT) & (left >= _LEAST_SIDE).all(1)
+    return Detections(
+        boxes_xyxy=inside[keep].astype(np.float32),
+        scores=target.scores[keep],
+        class_ids=target.class_ids[keep],
+        classes=target.classes,
+    )

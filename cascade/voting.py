@@ -1,0 +1,128 @@
+"""From what the members said to what the ensemble says: calibrate, fuse, decide.
+
+A row is what the detectors said about one image, `{member: Detections}`, in their own words
+and with their raw scores; a member that failed or did not run is absent, or anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade import calibration, consensus
+from cascade.consensus import Clusters, Decisions, Votes
+from cascade.ensemble import Ensemble
+from cascade.predictions import Detections
+from cascade.taxonomy import Taxonomy
+
+
+def gather(rows: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> Votes:
+    """Return the calibrated votes of the detectors; labels that mean no class are dropped."""
+    said = _by_member(rows, ensemble)
+    return ensemble.calibration.of(Votes.collect(said, ensemble.taxonomy.names))
+
+
+def conclude(
+    votes: Votes, ensemble: Ensemble, sizes_px: NDArray[np.int64]
+) -> tuple[Clusters, Decisions]:
+    """Return the ensemble's objects and its image decisions.
+
+    Args:
+        votes: Calibrated votes over n images.
+        ensemble: Whose weights, vocabulary, fusion and threshold hold.
+        sizes_px: Height and width of each image, shape (n, 2).
+    """
+    fitted, fusion = ensemble.calibration, ensemble.manifest.fusion
+    silence = np.array([fitted.silence.get(m, fusion.silence) for m in votes.members])
+    relevance = np.array([fitted.relevance.get(c, 0.0) for c in votes.classes])
+    clusters = consensus.fuse(
+        votes,
+        competent=ensemble.competent,
+        weights=ensemble.weights,
+        silence=silence,
+        sizes_px=sizes_px,
+        fusion=fusion,
+    )
+    decisions = consensus.decide(
+        clusters,
+        votes.ran,
+        competent=ensemble.competent,
+        relevance=relevance,
+        threshold=fitted.threshold,
+        epsilon=fusion.epsilon,
+    )
+    return clusters, decisions
+
+
+def objects(clusters: Clusters) -> list[Detections]:
+    """Return the fused boxes of each image, their score being the fused probability."""
+    starts = np.searchsorted(clusters.image, np.arange(clusters.n_images + 1))
+    return [
+        Detections(
+            boxes_xyxy=clusters.boxes_xyxy[a:b].astype(np.float32),
+            scores=clusters.p_fused[a:b].astype(np.float32),
+            class_ids=clusters.class_id[a:b].astype(np.int64),
+            classes=clusters.classes,
+        )
+        for a, b in zip(starts[:-1], starts[1:], strict=True)
+    ]
+
+
+def recalibrated(
+    rows: Sequence[Mapping[str, Any]],
+    ensemble: Ensemble,
+    truths: Sequence[Detections],
+    sizes_px: NDArray[np.int64],
+) -> Ensemble:
+    """Return the ensemble with a calibration fitted on labeled images.
+
+    Args:
+        rows: What its detectors said about each image.
+        ensemble: The ensemble.
+        truths: Ground truth of each image, in canonical classes.
+        sizes_px: Height and width of each image, shape (n, 2).
+    """
+    fit = calibration.fit(
+        _by_member(rows, ensemble),
+        truths,
+        ensemble.taxonomy.names,
+        ensemble.taxonomy.deciding,
+        decision=decisions_of(truths, ensemble.taxonomy),
+        competent=ensemble.competent,
+        weights=ensemble.weights,
+        sizes_px=sizes_px,
+        fusion=ensemble.manifest.fusion,
+    )
+    return ensemble.with_calibration(fit)
+
+
+def decisions_of(truths: Sequence[Detections], taxonomy: Taxonomy) -> NDArray[np.bool_]:
+    """Return the true image decisions, shape (n,): is a class that decides to be seen?"""
+    deciding = set(taxonomy.deciding)
+    return np.array([any(label in deciding for label in one.labels) for one in truths], bool)
+
+
+def canonical(found: Detections, taxonomy: Taxonomy) -> Detections:
+    """Return the boxes whose label means a class, in canonical classes."""
+    if not len(found):
+        return Detections.empty(taxonomy.names)
+    classes = np.array(taxonomy.ids_of(found.classes), np.int64)[found.class_ids]
+    kept = replace(found, class_ids=np.maximum(classes, 0), classes=taxonomy.names)
+    return kept[classes >= 0]
+
+
+def _by_member(
+    rows: Sequence[Mapping[str, Any]], ensemble: Ensemble
+) -> dict[str, list[Detections | None]]:
+    return {
+        name: [_said(row.get(name), ensemble.taxonomy) for row in rows]
+        for name in ensemble.detectors
+    }
+
+
+def _said(found: Any, taxonomy: Taxonomy) -> Detections | None:
+    return canonical(found, taxonomy) if isinstance(found, Detections) else None

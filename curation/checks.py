@@ -1,0 +1,197 @@
+"""The conditions of promotion, one function each: what was measured, its limit, and a sentence.
+
+Change is always challenger minus champion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cascade import metrics
+from cascade.manifest import Budget
+from curation.paired import LEAST_DIFFERING, Paired, compare, holm
+from curation.verdict import Bools, Check, Evidence, Floats
+
+MAP_MARGIN = 0.01  # box mAP@.5 may fall by so much
+ECE_MARGIN = 0.01  # the calibration error may rise by so much
+NON_INFERIORITY = 0.005  # MCC may be worse by less, where a faster ensemble is asked for
+LEAST_SLICE = 100  # images; smaller slices are reported only
+_ROUNDING = 1e-9  # 0.30 - 0.01 is not 0.29 in binary
+
+
+def better(paired: Paired) -> Check:
+    """The lower bound of the change of MCC lies above 0, and not by chance of a few drives."""
+    passed = paired.lower > 0 and paired.differing >= LEAST_DIFFERING
+    conclusion = "better" if passed else "not shown to be better"
+    if paired.lower > 0 and not passed:
+        conclusion = (
+            f"but they differ on {paired.differing} drives only, which may be chance below "
+            f"{LEAST_DIFFERING}: not shown to be better"
+        )
+    return _mcc(paired, passed, 0.0, conclusion)
+
+
+def not_worse(paired: Paired) -> Check:
+    """The lower bound of the change of MCC lies above the margin of non-inferiority."""
+    passed = paired.lower > -NON_INFERIORITY
+    conclusion = "as good within the margin" if passed else "not shown to be as good"
+    return _mcc(paired, passed, -NON_INFERIORITY, conclusion)
+
+
+def faster(champion: Evidence, challenger: Evidence) -> Check:
+    """The challenger takes less time: without, it must be better to be promoted."""
+    before, after = champion.mean_latency_ms, challenger.mean_latency_ms
+    passed = after < before
+    verdict = "faster" if passed else "not faster, so being as good is not enough"
+    return Check(
+        "faster", passed, after, before, f"Mean latency {before:.1f} → {after:.1f} ms: {verdict}."
+    )
+
+
+def floor(paired: Paired, budget: Budget) -> Check:
+    """The challenger's MCC reaches the floor of the budget."""
+    passed = paired.b >= budget.mcc_floor
+    sentence = f"MCC {paired.b:.4f} {'≥' if passed else '<'} {budget.mcc_floor:g}, the floor."
+    return Check("mcc_floor", passed, paired.b, budget.mcc_floor, sentence)
+
+
+def boxes(champion: Evidence, challenger: Evidence) -> Check:
+    """The boxes are not worse by more than the margin."""
+    before, after = champion.map50, challenger.map50
+    if before is None or after is None or np.isnan(before) or np.isnan(after):
+        return Check("map50", None, None, None, "Box mAP@.5 was not measured: no boxes to find.")
+    passed = after >= before - MAP_MARGIN - _ROUNDING
+    sentence = f"{_change('Box mAP@.5', before, after)}: {_within(passed, MAP_MARGIN)}."
+    return Check("map50", passed, after, before - MAP_MARGIN, sentence)
+
+
+def calibration(truth: Bools, champion: Evidence, challenger: Evidence) -> Check:
+    """The probabilities are not worse calibrated by more than the margin."""
+    before, after = _ece(truth, champion.p), _ece(truth, challenger.p)
+    if before is None or after is None:
+        return Check("ece", None, None, None, "Calibration was not measured: nobody voted.")
+    passed = after <= before + ECE_MARGIN + _ROUNDING
+    sentence = f"{_change('Calibration error', before, after)}: {_within(passed, ECE_MARGIN)}."
+    return Check("ece", passed, after, before + ECE_MARGIN, sentence)
+
+
+def latency(challenger: Evidence, budget: Budget) -> Check:
+    """The challenger's slowest percentile is within the budget."""
+    value, limit = challenger.p99_latency_ms, budget.p99_latency_ms
+    passed = value <= limit
+    sentence = f"99 % of images take at most {value:.1f} ms {_against(passed, limit)} ms allowed."
+    return Check("latency", passed, value, limit, sentence)
+
+
+def cost(champion: Evidence, challenger: Evidence, budget: Budget) -> Check:
+    """The challenger's time for one image, over the champion's, is within the budget."""
+    value, limit = challenger.mean_latency_ms / champion.mean_latency_ms, budget.cost_ratio
+    passed = value <= limit
+    sentence = f"An image costs {value:.2f} times the champion's time {_against(passed, limit)}."
+    return Check("cost", passed, value, limit, sentence)
+
+
+def voted(champion: Evidence, challenger: Evidence) -> tuple[Check, ...]:
+    """Say how many images an ensemble had no probability for; nothing where it had all."""
+    return tuple(
+        Check(
+            f"{who}_voted",
+            None,
+            float(np.isnan(one.p).sum()),
+            None,
+            f"The {who} has no probability for {np.isnan(one.p).sum()} of {len(one.p)} images; "
+            "they count as a no.",
+        )
+        for who, one in (("champion", champion), ("challenger", challenger))
+        if np.isnan(one.p).any()
+    )
+
+
+def by_slice(
+    truth: Bools,
+    a: Bools,
+    b: Bools,
+    drives: Sequence[str],
+    slices: Mapping[str, Bools],
+    *,
+    draws: int,
+    seed: int,
+) -> tuple[Check, ...]:
+    """No slice of `LEAST_SLICE` images and both classes is significantly worse.
+
+    One-sided, the level shared out over these slices by Holm. The others are reported only.
+    """
+    testable = {
+        name: mask
+        for name, mask in slices.items()
+        if mask.sum() >= LEAST_SLICE and truth[mask].any() and not truth[mask].all()
+    }
+    of_drive = np.array(drives)
+    tested = {
+        name: compare(
+            truth[mask], a[mask], b[mask], of_drive[mask].tolist(), draws=draws, seed=seed
+        )
+        for name, mask in testable.items()
+    }
+    results = holm([one.p_worse for one in tested.values()])
+    decided = {
+        name: _tested(name, one, *result)
+        for (name, one), result in zip(tested.items(), results, strict=True)
+    }
+    return tuple(
+        decided.get(name) or _reported(name, truth[mask], a[mask], b[mask])
+        for name, mask in slices.items()
+    )
+
+
+def signed(value: float) -> str:
+    """Return a number with its sign, to three digits: +0.050 or \N{MINUS SIGN}0.010."""
+    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _mcc(paired: Paired, passed: bool, limit: float, conclusion: str) -> Check:
+    bound = signed(limit) if limit else "0"
+    sentence = (
+        f"{_change('MCC', paired.a, paired.b)}, lower 95 % bound {signed(paired.lower)} "
+        f"{'>' if paired.lower > limit else '≤'} {bound}: {conclusion}."
+    )
+    return Check("mcc", passed, paired.lower, limit, sentence)
+
+
+def _tested(name: str, paired: Paired, worse: bool, limit: float) -> Check:
+    sentence = (
+        f"{name} ({paired.n} images): {_change('MCC', paired.a, paired.b)}, p = "
+        f"{paired.p_worse:.4f} against {limit:.4f}: {'' if worse else 'not '}significantly worse."
+    )
+    return Check(f"slice {name}", not worse, paired.p_worse, limit, sentence)
+
+
+def _reported(name: str, truth: Bools, a: Bools, b: Bools) -> Check:
+    before, after, n = metrics.mcc(truth, a), metrics.mcc(truth, b), len(truth)
+    if before is None or after is None:
+        told = "one class only, so MCC is not defined" if n else "no images"
+        return Check(f"slice {name}", None, None, None, f"{name} ({n} images): {told}.")
+    sentence = (
+        f"{name} ({n} images): {_change('MCC', before, after)}, reported only: fewer than "
+        f"{LEAST_SLICE} images."
+    )
+    return Check(f"slice {name}", None, after - before, None, sentence)
+
+
+def _ece(truth: Bools, p: Floats) -> float | None:
+    known = np.isfinite(p)
+    return metrics.ece(truth[known], p[known])
+
+
+def _change(what: str, before: float, after: float) -> str:
+    return f"{what} {before:.3f} → {after:.3f}, Δ {signed(after - before)}"
+
+
+def _within(passed: bool, margin: float) -> str:
+    return f"worse by {'no ' if passed else ''}more than {margin:g}"
+
+
+def _against(passed: bool, limit: float) -> str:
+    return f"{'≤' if passed else '>'} {limit:g}"

@@ -1,0 +1,196 @@
+"""What every verb needs: the console, the options, and the way to a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from curation.settings import Settings, from_environment
+
+if TYPE_CHECKING:
+    from cascade.ensemble import Ensemble
+
+EXPECTED_ERROR, WAITING, INTERRUPTED = 1, 3, 130  # click itself exits with 2 on wrong usage
+
+_EPILOG = (
+    "Exit codes: 0 done; 1 an error that you can mend (one line says how); 2 wrong usage; "
+    "3 the round waits for labels; 130 interrupted: run the same command again to go on."
+)
+
+app = typer.Typer(
+    name="curate",
+    help="Turn a pile of images into the next, best, smallest batch to label, "
+    "and prove that it helped.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+console = Console()
+errors = Console(stderr=True)
+
+DatasetArgument = Annotated[
+    str, typer.Argument(help="A dataset's name, or a folder of images (ingested when new).")
+]
+ManifestOption = Annotated[
+    str, typer.Option("--manifest", "-m", help="A packaged manifest, or a YAML file.")
+]
+TaxonomyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--taxonomy",
+        "-t",
+        help="A packaged taxonomy, or a YAML file. "
+        "Default: that of the dataset, else that of the manifest.",
+    ),
+]
+NamesOption = Annotated[
+    str | None, typer.Option(help="Class names of YOLO rows in order, comma-separated.")
+]
+LabelerOption = Annotated[
+    Literal["oracle", "files"],
+    typer.Option(help="Where labels come from: held-back ground truth, or exported files."),
+]
+BudgetOption = Annotated[
+    int | None,
+    typer.Option(
+        "--budget", "-b", help="Samples to choose. Default: a tenth of the pool, at least 20."
+    ),
+]
+EpochsOption = Annotated[int, typer.Option(help="Passes over the labeled samples, at most.")]
+SeedOption = Annotated[int, typer.Option(help="Of the random arm and of the fits.")]
+RoundOption = Annotated[int, typer.Option("--round", "-r", help="The round, from 1.")]
+
+
+def connected() -> Settings:
+    """Read the environment and connect to the database, before FiftyOne is imported."""
+    from curation import database
+
+    settings = from_environment()
+    database.connect(settings)
+    return settings
+
+
+def dataset_of(
+    name_or_folder: str,
+    settings: Settings,
+    taxonomy: str | None,
+    *,
+    name: str | None = None,
+    names: str | None = None,
+    hold_back: bool = False,
+    resplit: bool = False,
+) -> Any:
+    """Return the dataset of that name; a folder is ingested first, where it is not yet."""
+    from curation import samples as query
+
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        return query.load_dataset(name_or_folder)
+    wanted = name or folder.resolve().name
+    if not query.has_dataset(wanted):
+        ingest_folder(
+            folder,
+            settings,
+            name=wanted,
+            taxonomy=taxonomy or "roadwork",
+            names=names,
+            hold_back=hold_back,
+            resplit=resplit,
+        )
+    return query.load_dataset(wanted)
+
+
+def ingest_folder(
+    source: Path,
+    settings: Settings,
+    *,
+    name: str | None,
+    taxonomy: str,
+    names: str | None,
+    source_format: str = "auto",
+    hold_back: bool = False,
+    resplit: bool = False,
+    drive_pattern: str | None = None,
+    fps: float = 1.0,
+) -> None:
+    """Bring a folder into a dataset and show what came of it."""
+    from cascade import taxonomy as taxonomies
+    from curation.stages.ingest import ingest
+
+    with stage_bars() as bars:
+        result = ingest(
+            source, name=name or source.resolve().name, taxonomy=taxonomies.load(taxonomy),
+            source_format=source_format, names=split_list(names) if names else None,
+            hold_back=hold_back, resplit=_SHARES if resplit else None,
+            drive_pattern=drive_pattern, fps=fps, settings=settings, progress=bars("ingest"),
+        )  # fmt: skip
+    show("ingest", asdict(result))
+
+
+_SHARES = (0.70, 0.15, 0.15)
+
+
+def ensemble_for(
+    samples: Any, settings: Settings, manifest: str, taxonomy: str | None, *, fresh: bool = False
+) -> Ensemble:
+    """Return the ensemble to work with: what the last round trained, else the manifest's."""
+    from cascade import taxonomy as taxonomies
+    from cascade.ensemble import Ensemble
+    from curation import rounds
+    from curation import samples as query
+
+    past = [] if fresh else rounds.finished(settings.home, samples.name)
+    if past:
+        return Ensemble.load(past[-1].ensemble)
+    classes = taxonomies.load(taxonomy) if taxonomy else query.taxonomy_of(samples)
+    return Ensemble.from_manifest(manifest, taxonomy=classes)
+
+
+def taxonomy_called(name: str | None) -> Any:
+    """Return the taxonomy of that name or file; None where none was asked for."""
+    from cascade import taxonomy as taxonomies
+
+    return taxonomies.load(name) if name else None
+
+
+def taxonomy_of_manifest(manifest: str) -> str:
+    """Return the name of a manifest's own taxonomy."""
+    from cascade import manifest as manifests
+
+    return manifests.load(manifest).taxonomy
+
+
+@contextmanager
+def stage_bars() -> Iterator[Any]:
+    """Draw a progress bar for each stage until the block ends."""
+    from curation.bars import StageBars
+
+    with StageBars(console) as bars:
+        yield bars
+
+
+def show(stage: str, summary: dict[str, Any]) -> None:
+    """Print a stage's summary: one line a fact, empty ones left out."""
+    console.print(f"[bold]{stage}[/]")
+    for key, value in summary.items():
+        if value in (None, (), [], {}):
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        elif isinstance(value, (list, tuple)):
+            value = "\n".join(f"    {one}" for one in value)
+            value = f"\n{value}"
+        console.print(f"  {key.replace('_', ' ')}: {value}", highlight=False, soft_wrap=True)
+
+
+def split_list(text: str) -> Sequence[str]:
+    """Return the words of a comma-separated list."""
+    return [one.strip() for one in text.split(",") if one.strip()]

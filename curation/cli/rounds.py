@@ -1,0 +1,167 @@
+"""The verbs of whole rounds: quickstart, round, and a round as far as one stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curation.cli.frame import (
+    WAITING,
+    BudgetOption,
+    DatasetArgument,
+    EpochsOption,
+    LabelerOption,
+    ManifestOption,
+    NamesOption,
+    RoundOption,
+    SeedOption,
+    TaxonomyOption,
+    app,
+    connected,
+    console,
+    dataset_of,
+    ensemble_for,
+    stage_bars,
+    taxonomy_of_manifest,
+)
+
+if TYPE_CHECKING:
+    from curation.loop import RoundResult
+    from curation.settings import Settings
+
+
+@app.command(epilog="Example: curate quickstart")
+def quickstart(
+    budget: BudgetOption = 40,
+    epochs: EpochsOption = 10,
+    seed: SeedOption = 0,
+    name: Annotated[str, typer.Option(help="The dataset's name.")] = "quickstart",
+) -> None:
+    """Run a whole round on rendered road-work scenes. No account, no download."""
+    from curation.demo.dataset import write_quickstart
+
+    settings = connected()
+    folder = write_quickstart(settings.dataset_folder(name) / "scenes", seed=seed)
+    _run_rounds(
+        str(folder), settings, name=name, manifest="tiny", taxonomy="roadwork", names=None,
+        labeler="oracle", rounds=1, budget=budget, epochs=epochs, seed=seed, resplit=False,
+        until=None,
+    )  # fmt: skip
+    console.print(f"Look at it in the App:  [bold]curate app {name}[/]")
+
+
+@app.command(
+    "round",
+    epilog="Example: curate round photos/ --name site --taxonomy "
+    "construction_site --names 'Hardhat,Mask' --rounds 2 --budget 120",
+)
+def run_round(
+    dataset: DatasetArgument,
+    rounds: Annotated[int, typer.Option(help="Carry the dataset to this many rounds.")] = 1,
+    name: Annotated[str | None, typer.Option(help="Name for a new dataset.")] = None,
+    manifest: ManifestOption = "tiny",
+    taxonomy: TaxonomyOption = None,
+    names: NamesOption = None,
+    labeler: LabelerOption = "oracle",
+    resplit: Annotated[bool, typer.Option(help="Split anew by drive when ingesting.")] = False,
+    budget: BudgetOption = None,
+    epochs: EpochsOption = 12,
+    seed: SeedOption = 0,
+) -> None:
+    """Run whole rounds, predict to report; finished ones are left as they are."""
+    _run_rounds(
+        dataset, connected(), name=name, manifest=manifest, taxonomy=taxonomy, names=names,
+        labeler=labeler, rounds=rounds, budget=budget, epochs=epochs, seed=seed,
+        resplit=resplit, until=None,
+    )  # fmt: skip
+
+
+def _stage_verb(verb: str, sentence: str) -> None:
+    """Add a verb that carries a round as far as one stage, doing only what is missing."""
+
+    @app.command(name=verb, help=sentence, epilog=f"Example: curate {verb} demo --round 1")
+    def _carry(
+        dataset: DatasetArgument,
+        round_number: RoundOption = 1,
+        manifest: ManifestOption = "tiny",
+        taxonomy: TaxonomyOption = None,
+        labeler: LabelerOption = "oracle",
+        budget: BudgetOption = None,
+        epochs: EpochsOption = 12,
+        seed: SeedOption = 0,
+    ) -> None:
+        _run_rounds(
+            dataset, connected(), name=None, manifest=manifest, taxonomy=taxonomy, names=None,
+            labeler=labeler, rounds=round_number, budget=budget, epochs=epochs, seed=seed,
+            resplit=False, until=verb,
+        )  # fmt: skip
+
+
+_stage_verb("label", "Send the chosen samples out and fetch what was labeled.")
+_stage_verb("train", "Fine-tune every detector on the labeled pool, and refit the calibration.")
+_stage_verb("evaluate", "Measure champion and challenger on the frozen test split.")
+_stage_verb("publish", "Register the challenger and let the gate judge it.")
+
+
+def _run_rounds(
+    dataset: str,
+    settings: Settings,
+    *,
+    name: str | None,
+    manifest: str,
+    taxonomy: str | None,
+    names: str | None,
+    labeler: str,
+    rounds: int,
+    budget: int | None,
+    epochs: int,
+    seed: int,
+    resplit: bool,
+    until: str | None,
+) -> None:
+    from curation import loop
+    from curation.labeling import backends
+
+    hold_back = labeler == "oracle"
+    samples = dataset_of(
+        dataset,
+        settings,
+        taxonomy or taxonomy_of_manifest(manifest),
+        name=name,
+        names=names,
+        hold_back=hold_back,
+        resplit=resplit,
+    )
+    first = ensemble_for(samples, settings, manifest, taxonomy, fresh=True)
+    plan = loop.Plan(budget=budget, epochs=epochs, seed=seed)
+    for number in range(1, rounds + 1):
+        source = backends.create(labeler, samples, settings)
+        with stage_bars() as bars:
+            result = loop.run_round(
+                samples, number, first, source, settings, plan=plan, bars=bars,
+                until=until if number == rounds else None,
+            )  # fmt: skip
+        _tell(result, samples, settings)
+
+
+def _tell(result: RoundResult, samples: Any, settings: Settings) -> None:
+    from curation.stages.report import to_terminal
+
+    number = result.round.number
+    if not result.changed:
+        console.print(
+            f"Round {number} is complete; nothing was changed. Report: {result.report}",
+            soft_wrap=True,
+        )
+        return
+    if result.waiting:
+        console.print(
+            f"Round {number} waits for the labels of {result.waiting} chosen samples. "
+            f"{result.where} Run the same command again when they are labeled.",
+            soft_wrap=True,
+        )
+        raise typer.Exit(WAITING)
+    if result.report:
+        console.print(to_terminal(samples, result.round, settings))
+        console.print(f"Report: [bold]{result.report}[/]", soft_wrap=True)

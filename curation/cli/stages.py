@@ -1,0 +1,174 @@
+"""The verbs of single stages: ingest, predict, embed, score, choose, report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from curation.cli.frame import (
+    BudgetOption,
+    DatasetArgument,
+    ManifestOption,
+    NamesOption,
+    RoundOption,
+    SeedOption,
+    TaxonomyOption,
+    app,
+    connected,
+    console,
+    dataset_of,
+    ensemble_for,
+    ingest_folder,
+    show,
+    split_list,
+    stage_bars,
+    taxonomy_called,
+)
+
+
+@app.command(
+    epilog="Example: curate ingest photos/ --name site --taxonomy construction_site "
+    "--names 'Hardhat,Mask' --hold-back"
+)
+def ingest(
+    source: Annotated[
+        Path, typer.Argument(help="A folder of images, YOLO, COCO or VOC data, or videos.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="The dataset's name. Default: the folder's.")
+    ] = None,
+    taxonomy: TaxonomyOption = None,
+    names: NamesOption = None,
+    source_format: Annotated[
+        Literal["auto", "folder", "yolo", "coco", "voc", "video"], typer.Option("--format")
+    ] = "auto",
+    hold_back: Annotated[
+        bool,
+        typer.Option(
+            help="Keep the labels of the train split for the oracle, to replay a project."
+        ),
+    ] = False,
+    resplit: Annotated[
+        bool, typer.Option(help="Split anew by drive: 70 % train, 15 % val, 15 % test.")
+    ] = False,
+    drive_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="Regular expression whose first group is the drive, matched on file names."
+        ),
+    ] = None,
+    fps: Annotated[float, typer.Option(help="Frames a second taken from videos.")] = 1.0,
+) -> None:
+    """Bring images and their labels into a dataset. A second call adds only what is new."""
+    settings = connected()
+    ingest_folder(
+        source, settings, name=name, taxonomy=taxonomy or "roadwork", names=names,
+        source_format=source_format, hold_back=hold_back, resplit=resplit,
+        drive_pattern=drive_pattern, fps=fps,
+    )  # fmt: skip
+
+
+@app.command(epilog="Example: curate predict clips --manifest tiny")
+def predict(
+    dataset: DatasetArgument, manifest: ManifestOption = "tiny", taxonomy: TaxonomyOption = None
+) -> None:
+    """Run every detector that has not looked at a sample yet, then fuse what they say."""
+    from curation.stages.fuse import fuse
+    from curation.stages.predict import predict as predict_samples
+
+    settings = connected()
+    samples = dataset_of(dataset, settings, taxonomy)
+    ensemble = ensemble_for(samples, settings, manifest, taxonomy)
+    with stage_bars() as bars:
+        show("predict", asdict(predict_samples(samples, ensemble, progress=bars("predict"))))
+        show("fuse", asdict(fuse(samples, ensemble, progress=bars("fuse"))))
+
+
+@app.command(epilog="Example: curate embed clips")
+def embed(
+    dataset: DatasetArgument, manifest: ManifestOption = "tiny", taxonomy: TaxonomyOption = None
+) -> None:
+    """Embed samples for similarity search, choosing and the UMAP picture."""
+    from curation.stages.embed import embed as embed_samples
+
+    settings = connected()
+    samples = dataset_of(dataset, settings, taxonomy)
+    ensemble = ensemble_for(samples, settings, manifest, taxonomy)
+    with stage_bars() as bars:
+        show(
+            "embed",
+            asdict(
+                embed_samples(samples, ensemble, folder=settings.vectors, progress=bars("embed"))
+            ),
+        )
+
+
+@app.command(epilog="Example: curate score my_dataset --members yolo,detr")
+def score(
+    dataset: DatasetArgument,
+    members: Annotated[
+        str | None,
+        typer.Option(
+            help="Label fields that are there already, "
+            "comma-separated: ranks them without running any model."
+        ),
+    ] = None,
+    manifest: ManifestOption = "tiny",
+    taxonomy: TaxonomyOption = None,
+) -> None:
+    """Rank the unlabeled pool by hardness: where the members disagree most."""
+    from curation.stages.score import score as score_samples
+
+    settings = connected()
+    samples = dataset_of(dataset, settings, taxonomy)
+    with stage_bars() as bars:
+        if members:
+            result = score_samples(
+                samples, members=split_list(members), taxonomy=taxonomy_called(taxonomy),
+                progress=bars("score"),
+            )  # fmt: skip
+        else:
+            ensemble = ensemble_for(samples, settings, manifest, taxonomy)
+            result = score_samples(samples, ensemble=ensemble, progress=bars("score"))
+    show("score", asdict(result))
+
+
+@app.command(epilog="Example: curate choose clips --budget 40")
+def choose(
+    dataset: DatasetArgument,
+    budget: BudgetOption = None,
+    round_number: RoundOption = 1,
+    seed: SeedOption = 0,
+    use_hardness: Annotated[bool, typer.Option(help="Without it, coverage only.")] = True,
+) -> None:
+    """Choose the next batch to label: hard, varied, and a random arm to compare with."""
+    from curation import loop
+    from curation.stages.choose import choose as choose_samples
+
+    settings = connected()
+    samples = dataset_of(dataset, settings, None)
+    with stage_bars() as bars:
+        result = choose_samples(
+            samples, round_number=round_number, seed=seed, use_hardness=use_hardness,
+            budget=loop.budget(samples, budget), progress=bars("choose"),
+        )  # fmt: skip
+    show("choose", asdict(result))
+
+
+@app.command(epilog="Example: curate report clips --round 1")
+def report(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
+    """Write the round's page, and show the same here."""
+    from curation import rounds
+    from curation import samples as query
+    from curation.stages.report import report as write_report
+    from curation.stages.report import to_terminal
+
+    settings = connected()
+    samples = query.load_dataset(dataset)
+    this = rounds.of_dataset(settings.home, samples.name, round_number)
+    page = write_report(samples, this, settings)
+    console.print(to_terminal(samples, this, settings))
+    console.print(f"Report: [bold]{page}[/]", soft_wrap=True)

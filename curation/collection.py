@@ -1,0 +1,118 @@
+"""The samples of a dataset as raw documents: many fields of a sample in one step.
+
+The only file that goes past FiftyOne's public interface. Several fields are written in one
+`$set`, so that a sample is whole or as it was, and a thousand samples take one request.
+
+Samples are a FiftyOne dataset or a view of one: its choice of samples holds, what it filters
+within labels does not. Fields must be declared first: see `fields.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import ObjectId
+from pymongo import UpdateOne
+from pymongo.errors import PyMongoError
+
+from cascade.errors import nearest
+from curation.documents import Document
+from curation.errors import DatasetError, StoreError
+
+CHUNK = 1000  # samples a request: measured best, and what a crash can lose
+
+
+def dataset_of(samples: Any) -> Any:
+    """Return the dataset that the samples belong to: itself, or what a view looks at."""
+    return samples._dataset
+
+
+def ids_and_paths(samples: Any) -> tuple[list[str], list[str]]:
+    """Return the ids and files of the samples, ordered by file and then by id."""
+    ids, paths = samples.values(["id", "filepath"])
+    ordered = sorted(zip(paths, ids, strict=True))
+    return [one for _, one in ordered], [path for path, _ in ordered]
+
+
+def write_documents(samples: Any, update: Mapping[str, Document]) -> int:
+    """Store `{sample id: {field: raw value}}`, each sample in one step; return how many.
+
+    Raises:
+        StoreError: The database did not take the write; samples before it are written.
+        DatasetError: A sample does not exist.
+    """
+    return update_documents(samples, {one: {"$set": content} for one, content in update.items()})
+
+
+def update_documents(samples: Any, operators: Mapping[str, Mapping[str, Document]]) -> int:
+    """Apply MongoDB's update operators, `{sample id: {"$set": {...}}}`; return how many.
+
+    Raises:
+        StoreError: The database did not take the write; samples before it are written.
+        DatasetError: A sample does not exist.
+    """
+    dataset = dataset_of(samples)
+    now = datetime.now(UTC)
+    for ids in chunks(list(operators)):
+        updates = [
+            UpdateOne(
+                {"_id": ObjectId(one)},
+                {**operators[one], "$set": {**operators[one]["$set"], "last_modified_at": now}},
+            )
+            for one in ids
+        ]
+        with answering():
+            result = dataset._sample_collection.bulk_write(updates, ordered=False)
+        if result.matched_count < len(ids):
+            raise DatasetError(
+                f"{len(ids) - result.matched_count} of {len(ids)} samples are not in the dataset "
+                f"{dataset.name!r}: they were deleted meanwhile, or belong to another one."
+            )
+    dataset._reload_docs()  # samples that somebody holds in memory
+    return len(operators)
+
+
+def read_documents(
+    samples: Any, ids: Sequence[str], projection: Mapping[str, int]
+) -> Iterator[tuple[int, Document]]:
+    """Give each sample's raw document with its place in `ids`, in order."""
+    collection = dataset_of(samples)._sample_collection
+    for start in range(0, len(ids), CHUNK):
+        chunk = [ObjectId(one) for one in ids[start : start + CHUNK]]
+        with answering():
+            found = {
+                row["_id"]: row for row in collection.find({"_id": {"$in": chunk}}, projection)
+            }
+        yield from ((start + i, found[one]) for i, one in enumerate(chunk) if one in found)
+
+
+def expect_fields(samples: Any, names: Iterable[str]) -> None:
+    """Refuse names that are no field of the samples, and name the nearest."""
+    schema = samples.get_field_schema()
+    for name in names:
+        if name not in schema:
+            raise StoreError(
+                f"The dataset {dataset_of(samples).name!r} has no field {name!r}. "
+                f"{nearest(name, schema)}"
+            )
+
+
+def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Give the ids in pieces of one request."""
+    yield from (ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK))
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """Say in our words that the database failed."""
+    try:
+        yield
+    except PyMongoError as error:
+        first = str(error).split(",")[0]
+        raise StoreError(
+            f"The database did not answer as it should ({type(error).__name__}: {first}). "
+            "What was written before stays. If its disk is full, make room; then run again."
+        ) from error

@@ -1,0 +1,25 @@
+"""Rendered road-work scenes with exact boxes, so that everything runs with no download.
+
+Needs NumPy and OpenCV only. `drive_scenes` and `scenes` render as they are asked;
+`write_dataset` puts a whole COCO data set on disk.
+"""
+
+from curation.demo.dataset import write_dataset
+from curation.demo.domain import DEPLOYMENT, PRETRAIN, Domain, Palette
+from curation.demo.drive import drive_scenes, scenes
+from curation.demo.scene import CLASSES, HEIGHT, ROADWORK, WIDTH, Scene
+
+__all__ = [
+    "CLASSES",
+    "DEPLOYMENT",
+    "HEIGHT",
+    "PRETRAIN",
+    "ROADWORK",
+    "WIDTH",
+    "Domain",
+    "Palette",
+    "Scene",
+    "drive_scenes",
+    "scenes",
+    "write_dataset",
+]

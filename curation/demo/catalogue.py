@@ -1,0 +1,8 @@
+"""Every kind of thing that a drive may pass."""
+
+from __future__ import annotations
+
+from curation.demo import people, street, traffic, worksite
+from curation.demo.thing import Kind
+
+KINDS: dict[str, Kind] = {**worksite.KINDS, **people.KINDS, **traffic.KINDS, **street.KINDS}

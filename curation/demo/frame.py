@@ -1,0 +1,236 @@
+"""Putting things on the road, from far to near, and finding out what can be seen of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.demo.camera import FOCAL_PX, HEIGHT_M, Camera
+from curation.demo.catalogue import KINDS
+from curation.demo.conditions import Conditions
+from curation.demo.domain import Colour
+from curation.demo.pen import Patch, Pen
+from curation.demo.scene import HEIGHT, WIDTH
+from curation.demo.thing import Thing
+
+LEAST_SIDE_PX = 5.0  # of a square of the same area: smaller boxes are not labeled
+LEAST_CONTRAST = 5.0  # mean grey levels from what is behind, else it is not labeled
+LEAST_VISIBLE = 0.25  # share of a thing's pixels, else it is not labeled
+
+_NEAREST_M, _FARTHEST_M = 4.2, 95.0
+_OPAQUE = 127
+_WHOLE = 0.97
+
+Image = NDArray[np.uint8]
+Glow = tuple[float, float, float, Colour]  # u, v, radius in pixels, colour
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A thing in the frame.
+
+    Attributes:
+        thing: What it is.
+        outline_px: Corners of its outline in pixels; may reach beyond the image.
+        opaque: How many pixels it has, those outside the image and behind others too.
+        contrast: Mean difference from what is behind it, in grey levels, before the lens.
+    """
+
+    thing: Thing
+    outline_px: tuple[float, float, float, float]
+    opaque: int
+    contrast: float
+
+
+@dataclass
+class Frame:
+    """An image in the making.
+
+    Attributes:
+        image: RGB, uint8, shape (HEIGHT, WIDTH, 3).
+        owner: Which thing each pixel shows: its place in `drawn` plus one, 0 for the backdrop.
+        drawn: The things that were drawn, in the order of `owner`.
+        glows: Lamps whose light spills over.
+    """
+
+    image: Image
+    owner: NDArray[np.int16] = field(default_factory=lambda: np.zeros((HEIGHT, WIDTH), np.int16))
+    drawn: list[Drawn] = field(default_factory=list)
+    glows: list[Glow] = field(default_factory=list)
+
+
+def populate(
+    image: Image, things: tuple[Thing, ...], camera: Camera, conditions: Conditions, at_m: float,
+    time_s: float,
+) -> Frame:  # fmt: skip
+    """Draw all things that are ahead, seen from `at_m` along the road at a time."""
+    frame = Frame(image)
+    ahead = [(thing.z + thing.speed * time_s - at_m, thing) for thing in things]
+    for depth, thing in sorted(ahead, key=lambda pair: -pair[0]):
+        if depth < _NEAREST_M < depth + thing.length - 0.5:  # its flank is still beside us
+            thing = replace(thing, length=depth + thing.length - _NEAREST_M)
+            depth = _NEAREST_M
+        if _NEAREST_M <= depth < _FARTHEST_M:
+            _place(frame, thing, depth, camera, conditions)
+    return frame
+
+
+def boxes(frame: Frame) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Return the relative corners, shape (N, 4), and labels of what can be seen well enough."""
+    found: list[tuple[float, float, float, float]] = []
+    labels: list[str] = []
+    for number, drawn in enumerate(frame.drawn, start=1):
+        label = KINDS[drawn.thing.kind].label
+        if label and drawn.contrast >= LEAST_CONTRAST:
+            seen = _visible_box(frame.owner, number, drawn)
+            if seen:
+                found.append(seen)
+                labels.append(label)
+    corners: NDArray[np.float32] = np.array(found, np.float32).reshape(-1, 4)
+    corners[:, 0::2] /= WIDTH
+    corners[:, 1::2] /= HEIGHT
+    return corners, tuple(labels)
+
+
+def _visible_box(
+    owner: NDArray[np.int16], number: int, drawn: Drawn
+) -> tuple[float, float, float, float] | None:
+    """Return the corners in pixels around what is seen, or None where that is too little."""
+    x0, y0, x1, y1 = drawn.outline_px
+    x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, WIDTH), min(y1, HEIGHT)
+    left, top = int(x0), int(y0)
+    mine = owner[top : int(np.ceil(y1)), left : int(np.ceil(x1))] == number
+    count = int(np.count_nonzero(mine))
+    if count < LEAST_VISIBLE * drawn.opaque or not count:
+        return None
+    if count < _WHOLE * drawn.opaque:
+        u, v, w, h = cv2.boundingRect(mine.view(np.uint8))
+        x0, y0 = max(x0, left + u), max(y0, top + v)
+        x1, y1 = min(x1, left + u + w), min(y1, top + v + h)
+    if (x1 - x0) * (y1 - y0) < LEAST_SIDE_PX**2:
+        return None
+    return x0, y0, x1, y1
+
+
+def _place(
+    frame: Frame, thing: Thing, depth: float, camera: Camera, conditions: Conditions
+) -> None:
+    kind = KINDS[thing.kind]
+    beside = thing.x + camera.bend * depth * depth
+    extent = _extent(thing, depth, beside, kind.overhang_m)
+    foot = camera.project(thing.x, thing.base, depth)
+    scale = FOCAL_PX / depth
+    if foot[0] + extent[1] * scale < 0 or foot[0] + extent[0] * scale > WIDTH:
+        return
+    pen = Pen(
+        foot_px=foot,
+        depth_m=depth,
+        beside_m=beside,
+        extent_m=extent,
+        base_m=thing.base,
+        conditions=conditions,
+        grain=thing.dna[5],
+        clipped=kind.label is None,  # whose outline nobody asks for
+    )
+    kind.draw(pen, thing)
+    patch = pen.patch()
+    if kind.shadow:
+        _shade_ground(frame.image, thing, depth, camera, conditions)
+    if conditions.wet and thing.base == 0 and thing.kind not in ("tree", "building"):
+        _mirror(frame.image, patch, foot[1], conditions.wet)
+    contrast = _lay_over(frame, patch, len(frame.drawn) + 1)
+    opaque = int(np.count_nonzero(patch.alpha > _OPAQUE))
+    frame.drawn.append(Drawn(thing, patch.box_xyxy_px, opaque, contrast))
+    frame.glows += pen.lights
+
+
+def _extent(
+    thing: Thing, depth: float, beside: float, overhang: float
+) -> tuple[float, float, float, float]:
+    """Return the room for the near face and the far one: left, right, bottom, top in metres."""
+    half, low, high = thing.width / 2, 0.0, thing.height
+    left, right = -half, half
+    if thing.length:
+        near = depth / (depth + thing.length)
+        left = min(left, -beside + (-half + beside) * near)
+        right = max(right, -beside + (half + beside) * near)
+        high = max(high, HEIGHT_M + (high - HEIGHT_M) * near)
+    return left - overhang, right + overhang, low - 0.05, high + overhang
+
+
+def _lay_over(frame: Frame, patch: Patch, number: int) -> float:
+    """Lay the patch over the image, and return its contrast to what was there."""
+    window = _window(patch.left, patch.top, patch.alpha.shape)
+    if window is None:
+        return 0.0
+    here, there = window
+    alpha = patch.alpha[there]
+    under = cv2.merge([255 - alpha] * 3)
+    spot = frame.image[here]
+    laid = cv2.add(cv2.multiply(spot, under, scale=1 / 255), patch.rgb[there])
+    solid = alpha > _OPAQUE
+    contrast = sum(cv2.mean(cv2.absdiff(spot, laid), solid.view(np.uint8))[:3]) / 3
+    spot[:] = laid
+    frame.owner[here][solid] = number
+    return contrast
+
+
+def _mirror(image: Image, patch: Patch, foot_v: float, wet: float) -> None:
+    """Lay the patch upside down under its foot, faintly: a wet road."""
+    tall = patch.alpha.shape[0]
+    top = round(2 * foot_v - (patch.top + tall))
+    window = _window(patch.left, top, patch.alpha.shape)
+    if window is None:
+        return
+    here, there = window
+    rgb = cv2.blur(patch.rgb[::-1][there], (1, 9))
+    alpha = cv2.blur(np.ascontiguousarray(patch.alpha[::-1][there]), (1, 9))
+    spot = image[here]
+    weight = wet * 0.62
+    under = cv2.merge([cv2.convertScaleAbs(alpha, alpha=-weight, beta=255)] * 3)
+    glint = cv2.convertScaleAbs(rgb, alpha=weight)
+    spot[:] = cv2.add(cv2.multiply(spot, under, scale=1 / 255), glint.reshape(spot.shape))
+
+
+def _shade_ground(
+    image: Image, thing: Thing, depth: float, camera: Camera, conditions: Conditions
+) -> None:
+    """Darken the road under a thing, and beside it when the sun shines."""
+    half, deep = thing.width / 2, max(thing.length, thing.width * 0.5)
+    outline = [(-half, -0.08), (half, -0.08), (half, deep), (-half, deep)]
+    if conditions.sunny:
+        dx, dz = -conditions.sun * 1.5 * thing.height, 0.5 * thing.height
+        top = half * 0.6
+        outline = [(-half, 0), (half, 0), (half, deep * 0.5), (top + dx, deep * 0.5 + dz),
+                   (-top + dx, deep * 0.5 + dz), (-half, deep * 0.5)]  # fmt: skip
+    points = camera.ground(np.array([(thing.x + x, depth + z) for x, z in outline]))
+    left, top_px = np.floor(points.min(axis=0)).astype(int) - 2
+    right, bottom = np.ceil(points.max(axis=0)).astype(int) + 2
+    window = _window(int(left), int(top_px), (int(bottom - top_px), int(right - left)))
+    if window is None:
+        return
+    here, _ = window
+    spot = image[here]
+    mask = np.full(spot.shape[:2], 255, np.uint8)
+    origin = np.array([here[1].start, here[0].start])
+    hull = cv2.convexHull(((points - origin) * 16).round().astype(np.int32))
+    strength = 0.55 if conditions.sunny else 0.3
+    keep = 255 * (1 - strength * conditions.clearness(depth))
+    cv2.fillConvexPoly(mask, hull, keep, cv2.LINE_AA, 4)
+    mask = cv2.blur(mask, (3, 3))
+    spot[:] = cv2.multiply(spot, cv2.merge([mask] * 3), scale=1 / 255)
+
+
+def _window(
+    left: int, top: int, shape: tuple[int, ...]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+    """Return where a patch lies in the image, and which part of the patch that is."""
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + shape[1], WIDTH), min(top + shape[0], HEIGHT)
+    if x0 >= x1 or y0 >= y1:
+        return None
+    here = slice(y0, y1), slice(x0, x1)
+    return here, (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))

@@ -1,0 +1,46 @@
+"""One rendered image with everything that is known about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH, HEIGHT = 640, 360  # of every image, in pixels
+
+CLASSES = ("cone", "drum", "barricade", "sign", "worker", "vehicle", "work_vehicle")
+"""What is boxed, in the words and the order of the taxonomy `roadwork`."""
+
+ROADWORK = frozenset(CLASSES) - {"vehicle"}
+"""The classes that make an image one of road work."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One frame of a drive.
+
+    Attributes:
+        image: RGB, uint8, shape (HEIGHT, WIDTH, 3).
+        boxes_xyxy: Corners of the N boxes relative to the image, shape (N, 4), float32, in [0, 1].
+        labels: The N class names, each of `CLASSES`.
+        drive: Which drive, e.g. `drive0003`.
+        frame: Position within the drive, from 0.
+        time_s: Seconds since the first frame of the drive.
+        time_of_day: `day` or `night`, the same for the whole drive.
+        weather: `clear`, `rain`, `glare` or `fog`, the same for the whole drive.
+    """
+
+    image: NDArray[np.uint8]
+    boxes_xyxy: NDArray[np.float32]
+    labels: tuple[str, ...]
+    drive: str
+    frame: int
+    time_s: float
+    time_of_day: str
+    weather: str
+
+    @property
+    def has_roadwork(self) -> bool:
+        """Whether something in the image says that here is road work."""
+        return not ROADWORK.isdisjoint(self.labels)

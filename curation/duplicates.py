@@ -1,0 +1,207 @@
+"""Near-duplicates: frames that show what another, harder one shows.
+
+Two samples are near-duplicates when they are of one drive and less than a second apart, or
+when the cosine of their embeddings reaches a threshold. Samples are visited from the hardest
+to the easiest, and each is dropped when a kept one is its near-duplicate. So every dropped
+sample names a kept one that it really resembles, and no two kept ones resemble each other.
+Joining pairs into groups would not do: frames half a second apart chain up, and of a whole
+drive a single frame would be left.
+
+Time grows with N x kept samples (one matrix product), memory with N. N is the number of
+samples, D the length of an embedding, P and Q of pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.errors import SelectionError
+
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.int64]
+
+WITHIN_S = 1.0
+COSINE = 0.975  # between .97 and .98, where DINO's near-duplicates begin; see `calibrate_cosine`
+_CHUNK = 2048  # rows of a matrix product: 2048 x 2048 float32 are 16 MB
+_EPSILON_S = 1e-6  # frames at 30 Hz are 0.99999... s apart after 30
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What is left of N samples.
+
+    Attributes:
+        kept: Which are left, shape (N,), bool.
+        duplicate_of: The kept sample that each dropped one resembles, shape (N,), int64;
+            -1 for the kept ones.
+    """
+
+    kept: NDArray[np.bool_]
+    duplicate_of: Ints
+
+    @property
+    def rows(self) -> Ints:
+        """The rows that are left, ascending."""
+        return np.flatnonzero(self.kept)
+
+    @property
+    def dropped(self) -> Ints:
+        """The rows that were dropped, ascending."""
+        return np.flatnonzero(~self.kept)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A cosine from which two samples count as near-duplicates.
+
+    Attributes:
+        cosine: The threshold, reached counts.
+        recall: Share of the known duplicates that it finds, in [0, 1].
+        false_rate: Share of the known different pairs that it takes for duplicates.
+    """
+
+    cosine: float
+    recall: float
+    false_rate: float
+
+
+def drop(
+    embeddings: Floats,
+    order: Ints,
+    *,
+    drives: Sequence[str | None],
+    times_s: Floats,
+    within_s: float = WITHIN_S,
+    cosine: float = COSINE,
+    always: int = 0,
+) -> Kept:
+    """Return which samples are left when near-duplicates are dropped.
+
+    Args:
+        embeddings: Scaled to length 1, shape (N, D), float32.
+        order: The rows in the order of visit, hardest first, shape (N,).
+        drives: The drive of each sample; None where it has none.
+        times_s: Seconds within the drive, shape (N,); NaN where unknown.
+        within_s: Two samples of a drive that are less apart are near-duplicates.
+        cosine: Two samples whose embeddings agree so much are near-duplicates.
+        always: The first so many of `order` are kept, whatever they resemble.
+    """
+    duplicate_of = np.full(len(order), -1, np.int64)
+    clock = _Clock(drives, times_s, within_s)
+    kept_rows = np.empty(0, np.int64)
+    for start in range(0, len(order), _CHUNK):
+        rows = order[start : start + _CHUNK]
+        twin = _most_similar(embeddings, rows, kept_rows, cosine)
+        twin[: max(0, always - start)] = -1
+        kept = _visit(embeddings[rows], rows, twin, clock, cosine, always - start)
+        duplicate_of[rows] = twin
+        kept_rows = np.concatenate([kept_rows, kept])
+    return Kept(kept=duplicate_of < 0, duplicate_of=duplicate_of)
+
+
+def calibrate_cosine(
+    embeddings: Floats, duplicates: Ints, different: Ints, *, false_rate: float = 0.01
+) -> Threshold:
+    """Return the least threshold that takes few different pairs for duplicates.
+
+    It lies halfway between the last cosine that is too low and the next duplicate above.
+
+    Args:
+        embeddings: Scaled to length 1, shape (N, D).
+        duplicates: Rows of known near-duplicates, shape (P, 2), such as augmented copies.
+        different: Rows of pairs that are known to differ, shape (Q, 2), such as of two drives.
+        false_rate: The share of `different` that may be taken for duplicates: each such pair
+            may cost a sample that was worth labeling.
+
+    Raises:
+        SelectionError: There are no pairs of one kind.
+    """
+    if not len(duplicates) or not len(different):
+        raise SelectionError(
+            "calibrate_cosine needs known duplicates and known different pairs, "
+            f"got {len(duplicates)} and {len(different)}."
+        )
+    same, other = _cosines(embeddings, duplicates), _cosines(embeddings, different)
+    too_low = np.sort(other)[::-1][min(int(false_rate * len(other)), len(other) - 1)]
+    above = same[same > too_low]
+    next_one = above.min() if len(above) else 1.0
+    cosine = float(max((too_low + next_one) / 2, np.nextafter(too_low, 2.0)))
+    return Threshold(
+        cosine=cosine,
+        recall=float((same >= cosine).mean()),
+        false_rate=float((other >= cosine).mean()),
+    )
+
+
+class _Clock:
+    """Remembers when kept samples were taken, and finds one that is less than `within_s` off."""
+
+    def __init__(self, drives: Sequence[str | None], times_s: Floats, within_s: float) -> None:
+        self._drives, self._times_s = drives, times_s
+        self._within_s = within_s - _EPSILON_S
+        self._seen: dict[tuple[str, int], list[int]] = {}
+
+    def find(self, row: int) -> int:
+        """Return a kept sample of the same drive and moment, -1 without any."""
+        where = self._where(row)
+        if where is None:
+            return -1
+        drive, slot = where
+        near = [r for s in (slot - 1, slot, slot + 1) for r in self._seen.get((drive, s), ())]
+        apart = [abs(float(self._times_s[row] - self._times_s[r])) for r in near]
+        closest = int(np.argmin(apart)) if apart else -1
+        return near[closest] if apart and apart[closest] < self._within_s else -1
+
+    def add(self, row: int) -> None:
+        """Remember a sample that is kept."""
+        where = self._where(row)
+        if where is not None:
+            self._seen.setdefault(where, []).append(row)
+
+    def _where(self, row: int) -> tuple[str, int] | None:
+        drive, time_s = self._drives[row], float(self._times_s[row])
+        if drive is None or not np.isfinite(time_s) or self._within_s <= 0:
+            return None
+        return drive, int(time_s // self._within_s)
+
+
+def _visit(
+    vectors: Floats, rows: Ints, twin: Ints, clock: _Clock, cosine: float, always: int
+) -> Ints:
+    """Visit one chunk in order, write into `twin` what resembles whom, return the kept rows."""
+    alike = vectors @ vectors.T >= cosine
+    kept = []
+    for i, row in enumerate(rows.tolist()):
+        if twin[i] < 0 and i >= always:
+            twin[i] = clock.find(row)
+        if twin[i] >= 0:
+            continue
+        kept.append(row)
+        clock.add(row)
+        later = alike[i] & (twin < 0)
+        later[: max(i + 1, always)] = False
+        twin[later] = row
+    return np.array(kept, np.int64)
+
+
+def _most_similar(embeddings: Floats, rows: Ints, kept: Ints, cosine: float) -> Ints:
+    """Return for each row the kept sample that resembles it most, -1 where none does."""
+    best = np.full(len(rows), -np.inf)
+    twin = np.full(len(rows), -1, np.int64)
+    for start in range(0, len(kept), _CHUNK):
+        block = kept[start : start + _CHUNK]
+        similar = embeddings[rows] @ embeddings[block].T
+        nearest = similar.argmax(axis=1)
+        value = similar[np.arange(len(rows)), nearest]
+        better = (value >= cosine) & (value > best)
+        best[better], twin[better] = value[better], block[nearest[better]]
+    return twin
+
+
+def _cosines(embeddings: Floats, pairs: Ints) -> Floats:
+    return np.einsum("pd,pd->p", embeddings[pairs[:, 0]], embeddings[pairs[:, 1]])

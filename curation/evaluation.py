@@ -1,0 +1,146 @@
+"""What an ensemble is worth on a frozen set: the numbers of one evaluation, as plain JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade import metrics, voting
+from cascade.average_precision import average_precision
+from cascade.ensemble import Ensemble
+from cascade.predictions import Detections
+from cascade.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenSet:
+    """The images that ensembles are compared on, in a fixed order.
+
+    Attributes:
+        split: Its name.
+        ids: Sample ids, n of them.
+        paths: The image files.
+        drives: The drive or source photograph of each: what a bootstrap resamples.
+        sizes_px: Height and width, shape (n, 2).
+        truths: Ground truth boxes in canonical classes.
+        slices: Named masks of shape (n,).
+    """
+
+    split: str
+    ids: tuple[str, ...]
+    paths: tuple[str, ...]
+    drives: tuple[str, ...]
+    sizes_px: NDArray[np.int64]
+    truths: tuple[Detections, ...]
+    slices: Mapping[str, NDArray[np.bool_]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def decisions(self, taxonomy: Taxonomy) -> NDArray[np.bool_]:
+        """Return the true image decision: is a class that decides to be seen? Shape (n,)."""
+        return voting.decisions_of(self.truths, taxonomy)
+
+
+def evaluate(
+    rows: Sequence[Mapping[str, Any]],
+    ensemble: Ensemble,
+    frozen: FrozenSet,
+    latency_ms: Mapping[str, float],
+) -> dict[str, Any]:
+    """Return every figure of one ensemble on the frozen set.
+
+    Args:
+        rows: What its detectors said about each image, in the order of `frozen`.
+        ensemble: The ensemble; its threshold was fixed on validation.
+        frozen: The images and their ground truth.
+        latency_ms: Time for one image, as measured by `cascade.latency`.
+    """
+    votes = voting.gather(rows, ensemble)
+    clusters, decided = voting.conclude(votes, ensemble, frozen.sizes_px)
+    fused = voting.objects(clusters)
+    p = np.nan_to_num(decided.p, nan=0.0)
+    truth = frozen.decisions(ensemble.taxonomy)
+    threshold = ensemble.calibration.threshold
+    names = ensemble.taxonomy.names
+    overall = average_precision(fused, frozen.truths, names)
+    return {
+        "ensemble": ensemble.identity,
+        "split": frozen.split,
+        "n_images": len(frozen),
+        "n_positive": int(truth.sum()),
+        "prevalence": _round(truth.mean()) if len(truth) else None,
+        "threshold": threshold,
+        **_image_level(truth, p, threshold),
+        "ece": _round(metrics.ece(truth, p)) if len(truth) else None,
+        "map": _round(overall.map),
+        "map50": _round(overall.map50),
+        "members": {
+            name: _member(rows, name, frozen.truths, ensemble.taxonomy)
+            for name in ensemble.detectors
+        },
+        "classes": {
+            name: {"ap50": _round(overall.ap50[name]), "n": overall.n[name]} for name in names
+        },
+        "slices": {
+            name: _slice(mask, truth, p, threshold, fused, frozen.truths, names)
+            for name, mask in frozen.slices.items()
+        },
+        "latency_ms": dict(latency_ms),
+        "samples": {
+            "id": list(frozen.ids),
+            "drive": list(frozen.drives),
+            "truth": truth.astype(int).tolist(),
+            "p": [_round(one, 6) for one in p],
+        },
+    }
+
+
+def _member(
+    rows: Sequence[Mapping[str, Any]], name: str, truths: Sequence[Detections], taxonomy: Taxonomy
+) -> dict[str, float | None]:
+    said = [row.get(name) for row in rows]
+    found = [
+        voting.canonical(one, taxonomy) if isinstance(one, Detections) else Detections.empty(())
+        for one in said
+    ]
+    precision = average_precision(found, truths, taxonomy.names)
+    return {"map": _round(precision.map), "map50": _round(precision.map50)}
+
+
+def _image_level(
+    truth: NDArray[np.bool_], p: NDArray[np.float64], threshold: float
+) -> dict[str, float | None]:
+    predicted = p >= threshold
+    return {
+        "mcc": _round(metrics.mcc(truth, predicted)),
+        "precision": _round(metrics.precision(truth, predicted)),
+        "recall": _round(metrics.recall(truth, predicted)),
+    }
+
+
+def _slice(
+    mask: NDArray[np.bool_],
+    truth: NDArray[np.bool_],
+    p: NDArray[np.float64],
+    threshold: float,
+    fused: Sequence[Detections],
+    truths: Sequence[Detections],
+    names: Sequence[str],
+) -> dict[str, Any]:
+    rows = np.flatnonzero(mask)
+    boxes = average_precision([fused[i] for i in rows], [truths[i] for i in rows], names)
+    return {
+        "n": len(rows),
+        "n_positive": int(truth[mask].sum()),
+        **_image_level(truth[mask], p[mask], threshold),
+        "map50": _round(boxes.map50),
+    }
+
+
+def _round(value: Any, digits: int = 4) -> float | None:
+    return None if value is None or np.isnan(value) else round(float(value), digits)

@@ -1,0 +1,272 @@
+"""Every field, tag, brain key and sidebar group that a run writes, and where it shows.
+
+A field is declared once, before the first write: raw documents written to an undeclared
+field would not be seen by the App, and a field that grows while it is written is slow.
+
+Every label field that a model writes carries a `fingerprint`: a hash of all that decided its
+content. It is written in the same `$set` as the labels, so "done" is never true by half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from cascade.taxonomy import Taxonomy
+from curation.settings import code_version
+
+if TYPE_CHECKING:
+    from cascade.ensemble import Ensemble
+
+GROUND_TRUTH = "ground_truth"  # what a person or a named oracle confirmed
+ORACLE = "oracle"  # ground truth that is held back; only the labeler of that name reads it
+LABELED_ROUND = "labeled_round"  # int; whose labeling gave the ground truth; 0: came with the data
+
+CONSENSUS = "consensus"
+AGREEMENT = "agreement"  # in [0, 1]: weighted share of the voters on the fused side
+N_VOTERS = "n_voters"
+
+HARDNESS = "hardness"  # in [0, 1]; higher is harder
+HARDNESS_EXISTENCE = "hardness_existence"
+HARDNESS_CLASS = "hardness_class"
+HARDNESS_LOCATION = "hardness_location"
+HARDNESS_MARGIN = "hardness_margin"
+HARDNESS_IMAGE = "hardness_image"
+EXPECTED_BOXES = "expected_boxes"  # how many objects labeling will probably find
+HARDNESS_PARTS = (
+    HARDNESS_EXISTENCE,
+    HARDNESS_CLASS,
+    HARDNESS_LOCATION,
+    HARDNESS_MARGIN,
+    HARDNESS_IMAGE,
+)
+
+
+PATH = "path"  # where the cascade would go next: stop, fast_a, fast_b or precision
+
+RANK = "rank"  # 1 is labeled first
+CHOSEN_BECAUSE = "chosen_because"
+
+SPLIT = "split"  # train, val or test
+DRIVE = "drive"  # drive or source photograph: what splits and bootstraps keep together
+TIME_S = "time_s"  # seconds since the drive began
+TIME_OF_DAY = "time_of_day"  # day or night
+WEATHER = "weather"  # clear, rain, glare, ...
+LUMA = "luma"  # mean luminance of the image, in [0, 1]; a street at night is under 0.25
+CONTENT_HASH = "content_hash"  # sha256 of the file, hex; an ingested sample has it
+FAILURES = "failures"  # what went wrong with this sample, by stage and member
+
+FINGERPRINT = "fingerprint"  # of a label field: `tiny_center.fingerprint`
+
+DUPLICATE = "duplicate"  # tag: another sample has exactly the same bytes
+LABEL_PROBLEM = "label-problem"  # tag: rows of its label file were malformed and left out
+
+SIMILARITY = "similarity"  # brain key
+UMAP = "umap"  # brain key
+
+INFO = "curation"  # `dataset.info[INFO]`: the taxonomy and how the dataset came about
+INGEST_INFO = "ingest"  # `dataset.info[INGEST_INFO]`: files and label rows left out, with reasons
+EMBEDDER_INFO = "embedder"  # `dataset.info[EMBEDDER_INFO]`: who made the vectors
+
+Arm = Literal["hard", "coverage", "slice", "random"]
+
+_SCALARS: Mapping[str, tuple[str, str]] = {
+    SPLIT: ("StringField", "train, val or test; nothing is chosen from val or test"),
+    DRIVE: ("StringField", "The drive or source photograph that the image comes from"),
+    TIME_S: ("FloatField", "Seconds since the drive began"),
+    TIME_OF_DAY: ("StringField", "day or night"),
+    WEATHER: ("StringField", "clear, rain, glare, ..."),
+    LUMA: ("FloatField", "Mean luminance in [0, 1]; a street at night is under 0.25"),
+    CONTENT_HASH: ("StringField", "sha256 of the file"),
+    LABELED_ROUND: ("IntField", "The round that labeled it; 0 came with the data"),
+    AGREEMENT: ("FloatField", "Weighted share of the voters that agree with the ensemble"),
+    N_VOTERS: ("IntField", "Members with a say in the image decision"),
+    PATH: ("StringField", "Where the cascade would go next"),
+    HARDNESS: ("FloatField", "How much labeling it would teach, in [0, 1]; higher is harder"),
+    HARDNESS_EXISTENCE: ("FloatField", "Disagreement on whether something is there"),
+    HARDNESS_CLASS: ("FloatField", "Disagreement on what it is"),
+    HARDNESS_LOCATION: ("FloatField", "Disagreement on where it is"),
+    HARDNESS_MARGIN: ("FloatField", "How near the ensemble is to a coin toss"),
+    HARDNESS_IMAGE: ("FloatField", "Disagreement on the image decision"),
+    EXPECTED_BOXES: ("FloatField", "Objects that labeling will probably find"),
+    RANK: ("IntField", "Place in the batch; 1 is labeled first"),
+    CHOSEN_BECAUSE: ("StringField", "Why it was chosen"),
+}
+_FAILURE = ("member", "stage", "error", "message")
+_MEMBER_ATTRIBUTES = {"score": "FloatField", "raw_label": "StringField"}
+_CONSENSUS_ATTRIBUTES = {
+    "votes": "IntField",
+    "agreement": "FloatField",
+    "members": "ListField",
+    "hardness": "FloatField",
+}
+_INDEXED = (SPLIT, DRIVE, HARDNESS)
+_HARDEST = 200  # samples in the saved view
+_DISAGREE_BELOW = 0.65  # design: below this agreement the cascade looks again
+
+
+def round_tag(number: int) -> str:
+    """Return the tag of what round `number` chose, such as `round-01`."""
+    return f"round-{number:02d}"
+
+
+def arm_tag(arm: Arm) -> str:
+    """Return the tag that says why a sample is in a batch, such as `arm:hard`."""
+    return f"arm:{arm}"
+
+
+def declare(dataset: Any, taxonomy: Taxonomy, members: Sequence[str] = ()) -> None:
+    """Declare all that a run writes on a FiftyOne dataset: fields, groups, indexes.
+
+    May be repeated, and with further members; nothing that is there is changed.
+
+    Args:
+        dataset: The dataset itself, no view.
+        taxonomy: Its decision names a field.
+        members: The detectors; each gets a label field of its name.
+    """
+    for name, (kind, description) in _SCALARS.items():
+        _declare(dataset, name, kind, description=description)
+    _declare_failures(dataset)
+    for name in (GROUND_TRUTH, ORACLE):
+        _declare_labels(dataset, name, "Detections", {})
+    for name in members:
+        _declare_labels(dataset, name, "Detections", _MEMBER_ATTRIBUTES, signed=True)
+    _declare_labels(dataset, CONSENSUS, "Detections", _CONSENSUS_ATTRIBUTES, signed=True)
+    _declare_labels(dataset, taxonomy.decision.name, "Classification", {}, signed=True)
+    _arrange_sidebar(dataset, taxonomy, members)
+    indexed = set(dataset.list_indexes())
+    for name in _INDEXED:
+        if name not in indexed:
+            dataset.create_index(name)
+
+
+def declare_hardness(dataset: Any) -> None:
+    """Declare what scoring writes, and index it; for datasets that nothing of ours has run on."""
+    for name in (HARDNESS, *HARDNESS_PARTS, N_VOTERS, EXPECTED_BOXES):
+        kind, description = _SCALARS[name]
+        _declare(dataset, name, kind, description=description)
+    if HARDNESS not in set(dataset.list_indexes()):
+        dataset.create_index(HARDNESS)
+
+
+def declare_choice(dataset: Any) -> None:
+    """Declare what choosing writes beside tags."""
+    for name in (RANK, CHOSEN_BECAUSE):
+        kind, description = _SCALARS[name]
+        _declare(dataset, name, kind, description=description)
+
+
+def note_members(dataset: Any, ensemble: Ensemble) -> None:
+    """Keep with each member's field who fills it: weights, adapter, licence, our version."""
+    for name in ensemble.detectors:
+        member = ensemble.manifest.member(name)
+        about = {
+            **member.model_dump(mode="json", include={"adapter", "source", "revision", "licence"}),
+            "fingerprint": ensemble.fingerprint(name),
+            "manifest": ensemble.manifest.name,
+            "version": code_version(),
+        }
+        field = dataset.get_field(name)
+        if field.info != about:
+            field.info = about
+            field.save()
+
+
+def groups(
+    taxonomy: Taxonomy, members: Sequence[str], existing: Iterable[tuple[str, Sequence[str]]]
+) -> list[tuple[str, list[str]]]:
+    """Return the sidebar's groups, name and paths: ours by tier after those that exist.
+
+    A path of ours that stands elsewhere moves; a member that was declared before stays.
+    """
+    ours = {
+        "ground truth": [GROUND_TRUTH, ORACLE, LABELED_ROUND],
+        "detection": list(members),
+        "consensus": [CONSENSUS, taxonomy.decision.name, AGREEMENT, N_VOTERS, PATH],
+        "hardness": [HARDNESS, *HARDNESS_PARTS, EXPECTED_BOXES],
+        "choice": [RANK, CHOSEN_BECAUSE],
+        "slices": [SPLIT, DRIVE, TIME_S, TIME_OF_DAY, WEATHER, LUMA],
+        "records": [FAILURES, CONTENT_HASH],
+    }
+    placed = {path for paths in ours.values() for path in paths}
+    arranged = []
+    for name, paths in existing:
+        kept = [path for path in paths if path not in placed]
+        if name in ours:
+            ours[name] = kept + ours[name]
+        else:
+            arranged.append((name, kept))
+    return arranged + list(ours.items())
+
+
+def save_views(dataset: Any) -> list[str]:
+    """Save the views that people open first; return the names of those that are new."""
+    from fiftyone import ViewField as F
+
+    views = {
+        "hardest": lambda: dataset.exists(HARDNESS).sort_by(HARDNESS, reverse=True).limit(_HARDEST),
+        "disagreements": lambda: dataset.match(F(AGREEMENT) < _DISAGREE_BELOW).sort_by(AGREEMENT),
+        "night": lambda: dataset.match(F(TIME_OF_DAY) == "night"),
+        "failed": lambda: dataset.match(F(FAILURES).length() > 0),
+        "exact duplicates": lambda: dataset.match_tags(DUPLICATE).sort_by(CONTENT_HASH),
+    }
+    new = [name for name in views if not dataset.has_saved_view(name)]
+    for name in new:
+        dataset.save_view(name, views[name]())
+    return new
+
+
+def _declare(dataset: Any, path: str, kind: str, *, description: str | None = None) -> None:
+    import fiftyone as fo
+
+    if dataset.get_field(path) is not None:
+        return
+    subfield = {"subfield": fo.StringField} if kind == "ListField" else {}
+    dataset.add_sample_field(path, getattr(fo, kind), description=description, **subfield)
+
+
+def _declare_labels(
+    dataset: Any, name: str, label: str, attributes: Mapping[str, str], *, signed: bool = False
+) -> None:
+    """Declare a label field, the attributes of its boxes, and its fingerprint when `signed`."""
+    import fiftyone as fo
+
+    if dataset.get_field(name) is None:
+        dataset.add_sample_field(
+            name, fo.EmbeddedDocumentField, embedded_doc_type=getattr(fo, label)
+        )
+    for attribute, kind in attributes.items():
+        _declare(dataset, f"{name}.detections.{attribute}", kind)
+    if signed:
+        _declare(dataset, f"{name}.{FINGERPRINT}", "StringField")
+
+
+def _declare_failures(dataset: Any) -> None:
+    import fiftyone as fo
+
+    if dataset.get_field(FAILURES) is None:
+        dataset.add_sample_field(
+            FAILURES,
+            fo.ListField,
+            subfield=fo.EmbeddedDocumentField,
+            embedded_doc_type=fo.DynamicEmbeddedDocument,
+            description="What went wrong with this sample",
+        )
+    for part in _FAILURE:
+        _declare(dataset, f"{FAILURES}.{part}", "StringField")
+
+
+def _arrange_sidebar(dataset: Any, taxonomy: Taxonomy, members: Sequence[str]) -> None:
+    import fiftyone as fo
+
+    shown = dataset.app_config.sidebar_groups
+    if shown is None:
+        shown = fo.DatasetAppConfig.default_sidebar_groups(dataset)
+    before = [(group.name, list(group.paths)) for group in shown]
+    after = groups(taxonomy, members, before)
+    if after != before:
+        dataset.app_config.sidebar_groups = [
+            fo.SidebarGroupDocument(name=name, paths=paths) for name, paths in after
+        ]
+        dataset.save()

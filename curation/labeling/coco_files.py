@@ -1,0 +1,150 @@
+"""COCO detection files: one JSON for many images, boxes as `[x, y, width, height]` in pixels.
+
+An image that a returned file lists under `images` is done; without annotations, it shows
+nothing. An image that no returned file lists is not annotated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from cascade.predictions import Detections
+from cascade.taxonomy import Taxonomy
+from curation import convert
+from curation.errors import LabelingError
+from curation.labeling.protocol import Doubt
+from curation.labeling.submitted import Box, Submission, understand
+
+
+def dump(
+    images: Sequence[tuple[str, int, int, Detections]], *, classes: Sequence[str], description: str
+) -> str:
+    """Return the text of a COCO file.
+
+    Args:
+        images: File name, width and height in pixels, and boxes, of each image.
+        classes: The class names that a labeling tool is to offer.
+        description: What the file is.
+    """
+    category = {name: i + 1 for i, name in enumerate(classes)}  # COCO counts from 1
+    annotations = [
+        _annotation(image_id, width, height, boxes, i, category)
+        for image_id, (_, width, height, boxes) in enumerate(images, start=1)
+        for i in range(len(boxes))
+    ]
+    content = {
+        "info": {"description": description},
+        "images": [
+            {"id": i, "file_name": name, "width": width, "height": height}
+            for i, (name, width, height, _) in enumerate(images, start=1)
+        ],
+        "annotations": [{"id": i, **one} for i, one in enumerate(annotations, start=1)],
+        "categories": [{"id": i, "name": name} for name, i in category.items()],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def parse(
+    text: str, *, origin: str, taxonomy: Taxonomy, sizes_wh: Mapping[str, tuple[int, int]]
+) -> dict[str, Submission]:
+    """Return what a returned file says, by image name without its folder.
+
+    Args:
+        text: The file.
+        origin: Its name, for errors.
+        taxonomy: What labels mean.
+        sizes_wh: Width and height of the upright image of each known name.
+
+    Raises:
+        LabelingError: The text is no COCO file, or names one image twice.
+    """
+    try:
+        content = json.loads(text)
+        labels = {one["id"]: str(one["name"]) for one in content["categories"]}
+        annotator = str(content.get("info", {}).get("contributor") or "files")
+        rows: dict[Any, list[Any]] = {image["id"]: [] for image in content["images"]}
+        for one in content["annotations"]:
+            rows[one["image_id"]].append(one)
+        named = [(base_name(str(image["file_name"])), image) for image in content["images"]]
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise LabelingError(
+            f"{origin} is no COCO detection file: {type(error).__name__}: {error}. "
+            "Expected an object with images, annotations and categories."
+        ) from error
+    submissions: dict[str, Submission] = {}
+    for name, image in named:
+        if name in submissions:
+            raise LabelingError(f"{origin} lists the image {name} twice. Keep one of the two.")
+        drawn = _drawn(image, rows[image["id"]], labels, sizes_wh.get(name))
+        submissions[name] = understand(drawn, taxonomy=taxonomy, annotator=annotator)
+    return submissions
+
+
+def base_name(written: str) -> str:
+    """Return a file's name without the folders that a tool put before it."""
+    return PurePosixPath(written.replace("\\", "/")).name
+
+
+def _annotation(
+    image_id: int, width: int, height: int, boxes: Detections, i: int, category: Mapping[str, int]
+) -> dict[str, Any]:
+    relative = convert.xyxy_to_xywh(boxes.boxes_xyxy[i : i + 1])
+    box = convert.to_pixels(relative, (height, width))[0].tolist()
+    return {
+        "image_id": image_id,
+        "category_id": category[boxes.classes[int(boxes.class_ids[i])]],
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": 0,
+        "score": float(boxes.scores[i]),
+    }
+
+
+def _drawn(
+    image: Mapping[str, Any],
+    annotations: Sequence[Mapping[str, Any]],
+    labels: Mapping[Any, str],
+    size_wh: tuple[int, int] | None,
+) -> list[Box | Doubt]:
+    returned = (image.get("width"), image.get("height"))
+    size = size_wh or (1, 1)  # of a stranger only the name is used
+    if size_wh is not None and returned not in ((None, None), size_wh):
+        if not _same_shape(returned, size_wh):
+            reason = (
+                f"It came back as {returned[0]}x{returned[1]}, the upright image is "
+                f"{size[0]}x{size[1]}. The tool did not turn it upright, or cut it."
+            )
+            return [Doubt(what=str(image["file_name"]), reason=reason)]
+        size = (int(returned[0]), int(returned[1]))
+    return [_box(one, labels, size) for one in annotations]
+
+
+def _same_shape(returned: tuple[Any, Any], size_wh: tuple[int, int]) -> bool:
+    """Return whether a tool worked on a copy that was only made larger or smaller."""
+    try:
+        across, down = float(returned[0]), float(returned[1])
+    except (TypeError, ValueError):
+        return False
+    if across <= 0 or down <= 0:
+        return False
+    return abs(across / size_wh[0] * size_wh[1] - down) <= 1.0  # a pixel, for rounding
+
+
+def _box(
+    annotation: Mapping[str, Any], labels: Mapping[Any, str], size_wh: tuple[int, int]
+) -> Box | Doubt:
+    written = annotation.get("category_id")
+    label = labels.get(written)
+    if label is None:
+        return Doubt(what=f"category {written}", reason="The file does not name this category.")
+    try:
+        pixels = np.array([float(side) for side in annotation["bbox"]]).reshape(1, 4)
+    except (KeyError, TypeError, ValueError):
+        return Doubt(what=label, reason=f"bbox must be four numbers: {annotation.get('bbox')!r}.")
+    relative = convert.from_pixels(pixels, (size_wh[1], size_wh[0]))
+    return Box(label, *convert.xywh_to_xyxy(relative)[0].tolist())

@@ -1,0 +1,269 @@
+"""Labeling by files: a folder that any tool can open, and a place for what comes back.
+
+    round-01/
+      README.txt          what to do, in a few lines
+      tasks.csv           why each image is here: rank, arm, hardness, because
+      images/             copies, upright (left out where images stay in their place)
+      predictions/        what the ensemble believes, to start from; never read back
+      returned/           what was labeled goes here: COCO .json, or YOLO .txt
+
+An image that a returned COCO file lists, or that has a YOLO text, is done, and without boxes
+it shows nothing. Everything else waits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from cascade.predictions import Detections
+from cascade.taxonomy import Taxonomy
+from curation.errors import LabelingError
+from curation.labeling import coco_files, folder, yolo_files
+from curation.labeling.folder import Row
+from curation.labeling.protocol import Annotated, PushResult, Status, Task
+from curation.labeling.submitted import Submission
+
+Format = Literal["coco", "yolo"]
+
+_CLASS_FILES = ("data.yaml", "classes.txt")
+
+_READ_ME = """\
+Label the images that {list_name} lists, by rank: 1 first. It also says why each is there.
+predictions/ holds what the ensemble believes. It is a start, and is never read back.
+
+{how}
+An image that came back without boxes means: there is nothing.
+An image that did not come back is not labeled yet.
+Keep the file names. Then run `curate label` again, as often as you like.
+"""
+_HOW = {
+    "coco": "Put COCO detection .json files into returned/. List only images that are done.\n",
+    "yolo": "Put one YOLO .txt for each image that is done into returned/, and a data.yaml\n"
+    "or classes.txt beside them if your tool numbers the classes in its own order.\n",
+}
+
+
+class Files:
+    """A labeler that writes a folder and reads what comes back into it.
+
+    Args:
+        root: Where one folder per round is made.
+        taxonomy: The classes to offer, and what returned labels mean.
+        form: `coco` (one JSON) or `yolo` (one text per image).
+        copy_images: Whether images are copied; else they are listed by their path.
+        show_predictions: Whether what the ensemble believes goes along as a start.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        taxonomy: Taxonomy,
+        form: Format = "coco",
+        copy_images: bool = True,
+        show_predictions: bool = True,
+    ) -> None:
+        self._root = root
+        self._taxonomy = taxonomy
+        self._form: Format = form
+        self._copy_images = copy_images
+        self._show_predictions = show_predictions
+
+    @property
+    def name(self) -> str:
+        """What records call it."""
+        return "files"
+
+    @property
+    def where(self) -> str:
+        """Where tasks wait, and what to read there."""
+        return f"They wait in {self._root}; the README.txt of the round says what to do."
+
+    def push(self, tasks: Sequence[Task]) -> PushResult:
+        """Write the folder of a round; tasks that are in it already keep their file names.
+
+        Raises:
+            LabelingError: The tasks are of several rounds, an image cannot be read, two images
+                have one name and are not copied, or the folder cannot be written.
+        """
+        if not tasks:
+            return PushResult(pushed=0, existing=0, where=str(self._root))
+        if len({task.round for task in tasks}) > 1:
+            raise LabelingError("Tasks of several rounds came at once. Push one round at a time.")
+        place = self._root / f"round-{tasks[0].round:02d}"
+        with folder.explained(place):
+            (place / "returned").mkdir(parents=True, exist_ok=True)
+            known = folder.read_rows(place)
+            new = self._new_rows(tasks, known)
+            self._write(place, tasks, known, new)
+        return PushResult(pushed=len(new), existing=len(tasks) - len(new), where=str(place))
+
+    def pull(self, round_name: str) -> list[Annotated]:
+        """Return what lies in `returned/`, in the order of the tasks.
+
+        Raises:
+            LabelingError: The round was not pushed, or a returned file is in another format.
+        """
+        place = self._place(round_name)
+        rows = folder.read_rows(place)
+        submitted = self._submissions(place, rows)
+        return [
+            Annotated(
+                sample_id=row.sample_id,
+                boxes=one.boxes,
+                annotator=one.annotator,
+                seconds=None,
+                complete=not one.doubts,
+                doubts=one.doubts,
+            )
+            for row in rows
+            if (one := submitted.get(row.image)) is not None
+        ]
+
+    def status(self, round_name: str) -> Status:
+        """Say how many images of a round came back, and which names belong to none."""
+        place = self._place(round_name)
+        rows = folder.read_rows(place)
+        submitted = self._submissions(place, rows)
+        ours = {row.image for row in rows} & submitted.keys()
+        return Status(
+            tasks=len(rows),
+            submitted=len(ours),
+            doubtful=sum(bool(submitted[name].doubts) for name in ours),
+            strangers=tuple(sorted(submitted.keys() - ours)),
+        )
+
+    def _place(self, round_name: str) -> Path:
+        if not re.fullmatch(r"round-\d{2,}", round_name):
+            raise LabelingError(f"A round is called like round-01, got {round_name!r}.")
+        place = self._root / round_name
+        if not (place / folder.TASKS).is_file():
+            raise LabelingError(
+                f"There is no {folder.TASKS} in {place}: nothing was exported for {round_name}, "
+                "or the folder was moved. Export it again; what was returned stays."
+            )
+        return place
+
+    def _new_rows(self, tasks: Sequence[Task], known: Sequence[Row]) -> list[Row]:
+        """Return a line for each task that has none, with a file name that no other has."""
+        have = {row.sample_id for row in known}
+        rows: list[Row] = []
+        for task in tasks:
+            if task.sample_id in have:
+                continue
+            number = len(known) + len(rows) + 1
+            own = Path(task.filepath).name
+            rows.append(Row.of(task, image=f"{number:05d}_{own}" if self._copy_images else own))
+        _refuse_same_stem([*known, *rows])
+        return rows
+
+    def _write(
+        self, place: Path, tasks: Sequence[Task], known: Sequence[Row], new: Sequence[Row]
+    ) -> None:
+        if self._copy_images:
+            for row in new:
+                folder.copy_upright(Path(row.filepath), place / "images" / row.image)
+        if self._show_predictions and new:
+            names = {row.sample_id: row.image for row in (*known, *new)}
+            self._write_predictions(place / "predictions", tasks, names)
+        text = _READ_ME.format(list_name=folder.TASKS, how=_HOW[self._form])
+        folder.write(place / "README.txt", text)
+        folder.write_rows(place, [*known, *new])  # last: it says that the others are there
+
+    def _write_predictions(
+        self, place: Path, tasks: Sequence[Task], names: Mapping[str, str]
+    ) -> None:
+        classes = self._taxonomy.names
+        if self._form == "coco":
+            images = [
+                (names[one.sample_id], one.width, one.height, self._canonical(one.predictions))
+                for one in tasks
+            ]
+            text = coco_files.dump(images, classes=classes, description="Predictions: a start")
+            folder.write(place / "annotations.json", text)
+            return
+        folder.write(place / "data.yaml", yolo_files.dump_classes(classes))
+        for one in tasks:
+            path = place / "labels" / f"{Path(names[one.sample_id]).stem}.txt"
+            folder.write(path, yolo_files.dump(self._canonical(one.predictions)))
+
+    def _canonical(self, boxes: Detections) -> Detections:
+        """Return the boxes with class numbers of the taxonomy, without those that have none."""
+        ids = np.asarray(self._taxonomy.ids_of(boxes.labels), np.int64)
+        named = ids >= 0
+        return Detections(
+            boxes_xyxy=boxes.boxes_xyxy[named],
+            scores=boxes.scores[named],
+            class_ids=ids[named],
+            classes=self._taxonomy.names,
+        )
+
+    def _submissions(self, place: Path, rows: Sequence[Row]) -> dict[str, Submission]:
+        """Return what came back, by file name of the image."""
+        returned = place / "returned"
+        with folder.explained(returned):
+            if self._form == "coco":
+                return self._from_coco(folder.within(returned, "*.json"), rows)
+            return self._from_yolo(returned, rows)
+
+    def _from_coco(self, paths: Iterable[Path], rows: Sequence[Row]) -> dict[str, Submission]:
+        sizes = {row.image: (row.width, row.height) for row in rows}
+        submissions: dict[str, Submission] = {}
+        for path in paths:
+            found = coco_files.parse(
+                path.read_text(encoding="utf-8"),
+                origin=str(path),
+                taxonomy=self._taxonomy,
+                sizes_wh=sizes,
+            )
+            _refuse_twice(submissions, found, path)
+            submissions |= found
+        return submissions
+
+    def _from_yolo(self, returned: Path, rows: Sequence[Row]) -> dict[str, Submission]:
+        classes = self._returned_classes(returned)
+        names = {Path(row.image).stem: row.image for row in rows}
+        submissions: dict[str, Submission] = {}
+        for path in folder.within(returned, "*.txt"):
+            if path.name in _CLASS_FILES:
+                continue
+            text = path.read_text(encoding="utf-8")
+            one = yolo_files.parse(text, classes=classes, taxonomy=self._taxonomy)
+            found = {names.get(path.stem, path.name): one}
+            _refuse_twice(submissions, found, path)
+            submissions |= found
+        return submissions
+
+    def _returned_classes(self, returned: Path) -> Sequence[str]:
+        """Return what class numbers mean: as the tool says, else as they were given to it."""
+        for name in _CLASS_FILES:
+            for path in folder.within(returned, name):
+                text = path.read_text(encoding="utf-8")
+                return yolo_files.parse_classes(text, origin=str(path))
+        return self._taxonomy.names
+
+
+def _refuse_same_stem(rows: Iterable[Row]) -> None:
+    owners: dict[str, str] = {}
+    for row in rows:
+        stem = Path(row.image).stem
+        if owners.setdefault(stem, row.sample_id) != row.sample_id:
+            raise LabelingError(
+                f"Two chosen images are called {stem!r}, so what comes back could not be told "
+                "apart. Export with copied images."
+            )
+
+
+def _refuse_twice(
+    earlier: Mapping[str, Submission], found: Mapping[str, Submission], path: Path
+) -> None:
+    twice = sorted(earlier.keys() & found.keys())
+    if twice:
+        raise LabelingError(
+            f"{twice[0]} came back twice, the second time in {path}. Keep one of the two."
+        )

@@ -1,0 +1,163 @@
+"""Which samples of a dataset are the pool, which are labeled, which are frozen.
+
+The split is respected here, once: nothing of validation or test is ever in the pool, and
+nothing that was chosen is ever in a frozen set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cascade import taxonomy as taxonomies
+from cascade.errors import nearest
+from cascade.taxonomy import Taxonomy
+from curation import fields, slices, store
+from curation.errors import DatasetError, StageError
+from curation.evaluation import FrozenSet
+
+_SLICED_BY = (fields.TIME_OF_DAY, fields.WEATHER)
+
+
+def load_dataset(name: str) -> Any:
+    """Return the dataset of that name.
+
+    Raises:
+        DatasetError: There is none; the message names the nearest.
+    """
+    import fiftyone as fo
+
+    if not fo.dataset_exists(name):
+        raise DatasetError(
+            f"No dataset is named {name!r}. {nearest(name, fo.list_datasets())} "
+            "Make one with `curate ingest FOLDER --name NAME`."
+        )
+    return fo.load_dataset(name)
+
+
+def has_dataset(name: str) -> bool:
+    """Return whether a dataset of that name exists."""
+    import fiftyone as fo
+
+    return bool(fo.dataset_exists(name))
+
+
+def dataset_of(samples: Any) -> Any:
+    """Return the dataset that a view is of; a dataset is its own."""
+    return samples._dataset
+
+
+def taxonomy_of(dataset: Any) -> Taxonomy | None:
+    """Return the taxonomy that the dataset was ingested with, None where there is none."""
+    text = dataset_of(dataset).info.get(fields.INFO, {}).get("taxonomy")
+    return taxonomies.parse(text, origin=f"the taxonomy of {dataset.name!r}") if text else None
+
+
+def pool(samples: Any) -> Any:
+    """Return the view of what may be chosen: unlabeled, and not of validation or test."""
+    schema = samples.get_field_schema()
+    view = samples.view()
+    if fields.SPLIT in schema:
+        view = view.match({fields.SPLIT: {"$nin": ["val", "test"]}})
+    if fields.GROUND_TRUTH in schema:
+        view = view.exists(fields.GROUND_TRUTH, False)
+    return view
+
+
+def unclaimed(view: Any, tag: str) -> Any:
+    """Return the part of a view that no other round than that of `tag` has chosen."""
+    others = [one for one in view.distinct("tags") if one.startswith("round-") and one != tag]
+    return view.match_tags(others, bool=False) if others else view
+
+
+def labeled(samples: Any, split: str) -> Any:
+    """Return the view of the split's samples that have ground truth."""
+    schema = samples.get_field_schema()
+    if fields.SPLIT not in schema or fields.GROUND_TRUTH not in schema:
+        return samples.limit(0)
+    return samples.match({fields.SPLIT: split}).exists(fields.GROUND_TRUTH)
+
+
+def frozen_set(samples: Any, split: str, taxonomy: Taxonomy) -> FrozenSet:
+    """Return the images of a split whose ground truth came with the data, in a fixed order."""
+    view = labeled(samples, split).match({fields.LABELED_ROUND: 0})
+    ids, paths = store.ids_and_paths(view)
+    truths = store.read_detections(view, fields.GROUND_TRUTH, taxonomy.names)
+    columns = store.read_columns(view, [fields.DRIVE, *_SLICED_BY])
+    drives = columns.pop(fields.DRIVE)
+    heights = [_tallest(one.boxes_xyxy) for one in truths]
+    return FrozenSet(
+        split=split,
+        ids=tuple(ids),
+        paths=tuple(paths),
+        drives=tuple(drive or path for drive, path in zip(drives, paths, strict=True)),
+        sizes_px=store.sizes_px(view),
+        truths=tuple(truths),
+        slices=slices.build(columns, tallest=np.array(heights, float)),
+    )
+
+
+def tag_chosen(
+    dataset: Any, tag: str, ids: Sequence[str], arms: Sequence[str], because: Sequence[str]
+) -> None:
+    """Tag a batch in its order of labeling; what an earlier try left of the tag is removed.
+
+    Args:
+        dataset: The dataset.
+        tag: Of the round.
+        ids: The samples, first to be labeled first.
+        arms: Why each is in the batch, one word.
+        because: The same as a sentence.
+    """
+    left_over = dataset.match_tags(tag)
+    known = dict(zip(*dataset.values(["id", "tags"]), strict=True))
+    update: dict[str, dict[str, Any]] = {
+        one: {
+            "tags": _without_round(known[one], tag),
+            fields.RANK: None,
+            fields.CHOSEN_BECAUSE: None,
+        }
+        for one in left_over.values("id")
+    }
+    for rank, (one, arm, why) in enumerate(zip(ids, arms, because, strict=True), start=1):
+        tags = [*_without_round(known[one], tag), tag, f"arm:{arm}"]
+        update[one] = {"tags": tags, fields.RANK: rank, fields.CHOSEN_BECAUSE: why}
+    store.write_documents(dataset, update)
+
+
+def remember(dataset: Any, key: str, content: Mapping[str, Any]) -> None:
+    """Keep plain facts with the dataset, under `dataset.info["curation"][key]`."""
+    info = dict(dataset.info.get(fields.INFO, {}))
+    dataset.info[fields.INFO] = {**info, key: dict(content)}
+    dataset.save()
+
+
+def remembered(dataset: Any, key: str) -> dict[str, Any] | None:
+    """Return what `remember` kept, None where it kept nothing."""
+    found: dict[str, Any] | None = dataset.info.get(fields.INFO, {}).get(key)
+    return found
+
+
+def require_pool(view: Any, name: str) -> None:
+    """Refuse an empty pool.
+
+    Raises:
+        StageError: It says what to do.
+    """
+    if not len(view):
+        raise StageError(
+            f"{name!r} has no unlabeled sample outside validation and test: there is nothing to "
+            "rank or choose. Ingest unlabeled images first."
+        )
+
+
+def _tallest(boxes_xyxy: Any) -> float:
+    return float((boxes_xyxy[:, 3] - boxes_xyxy[:, 1]).max()) if len(boxes_xyxy) else float("nan")
+
+
+def _without_round(tags: Sequence[str], tag: str) -> list[str]:
+    if tag not in tags:
+        return list(tags)
+    return [one for one in tags if one != tag and not one.startswith("arm:")]

@@ -1,0 +1,141 @@
+"""Choose the next batch to label: the hardest and most varied samples, and a random arm."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.run import Progress
+from curation import fields, selection, similarity, slices, stopping, store
+from curation import samples as query
+from curation.errors import StageError
+from curation.pool import Pool
+
+
+@dataclass(frozen=True)
+class ChooseResult:
+    """What a call did.
+
+    Attributes:
+        pool: Unlabeled samples that could have been chosen.
+        chosen: Samples of the batch.
+        arms: How many came by each arm.
+        duplicates_dropped: Near-duplicates that were left out; the hardest of each stays.
+        boxes: Boxes that the batch is expected to need; None before anything was scored.
+        hours: Labeling time that it is expected to take; None before anything was scored.
+        advice: What to know before labeling, in sentences.
+    """
+
+    pool: int
+    chosen: int
+    arms: Mapping[str, int]
+    duplicates_dropped: int
+    boxes: float | None
+    hours: float | None
+    advice: tuple[str, ...]
+
+
+def choose(
+    samples: Any,
+    *,
+    round_number: int,
+    budget: int,
+    seed: int = 0,
+    use_hardness: bool = True,
+    progress: Progress | None = None,
+) -> ChooseResult:
+    """Tag the chosen samples `round-NN` and `arm:...`, with `rank` and `chosen_because`.
+
+    A round that was chosen already is returned as it is: nothing is chosen twice.
+    Only the unlabeled pool is looked at; validation and test are never chosen.
+
+    Args:
+        samples: A FiftyOne dataset, or a view to choose from.
+        round_number: Counts from 1.
+        budget: Samples to choose.
+        seed: Of the random arm.
+        use_hardness: False for a round without a calibrated member: coverage only.
+        progress: Told when the pool is read, chosen and tagged.
+
+    Raises:
+        StageError: There is no pool, no embedding or no hardness yet.
+    """
+    if budget < 1:
+        raise StageError(f"The budget must be at least 1 sample, got {budget}.")
+    dataset, tag = query.dataset_of(samples), fields.round_tag(round_number)
+    done = query.remembered(dataset, f"chosen {tag}")
+    if done is not None:
+        return ChooseResult(**done)
+    view = query.unclaimed(query.pool(samples), tag)
+    query.require_pool(view, dataset.name)
+    ids, _ = store.ids_and_paths(view)
+    pool = _pool(view, ids, dataset, use_hardness=use_hardness)
+    _tell(progress, 1)
+    labeled, _ = store.ids_and_paths(query.labeled(dataset, "train"))
+    picked = selection.choose(
+        pool, similarity.vectors(dataset, labeled), budget, seed=seed + round_number
+    )
+    _tell(progress, 2)
+    fields.declare_choice(dataset)
+    query.tag_chosen(dataset, tag, [ids[i] for i in picked.index], picked.arm, picked.because)
+    result = _result(pool, picked, scored=use_hardness)
+    query.remember(dataset, f"chosen {tag}", asdict(result))
+    _tell(progress, 3)
+    return result
+
+
+def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) -> Pool:
+    names = [
+        name
+        for name in (
+            fields.DRIVE, fields.TIME_S, fields.HARDNESS, fields.EXPECTED_BOXES,
+            fields.TIME_OF_DAY, fields.WEATHER,
+        )
+        if name in view.get_field_schema()
+    ]  # fmt: skip
+    found = store.read_columns(view, names)
+    nothing: list[Any] = [None] * len(ids)
+    hardness = _numbers(found.get(fields.HARDNESS, nothing))
+    if use_hardness and not np.isfinite(hardness).any():
+        raise StageError(
+            f"No sample of {dataset.name!r} has a hardness. "
+            f"Run `curate score {dataset.name}`, or choose by coverage only with "
+            "`--no-use-hardness`."
+        )
+    return Pool(
+        embeddings=similarity.vectors(dataset, ids),
+        hardness=hardness if use_hardness else None,
+        drives=found.get(fields.DRIVE, nothing),
+        times_s=_numbers(found.get(fields.TIME_S, nothing)),
+        expected_boxes=np.nan_to_num(_numbers(found.get(fields.EXPECTED_BOXES, nothing)), nan=1.0),
+        strata=slices.build(
+            {k: found[k] for k in (fields.TIME_OF_DAY, fields.WEATHER) if k in found}
+        ),
+    )
+
+
+def _result(pool: Pool, picked: selection.Chosen, *, scored: bool) -> ChooseResult:
+    cost = stopping.labeling_cost(pool.expected_boxes[picked.index])
+    return ChooseResult(
+        pool=len(pool),
+        chosen=len(picked),
+        arms=dict(Counter(picked.arm)),
+        duplicates_dropped=len(picked.dropped),
+        boxes=round(cost.boxes, 1) if scored else None,
+        hours=round(cost.hours, 2) if scored else None,
+        advice=(*picked.advice, cost.sentence) if scored else picked.advice,
+    )
+
+
+def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
+    return np.array([np.nan if one is None else one for one in values], np.float64)
+
+
+def _tell(progress: Progress | None, done: int) -> None:
+    if progress:
+        progress(done, 3)

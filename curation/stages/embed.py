@@ -1,0 +1,105 @@
+"""Embed samples into FiftyOne's similarity index, and draw their UMAP picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cascade.ensemble import Ensemble
+from cascade.predictions import Embedding
+from cascade.run import Failure, Progress, default_device, run
+from curation import fields, similarity, store
+from curation import samples as query
+
+
+@dataclass(frozen=True)
+class EmbedResult:
+    """What a call did.
+
+    Attributes:
+        embedder: The member that made the vectors.
+        added: Vectors made now.
+        skipped: Samples that had one.
+        failed: Samples whose image could not be embedded; on record in `failures`.
+        umap: Whether the UMAP picture exists.
+    """
+
+    embedder: str
+    added: int
+    skipped: int
+    failed: int
+    umap: bool
+
+
+def embed(
+    samples: Any,
+    ensemble: Ensemble,
+    *,
+    folder: Path,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> EmbedResult:
+    """Put a vector of every sample into the similarity index; do only what is missing.
+
+    Args:
+        samples: A FiftyOne dataset or view.
+        ensemble: Its first embedding member makes the vectors.
+        folder: Where the index keeps its tables.
+        device: Where to run; the first GPU, else the CPU.
+        progress: Told after every batch.
+    """
+    device = device or default_device()
+    dataset = query.dataset_of(samples)
+    fields.declare(dataset, ensemble.taxonomy, ensemble.detectors)
+    name = ensemble.embedder
+    index = similarity.open_index(
+        dataset, folder, embedder=name, fingerprint=ensemble.fingerprint(name)
+    )
+    ids, paths = store.ids_and_paths(samples)
+    there = similarity.indexed_ids(index)
+    todo = {one for one in ids if one not in there}
+    sink = _Sink(dataset, index, name)
+    tally = run(
+        {name: ensemble.build(name, device)} if todo else {},
+        {name: ensemble.manifest.member(name)},
+        ids,
+        paths,
+        sink,
+        device=device,
+        todo={name: todo},
+        progress=progress,
+    )
+    added = tally.predicted > 0
+    return EmbedResult(
+        embedder=name,
+        added=tally.predicted,
+        skipped=len(ids) - len(todo),
+        failed=tally.failed,
+        umap=_draw(dataset, index) if added else dataset.has_brain_run(fields.UMAP),
+    )
+
+
+def _draw(dataset: Any, index: Any) -> bool:
+    known = similarity.indexed_ids(index)
+    return similarity.draw_umap(dataset, [i for i in store.ids_and_paths(dataset)[0] if i in known])
+
+
+@dataclass(frozen=True)
+class _Sink:
+    """Puts vectors into the index, and failures on record."""
+
+    dataset: Any
+    index: Any
+    member: str
+
+    def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
+        found = {i: row[self.member] for i, row in results.items()}
+        kept = {i: one.vector for i, one in found.items() if isinstance(one, Embedding)}
+        similarity.add(self.index, list(kept), np.array(list(kept.values()), np.float32))
+        failures = {i: one for i, one in found.items() if isinstance(one, Failure)}
+        store.write_failures(self.dataset, "embed", self.member, failures, cleared=list(kept))

@@ -1,0 +1,302 @@
+"""What a run keeps: writing predictions to the dataset, in bulk, resumable, with provenance.
+
+This is the door to the dataset: its parts (`datasets.py`), reading (`columns.py`) and raw
+documents (`collection.py`) are offered here, too. Each label field bears the fingerprint of
+what made it, written in the same step, so that a run that was cut off goes on with `missing`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cascade.calibration import Calibration
+from cascade.consensus import Clusters, Decisions
+from cascade.predictions import Detections, FloatArray
+from cascade.taxonomy import Taxonomy
+from curation import convert, documents, fields
+from curation.collection import (
+    chunks,
+    dataset_of,
+    expect_fields,
+    ids_and_paths,
+    read_documents,
+    write_documents,
+)
+from curation.columns import (
+    VotesRead,
+    boxes_of,
+    missing,
+    read_columns,
+    read_detections,
+    failures,
+    read_votes,
+    require_detections,
+    sizes_px,
+)
+from curation.datasets import (
+    frozen_set,
+    has_dataset,
+    labeled_ids,
+    load_dataset,
+    note_run,
+    note_taxonomy,
+    pool,
+    tag_chosen,
+    taxonomy_of,
+    taxonomy_text,
+)
+from curation.documents import Document, Failure
+from curation.errors import StoreError
+
+__all__ = [
+    "Failure",
+    "VotesRead",
+    "Written",
+    "dataset_of",
+    "failures",
+    "frozen_set",
+    "has_dataset",
+    "ids_and_paths",
+    "labeled_ids",
+    "load_dataset",
+    "missing",
+    "note_run",
+    "note_taxonomy",
+    "pool",
+    "read_columns",
+    "read_detections",
+    "failures",
+    "read_votes",
+    "recalibrate",
+    "require_detections",
+    "sizes_px",
+    "tag_chosen",
+    "taxonomy_of",
+    "taxonomy_text",
+    "write_columns",
+    "write_consensus",
+    "write_documents",
+    "write_failures",
+    "write_ground_truth",
+    "write_members",
+]
+
+
+@dataclass
+class Written:
+    """What a write did.
+
+    Attributes:
+        samples: Samples that were written.
+        boxes: Boxes that they hold.
+        failures: Predictions that failed, now on record.
+        dropped: How many boxes had a label that means no class, by label.
+    """
+
+    samples: int = 0
+    boxes: int = 0
+    failures: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+def write_members(
+    samples: Any,
+    results: Mapping[str, Mapping[str, Detections | Failure]],
+    *,
+    taxonomy: Taxonomy,
+    fingerprints: Mapping[str, str],
+    calibration: Calibration,
+    stage: str = "predict",
+) -> Written:
+    """Store what members said, `{sample id: {member: Detections or failure}}`.
+
+    Where a member failed, its field is emptied (what it held came from an earlier run) and
+    the failure is put on record; where it succeeds, an earlier failure is taken off. What the
+    ensemble made of the sample before is taken back: it rests on what members no longer say.
+
+    Args:
+        samples: The dataset, or a view of it.
+        results: What to store; members that a sample does not name keep what they have.
+        taxonomy: What the members' words mean.
+        fingerprints: Of each member.
+        calibration: Turns scores into probabilities.
+        stage: Whose failures these are.
+
+    Raises:
+        StoreError: A field is not declared, or the database did not take the write.
+        DatasetError: A sample does not exist.
+    """
+    expect_fields(samples, [*fingerprints, fields.CONSENSUS])
+    written = Written()
+    for ids in chunks(list(results)):
+        update: dict[str, Document] = {one: {} for one in ids}
+        for member, fingerprint in fingerprints.items():
+            found = {one: results[one][member] for one in ids if member in results[one]}
+            stored, dropped = documents.member_fields(
+                {one: said for one, said in found.items() if isinstance(said, Detections)},
+                member=member,
+                fingerprint=fingerprint,
+                taxonomy=taxonomy,
+                calibrate=calibration.apply,
+            )
+            for one in found:
+                update[one] |= {member: stored.get(one), fields.CONSENSUS: None}
+            written.boxes += sum(len(one["detections"]) for one in stored.values())
+            written.dropped += dropped
+        written.failures += _record_outcomes(samples, update, results, stage)
+        written.samples += write_documents(samples, update)
+    return written
+
+
+def write_consensus(
+    samples: Any,
+    ids: Sequence[str],
+    clusters: Clusters,
+    decisions: Decisions,
+    *,
+    taxonomy: Taxonomy,
+    threshold: float,
+    fingerprint: str,
+    paths: Sequence[str] | None = None,
+    hardness: FloatArray | None = None,
+) -> Written:
+    """Store what the ensemble says: fused boxes, the image decision, agreement and voters.
+
+    Args:
+        samples: The dataset, or a view of it.
+        ids: The sample of each of the n images.
+        clusters: The objects.
+        decisions: The image decisions.
+        taxonomy: Its decision names the field of the image decision.
+        threshold: Probability from which the decision is "yes".
+        fingerprint: The hash of all that decides on the consensus.
+        paths: Where the cascade would go next with each image; none when not routed.
+        hardness: h_k of each cluster, shape (K,), once it was scored.
+    """
+    decision = taxonomy.decision.name
+    expect_fields(samples, [fields.CONSENSUS, decision])
+    fused = documents.consensus_fields(clusters, fingerprint=fingerprint, hardness=hardness)
+    update = {
+        one: {
+            fields.CONSENSUS: fused[i],
+            decision: documents.decision_field(
+                decisions, i, threshold=threshold, fingerprint=fingerprint
+            ),
+            fields.AGREEMENT: documents.scalar(decisions.agreement[i]),
+            fields.N_VOTERS: int(decisions.n_voters[i]),
+            **({} if paths is None else {fields.PATH: str(paths[i])}),
+        }
+        for i, one in enumerate(ids)
+    }
+    return Written(samples=write_documents(samples, update), boxes=len(clusters))
+
+
+def write_ground_truth(
+    samples: Any,
+    truths: Mapping[str, Detections],
+    *,
+    labeled_round: int,
+    label_field: str = fields.GROUND_TRUTH,
+) -> Written:
+    """Store confirmed boxes, in canonical classes, and the round whose labeling gave them."""
+    expect_fields(samples, [label_field])
+    update = {
+        one: {
+            label_field: convert.raw_detections(boxes, scored=False),
+            fields.LABELED_ROUND: labeled_round,
+        }
+        for one, boxes in truths.items()
+    }
+    boxes = sum(len(one) for one in truths.values())
+    return Written(samples=write_documents(samples, update), boxes=boxes)
+
+
+def write_columns(samples: Any, ids: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> int:
+    """Store one value per sample and field, and return how many samples were written.
+
+    Args:
+        samples: The dataset, or a view of it.
+        ids: The samples.
+        columns: Values in the order of `ids`: numbers (NaN is stored as none), text, lists.
+    """
+    expect_fields(samples, columns)
+    for name, values in columns.items():
+        if len(values) != len(ids):
+            raise StoreError(
+                f"{name} must have one value for each of {len(ids)} samples, got {len(values)}."
+            )
+    update = {
+        one: {name: documents.scalar(values[i]) for name, values in columns.items()}
+        for i, one in enumerate(ids)
+    }
+    return write_documents(samples, update)
+
+
+def recalibrate(samples: Any, members: Sequence[str], calibration: Calibration) -> int:
+    """Refresh the stored confidences from the stored raw scores; return how many boxes."""
+    ids, _ = ids_and_paths(samples)
+    projection = dict.fromkeys(members, 1)
+    boxes = 0
+    for chunk in chunks(ids):
+        update: dict[str, Document] = {}
+        found = dict(read_documents(samples, chunk, projection))
+        for name in members:
+            rows = [one for row in found.values() for one in boxes_of(row.get(name))]
+            scores = np.array([one["score"] for one in rows], np.float64)
+            p = calibration.apply(name, [one["label"] for one in rows], scores) if rows else scores
+            for one, confidence in zip(rows, p, strict=True):
+                one["confidence"] = float(confidence)
+            boxes += len(rows)
+        for i, row in found.items():
+            update[chunk[i]] = {name: row[name] for name in members if row.get(name) is not None}
+        write_documents(samples, update)
+    return boxes
+
+
+def write_failures(
+    samples: Any,
+    stage: str,
+    member: str,
+    failures: Mapping[str, Failure],
+    *,
+    cleared: Sequence[str] = (),
+) -> int:
+    """Put failures of a member on record, by sample, and take off those of `cleared` samples."""
+    results: dict[str, Mapping[str, Failure | None]] = {one: {member: None} for one in cleared}
+    results |= {one: {member: failure} for one, failure in failures.items()}
+    update: dict[str, Document] = {one: {} for one in results}
+    new = _record_outcomes(samples, update, results, stage)
+    write_documents(samples, {one: content for one, content in update.items() if content})
+    return new
+
+
+def _record_outcomes(
+    samples: Any,
+    update: dict[str, Document],
+    results: Mapping[str, Mapping[str, Detections | Failure | None]],
+    stage: str,
+) -> int:
+    """Add the list of failures to `update` where it changes; return how many are new."""
+    ids = list(update)
+    before = {
+        ids[i]: row.get(fields.FAILURES) or []
+        for i, row in read_documents(samples, ids, {fields.FAILURES: 1})
+    }
+    new = 0
+    for one in ids:
+        outcomes = {
+            member: None if isinstance(said, Detections) else said
+            for member, said in results[one].items()
+        }
+        failed = sum(said is not None for said in outcomes.values())
+        if failed or before.get(one):
+            update[one][fields.FAILURES] = documents.merged_failures(
+                before.get(one, []), stage=stage, outcomes=outcomes
+            )
+        new += failed
+    return new

@@ -1,0 +1,48 @@
+from dataclasses import replace
+
+import pytest
+
+from cascade.predictions import Detections
+from curation.errors import LabelingError
+from curation.labeling import tasks
+from curation.labeling.tasks import Columns
+
+
+def columns():
+    return Columns(
+        ids=["a", "b", "c"],
+        filepaths=["/a.jpg", "/b.jpg", "/c.jpg"],
+        sizes_wh=[(64, 48), (64, 48), (32, 32)],
+        ranks=[2, None, 1],
+        tags=[["round-01", "arm:hard"], [], ["arm:random", "night"]],
+        hardness=[0.5, None, 0.25],
+        because=["disagreement", None, "drawn at random"],
+        predictions=[Detections.empty()] * 3,
+    )
+
+
+def test_tasks_come_by_rank_and_the_unranked_last():
+    assert [task.sample_id for task in tasks.build(1, columns())] == ["c", "a", "b"]
+
+
+def test_a_task_says_what_and_why():
+    first = tasks.build(3, columns())[0]
+    assert (first.round, first.rank, first.arm, first.hardness) == (3, 1, "random", 0.25)
+    assert (first.width, first.height, first.because) == (32, 32, "drawn at random")
+
+
+def test_an_unknown_size_is_named():
+    unknown = replace(columns(), sizes_wh=[None, None, None])
+    with pytest.raises(LabelingError, match=r"size of /c\.jpg is not known"):
+        tasks.build(1, unknown)
+
+
+@pytest.mark.parametrize(
+    ("tags", "arm"),
+    [
+        pytest.param(["arm:slice"], "slice", id="the tag says it"),
+        pytest.param(["round-01", "disarm:x"], "", id="no tag says it"),
+    ],
+)
+def test_the_arm_is_read_from_the_tags(tags, arm):
+    assert tasks.arm_of(tags) == arm

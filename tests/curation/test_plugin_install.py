@@ -1,0 +1,135 @@
+import json
+import os
+
+import pytest
+
+from curation import plugin_install
+from curation.errors import PluginError
+
+VERBS = ["predict_cascade", "rank_samples"]
+
+
+def test_install_links_every_plugin_that_ships(tmp_path):
+    places = plugin_install.install(tmp_path)
+    assert [place.relative_to(tmp_path).as_posix() for place in places] == [
+        f"@curation/{verb}" for verb in VERBS
+    ]
+    assert all(place.is_symlink() and (place / "fiftyone.yml").is_file() for place in places)
+
+
+def test_installing_twice_changes_nothing(tmp_path):
+    first = plugin_install.install(tmp_path)
+    assert plugin_install.install(tmp_path) == first == plugin_install.installed(tmp_path)
+
+
+def test_copies_are_ours_too(tmp_path):
+    places = plugin_install.install(tmp_path, copy=True)
+    assert not any(place.is_symlink() for place in places)
+    assert plugin_install.installed(tmp_path) == places
+    assert plugin_install.install(tmp_path) == places, "a copy is replaced by a link"
+    assert all(place.is_symlink() for place in places)
+
+
+def test_a_copy_is_made_where_links_are_refused(tmp_path, monkeypatch):
+    def refuse(*_args, **_options):
+        raise OSError("A required privilege is not held by the client")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    places = plugin_install.install(tmp_path)
+    assert all((place / "__init__.py").is_file() for place in places)
+    assert not any(place.is_symlink() for place in places)
+
+
+def test_uninstall_leaves_nothing_of_ours(tmp_path):
+    places = plugin_install.install(tmp_path)
+    assert plugin_install.uninstall(tmp_path) == places
+    assert list(tmp_path.iterdir()) == []
+    assert plugin_install.uninstall(tmp_path) == []
+
+
+def test_the_plugins_themselves_survive_uninstalling(tmp_path):
+    plugin_install.install(tmp_path)
+    plugin_install.uninstall(tmp_path)
+    assert list(plugin_install.plugins()) == VERBS
+
+
+def _folder(place):
+    place.mkdir(parents=True)
+    (place / "fiftyone.yml").write_text("name: theirs")
+
+
+def _link_elsewhere(place):
+    place.parent.mkdir(parents=True)
+    (place.parent.parent / "theirs").mkdir()
+    place.symlink_to(place.parent.parent / "theirs")
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        pytest.param(_folder, id="somebody's folder"),
+        pytest.param(_link_elsewhere, id="somebody's link"),
+    ],
+)
+def test_what_is_not_ours_is_left_alone(tmp_path, put):
+    place = tmp_path / "@curation" / "rank_samples"
+    put(place)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(PluginError, match=r"rank_samples was not put there by us"):
+        plugin_install.install(tmp_path)
+    assert plugin_install.uninstall(tmp_path) == []
+    assert sorted(tmp_path.rglob("*")) == before, "nothing was installed by half"
+
+
+def test_a_dead_link_of_an_earlier_environment_is_replaced(tmp_path):
+    place = tmp_path / "@curation" / "rank_samples"
+    place.parent.mkdir()
+    place.symlink_to("/gone/site-packages/curation/_plugins/rank_samples")
+    assert plugin_install.installed(tmp_path) == [place]
+    plugin_install.install(tmp_path)
+    assert (place / "__init__.py").is_file()
+
+
+def test_a_plugins_folder_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PluginError, match=r"@curation cannot be written .*--target"):
+        plugin_install.install(tmp_path / "file")
+
+
+HOME_DEFAULT = "~/fiftyone/__plugins__"
+
+
+@pytest.mark.parametrize(
+    ("config", "environment", "expected"),
+    [
+        pytest.param({}, {}, HOME_DEFAULT, id="FiftyOne's default"),
+        pytest.param({"plugins_dir": "/c"}, {}, "/c", id="its configuration file"),
+        pytest.param(
+            {"plugins_dir": "/c"}, {"FIFTYONE_PLUGINS_DIR": "/e"}, "/e", id="the environment wins"
+        ),
+        pytest.param({"default_dataset_dir": "/d"}, {}, "/d/__plugins__", id="beside its data"),
+        pytest.param(
+            {}, {"FIFTYONE_DEFAULT_DATASET_DIR": "/d"}, "/d/__plugins__", id="data by environment"
+        ),
+    ],
+)
+def test_where_fiftyone_looks(tmp_path, config, environment, expected):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config))
+    found = plugin_install.fiftyone_folder({"FIFTYONE_CONFIG_PATH": str(file), **environment})
+    assert str(found) == os.path.expanduser(expected)
+
+
+def test_a_broken_configuration_of_fiftyone_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(PluginError, match=r"config\.json is no JSON"):
+        plugin_install.fiftyone_folder({"FIFTYONE_CONFIG_PATH": str(tmp_path / "config.json")})
+
+
+def test_fiftyone_agrees_on_where_it_looks(database, monkeypatch, tmp_path):
+    """Its own configuration object is the reference."""
+    monkeypatch.setenv("FIFTYONE_DEFAULT_DATASET_DIR", str(tmp_path))
+    monkeypatch.delenv("FIFTYONE_PLUGINS_DIR", raising=False)
+    from fiftyone.core.config import load_config
+
+    assert str(plugin_install.fiftyone_folder()) == load_config().plugins_dir

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).parents[2] / "plugins"
+
+
+@pytest.fixture
+def execute(database, monkeypatch):
+    """Return `execute(operator, dataset, **params)`, which runs one of our operators."""
+    import fiftyone as fo
+    import fiftyone.operators as foo
+
+    monkeypatch.setattr(fo.config, "plugins_dir", str(PLUGINS))
+
+    def run(operator, dataset, **params):
+        return foo.execute_operator(f"@curation/{operator}", dataset=dataset, params=params)
+
+    return run
+
+
+@pytest.fixture
+def form(database, monkeypatch):
+    """Return `form(operator, dataset, **params)`: the inputs that the App would show, by name."""
+    import asyncio
+
+    import fiftyone as fo
+    from fiftyone.operators.executor import resolve_type
+    from fiftyone.operators.registry import OperatorRegistry
+
+    monkeypatch.setattr(fo.config, "plugins_dir", str(PLUGINS))
+
+    def resolve(operator, dataset, **params):
+        request = {"dataset_name": dataset.name, "params": params, "target": "inputs"}
+        shown = asyncio.run(resolve_type(OperatorRegistry(), f"@curation/{operator}", request))
+        return shown.type.properties
+
+    return resolve
+
+
+@pytest.fixture
+def compared(database):
+    """A dataset on whose samples two members agree, half agree, and disagree."""
+    import fiftyone as fo
+
+    def boxes(*found):
+        return fo.Detections(
+            detections=[
+                fo.Detection(label=label, bounding_box=[0.2, 0.2, 0.4, 0.4], confidence=p)
+                for label, p in found
+            ]
+        )
+
+    size = fo.ImageMetadata(width=640, height=480)
+    dataset = fo.Dataset()
+    dataset.add_samples(
+        [
+            fo.Sample(filepath=f"/{name}.jpg", metadata=size, yolo=boxes(*one), detr=boxes(*two))
+            for name, one, two in (
+                ("agree", [("cone", 0.97)], [("cone", 0.97)]),
+                ("unsure", [("cone", 0.60)], [("cone", 0.95)]),
+                ("disagree", [("cone", 0.97)], []),
+            )
+        ]
+    )
+    yield dataset
+    dataset.delete()

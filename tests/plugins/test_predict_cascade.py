@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+PREDICT = "predict_cascade/predict_cascade"
+
+
+@pytest.fixture
+def images(database, tmp_path):
+    import fiftyone as fo
+
+    noise = np.random.default_rng(0).integers(0, 255, (2, 96, 128, 3), dtype=np.uint8)
+    dataset = fo.Dataset()
+    for number, pixels in enumerate(noise):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(pixels).save(path)
+        dataset.add_sample(fo.Sample(filepath=str(path)))
+    yield dataset
+    dataset.delete()
+
+
+def test_every_member_gets_a_field_and_the_ensemble_its_consensus(execute, images):
+    outcome = execute(PREDICT, images)
+    assert outcome.error_message is None
+    result = outcome.result
+    assert result["samples"] == result["fused"] == 2
+    assert result["failed"] == 0
+    assert None not in images.values("tiny_center.detections")
+    assert None not in images.values("consensus.detections")
+    assert set(images.values("roadwork.label")) <= {"yes", "no"}
+
+    again = execute(PREDICT, images, manifest="tiny").result
+    assert (again["ran"], again["skipped"], again["fused"]) == (0, result["ran"], 0)
+
+
+def test_the_form_offers_the_packaged_manifests(form, images):
+    manifest = form(PREDICT, images)["manifest"]
+    assert "tiny" in [choice.value for choice in manifest.view.choices]
+    assert manifest.default == "tiny"
+
+
+def test_an_unknown_manifest_is_refused(execute, images):
+    outcome = execute(PREDICT, images, manifest="tinny")
+    assert outcome.error is not None
+    assert images.has_field("consensus") is False

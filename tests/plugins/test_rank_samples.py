@@ -1,0 +1,99 @@
+import pytest
+
+SCORE = "rank_samples/score_hardness"
+CHOOSE = "rank_samples/choose_samples"
+
+
+def test_scoring_ranks_what_is_there_without_running_a_model(execute, compared):
+    outcome = execute(SCORE, compared, members=["yolo", "detr"])
+    assert outcome.error_message is None
+    assert outcome.result["scored"] == outcome.result["pool"] == 3
+    agree, unsure, disagree = compared.values("hardness")
+    assert agree < unsure < disagree
+
+
+def test_members_are_all_predictions_where_none_is_named(execute, compared):
+    outcome = execute(SCORE, compared)
+    assert list(outcome.result["members"]) == ["detr", "yolo"]
+
+
+def test_the_app_is_told_to_show_the_result(execute, compared):
+    outcome = execute(SCORE, compared)
+    requests = outcome.executor.to_json()["requests"]
+    assert [one["operator"].rpartition("/")[2] for one in requests] == ["reload_dataset"]
+
+
+def test_a_queued_run_writes_the_same_and_tells_how_far_it_is(execute, compared):
+    import fiftyone.operators as foo
+    from fiftyone.operators.delegated import DelegatedOperationService
+
+    queued = foo.execute_operator(
+        f"@curation/{SCORE}", dataset=compared, params={}, request_delegation=True
+    )
+    assert queued.delegated
+    service = DelegatedOperationService()
+    service.execute_operation(service.get(queued.result["id"]))
+    done = service.get(queued.result["id"])
+    assert done.run_state == "completed"
+    assert done.status.progress == 1.0
+    assert None not in compared.values("hardness")
+
+
+def test_an_error_that_one_can_mend_is_one_line(execute, compared):
+    outcome = execute(SCORE, compared, members=["yolo", "no_such_field"])
+    assert "no_such_field" in outcome.error_message
+    assert "\n" not in outcome.error_message
+
+
+def test_the_form_offers_the_predictions(form, compared):
+    members = form(SCORE, compared)["members"]
+    assert [choice.value for choice in members.view.choices] == ["detr", "yolo"]
+    assert members.default == ["detr", "yolo"]
+    assert not members.required
+
+
+def test_the_form_says_so_where_there_is_nothing_to_score(form, database):
+    import fiftyone as fo
+
+    empty = fo.Dataset()
+    try:
+        shown = form(SCORE, empty)
+    finally:
+        empty.delete()
+    assert "no field of predicted boxes" in shown["explanation"].view.description
+
+
+def test_the_form_proposes_the_next_round(form, compared):
+    compared.first().tags.append("x")
+    assert form(CHOOSE, compared)["round_number"].default == 1
+    compared.limit(1).tag_samples("round-01")
+    assert form(CHOOSE, compared)["round_number"].default == 2
+
+
+@pytest.fixture
+def embedded(compared, tmp_path):
+    """The samples at three corners of a space of three dimensions."""
+    import numpy as np
+
+    from curation import similarity
+
+    index = similarity.open_index(compared, tmp_path, embedder="corners", fingerprint="0" * 16)
+    similarity.add(index, compared.values("id"), np.eye(3, dtype=np.float32))
+    return compared
+
+
+def test_choosing_tags_a_batch(execute, embedded):
+    execute(SCORE, embedded)
+    outcome = execute(CHOOSE, embedded, budget=2, seed=1)
+    assert outcome.error_message is None
+    assert outcome.result["chosen"] == 2
+    batch = embedded.match_tags("round-01")
+    assert sorted(batch.values("rank")) == [1, 2]
+    assert all(any(tag.startswith("arm:") for tag in tags) for tags in batch.values("tags"))
+
+
+def test_choosing_before_scoring_says_what_to_do(execute, embedded):
+    outcome = execute(CHOOSE, embedded, budget=2)
+    assert "hardness" in outcome.error_message
+    assert "\n" not in outcome.error_message
+    assert embedded.match_tags("round-01").count() == 0
