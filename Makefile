@@ -24,8 +24,8 @@ permissive: $(STAMP) ## Take ultralytics (AGPL-3.0) out of .venv; the rest works
 quickstart: $(STAMP) ## One whole round on rendered scenes, then the path of its report
 	$(BIN)/curate quickstart
 
-app: $(STAMP) ## Open the FiftyOne App on the result
-	$(BIN)/curate app
+app: $(STAMP) ## Open the FiftyOne App on what the quickstart made
+	$(BIN)/curate app quickstart
 
 real: $(STAMP) ## Two rounds on real photographs (CURATION_SHARED names where they are)
 	PATH="$(CURDIR)/$(BIN):$$PATH" tools/real_data.sh

@@ -10,7 +10,7 @@ compile and autocast what runs on the device, and unpack results in a thread:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -89,8 +89,14 @@ class Trainable(Detector, Protocol):
         """Return the scalar loss of one batch; `targets` use `classes`."""
         ...
 
-    def with_classes(self, classes: Sequence[str]) -> Trainable:
-        """Return a copy that names `classes`; what it knew of a class of that name stays."""
+    def with_classes(
+        self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
+    ) -> Trainable:
+        """Return a copy that names `classes`; what it knew of a class stays.
+
+        `meaning` tells which of `classes` a name of its own stands for, case aside: itself,
+        where it is None.
+        """
         ...
 
     def save(self, folder: Path) -> None:

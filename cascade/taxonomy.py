@@ -86,7 +86,7 @@ class Taxonomy(_Frozen):
     def _names_are_unambiguous(self) -> Taxonomy:
         owner: dict[str, str] = {}
         for one in self.classes:
-            for word in {_fold(one.name), *map(_fold, one.synonyms)}:
+            for word in {fold(one.name), *map(fold, one.synonyms)}:
                 if owner.setdefault(word, one.name) != one.name:
                     raise ValueError(f"{word!r} names both {owner[word]!r} and {one.name!r}")
         if len({one.name for one in self.classes}) != len(self.classes):
@@ -115,12 +115,12 @@ class Taxonomy(_Frozen):
     def _by_word(self) -> dict[str, str]:
         words: dict[str, str] = {}
         for one in self.classes:
-            words |= {_fold(word): one.name for word in (one.name, *one.synonyms)}
+            words |= {fold(word): one.name for word in (one.name, *one.synonyms)}
         return words
 
     def canonical(self, label: str) -> str | None:
         """Return the class that `label` means, or None where it means none of them."""
-        return self._by_word.get(_fold(label))
+        return self._by_word.get(fold(label))
 
     def vocabulary(self, labels: Iterable[str]) -> tuple[str, ...]:
         """Return the classes, in order, that someone with these words can name."""
@@ -200,6 +200,6 @@ def to_yaml(taxonomy: Taxonomy) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _fold(label: str) -> str:
-    """Return `label` without case, hyphens, underscores and spaces."""
+def fold(label: str) -> str:
+    """Return `label` without case, hyphens, underscores and spaces: as labels are compared."""
     return re.sub(r"[\s_-]+", "", label).casefold()

@@ -20,6 +20,7 @@ Ints = NDArray[np.int64]
 Arm = Literal["hard", "coverage", "slice", "random"]
 
 _HARDEST = 4  # candidates from the top of the ranking, per sample of the batch
+_ROUND_ZERO = 2_000  # candidates at least while nothing is known: coverage needs a choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +62,13 @@ def propose(state: State, rng: np.random.Generator) -> Candidates:
     """Return the 4B hardest, B/2 drawn from all, and B/2 drawn from slices under quota.
 
     The easier half of the pool is never `hard`, however small the pool is. In round 0 nothing
-    is: 4B more are drawn from all. Where all these are fewer than the batch needs, more are drawn.
+    is: 4B more are drawn from all, and at least `_ROUND_ZERO`. Where all of these are fewer
+    than the batch needs, more are drawn.
     """
     half, hard = -(-state.size // 2), _hardest(state)
-    number = half if state.pool.hardness is not None else half + _HARDEST * state.size
+    number = half
+    if state.pool.hardness is None:
+        number += max(_HARDEST * state.size, _ROUND_ZERO)
     shuffled = rng.permutation(state.left)
     by_quota = _from_slices(state, half, rng)
     found = np.unique(np.concatenate([hard, shuffled[:number], by_quota]))

@@ -1,6 +1,7 @@
 """The samples of a dataset as raw documents: many fields of a sample in one step.
 
-The only file that goes past FiftyOne's public interface. Several fields are written in one
+The only file, beside the declaration in `fields.py`, that goes past FiftyOne's public
+interface. Several fields are written in one
 `$set`, so that a sample is whole or as it was, and a thousand samples take one request.
 
 Samples are a FiftyOne dataset or a view of one: its choice of samples holds, what it filters
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bson import ObjectId
+from bson.errors import InvalidDocument
 from pymongo import UpdateOne
 from pymongo.errors import PyMongoError
 
@@ -110,6 +112,8 @@ def answering() -> Iterator[None]:
     """Say in our words that the database failed."""
     try:
         yield
+    except InvalidDocument as error:
+        raise StoreError(f"A value cannot be stored: {error}.") from error
     except PyMongoError as error:
         first = str(error).split(",")[0]
         raise StoreError(

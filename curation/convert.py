@@ -9,8 +9,8 @@
 | Label Studio                         | percent `x, y, w, h`                                   |
 
 All of them mean the upright image: EXIF orientation applied, origin at the upper left.
-N is the number of boxes. Arithmetic is float64, so that there and back is exact to the bit
-for relative corners that were float32.
+N is the number of boxes. Arithmetic is float64, so that there and back is exact to the bit for
+relative corners in float32 (multiples of 2**-24: a ten-thousandth of a pixel).
 """
 
 from __future__ import annotations

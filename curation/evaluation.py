@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cascade import metrics, voting
 from cascade.average_precision import average_precision
 from cascade.ensemble import Ensemble
-from cascade.predictions import Detections
+from cascade.predictions import Detections, FloatArray
 from cascade.taxonomy import Taxonomy
 
 
@@ -113,7 +113,7 @@ def _member(
 
 
 def _image_level(
-    truth: NDArray[np.bool_], p: NDArray[np.float64], threshold: float
+    truth: NDArray[np.bool_], p: FloatArray, threshold: float
 ) -> dict[str, float | None]:
     predicted = p >= threshold
     return {
@@ -126,13 +126,13 @@ def _image_level(
 def _slice(
     mask: NDArray[np.bool_],
     truth: NDArray[np.bool_],
-    p: NDArray[np.float64],
+    p: FloatArray,
     threshold: float,
     fused: Sequence[Detections],
     truths: Sequence[Detections],
     names: Sequence[str],
 ) -> dict[str, Any]:
-    rows = np.flatnonzero(mask)
+    rows = np.flatnonzero(mask).tolist()
     boxes = average_precision([fused[i] for i in rows], [truths[i] for i in rows], names)
     return {
         "n": len(rows),

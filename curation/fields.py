@@ -125,15 +125,13 @@ def declare(dataset: Any, taxonomy: Taxonomy, members: Sequence[str] = ()) -> No
         taxonomy: Its decision names a field.
         members: The detectors; each gets a label field of its name.
     """
-    for name, (kind, description) in _SCALARS.items():
-        _declare(dataset, name, kind, description=description)
-    _declare_failures(dataset)
-    for name in (GROUND_TRUTH, ORACLE):
-        _declare_labels(dataset, name, "Detections", {})
+    kinds = _scalars(_SCALARS) | _failures()
+    kinds |= _labels(GROUND_TRUTH, "Detections", {}) | _labels(ORACLE, "Detections", {})
     for name in members:
-        _declare_labels(dataset, name, "Detections", _MEMBER_ATTRIBUTES, signed=True)
-    _declare_labels(dataset, CONSENSUS, "Detections", _CONSENSUS_ATTRIBUTES, signed=True)
-    _declare_labels(dataset, taxonomy.decision.name, "Classification", {}, signed=True)
+        kinds |= _labels(name, "Detections", _MEMBER_ATTRIBUTES, signed=True)
+    kinds |= _labels(CONSENSUS, "Detections", _CONSENSUS_ATTRIBUTES, signed=True)
+    kinds |= _labels(taxonomy.decision.name, "Classification", {}, signed=True)
+    _add_fields(dataset, kinds)
     _arrange_sidebar(dataset, taxonomy, members)
     indexed = set(dataset.list_indexes())
     for name in _INDEXED:
@@ -143,18 +141,14 @@ def declare(dataset: Any, taxonomy: Taxonomy, members: Sequence[str] = ()) -> No
 
 def declare_hardness(dataset: Any) -> None:
     """Declare what scoring writes, and index it; for datasets that nothing of ours has run on."""
-    for name in (HARDNESS, *HARDNESS_PARTS, N_VOTERS, EXPECTED_BOXES):
-        kind, description = _SCALARS[name]
-        _declare(dataset, name, kind, description=description)
+    _add_fields(dataset, _scalars([HARDNESS, *HARDNESS_PARTS, N_VOTERS, EXPECTED_BOXES]))
     if HARDNESS not in set(dataset.list_indexes()):
         dataset.create_index(HARDNESS)
 
 
 def declare_choice(dataset: Any) -> None:
     """Declare what choosing writes beside tags."""
-    for name in (RANK, CHOSEN_BECAUSE):
-        kind, description = _SCALARS[name]
-        _declare(dataset, name, kind, description=description)
+    _add_fields(dataset, _scalars([RANK, CHOSEN_BECAUSE]))
 
 
 def note_members(dataset: Any, ensemble: Ensemble) -> None:
@@ -217,44 +211,61 @@ def save_views(dataset: Any) -> list[str]:
     return new
 
 
-def _declare(dataset: Any, path: str, kind: str, *, description: str | None = None) -> None:
-    import fiftyone as fo
+def _add_fields(dataset: Any, kinds: Mapping[str, Mapping[str, Any]]) -> None:
+    """Declare fields, `{path: arguments of `add_sample_field`}`; those that exist stay.
 
-    if dataset.get_field(path) is not None:
-        return
-    subfield = {"subfield": fo.StringField} if kind == "ListField" else {}
-    dataset.add_sample_field(path, getattr(fo, kind), description=description, **subfield)
+    All at once: one by one, each reloads the dataset, and thirty of them take seconds.
+    """
+    from fiftyone.core import odm
 
-
-def _declare_labels(
-    dataset: Any, name: str, label: str, attributes: Mapping[str, str], *, signed: bool = False
-) -> None:
-    """Declare a label field, the attributes of its boxes, and its fingerprint when `signed`."""
-    import fiftyone as fo
-
-    if dataset.get_field(name) is None:
-        dataset.add_sample_field(
-            name, fo.EmbeddedDocumentField, embedded_doc_type=getattr(fo, label)
+    new = {path: kind for path, kind in kinds.items() if dataset.get_field(path) is None}
+    for depth in sorted({path.count(".") for path in new}):  # a field before its attributes
+        dataset._merge_sample_field_schema(
+            {
+                path: odm.create_field(path.rpartition(".")[2], **kind)
+                for path, kind in new.items()
+                if path.count(".") == depth
+            }
         )
+
+
+def _scalars(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    import fiftyone as fo
+
+    return {
+        name: {"ftype": getattr(fo, _SCALARS[name][0]), "description": _SCALARS[name][1]}
+        for name in names
+    }
+
+
+def _labels(
+    name: str, label: str, attributes: Mapping[str, str], *, signed: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Return a label field, the attributes of its boxes, and its fingerprint when `signed`."""
+    import fiftyone as fo
+
+    kinds: dict[str, dict[str, Any]] = {
+        name: {"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": getattr(fo, label)}
+    }
     for attribute, kind in attributes.items():
-        _declare(dataset, f"{name}.detections.{attribute}", kind)
+        subfield = {"subfield": fo.StringField} if kind == "ListField" else {}
+        kinds[f"{name}.detections.{attribute}"] = {"ftype": getattr(fo, kind), **subfield}
     if signed:
-        _declare(dataset, f"{name}.{FINGERPRINT}", "StringField")
+        kinds[f"{name}.{FINGERPRINT}"] = {"ftype": fo.StringField}
+    return kinds
 
 
-def _declare_failures(dataset: Any) -> None:
+def _failures() -> dict[str, dict[str, Any]]:
     import fiftyone as fo
 
-    if dataset.get_field(FAILURES) is None:
-        dataset.add_sample_field(
-            FAILURES,
-            fo.ListField,
-            subfield=fo.EmbeddedDocumentField,
-            embedded_doc_type=fo.DynamicEmbeddedDocument,
-            description="What went wrong with this sample",
-        )
-    for part in _FAILURE:
-        _declare(dataset, f"{FAILURES}.{part}", "StringField")
+    parts = {f"{FAILURES}.{part}": {"ftype": fo.StringField} for part in _FAILURE}
+    whole = {
+        "ftype": fo.ListField,
+        "subfield": fo.EmbeddedDocumentField,
+        "embedded_doc_type": fo.DynamicEmbeddedDocument,
+        "description": "What went wrong with this sample",
+    }
+    return {FAILURES: whole, **parts}
 
 
 def _arrange_sidebar(dataset: Any, taxonomy: Taxonomy, members: Sequence[str]) -> None:

@@ -113,10 +113,10 @@ def components(clusters: Clusters, quality: Mapping[str, float]) -> ClusterHardn
 
 
 def of_images(
-    clusters: Clusters,
     parts: ClusterHardness,
+    clusters: Clusters,
     *,
-    pool: Bools,
+    in_pool: Bools,
     sources: Floats | None = None,
     contradiction: Bools | None = None,
 ) -> ImageHardness:
@@ -125,9 +125,9 @@ def of_images(
     A sum or a mean over clusters would pick crowded images, so neither is taken.
 
     Args:
+        parts: The hardness of the clusters.
         clusters: The clusters of all n images.
-        parts: The hardness of those clusters.
-        pool: Shape (n,): which images are unlabeled and may be chosen. Ranks are taken over
+        in_pool: Shape (n,): which images are unlabeled and may be chosen. Ranks are taken over
             these alone; leave out an image on which no member ran.
         sources: Image probabilities by source (detectors fused, embedding probe, language
             model), shape (n, S), NaN where a source did not answer.
@@ -139,7 +139,7 @@ def of_images(
     image = np.full(n, np.nan) if sources is None else disagreement(sources)
     flags = np.zeros(n, bool) if contradiction is None else contradiction
     return ImageHardness(
-        hardness=_combine(detection, image, flags, pool),
+        hardness=_combine(detection, image, flags, in_pool),
         detection=detection,
         image=image,
         existence=_at(parts.existence, hardest),

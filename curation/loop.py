@@ -221,7 +221,7 @@ def _choose(work: _Work) -> int:
                 round_number=work.this.number,
                 budget=budget(work.dataset, work.plan.budget),
                 seed=work.plan.seed,
-                use_hardness=work.start.calibration.calibrated_members,
+                use_hardness=bool(work.start.calibration.calibrated_members),
                 progress=work.bars("choose"),
             )
         ),
@@ -296,7 +296,7 @@ def _publish(work: _Work) -> int:
 
 
 def _report(work: _Work) -> int:
-    work.this.note(failures=store.read_failures(work.dataset))
+    work.this.note(failures=store.failures(work.dataset))
     work.this.do("report", lambda: {"page": report(work.dataset, work.this, work.settings).name})
     return 0
 

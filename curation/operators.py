@@ -2,7 +2,7 @@
 
 FiftyOne runs a plugin's `__init__.py` anew for every request, so whatever is worth keeping
 lives here, in the installed package. An error raised in an operator is shown by the App as
-one line, its text; nothing needs to be caught here.
+a red notice of one line, its text, and ends a queued run as failed: nothing is caught here.
 """
 
 from __future__ import annotations

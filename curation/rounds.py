@@ -123,7 +123,8 @@ def of_dataset(home: Path, dataset: str, number: int) -> Round:
     """
     if number < 1:
         raise StageError(f"Rounds count from 1, got {number}.")
-    return Round(number=number, folder=home / "datasets" / dataset / "rounds" / f"round-{number:02d}")
+    folder = home / "datasets" / dataset / "rounds" / f"round-{number:02d}"
+    return Round(number=number, folder=folder)
 
 
 def finished(home: Path, dataset: str) -> list[Round]:

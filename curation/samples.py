@@ -55,6 +55,21 @@ def taxonomy_of(dataset: Any) -> Taxonomy | None:
     return taxonomies.parse(text, origin=f"the taxonomy of {dataset.name!r}") if text else None
 
 
+def own_taxonomy(view: Any, members: Sequence[str]) -> Taxonomy:
+    """Return the taxonomy of fields of unknown origin: each label that they use means itself.
+
+    Every class decides, for want of better knowledge: "is anything there at all?".
+    """
+    store.require_detections(view, members)
+    found = sorted({str(one) for m in members for one in view.distinct(f"{m}.detections.label")})
+    labels = list({taxonomies.fold(one): one for one in found}.values())
+    if not labels:
+        raise StageError(
+            f"The fields {', '.join(members)} hold no boxes at all, so there is nothing to compare."
+        )
+    return taxonomies.from_labels("own", labels, labels)
+
+
 def pool(samples: Any) -> Any:
     """Return the view of what may be chosen: unlabeled, and not of validation or test."""
     schema = samples.get_field_schema()
@@ -84,8 +99,9 @@ def frozen_set(samples: Any, split: str, taxonomy: Taxonomy) -> FrozenSet:
     """Return the images of a split whose ground truth came with the data, in a fixed order."""
     view = labeled(samples, split).match({fields.LABELED_ROUND: 0})
     ids, paths = store.ids_and_paths(view)
-    truths = store.read_detections(view, fields.GROUND_TRUTH, taxonomy.names)
+    truths = store.read_detections(view, fields.GROUND_TRUTH, taxonomy)
     columns = store.read_columns(view, [fields.DRIVE, *_SLICED_BY])
+    del columns["id"]
     drives = columns.pop(fields.DRIVE)
     heights = [_tallest(one.boxes_xyxy) for one in truths]
     return FrozenSet(

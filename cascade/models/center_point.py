@@ -13,7 +13,7 @@ hundred images are enough.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -65,7 +65,7 @@ class CenterPoint:
         *,
         classes: Sequence[str] | None = None,
         size: int = 320,
-        width: int = 64,
+        width: int = 96,
         seed: int = 0,
         trunk_weights: Path | None = None,
     ) -> None:
@@ -118,8 +118,10 @@ class CenterPoint:
             _boxes(reach), kernels, image, boxes
         )
 
-    def with_classes(self, classes: Sequence[str]) -> CenterPoint:
-        """Return a copy that names `classes`; what it knew of a class of that name stays."""
+    def with_classes(
+        self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
+    ) -> CenterPoint:
+        """Return a copy that names `classes`; what it knew of a class stays."""
         other = CenterPoint(
             classes=classes, size=self.size, width=self._width, trunk_weights=self._trunk_weights
         )
@@ -129,6 +131,7 @@ class CenterPoint:
             class_rows=("heat.weight", "heat.bias"),
             old_classes=self.classes,
             new_classes=other.classes,
+            meaning=meaning,
         )
         return other
 

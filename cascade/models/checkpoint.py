@@ -38,6 +38,7 @@ def save(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor])
             {name: one.detach().cpu().contiguous() for name, one in tensors.items()},
             draft / WEIGHTS,
         )
+        (draft / WEIGHTS).chmod(0o644)  # safetensors makes it private
         (draft / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         _put_in_place(draft, folder)
     except (OSError, SafetensorError) as error:

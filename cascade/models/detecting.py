@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +89,19 @@ def carry_over(
     class_rows: Collection[str],
     old_classes: Sequence[str],
     new_classes: Sequence[str],
+    meaning: Callable[[str], str | None] | None,
 ) -> None:
     """Copy what `old` learned into `new`, which names other classes.
 
-    Tensors in `class_rows` have one row per class: rows of classes of the same name (case
-    aside) are copied, the others stay as `new` was initialised. Rows beyond the classes (a
-    padding row) are copied from the end. All other tensors are copied whole, but for those
-    whose shape depends on the number of classes, which start anew.
+    Tensors in `class_rows` have one row per class: rows of classes that mean the same (case
+    aside; the first of several) are copied, the others stay as `new` was initialised. Rows
+    beyond the classes (a padding row) are copied from the end. All other tensors are copied
+    whole, but for those whose shape depends on the number of classes, which start anew.
     """
     source = checkpoint.state(old)
-    position = {name.casefold(): i for i, name in enumerate(old_classes)}
+    position: dict[str, int] = {}
+    for i, name in enumerate(old_classes):
+        position.setdefault(((meaning(name) if meaning else None) or name).casefold(), i)
     pairs = [
         (i, position[name.casefold()])
         for i, name in enumerate(new_classes)

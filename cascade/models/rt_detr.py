@@ -8,7 +8,7 @@ The only file that knows how `RTDetrV2ForObjectDetection` is put together.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +132,10 @@ class RtDetr:
         with torch.autocast(device.type, enabled=False):
             return self.module(**_inputs(tensors), labels=labels).loss
 
-    def with_classes(self, classes: Sequence[str]) -> RtDetr:
-        """Return a copy that names `classes`; what it knew of a class of that name stays."""
+    def with_classes(
+        self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
+    ) -> RtDetr:
+        """Return a copy that names `classes`; what it knew of a class stays."""
         other = RtDetr(classes=classes, size=self.size, trunk_weights=self._trunk_weights)
         other._architecture = dict(self._architecture)
         other.module = _build(len(other.classes), other._architecture, seed=0)
@@ -143,6 +145,7 @@ class RtDetr:
             class_rows=[name for name in checkpoints.state(self.module) if _is_of_classes(name)],
             old_classes=self.classes,
             new_classes=other.classes,
+            meaning=meaning,
         )
         return other
 

@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
@@ -160,8 +160,10 @@ class Yolo:
             parts, _ = self.module.loss(batch, found)
         return parts.sum() / len(targets)
 
-    def with_classes(self, classes: Sequence[str]) -> Yolo:
-        """Return a copy that names `classes`; what it knew of a class of that name stays."""
+    def with_classes(
+        self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
+    ) -> Yolo:
+        """Return a copy that names `classes`; what it knew of a class stays."""
         other = Yolo(classes=classes, size=self.size)
         other._architecture = deepcopy(self._architecture)
         other.module = _build(len(other.classes), other._architecture, seed=0)
@@ -171,6 +173,7 @@ class Yolo:
             class_rows=[name for name in checkpoints.state(self.module) if _is_of_classes(name)],
             old_classes=self.classes,
             new_classes=other.classes,
+            meaning=meaning,
         )
         return other
 

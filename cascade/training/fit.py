@@ -18,33 +18,13 @@ from cascade.errors import TrainingError
 from cascade.model import Trainable
 from cascade.models import checkpoint
 from cascade.predictions import Detections
-from cascade.training.examples import Example, Shelf
+from cascade.training.examples import Example as Example
+from cascade.training.examples import Shelf
 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 WEIGHT_DECAY = 1e-4
 GRADIENT_NORM = 1.0  # at most
 VARIANTS = 4  # of each image: itself and three changed ones
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a fit stands.
-
-    Attributes:
-        epoch: The epoch that runs, from 1.
-        epochs: How many there will be, at most.
-        step: Steps done, over all epochs.
-        steps: Steps of all epochs.
-        loss: Of the last step.
-        val_map50: After the last finished epoch; None before, or without validation.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    val_map50: float | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +63,7 @@ def fit(
     batch_size: int = 16,
     learning_rate: float = 1e-3,
     patience: int = 4,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> FitResult:
     """Train `model` in place and write its best checkpoint into `out`.
 
@@ -102,7 +82,7 @@ def fit(
         batch_size: Images of a step.
         learning_rate: The highest.
         patience: Epochs without a better validation, after which it stops.
-        progress: Called after every step.
+        progress: Called after every epoch with its number and how many there may be.
 
     Raises:
         TrainingError: There is nothing to learn from, the targets name other classes than the
@@ -196,7 +176,7 @@ class _Run:
         *,
         seed: int,
         device: torch.device,
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[int, int], None] | None,
     ) -> None:
         self._model, self._seed, self._device, self._progress = model, seed, device, progress
         self._train = Shelf(model, train, seed=seed, device=device)
@@ -218,6 +198,8 @@ class _Run:
                 self.val_map50.append(reached)
             if reached is None or highest is None or reached > highest:
                 highest, self.best_epoch, self.best = reached, epoch, _copy(self._model.module)
+            if self._progress:
+                self._progress(epoch, epochs)
             if epoch - self.best_epoch >= patience:
                 return
 
@@ -234,9 +216,6 @@ class _Run:
             ]
             tensors, targets = self._train.batch(wanted)
             losses.append(stepper.step(tensors, targets, share=(number - 1) / steps))
-            if self._progress:
-                last = self.val_map50[-1] if self.val_map50 else self.val_map50_before
-                self._progress(Progress(epoch, epochs, number, steps, losses[-1], last))
         return float(np.mean(losses))
 
     def _validate(self, batch_size: int) -> float | None:

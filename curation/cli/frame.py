@@ -55,8 +55,8 @@ NamesOption = Annotated[
     str | None, typer.Option(help="Class names of YOLO rows in order, comma-separated.")
 ]
 LabelerOption = Annotated[
-    Literal["oracle", "files"],
-    typer.Option(help="Where labels come from: held-back ground truth, or exported files."),
+    Literal["oracle", "files", "yolo"],
+    typer.Option(help="Where labels come from: held-back ground truth, or files (COCO, YOLO)."),
 ]
 BudgetOption = Annotated[
     int | None,

@@ -46,7 +46,7 @@ def quickstart(
     _run_rounds(
         str(folder), settings, name=name, manifest="tiny", taxonomy="roadwork", names=None,
         labeler="oracle", rounds=1, budget=budget, epochs=epochs, seed=seed, resplit=False,
-        until=None,
+        until="report",
     )  # fmt: skip
     console.print(f"Look at it in the App:  [bold]curate app {name}[/]")
 
@@ -73,7 +73,7 @@ def run_round(
     _run_rounds(
         dataset, connected(), name=name, manifest=manifest, taxonomy=taxonomy, names=names,
         labeler=labeler, rounds=rounds, budget=budget, epochs=epochs, seed=seed,
-        resplit=resplit, until=None,
+        resplit=resplit, until="report",
     )  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def _run_rounds(
     epochs: int,
     seed: int,
     resplit: bool,
-    until: str | None,
+    until: str,
 ) -> None:
     from curation import loop
     from curation.labeling import backends
@@ -140,7 +140,7 @@ def _run_rounds(
         with stage_bars() as bars:
             result = loop.run_round(
                 samples, number, first, source, settings, plan=plan, bars=bars,
-                until=until if number == rounds else None,
+                until=until if number == rounds else "report",
             )  # fmt: skip
         _tell(result, samples, settings)
 

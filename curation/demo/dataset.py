@@ -18,6 +18,7 @@ from curation.demo.scene import CLASSES, HEIGHT, WIDTH, Scene
 
 RENDERER = 1  # raised when the same seed gives other images
 SPLITS = ("train", "val", "test")
+QUICKSTART_DRIVES = {"train": 40, "val": 12, "test": 20}  # about 570 images
 _JPEG_QUALITY = 90
 _STAMP = "demo.json"
 
@@ -69,13 +70,21 @@ def write_dataset(
     return folder
 
 
+def write_quickstart(folder: str | Path, *, seed: int) -> Path:
+    """Render the quickstart's drives, from `DEPLOYMENT`, as `write_dataset` does."""
+    return write_dataset(folder, n_drives_by_split=QUICKSTART_DRIVES, seed=seed)
+
+
 def _stamp(n_drives_by_split: Mapping[str, int], seed: int, domain: Domain) -> str:
     unknown = sorted(set(n_drives_by_split) - set(SPLITS))
     if unknown:
         raise ValueError(f"n_drives_by_split may name {', '.join(SPLITS)}, got {unknown[0]!r}.")
     drives = {split: int(n_drives_by_split.get(split, 0)) for split in SPLITS}
     if min(drives.values()) < 0 or not sum(drives.values()):
-        raise ValueError(f"n_drives_by_split must ask for at least one drive, got {drives}.")
+        raise ValueError(
+            "n_drives_by_split must ask for at least one drive, and for no less than 0 in a split, "
+            f"got {drives}."
+        )
     content = {"renderer": RENDERER, "seed": seed, "drives": drives, "domain": asdict(domain)}
     return json.dumps(content, indent=1) + "\n"
 

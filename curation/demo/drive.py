@@ -59,7 +59,7 @@ def drive_scenes(
         frame = populate(
             backdrop.paint(camera, at_m), world.things, camera, conditions, at_m, time_s
         )
-        boxes_xyxy, labels = boxes(frame)
+        boxes_xyxy, labels = boxes(frame, conditions.noise)
         yield Scene(
             image=lens.take(frame.image, frame.glows, rng),
             boxes_xyxy=boxes_xyxy,

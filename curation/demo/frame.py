@@ -17,7 +17,8 @@ from curation.demo.scene import HEIGHT, WIDTH
 from curation.demo.thing import Thing
 
 LEAST_SIDE_PX = 5.0  # of a square of the same area: smaller boxes are not labeled
-LEAST_CONTRAST = 5.0  # mean grey levels from what is behind, else it is not labeled
+LEAST_CONTRAST = 4.0  # mean grey levels from what is behind, else it is not labeled
+NOISE_HIDES = 0.6  # how much more contrast it takes per grey level of sensor noise
 LEAST_VISIBLE = 0.25  # share of a thing's pixels, else it is not labeled
 
 _NEAREST_M, _FARTHEST_M = 4.2, 95.0
@@ -78,13 +79,17 @@ def populate(
     return frame
 
 
-def boxes(frame: Frame) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Return the relative corners, shape (N, 4), and labels of what can be seen well enough."""
+def boxes(frame: Frame, noise: float) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Return the relative corners, shape (N, 4), and labels of what can be seen well enough.
+
+    `noise` is the standard deviation that the sensor is going to add, in grey levels.
+    """
+    least = LEAST_CONTRAST + NOISE_HIDES * noise
     found: list[tuple[float, float, float, float]] = []
     labels: list[str] = []
     for number, drawn in enumerate(frame.drawn, start=1):
         label = KINDS[drawn.thing.kind].label
-        if label and drawn.contrast >= LEAST_CONTRAST:
+        if label and drawn.contrast >= least:
             seen = _visible_box(frame.owner, number, drawn)
             if seen:
                 found.append(seen)

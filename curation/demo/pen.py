@@ -186,7 +186,8 @@ class Pen:
     def _rounded(self, rgb: NDArray[np.uint8], x0: float, x1: float) -> NDArray[np.uint8]:
         across = (np.arange(rgb.shape[1]) + 0.5 - x0) / max(x1 - x0, 1.0)
         side = self._sun * 0.35 + 0.5  # the brightest part leans to the sun
-        dark = 1.12 - self._roundness * 2.2 * np.clip(np.abs(across - side), 0, 0.6) ** 1.6
+        away = np.clip(np.abs(across - side), 0, 0.6) ** 1.6
+        dark = 1 + self._clear * (0.12 - self._roundness * 2.2 * away)
         return np.clip(rgb * dark[None, :, None], 0, 255).astype(np.uint8)
 
     def _pixels(self, points: Sequence[Point]) -> NDArray[np.int32]:

@@ -111,7 +111,7 @@ def _drawn(
     labels: Mapping[Any, str],
     size_wh: tuple[int, int] | None,
 ) -> list[Box | Doubt]:
-    returned = (image.get("width"), image.get("height"))
+    returned: tuple[Any, Any] = (image.get("width"), image.get("height"))
     size = size_wh or (1, 1)  # of a stranger only the name is used
     if size_wh is not None and returned not in ((None, None), size_wh):
         if not _same_shape(returned, size_wh):

@@ -24,9 +24,7 @@ def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
         return ensemble
     view = query.dataset_of(samples).select(list(frozen.ids), ordered=True)
     said = {
-        name: store.read_detections(
-            view, name, ensemble.taxonomy.names, confidence="score", absent="none"
-        )
+        name: store.read_detections(view, name, ensemble.taxonomy, score="score", absent="empty")
         for name in ensemble.detectors
     }
     rows = [{name: said[name][i] for name in said} for i in range(len(frozen))]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cascade import voting
+from cascade import routing, voting
 from cascade.ensemble import Ensemble
 from cascade.run import Progress
 from curation import fields, store
@@ -49,18 +49,17 @@ def fuse(samples: Any, ensemble: Ensemble, *, progress: Progress | None = None) 
 
 def _fuse_chunk(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> None:
     view = dataset.select(list(ids), ordered=True)
-    ids, raw = store.read_votes(
-        view, ensemble.detectors, taxonomy=ensemble.taxonomy, confidence="score"
-    )
-    votes = ensemble.calibration.of(raw)
+    read = store.read_votes(view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score")
+    votes = ensemble.calibration.of(read.votes)
     clusters, decisions = voting.conclude(votes, ensemble, store.sizes_px(view))
     store.write_consensus(
         dataset,
-        ids,
+        read.ids,
         clusters,
         decisions,
-        decision=ensemble.taxonomy.decision.name,
+        taxonomy=ensemble.taxonomy,
+        paths=routing.route(decisions.p, decisions.agreement, ensemble.manifest.routing).tolist(),
         threshold=ensemble.calibration.threshold,
         fingerprint=ensemble.identity,
     )
-    store.recalibrate(view, ensemble.detectors, ensemble.calibration.apply)
+    store.recalibrate(view, ensemble.detectors, ensemble.calibration)

@@ -14,6 +14,7 @@ from curation.failure_yield import Comparison, Yield
 from curation.labeling import tasks
 from curation.labeling.protocol import Annotated, Labeler, Task
 from curation.labeling.tasks import Columns
+from curation.snapshot import LabeledImage, snapshot
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class LabelResult:
         review: Submissions that could not be taken over, each with its reason.
         strangers: Names of submissions that belong to no task.
         failure_yield: How often the ensemble had failed on the labeled samples, by arm.
+        dataset_hash: Of all labeled images, their splits and their ground truth: what the
+            round trains on.
     """
 
     labeler: str
@@ -54,6 +57,7 @@ class LabelResult:
     review: tuple[Review, ...]
     strangers: tuple[str, ...]
     failure_yield: Mapping[str, Yield]
+    dataset_hash: str
 
 
 def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
@@ -104,6 +108,7 @@ def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
         ),
         strangers=strangers,
         failure_yield=_failure_yield(labeled, taxonomy),
+        dataset_hash=_dataset_hash(dataset, taxonomy),
     )
 
 
@@ -182,6 +187,20 @@ def _failure_yield(labeled: Any, taxonomy: Taxonomy) -> dict[str, Yield]:
         )
         by_arm.setdefault(tasks.arm_of(tags) or "other", []).append(comparison)
     return {arm: failure_yield.of_arm(found) for arm, found in sorted(by_arm.items())}
+
+
+def _dataset_hash(dataset: Any, taxonomy: Taxonomy) -> str:
+    view = dataset.exists(fields.GROUND_TRUTH)
+    columns = store.read_columns(view, ["filepath", fields.CONTENT_HASH, fields.SPLIT])
+    truths = store.read_detections(view, fields.GROUND_TRUTH, taxonomy)
+    rows = zip(
+        columns[fields.CONTENT_HASH], columns["filepath"], columns[fields.SPLIT], truths,
+        strict=True,
+    )  # fmt: skip
+    return snapshot(
+        LabeledImage(content=content or path, split=split or "", truth=truth)
+        for content, path, split, truth in rows
+    )
 
 
 def _seconds(annotated: Sequence[Annotated]) -> float | None:

@@ -116,5 +116,5 @@ class _Sink:
             results,
             fingerprints=self.fingerprints,
             taxonomy=self.ensemble.taxonomy,
-            calibrate=self.ensemble.calibration.apply,
+            calibration=self.ensemble.calibration,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from cascade.ensemble import Ensemble
 from cascade.manifest import Fusion
 from cascade.run import Progress
 from cascade.taxonomy import Taxonomy
-from curation import columns, fields, hardness, store
+from curation import fields, hardness, store
 from curation import samples as query
 from curation.errors import StageError
 
@@ -30,12 +30,14 @@ class ScoreResult:
         scored: Samples that got a hardness; those that no member looked at get none.
         members: The label fields whose disagreement was measured.
         calibrated: Whether their scores were turned into probabilities first.
+        unknown_labels: Boxes that were left out, by the label that means no class.
     """
 
     ranked: int
     scored: int
     members: tuple[str, ...]
     calibrated: bool
+    unknown_labels: Mapping[str, int]
 
 
 def score(
@@ -76,13 +78,14 @@ def score(
     if not len(view) and ensemble is None:
         view = samples.view()
     query.require_pool(view, dataset.name)
-    classes = ensemble.taxonomy if ensemble else taxonomy or columns.own_taxonomy(view, names)
-    ids, votes = store.read_votes(
-        view, names, taxonomy=classes, confidence="score" if ensemble else "confidence"
+    classes = ensemble.taxonomy if ensemble else taxonomy or query.own_taxonomy(view, names)
+    read = store.read_votes(
+        view, names, classes=classes, confidence="score" if ensemble else "confidence"
     )
+    ids, votes = read.ids, read.votes
     _tell(progress, 1)
     clusters, decisions, quality = _concluded(votes, ensemble, classes, store.sizes_px(view))
-    looked_at = votes.ran.any(axis=1)
+    looked_at: NDArray[np.bool_] = np.any(votes.ran, axis=1)
     scored = hardness.of_images(hardness.components(clusters, quality), clusters, in_pool=looked_at)
     _tell(progress, 2)
     fields.declare_hardness(dataset)
@@ -96,6 +99,7 @@ def score(
         scored=int(looked_at.sum()),
         members=names,
         calibrated=bool(ensemble and ensemble.calibration.calibrated_members),
+        unknown_labels=dict(read.unknown_labels),
     )
 
 
@@ -103,9 +107,7 @@ def _concluded(
     votes: Votes, ensemble: Ensemble | None, taxonomy: Taxonomy, sizes_px: NDArray[np.int64]
 ) -> tuple[Clusters, Decisions, dict[str, float]]:
     if ensemble:
-        clusters, decisions = voting.conclude(
-            ensemble.calibration.of(votes), ensemble, sizes_px
-        )
+        clusters, decisions = voting.conclude(ensemble.calibration.of(votes), ensemble, sizes_px)
         return clusters, decisions, dict(ensemble.calibration.quality)
     return *_plainly(votes, taxonomy, sizes_px), {}
 

@@ -144,5 +144,5 @@ def _recalibrated(dataset: Any, ensemble: Ensemble, device: torch.device) -> Ens
 def _examples(dataset: Any, split: str, ensemble: Ensemble) -> list[Example]:
     view = query.labeled(dataset, split)
     _, paths = store.ids_and_paths(view)
-    targets = store.read_detections(view, fields.GROUND_TRUTH, ensemble.taxonomy.names)
+    targets = store.read_detections(view, fields.GROUND_TRUTH, ensemble.taxonomy)
     return [Example(Path(path), target) for path, target in zip(paths, targets, strict=True)]

@@ -33,7 +33,7 @@ class ScoreHardness(foo.Operator):
         inputs = types.Object()
         if not found:
             _explain(inputs, "No predictions", "This dataset has no field of predicted boxes.")
-        choices = types.DropdownView(multiple=True)
+        choices = types.AutocompleteView(allow_user_input=False, allow_duplicates=False)
         for name in found:
             choices.add_choice(name, label=name)
         inputs.list(

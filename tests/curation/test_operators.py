@@ -57,15 +57,6 @@ def test_an_immediate_operation_has_nobody_to_tell():
     assert operators.progress_of(Context(delegated=False), "score") is None
 
 
-@pytest.fixture
-def dataset(database):
-    import fiftyone as fo
-
-    dataset = fo.Dataset()
-    yield dataset
-    dataset.delete()
-
-
 def test_members_are_the_fields_with_predicted_boxes(dataset):
     import fiftyone as fo
 

@@ -1,7 +1,6 @@
 import logging
 import os
 import re
-import shutil
 
 import pytest
 
@@ -9,20 +8,9 @@ from curation.errors import PublishError
 from curation.tracking import Registry, champion_folder
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory):
-    """Return a store with MLflow's tables, which take seconds to make."""
-    path = tmp_path_factory.mktemp("mlflow") / "new" / "mlflow.db"
-    assert Registry(f"sqlite:///{path}", path.parent).versions("demo") == []
-    return path
-
-
 @pytest.fixture
-def registry(tmp_path, empty_store):
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.copy(empty_store, home)
-    return Registry(f"sqlite:///{home / 'mlflow.db'}", home / "mlartifacts")
+def registry(tmp_path, tracking_uri):
+    return Registry(tracking_uri, tmp_path / "home" / "mlartifacts")
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,16 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 
 @pytest.fixture
 def execute(database, monkeypatch):
-    """Return `execute(operator, dataset, **params)`, which runs one of our operators."""
+    """Return `execute(operator, dataset, **params)`: the outcome, as the App gets it."""
     import fiftyone as fo
-    import fiftyone.operators as foo
+    from fiftyone.operators.executor import execute_or_delegate_operator
 
     monkeypatch.setattr(fo.config, "plugins_dir", str(PLUGINS))
 
-    def run(operator, dataset, **params):
-        return foo.execute_operator(f"@curation/{operator}", dataset=dataset, params=params)
+    def run(operator, dataset, *, delegate=False, **params):
+        request = {"dataset_name": dataset.name, "params": params, "request_delegation": delegate}
+        uri = f"@curation/{operator}"
+        return asyncio.run(execute_or_delegate_operator(uri, request, exhaust=True))
 
     return run
 
@@ -22,8 +25,6 @@ def execute(database, monkeypatch):
 @pytest.fixture
 def form(database, monkeypatch):
     """Return `form(operator, dataset, **params)`: the inputs that the App would show, by name."""
-    import asyncio
-
     import fiftyone as fo
     from fiftyone.operators.executor import resolve_type
     from fiftyone.operators.registry import OperatorRegistry
@@ -39,7 +40,7 @@ def form(database, monkeypatch):
 
 
 @pytest.fixture
-def compared(database):
+def compared(dataset):
     """A dataset on whose samples two members agree, half agree, and disagree."""
     import fiftyone as fo
 
@@ -52,7 +53,6 @@ def compared(database):
         )
 
     size = fo.ImageMetadata(width=640, height=480)
-    dataset = fo.Dataset()
     dataset.add_samples(
         [
             fo.Sample(filepath=f"/{name}.jpg", metadata=size, yolo=boxes(*one), detr=boxes(*two))
@@ -63,5 +63,4 @@ def compared(database):
             )
         ]
     )
-    yield dataset
-    dataset.delete()
+    return dataset

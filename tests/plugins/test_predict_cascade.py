@@ -6,17 +6,15 @@ PREDICT = "predict_cascade/predict_cascade"
 
 
 @pytest.fixture
-def images(database, tmp_path):
+def images(dataset, tmp_path):
     import fiftyone as fo
 
     noise = np.random.default_rng(0).integers(0, 255, (2, 96, 128, 3), dtype=np.uint8)
-    dataset = fo.Dataset()
     for number, pixels in enumerate(noise):
         path = tmp_path / f"{number}.png"
         Image.fromarray(pixels).save(path)
         dataset.add_sample(fo.Sample(filepath=str(path)))
-    yield dataset
-    dataset.delete()
+    return dataset
 
 
 def test_every_member_gets_a_field_and_the_ensemble_its_consensus(execute, images):
@@ -40,6 +38,8 @@ def test_the_form_offers_the_packaged_manifests(form, images):
 
 
 def test_an_unknown_manifest_is_refused(execute, images):
-    outcome = execute(PREDICT, images, manifest="tinny")
-    assert outcome.error is not None
-    assert images.has_field("consensus") is False
+    from fiftyone.operators.executor import ExecutionError
+
+    with pytest.raises(ExecutionError, match="manifest"):
+        execute(PREDICT, images, manifest="tinny")
+    assert not images.has_field("consensus")

@@ -24,12 +24,9 @@ def test_the_app_is_told_to_show_the_result(execute, compared):
 
 
 def test_a_queued_run_writes_the_same_and_tells_how_far_it_is(execute, compared):
-    import fiftyone.operators as foo
     from fiftyone.operators.delegated import DelegatedOperationService
 
-    queued = foo.execute_operator(
-        f"@curation/{SCORE}", dataset=compared, params={}, request_delegation=True
-    )
+    queued = execute(SCORE, compared, delegate=True)
     assert queued.delegated
     service = DelegatedOperationService()
     service.execute_operation(service.get(queued.result["id"]))
@@ -52,19 +49,12 @@ def test_the_form_offers_the_predictions(form, compared):
     assert not members.required
 
 
-def test_the_form_says_so_where_there_is_nothing_to_score(form, database):
-    import fiftyone as fo
-
-    empty = fo.Dataset()
-    try:
-        shown = form(SCORE, empty)
-    finally:
-        empty.delete()
-    assert "no field of predicted boxes" in shown["explanation"].view.description
+def test_the_form_says_so_where_there_is_nothing_to_score(form, dataset):
+    explanation = form(SCORE, dataset)["explanation"]
+    assert "no field of predicted boxes" in explanation.view.description
 
 
 def test_the_form_proposes_the_next_round(form, compared):
-    compared.first().tags.append("x")
     assert form(CHOOSE, compared)["round_number"].default == 1
     compared.limit(1).tag_samples("round-01")
     assert form(CHOOSE, compared)["round_number"].default == 2

