@@ -1,5 +1,6 @@
 # Cascade Curation. `make` alone lists what there is.
-# Needs Python 3.11 or newer and make; `make PYTHON=python3.12 ...` names the interpreter.
+# Needs Python 3.11 or newer and make; `make PYTHON=python3.12 ...` names the interpreter,
+# `make test PYTEST_ARGS='-k gate'` picks tests.
 
 PYTHON ?= python3
 BIN := .venv/bin

@@ -303,7 +303,8 @@ def check_licences(
         f"{detail}. Whoever gets or uses over a network what runs with "
         f"{', '.join(packages) or copyleft[0].name} may ask for its whole source code "
         f"({copyleft[0].licence})",
-        f"To do without: `pip uninstall {' '.join(packages)}`; the other members go on."
+        f"To do without: `pip uninstall {' '.join(packages)}` (in a checkout: "
+        "`make permissive`); the other members go on."
         if packages
         else "To do without, take these members out of the manifest.",
     )

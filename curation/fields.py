@@ -10,13 +10,9 @@ content. It is written in the same `$set` as the labels, so "done" is never true
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from cascade.taxonomy import Taxonomy
-from curation.settings import code_version
-
-if TYPE_CHECKING:
-    from cascade.ensemble import Ensemble
 
 GROUND_TRUTH = "ground_truth"  # what a person or a named oracle confirmed
 ORACLE = "oracle"  # ground truth that is held back; only the labeler of that name reads it
@@ -42,7 +38,7 @@ HARDNESS_PARTS = (
 )
 
 
-PATH = "path"  # where the cascade would go next: stop, fast_a, fast_b or precision
+PATH = "cascade_path"  # where the cascade would go next: stop, fast_a, fast_b or precision
 
 RANK = "rank"  # 1 is labeled first
 CHOSEN_BECAUSE = "chosen_because"
@@ -151,28 +147,13 @@ def declare_choice(dataset: Any) -> None:
     _add_fields(dataset, _scalars([RANK, CHOSEN_BECAUSE]))
 
 
-def note_members(dataset: Any, ensemble: Ensemble) -> None:
-    """Keep with each member's field who fills it: weights, adapter, licence, our version."""
-    for name in ensemble.detectors:
-        member = ensemble.manifest.member(name)
-        about = {
-            **member.model_dump(mode="json", include={"adapter", "source", "revision", "licence"}),
-            "fingerprint": ensemble.fingerprint(name),
-            "manifest": ensemble.manifest.name,
-            "version": code_version(),
-        }
-        field = dataset.get_field(name)
-        if field.info != about:
-            field.info = about
-            field.save()
-
-
 def groups(
     taxonomy: Taxonomy, members: Sequence[str], existing: Iterable[tuple[str, Sequence[str]]]
 ) -> list[tuple[str, list[str]]]:
     """Return the sidebar's groups, name and paths: ours by tier after those that exist.
 
-    A path of ours that stands elsewhere moves; a member that was declared before stays.
+    A path of ours that stands elsewhere moves; a member that was declared before stays; a
+    group without paths goes.
     """
     ours = {
         "ground truth": [GROUND_TRUTH, ORACLE, LABELED_ROUND],
@@ -189,9 +170,9 @@ def groups(
         kept = [path for path in paths if path not in placed]
         if name in ours:
             ours[name] = kept + ours[name]
-        else:
+        elif kept:
             arranged.append((name, kept))
-    return arranged + list(ours.items())
+    return arranged + [(name, paths) for name, paths in ours.items() if paths]
 
 
 def save_views(dataset: Any) -> list[str]:
@@ -200,7 +181,9 @@ def save_views(dataset: Any) -> list[str]:
 
     views = {
         "hardest": lambda: dataset.exists(HARDNESS).sort_by(HARDNESS, reverse=True).limit(_HARDEST),
-        "disagreements": lambda: dataset.match(F(AGREEMENT) < _DISAGREE_BELOW).sort_by(AGREEMENT),
+        "disagreements": lambda: (
+            dataset.exists(AGREEMENT).match(F(AGREEMENT) < _DISAGREE_BELOW).sort_by(AGREEMENT)
+        ),
         "night": lambda: dataset.match(F(TIME_OF_DAY) == "night"),
         "failed": lambda: dataset.match(F(FAILURES).length() > 0),
         "exact duplicates": lambda: dataset.match_tags(DUPLICATE).sort_by(CONTENT_HASH),
@@ -277,7 +260,9 @@ def _arrange_sidebar(dataset: Any, taxonomy: Taxonomy, members: Sequence[str]) -
     before = [(group.name, list(group.paths)) for group in shown]
     after = groups(taxonomy, members, before)
     if after != before:
+        expanded = {group.name: group.expanded for group in shown}
         dataset.app_config.sidebar_groups = [
-            fo.SidebarGroupDocument(name=name, paths=paths) for name, paths in after
+            fo.SidebarGroupDocument(name=name, paths=paths, expanded=expanded.get(name))
+            for name, paths in after
         ]
         dataset.save()

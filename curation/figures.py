@@ -32,6 +32,8 @@ ARM_COLOURS: Mapping[str, str] = {
 _INK, _FAINT = "#202124", "#DADCE0"
 _BEFORE, _AFTER = GREY, BLUE
 _BINS = 20
+_WIDTH_IN = 5.4
+_SMALL, _LETTERS = 8, 9  # points
 _MANY_POINTS = 2000  # from here on a scatter is drawn as pixels, not as so many shapes
 
 
@@ -74,7 +76,7 @@ def hardness_histogram(pool: Sequence[float], arms: Mapping[str, Sequence[float]
         pool: Hardness of every sample of the pool, chosen ones included, in [0, 1].
         arms: Hardness of the chosen samples, by arm.
     """
-    figure, axes = _canvas(6.4, 3.2)
+    figure, axes = _canvas(3.0)
     edges = np.linspace(0, 1, _BINS + 1)
     axes.hist(np.asarray(pool, float), bins=edges, color=_FAINT, label=f"pool ({len(pool)})")
     ordered = [arm for arm in ARM_COLOURS if arm in arms] + sorted(set(arms) - set(ARM_COLOURS))
@@ -87,13 +89,13 @@ def hardness_histogram(pool: Sequence[float], arms: Mapping[str, Sequence[float]
             label=[f"{arm} ({len(arms[arm])})" for arm in ordered],
         )
     axes.set(xlim=(0, 1), xlabel="hardness (higher is harder)", ylabel="samples")
-    axes.legend(frameon=False)
+    _legend(axes)
     return figure
 
 
 def before_after(changes: Sequence[Change]) -> Figure:
     """Draw metrics before and after, one pair of bars each, with their intervals."""
-    figure, axes = _canvas(6.4, 0.9 + 0.55 * max(len(changes), 1))
+    figure, axes = _canvas(0.9 + 0.5 * max(len(changes), 1))
     rows = np.arange(len(changes))[::-1]  # the first on top
     pairs = (
         (0.19, _BEFORE, "before", [one.before for one in changes]),
@@ -108,13 +110,13 @@ def before_after(changes: Sequence[Change]) -> Figure:
     axes.set_xlim(*_span([one for pair in pairs for one in pair[3]]))
     axes.axvline(0, color=_INK, linewidth=0.8)
     axes.grid(axis="y", visible=False)
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
+    _legend(axes, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     return figure
 
 
 def learning_curves(curves: Mapping[str, Sequence[Point]]) -> Figure:
     """Draw metrics against the number of labeled images, one line each, with intervals."""
-    figure, axes = _canvas(6.4, 3.2)
+    figure, axes = _canvas(3.0)
     for colour, (name, points) in zip(_cycle(), curves.items(), strict=False):
         known = [one for one in points if one.estimate.value is not None]
         images = [one.images for one in known]
@@ -129,19 +131,19 @@ def learning_curves(curves: Mapping[str, Sequence[Point]]) -> Figure:
             linewidth=0,
         )
     axes.set(xlabel="labeled images", ylabel="on the frozen set")
-    axes.legend(frameon=False)
+    _legend(axes)
     return figure
 
 
 def training_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
     """Draw the training loss of each member, relative to its first epoch."""
-    figure, axes = _canvas(6.4, 3.0)
+    figure, axes = _canvas(3.0)
     for colour, (name, values) in zip(_cycle(), losses.items(), strict=False):
         if len(values):
             relative = np.asarray(values, float) / (values[0] or 1.0)
             axes.plot(np.arange(1, len(values) + 1), relative, "o-", color=colour, label=name)
     axes.set(xlabel="epoch", ylabel="training loss, first epoch = 1")
-    axes.legend(frameon=False)
+    _legend(axes)
     return figure
 
 
@@ -156,7 +158,7 @@ def slice_heat(
         values: In [0, 1], higher is better, shape (R, C); NaN where not defined.
         counts: Images in each slice.
     """
-    figure, axes = _canvas(1.6 + 1.2 * len(columns), 0.8 + 0.36 * max(len(rows), 1))
+    figure, axes = _canvas(0.8 + 0.36 * max(len(rows), 1))
     image = axes.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), [f"{a} ({n})" for a, n in zip(rows, counts, strict=True)])
@@ -165,8 +167,9 @@ def slice_heat(
     for (row, column), value in np.ndenumerate(values):
         text = "n/a" if np.isnan(value) else f"{value:.2f}"
         dark = not np.isnan(value) and value < 0.55
-        axes.text(column, row, text, ha="center", va="center", color="white" if dark else _INK)
-    figure.colorbar(image, ax=axes, label="value", shrink=0.9)
+        colour = "white" if dark else _INK
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=_SMALL)
+    _colour_scale(figure, axes, image, "value")
     return figure
 
 
@@ -180,7 +183,7 @@ def calibration_curve(
         p: P(yes) of each ensemble, shape (n,), by its name.
         bins: Of equal width; a marker's size grows with the images in it.
     """
-    figure, axes = _canvas(4.2, 3.6)
+    figure, axes = _canvas(3.8)
     axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=0.8, label="perfect")
     for colour, (name, said) in zip((_BEFORE, _AFTER, ORANGE), p.items(), strict=False):
         bin_of = np.minimum((said * bins).astype(int), bins - 1)
@@ -191,7 +194,7 @@ def calibration_curve(
         axes.plot(mean_p, share, color=colour, linewidth=1.2)
         axes.scatter(mean_p, share, s=20 + 160 * counts[used] / len(said), color=colour, label=name)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability said", ylabel="share that was yes")
-    axes.legend(frameon=False, loc="upper left", markerscale=0.6)
+    _legend(axes, loc="upper left", markerscale=0.6)
     return figure
 
 
@@ -203,7 +206,7 @@ def embedding_scatter(xy: Floats, hardness: Floats, chosen: NDArray[np.bool_]) -
         hardness: In [0, 1], shape (n,); NaN where unknown, which is drawn grey.
         chosen: Shape (n,).
     """
-    figure, axes = _canvas(6.4, 4.4)
+    figure, axes = _canvas(4.0)
     known = ~np.isnan(hardness)
     many = len(xy) >= _MANY_POINTS
     axes.scatter(*xy[~known].T, s=6, color=_FAINT, rasterized=many)
@@ -216,8 +219,8 @@ def embedding_scatter(xy: Floats, hardness: Floats, chosen: NDArray[np.bool_]) -
     )
     axes.set(xticks=[], yticks=[], xlabel="embedding, projected", ylabel="")
     axes.grid(visible=False)
-    axes.legend(frameon=False, loc="best")
-    figure.colorbar(points, ax=axes, label="hardness", shrink=0.9)
+    _legend(axes, loc="best")
+    _colour_scale(figure, axes, points, "hardness")
     return figure
 
 
@@ -231,17 +234,33 @@ def to_svg(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def _canvas(width_in: float, height_in: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
+def _canvas(height_in: float) -> tuple[Figure, Any]:
+    """Return an empty figure; all are of one width, so that their letters are of one size."""
+    figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_axisbelow(True)
+    axes.xaxis.label.set_fontsize(_LETTERS)
+    axes.yaxis.label.set_fontsize(_LETTERS)
     axes.grid(visible=True, color=_FAINT, linewidth=0.6)
-    axes.tick_params(color=_FAINT, labelcolor=_INK, labelsize=9)
+    axes.tick_params(color=_FAINT, labelcolor=_INK, labelsize=_SMALL)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(_FAINT)
     return figure, axes
+
+
+def _legend(axes: Any, **where: Any) -> None:
+    """Explain the colours, where anything was drawn."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=_SMALL, **where)
+
+
+def _colour_scale(figure: Figure, axes: Any, drawn: Any, name: str) -> None:
+    scale = figure.colorbar(drawn, ax=axes, shrink=0.9)
+    scale.set_label(name, size=_LETTERS)
+    scale.ax.tick_params(labelsize=_SMALL)
+    scale.outline.set_visible(False)
 
 
 def _cycle() -> tuple[str, ...]:
@@ -261,7 +280,7 @@ def _annotate(axes: Any, rows: Floats, estimates: Sequence[Estimate]) -> None:
         ends = [end for end in (one.value, one.upper, 0.0) if end is not None]
         axes.annotate(
             text, (max(ends), row), xytext=(4, 0), textcoords="offset points", va="center",
-            fontsize=8, color=_INK,
+            fontsize=_SMALL, color=_INK,
         )  # fmt: skip
 
 

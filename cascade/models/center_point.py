@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
 
 import torch
@@ -122,9 +123,9 @@ class CenterPoint:
         self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
     ) -> CenterPoint:
         """Return a copy that names `classes`; what it knew of a class stays."""
-        other = CenterPoint(
-            classes=classes, size=self.size, width=self._width, trunk_weights=self._trunk_weights
-        )
+        other = copy(self)
+        other.classes = named_classes(classes)
+        other.module = _build(len(other.classes), self._width, seed=0)
         carry_over(
             self.module,
             other.module,

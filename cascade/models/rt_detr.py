@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +137,9 @@ class RtDetr:
         self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
     ) -> RtDetr:
         """Return a copy that names `classes`; what it knew of a class stays."""
-        other = RtDetr(classes=classes, size=self.size, trunk_weights=self._trunk_weights)
-        other._architecture = dict(self._architecture)
-        other.module = _build(len(other.classes), other._architecture, seed=0)
+        other = copy(self)
+        other.classes = named_classes(classes)
+        other.module = _build(len(other.classes), self._architecture, seed=0)
         carry_over(
             self.module,
             other.module,
@@ -205,6 +206,8 @@ def _build(classes: int, architecture: dict[str, Any], seed: int) -> nn.Module:
         torch.manual_seed(seed)
         module = RTDetrV2ForObjectDetection(config)
         module.model.backbone = _Carried()
+        module.class_embed = module.model.decoder.class_embed  # shared, in every version
+        module.bbox_embed = module.model.decoder.bbox_embed
         _initialise(module)
     return module.eval()
 

@@ -15,7 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
+from copy import copy, deepcopy
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,9 +164,9 @@ class Yolo:
         self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
     ) -> Yolo:
         """Return a copy that names `classes`; what it knew of a class stays."""
-        other = Yolo(classes=classes, size=self.size)
-        other._architecture = deepcopy(self._architecture)
-        other.module = _build(len(other.classes), other._architecture, seed=0)
+        other = copy(self)
+        other.classes = named_classes(classes)
+        other.module = _build(len(other.classes), self._architecture, seed=0)
         carry_over(
             self.module,
             other.module,

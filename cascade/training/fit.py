@@ -68,8 +68,8 @@ def fit(
     """Train `model` in place and write its best checkpoint into `out`.
 
     AdamW, one cycle of the learning rate, bf16 on CUDA. Batch normalisation keeps the
-    statistics that it came with: those of a few small batches would be noise. On a CPU the
-    same arguments give the same weights bit for bit.
+    statistics that it came with, if any: those of a few small batches would be noise. On a CPU
+    the same arguments give the same weights bit for bit.
 
     Args:
         model: Where to start; it ends with the kept weights.
@@ -81,7 +81,8 @@ def fit(
         device: Where to work.
         batch_size: Images of a step.
         learning_rate: The highest.
-        patience: Epochs without a better validation, after which it stops.
+        patience: Epochs without a better validation, after which it stops; they count from
+            the first epoch after which anything was found.
         progress: Called after every epoch with its number and how many there may be.
 
     Raises:
@@ -181,6 +182,7 @@ class _Run:
         self._model, self._seed, self._device, self._progress = model, seed, device, progress
         self._train = Shelf(model, train, seed=seed, device=device)
         self._val = Shelf(model, val, seed=seed, device=device)
+        self._settled = [one for one in _normalisations(model.module) if one.num_batches_tracked]
         self.best_epoch = 0
         self.best = _copy(model.module)
         self.train_loss: list[float] = []
@@ -196,7 +198,8 @@ class _Run:
             reached = self._validate(batch_size)
             if reached is not None:
                 self.val_map50.append(reached)
-            if reached is None or highest is None or reached > highest:
+            # At 0 nothing was found yet, and later is better, whatever the patience.
+            if reached is None or highest is None or reached > highest or not highest:
                 highest, self.best_epoch, self.best = reached, epoch, _copy(self._model.module)
             if self._progress:
                 self._progress(epoch, epochs)
@@ -208,7 +211,9 @@ class _Run:
         order = np.random.default_rng((self._seed, epoch)).permutation(n)
         starts = range(0, n, batch_size)
         steps, losses = epochs * len(starts), []
-        _to_training(self._model.module)
+        self._model.module.train()
+        for normalisation in self._settled:
+            normalisation.eval()
         for number, start in enumerate(starts, 1 + (epoch - 1) * len(starts)):
             # Neighbours are in different variants, so that an epoch shows some of each.
             wanted = [
@@ -238,11 +243,8 @@ def _check(model: Trainable, examples: Sequence[Example], *, n_train: int, epoch
             )
 
 
-def _to_training(module: nn.Module) -> None:
-    module.train()
-    for part in module.modules():
-        if isinstance(part, _BatchNorm):
-            part.eval()
+def _normalisations(module: nn.Module) -> list[_BatchNorm]:
+    return [one for one in module.modules() if isinstance(one, _BatchNorm)]
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:

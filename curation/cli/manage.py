@@ -21,6 +21,9 @@ from curation.settings import from_environment
 db = typer.Typer(help="The database: ours, or the one that FIFTYONE_DATABASE_URI names.")
 manifest_app = typer.Typer(help="The ensemble as one file.")
 plugins_app = typer.Typer(help="The operators in the FiftyOne App.")
+app.add_typer(db, name="db")
+app.add_typer(manifest_app, name="manifest")
+app.add_typer(plugins_app, name="plugins")
 
 
 @app.command("app", epilog="Example: curate app quickstart --port 5151")

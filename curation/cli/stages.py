@@ -101,7 +101,9 @@ def embed(
         show(
             "embed",
             asdict(
-                embed_samples(samples, ensemble, folder=settings.vectors, progress=bars("embed"))
+                embed_samples(
+                    samples, ensemble, folder=settings.vectors(samples.name), progress=bars("embed")
+                )
             ),
         )
 

@@ -18,6 +18,7 @@ from curation.figures import Estimate
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.integer[Any]]
 
 DRAWS = 1000
 _BINS = 15  # of the calibration error, as in `cascade.metrics.ece`
@@ -80,9 +81,7 @@ def compare(
     }
 
 
-def _draws_of(
-    truth: Bools, said: Answers, group_of: NDArray[np.int64], weights: NDArray[np.int64]
-) -> Mapping[str, Floats]:
+def _draws_of(truth: Bools, said: Answers, group_of: Ints, weights: Ints) -> Mapping[str, Floats]:
     """Return each metric in each draw, shape (draws,); NaN where it is not defined."""
     yes = said.p >= said.threshold
     cells = np.stack([truth & yes, ~truth & yes, truth & ~yes, ~truth & ~yes], axis=1)
@@ -99,7 +98,7 @@ def _draws_of(
     }
 
 
-def _by_group(rows: NDArray[Any], group_of: NDArray[np.int64], n_groups: int) -> Floats:
+def _by_group(rows: NDArray[Any], group_of: Ints, n_groups: int) -> Floats:
     summed = np.zeros((n_groups, rows.shape[1]))
     np.add.at(summed, group_of, rows)
     return summed

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
 from cascade.predictions import Detections
@@ -88,6 +89,11 @@ class Picture:
     text: str
     truth: Detections | None
     consensus: Detections
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return PurePath(self.filepath).name
 
 
 @dataclass(frozen=True, eq=False)

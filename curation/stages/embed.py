@@ -15,6 +15,7 @@ from cascade.predictions import Embedding
 from cascade.run import Failure, Progress, default_device, run
 from curation import fields, similarity, store
 from curation import samples as query
+from curation.vectors import Vectors
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ def embed(
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> EmbedResult:
-    """Put a vector of every sample into the similarity index; do only what is missing.
+    """Store a vector of every sample and draw what the App shows; do only what is missing.
 
     Args:
         samples: A FiftyOne dataset or view.
         ensemble: Its first embedding member makes the vectors.
-        folder: Where the index keeps its tables.
+        folder: Where the vectors of this dataset are kept.
         device: Where to run; the first GPU, else the CPU.
         progress: Told after every batch.
     """
@@ -57,13 +58,13 @@ def embed(
     dataset = query.dataset_of(samples)
     fields.declare(dataset, ensemble.taxonomy, ensemble.detectors)
     name = ensemble.embedder
-    index = similarity.open_index(
-        dataset, folder, embedder=name, fingerprint=ensemble.fingerprint(name)
-    )
+    fingerprint = ensemble.fingerprint(name)
+    table = Vectors(folder, fingerprint)
+    similarity.remember_embedder(dataset, folder, name, fingerprint)
     ids, paths = store.ids_and_paths(samples)
-    there = similarity.indexed_ids(index)
+    there = table.ids()
     todo = {one for one in ids if one not in there}
-    sink = _Sink(dataset, index, name)
+    sink = _Sink(dataset, table, name)
     tally = run(
         {name: ensemble.build(name, device)} if todo else {},
         {name: ensemble.manifest.member(name)},
@@ -74,32 +75,30 @@ def embed(
         todo={name: todo},
         progress=progress,
     )
-    added = tally.predicted > 0
+    drawn = dataset.has_brain_run(fields.UMAP)
+    if tally.predicted or not drawn:
+        known = table.ids()
+        drawn = similarity.draw(dataset, [i for i in store.ids_and_paths(dataset)[0] if i in known])
     return EmbedResult(
         embedder=name,
         added=tally.predicted,
         skipped=len(ids) - len(todo),
         failed=tally.failed,
-        umap=_draw(dataset, index) if added else dataset.has_brain_run(fields.UMAP),
+        umap=drawn,
     )
-
-
-def _draw(dataset: Any, index: Any) -> bool:
-    known = similarity.indexed_ids(index)
-    return similarity.draw_umap(dataset, [i for i in store.ids_and_paths(dataset)[0] if i in known])
 
 
 @dataclass(frozen=True)
 class _Sink:
-    """Puts vectors into the index, and failures on record."""
+    """Puts vectors into the table, and failures on record."""
 
     dataset: Any
-    index: Any
+    table: Vectors
     member: str
 
     def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
         found = {i: row[self.member] for i, row in results.items()}
         kept = {i: one.vector for i, one in found.items() if isinstance(one, Embedding)}
-        similarity.add(self.index, list(kept), np.array(list(kept.values()), np.float32))
+        self.table.add(list(kept), np.array(list(kept.values()), np.float32))
         failures = {i: one for i, one in found.items() if isinstance(one, Failure)}
         store.write_failures(self.dataset, "embed", self.member, failures, cleared=list(kept))

@@ -66,7 +66,7 @@ class ScoreHardness(foo.Operator):
     def resolve_output(self, ctx: Any) -> types.Property:
         """Show the counts."""
         outputs = types.Object()
-        outputs.int("pool", label="Unlabeled samples")
+        outputs.int("ranked", label="Samples ranked")
         outputs.int("scored", label="Scored")
         return types.Property(outputs, view=types.View(label="Hardness scored"))
 

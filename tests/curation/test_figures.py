@@ -30,6 +30,8 @@ DRAWN = [
         ),
         id="learning curves",
     ),
+    pytest.param(figures.learning_curves({}), id="no curves"),
+    pytest.param(figures.training_curves({}), id="no members"),
     pytest.param(figures.training_curves({"a": [2.0, 1.0], "b": [], "c": [0.0]}), id="training"),
     pytest.param(
         figures.slice_heat(["night"], ["mcc", "recall"], np.array([[0.2, np.nan]]), counts=[9]),

@@ -235,7 +235,7 @@ def test_fields_that_are_no_predictions_are_refused(dataset, content, message):
 
 
 def test_an_absent_field_is_named_with_its_nearest(samples):
-    with pytest.raises(StoreError, match="no field 'concensus'. Did you mean 'consensus'"):
+    with pytest.raises(StoreError, match=r"no field 'concensus'\. Did you mean 'consensus'"):
         store.read_votes(samples, ["concensus"], classes=TAXONOMY)
 
 
@@ -249,7 +249,7 @@ def test_the_consensus_is_written_whole(samples):
     assert cone.confidence == pytest.approx(0.5)
     assert cone.bounding_box == pytest.approx([0.25, 0.25, 0.25, 0.5])
     assert sample.consensus.fingerprint == "fused"
-    assert (sample.roadwork.label, sample.n_voters, sample.path) == ("yes", 2, "stop")
+    assert (sample.roadwork.label, sample.n_voters, sample.cascade_path) == ("yes", 2, "stop")
     assert sample.roadwork.confidence == pytest.approx(0.5)
     assert samples[ids[1]].consensus.detections == []
     assert samples[ids[1]].roadwork.label == "no"

@@ -1,4 +1,8 @@
+import numpy as np
 import pytest
+
+from curation import similarity
+from curation.vectors import Vectors
 
 SCORE = "rank_samples/score_hardness"
 CHOOSE = "rank_samples/choose_samples"
@@ -7,7 +11,7 @@ CHOOSE = "rank_samples/choose_samples"
 def test_scoring_ranks_what_is_there_without_running_a_model(execute, compared):
     outcome = execute(SCORE, compared, members=["yolo", "detr"])
     assert outcome.error_message is None
-    assert outcome.result["scored"] == outcome.result["pool"] == 3
+    assert outcome.result["scored"] == outcome.result["ranked"] == 3
     agree, unsure, disagree = compared.values("hardness")
     assert agree < unsure < disagree
 
@@ -20,7 +24,7 @@ def test_members_are_all_predictions_where_none_is_named(execute, compared):
 def test_the_app_is_told_to_show_the_result(execute, compared):
     outcome = execute(SCORE, compared)
     requests = outcome.executor.to_json()["requests"]
-    assert [one["operator"].rpartition("/")[2] for one in requests] == ["reload_dataset"]
+    assert [one["operator_uri"] for one in requests] == ["reload_dataset"]
 
 
 def test_a_queued_run_writes_the_same_and_tells_how_far_it_is(execute, compared):
@@ -63,12 +67,9 @@ def test_the_form_proposes_the_next_round(form, compared):
 @pytest.fixture
 def embedded(compared, tmp_path):
     """The samples at three corners of a space of three dimensions."""
-    import numpy as np
-
-    from curation import similarity
-
-    index = similarity.open_index(compared, tmp_path, embedder="corners", fingerprint="0" * 16)
-    similarity.add(index, compared.values("id"), np.eye(3, dtype=np.float32))
+    fingerprint = "0" * 16
+    Vectors(tmp_path, fingerprint).add(compared.values("id"), np.eye(3, dtype=np.float32))
+    similarity.remember_embedder(compared, tmp_path, "corners", fingerprint)
     return compared
 
 

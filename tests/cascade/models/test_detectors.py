@@ -251,8 +251,8 @@ def test_a_yolo_checkpoint_cannot_run_code(tmp_path, change, message):
 
 _UNDISTURBED = """
 import os, warnings, cv2, torch
-before = dict(os.environ), cv2.getNumThreads(), torch.save, list(warnings.filters)
 from cascade.models.yolo import Yolo
+before = dict(os.environ), cv2.getNumThreads(), torch.save, list(warnings.filters)
 Yolo(classes=["cone"], size=64)
 assert before == (dict(os.environ), cv2.getNumThreads(), torch.save, list(warnings.filters))
 """

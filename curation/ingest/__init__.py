@@ -1,0 +1,1 @@
+"""Reading what people have: one format a file, and the checks that all formats share."""

@@ -1,0 +1,34 @@
+"""The page as one HTML file that needs nothing else: no script, no font, no address."""
+
+from __future__ import annotations
+
+import base64
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from curation.figures import to_svg
+from curation.report import pictures
+from curation.report.page import Page, Plot
+
+
+def render(page: Page) -> str:
+    """Return the HTML of a page; all that comes from data is escaped."""
+    environment = Environment(
+        loader=PackageLoader("curation.report", package_path=""),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        page=page,
+        plot_uri=_plot_uri,
+        picture_uri=pictures.to_data_uri,
+        truth_colour=pictures.TRUTH_COLOUR,
+        consensus_colour=pictures.CONSENSUS_COLOUR,
+        least_drawn=pictures.LEAST_DRAWN,
+    )
+
+
+def _plot_uri(plot: Plot) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(to_svg(plot.draw())).decode()

@@ -1,0 +1,62 @@
+"""Small pictures with boxes drawn on them, as text that a page can hold."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+
+from cascade.predictions import Detections
+from curation.figures import BLUE, ORANGE
+from curation.report.page import Picture
+
+TRUTH_COLOUR, CONSENSUS_COLOUR = BLUE, ORANGE
+LEAST_DRAWN = 0.25  # probability of a fused box, below which it would only hide the others
+WIDTH_PX, HEIGHT_PX = 320, 240
+_QUALITY = 82
+_INK, _PAPER = "#202124", "#F1F3F4"
+
+
+def to_data_uri(picture: Picture) -> str:
+    """Return the picture as a JPEG in a `data:` address; a grey one where it cannot be read."""
+    stream = io.BytesIO()
+    draw(picture).save(stream, "JPEG", quality=_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def draw(picture: Picture) -> Image.Image:
+    """Return the image, small and upright: ground truth in blue, consensus in orange above it."""
+    try:
+        small = _read(Path(picture.filepath))
+    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
+        return _placeholder(f"cannot be read: {type(error).__name__}")
+    if picture.truth is not None:
+        _boxes(small, picture.truth, TRUTH_COLOUR, width=4)
+    sure = picture.consensus[picture.consensus.scores >= LEAST_DRAWN]
+    _boxes(small, sure, CONSENSUS_COLOUR, width=2)
+    return small
+
+
+def _read(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.draft("RGB", (2 * WIDTH_PX, 2 * HEIGHT_PX))  # JPEG: decode no more than is needed
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    upright.thumbnail((WIDTH_PX, HEIGHT_PX), Image.Resampling.LANCZOS)
+    if upright.width < WIDTH_PX / 2 and upright.height < HEIGHT_PX / 2:
+        upright = ImageOps.contain(upright, (WIDTH_PX, HEIGHT_PX))
+    return upright
+
+
+def _boxes(image: Image.Image, found: Detections, colour: str, *, width: int) -> None:
+    pen = ImageDraw.Draw(image)
+    for x1, y1, x2, y2 in found.boxes_xyxy.tolist():
+        corners = (x1 * image.width, y1 * image.height, x2 * image.width, y2 * image.height)
+        pen.rectangle(corners, outline=colour, width=width)
+
+
+def _placeholder(reason: str) -> Image.Image:
+    image = Image.new("RGB", (WIDTH_PX, HEIGHT_PX), _PAPER)
+    ImageDraw.Draw(image).text((12, HEIGHT_PX // 2), reason, fill=_INK)
+    return image

@@ -1,0 +1,210 @@
+"""Write a round's page, and the same for the terminal."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cascade.predictions import Detections
+from cascade.taxonomy import Taxonomy
+from curation import fields, rounds, samples, store
+from curation.labeling import tasks
+from curation.report import content
+from curation.report.facts import Chosen, Facts, MemberFacts, Projection, read_story
+from curation.report.page import Page
+from curation.rounds import Round
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from curation.settings import Settings
+
+PAGE = "report.html"
+_SHOWN_OF_AN_ARM = 8  # two rows of four
+_ARMS = ("hard", "coverage", "slice", "random")  # the order in which they are shown
+
+
+def report(dataset: Any, this: Round, settings: Settings) -> Path:
+    """Write the round's page as one HTML file that needs nothing else; return its path.
+
+    What did not run is said in words, so that a dataset that was only predicted and ranked has
+    a page, too. An earlier page of the round is replaced.
+
+    Args:
+        dataset: The FiftyOne dataset.
+        this: The round; what it left in its folder is told, as far as it went.
+        settings: Where the earlier rounds are.
+
+    Raises:
+        StageError: A file that the round left cannot be read.
+    """
+    from curation.report import html
+
+    text = html.render(_compose(dataset, this, settings))
+    this.folder.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{PAGE}-", dir=this.folder)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, this.folder / PAGE)
+    return this.folder / PAGE
+
+
+def to_terminal(dataset: Any, this: Round, settings: Settings) -> RenderableType:
+    """Return the same as the page, for `rich` to print."""
+    from curation.report import terminal
+
+    return terminal.render(_compose(dataset, this, settings))
+
+
+def _compose(dataset: Any, this: Round, settings: Settings) -> Page:
+    story = read_story(this)
+    earlier = [
+        read_story(rounds.of_dataset(settings.home, dataset.name, number))
+        for number in range(1, this.number)
+    ]
+    return content.compose(_facts(dataset, this), story, earlier)
+
+
+def _facts(dataset: Any, this: Round) -> Facts:
+    taxonomy = samples.taxonomy_of(dataset)
+    batch = dataset.match_tags(this.tag)
+    columns = store.read_columns(batch, ["tags", fields.RANK, fields.HARDNESS])
+    decision = taxonomy.decision.name if taxonomy else ""
+    return Facts(
+        dataset=dataset.name,
+        samples=len(dataset),
+        splits=_counts(dataset, fields.SPLIT),
+        labeled=_exist(dataset, fields.GROUND_TRUTH),
+        members=tuple(_member(dataset, name) for name in _label_fields(dataset)),
+        consensus=_consensus(dataset),
+        decisions=_counts(dataset, f"{decision}.label") if decision else {},
+        decision=decision,
+        pool=_pool(dataset, columns),
+        arms=_by_arm(columns["tags"], columns[fields.HARDNESS]),
+        shown=_shown(batch, columns, taxonomy),
+        projection=_projection(dataset, set(columns["id"])),
+        failures=store.failures(dataset),
+    )
+
+
+def _counts(dataset: Any, path: str) -> dict[str, int]:
+    """Return how many samples have each value of a field; none where there is no such field."""
+    if dataset.get_field(path) is None:
+        return {}
+    found = dataset.count_values(path)
+    return {name: n for name, n in sorted(found.items(), key=str) if name is not None}
+
+
+def _exist(dataset: Any, name: str) -> int:
+    return len(dataset.exists(name)) if dataset.get_field(name) is not None else 0
+
+
+def _label_fields(dataset: Any) -> list[str]:
+    """Return the fields that hold what a member said: all boxes but the truth and the fused."""
+    import fiftyone as fo
+
+    found = dataset.get_field_schema(
+        ftype=fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections
+    )
+    ours = (fields.GROUND_TRUTH, fields.ORACLE, fields.CONSENSUS)
+    return [name for name in found if name not in ours]
+
+
+def _member(dataset: Any, name: str) -> MemberFacts:
+    return MemberFacts(
+        name=name, images=_exist(dataset, name), boxes=dataset.count(f"{name}.detections")
+    )
+
+
+def _consensus(dataset: Any) -> MemberFacts | None:
+    return _member(dataset, fields.CONSENSUS) if _exist(dataset, fields.CONSENSUS) else None
+
+
+def _pool(dataset: Any, batch: Mapping[str, Sequence[Any]]) -> list[float]:
+    """Return the hardness of what this round could choose from, where it is known."""
+    columns = store.read_columns(samples.pool(dataset), [fields.HARDNESS])
+    pool = dict(zip(columns["id"], columns[fields.HARDNESS], strict=True))
+    pool |= zip(batch["id"], batch[fields.HARDNESS], strict=True)  # these may be labeled by now
+    return [value for value in pool.values() if value is not None]
+
+
+def _by_arm(
+    tags: Sequence[Sequence[str]], hardness: Sequence[float | None]
+) -> dict[str, list[float | None]]:
+    found: dict[str, list[float | None]] = {}
+    for one, value in zip(tags, hardness, strict=True):
+        found.setdefault(_arm(one), []).append(value)
+    return {arm: found[arm] for arm in sorted(found, key=_place)}
+
+
+def _arm(tags: Sequence[str]) -> str:
+    return tasks.arm_of(tags) or "by hand"
+
+
+def _place(arm: str) -> tuple[int, str]:
+    return (_ARMS.index(arm) if arm in _ARMS else len(_ARMS), arm)
+
+
+def _shown(
+    batch: Any, columns: Mapping[str, Sequence[Any]], taxonomy: Taxonomy | None
+) -> tuple[Chosen, ...]:
+    """Return the first few of each arm, by rank."""
+    ranked = sorted(
+        zip(columns["tags"], columns[fields.RANK], columns["id"], strict=True),
+        key=lambda row: (_place(_arm(row[0])), row[1] or 0, row[2]),
+    )
+    seen: Counter[str] = Counter()
+    first = []
+    for tags, _, one in ranked:
+        seen[_arm(tags)] += 1
+        if seen[_arm(tags)] <= _SHOWN_OF_AN_ARM:
+            first.append(one)
+    if not first:
+        return ()
+    view = batch.select(first)
+    wanted = ["filepath", "tags", fields.RANK, fields.HARDNESS, fields.CHOSEN_BECAUSE]
+    facts = store.read_columns(view, wanted)
+    truths = _boxes(view, fields.GROUND_TRUTH, taxonomy)
+    consensus = _boxes(view, fields.CONSENSUS, taxonomy)
+    found = {
+        one: Chosen(
+            filepath=facts["filepath"][i],
+            arm=_arm(facts["tags"][i]),
+            rank=facts[fields.RANK][i] or 0,
+            hardness=facts[fields.HARDNESS][i],
+            because=facts[fields.CHOSEN_BECAUSE][i] or "",
+            truth=truths.get(one),
+            consensus=consensus.get(one, Detections.empty()),
+        )
+        for i, one in enumerate(facts["id"])
+    }
+    return tuple(found[one] for one in first)
+
+
+def _boxes(view: Any, name: str, taxonomy: Taxonomy | None) -> dict[str, Detections]:
+    """Return the boxes of the samples that have such labels, by sample."""
+    if taxonomy is None or view.get_field(name) is None:
+        return {}
+    known = view.exists(name)
+    ids, _ = store.ids_and_paths(known)
+    return dict(zip(ids, store.read_detections(known, name, taxonomy), strict=True))
+
+
+def _projection(dataset: Any, chosen: Set[str]) -> Projection | None:
+    if not dataset.has_brain_run(fields.UMAP):
+        return None
+    results = dataset.load_brain_results(fields.UMAP)
+    ids = [str(one) for one in results.sample_ids]
+    columns = store.read_columns(dataset, [fields.HARDNESS])
+    hardness = dict(zip(columns["id"], columns[fields.HARDNESS], strict=True))
+    return Projection(
+        xy=np.asarray(results.points, np.float64),
+        hardness=np.array([hardness.get(one) for one in ids], np.float64),  # None becomes NaN
+        chosen=np.array([one in chosen for one in ids], bool),
+    )

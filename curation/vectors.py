@@ -1,0 +1,101 @@
+"""The vectors of a dataset: a LanceDB table on disk, written as they come, read in one scan.
+
+A table belongs to one embedder: vectors of two never meet. Writing an id again replaces it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curation.errors import StageError, StoreError
+
+os.environ.setdefault("LANCE_LOG", "error")  # it warns of every table that it creates
+
+_ID, _VECTOR = "sample_id", "vector"
+
+
+class Vectors:
+    """The table of one dataset and embedder.
+
+    Args:
+        folder: Of the dataset; made with the first vector.
+        fingerprint: Of the embedder.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self._folder = folder
+        self._name = f"vectors-{fingerprint}"
+
+    def ids(self) -> set[str]:
+        """Return the ids of the samples that have a vector."""
+        table = self._open()
+        if table is None or len(table) == 0:
+            return set()
+        found = table.search().select([_ID]).limit(len(table)).to_arrow()
+        return set(found[_ID].to_pylist())
+
+    def add(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Store vectors of shape (N, D), float32.
+
+        Raises:
+            StoreError: The disk did not take them; what was stored before stays.
+        """
+        import lancedb
+        import pyarrow as pa
+
+        if not ids:
+            return
+        dimensions = vectors.shape[1]
+        kind = pa.list_(pa.float32(), dimensions)
+        column = pa.FixedSizeListArray.from_arrays(
+            pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1)), dimensions
+        )
+        schema = pa.schema([(_ID, pa.string()), (_VECTOR, kind)])
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            database = lancedb.connect(str(self._folder))
+            table = database.create_table(self._name, schema=schema, exist_ok=True)
+            rows = pa.table([pa.array(list(ids)), column], schema=schema)
+            merge = table.merge_insert(_ID).when_matched_update_all()
+            merge.when_not_matched_insert_all().execute(rows)
+        except (OSError, RuntimeError) as error:
+            first = str(error).splitlines()[0]
+            raise StoreError(
+                f"Vectors cannot be stored in {self._folder}: {first}. Make room or give write "
+                "permission there, then run again."
+            ) from error
+
+    def read(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of `ids` in their order, shape (N, D), float32.
+
+        Raises:
+            StageError: A sample has none.
+        """
+        table = self._open()
+        if not ids:
+            return np.zeros((0, 1), np.float32)
+        if table is None:
+            raise StageError("There are no embeddings yet. Run `curate embed` first.")
+        found = table.to_arrow()
+        row_of = {one: row for row, one in enumerate(found[_ID].to_pylist())}
+        missing = [one for one in ids if one not in row_of]
+        if missing:
+            raise StageError(
+                f"{len(missing)} of {len(ids)} samples have no embedding, the first is "
+                f"{missing[0]}. Run `curate embed` on them."
+            )
+        matrix = found[_VECTOR].combine_chunks().flatten().to_numpy()
+        return np.asarray(matrix.reshape(len(found), -1)[[row_of[one] for one in ids]], np.float32)
+
+    def _open(self) -> Any:
+        import lancedb
+
+        if not (self._folder / f"{self._name}.lance").is_dir():
+            return None
+        return lancedb.connect(str(self._folder)).open_table(self._name)

@@ -1,0 +1,115 @@
+"""Pixels and boxes must follow the same change: what is drawn is found where its box says."""
+
+import numpy as np
+import pytest
+import torch
+
+from cascade.predictions import Detections
+from cascade.training.augment import UNCHANGED, Change, apply, draw
+
+SIDE = 100
+
+
+def view_with(box):
+    """A black view with a white box of whole pixels."""
+    view = torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8)
+    x1, y1, x2, y2 = (round(SIDE * one) for one in box)
+    view[:, :, y1:y2, x1:x2] = 255
+    return view
+
+
+def target(*boxes):
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.ones(len(boxes), np.float32),
+        np.arange(len(boxes), dtype=np.int64),
+        tuple(str(i) for i in range(max(len(boxes), 1))),
+    )
+
+
+def found(view):
+    """Return the box around what is bright, relative."""
+    y, x = torch.nonzero(view[0, 0] > 127, as_tuple=True)
+    return [float(one) / SIDE for one in (x.min(), y.min(), x.max() + 1, y.max() + 1)]
+
+
+BOX = (0.4, 0.3, 0.6, 0.8)
+CHANGES = [
+    pytest.param(UNCHANGED, BOX, id="unchanged"),
+    pytest.param(Change(flip=True), (0.4, 0.3, 0.6, 0.8), id="flip of a box in the middle"),
+    pytest.param(Change(window=(0.0, 0.0, 0.8, 1.0)), (0.5, 0.3, 0.75, 0.8), id="cut right"),
+    pytest.param(
+        Change(window=(0.0, 0.0, 0.8, 1.0), flip=True), (0.25, 0.3, 0.5, 0.8), id="cut and flip"
+    ),
+    pytest.param(Change(window=(-0.5, -0.5, 1.5, 1.5)), (0.45, 0.4, 0.55, 0.65), id="seen smaller"),
+    pytest.param(Change(window=(0.5, 0.5, 1.0, 1.0)), (0.0, 0.0, 0.2, 0.6), id="partly outside"),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), CHANGES)
+def test_boxes_move_as_expected(change, expected):
+    _, (moved,) = apply(view_with(BOX), [target(BOX)], [change])
+    assert moved.boxes_xyxy[0] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("change", "expected"), CHANGES)
+def test_pixels_move_with_the_boxes(change, expected):
+    view, _ = apply(view_with(BOX), [target(BOX)], [change])
+    assert found(view) == pytest.approx(expected, abs=0.015)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_changes_keep_pixels_and_boxes_together(seed):
+    box = (0.45, 0.4, 0.6, 0.7)
+    change = draw(np.random.default_rng(seed))
+    window_only = Change(window=change.window, flip=change.flip)
+    view, (moved,) = apply(view_with(box), [target(box)], [window_only])
+    assert len(moved) == 1
+    assert found(view) == pytest.approx(moved.boxes_xyxy[0], abs=0.02)
+
+
+def test_boxes_that_hardly_remain_are_dropped():
+    a_fifth, a_half = (0.3, 0.3, 0.8, 0.7), (0.5, 0.3, 0.9, 0.7)
+    _, (moved,) = apply(
+        view_with(BOX), [target(a_fifth, a_half)], [Change(window=(0.7, 0.0, 1.7, 1.0))]
+    )
+    assert moved.labels == ["1"]
+    assert moved.boxes_xyxy[0] == pytest.approx((0.0, 0.3, 0.2, 0.7))
+
+
+def test_unchanged_images_stay_bit_for_bit_beside_changed_ones():
+    views = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
+    changed, targets = apply(views, [target(BOX), target()], [UNCHANGED, Change(flip=True)])
+    assert torch.equal(changed[0], views[0])
+    assert torch.equal(changed[1], views[1].flip(-1))
+    assert [len(one) for one in targets] == [1, 0]
+
+
+def test_the_source_is_left_alone():
+    views = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8)
+    before = views.clone()
+    apply(views, [target()], [draw(np.random.default_rng(0))])
+    assert torch.equal(views, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "pixel"),
+    [
+        pytest.param(Change(gains=(0.5, 1.0, 2.0)), [50, 100, 240], id="colour"),
+        pytest.param(Change(contrast=0.0), [107, 107, 107], id="no contrast is the mean"),
+        pytest.param(Change(saturation=0.0), [107, 107, 107], id="no saturation is grey"),
+    ],
+)
+def test_light_changes_as_expected(change, pixel):
+    view = torch.tensor([100, 100, 120], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    changed, _ = apply(view, [target()], [change])
+    assert changed[0, :, 4, 4].tolist() == pytest.approx(pixel, abs=1)
+
+
+def test_nothing_but_a_flip_at_strength_zero():
+    change = draw(np.random.default_rng(0), strength=0.0)
+    assert change in (UNCHANGED, Change(flip=True))
+
+
+def test_draws_repeat():
+    assert draw(np.random.default_rng(7)) == draw(np.random.default_rng(7))

@@ -1,0 +1,92 @@
+"""Shelves: the same examples with and without memory, and honest errors."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cascade import registry
+from cascade.errors import ImageError, TrainingError
+from cascade.images import Batch
+from cascade.predictions import Detections
+from cascade.training.examples import Example, Shelf, ViewBatch
+
+CPU = torch.device("cpu")
+CLASSES = ("cone",)
+WANTED = [(0, 0), (2, 1), (1, 3), (2, 0)]
+
+
+def model():
+    return registry.create("center_point", classes=CLASSES, size=64)
+
+
+def examples(n=3):
+    rng = np.random.default_rng(0)
+    box = np.array([[0.3, 0.3, 0.7, 0.7]], np.float32)
+    truth = Detections(box, np.ones(1, np.float32), np.zeros(1, np.int64), CLASSES)
+    return [Example(rng.integers(0, 256, (48, 80, 3), dtype=np.uint8), truth) for _ in range(n)]
+
+
+def shelf(**options):
+    return Shelf(model(), examples(), seed=5, device=CPU, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="everything is kept"),
+        pytest.param({"prepared_bytes": 0}, id="views are kept"),
+        pytest.param({"view_bytes": 0, "prepared_bytes": 0}, id="nothing is kept"),
+        pytest.param({"prepared_bytes": 50_000}, id="some are kept"),
+    ],
+)
+def test_memory_changes_nothing(options):
+    reference, _ = shelf().batch(WANTED)
+    small = shelf(**options)
+    for _ in range(2):
+        tensors, targets = small.batch(WANTED)
+        for ours, theirs in zip(tensors["features"], reference["features"], strict=True):
+            assert torch.equal(ours, theirs)
+        assert len(targets) == len(WANTED)
+
+
+def test_variant_zero_is_the_image_itself():
+    tensors, targets = shelf().batch([(1, 0)])
+    expected = model().prepare(Batch(ids=("",), images=(examples()[1].image,)))
+    for ours, theirs in zip(tensors["features"], expected["features"], strict=True):
+        assert torch.equal(ours, theirs)
+    assert targets[0] is not None
+    assert (targets[0].boxes_xyxy == examples()[1].target.boxes_xyxy).all()
+
+
+def test_variants_differ_by_example_and_number():
+    _, targets = shelf().batch([(0, 1), (0, 2), (1, 1)])
+    boxes = {tuple(one.boxes_xyxy[0].tolist()) for one in targets}
+    assert len(boxes) == 3
+
+
+def test_files_are_read_like_pixels(tmp_path):
+    pixels = examples()[0].image
+    cv2.imwrite(str(tmp_path / "a.png"), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    from_file = Shelf(
+        model(), [Example(tmp_path / "a.png", examples()[0].target)], seed=0, device=CPU
+    )
+    assert torch.equal(from_file.view_batch([0]).views, shelf().view_batch([0]).views)
+
+
+def test_a_broken_file_is_named(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    broken = Shelf(
+        model(), [Example(tmp_path / "broken.jpg", examples()[0].target)], seed=0, device=CPU
+    )
+    with pytest.raises(ImageError, match=r"broken\.jpg"):
+        broken.batch([(0, 0)])
+
+
+def test_a_view_batch_has_one_size():
+    batch = ViewBatch.of(torch.zeros(2, 3, 32, 64, dtype=torch.uint8))
+    assert len(batch) == 2
+    assert batch.sizes == [(32, 64), (32, 64)]
+    assert batch.view(32, 64) is batch.views
+    with pytest.raises(TrainingError, match=r"\(32, 64\) pixels, the model asks for \(64, 64\)"):
+        batch.view(64, 64)

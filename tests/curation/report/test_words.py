@@ -1,0 +1,39 @@
+import pytest
+
+from curation.figures import Estimate
+from curation.report import words
+
+CHANGES = [
+    pytest.param(Estimate(None), True, "not defined", "muted", id="nothing to compare"),
+    pytest.param(Estimate(0.1), True, "+0.100", "", id="without an interval"),
+    pytest.param(Estimate(0.1, 0.05, 0.2), True, "better", "good", id="above the noise"),
+    pytest.param(Estimate(-0.1, -0.2, -0.05), True, "worse", "bad", id="below the noise"),
+    pytest.param(Estimate(0.1, -0.05, 0.2), True, "inside the noise", "muted", id="in the noise"),
+    pytest.param(Estimate(0.1, 0.05, 0.2), False, "worse", "bad", id="an error that grew"),
+    pytest.param(Estimate(-0.1, -0.2, -0.1), False, "better", "good", id="an error that shrank"),
+]
+
+
+@pytest.mark.parametrize(("estimate", "higher_is_better", "text", "tone"), CHANGES)
+def test_a_change_has_a_tone_only_outside_the_noise(estimate, higher_is_better, text, tone):
+    cell = words.change(estimate, higher_is_better=higher_is_better)
+    assert cell.text.endswith(text)
+    assert cell.tone == tone
+
+
+SAID = [
+    (words.number(None), "not defined"),
+    (words.estimate(Estimate(0.5)), "0.500"),
+    (words.estimate(Estimate(0.5, 0.25, 0.75), 2), "0.50 [0.25, 0.75]"),
+    (words.percent(0.625), "62 %"),
+    (words.counted(1, "box", "boxes"), "1 box"),
+    (words.counted(1200, "box", "boxes"), "1,200 boxes"),
+    (words.duration(2.345), "2.3 s"),
+    (words.duration(125), "2 min 5 s"),
+    (words.duration(9000), "2.5 h"),
+]
+
+
+@pytest.mark.parametrize(("said", "expected"), SAID)
+def test_numbers_are_written_like_this(said, expected):
+    assert said == expected

@@ -1,0 +1,97 @@
+"""What is declared on a dataset, and where it shows."""
+
+import fiftyone as fo
+import pytest
+
+from cascade import taxonomy as taxonomies
+from curation import fields
+
+TAXONOMY = taxonomies.load("roadwork")
+
+
+def test_a_fresh_dataset_gets_every_field_before_the_first_write(dataset):
+    fields.declare(dataset, TAXONOMY, ["tiny"])
+    schema = dataset.get_field_schema(flat=True)
+    assert schema["tiny.detections.score"].__class__ is fo.FloatField
+    assert schema["tiny.fingerprint"].__class__ is fo.StringField
+    assert schema["consensus.detections.members"].field.__class__ is fo.StringField
+    assert schema["roadwork"].document_type is fo.Classification
+    assert schema["failures.message"].__class__ is fo.StringField
+    assert schema["hardness"].description.startswith("How much")
+    assert {"hardness", "split", "drive"} <= set(dataset.list_indexes())
+
+
+def test_every_constant_that_names_a_field_is_declared(dataset):
+    fields.declare(dataset, TAXONOMY)
+    no_fields = {"DUPLICATE", "LABEL_PROBLEM", "SIMILARITY", "UMAP", "FINGERPRINT"}
+    named = {
+        value
+        for name, value in vars(fields).items()
+        if name.isupper() and isinstance(value, str) and name not in no_fields
+        and not name.startswith("_") and "INFO" not in name and name != "INFO"
+    }  # fmt: skip
+    assert named <= set(dataset.get_field_schema())
+
+
+def test_declaring_twice_changes_nothing_and_adds_members(dataset):
+    fields.declare(dataset, TAXONOMY, ["a"])
+    before = dataset.app_config.to_dict()
+    fields.declare(dataset, TAXONOMY, ["a"])
+    assert dataset.app_config.to_dict() == before
+    fields.declare(dataset, TAXONOMY, ["b"])
+    assert paths_of(dataset, "detection") == ["a", "b"]
+
+
+def test_what_scoring_needs_can_be_declared_alone(dataset):
+    dataset.add_sample(fo.Sample(filepath="/a.jpg", theirs=fo.Detections()))
+    fields.declare_hardness(dataset)
+    assert fields.HARDNESS in dataset.get_field_schema()
+    assert fields.CONSENSUS not in dataset.get_field_schema()
+
+
+def test_the_users_own_groups_stay(dataset):
+    dataset.app_config.sidebar_groups = [
+        fo.SidebarGroupDocument(name="mine", paths=["tags", "split"], expanded=False)
+    ]
+    dataset.save()
+    fields.declare(dataset, TAXONOMY)
+    mine = dataset.app_config.sidebar_groups[0]
+    assert (mine.name, mine.paths, mine.expanded) == ("mine", ["tags"], False)
+    assert fields.SPLIT in paths_of(dataset, "slices")
+
+
+def paths_of(dataset, name):
+    return next(one.paths for one in dataset.app_config.sidebar_groups if one.name == name)
+
+
+@pytest.mark.parametrize(
+    ("existing", "expected"),
+    [
+        pytest.param([], [], id="nothing before, only ours"),
+        pytest.param([("x", ["y"])], [("x", ["y"])], id="a strange group comes first"),
+        pytest.param([("x", ["hardness"])], [], id="a group that ours emptied goes"),
+    ],
+)
+def test_groups_that_exist_come_before_ours(existing, expected):
+    arranged = fields.groups(TAXONOMY, ["m"], existing)
+    ours = [name for name, _ in arranged[len(expected) :]]
+    assert arranged[: len(expected)] == expected
+    assert ours == [
+        "ground truth", "detection", "consensus", "hardness", "choice", "slices", "records",
+    ]  # fmt: skip
+
+
+def test_saved_views_show_what_they_say(dataset):
+    dataset.add_samples([fo.Sample(filepath=f"/{i}.jpg") for i in range(3)])
+    fields.declare(dataset, TAXONOMY)
+    dataset.set_values(fields.HARDNESS, [0.1, 0.9, None])
+    dataset.set_values(fields.AGREEMENT, [0.5, 0.9, None])
+    assert "hardest" in fields.save_views(dataset)
+    assert fields.save_views(dataset) == []
+    assert dataset.load_saved_view("hardest").values("hardness") == [0.9, 0.1]
+    assert dataset.load_saved_view("disagreements").values("filepath") == ["/0.jpg"]
+    assert len(dataset.load_saved_view("failed")) == 0
+
+
+def test_tags_are_spelt_in_one_place():
+    assert (fields.round_tag(3), fields.arm_tag("hard")) == ("round-03", "arm:hard")

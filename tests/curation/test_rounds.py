@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from curation import rounds
+from curation.errors import StageError
+
+
+@pytest.fixture
+def first(tmp_path):
+    return rounds.of_dataset(tmp_path, "demo", 1)
+
+
+def test_a_round_has_its_folder_and_its_tag(tmp_path):
+    one = rounds.of_dataset(tmp_path, "demo", 3)
+    assert one.folder == tmp_path / "datasets" / "demo" / "rounds" / "round-03"
+    assert one.tag == "round-03"
+
+
+def test_rounds_count_from_one(tmp_path):
+    with pytest.raises(StageError, match="count from 1, got 0"):
+        rounds.of_dataset(tmp_path, "demo", 0)
+
+
+def test_a_stage_is_done_once_and_its_summary_stays(first):
+    assert first.do("predict", lambda: {"ran": 3})
+    assert not first.do("predict", lambda: {"ran": 4})
+    assert first.record()["stages"]["predict"]["summary"] == {"ran": 3}
+
+
+def test_a_stage_that_fails_is_not_on_record(first):
+    with pytest.raises(ZeroDivisionError):
+        first.do("predict", lambda: {"ran": 1 // 0})
+    assert not first.is_done("predict")
+
+
+def test_what_a_stage_notes_while_it_works_survives(first):
+    def work():
+        first.note(ensemble_after="abc")
+        return {}
+
+    first.do("train", work)
+    assert first.record()["ensemble_after"] == "abc"
+
+
+def test_begin_keeps_the_first_facts(first):
+    first.begin(manifest="tiny")
+    first.begin(manifest="other")
+    assert first.record()["manifest"] == "tiny"
+
+
+def test_a_damaged_record_is_an_error_that_names_the_file(first):
+    first.write(rounds.RECORD, {"round": 1, "stages": {}})
+    (first.folder / rounds.RECORD).write_text('{"round": ')
+    with pytest.raises(StageError, match=r"record.json cannot be read"):
+        first.record()
+
+
+def test_files_are_replaced_whole(first):
+    first.write(rounds.VERDICT, {"outcome": "keep"})
+    first.write(rounds.VERDICT, {"outcome": "promote"})
+    assert json.loads((first.folder / rounds.VERDICT).read_text()) == {"outcome": "promote"}
+    assert [path.name for path in first.folder.iterdir()] == [rounds.VERDICT]
+
+
+def test_finished_stops_at_the_first_gap(tmp_path):
+    for number in (1, 3):
+        rounds.of_dataset(tmp_path, "demo", number).do("report", dict)
+    assert [one.number for one in rounds.finished(tmp_path, "demo")] == [1]
