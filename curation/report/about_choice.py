@@ -124,7 +124,7 @@ def _choice_text(facts: Facts, summary: Mapping[str, Any]) -> tuple[str, ...]:
     if "duplicates_dropped" in summary:
         dropped = words.counted(summary["duplicates_dropped"], "near-duplicate")
         text.append(f"{dropped} left out, the hardest of each group stays.")
-    if "hours" in summary:
+    if summary.get("hours") is not None:
         text.append(
             f"Labeling was expected to take {summary['boxes']:.0f} boxes and "
             f"{summary['hours']:.1f} hours."
