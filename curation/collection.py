@@ -115,7 +115,7 @@ def answering() -> Iterator[None]:
     except InvalidDocument as error:
         raise StoreError(f"A value cannot be stored: {error}.") from error
     except PyMongoError as error:
-        first = str(error).split(",")[0]
+        first = str(error).split(",")[0].split(" (configured")[0]
         raise StoreError(
             f"The database did not answer as it should ({type(error).__name__}: {first}). "
             "What was written before stays. If its disk is full, make room; then run again."

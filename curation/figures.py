@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
@@ -89,7 +90,8 @@ def hardness_histogram(pool: Sequence[float], arms: Mapping[str, Sequence[float]
             label=[f"{arm} ({len(arms[arm])})" for arm in ordered],
         )
     axes.set(xlim=(0, 1), xlabel="hardness (higher is harder)", ylabel="samples")
-    _legend(axes)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(axes, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, columnspacing=1.2)
     return figure
 
 
@@ -131,6 +133,7 @@ def learning_curves(curves: Mapping[str, Sequence[Point]]) -> Figure:
             linewidth=0,
         )
     axes.set(xlabel="labeled images", ylabel="on the frozen set")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(axes)
     return figure
 
@@ -143,6 +146,7 @@ def training_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
             relative = np.asarray(values, float) / (values[0] or 1.0)
             axes.plot(np.arange(1, len(values) + 1), relative, "o-", color=colour, label=name)
     axes.set(xlabel="epoch", ylabel="training loss, first epoch = 1")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(axes)
     return figure
 

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -29,6 +30,7 @@ from curation.settings import Settings
 logger = logging.getLogger(__name__)
 
 LEAST_FREE_BYTES = 500_000_000  # mongod writes 300 MB of journal and catalogue before any sample
+_LEAST_TO_GO_ON = 150_000_000  # for one that has them: the next journal, and a little work
 ANSWER_S = 10.0  # how long a server may take to answer
 _ADDRESS_IN_USE, _FOLDER_IN_USE, _TOO_NEW = 48, 100, 62  # mongod's exit codes
 _STOP_S = 60.0
@@ -164,10 +166,11 @@ def _prepare_folder(settings: Settings) -> Path:
 
 def _expect_room(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
-    if free < LEAST_FREE_BYTES:
+    needed = _LEAST_TO_GO_ON if (folder / "WiredTiger").exists() else LEAST_FREE_BYTES
+    if free < needed:
         raise DatabaseError(
             f"The disk of {folder} has {free / 1e6:.0f} MB free; the database needs at least "
-            f"{LEAST_FREE_BYTES / 1e6:.0f} MB. Free some, or set CURATION_HOME to another disk."
+            f"{needed / 1e6:.0f} MB. Free some, or set CURATION_HOME to another disk."
         )
 
 
@@ -250,16 +253,14 @@ def _last_words(folder: Path) -> str:
 
 
 def _shut_down(port: int, folder: Path) -> None:
-    from pymongo.errors import AutoReconnect
-
-    with client_of(uri_of(port)) as client, contextlib.suppress(AutoReconnect):
-        client.admin.command("shutdown")  # the connection breaks: that is the answer
+    with client_of(uri_of(port)) as client:
+        pid = int(client.admin.command("serverStatus")["pid"])
+    os.kill(pid, signal.SIGTERM)  # a clean end; told over the wire, the client waits for an answer
     ends = time.monotonic() + _STOP_S
-    while (folder / "mongod.lock").read_text():  # emptied by a clean end
+    while (folder / "mongod.lock").read_text() or _accepts(port):  # a clean end empties it
         if time.monotonic() > ends:
             raise DatabaseError(
-                f"mongod in {folder} did not end within {_STOP_S:.0f} s. "
-                f"End process {(folder / 'mongod.lock').read_text().strip()} yourself."
+                f"mongod in {folder} did not end in {_STOP_S:.0f} s. End process {pid} yourself."
             )
         time.sleep(0.05)
 

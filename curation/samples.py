@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cascade import taxonomy as taxonomies
 from cascade.errors import nearest
@@ -71,13 +72,17 @@ def own_taxonomy(view: Any, members: Sequence[str]) -> Taxonomy:
 
 
 def pool(samples: Any) -> Any:
-    """Return the view of what may be chosen: unlabeled, and not of validation or test."""
+    """Return the view of what may be chosen: unlabeled, and not of validation or test.
+
+    What we label carries `labeled_round`; the labels of a dataset that was never ingested
+    here are its own affair, and all of it is the pool.
+    """
     schema = samples.get_field_schema()
     view = samples.view()
     if fields.SPLIT in schema:
         view = view.match({fields.SPLIT: {"$nin": ["val", "test"]}})
-    if fields.GROUND_TRUTH in schema:
-        view = view.exists(fields.GROUND_TRUTH, False)
+    if fields.LABELED_ROUND in schema:
+        view = view.exists(fields.LABELED_ROUND, False)
     return view
 
 
@@ -90,9 +95,9 @@ def unclaimed(view: Any, tag: str) -> Any:
 def labeled(samples: Any, split: str) -> Any:
     """Return the view of the split's samples that have ground truth."""
     schema = samples.get_field_schema()
-    if fields.SPLIT not in schema or fields.GROUND_TRUTH not in schema:
+    if fields.SPLIT not in schema or fields.LABELED_ROUND not in schema:
         return samples.limit(0)
-    return samples.match({fields.SPLIT: split}).exists(fields.GROUND_TRUTH)
+    return samples.match({fields.SPLIT: split}).exists(fields.LABELED_ROUND)
 
 
 def frozen_set(samples: Any, split: str, taxonomy: Taxonomy) -> FrozenSet:
@@ -100,9 +105,9 @@ def frozen_set(samples: Any, split: str, taxonomy: Taxonomy) -> FrozenSet:
     view = labeled(samples, split).match({fields.LABELED_ROUND: 0})
     ids, paths = store.ids_and_paths(view)
     truths = store.read_detections(view, fields.GROUND_TRUTH, taxonomy)
-    columns = store.read_columns(view, [fields.DRIVE, *_SLICED_BY])
+    columns = store.read_columns(view, [fields.DRIVE, fields.LUMA, *_SLICED_BY])
     del columns["id"]
-    drives = columns.pop(fields.DRIVE)
+    drives, luma = columns.pop(fields.DRIVE), columns.pop(fields.LUMA)
     heights = [_tallest(one.boxes_xyxy) for one in truths]
     return FrozenSet(
         split=split,
@@ -111,7 +116,7 @@ def frozen_set(samples: Any, split: str, taxonomy: Taxonomy) -> FrozenSet:
         drives=tuple(drive or path for drive, path in zip(drives, paths, strict=True)),
         sizes_px=store.sizes_px(view),
         truths=tuple(truths),
-        slices=slices.build(columns, tallest=np.array(heights, float)),
+        slices=slices.build(columns, tallest=np.array(heights, float), mean_luma=numbers(luma)),
     )
 
 
@@ -167,6 +172,11 @@ def require_pool(view: Any, name: str) -> None:
             f"{name!r} has no unlabeled sample outside validation and test: there is nothing to "
             "rank or choose. Ingest unlabeled images first."
         )
+
+
+def numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """Return a column of numbers as an array, NaN where there is none."""
+    return np.array([np.nan if one is None else one for one in values], np.float64)
 
 
 def _tallest(boxes_xyxy: Any) -> float:

@@ -118,8 +118,8 @@ class Registry:
 
     def versions(self, name: str) -> list[Version]:
         """Return all versions of a model, oldest first; none where it is not known."""
+        aliases = self.aliases(name)
         with self._errors("The registry cannot be read"):
-            aliases = self._aliases(name)
             found = self._client.search_model_versions(f"name = '{_model(name)}'")
             return sorted(
                 (
@@ -136,8 +136,7 @@ class Registry:
 
     def champion(self, name: str) -> str | None:
         """Return the version in service, or None where none was promoted yet."""
-        with self._errors("The registry cannot be read"):
-            return self._aliases(name).get("champion")
+        return self.aliases(name).get("champion")
 
     def challenge(self, name: str, version: str) -> None:
         """Note which version is judged against the champion."""
@@ -186,7 +185,11 @@ class Registry:
     def aliases(self, name: str) -> dict[str, str]:
         """Return the version behind each alias; none where the model is not known."""
         with self._errors("The registry cannot be read"):
-            return self._aliases(name)
+            # NOTE: what a search returns has no aliases; only the registered model itself does.
+            if not self._client.search_registered_models(f"name = '{_model(name)}'"):
+                return {}
+            model = self._client.get_registered_model(_model(name))
+            return {alias: str(version) for alias, version in model.aliases.items()}
 
     def note(self, name: str, version: str, **tags: str) -> None:
         """Add tags to a version."""
@@ -226,14 +229,6 @@ class Registry:
                 _make_room(self._uri)
                 self._connected = MlflowClient(self._uri, self._uri)
         return self._connected
-
-    def _aliases(self, name: str) -> dict[str, str]:
-        # NOTE: what a search returns has no aliases; only the registered model itself does.
-        known = self._client.search_registered_models(f"name = '{_model(name)}'")
-        if not known:
-            return {}
-        model = self._client.get_registered_model(_model(name))
-        return {alias: str(version) for alias, version in model.aliases.items()}
 
     def _set(self, name: str, alias: Alias, version: str) -> None:
         with self._errors(f"Version {version} of {name!r} cannot become {alias}"):

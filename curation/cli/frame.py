@@ -69,12 +69,17 @@ SeedOption = Annotated[int, typer.Option(help="Of the random arm and of the fits
 RoundOption = Annotated[int, typer.Option("--round", "-r", help="The round, from 1.")]
 
 
-def connected() -> Settings:
-    """Read the environment and connect to the database, before FiftyOne is imported."""
+def connected(dataset: str | None = None) -> Settings:
+    """Read the environment and connect to the database, before FiftyOne is imported.
+
+    Args:
+        dataset: The dataset that is asked for: it may lie in the user's own database.
+    """
     from curation import database
 
     settings = from_environment()
-    database.connect(settings)
+    named = None if dataset is None or Path(dataset).is_dir() else dataset
+    database.connect(settings, dataset=named)
     return settings
 
 

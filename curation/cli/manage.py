@@ -35,7 +35,7 @@ def open_app(
     """Open the FiftyOne App on a dataset. Ctrl-C closes it."""
     from curation import app_server
 
-    settings = connected()
+    settings = connected(dataset)
     samples = dataset_of(dataset, settings, None)
     console.print(f"The App is at [bold]http://127.0.0.1:{port}/datasets/{samples.name}[/]")
     app_server.serve(samples, port=port, browser=browser)

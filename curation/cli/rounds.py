@@ -71,7 +71,7 @@ def run_round(
 ) -> None:
     """Run whole rounds, predict to report; finished ones are left as they are."""
     _run_rounds(
-        dataset, connected(), name=name, manifest=manifest, taxonomy=taxonomy, names=names,
+        dataset, connected(dataset), name=name, manifest=manifest, taxonomy=taxonomy, names=names,
         labeler=labeler, rounds=rounds, budget=budget, epochs=epochs, seed=seed,
         resplit=resplit, until="report",
     )  # fmt: skip
@@ -92,8 +92,8 @@ def _stage_verb(verb: str, sentence: str) -> None:
         seed: SeedOption = 0,
     ) -> None:
         _run_rounds(
-            dataset, connected(), name=None, manifest=manifest, taxonomy=taxonomy, names=None,
-            labeler=labeler, rounds=round_number, budget=budget, epochs=epochs, seed=seed,
+            dataset, connected(dataset), name=None, manifest=manifest, taxonomy=taxonomy,
+            names=None, labeler=labeler, rounds=round_number, budget=budget, epochs=epochs, seed=seed,
             resplit=False, until=verb,
         )  # fmt: skip
 

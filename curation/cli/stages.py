@@ -79,7 +79,7 @@ def predict(
     from curation.stages.fuse import fuse
     from curation.stages.predict import predict as predict_samples
 
-    settings = connected()
+    settings = connected(dataset)
     samples = dataset_of(dataset, settings, taxonomy)
     ensemble = ensemble_for(samples, settings, manifest, taxonomy)
     with stage_bars() as bars:
@@ -94,7 +94,7 @@ def embed(
     """Embed samples for similarity search, choosing and the UMAP picture."""
     from curation.stages.embed import embed as embed_samples
 
-    settings = connected()
+    settings = connected(dataset)
     samples = dataset_of(dataset, settings, taxonomy)
     ensemble = ensemble_for(samples, settings, manifest, taxonomy)
     with stage_bars() as bars:
@@ -124,7 +124,7 @@ def score(
     """Rank the unlabeled pool by hardness: where the members disagree most."""
     from curation.stages.score import score as score_samples
 
-    settings = connected()
+    settings = connected(dataset)
     samples = dataset_of(dataset, settings, taxonomy)
     with stage_bars() as bars:
         if members:
@@ -150,7 +150,7 @@ def choose(
     from curation import loop
     from curation.stages.choose import choose as choose_samples
 
-    settings = connected()
+    settings = connected(dataset)
     samples = dataset_of(dataset, settings, None)
     with stage_bars() as bars:
         result = choose_samples(
@@ -168,7 +168,7 @@ def report(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
     from curation.stages.report import report as write_report
     from curation.stages.report import to_terminal
 
-    settings = connected()
+    settings = connected(dataset)
     samples = query.load_dataset(dataset)
     this = rounds.of_dataset(settings.home, samples.name, round_number)
     page = write_report(samples, this, settings)

@@ -76,7 +76,8 @@ def failure_yield(story: Story) -> Section:
             str(one["missed"]),
             str(one["false"]),
         ]
-        for arm, one in sorted(by_arm.items())
+        for arm in words.in_order(by_arm)
+        for one in [by_arm[arm]]
         for share in [one["failures"] / one["n"]]
     ]
     table = Table.of(
@@ -100,6 +101,7 @@ def ensemble(facts: Facts) -> Section:
             f"{one.images:,}",
             f"{one.boxes:,}",
             f"{one.boxes / one.images:.2f}" if one.images else words.UNDEFINED,
+            f"{one.sure:,}",
         ]
         for one in everyone
     ]
@@ -114,7 +116,7 @@ def ensemble(facts: Facts) -> Section:
     return Section(
         title,
         text=tuple(text),
-        tables=(Table.of("member|images#|boxes#|boxes an image#", rows),),
+        tables=(Table.of("member|images#|boxes#|boxes an image#|from probability 0.5#", rows),),
     )
 
 
@@ -124,11 +126,6 @@ def _choice_text(facts: Facts, summary: Mapping[str, Any]) -> tuple[str, ...]:
     if "duplicates_dropped" in summary:
         dropped = words.counted(summary["duplicates_dropped"], "near-duplicate")
         text.append(f"{dropped} left out, the hardest of each group stays.")
-    if summary.get("hours") is not None:
-        text.append(
-            f"Labeling was expected to take {summary['boxes']:.0f} boxes and "
-            f"{summary['hours']:.1f} hours."
-        )
     return (*text, *summary.get("advice", ()))
 
 
@@ -172,7 +169,8 @@ def _comparison(by_arm: Mapping[str, Any]) -> tuple[str, ...]:
     if not random or not others:
         return ("There is no random arm beside another one, so nothing can be compared.",)
     sentences = []
-    for arm, one in sorted(others.items()):
+    for arm in words.in_order(others):
+        one = others[arm]
         shares = [each["failures"] / each["n"] for each in (one, random)]
         apart = one["lower"] > random["upper"] or one["upper"] < random["lower"]
         sentences.append(

@@ -17,11 +17,19 @@ from curation.rounds import Round
 
 @dataclass(frozen=True)
 class MemberFacts:
-    """What one member left in the dataset: images that it looked at, boxes that it found."""
+    """What one member left in the dataset.
+
+    Attributes:
+        name: Its name.
+        images: That it looked at.
+        boxes: That it found.
+        sure: Those of them with a probability of at least 0.5.
+    """
 
     name: str
     images: int
     boxes: int
+    sure: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,10 +40,20 @@ def _section(section: Section) -> RenderableType:
 
 
 def _table(table: Table) -> RichTable:
-    made = RichTable(box=box.SIMPLE, caption=escape(table.caption) or None, caption_justify="left")
-    for column in table.columns:
+    made = RichTable(
+        box=box.SIMPLE,
+        caption=escape(table.caption) or None,
+        caption_justify="left",
+        pad_edge=False,
+    )
+    for number, column in enumerate(table.columns):
+        name = column.rstrip("#")
         made.add_column(
-            escape(column.rstrip("#")), justify="right" if column.endswith("#") else "left"
+            escape(name),
+            min_width=max(map(len, name.split()), default=0),
+            justify="right" if column.endswith("#") else "left",
+            overflow="fold",
+            no_wrap=number == 0,  # the name of a row is never cut
         )
     for row in table.rows:
         made.add_row(*(_cell(cell) for cell in row))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from curation.figures import Estimate
+from collections.abc import Iterable
+
+from curation.figures import ARM_COLOURS, Estimate
 from curation.report.page import Cell
 
 UNDEFINED = "not defined"
+
+_ARMS = tuple(ARM_COLOURS)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -27,11 +31,18 @@ def change(one: Estimate, *, higher_is_better: bool = True, digits: int = 3) -> 
     text = f"{one.value:+.{digits}f}"
     if one.lower is None or one.upper is None:
         return Cell(text)
+    if one.value == one.lower == one.upper == 0:
+        return Cell("no change", "muted")
     text += f" [{one.lower:+.{digits}f}, {one.upper:+.{digits}f}]"
     if one.lower <= 0 <= one.upper:
         return Cell(f"{text} inside the noise", "muted")
     better = (one.value > 0) == higher_is_better
     return Cell(f"{text} {'better' if better else 'worse'}", "good" if better else "bad")
+
+
+def in_order(arms: Iterable[str]) -> list[str]:
+    """Return arms as they are always shown: the known ones first, random last of them."""
+    return sorted(arms, key=lambda arm: (_ARMS.index(arm) if arm in _ARMS else len(_ARMS), arm))
 
 
 def percent(share: float) -> str:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cascade.run import Progress
 from curation import fields, selection, similarity, slices, stopping, store
@@ -94,13 +93,13 @@ def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) ->
         name
         for name in (
             fields.DRIVE, fields.TIME_S, fields.HARDNESS, fields.EXPECTED_BOXES,
-            fields.TIME_OF_DAY, fields.WEATHER,
+            fields.TIME_OF_DAY, fields.WEATHER, fields.LUMA,
         )
         if name in view.get_field_schema()
     ]  # fmt: skip
     found = store.read_columns(view, names)
     nothing: list[Any] = [None] * len(ids)
-    hardness = _numbers(found.get(fields.HARDNESS, nothing))
+    hardness = query.numbers(found.get(fields.HARDNESS, nothing))
     if use_hardness and not np.isfinite(hardness).any():
         raise StageError(
             f"No sample of {dataset.name!r} has a hardness. "
@@ -111,10 +110,13 @@ def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) ->
         embeddings=similarity.vectors(dataset, ids),
         hardness=hardness if use_hardness else None,
         drives=found.get(fields.DRIVE, nothing),
-        times_s=_numbers(found.get(fields.TIME_S, nothing)),
-        expected_boxes=np.nan_to_num(_numbers(found.get(fields.EXPECTED_BOXES, nothing)), nan=1.0),
+        times_s=query.numbers(found.get(fields.TIME_S, nothing)),
+        expected_boxes=np.nan_to_num(
+            query.numbers(found.get(fields.EXPECTED_BOXES, nothing)), nan=1.0
+        ),
         strata=slices.build(
-            {k: found[k] for k in (fields.TIME_OF_DAY, fields.WEATHER) if k in found}
+            {k: found[k] for k in (fields.TIME_OF_DAY, fields.WEATHER) if k in found},
+            mean_luma=query.numbers(found.get(fields.LUMA, nothing)),
         ),
     )
 
@@ -130,10 +132,6 @@ def _result(pool: Pool, picked: selection.Chosen, *, scored: bool) -> ChooseResu
         hours=round(cost.hours, 2) if scored else None,
         advice=(*picked.advice, cost.sentence) if scored else picked.advice,
     )
-
-
-def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
-    return np.array([np.nan if one is None else one for one in values], np.float64)
 
 
 def _tell(progress: Progress | None, done: int) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation import fields, rounds, samples, store
 from curation.labeling import tasks
-from curation.report import content
+from curation.report import content, words
 from curation.report.facts import Chosen, Facts, MemberFacts, Projection, read_story
 from curation.report.page import Page
 from curation.rounds import Round
@@ -26,8 +24,8 @@ if TYPE_CHECKING:
     from curation.settings import Settings
 
 PAGE = "report.html"
-_SHOWN_OF_AN_ARM = 8  # two rows of four
-_ARMS = ("hard", "coverage", "slice", "random")  # the order in which they are shown
+_SHOWN = 8  # of an arm: two rows of four
+_SURE = 0.5
 
 
 def report(dataset: Any, this: Round, settings: Settings) -> Path:
@@ -48,9 +46,8 @@ def report(dataset: Any, this: Round, settings: Settings) -> Path:
 
     text = html.render(_compose(dataset, this, settings))
     this.folder.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{PAGE}-", dir=this.folder)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
+    temporary = this.folder / f".{PAGE}.part"
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, this.folder / PAGE)
     return this.folder / PAGE
 
@@ -117,8 +114,15 @@ def _label_fields(dataset: Any) -> list[str]:
 
 
 def _member(dataset: Any, name: str) -> MemberFacts:
+    from fiftyone import ViewField as F
+
+    boxes = f"{name}.detections"
+    sure = dataset.filter_labels(name, F("confidence") >= _SURE)
     return MemberFacts(
-        name=name, images=_exist(dataset, name), boxes=dataset.count(f"{name}.detections")
+        name=name,
+        images=_exist(dataset, name),
+        boxes=dataset.count(boxes),
+        sure=sure.count(boxes),
     )
 
 
@@ -140,31 +144,21 @@ def _by_arm(
     found: dict[str, list[float | None]] = {}
     for one, value in zip(tags, hardness, strict=True):
         found.setdefault(_arm(one), []).append(value)
-    return {arm: found[arm] for arm in sorted(found, key=_place)}
+    return {arm: found[arm] for arm in words.in_order(found)}
 
 
 def _arm(tags: Sequence[str]) -> str:
     return tasks.arm_of(tags) or "by hand"
 
 
-def _place(arm: str) -> tuple[int, str]:
-    return (_ARMS.index(arm) if arm in _ARMS else len(_ARMS), arm)
-
-
 def _shown(
     batch: Any, columns: Mapping[str, Sequence[Any]], taxonomy: Taxonomy | None
 ) -> tuple[Chosen, ...]:
     """Return the first few of each arm, by rank."""
-    ranked = sorted(
-        zip(columns["tags"], columns[fields.RANK], columns["id"], strict=True),
-        key=lambda row: (_place(_arm(row[0])), row[1] or 0, row[2]),
-    )
-    seen: Counter[str] = Counter()
-    first = []
-    for tags, _, one in ranked:
-        seen[_arm(tags)] += 1
-        if seen[_arm(tags)] <= _SHOWN_OF_AN_ARM:
-            first.append(one)
+    by_arm: dict[str, list[tuple[int, str]]] = {}
+    for tags, rank, one in zip(columns["tags"], columns[fields.RANK], columns["id"], strict=True):
+        by_arm.setdefault(_arm(tags), []).append((rank or 0, one))
+    first = [one for arm in words.in_order(by_arm) for _, one in sorted(by_arm[arm])[:_SHOWN]]
     if not first:
         return ()
     view = batch.select(first)

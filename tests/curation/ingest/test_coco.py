@@ -80,9 +80,7 @@ def test_one_file_can_be_given(tmp_path):
         pytest.param({"bbox": [1, 2, 3]}, "bbox must be 4 numbers", id="three numbers"),
         pytest.param({"bbox": None}, "bbox must be 4 numbers", id="no box"),
         pytest.param({"bbox": [1, 2, 0, 3]}, "the box must have extent", id="no width"),
-        pytest.param(
-            {"bbox": [1, 2, 5, float("nan")]}, "the box must have extent", id="not a number"
-        ),
+        pytest.param({"bbox": [1, 2, 5, float("nan")]}, "the box must have extent", id="NaN"),
         pytest.param({"category_id": 4}, "category 4 is unknown", id="no such category"),
         pytest.param({"iscrowd": 1}, "a crowd is no single object", id="a crowd"),
     ],

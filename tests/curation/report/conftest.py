@@ -243,8 +243,10 @@ def make_facts(street, make_boxes):
             samples=612,
             splits={"train": 432, "val": 60, "test": 120},
             labeled=280,
-            members=tuple(MemberFacts(name, 612, 900 + 40 * i) for i, name in enumerate(MEMBERS)),
-            consensus=MemberFacts("consensus", 612, 1104),
+            members=tuple(
+                MemberFacts(name, 612, 900 + 40 * i, 500) for i, name in enumerate(MEMBERS)
+            ),
+            consensus=MemberFacts("consensus", 612, 1104, 480),
             decisions={"yes": 240, "no": 372},
             decision="roadwork",
             pool=pool.tolist(),

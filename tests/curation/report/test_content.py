@@ -38,7 +38,9 @@ def test_a_dataset_that_was_only_ranked_says_what_was_not_run(make_facts):
         "Time by stage",
     }
     assert page.headline == "40 images chosen. No challenger was judged."
-    assert ["tiny_center", "612", "900", "1.47"] in texts(section(page, "What the ensemble says"))
+    assert ["tiny_center", "612", "900", "1.47", "500"] in texts(
+        section(page, "What the ensemble says")
+    )
 
 
 def test_an_empty_dataset_has_a_page():

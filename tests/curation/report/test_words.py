@@ -9,6 +9,7 @@ CHANGES = [
     pytest.param(Estimate(0.1, 0.05, 0.2), True, "better", "good", id="above the noise"),
     pytest.param(Estimate(-0.1, -0.2, -0.05), True, "worse", "bad", id="below the noise"),
     pytest.param(Estimate(0.1, -0.05, 0.2), True, "inside the noise", "muted", id="in the noise"),
+    pytest.param(Estimate(0.0, 0.0, 0.0), True, "no change", "muted", id="exactly nothing"),
     pytest.param(Estimate(0.1, 0.05, 0.2), False, "worse", "bad", id="an error that grew"),
     pytest.param(Estimate(-0.1, -0.2, -0.1), False, "better", "good", id="an error that shrank"),
 ]
@@ -37,3 +38,7 @@ SAID = [
 @pytest.mark.parametrize(("said", "expected"), SAID)
 def test_numbers_are_written_like_this(said, expected):
     assert said == expected
+
+
+def test_arms_come_in_one_order():
+    assert words.in_order({"random", "mine", "hard"}) == ["hard", "random", "mine"]

@@ -1,0 +1,96 @@
+"""Raw documents by hand, without a database."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from cascade import taxonomy as taxonomies
+from cascade.predictions import Detections
+from curation import documents
+
+ROADWORK = taxonomies.load("roadwork")
+
+
+@dataclass(frozen=True)
+class Failed:
+    error: str = "ImageError"
+    message: str = "zero bytes"
+
+
+def found(*rows, classes=("cone", "tree")):
+    table = np.array(rows, np.float64).reshape(-1, 2)
+    return Detections(
+        boxes_xyxy=np.tile(np.array([[0, 0, 0.5, 0.5]], np.float32), (len(table), 1)),
+        scores=table[:, 1].astype(np.float32),
+        class_ids=table[:, 0].astype(np.int64),
+        classes=classes,
+    )
+
+
+def test_the_members_boxes_of_many_samples_are_calibrated_in_one_call():
+    calls = []
+
+    def halve(member, names, scores):
+        calls.append((member, list(names), scores.tolist()))
+        return scores / 2
+
+    fields, dropped = documents.member_fields(
+        {"x": found((0, 0.5)), "y": found(), "z": found((1, 0.9), (0, 0.25))},
+        member="m", fingerprint="f", taxonomy=ROADWORK, calibrate=halve,
+    )  # fmt: skip
+    assert calls == [("m", ["cone", "cone"], [0.5, 0.25])]
+    assert [[one["confidence"] for one in fields[i]["detections"]] for i in "xyz"] == [
+        [0.25], [], [0.125],
+    ]  # fmt: skip
+    assert fields["y"] == {"_cls": "Detections", "detections": [], "fingerprint": "f"}
+    assert dropped == {"tree": 1}
+
+
+def test_no_samples_no_documents():
+    fields, dropped = documents.member_fields(
+        {}, member="m", fingerprint="f", taxonomy=ROADWORK, calibrate=lambda *_: np.zeros(0)
+    )
+    assert (fields, dropped) == ({}, {})
+
+
+OLD = {"stage": "predict", "member": "a", "error": "OldError", "message": "before"}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        pytest.param({}, ["OldError"], id="a member that did not run keeps its failure"),
+        pytest.param({"a": None}, [], id="success ends it"),
+        pytest.param({"a": Failed()}, ["ImageError"], id="a new failure replaces it"),
+        pytest.param({"b": Failed()}, ["OldError", "ImageError"], id="another member's is added"),
+    ],
+)
+def test_failures_are_merged_by_stage_and_member(outcomes, expected):
+    merged = documents.merged_failures([OLD], stage="predict", outcomes=outcomes)
+    assert [one["error"] for one in merged] == expected
+
+
+def test_another_stage_keeps_its_failures():
+    merged = documents.merged_failures([OLD], stage="embed", outcomes={"a": None})
+    assert merged == [OLD]
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (np.float32(0.5), 0.5),
+        (np.int64(3), 3),
+        (np.bool_(True), True),
+        (float("nan"), None),
+        (np.float64("nan"), None),
+        (np.array([1, 2]), [1, 2]),
+        (None, None),
+        ("text", "text"),
+    ],
+    ids=repr,
+)
+def test_values_become_what_the_database_takes(value, stored):
+    found_value = documents.scalar(value)
+    assert found_value == stored
+    assert type(found_value) is type(stored)
