@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -92,7 +91,7 @@ class Ensemble:
         manifest = manifests.parse(
             parts["manifest.yaml"].read_text(), origin="manifest.yaml", classes=taxonomy
         )
-        left_out = _left_out(manifest)
+        left_out = _left_out(manifest) | _not_saved(manifest, folder)
         return cls(
             manifest=manifest,
             taxonomy=taxonomy,
@@ -106,21 +105,25 @@ class Ensemble:
         )
 
     def save(self, folder: Path) -> Path:
-        """Write the ensemble into `folder`, whole or not at all, and return it."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".ensemble-", dir=folder.parent))
+        """Write the ensemble into `folder`, whole or not at all, and return it.
+
+        Raises:
+            CheckpointError: The place cannot be written to; what was there stays.
+        """
+        draft = folder.with_name(f".{folder.name}.{uuid4().hex}")
         try:
-            (temporary / "manifest.yaml").write_text(manifests.to_yaml(self.manifest))
-            (temporary / "taxonomy.yaml").write_text(taxonomies.to_yaml(self.taxonomy))
-            (temporary / "calibration.json").write_text(self.calibration.to_json())
+            draft.mkdir(parents=True)
+            (draft / "manifest.yaml").write_text(manifests.to_yaml(self.manifest))
+            (draft / "taxonomy.yaml").write_text(taxonomies.to_yaml(self.taxonomy))
+            (draft / "calibration.json").write_text(self.calibration.to_json())
             for name, path in self.checkpoints.items():
                 if path is not None:
-                    shutil.copytree(path, temporary / "members" / name)
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(temporary, folder)
+                    _copy(path, draft / "members" / name)
+            checkpoint.put_in_place(draft, folder)
+        except OSError as error:
+            raise CheckpointError(f"The ensemble {folder} cannot be written: {error}.") from error
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(draft, ignore_errors=True)
         return folder
 
     def with_checkpoints(self, checkpoints: Mapping[str, Path]) -> Ensemble:
@@ -231,6 +234,25 @@ def _left_out(manifest: Manifest) -> dict[str, str]:
             raise error
         reasons[one.name] = str(error)
     return reasons
+
+
+def _not_saved(manifest: Manifest, folder: Path) -> dict[str, str]:
+    """Return the optional members whose weights are not there: saved where they cannot run."""
+    return {
+        one.name: f"The member {one.name!r} is not part of this ensemble: its package was missing "
+        "where the ensemble was saved."
+        for one in manifest.members
+        if one.optional and one.source is not None and not (folder / "members" / one.name).is_dir()
+    }
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy the files of a folder, not who may read them: the new ones are as all that we write."""
+    for one in sorted(source.rglob("*")):
+        if one.is_file():
+            place = target / one.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(one, place)
 
 
 def _saved_checkpoint(folder: Path, member: Member) -> Path | None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from cascade import voting
+from cascade.consensus import Decisions
 from cascade.ensemble import Ensemble
 from cascade.images import Batch, Image
-from cascade.model import predict as predict_batch
 from cascade.predictions import Detections
-from cascade.run import default_device
+from cascade.run import Failure, default_device, of_member
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,11 @@ class Verdict:
         objects: The fused boxes, in canonical classes; scores are fused probabilities.
         p: Probability of the image decision, in [0, 1]; None where no member may vote.
         yes: The decision: `p` at or above the threshold that was fixed on validation.
-        agreement: Weighted share of the voters on the same side as `p`, in [0, 1].
+        agreement: Weighted share of the voters on the same side as `p`, in [0, 1]; NaN where
+            nobody voted.
         n_voters: How many members voted.
-        members: What each detector said.
+        members: What each detector said, in its own words.
+        failures: The detectors that failed on the image, with the reason; they do not vote.
     """
 
     objects: Detections
@@ -35,6 +38,7 @@ class Verdict:
     agreement: float
     n_voters: int
     members: dict[str, Detections]
+    failures: dict[str, Failure]
 
 
 class Predictor:
@@ -55,24 +59,30 @@ class Predictor:
         batch = Batch(ids=names, images=tuple(images), device=self.device)
         if not len(batch):
             return []
-        said = {name: predict_batch(model, batch) for name, model in self._models.items()}
-        rows = [{name: said[name][i] for name in said} for i in range(len(batch))]
+        said = {
+            name: of_member(model, self.ensemble.manifest.member(name), batch, self.device)
+            for name, model in self._models.items()
+        }
+        rows = [{name: said[name][i] for name in said} for i in names]
         votes = voting.gather(rows, self.ensemble)
-        sizes = np.array(batch.sizes, np.int64)
-        clusters, decisions = voting.conclude(votes, self.ensemble, sizes)
+        clusters, decisions = voting.conclude(votes, self.ensemble, np.array(batch.sizes, np.int64))
         fused = voting.objects(clusters)
-        threshold = self.ensemble.calibration.threshold
-        verdicts = []
-        for i, row in enumerate(rows):
-            p = None if np.isnan(decisions.p[i]) else float(decisions.p[i])
-            verdicts.append(
-                Verdict(
-                    objects=fused[i],
-                    p=p,
-                    yes=p is not None and p >= threshold,
-                    agreement=float(decisions.agreement[i]),
-                    n_voters=int(decisions.n_voters[i]),
-                    members=row,
-                )
-            )
-        return verdicts
+        return [
+            _verdict(row, fused[i], decisions, i, self.ensemble.calibration.threshold)
+            for i, row in enumerate(rows)
+        ]
+
+
+def _verdict(
+    row: Mapping[str, Any], objects: Detections, decisions: Decisions, i: int, threshold: float
+) -> Verdict:
+    p = None if np.isnan(decisions.p[i]) else float(decisions.p[i])
+    return Verdict(
+        objects=objects,
+        p=p,
+        yes=p is not None and p >= threshold,
+        agreement=float(decisions.agreement[i]),
+        n_voters=int(decisions.n_voters[i]),
+        members={name: one for name, one in row.items() if isinstance(one, Detections)},
+        failures={name: one for name, one in row.items() if isinstance(one, Failure)},
+    )

@@ -1,7 +1,8 @@
 """The engine: images in, every member's predictions out.
 
 Batches always hold the same images, whatever is left to do: a run that was cut off and goes
-on computes each image beside the same neighbours, and so to the same last digit.
+on computes each image beside the same neighbours, and so to the same last digit. What was done
+before is not handed on again.
 """
 
 from __future__ import annotations
@@ -130,15 +131,14 @@ def run(
     )
     done = len(ids) - len(wanted)
     for number, (batch, unreadable) in enumerate(reader, start=1):
-        for one in unreadable:
-            pending[one.id] = dict.fromkeys(models, Failure("ImageError", one.reason))
+        failed = {one.id: Failure("ImageError", one.reason) for one in unreadable}
         for name, model in models.items():
-            if not _has_work(batch.ids, None if todo is None else {name: todo[name]}):
-                continue
             began = time.perf_counter()
-            for image_id, result in _of_member(model, members[name], batch, device).items():
-                pending.setdefault(image_id, {})[name] = result
+            wanting = None if todo is None else todo[name]
+            found = _wanted_of(model, members[name], batch, device, wanting)
             tally.seconds[name] += time.perf_counter() - began
+            for image_id, result in (found | _only(failed, wanting)).items():
+                pending.setdefault(image_id, {})[name] = result
         done += len(batch) + len(unreadable)
         if number % BATCHES_A_WRITE == 0:
             _flush(pending, sink, tally)
@@ -148,16 +148,36 @@ def run(
     return tally
 
 
-def _has_work(ids: Sequence[str], todo: Mapping[str, set[str]] | None) -> bool:
-    return todo is None or any(name in waiting for waiting in todo.values() for name in ids)
+def of_member(model: Any, member: Member, batch: Batch, device: torch.device) -> dict[str, Any]:
+    """Return the member's prediction, or its `Failure`, for every image of the batch, by id.
 
-
-def _of_member(model: Any, member: Member, batch: Batch, device: torch.device) -> dict[str, Any]:
-    """Return the member's prediction, or its failure, for every image of the batch."""
+    Args:
+        model: Its built model.
+        member: The manifest's entry: batch size and precision.
+        batch: The images.
+        device: Where the model is.
+    """
     results: dict[str, Any] = {}
     for part in _split(batch, member.batch_size):
         results |= _of_part(model, member, part, device)
     return results
+
+
+def _has_work(ids: Sequence[str], todo: Mapping[str, set[str]] | None) -> bool:
+    return todo is None or any(name in waiting for waiting in todo.values() for name in ids)
+
+
+def _wanted_of(
+    model: Any, member: Member, batch: Batch, device: torch.device, wanting: set[str] | None
+) -> dict[str, Any]:
+    """Return what is wanted of a batch; the model sees all of it, or nothing."""
+    if wanting is not None and wanting.isdisjoint(batch.ids):
+        return {}
+    return _only(of_member(model, member, batch, device), wanting)
+
+
+def _only(found: Mapping[str, Any], wanting: set[str] | None) -> dict[str, Any]:
+    return {one: result for one, result in found.items() if wanting is None or one in wanting}
 
 
 def _of_part(model: Any, member: Member, batch: Batch, device: torch.device) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def objects(clusters: Clusters) -> list[Detections]:
             class_ids=clusters.class_id[a:b].astype(np.int64),
             classes=clusters.classes,
         )
-        for a, b in zip(starts[:-1], starts[1:], strict=True)
+        for a, b in pairwise(starts)
     ]
 
 

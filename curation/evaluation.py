@@ -15,6 +15,8 @@ from cascade.ensemble import Ensemble
 from cascade.predictions import Detections, FloatArray
 from cascade.taxonomy import Taxonomy
 
+LEAST_OF_EACH = 5  # images with and without the decision; below, no calibration is fitted
+
 
 @dataclass(frozen=True, eq=False)
 class FrozenSet:
@@ -45,6 +47,11 @@ class FrozenSet:
         """Return the true image decision: is a class that decides to be seen? Shape (n,)."""
         return voting.decisions_of(self.truths, taxonomy)
 
+    def can_calibrate(self, taxonomy: Taxonomy) -> bool:
+        """Return whether there are enough images with and without the decision to fit on."""
+        truth = self.decisions(taxonomy)
+        return min(int(truth.sum()), int((~truth).sum())) >= LEAST_OF_EACH
+
 
 def evaluate(
     rows: Sequence[Mapping[str, Any]],
@@ -53,6 +60,8 @@ def evaluate(
     latency_ms: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return every figure of one ensemble on the frozen set.
+
+    An image on which nobody voted has no `p`, and counts as a no.
 
     Args:
         rows: What its detectors said about each image, in the order of `frozen`.
@@ -63,7 +72,7 @@ def evaluate(
     votes = voting.gather(rows, ensemble)
     clusters, decided = voting.conclude(votes, ensemble, frozen.sizes_px)
     fused = voting.objects(clusters)
-    p = np.nan_to_num(decided.p, nan=0.0)
+    p, voted = decided.p, np.isfinite(decided.p)
     truth = frozen.decisions(ensemble.taxonomy)
     threshold = ensemble.calibration.threshold
     names = ensemble.taxonomy.names
@@ -76,7 +85,7 @@ def evaluate(
         "prevalence": _round(truth.mean()) if len(truth) else None,
         "threshold": threshold,
         **_image_level(truth, p, threshold),
-        "ece": _round(metrics.ece(truth, p)) if len(truth) else None,
+        "ece": _round(metrics.ece(truth[voted], p[voted])),
         "map": _round(overall.map),
         "map50": _round(overall.map50),
         "members": {
@@ -96,6 +105,7 @@ def evaluate(
             "drive": list(frozen.drives),
             "truth": truth.astype(int).tolist(),
             "p": [_round(one, 6) for one in p],
+            "slices": {name: mask.astype(int).tolist() for name, mask in frozen.slices.items()},
         },
     }
 
@@ -115,7 +125,7 @@ def _member(
 def _image_level(
     truth: NDArray[np.bool_], p: FloatArray, threshold: float
 ) -> dict[str, float | None]:
-    predicted = p >= threshold
+    predicted = p >= threshold  # False for NaN
     return {
         "mcc": _round(metrics.mcc(truth, predicted)),
         "precision": _round(metrics.precision(truth, predicted)),

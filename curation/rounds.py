@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from curation.errors import StageError
+from curation.settings import folder_of
 
 RECORD = "record.json"
 CHAMPION = "evaluation_champion.json"
@@ -75,10 +76,12 @@ class Round:
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Replace one of the round's JSON files, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=self.folder)
-        with os.fdopen(handle, "w") as file:
-            json.dump(content, file, indent=1)
-        os.replace(temporary, self.folder / name)
+        draft = self.folder / f".{name}.{uuid4().hex}"
+        try:
+            draft.write_text(json.dumps(content, indent=1))
+            os.replace(draft, self.folder / name)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def begin(self, **facts: Any) -> None:
         """Note what the round is about, once: later calls change nothing."""
@@ -123,7 +126,7 @@ def of_dataset(home: Path, dataset: str, number: int) -> Round:
     """
     if number < 1:
         raise StageError(f"Rounds count from 1, got {number}.")
-    folder = home / "datasets" / dataset / "rounds" / f"round-{number:02d}"
+    folder = folder_of(home, dataset) / "rounds" / f"round-{number:02d}"
     return Round(number=number, folder=folder)
 
 

@@ -6,6 +6,7 @@ nothing that was chosen is ever in a frozen set.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from curation.errors import DatasetError, StageError
 from curation.evaluation import FrozenSet
 
 _SLICED_BY = (fields.TIME_OF_DAY, fields.WEATHER)
+_ROUND = re.compile(r"round-\d+")
 
 
 def load_dataset(name: str) -> Any:
@@ -88,7 +90,7 @@ def pool(samples: Any) -> Any:
 
 def unclaimed(view: Any, tag: str) -> Any:
     """Return the part of a view that no other round than that of `tag` has chosen."""
-    others = [one for one in view.distinct("tags") if one.startswith("round-") and one != tag]
+    others = [one for one in view.distinct("tags") if _ROUND.fullmatch(one) and one != tag]
     return view.match_tags(others, bool=False) if others else view
 
 
@@ -157,8 +159,8 @@ def remember(dataset: Any, key: str, content: Mapping[str, Any]) -> None:
 
 def remembered(dataset: Any, key: str) -> dict[str, Any] | None:
     """Return what `remember` kept, None where it kept nothing."""
-    found: dict[str, Any] | None = dataset.info.get(fields.INFO, {}).get(key)
-    return found
+    found = dataset.info.get(fields.INFO, {}).get(key)
+    return None if found is None else _plain(found)
 
 
 def require_pool(view: Any, name: str) -> None:
@@ -177,6 +179,13 @@ def require_pool(view: Any, name: str) -> None:
 def numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
     """Return a column of numbers as an array, NaN where there is none."""
     return np.array([np.nan if one is None else one for one in values], np.float64)
+
+
+def _plain(value: Any) -> Any:
+    """Return the database's own mappings and lists as dicts and lists."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
 def _tallest(boxes_xyxy: Any) -> float:

@@ -52,11 +52,16 @@ class Settings:
         return self.dataset_folder(dataset) / "vectors"
 
     def dataset_folder(self, dataset: str) -> Path:
-        """Where the files of one dataset lie: `frames/`, `rounds/`.
+        """Where the files of one dataset lie: see `folder_of`."""
+        return folder_of(self.home, dataset)
 
-        FiftyOne keeps names apart that differ in more than what is folded here.
-        """
-        return self.home / "datasets" / (re.sub(r"[^\w.-]+", "-", dataset).strip(".-") or "_")
+
+def folder_of(home: Path, dataset: str) -> Path:
+    """Return where the files of one dataset lie: `frames/`, `rounds/`, `vectors/`.
+
+    FiftyOne keeps names apart that differ in more than what is folded here.
+    """
+    return home / "datasets" / (re.sub(r"[^\w.-]+", "-", dataset).strip(".-") or "_")
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:

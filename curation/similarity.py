@@ -8,6 +8,7 @@ sees the first ten tables only, and rewrites the table with every addition.)
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +23,18 @@ from curation.vectors import Vectors
 
 _LEAST_FOR_UMAP = 5  # below, UMAP has no neighbourhood to keep
 _UMAP_SEED = 51
+_DRAWN = "drawn"  # in the note on the embedder: which samples the index and the picture show
 
 
 def remember_embedder(dataset: Any, folder: Path, member: str, fingerprint: str) -> None:
-    """Note with the dataset who makes its vectors, and where they are."""
+    """Note with the dataset who makes its vectors, and where they are.
+
+    What was drawn from other vectors goes.
+    """
     note = {"member": member, "fingerprint": fingerprint, "folder": str(folder)}
-    if dataset.info.get(fields.EMBEDDER_INFO) != note:
+    before = dataset.info.get(fields.EMBEDDER_INFO) or {}
+    if any(before.get(key) != value for key, value in note.items()):
+        _forget(dataset)
         dataset.info[fields.EMBEDDER_INFO] = note
         dataset.save()
 
@@ -46,36 +53,73 @@ def vectors(dataset: Any, ids: Sequence[str]) -> NDArray[np.float32]:
     return Vectors(Path(note["folder"]), note["fingerprint"]).read(ids)
 
 
-def draw(dataset: Any, ids: Sequence[str]) -> bool:
-    """Make the index and the picture of `ids`; return whether there is a picture.
+def is_drawn(dataset: Any, ids: Sequence[str]) -> bool:
+    """Return whether the index and the picture are there, and show exactly these samples."""
+    note = dataset.info.get(fields.EMBEDDER_INFO) or {}
+    there = all(dataset.has_brain_run(key) for key in _keys(ids))
+    return there and note.get(_DRAWN) == _digest(ids)
+
+
+def draw(dataset: Any, ids: Sequence[str]) -> None:
+    """Make the index and the picture of `ids`; so few that there is no picture, or none, are fine.
 
     Args:
         dataset: The FiftyOne dataset.
         ids: Samples that have a vector.
     """
+    _forget(dataset)
+    keys = _keys(ids)
+    if keys:
+        view, matrix = dataset.select(list(ids), ordered=True), vectors(dataset, ids)
+        _index(view, matrix)
+        if fields.UMAP in keys:
+            _picture(view, matrix)
+    dataset.info[fields.EMBEDDER_INFO] = {
+        **dataset.info[fields.EMBEDDER_INFO],
+        _DRAWN: _digest(ids),
+    }
+    dataset.save()
+
+
+def _index(view: Any, matrix: NDArray[np.float32]) -> None:
     import fiftyone.brain as fob
 
-    for key in (fields.SIMILARITY, fields.UMAP):
-        if dataset.has_brain_run(key):
-            dataset.delete_brain_run(key)
-    if not ids:
-        return False
-    view, matrix = dataset.select(list(ids), ordered=True), vectors(dataset, ids)
     fob.compute_similarity(
         view, embeddings=matrix, backend="sklearn", metric="cosine", brain_key=fields.SIMILARITY
     )
-    if len(ids) < _LEAST_FOR_UMAP:
-        return False
+
+
+def _picture(view: Any, matrix: NDArray[np.float32]) -> None:
+    import fiftyone.brain as fob
+
     with warnings.catch_warnings():
-        # UMAP says that a seed costs it its second thread; we want the seed.
+        # UMAP says that a seed costs it its second thread (we want the seed), and on its first
+        # import that it can do without TensorFlow.
         warnings.filterwarnings("ignore", message=".*n_jobs value.*", category=UserWarning)
+        warnings.filterwarnings("ignore", message="Tensorflow not inst", category=ImportWarning)
         fob.compute_visualization(
             view,
             embeddings=matrix,
             method="umap",
             brain_key=fields.UMAP,
             seed=_UMAP_SEED,
-            n_neighbors=min(15, len(ids) - 1),
+            n_neighbors=min(15, len(matrix) - 1),
             verbose=False,
         )
-    return True
+
+
+def _keys(ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the brain runs that these samples have."""
+    if len(ids) >= _LEAST_FOR_UMAP:
+        return (fields.SIMILARITY, fields.UMAP)
+    return (fields.SIMILARITY,) if ids else ()
+
+
+def _forget(dataset: Any) -> None:
+    for key in (fields.SIMILARITY, fields.UMAP):
+        if dataset.has_brain_run(key):
+            dataset.delete_brain_run(key)
+
+
+def _digest(ids: Sequence[str]) -> str:
+    return hashlib.sha256(" ".join(ids).encode()).hexdigest()[:16]

@@ -31,6 +31,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tiny_provenance
+import tiny_rtdetr_loss
 import tiny_scenes
 from tiny_scenes import DOMAINS, SIZE
 
@@ -56,7 +57,7 @@ class Recipe:
 
 RECIPES = {
     "tiny_center": Recipe("center_point", batch_size=64, learning_rate=2e-3),
-    "tiny_rtdetr": Recipe("rt_detr", batch_size=32, learning_rate=1e-3),
+    "tiny_rtdetr": Recipe("rt_detr", batch_size=128, learning_rate=1.4e-3),
     "tiny_yolo": Recipe("yolo", batch_size=64, learning_rate=3e-3),
 }
 
@@ -173,6 +174,8 @@ def _train(job: Job) -> dict[str, Any]:
     params: dict[str, Any] = {} if recipe.adapter == "yolo" else trunk
     model = registry.create(recipe.adapter, classes=CLASSES, size=SIZE, seed=job.seed, **params)
     model.module.to(device)
+    if recipe.adapter == "rt_detr":
+        tiny_rtdetr_loss.set_loss(model.module)
     report = _Report(model, sets, quarters=4)
     done = pretrain(
         model,

@@ -40,7 +40,7 @@ def save(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor])
         )
         (draft / WEIGHTS).chmod(0o644)  # safetensors makes it private
         (draft / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        _put_in_place(draft, folder)
+        put_in_place(draft, folder)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"The checkpoint {folder} cannot be written: {error}.") from error
     finally:
@@ -104,6 +104,25 @@ def resolve(source: str | None) -> Path | None:
     return shipped / name
 
 
+def put_in_place(draft: Path, folder: Path) -> None:
+    """Rename `draft` to `folder`; a directory cannot be overwritten, so it steps aside first.
+
+    Raises:
+        OSError: It could not be renamed; what was there is there again.
+    """
+    if not folder.exists():
+        draft.rename(folder)
+        return
+    aside = folder.with_name(f".{folder.name}.{uuid4().hex}")
+    folder.rename(aside)
+    try:
+        draft.rename(folder)
+    except BaseException:
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside)
+
+
 def state(module: nn.Module) -> dict[str, Tensor]:
     """Return parameters and buffers by name; a shared tensor once, under its first name."""
     tensors: dict[str, Tensor] = dict(module.named_parameters())
@@ -129,14 +148,3 @@ def restore(module: nn.Module, tensors: Mapping[str, Tensor], *, origin: object)
                 f"got {tuple(tensors[name].shape)}."
             )
         one.data.copy_(tensors[name])
-
-
-def _put_in_place(draft: Path, folder: Path) -> None:
-    """Rename `draft` to `folder`; a directory cannot be overwritten, so it steps aside first."""
-    if not folder.exists():
-        draft.rename(folder)
-        return
-    aside = folder.with_name(f".{folder.name}.{uuid4().hex}")
-    folder.rename(aside)
-    draft.rename(folder)
-    shutil.rmtree(aside)

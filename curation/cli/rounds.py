@@ -93,8 +93,8 @@ def _stage_verb(verb: str, sentence: str) -> None:
     ) -> None:
         _run_rounds(
             dataset, connected(dataset), name=None, manifest=manifest, taxonomy=taxonomy,
-            names=None, labeler=labeler, rounds=round_number, budget=budget, epochs=epochs, seed=seed,
-            resplit=False, until=verb,
+            names=None, labeler=labeler, rounds=round_number, budget=budget, epochs=epochs,
+            seed=seed, resplit=False, until=verb,
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from curation.demo.scene import CLASSES, HEIGHT, WIDTH, Scene
 
 RENDERER = 1  # raised when the same seed gives other images
 SPLITS = ("train", "val", "test")
-QUICKSTART_DRIVES = {"train": 40, "val": 12, "test": 20}  # about 570 images
+QUICKSTART_DRIVES = {"train": 34, "val": 10, "test": 20}  # about 500 images
 _JPEG_QUALITY = 90
 _STAMP = "demo.json"
 

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from cascade import images
+from cascade.errors import ImageError
 from curation.errors import LabelingError
 from curation.labeling.protocol import Task
 
@@ -106,18 +108,15 @@ def copy_upright(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}")
     try:
+        images.read(source)  # ultralytics makes PIL install packages where it knows no format
         with Image.open(source) as image:
             if image.getexif().get(_ORIENTATION, 1) == 1:
                 shutil.copyfile(source, temporary)
             else:
                 turned = ImageOps.exif_transpose(image)
                 turned.save(temporary, format=image.format, quality=_UPRIGHT_QUALITY)
-    except FileNotFoundError as error:
-        raise LabelingError(
-            f"The image {source} is gone. Put it back, or remove the sample."
-        ) from error
-    except (UnidentifiedImageError, SyntaxError) as error:
-        raise LabelingError(f"The image {source} cannot be read: {error}.") from error
+    except ImageError as error:
+        raise LabelingError(f"{error} Put the image back, or remove the sample.") from error
     os.replace(temporary, target)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageOps
 
+from cascade import images
+from cascade.errors import ImageError
 from cascade.predictions import Detections
 from curation.figures import BLUE, ORANGE
 from curation.report.page import Picture
@@ -29,9 +30,9 @@ def to_data_uri(picture: Picture) -> str:
 def draw(picture: Picture) -> Image.Image:
     """Return the image, small and upright: ground truth in blue, consensus in orange above it."""
     try:
-        small = _read(Path(picture.filepath))
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
-        return _placeholder(f"cannot be read: {type(error).__name__}")
+        small = _read(picture.filepath)
+    except ImageError:
+        return _placeholder("This image cannot be read.")
     if picture.truth is not None:
         _boxes(small, picture.truth, TRUTH_COLOUR, width=4)
     sure = picture.consensus[picture.consensus.scores >= LEAST_DRAWN]
@@ -39,10 +40,8 @@ def draw(picture: Picture) -> Image.Image:
     return small
 
 
-def _read(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        image.draft("RGB", (2 * WIDTH_PX, 2 * HEIGHT_PX))  # JPEG: decode no more than is needed
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+def _read(path: str) -> Image.Image:
+    upright = Image.fromarray(images.read(path))
     upright.thumbnail((WIDTH_PX, HEIGHT_PX), Image.Resampling.LANCZOS)
     if upright.width < WIDTH_PX / 2 and upright.height < HEIGHT_PX / 2:
         upright = ImageOps.contain(upright, (WIDTH_PX, HEIGHT_PX))

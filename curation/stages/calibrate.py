@@ -6,10 +6,10 @@ from typing import Any
 
 from cascade import voting
 from cascade.ensemble import Ensemble
+from cascade.predictions import Detections
+from cascade.taxonomy import Taxonomy
 from curation import samples as query
 from curation import store
-
-LEAST_OF_EACH = 5  # validation images with and without the decision; below, nothing is fitted
 
 
 def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
@@ -17,15 +17,22 @@ def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
 
     Reads the members' stored raw scores: no model runs. Without enough labeled validation
     images the ensemble comes back as it was, uncalibrated.
+
+    Raises:
+        StoreError: A member's field is absent: nothing was predicted yet.
     """
     frozen = query.frozen_set(samples, "val", ensemble.taxonomy)
-    truth = frozen.decisions(ensemble.taxonomy)
-    if min(truth.sum(), (~truth).sum()) < LEAST_OF_EACH:
+    if not frozen.can_calibrate(ensemble.taxonomy):
         return ensemble
-    view = query.dataset_of(samples).select(list(frozen.ids), ordered=True)
-    said = {
-        name: store.read_detections(view, name, ensemble.taxonomy, score="score", absent="empty")
-        for name in ensemble.detectors
-    }
-    rows = [{name: said[name][i] for name in said} for i in range(len(frozen))]
+    view = query.dataset_of(samples).select(list(frozen.ids))
+    said = {name: _said(view, name, ensemble.taxonomy) for name in ensemble.detectors}
+    rows = [{name: said[name].get(one) for name in said} for one in frozen.ids]
     return voting.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
+
+
+def _said(view: Any, member: str, taxonomy: Taxonomy) -> dict[str, Detections]:
+    """Return the member's raw boxes by sample; one that it did not look at is absent."""
+    store.require_detections(view, [member])
+    seen = view.exists(member)
+    ids, _ = store.ids_and_paths(seen)
+    return dict(zip(ids, store.read_detections(seen, member, taxonomy, score="score"), strict=True))

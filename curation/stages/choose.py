@@ -69,7 +69,7 @@ def choose(
     dataset, tag = query.dataset_of(samples), fields.round_tag(round_number)
     done = query.remembered(dataset, f"chosen {tag}")
     if done is not None:
-        return ChooseResult(**done)
+        return ChooseResult(**{**done, "advice": tuple(done["advice"])})
     view = query.unclaimed(query.pool(samples), tag)
     query.require_pool(view, dataset.name)
     ids, _ = store.ids_and_paths(view)

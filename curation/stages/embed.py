@@ -75,16 +75,16 @@ def embed(
         todo={name: todo},
         progress=progress,
     )
-    drawn = dataset.has_brain_run(fields.UMAP)
-    if tally.predicted or not drawn:
-        known = table.ids()
-        drawn = similarity.draw(dataset, [i for i in store.ids_and_paths(dataset)[0] if i in known])
+    known = table.ids()
+    embedded = [one for one in store.ids_and_paths(dataset)[0] if one in known]
+    if not similarity.is_drawn(dataset, embedded):
+        similarity.draw(dataset, embedded)
     return EmbedResult(
         embedder=name,
         added=tally.predicted,
         skipped=len(ids) - len(todo),
         failed=tally.failed,
-        umap=drawn,
+        umap=dataset.has_brain_run(fields.UMAP),
     )
 
 

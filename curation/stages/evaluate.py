@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import torch
 
 from cascade import latency
 from cascade.ensemble import Ensemble
-from cascade.images import read
+from cascade.errors import ImageError
+from cascade.images import Image, read
 from cascade.predictor import Predictor
 from cascade.run import Memory, Progress, default_device, run
 from curation import evaluation
@@ -70,6 +73,13 @@ def evaluate(
 def _time(
     ensembles: Mapping[str, Ensemble], frozen: evaluation.FrozenSet, device: torch.device
 ) -> dict[str, dict[str, float]]:
-    images = [read(path) for path in frozen.paths[:_TIMED_IMAGES]]
+    images = list(islice(_readable(frozen.paths), _TIMED_IMAGES))
     predictors = {name: Predictor(one, device) for name, one in ensembles.items()}
     return latency.measure(predictors, images)
+
+
+def _readable(paths: Sequence[str]) -> Iterator[Image]:
+    """Give the images that can be read; the others are failures in the evaluation."""
+    for path in paths:
+        with suppress(ImageError):
+            yield read(path)

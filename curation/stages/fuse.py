@@ -52,7 +52,8 @@ def _fuse_chunk(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> None:
     read = store.read_votes(view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score")
     votes = ensemble.calibration.of(read.votes)
     clusters, decisions = voting.conclude(votes, ensemble, store.sizes_px(view))
-    store.write_consensus(
+    store.recalibrate(view, ensemble.detectors, ensemble.calibration)
+    store.write_consensus(  # last: it says that the sample is up to date
         dataset,
         read.ids,
         clusters,
@@ -62,4 +63,3 @@ def _fuse_chunk(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> None:
         threshold=ensemble.calibration.threshold,
         fingerprint=ensemble.identity,
     )
-    store.recalibrate(view, ensemble.detectors, ensemble.calibration)

@@ -77,7 +77,7 @@ def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
     """
     taxonomy = _taxonomy(dataset)
     batch = _batch(dataset, round_number)
-    waiting = batch.exists(fields.GROUND_TRUTH, False)
+    waiting = batch.exists(fields.LABELED_ROUND, False)
     annotated: list[Annotated] = []
     where = labeler.where
     strangers: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
     truths = {one.sample_id: one.boxes for one in annotated if one.complete}
     if truths:
         store.write_ground_truth(dataset, truths, labeled_round=round_number)
-    labeled = _batch(dataset, round_number).exists(fields.GROUND_TRUTH)
+    labeled = _batch(dataset, round_number).exists(fields.LABELED_ROUND)
     confirmed = store.read_detections(labeled, fields.GROUND_TRUTH, taxonomy)
     return LabelResult(
         labeler=labeler.name,
@@ -190,7 +190,7 @@ def _failure_yield(labeled: Any, taxonomy: Taxonomy) -> dict[str, Yield]:
 
 
 def _dataset_hash(dataset: Any, taxonomy: Taxonomy) -> str:
-    view = dataset.exists(fields.GROUND_TRUTH)
+    view = dataset.exists(fields.LABELED_ROUND)
     columns = store.read_columns(view, ["filepath", fields.CONTENT_HASH, fields.SPLIT])
     truths = store.read_detections(view, fields.GROUND_TRUTH, taxonomy)
     rows = zip(

@@ -76,7 +76,8 @@ def predict(
         todo=waiting,
         progress=progress,
     )
-    query.remember(dataset, "members", _provenance(ensemble, fingerprints))
+    known = query.remembered(dataset, "members") or {}
+    query.remember(dataset, "members", known | _provenance(ensemble, fingerprints))
     return PredictResult(
         samples=len(ids),
         ran=tally.predicted,

@@ -77,7 +77,7 @@ def _facts(dataset: Any, this: Round) -> Facts:
         dataset=dataset.name,
         samples=len(dataset),
         splits=_counts(dataset, fields.SPLIT),
-        labeled=_exist(dataset, fields.GROUND_TRUTH),
+        labeled=_exist(dataset, fields.LABELED_ROUND),
         members=tuple(_member(dataset, name) for name in _label_fields(dataset)),
         consensus=_consensus(dataset),
         decisions=_counts(dataset, f"{decision}.label") if decision else {},

@@ -131,7 +131,7 @@ def _fit_member(
 
 def _recalibrated(dataset: Any, ensemble: Ensemble, device: torch.device) -> Ensemble:
     frozen = query.frozen_set(dataset, "val", ensemble.taxonomy)
-    if not len(frozen):
+    if not frozen.can_calibrate(ensemble.taxonomy):
         return ensemble
     memory = Memory()
     models = {name: ensemble.build(name, device) for name in ensemble.detectors}

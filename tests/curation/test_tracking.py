@@ -1,6 +1,8 @@
 import logging
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -175,3 +177,14 @@ def test_the_champion_of_the_settings_is_fetched(registry, register, tmp_path):
     registry.promote("demo", register("a"), "bootstrap")
     folder = champion_folder("demo", settings, into=tmp_path / "champion")
     assert (folder / "manifest.yaml").read_text() == "a"
+
+
+@pytest.mark.slow
+def test_fiftyone_can_still_be_imported_afterwards(tracking_uri, database, tmp_path):
+    code = (
+        "from pathlib import Path; from curation.tracking import Registry; "
+        f"assert Registry({tracking_uri!r}, Path({str(tmp_path)!r})).champion('demo') is None; "
+        "import fiftyone"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

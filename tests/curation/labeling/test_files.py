@@ -186,8 +186,9 @@ def test_same_names_are_refused_unless_copied(labeler, make_task, tmp_path):
 
 
 REFUSED_IMAGES = [
-    pytest.param(None, "is gone", id="an image that is gone"),
-    pytest.param(b"", "cannot be read", id="an image without bytes"),
+    pytest.param(None, "cannot be read: No such file", id="an image that is gone"),
+    pytest.param(b"", "has zero bytes", id="an image without bytes"),
+    pytest.param(b"text", "is no image that can be decoded", id="no image"),
 ]
 
 

@@ -1,5 +1,6 @@
-import numpy as np
 import pytest
+import torch
+from torchvision.ops import box_convert
 
 from curation.errors import LabelingError
 from curation.labeling import yolo_files
@@ -13,11 +14,11 @@ def test_nothing_there_is_an_empty_text(detections):
     assert yolo_files.dump(detections()) == ""
 
 
-def test_ultralytics_agrees_on_the_convention(detections):
-    ops = pytest.importorskip("ultralytics.utils.ops")
+def test_torchvision_agrees_on_the_convention(detections):
     corners = [0.1, 0.2, 0.4, 0.9]
     row = yolo_files.dump(detections(("cone", *corners))).split()[1:]
-    assert ops.xywh2xyxy(np.array([row], float))[0] == pytest.approx(corners)
+    centred = torch.tensor([[float(one) for one in row]])
+    assert box_convert(centred, "cxcywh", "xyxy")[0].tolist() == pytest.approx(corners)
 
 
 DOUBTS = [

@@ -8,7 +8,7 @@ from PIL import Image
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation import fields, store
+from curation import convert, fields, store
 from curation.errors import LabelingError, StageError
 from curation.labeling import backends
 from curation.labeling.files import Files
@@ -51,21 +51,16 @@ def chosen(dataset, tmp_path):
     dataset.compute_metadata(progress=False)
     ids, _ = store.ids_and_paths(dataset)
     answers = [boxes(CONE), boxes(), boxes(CAR), None, boxes(CONE), boxes(CONE)]
-    store.write_ground_truth(
-        dataset,
-        {one: truth for one, truth in zip(ids, answers, strict=True) if truth is not None},
-        labeled_round=0,
-        label_field=fields.ORACLE,
-    )
-    store.write_ground_truth(
-        dataset, {one: boxes(CONE) for one in ids}, labeled_round=0, label_field=fields.CONSENSUS
-    )
+    said = convert.raw_detections(boxes(CONE), scored=True)
+    for one, truth in zip(ids, answers, strict=True):
+        held_back = None if truth is None else convert.raw_detections(truth, scored=False)
+        store.write_documents(dataset, {one: {fields.ORACLE: held_back, fields.CONSENSUS: said}})
     dataset.reload()
     return dataset, ids
 
 
 def truths(dataset):
-    view = dataset.exists(fields.GROUND_TRUTH)
+    view = dataset.exists(fields.LABELED_ROUND)
     found = store.read_detections(view, fields.GROUND_TRUTH, ROADWORK)
     return dict(zip(store.ids_and_paths(view)[0], found, strict=True))
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation import fields, rounds, store
+from curation import convert, fields, rounds, store
 from curation.settings import Settings
 from curation.stages.report import report, to_terminal
 
@@ -46,10 +46,9 @@ def ranked(dataset, tmp_path):
         classes=ROADWORK.names,
     )
     ids, _ = store.ids_and_paths(dataset)
-    for name in ("member", fields.CONSENSUS):
-        store.write_ground_truth(
-            dataset, dict.fromkeys(ids[:8], one), labeled_round=0, label_field=name
-        )
+    said = convert.raw_detections(one, scored=True)
+    update = {"member": said, fields.CONSENSUS: said}
+    store.write_documents(dataset, dict.fromkeys(ids[:8], update))
     fob.compute_visualization(
         dataset, points=np.arange(24.0).reshape(12, 2), brain_key=fields.UMAP, progress=False
     )
