@@ -247,12 +247,10 @@ def _not_saved(manifest: Manifest, folder: Path) -> dict[str, str]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy the files of a folder, not who may read them: the new ones are as all that we write."""
-    for one in sorted(source.rglob("*")):
-        if one.is_file():
-            place = target / one.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(one, place)
+    """Copy the files of a checkpoint, but not who may read them: that is as for any new file."""
+    target.mkdir(parents=True)
+    for one in sorted(source.iterdir()):
+        shutil.copyfile(one, target / one.name)
 
 
 def _saved_checkpoint(folder: Path, member: Member) -> Path | None:

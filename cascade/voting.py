@@ -24,7 +24,10 @@ from cascade.taxonomy import Taxonomy
 def gather(rows: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> Votes:
     """Return the calibrated votes of the detectors; labels that mean no class are dropped."""
     said = _by_member(rows, ensemble)
-    return ensemble.calibration.of(Votes.collect(said, ensemble.taxonomy.names))
+    votes = Votes.collect(said, ensemble.taxonomy.names)
+    if not said:  # without a member, the votes cannot know how many images there are
+        votes = replace(votes, ran=np.zeros((len(rows), 0), bool))
+    return ensemble.calibration.of(votes)
 
 
 def conclude(

@@ -184,19 +184,23 @@ def calibration_curve(
 
     Args:
         truth: The true answers, shape (n,).
-        p: P(yes) of each ensemble, shape (n,), by its name.
+        p: P(yes) of each ensemble, shape (n,), by its name; images with NaN are left out.
         bins: Of equal width; a marker's size grows with the images in it.
     """
     figure, axes = _canvas(3.8)
     axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=0.8, label="perfect")
     for colour, (name, said) in zip((_BEFORE, _AFTER, ORANGE), p.items(), strict=False):
+        voted = ~np.isnan(said)
+        said, true = said[voted], truth[voted]
         bin_of = np.minimum((said * bins).astype(int), bins - 1)
         counts = np.bincount(bin_of, minlength=bins)
         used = counts > 0
         mean_p = np.bincount(bin_of, weights=said, minlength=bins)[used] / counts[used]
-        share = np.bincount(bin_of, weights=truth, minlength=bins)[used] / counts[used]
+        share = np.bincount(bin_of, weights=true, minlength=bins)[used] / counts[used]
         axes.plot(mean_p, share, color=colour, linewidth=1.2)
-        axes.scatter(mean_p, share, s=20 + 160 * counts[used] / len(said), color=colour, label=name)
+        axes.scatter(
+            mean_p, share, s=20 + 160 * counts[used] / max(len(said), 1), color=colour, label=name
+        )
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability said", ylabel="share that was yes")
     _legend(axes, loc="upper left", markerscale=0.6)
     return figure

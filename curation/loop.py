@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from cascade.ensemble import Ensemble
+from cascade.errors import nearest
 from cascade.run import Progress, default_device
 from curation import rounds, samples, store, tracking
 from curation.errors import StageError
@@ -98,15 +99,18 @@ def run_round(
     Raises:
         StageError: A stage cannot do its work; the message says what is missing.
     """
+    if until not in _STEPS:
+        raise StageError(f"A round has no stage {until!r}. {nearest(until, _STEPS)}")
     this = rounds.of_dataset(settings.home, dataset.name, number)
     page = this.folder / "report.html"
     if this.is_done(until):
         return RoundResult(this, report=page if page.is_file() else None, changed=False)
     work = _Work(dataset, this, first, labeler, settings, plan, bars)
+    start = work.start  # refuses a round whose turn has not come, before anything is written
     this.begin(
         dataset=dataset.name,
-        manifest=first.manifest.name,
-        taxonomy=first.taxonomy.name,
+        manifest=start.manifest.name,
+        taxonomy=start.taxonomy.name,
         labeler=labeler.name,
         seed=plan.seed,
     )

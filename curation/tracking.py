@@ -15,13 +15,12 @@ import logging
 import os
 import re
 import shutil
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -69,7 +68,6 @@ class Registry:
 
     def __init__(self, uri: str, artifacts: Path) -> None:
         os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
-        _spare_fiftyone()
         self._uri = uri
         self._artifacts = artifacts.absolute()
         self._connected: Any = None
@@ -362,16 +360,6 @@ def _make_room(uri: str) -> None:
     path = uri.removeprefix("sqlite:///")
     if path != uri:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-
-
-def _spare_fiftyone() -> None:
-    """Load what MLflow would break, before it is imported.
-
-    MLflow imports importlib_metadata, which from 8.0 on replaces the standard library's look-up
-    of packages; the part of FiftyOne that reads its own package's author then fails to import.
-    """
-    if "importlib_metadata" not in sys.modules:
-        import_module("eta.constants")
 
 
 @contextmanager

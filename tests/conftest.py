@@ -10,17 +10,25 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from curation import mongod
+from curation.errors import DatabaseError
 from curation.settings import Settings, from_environment
 
 _HOME = Path(tempfile.mkdtemp(prefix="curation-tests-"))
+_PATIENCE_S = 1500  # for one command, on a machine that is busy with others
 
 
 def pytest_configure() -> None:
@@ -69,3 +77,119 @@ def dataset(database: str) -> Iterator[object]:
     made = fo.Dataset()
     yield made
     made.delete()
+
+
+@dataclass
+class Command:
+    """A command that was started, in a session of its own, as a shell starts it."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def out(self) -> str:
+        """What it printed so far."""
+        return self.log.with_suffix(".out").read_text()
+
+    @property
+    def err(self) -> str:
+        """What it said on stderr so far."""
+        return self.log.with_suffix(".err").read_text()
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def wait(self) -> int:
+        """Wait for its end and return its exit code."""
+        return self.process.wait(_PATIENCE_S)
+
+    def signal(self, number: signal.Signals) -> int:
+        """Signal it and all that it started, as a terminal does; return its exit code."""
+        os.killpg(self.process.pid, number)
+        return self.wait()
+
+
+class Home:
+    """The home of a user who has never run anything of ours, and `curate` as run from there.
+
+    A context manager: at its end nothing that was started is left running.
+
+    Attributes:
+        folder: CURATION_HOME, which does not exist yet.
+    """
+
+    def __init__(self, user: Path) -> None:
+        self.user, self.folder = user, user / ".curation"
+        foreign = ("FIFTYONE_", "CURATION_", "MLFLOW_", "PYTEST", "PYTHONDONTWRITEBYTECODE")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        self._environment = {**kept, "HOME": str(user), "CURATION_HOME": str(self.folder)}
+        self._commands: list[Command] = []
+
+    def __enter__(self) -> Self:
+        self.user.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._commands:
+            if one.is_running:
+                one.signal(signal.SIGKILL)
+        with suppress(OSError):  # its folder may be full, or gone
+            self.stop_database()
+
+    @property
+    def settings(self) -> Settings:
+        return from_environment({"CURATION_HOME": str(self.folder)})
+
+    def curate(self, *words: object, code: int = 0, **environment: object) -> Command:
+        """Run a command to its end, which must be the exit code that is expected."""
+        done = self.start("curate", *words, **environment)
+        assert done.wait() == code, f"curate {words}\n{done.out}\n{done.err}"
+        return done
+
+    def python(self, script: str, *words: object, **environment: object) -> str:
+        """Run a script that must succeed, and return what it printed."""
+        done = self.start("python", "-c", script, *words, **environment)
+        assert done.wait() == 0, f"{script}\n{done.out}\n{done.err}"
+        return done.out
+
+    def start(self, program: str, *words: object, **environment: object) -> Command:
+        """Start a program of this environment, without waiting."""
+        log = self.user / f"log-{len(self._commands)}"
+        told = self._environment | {name: str(value) for name, value in environment.items()}
+        with log.with_suffix(".out").open("w") as out, log.with_suffix(".err").open("w") as err:
+            process = subprocess.Popen(
+                [Path(sys.executable).with_name(program), *map(str, words)],
+                cwd=self.user, env=told, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                start_new_session=True,
+            )  # fmt: skip
+        self._commands.append(Command(process, log))
+        return self._commands[-1]
+
+    def kill_database(self) -> None:
+        """End our own mongod as a crash would."""
+        pid = mongod.status(self.settings).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        while mongod.status(self.settings).pid is not None:
+            pass
+
+    def stop_database(self) -> None:
+        """Stop our own mongod; one that does not want to is killed."""
+        try:
+            mongod.stop(self.settings)
+        except DatabaseError:
+            self.kill_database()
+
+
+@pytest.fixture(scope="session")
+def new_home() -> Callable[[Path], Home]:
+    """Return what makes a user's home in a folder."""
+    return Home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """A user's home of the test's own."""
+    with Home(tmp_path / "user") as made:
+        yield made

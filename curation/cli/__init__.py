@@ -7,36 +7,51 @@ Heavy libraries are imported by the verb that needs them, so that `--help` is qu
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Annotated
 
 import typer
 from rich.logging import RichHandler
+from rich.markup import escape
 
-from cascade.errors import CascadeError
-from curation.cli import manage, rounds, stages  # noqa: F401 - each adds its verbs to `app`
+from curation.cli.explain import explain
 from curation.cli.frame import EXPECTED_ERROR, INTERRUPTED, app, errors
-from curation.errors import CurationError
+
+# isort: off
+from curation.cli import rounds, stages, manage  # noqa: F401 - verbs, in the order of `--help`
+# isort: on
+
+_OTHERS = {  # what other libraries would say by themselves, past our logging
+    "FIFTYONE_LOGGING_DESTINATION": "ours",  # no handlers of its own: it would say all twice
+    "FIFTYONE_SHOW_PROGRESS_BARS": "false",  # the stages draw their own
+    "OPENCV_LOG_LEVEL": "ERROR",  # it warns of every odd tag in an image
+}
 
 
 def main() -> None:
     """Run the command; turn expected errors into one line and an exit code."""
     try:
         app()
-    except (CascadeError, CurationError) as error:
-        errors.print(
-            f"[bold red]Error:[/] {' '.join(str(error).split())}", highlight=False, soft_wrap=True
-        )
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer has taken the Ctrl-C, and says nothing
+            errors.print("Interrupted. What was written stays; the same command goes on from here.")
+        raise
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        errors.print(f"[bold red]Error:[/] {escape(line)}", highlight=False, soft_wrap=True)
         sys.exit(EXPECTED_ERROR)
-    except KeyboardInterrupt:
-        errors.print("Interrupted. What was written stays; run the same command again to go on.")
-        sys.exit(INTERRUPTED)
 
 
 @app.callback()
 def _log(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
 ) -> None:
+    """Have every library log through one handler, ours, to stderr."""
+    for name, value in _OTHERS.items():
+        os.environ.setdefault(name, value)
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(
         level=level, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)]

@@ -166,11 +166,15 @@ def taxonomy_called(name: str | None) -> Any:
     return taxonomies.load(name) if name else None
 
 
-def taxonomy_of_manifest(manifest: str) -> str:
-    """Return the name of a manifest's own taxonomy."""
-    from cascade import manifest as manifests
+def taxonomy_for(manifest: str, asked: str | None) -> str:
+    """Return the taxonomy to ingest with: as asked, or the manifest's own.
 
-    return manifests.load(manifest).taxonomy
+    A manifest that cannot run is refused here, before anything is written.
+    """
+    from cascade.ensemble import Ensemble
+
+    own = Ensemble.from_manifest(manifest).manifest.taxonomy
+    return asked or own
 
 
 @contextmanager
@@ -193,7 +197,12 @@ def show(stage: str, summary: dict[str, Any]) -> None:
         elif isinstance(value, (list, tuple)):
             value = "\n".join(f"    {one}" for one in value)
             value = f"\n{value}"
-        console.print(f"  {key.replace('_', ' ')}: {value}", highlight=False, soft_wrap=True)
+        say(f"  {key.replace('_', ' ')}: {value}")
+
+
+def say(text: str) -> None:
+    """Print plain text: nothing in it is markup, and no line of it is broken."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def split_list(text: str) -> Sequence[str]:

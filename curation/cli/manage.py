@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from curation.cli.frame import (
@@ -15,12 +16,16 @@ from curation.cli.frame import (
     connected,
     console,
     dataset_of,
+    say,
 )
 from curation.settings import from_environment
 
 db = typer.Typer(help="The database: ours, or the one that FIFTYONE_DATABASE_URI names.")
 manifest_app = typer.Typer(help="The ensemble as one file.")
 plugins_app = typer.Typer(help="The operators in the FiftyOne App.")
+ManifestArgument = Annotated[str, typer.Argument(help="A packaged manifest, or a YAML file.")]
+TargetOption = Annotated[Path | None, typer.Option(help="FiftyOne's plugins folder.")]
+
 app.add_typer(db, name="db")
 app.add_typer(manifest_app, name="manifest")
 app.add_typer(plugins_app, name="plugins")
@@ -37,7 +42,7 @@ def open_app(
 
     settings = connected(dataset)
     samples = dataset_of(dataset, settings, None)
-    console.print(f"The App is at [bold]http://127.0.0.1:{port}/datasets/{samples.name}[/]")
+    say(f"The App is at http://127.0.0.1:{port}/datasets/{samples.name}")
     app_server.serve(samples, port=port, browser=browser)
 
 
@@ -47,94 +52,124 @@ def doctor() -> None:
     from curation import doctor as checks
 
     found = checks.check_all(from_environment())
-    table = Table("", "part", "what was found", "how to mend it", box=None)
+    table = _table("", "part", "what was found", "how to mend it")
     signs = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
     for one in found:
-        table.add_row(signs[one.status], one.name, one.detail, one.mend or "")
+        table.add_row(
+            signs[one.status], escape(one.name), escape(one.detail), escape(one.mend or "")
+        )
     console.print(table)
     if any(one.status == "fail" for one in found):
         raise typer.Exit(EXPECTED_ERROR)
 
 
-@db.command("start")
+@db.command("start", epilog="Example: curate db start")
 def start_database() -> None:
     """Start our own database, or find the one that is running."""
     from curation import database
 
-    console.print(str(database.start(from_environment())))
+    say(f"Our database runs at {database.start(from_environment())}")
 
 
-@db.command("stop")
+@db.command("stop", epilog="Example: curate db stop")
 def stop_database() -> None:
-    """Stop our own database."""
+    """Stop our own database; the next command that needs it starts it again."""
     from curation import database
 
-    console.print(str(database.stop(from_environment())))
+    ran = database.stop(from_environment())
+    say("Our database was stopped." if ran else "Our database does not run.")
 
 
-@db.command("status")
+@db.command("status", epilog="Example: curate db status")
 def database_status() -> None:
-    """Say which database is used, and whether it answers."""
+    """Say whether our own database runs, and where."""
     from curation import database
 
-    console.print(str(database.status(from_environment())))
+    settings = from_environment()
+    found = database.status(settings)
+    say(
+        f"Our database runs at {found.uri} (process {found.pid})."
+        if found.uri
+        else "Our database does not run; a command that needs it starts it."
+    )
+    say(f"Its files: {found.folder}")
+    if settings.database_uri:
+        say("Commands do not use it: they work where FIFTYONE_DATABASE_URI says.")
 
 
-@manifest_app.command("show")
-def show_manifest(manifest: Annotated[str, typer.Argument()] = "tiny") -> None:
+@manifest_app.command("show", epilog="Example: curate manifest show tiny")
+def show_manifest(manifest: ManifestArgument = "tiny") -> None:
     """Show the members of a manifest as a table."""
     from cascade import manifest as manifests
     from cascade import registry
 
     parsed = manifests.load(manifest)
-    table = Table("member", "tier", "adapter", "licence", "precision", "batch", "weight", "here")
+    table = _table("member", "tier", "adapter", "licence", "precision", "batch", "weight", "here")
     for one in parsed.members:
         missing = registry.get(one.adapter).missing
-        here = f"[yellow]needs {missing[0]}[/]" if missing else "[green]yes[/]"
         table.add_row(
-            one.name,
-            one.tier,
-            one.adapter,
-            one.licence,
-            one.precision,
-            str(one.batch_size),
-            f"{one.weight:g}",
-            here,
-        )
-    console.print(
-        f"{parsed.name} v{parsed.version}, hash {parsed.identity}, taxonomy {parsed.taxonomy}"
-    )
+            one.name, one.tier, one.adapter, escape(one.licence), one.precision,
+            str(one.batch_size), f"{one.weight:g}", f"needs {missing[0]}" if missing else "yes",
+        )  # fmt: skip
+    say(f"{parsed.name} v{parsed.version}, hash {parsed.identity}, taxonomy {parsed.taxonomy}")
     console.print(table)
 
 
-@manifest_app.command("check")
-def check_manifest(manifest: Annotated[str, typer.Argument()] = "tiny") -> None:
+@manifest_app.command("check", epilog="Example: curate manifest check my_ensemble.yaml")
+def check_manifest(manifest: ManifestArgument = "tiny") -> None:
     """Check a manifest and the weights that it names, without loading a model."""
     from cascade.ensemble import Ensemble
 
     ensemble = Ensemble.from_manifest(manifest)
     for name, reason in ensemble.left_out.items():
-        console.print(f"[yellow]left out[/] {name}: {reason}")
-    console.print(f"[green]ok[/] {len(ensemble.checkpoints)} members, {ensemble.identity}")
+        say(f"left out: {name}: {reason}")
+    say(f"ok: {len(ensemble.checkpoints)} members, {ensemble.identity}")
 
 
-@plugins_app.command("install")
+@plugins_app.command("install", epilog="Example: curate plugins install")
 def install_plugins(
-    target: Annotated[Path | None, typer.Option(help="FiftyOne's plugins folder.")] = None,
+    target: TargetOption = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the folders, where links are refused or lost.")
+    ] = False,
 ) -> None:
     """Link our operators into FiftyOne's plugins folder."""
     from curation import plugin_install
 
-    for path in plugin_install.install(target):
-        console.print(f"[green]installed[/] {path}")
+    for path in plugin_install.install(target, copy=copy):
+        say(f"installed: {path}")
 
 
-@plugins_app.command("uninstall")
-def uninstall_plugins(
-    target: Annotated[Path | None, typer.Option(help="FiftyOne's plugins folder.")] = None,
-) -> None:
-    """Remove the links that `install` made."""
+@plugins_app.command("uninstall", epilog="Example: curate plugins uninstall")
+def uninstall_plugins(target: TargetOption = None) -> None:
+    """Remove what `install` put there."""
     from curation import plugin_install
 
-    for path in plugin_install.uninstall(target):
-        console.print(f"[yellow]removed[/] {path}")
+    removed = plugin_install.uninstall(target)
+    for path in removed:
+        say(f"removed: {path}")
+    if not removed:
+        say("Nothing of ours was there.")
+
+
+@plugins_app.command("list", epilog="Example: curate plugins list")
+def list_plugins(target: TargetOption = None) -> None:
+    """Show our operators, and where they are installed."""
+    from curation import plugin_install
+
+    there = {place.name: place for place in plugin_install.installed(target)}
+    table = _table("plugin", "installed as")
+    for verb in sorted({*plugin_install.plugins(), *there}):
+        place = there.get(verb)
+        dead = place is not None and not place.exists()
+        where = "no: run `curate plugins install`" if place is None else str(place)
+        table.add_row(verb, escape(where + (" (a dead link: install again)" if dead else "")))
+    console.print(table)
+
+
+def _table(*headings: str) -> Table:
+    """Return a table whose cells are folded where the terminal is narrow, never cut."""
+    table = Table(box=None)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table

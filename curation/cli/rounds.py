@@ -22,8 +22,10 @@ from curation.cli.frame import (
     console,
     dataset_of,
     ensemble_for,
+    say,
+    show,
     stage_bars,
-    taxonomy_of_manifest,
+    taxonomy_for,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def quickstart(
         labeler="oracle", rounds=1, budget=budget, epochs=epochs, seed=seed, resplit=False,
         until="report",
     )  # fmt: skip
-    console.print(f"Look at it in the App:  [bold]curate app {name}[/]")
+    say(f"Look at it in the App: curate app {name}")
 
 
 @app.command(
@@ -77,7 +79,7 @@ def run_round(
     )  # fmt: skip
 
 
-def _stage_verb(verb: str, sentence: str) -> None:
+def stage_verb(verb: str, sentence: str) -> None:
     """Add a verb that carries a round as far as one stage, doing only what is missing."""
 
     @app.command(name=verb, help=sentence, epilog=f"Example: curate {verb} demo --round 1")
@@ -96,12 +98,6 @@ def _stage_verb(verb: str, sentence: str) -> None:
             names=None, labeler=labeler, rounds=round_number, budget=budget, epochs=epochs,
             seed=seed, resplit=False, until=verb,
         )  # fmt: skip
-
-
-_stage_verb("label", "Send the chosen samples out and fetch what was labeled.")
-_stage_verb("train", "Fine-tune every detector on the labeled pool, and refit the calibration.")
-_stage_verb("evaluate", "Measure champion and challenger on the frozen test split.")
-_stage_verb("publish", "Register the challenger and let the gate judge it.")
 
 
 def _run_rounds(
@@ -127,7 +123,7 @@ def _run_rounds(
     samples = dataset_of(
         dataset,
         settings,
-        taxonomy or taxonomy_of_manifest(manifest),
+        taxonomy_for(manifest, taxonomy),
         name=name,
         names=names,
         hold_back=hold_back,
@@ -142,26 +138,24 @@ def _run_rounds(
                 samples, number, first, source, settings, plan=plan, bars=bars,
                 until=until if number == rounds else "report",
             )  # fmt: skip
-        _tell(result, samples, settings)
+        _tell(result, samples, settings, until=until if number == rounds else "report")
 
 
-def _tell(result: RoundResult, samples: Any, settings: Settings) -> None:
+def _tell(result: RoundResult, samples: Any, settings: Settings, *, until: str) -> None:
     from curation.stages.report import to_terminal
 
     number = result.round.number
-    if not result.changed:
-        console.print(
-            f"Round {number} is complete; nothing was changed. Report: {result.report}",
-            soft_wrap=True,
-        )
-        return
     if result.waiting:
-        console.print(
+        say(
             f"Round {number} waits for the labels of {result.waiting} chosen samples. "
-            f"{result.where} Run the same command again when they are labeled.",
-            soft_wrap=True,
+            f"{result.where} Run the same command again when they are labeled."
         )
         raise typer.Exit(WAITING)
-    if result.report:
+    if until != "report":
+        show(until, result.round.record()["stages"].get(until, {}).get("summary", {}))
+    elif result.changed:
         console.print(to_terminal(samples, result.round, settings))
-        console.print(f"Report: [bold]{result.report}[/]", soft_wrap=True)
+    if not result.changed:
+        say(f"Round {number} had been carried this far before; nothing was changed.")
+    if result.report:
+        say(f"Report: {result.report}")

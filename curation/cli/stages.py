@@ -1,4 +1,8 @@
-"""The verbs of single stages: ingest, predict, embed, score, choose, report."""
+"""The verbs of single stages, in the order of a round.
+
+Ingest, predict, embed, score, choose and report do their stage on any dataset. Label, train,
+evaluate and publish need what came before them, so they carry a round as far as themselves.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +26,14 @@ from curation.cli.frame import (
     dataset_of,
     ensemble_for,
     ingest_folder,
+    say,
     show,
     split_list,
     stage_bars,
     taxonomy_called,
+    taxonomy_for,
 )
+from curation.cli.rounds import stage_verb
 
 
 @app.command(
@@ -80,7 +87,7 @@ def predict(
     from curation.stages.predict import predict as predict_samples
 
     settings = connected(dataset)
-    samples = dataset_of(dataset, settings, taxonomy)
+    samples = dataset_of(dataset, settings, taxonomy_for(manifest, taxonomy))
     ensemble = ensemble_for(samples, settings, manifest, taxonomy)
     with stage_bars() as bars:
         show("predict", asdict(predict_samples(samples, ensemble, progress=bars("predict"))))
@@ -95,7 +102,7 @@ def embed(
     from curation.stages.embed import embed as embed_samples
 
     settings = connected(dataset)
-    samples = dataset_of(dataset, settings, taxonomy)
+    samples = dataset_of(dataset, settings, taxonomy_for(manifest, taxonomy))
     ensemble = ensemble_for(samples, settings, manifest, taxonomy)
     with stage_bars() as bars:
         show(
@@ -160,6 +167,12 @@ def choose(
     show("choose", asdict(result))
 
 
+stage_verb("label", "Send the chosen samples out and fetch what was labeled.")
+stage_verb("train", "Fine-tune every detector on the labeled pool, and refit the calibration.")
+stage_verb("evaluate", "Measure champion and challenger on the frozen test split.")
+stage_verb("publish", "Register the challenger and let the gate judge it.")
+
+
 @app.command(epilog="Example: curate report clips --round 1")
 def report(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
     """Write the round's page, and show the same here."""
@@ -173,4 +186,4 @@ def report(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
     this = rounds.of_dataset(settings.home, samples.name, round_number)
     page = write_report(samples, this, settings)
     console.print(to_terminal(samples, this, settings))
-    console.print(f"Report: [bold]{page}[/]", soft_wrap=True)
+    say(f"Report: {page}")

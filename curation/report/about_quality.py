@@ -227,8 +227,8 @@ def _answers(evaluation: Mapping[str, Any], mask: NDArray[np.bool_] | None = Non
 
 
 def _p(evaluation: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return P(yes) of each image; an image on which nobody voted counts as a no."""
-    return np.nan_to_num(np.array(evaluation["samples"]["p"], float), nan=0.0)
+    """Return P(yes) of each image, NaN where nobody voted."""
+    return np.array(evaluation["samples"]["p"], float)
 
 
 def _with_interval(figures_of: Mapping[str, Any], key: str) -> Estimate:

@@ -30,7 +30,8 @@ class Answers:
     """What one ensemble said on the frozen set.
 
     Attributes:
-        p: P(yes) of each image, shape (n,), in [0, 1].
+        p: P(yes) of each image, shape (n,), in [0, 1]; NaN where nobody voted, which counts
+            as a no and is left out of the calibration error.
         threshold: At or above it the answer is yes.
     """
 
@@ -86,15 +87,18 @@ def _draws_of(truth: Bools, said: Answers, group_of: Ints, weights: Ints) -> Map
     yes = said.p >= said.threshold
     cells = np.stack([truth & yes, ~truth & yes, truth & ~yes, ~truth & ~yes], axis=1)
     tp, fp, fn, tn = (weights @ _by_group(cells, group_of, weights.shape[1])).T
-    bin_of = np.minimum((said.p * _BINS).astype(np.int64), _BINS - 1)
-    gaps = np.zeros((len(truth), _BINS))
-    gaps[np.arange(len(truth)), bin_of] = said.p - truth
-    gap = np.abs(weights @ _by_group(gaps, group_of, weights.shape[1])).sum(axis=1)
+    voted = np.flatnonzero(~np.isnan(said.p))
+    bin_of = np.minimum((said.p[voted] * _BINS).astype(np.int64), _BINS - 1)
+    gaps = np.zeros((len(truth), _BINS + 1))  # the last column counts who voted
+    gaps[voted, bin_of] = said.p[voted] - truth[voted]
+    gaps[voted, _BINS] = 1.0
+    summed = weights @ _by_group(gaps, group_of, weights.shape[1])
+    gap, counted = np.abs(summed[:, :_BINS]).sum(axis=1), summed[:, _BINS]
     return {
         "mcc": _mcc(tp, fp, fn, tn),
         "precision": _ratio(tp, tp + fp),
         "recall": _ratio(tp, tp + fn),
-        "ece": _ratio(gap, tp + fp + fn + tn),
+        "ece": _ratio(gap, counted),
     }
 
 

@@ -72,20 +72,27 @@ def choose(
         return ChooseResult(**{**done, "advice": tuple(done["advice"])})
     view = query.unclaimed(query.pool(samples), tag)
     query.require_pool(view, dataset.name)
-    ids, _ = store.ids_and_paths(view)
-    pool = _pool(view, ids, dataset, use_hardness=use_hardness)
+    found = _embeddable(view)
+    ids, _ = store.ids_and_paths(found)
+    pool = _pool(found, ids, dataset, use_hardness=use_hardness)
     _tell(progress, 1)
-    labeled, _ = store.ids_and_paths(query.labeled(dataset, "train"))
+    labeled, _ = store.ids_and_paths(_embeddable(query.labeled(dataset, "train")))
     picked = selection.choose(
         pool, similarity.vectors(dataset, labeled), budget, seed=seed + round_number
     )
     _tell(progress, 2)
     fields.declare_choice(dataset)
     query.tag_chosen(dataset, tag, [ids[i] for i in picked.index], picked.arm, picked.because)
-    result = _result(pool, picked, scored=use_hardness)
+    result = _result(pool, picked, lost=len(view) - len(ids), scored=use_hardness)
     query.remember(dataset, f"chosen {tag}", asdict(result))
     _tell(progress, 3)
     return result
+
+
+def _embeddable(view: Any) -> Any:
+    """Return the view without the samples whose image could not be embedded."""
+    failed = {one["sample"] for one in store.failures(view) if one["stage"] == "embed"}
+    return view.exclude(list(failed)) if failed else view
 
 
 def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) -> Pool:
@@ -121,8 +128,15 @@ def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) ->
     )
 
 
-def _result(pool: Pool, picked: selection.Chosen, *, scored: bool) -> ChooseResult:
+def _result(pool: Pool, picked: selection.Chosen, *, lost: int, scored: bool) -> ChooseResult:
     cost = stopping.labeling_cost(pool.expected_boxes[picked.index])
+    advice = (*picked.advice, cost.sentence) if scored else picked.advice
+    if lost:
+        advice = (
+            f"{lost} samples are left out, because their images could not be embedded: "
+            f"see the field `{fields.FAILURES}`.",
+            *advice,
+        )
     return ChooseResult(
         pool=len(pool),
         chosen=len(picked),
@@ -130,7 +144,7 @@ def _result(pool: Pool, picked: selection.Chosen, *, scored: bool) -> ChooseResu
         duplicates_dropped=len(picked.dropped),
         boxes=round(cost.boxes, 1) if scored else None,
         hours=round(cost.hours, 2) if scored else None,
-        advice=(*picked.advice, cost.sentence) if scored else picked.advice,
+        advice=advice,
     )
 
 

@@ -55,24 +55,21 @@ def score(
 
     Args:
         samples: A FiftyOne dataset or view.
-        members: Label fields to compare; by default those of the ensemble.
+        members: Label fields to compare.
         ensemble: Whose calibration, weights and vocabulary hold.
         taxonomy: What the labels of `members` mean; by default each label means itself.
         progress: Told when the fields are read, scored and written.
 
     Raises:
-        StageError: Nothing was given to compare, or there is no sample to rank.
+        StageError: Not one of both was given, or there is no sample to rank.
         StoreError: A field is absent, or holds no boxes with confidences.
     """
-    if ensemble is not None:
-        names = tuple(members or ensemble.detectors)
-    elif members:
-        names = tuple(dict.fromkeys(members))
-    else:
+    if bool(members) == (ensemble is not None):
         raise StageError(
-            "Nothing to score: give an ensemble, or the label fields to compare, "
+            "Give what to score: either an ensemble, or the label fields to compare, "
             "for example `--members field_a,field_b`."
         )
+    names = ensemble.detectors if ensemble else tuple(dict.fromkeys(members or ()))
     dataset = query.dataset_of(samples)
     view = query.pool(samples)
     if not len(view) and ensemble is None:

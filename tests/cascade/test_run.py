@@ -99,6 +99,33 @@ def test_a_resumed_run_keeps_the_batches_and_skips_those_that_are_done(tmp_path)
     assert model.batches == [("02", "03")]
 
 
+def test_a_resumed_run_hands_on_only_what_was_to_do(tmp_path):
+    paths = images(tmp_path, [40, 50, 60, 70])
+    sink = Memory()
+    tally = run(
+        {"a": Brightness(), "b": Brightness()}, {n: member(n) for n in "ab"}, names(paths), paths,
+        sink, device=CPU, todo={"a": {"01"}, "b": {"01", "02"}},
+    )  # fmt: skip
+    assert {name: sorted(row) for name, row in sink.results.items()} == {
+        "01": ["a", "b"],
+        "02": ["b"],
+    }
+    assert (tally.images, tally.predicted, tally.failed) == (2, 3, 0)
+
+
+def test_a_file_that_went_missing_takes_nothing_back_that_was_done(tmp_path):
+    paths = images(tmp_path, [40, 50])
+    paths[0].unlink()
+    sink = Memory()
+    tally = run(
+        {"a": Brightness(), "b": Brightness()}, {n: member(n) for n in "ab"}, names(paths), paths,
+        sink, device=CPU, todo={"a": {"00"}, "b": {"01"}},
+    )  # fmt: skip
+    assert sink.results["00"] == {"a": Failure("ImageError", f"{paths[0]} cannot be read: "
+                                               "No such file or directory.")}  # fmt: skip
+    assert (tally.predicted, tally.failed) == (1, 1)
+
+
 def test_progress_counts_what_was_done_before(tmp_path):
     paths = images(tmp_path, [40, 50, 60, 70])
     told = []

@@ -1,5 +1,6 @@
 import shutil
 
+import numpy as np
 import pytest
 
 
@@ -20,3 +21,80 @@ def tracking_uri(tmp_path, empty_store):
     home.mkdir()
     shutil.copy(empty_store, home)
     return f"sqlite:///{home / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def scenes_folder(tmp_path_factory):
+    """Return 70 rendered images of 8 drives: 34 to train on, 17 of val, 19 of test."""
+    from curation.demo.dataset import write_dataset
+
+    folder = tmp_path_factory.mktemp("scenes") / "scenes"
+    return write_dataset(folder, n_drives_by_split={"train": 4, "val": 2, "test": 2}, seed=1)
+
+
+@pytest.fixture(scope="session")
+def ingested(scenes_folder, database, settings):
+    """Return those scenes as a dataset, train being the oracle's. To look at: see `scenes`."""
+    import fiftyone as fo
+
+    from cascade import taxonomy
+    from curation.stages.ingest import ingest
+
+    roadwork = taxonomy.load("roadwork")
+    ingest(scenes_folder, name="ingested", taxonomy=roadwork, settings=settings, hold_back=True)
+    return fo.load_dataset("ingested")
+
+
+@pytest.fixture
+def scenes(ingested):
+    """Return a copy of the ingested scenes, to change."""
+    made = ingested.clone()
+    yield made
+    made.delete()
+
+
+@pytest.fixture(scope="session")
+def center():
+    """Return the packaged embedder and one packaged detector."""
+    from cascade import manifest as manifests
+    from cascade.ensemble import Ensemble
+
+    text = """
+        name: center
+        members:
+          - {name: mobilenet, tier: embedding, adapter: mobilenet, licence: MIT, batch_size: 32}
+          - {name: tiny_center, tier: detection, adapter: center_point,
+             source: "package:tiny_center", licence: Apache-2.0}
+        """
+    return Ensemble.from_manifest(manifests.parse(text))
+
+
+@pytest.fixture(scope="session")
+def seen(ingested, center, settings):
+    """Return the scenes with predictions and vectors of `center`. To look at: see `predicted`."""
+    import torch
+
+    from cascade.run import Memory, run
+    from curation import similarity, store
+    from curation.stages.predict import predict
+    from curation.vectors import Vectors
+
+    made, cpu = ingested.clone("seen"), torch.device("cpu")
+    predict(made, center, device=cpu)
+    ids, paths = store.ids_and_paths(made)
+    memory, name = Memory(), center.embedder
+    members = {name: center.manifest.member(name)}
+    run({name: center.build(name, cpu)}, members, ids, paths, memory, device=cpu)
+    folder, fingerprint = settings.vectors("seen"), center.fingerprint(name)
+    found = [memory.results[one][name].vector for one in ids]
+    Vectors(folder, fingerprint).add(ids, np.array(found, np.float32))
+    similarity.remember_embedder(made, folder, name, fingerprint)
+    return made
+
+
+@pytest.fixture
+def predicted(seen):
+    """Return a copy of the scenes with predictions and vectors, to change."""
+    made = seen.clone()
+    yield made
+    made.delete()

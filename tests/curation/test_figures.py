@@ -38,7 +38,8 @@ DRAWN = [
         id="slices",
     ),
     pytest.param(
-        figures.calibration_curve(SOME > 0.5, {"before": SOME, "after": SOME**2}), id="calibration"
+        figures.calibration_curve(SOME > 0.5, {"before": SOME, "none": SOME * np.nan}),
+        id="calibration",
     ),
     pytest.param(
         figures.embedding_scatter(np.stack([SOME, SOME], 1), SOME, SOME > 0.9), id="embedding"

@@ -72,6 +72,15 @@ def test_what_is_not_defined_stays_so(truth, p, missing):
     assert {key for key in KEYS if found[key].after.value is None} == set(missing)
 
 
+def test_images_without_a_vote_are_a_no_without_a_probability():
+    truth, drives, p = case(5)
+    silent = np.where(np.arange(len(p)) % 4 == 0, np.nan, p)
+    found = compare(truth, drives, Answers(p, 0.5), Answers(silent, 0.5))
+    voted = ~np.isnan(silent)
+    assert found["ece"].after.value == pytest.approx(metrics.ece(truth[voted], p[voted]))
+    assert found["recall"].after.value == pytest.approx(metrics.recall(truth, silent >= 0.5))
+
+
 def test_one_drive_gives_an_interval_without_width():
     truth, _, p = case(3)
     one = compare(truth, ["a"] * len(truth), Answers(p, 0.5), Answers(p, 0.5))["mcc"].before

@@ -1,0 +1,46 @@
+"""Which errors are expected, and the one line that each becomes."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+from cascade.errors import CascadeError
+from curation.errors import CurationError
+
+_ROOM, _RIGHTS = "Make room there", "Give write permission there"
+_DISK = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: _RIGHTS,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.ENOTDIR: "Name a folder instead of a file",
+}
+_AGAIN = "then run the same command again: what was written before stays."
+
+
+def explain(error: Exception) -> str | None:
+    """Return what happened and what to do about it, one line; None where it is a bug of ours."""
+    if isinstance(error, (CascadeError, CurationError)):
+        return _one_line(error)
+    if isinstance(error, OSError) and error.errno in _DISK:
+        where = error.filename or "A file"
+        return f"{where} cannot be written ({error.strerror}). {_DISK[error.errno]}, {_AGAIN}"
+    if _is_of_database(error):
+        reason = _one_line(error).split(",")[0].split(" (configured")[0]
+        return (
+            f"The database does not answer any more ({type(error).__name__}: {reason}). Look at "
+            f"its disk and at `curate db status`, {_AGAIN}"
+        )
+    return None
+
+
+def _is_of_database(error: Exception) -> bool:
+    """Return whether the MongoDB driver raised it; it is not imported for that."""
+    driver = sys.modules.get("pymongo.errors")
+    return driver is not None and isinstance(error, driver.PyMongoError)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

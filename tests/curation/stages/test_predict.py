@@ -1,0 +1,212 @@
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cascade import manifest as manifests
+from cascade import registry
+from cascade.calibration import Calibration
+from cascade.ensemble import Ensemble
+from cascade.models.center_point import CenterPoint
+from curation import fields, store
+from curation import samples as query
+from curation.stages.fuse import fuse
+from curation.stages.predict import predict
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Return three checkpoints of small untrained detectors, which find nothing."""
+    folder = tmp_path_factory.mktemp("weights")
+    for seed in range(3):
+        CenterPoint(classes=("cone",), size=64, width=8, seed=seed).save(folder / str(seed))
+    return [folder / str(seed) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def pair(weights):
+    rows = [
+        f"{{name: {name}, tier: detection, adapter: center_point, licence: MIT, source: {folder}}}"
+        for name, folder in zip("ab", weights, strict=False)
+    ]
+    return Ensemble.from_manifest(manifests.parse(f"name: pair\nmembers: [{', '.join(rows)}]"))
+
+
+def raw(dataset, names):
+    """Return the raw documents of some fields, by sample id."""
+    ids, _ = store.ids_and_paths(dataset)
+    from curation.collection import read_documents
+
+    return {ids[i]: row for i, row in read_documents(dataset, ids, dict.fromkeys(names, 1))}
+
+
+def test_boxes_are_written_with_the_fingerprint_of_what_made_them(predicted, center):
+    documents = raw(predicted, ["tiny_center"])
+    assert len(documents) == 70
+    for row in documents.values():
+        assert row["tiny_center"]["fingerprint"] == center.fingerprint("tiny_center")
+    boxes = [box for row in documents.values() for box in row["tiny_center"]["detections"]]
+    assert len(boxes) > 50
+    assert {box["label"] for box in boxes} <= set(center.taxonomy.names)
+    assert all(0.05 <= box["score"] <= 1 for box in boxes)
+
+
+def test_a_second_run_does_nothing(predicted, center):
+    before = predicted.values(["id", "last_modified_at", "tiny_center.detections.id"])
+    told = []
+    result = predict(predicted, center, device=CPU, progress=lambda *at: told.append(at))
+    assert (result.samples, result.ran, result.skipped, result.failed) == (70, 0, 70, 0)
+    assert predicted.values(["id", "last_modified_at", "tiny_center.detections.id"]) == before
+    assert told == []
+
+
+def test_finding_nothing_differs_from_not_having_looked(scenes, pair):
+    some = scenes.limit(4)
+    result = predict(some, pair, device=CPU)
+    assert (result.samples, result.ran, result.skipped) == (4, 8, 0)
+    looked = raw(some, ["a"])
+    assert all(row["a"]["detections"] == [] for row in looked.values())
+    assert all(row["a"]["_cls"] == "Detections" for row in looked.values())
+    assert len(scenes.exists("a")) == 4
+    assert raw(scenes.skip(4), ["a"]).popitem()[1].get("a") is None
+
+
+def test_changed_weights_redo_their_member_alone(scenes, pair, weights):
+    some = scenes.limit(5)
+    predict(some, pair, device=CPU)
+    untouched = {one: row["a"] for one, row in raw(some, ["a"]).items()}
+    changed = pair.with_checkpoints({"b": weights[2]})
+    result = predict(some, changed, device=CPU)
+    assert (result.ran, result.skipped) == (5, 5)
+    assert list(result.seconds) == ["b"]
+    documents = raw(some, ["a", "b"])
+    assert {one: row["a"] for one, row in documents.items()} == untouched
+    assert {row["b"]["fingerprint"] for row in documents.values()} == {changed.fingerprint("b")}
+
+
+def test_new_predictions_take_back_what_rests_on_the_old_ones(scenes, pair, weights):
+    some = scenes.limit(3)
+    predict(some, pair, device=CPU)
+    fuse(some, pair)
+    assert len(some.exists(fields.CONSENSUS)) == 3
+    predict(some.limit(1), pair.with_checkpoints({"b": weights[2]}), device=CPU)
+    assert len(some.exists(fields.CONSENSUS)) == 2
+
+
+@pytest.fixture
+def broken(scenes, tmp_path):
+    """Return five samples on copies of their images, one of which is damaged, and its path."""
+    copies = scenes.limit(5).clone()
+    for sample in copies:
+        path = tmp_path / Path(sample.filepath).name
+        shutil.copy(sample.filepath, path)
+        sample.filepath = str(path)
+        sample.save()
+    ids, paths = store.ids_and_paths(copies)
+    whole = Path(paths[2]).read_bytes()
+    Path(paths[2]).write_bytes(b"no image")
+    yield copies, ids[2], Path(paths[2]), whole
+    copies.delete()
+
+
+def test_a_damaged_image_is_on_record_and_stops_nobody(broken, pair):
+    copies, damaged, path, _ = broken
+    result = predict(copies, pair, device=CPU)
+    assert (result.ran, result.failed) == (8, 2)
+    found = store.failures(copies)
+    assert {(one["sample"], one["stage"], one["member"]) for one in found} == {
+        (damaged, "predict", "a"),
+        (damaged, "predict", "b"),
+    }
+    assert {one["error"] for one in found} == {"ImageError"}
+    assert found[0]["message"] == f"{path} is no image that can be decoded."
+    assert copies[damaged]["a"] is None
+
+
+def test_what_failed_is_tried_again_alone_and_its_record_cleared(broken, pair):
+    copies, damaged, path, whole = broken
+    predict(copies, pair, device=CPU)
+    fuse(copies, pair)
+    assert predict(copies, pair, device=CPU).failed == 2
+    assert len(copies.exists(fields.CONSENSUS)) == 4, "its neighbours keep what was fused"
+    path.write_bytes(whole)
+    result = predict(copies, pair, device=CPU)
+    assert (result.ran, result.skipped, result.failed) == (2, 8, 0)
+    assert store.failures(copies) == []
+    assert copies[damaged]["a"].detections == []
+
+
+def test_confidence_is_calibrated_and_the_raw_score_is_kept(scenes, center):
+    fitted = Calibration(
+        scaling={"tiny_center": {"*": (0.5, 1.0)}},
+        silence={},
+        relevance={},
+        quality={},
+        threshold=0.5,
+    )
+    some = scenes.limit(6)
+    predict(some, center.with_calibration(fitted), device=CPU)
+    boxes = [
+        box
+        for row in raw(some, ["tiny_center"]).values()
+        for box in row["tiny_center"]["detections"]
+    ]
+    scores = np.array([box["score"] for box in boxes])
+    expected = fitted.apply("tiny_center", [box["label"] for box in boxes], scores)
+    assert [box["confidence"] for box in boxes] == pytest.approx(expected.tolist())
+    assert np.abs(scores - expected).max() > 0.1
+
+
+def test_uncalibrated_confidence_is_the_score(predicted):
+    boxes = [
+        b
+        for row in raw(predicted, ["tiny_center"]).values()
+        for b in row["tiny_center"]["detections"]
+    ]
+    assert [b["confidence"] for b in boxes] == pytest.approx([b["score"] for b in boxes])
+
+
+def test_a_member_that_cannot_run_is_left_out_and_said(scenes, weights, monkeypatch, caplog):
+    adapter = registry.Adapter("foreign", "detection", "no.such:Thing", needs=("no_such_package",))
+    monkeypatch.setitem(registry._adapters, "foreign", adapter)
+    text = f"""
+        name: one
+        members:
+          - {{name: a, tier: detection, adapter: center_point, licence: MIT, source: {weights[0]}}}
+          - {{name: f, tier: detection, adapter: foreign, licence: MIT, optional: true}}
+        """
+    ensemble = Ensemble.from_manifest(manifests.parse(text))
+    with caplog.at_level(logging.WARNING):
+        result = predict(scenes.limit(1), ensemble, device=CPU)
+    assert list(result.left_out) == ["f"]
+    assert "'no_such_package', which is not installed" in caplog.text
+    assert scenes.get_field("f") is None
+
+
+def test_who_wrote_each_field_is_kept_also_when_others_write_later(scenes, pair, center):
+    predict(scenes.limit(1), pair, device=CPU)
+    predict(scenes.limit(1), center, device=CPU)
+    known = query.remembered(scenes, "members")
+    assert sorted(known) == ["a", "b", "tiny_center"]
+    assert known["tiny_center"] == {
+        "adapter": "center_point",
+        "source": "package:tiny_center",
+        "licence": "Apache-2.0",
+        "manifest": "center",
+        "fingerprint": center.fingerprint("tiny_center"),
+    }
+
+
+def test_progress_ends_at_all_images(scenes, pair):
+    told = []
+    small = replace(pair, manifest=pair.manifest.model_copy(
+        update={"members": tuple(m.model_copy(update={"batch_size": 2}) for m in pair.manifest.members)}
+    ))  # fmt: skip
+    predict(scenes.limit(5), small, device=CPU, progress=lambda *at: told.append(at))
+    assert told == [(2, 5), (4, 5), (5, 5)]
