@@ -1,6 +1,5 @@
 import logging
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from cascade.ensemble import Ensemble
 from cascade.models.center_point import CenterPoint
 from curation import fields, store
 from curation import samples as query
+from curation.collection import read_documents
 from curation.stages.fuse import fuse
 from curation.stages.predict import predict
 
@@ -29,20 +29,23 @@ def weights(tmp_path_factory):
     return [folder / str(seed) for seed in range(3)]
 
 
-@pytest.fixture(scope="module")
-def pair(weights):
+def pair_of(weights, more=""):
     rows = [
-        f"{{name: {name}, tier: detection, adapter: center_point, licence: MIT, source: {folder}}}"
+        f"{{name: {name}, tier: detection, adapter: center_point, licence: MIT, "
+        f"source: {folder}{more}}}"
         for name, folder in zip("ab", weights, strict=False)
     ]
     return Ensemble.from_manifest(manifests.parse(f"name: pair\nmembers: [{', '.join(rows)}]"))
 
 
+@pytest.fixture(scope="module")
+def pair(weights):
+    return pair_of(weights)
+
+
 def raw(dataset, names):
     """Return the raw documents of some fields, by sample id."""
     ids, _ = store.ids_and_paths(dataset)
-    from curation.collection import read_documents
-
     return {ids[i]: row for i, row in read_documents(dataset, ids, dict.fromkeys(names, 1))}
 
 
@@ -203,10 +206,8 @@ def test_who_wrote_each_field_is_kept_also_when_others_write_later(scenes, pair,
     }
 
 
-def test_progress_ends_at_all_images(scenes, pair):
+def test_progress_ends_at_all_images(scenes, weights):
     told = []
-    small = replace(pair, manifest=pair.manifest.model_copy(
-        update={"members": tuple(m.model_copy(update={"batch_size": 2}) for m in pair.manifest.members)}
-    ))  # fmt: skip
-    predict(scenes.limit(5), small, device=CPU, progress=lambda *at: told.append(at))
+    few = pair_of(weights, more=", batch_size: 2")
+    predict(scenes.limit(5), few, device=CPU, progress=lambda *at: told.append(at))
     assert told == [(2, 5), (4, 5), (5, 5)]
