@@ -103,7 +103,7 @@ def _picture(view: Any, matrix: NDArray[np.float32]) -> None:
             method="umap",
             brain_key=fields.UMAP,
             seed=_UMAP_SEED,
-            n_neighbors=min(15, len(matrix) - 1),
+            num_neighbors=min(15, len(matrix) - 1),
             verbose=False,
         )
 

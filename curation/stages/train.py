@@ -23,6 +23,8 @@ from curation.errors import StageError
 logger = logging.getLogger(__name__)
 
 LEAST_EXAMPLES = 8  # labeled training images, below which a fit would only memorise
+KNOWN_RATE = 1e-3  # learning rate where the member knew every class: its knowledge should last
+NEW_RATE = 3e-3  # where it has classes to learn from nothing (measured on construction sites)
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,13 @@ def _fit_member(
         done: dict[str, Any] = json.loads(report.read_text())
         return done
     model = start.build(name, device)
+    knows_all = start.taxonomy.vocabulary(model.classes) == start.taxonomy.names
     model = model.with_classes(start.taxonomy.names, meaning=start.taxonomy.canonical)
     model.module.to(device)
     result: FitResult = fit(
         model, examples, validation,
         epochs=epochs, seed=seed, device=device, out=out, progress=progress,
+        learning_rate=KNOWN_RATE if knows_all else NEW_RATE,
     )  # fmt: skip
     summary = {
         "epochs": result.epochs,

@@ -49,12 +49,16 @@ def raw(dataset, names):
     return {ids[i]: row for i, row in read_documents(dataset, ids, dict.fromkeys(names, 1))}
 
 
+def boxes_of(dataset, member):
+    return [box for row in raw(dataset, [member]).values() for box in row[member]["detections"]]
+
+
 def test_boxes_are_written_with_the_fingerprint_of_what_made_them(predicted, center):
     documents = raw(predicted, ["tiny_center"])
     assert len(documents) == 70
     for row in documents.values():
         assert row["tiny_center"]["fingerprint"] == center.fingerprint("tiny_center")
-    boxes = [box for row in documents.values() for box in row["tiny_center"]["detections"]]
+    boxes = boxes_of(predicted, "tiny_center")
     assert len(boxes) > 50
     assert {box["label"] for box in boxes} <= set(center.taxonomy.names)
     assert all(0.05 <= box["score"] <= 1 for box in boxes)
@@ -155,11 +159,7 @@ def test_confidence_is_calibrated_and_the_raw_score_is_kept(scenes, center):
     )
     some = scenes.limit(6)
     predict(some, center.with_calibration(fitted), device=CPU)
-    boxes = [
-        box
-        for row in raw(some, ["tiny_center"]).values()
-        for box in row["tiny_center"]["detections"]
-    ]
+    boxes = boxes_of(some, "tiny_center")
     scores = np.array([box["score"] for box in boxes])
     expected = fitted.apply("tiny_center", [box["label"] for box in boxes], scores)
     assert [box["confidence"] for box in boxes] == pytest.approx(expected.tolist())
@@ -167,12 +167,9 @@ def test_confidence_is_calibrated_and_the_raw_score_is_kept(scenes, center):
 
 
 def test_uncalibrated_confidence_is_the_score(predicted):
-    boxes = [
-        b
-        for row in raw(predicted, ["tiny_center"]).values()
-        for b in row["tiny_center"]["detections"]
-    ]
-    assert [b["confidence"] for b in boxes] == pytest.approx([b["score"] for b in boxes])
+    boxes = boxes_of(predicted, "tiny_center")
+    scores = [box["score"] for box in boxes]
+    assert [box["confidence"] for box in boxes] == pytest.approx(scores)
 
 
 def test_a_member_that_cannot_run_is_left_out_and_said(scenes, weights, monkeypatch, caplog):

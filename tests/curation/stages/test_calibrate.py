@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import torch
+
+from cascade import manifest as manifests
+from cascade import voting
+from cascade.calibration import Calibration
+from cascade.ensemble import Ensemble
+from cascade.run import Memory, run
+from curation import fields, store
+from curation import samples as query
+from curation.errors import StoreError
+from curation.stages.calibrate import calibrate
+
+CPU = torch.device("cpu")
+
+
+def test_it_is_the_fit_on_what_the_members_say_of_validation(predicted, center):
+    fitted = calibrate(predicted, center)
+    frozen = query.frozen_set(predicted, "val", center.taxonomy)
+    memory, name = Memory(), "tiny_center"
+    models, members = {name: center.build(name, CPU)}, {name: center.manifest.member(name)}
+    run(models, members, frozen.ids, frozen.paths, memory, device=CPU)
+    rows = [memory.results[one] for one in frozen.ids]
+    expected = voting.recalibrated(rows, center, frozen.truths, frozen.sizes_px).calibration
+    assert fitted.calibration.calibrated_members == (name,)
+    assert fitted.calibration.relevance == expected.relevance
+    assert fitted.calibration.threshold == pytest.approx(expected.threshold, abs=0.05)
+    scores = np.array([0.1, 0.5, 0.9])  # boxes under 0.05 are not stored: nearly the same fit
+    assert fitted.calibration.apply(name, ["cone"] * 3, scores) == pytest.approx(
+        expected.apply(name, ["cone"] * 3, scores), abs=0.05
+    )
+
+
+def test_only_the_calibration_changes(predicted, center):
+    fitted = calibrate(predicted, center)
+    assert fitted.manifest == center.manifest
+    assert fitted.checkpoints == center.checkpoints
+    assert fitted.identity != center.identity
+    assert fitted.fingerprint("tiny_center") == center.fingerprint("tiny_center")
+
+
+def few_of_one_answer(dataset, center):
+    """Leave only four validation images without road work."""
+    frozen = query.frozen_set(dataset, "val", center.taxonomy)
+    truth = frozen.decisions(center.taxonomy)
+    spare = [one for one, yes in zip(frozen.ids, truth, strict=True) if not yes][4:]
+    dataset.delete_samples(spare)
+
+
+def labeled_by_a_round(dataset, center):
+    """Say that a round labeled validation: what was chosen is no fair sample."""
+    dataset.match({fields.SPLIT: "val"}).set_values(fields.LABELED_ROUND, [1] * 17)
+
+
+@pytest.mark.parametrize("change", [few_of_one_answer, labeled_by_a_round])
+def test_too_few_labels_leave_the_ensemble_as_it_was(predicted, center, change):
+    change(predicted, center)
+    assert calibrate(predicted, center) is center
+
+
+def test_before_predicting_it_says_which_field_is_missing(scenes, center):
+    with pytest.raises(StoreError, match="has no field 'tiny_center'"):
+        calibrate(scenes, center)
+
+
+def test_a_member_that_did_not_look_is_not_taken_for_silent(predicted, center):
+    """Counted as silent, `late` would have missed every object that the other sees."""
+    text = """
+        name: two
+        members:
+          - {name: tiny_center, tier: detection, adapter: center_point,
+             source: "package:tiny_center", licence: MIT}
+          - {name: late, tier: detection, adapter: center_point,
+             source: "package:tiny_center", licence: MIT}
+        """
+    two = Ensemble.from_manifest(manifests.parse(text))
+    fields.declare(predicted, two.taxonomy, two.detectors)
+    fitted = calibrate(predicted, two).calibration
+    assert fitted.calibrated_members == ("tiny_center",)
+    assert fitted.silence["late"] == two.manifest.fusion.silence
+    looked = {one: {"late": row} for one, row in _fields(predicted, "tiny_center").items()}
+    store.write_documents(predicted, looked)
+    assert calibrate(predicted, two).calibration.calibrated_members == ("late", "tiny_center")
+
+
+def _fields(dataset, name):
+    from curation.collection import read_documents
+
+    ids, _ = store.ids_and_paths(dataset)
+    return {ids[i]: row[name] for i, row in read_documents(dataset, ids, {name: 1})}
+
+
+def test_uncalibrated_scores_are_taken_as_they_are(center):
+    assert center.calibration == Calibration.uncalibrated(deciding=center.taxonomy.deciding)

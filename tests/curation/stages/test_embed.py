@@ -1,0 +1,126 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cascade import images
+from cascade.images import Batch
+from cascade.model import predict
+from curation import fields, similarity, store
+from curation.stages.embed import embed
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def four(ingested):
+    """Return four of the scenes as a dataset: too few for the picture, which takes its time."""
+    made = ingested.limit(4).clone()
+    yield made
+    made.delete()
+
+
+@pytest.fixture
+def run(center, tmp_path):
+    return lambda samples, **more: embed(
+        samples, center, folder=tmp_path / "vectors", device=CPU, **more
+    )
+
+
+def test_every_sample_gets_the_vector_of_its_image(four, run, center):
+    result = run(four)
+    assert (result.embedder, result.added, result.skipped, result.failed) == ("mobilenet", 4, 0, 0)
+    ids, paths = store.ids_and_paths(four)
+    batch = Batch(tuple(ids), tuple(images.read(path) for path in paths))
+    expected = [one.vector for one in predict(center.build("mobilenet", CPU), batch)]
+    np.testing.assert_allclose(similarity.vectors(four, ids), np.array(expected), atol=1e-5)
+
+
+def test_a_second_run_does_nothing(four, run):
+    run(four)
+    drawn = four.get_brain_info(fields.SIMILARITY).timestamp
+    told = []
+    result = run(four, progress=lambda *at: told.append(at))
+    assert (result.added, result.skipped, result.umap) == (0, 4, False)
+    assert four.get_brain_info(fields.SIMILARITY).timestamp == drawn
+    assert told == []
+
+
+def test_only_new_samples_are_embedded_and_the_index_is_made_anew(four, run, ingested):
+    run(four.limit(3))
+    assert four.load_brain_results(fields.SIMILARITY).total_index_size == 3
+    result = run(four)
+    assert (result.added, result.skipped) == (1, 3)
+    assert four.load_brain_results(fields.SIMILARITY).total_index_size == 4
+
+
+def test_a_lost_index_is_drawn_again_without_a_model(four, run):
+    run(four)
+    four.delete_brain_run(fields.SIMILARITY)
+    result = run(four)
+    assert (result.added, result.skipped) == (0, 4)
+    assert four.load_brain_results(fields.SIMILARITY).total_index_size == 4
+
+
+def test_vectors_that_were_cut_off_before_drawing_are_drawn(four, run, center, tmp_path):
+    """A crash between the last vector and the index leaves an index of fewer samples."""
+    run(four)
+    ids, _ = store.ids_and_paths(four)
+    similarity.draw(four, ids[:2])
+    assert run(four).added == 0
+    assert four.load_brain_results(fields.SIMILARITY).total_index_size == 4
+
+
+def test_the_picture_shows_every_sample_that_has_a_vector(ingested, run):
+    six = ingested.limit(6).clone()
+    assert run(six).umap
+    assert six.load_brain_results(fields.UMAP).points.shape == (6, 2)
+    six.delete_brain_run(fields.UMAP)
+    again = run(six)
+    assert (again.added, again.umap) == (0, True)
+    six.delete()
+
+
+def test_a_damaged_image_is_on_record_and_tried_again(four, run, tmp_path):
+    sample = four.first()
+    path = tmp_path / Path(sample.filepath).name
+    whole = Path(sample.filepath).read_bytes()
+    path.write_bytes(whole[:100])
+    sample.filepath = str(path)
+    sample.save()
+    result = run(four)
+    assert (result.added, result.failed) == (3, 1)
+    (failure,) = store.failures(four)
+    assert (failure["sample"], failure["stage"], failure["member"], failure["error"]) == (
+        sample.id, "embed", "mobilenet", "ImageError",
+    )  # fmt: skip
+    path.write_bytes(whole)
+    result = run(four)
+    assert (result.added, result.skipped, result.failed) == (1, 3, 0)
+    assert store.failures(four) == []
+
+
+def test_a_changed_embedder_makes_vectors_of_its_own(four, run, center, tmp_path):
+    run(four)
+    manifest = center.manifest
+    half = tuple(one.model_copy(update={"precision": "bf16"}) for one in manifest.members)
+    from dataclasses import replace
+
+    other = replace(center, manifest=manifest.model_copy(update={"members": half}))
+    result = embed(four, other, folder=tmp_path / "vectors", device=CPU)
+    assert (result.added, result.skipped) == (4, 0)
+    back = run(four)
+    assert (back.added, back.skipped) == (0, 4)
+    assert four.load_brain_results(fields.SIMILARITY).total_index_size == 4
+
+
+def test_vectors_survive_the_loss_of_the_dataset_note(four, run, tmp_path):
+    run(four)
+    del four.info[fields.EMBEDDER_INFO]
+    four.save()
+    assert run(four).added == 0
+    assert len(similarity.vectors(four, four.values("id"))) == 4
+    shutil.rmtree(tmp_path / "vectors")
+    assert run(four).added == 4

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from curation import fields, similarity, store
+from curation.errors import StageError
+from curation.vectors import Vectors
+
+FINGERPRINT = "f" * 16
+
+
+@pytest.fixture
+def embedded(dataset, tmp_path):
+    """Return the maker of a dataset of n samples with random vectors of length 1."""
+    import fiftyone as fo
+
+    def make(n):
+        dataset.add_samples(
+            [fo.Sample(filepath=f"/image{i}.jpg") for i in range(n)], progress=False
+        )
+        vectors = np.random.default_rng(0).normal(size=(n, 8)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        ids, _ = store.ids_and_paths(dataset)
+        Vectors(tmp_path, FINGERPRINT).add(ids, vectors)
+        similarity.remember_embedder(dataset, tmp_path, "m", FINGERPRINT)
+        return dataset, ids, vectors
+
+    return make
+
+
+def test_vectors_are_found_by_the_note_on_the_dataset(embedded):
+    import fiftyone as fo
+
+    dataset, ids, vectors = embedded(3)
+    again = fo.load_dataset(dataset.name)
+    np.testing.assert_array_equal(similarity.vectors(again, ids[::-1]), vectors[::-1])
+
+
+def test_a_dataset_without_vectors_says_what_to_run(dataset):
+    with pytest.raises(StageError, match=r"has no embeddings. Run `curate embed"):
+        similarity.vectors(dataset, ["0" * 24])
+
+
+def test_the_index_finds_the_nearest_and_the_picture_shows_all(embedded):
+    dataset, ids, vectors = embedded(12)
+    similarity.draw(dataset, ids)
+    assert similarity.is_drawn(dataset, ids)
+    cosines = vectors @ vectors[0]
+    expected = [ids[i] for i in np.argsort(-cosines)[:3]]
+    nearest = dataset.sort_by_similarity(ids[0], k=3, brain_key=fields.SIMILARITY)
+    assert nearest.values("id") == expected
+    picture = dataset.load_brain_results(fields.UMAP)
+    assert picture.points.shape == (12, 2)
+    assert list(picture.sample_ids) == ids
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_a_few_samples_have_an_index_and_no_picture(embedded, n):
+    dataset, ids, _ = embedded(n)
+    similarity.draw(dataset, ids)
+    assert dataset.list_brain_runs() == [fields.SIMILARITY]
+    assert similarity.is_drawn(dataset, ids)
+
+
+def test_nothing_to_draw_is_drawn(dataset, tmp_path):
+    similarity.remember_embedder(dataset, tmp_path, "m", FINGERPRINT)
+    similarity.draw(dataset, [])
+    assert dataset.list_brain_runs() == []
+    assert similarity.is_drawn(dataset, [])
+
+
+def test_drawn_is_what_shows_these_samples_and_no_others(embedded):
+    dataset, ids, _ = embedded(4)
+    assert not similarity.is_drawn(dataset, ids)
+    similarity.draw(dataset, ids[:3])
+    assert not similarity.is_drawn(dataset, ids)
+    similarity.draw(dataset, ids)
+    assert similarity.is_drawn(dataset, ids)
+    dataset.delete_brain_run(fields.SIMILARITY)
+    assert not similarity.is_drawn(dataset, ids)
+
+
+def test_what_another_embedder_drew_goes(embedded, tmp_path):
+    dataset, ids, _ = embedded(4)
+    similarity.draw(dataset, ids)
+    similarity.remember_embedder(dataset, tmp_path, "m", FINGERPRINT)
+    assert dataset.has_brain_run(fields.SIMILARITY), "the same embedder changes nothing"
+    similarity.remember_embedder(dataset, tmp_path, "m", "0" * 16)
+    assert not dataset.has_brain_run(fields.SIMILARITY)
+    assert not similarity.is_drawn(dataset, ids)
