@@ -13,6 +13,7 @@ from cascade import metrics, voting
 from cascade.average_precision import average_precision
 from cascade.ensemble import Ensemble
 from cascade.predictions import Detections, FloatArray
+from cascade.resampled_precision import ap50_intervals
 from cascade.taxonomy import Taxonomy
 
 LEAST_OF_EACH = 5  # images with and without the decision; below, no calibration is fitted
@@ -77,6 +78,7 @@ def evaluate(
     threshold = ensemble.calibration.threshold
     names = ensemble.taxonomy.names
     overall = average_precision(fused, frozen.truths, names)
+    spread = ap50_intervals(fused, frozen.truths, names, frozen.drives)
     return {
         "ensemble": ensemble.identity,
         "split": frozen.split,
@@ -88,12 +90,17 @@ def evaluate(
         "ece": _round(metrics.ece(truth[voted], p[voted])),
         "map": _round(overall.map),
         "map50": _round(overall.map50),
+        "map50_interval": _pair(spread.map50),
         "members": {
-            name: _member(rows, name, frozen.truths, ensemble.taxonomy)
-            for name in ensemble.detectors
+            name: _member(rows, name, frozen, ensemble.taxonomy) for name in ensemble.detectors
         },
         "classes": {
-            name: {"ap50": _round(overall.ap50[name]), "n": overall.n[name]} for name in names
+            name: {
+                "ap50": _round(overall.ap50[name]),
+                "ap50_interval": _pair(spread.ap50[name]),
+                "n": overall.n[name],
+            }
+            for name in names
         },
         "slices": {
             name: _slice(mask, truth, p, threshold, fused, frozen.truths, names)
@@ -111,15 +118,20 @@ def evaluate(
 
 
 def _member(
-    rows: Sequence[Mapping[str, Any]], name: str, truths: Sequence[Detections], taxonomy: Taxonomy
-) -> dict[str, float | None]:
+    rows: Sequence[Mapping[str, Any]], name: str, frozen: FrozenSet, taxonomy: Taxonomy
+) -> dict[str, Any]:
     said = [row.get(name) for row in rows]
     found = [
         voting.canonical(one, taxonomy) if isinstance(one, Detections) else Detections.empty(())
         for one in said
     ]
-    precision = average_precision(found, truths, taxonomy.names)
-    return {"map": _round(precision.map), "map50": _round(precision.map50)}
+    precision = average_precision(found, frozen.truths, taxonomy.names)
+    spread = ap50_intervals(found, frozen.truths, taxonomy.names, frozen.drives)
+    return {
+        "map": _round(precision.map),
+        "map50": _round(precision.map50),
+        "map50_interval": _pair(spread.map50),
+    }
 
 
 def _image_level(
@@ -150,6 +162,10 @@ def _slice(
         **_image_level(truth[mask], p[mask], threshold),
         "map50": _round(boxes.map50),
     }
+
+
+def _pair(interval: tuple[float, float] | None) -> list[float | None] | None:
+    return None if interval is None else [_round(one) for one in interval]
 
 
 def _round(value: Any, digits: int = 4) -> float | None:

@@ -17,7 +17,7 @@ MEMBERS = ("plain", "shaken")
 PATIENCE_S = 1200
 
 NOT_COMPARED = {
-    "_id", "_dataset_id", "created_at", "last_modified_at",  # FiftyOne's own
+    "_id", "_dataset_id", "_rand", "created_at", "last_modified_at",  # FiftyOne's own
     "seconds", "started", "latency_ms",  # what a clock said
     "ran", "skipped",  # what was left to do for this call
 }  # fmt: skip

@@ -1,0 +1,214 @@
+import numpy as np
+import pytest
+from scipy.stats import rankdata
+
+from cascade import taxonomy as taxonomies
+from curation import fields, store
+from curation import samples as query
+from curation.errors import StageError, StoreError
+from curation.stages.calibrate import calibrate
+from curation.stages.score import score
+
+SAME = [0.2, 0.2, 0.4, 0.4]
+SHIFTED = [0.3, 0.3, 0.4, 0.4]  # overlaps SAME by 9/23
+
+
+def put(dataset, *rows):
+    """Add a stock sample for each row: its name, then boxes by field as (label, box, confidence)."""
+    import fiftyone as fo
+
+    for name, fields_of in rows:
+        labels = {
+            field: fo.Detections(
+                detections=[
+                    fo.Detection(label=label, bounding_box=box, confidence=p)
+                    for label, box, p in found
+                ]
+            )
+            for field, found in fields_of.items()
+        }
+        size = fo.ImageMetadata(width=640, height=480)
+        dataset.add_sample(fo.Sample(filepath=f"/{name}.jpg", metadata=size, **labels))
+    return dataset
+
+
+@pytest.fixture
+def stock(dataset):
+    """A dataset that nothing of ours has touched; its labels are its own, and it is all labeled."""
+    import fiftyone as fo
+
+    put(
+        dataset,
+        (
+            "1 agree",
+            {"yolo": [("Traffic Cone", SAME, 0.97)], "detr": [("traffic-cone", SAME, 0.97)]},
+        ),
+        (
+            "2 unsure",
+            {"yolo": [("Traffic Cone", SAME, 0.6)], "detr": [("traffic-cone", SAME, 0.95)]},
+        ),
+        ("3 class", {"yolo": [("Traffic Cone", SAME, 0.97)], "detr": [("dog", SAME, 0.97)]}),
+        ("4 miss", {"yolo": [("Traffic Cone", SAME, 0.97)], "detr": []}),
+        ("5 nothing", {"yolo": [], "detr": []}),
+    )
+    truth = fo.Detections(detections=[fo.Detection(label="Traffic Cone", bounding_box=SAME)])
+    dataset.set_values("ground_truth", [truth] * 5)
+    dataset.set_values("other", [fo.Classification(label="x")] * 5)
+    return dataset
+
+
+def test_a_stock_dataset_is_ranked_by_two_fields_that_it_has(stock):
+    result = score(stock, members=["yolo", "detr"])
+    assert (result.ranked, result.scored, result.calibrated) == (5, 5, False)
+    assert result.members == ("yolo", "detr")
+    assert result.unknown_labels == {}
+    hardness = dict(zip(stock.values("filepath"), stock.values("hardness"), strict=True))
+    assert sorted(hardness.values()) == [0, 0.25, 0.5, 0.75, 1]
+    ordered = [path[1:].split(".")[0] for path in sorted(hardness, key=hardness.get)]
+    assert ordered == ["5 nothing", "1 agree", "2 unsure", "3 class", "4 miss"]
+
+
+def test_the_parts_say_why(stock):
+    score(stock, members=["yolo", "detr"])
+    columns = store.read_columns(stock, [*fields.HARDNESS_PARTS, "n_voters", "expected_boxes"])
+    agree, unsure, kind, miss, nothing = (
+        {name: values[i] for name, values in columns.items()} for i in range(5)
+    )
+    assert agree["hardness_existence"] == pytest.approx(0, abs=1e-6)
+    assert agree["hardness_class"] is None, "one class only: nothing to disagree on"
+    assert kind["hardness_class"] == pytest.approx(1)
+    assert kind["hardness_location"] == pytest.approx(0, abs=1e-6)
+    assert miss["hardness_location"] is None, "one box only"
+    assert miss["hardness_existence"] > unsure["hardness_existence"] > 0
+    assert miss["expected_boxes"] == pytest.approx((0.97 + 0.02) / 2)
+    assert nothing["expected_boxes"] == 0
+    assert {one["n_voters"] for one in (agree, unsure, kind, miss, nothing)} == {2}
+
+
+def test_location_disagreement_is_one_less_the_overlap(dataset):
+    shifted = [SAME[0], SAME[1] + 0.1, SAME[2], SAME[3]]  # three quarters of each: IoU 0.6
+    put(dataset, ("a", {"yolo": [("dog", SAME, 0.9)], "detr": [("dog", shifted, 0.9)]}))
+    score(dataset, members=["yolo", "detr"])
+    assert dataset.values("hardness_location") == [pytest.approx(0.4, abs=1e-5)]
+
+
+def test_what_does_not_overlap_enough_is_two_objects(dataset):
+    put(dataset, ("a", {"yolo": [("dog", SAME, 0.9)], "detr": [("dog", SHIFTED, 0.9)]}))
+    score(dataset, members=["yolo", "detr"])
+    assert dataset.values("expected_boxes") == [pytest.approx(0.9 + 0.02)]
+
+
+def test_scoring_twice_is_scoring_once(stock):
+    score(stock, members=["yolo", "detr"])
+    before = stock.values(list(fields.HARDNESS_PARTS))
+    score(stock, members=["yolo", "yolo", "detr"])
+    assert stock.values(list(fields.HARDNESS_PARTS)) == before
+
+
+def test_labels_that_mean_no_class_are_left_out_and_counted(stock):
+    roadwork = taxonomies.load("roadwork")
+    result = score(stock, members=["yolo", "detr"], taxonomy=roadwork)
+    assert result.unknown_labels == {"dog": 1}
+    assert result.scored == 5
+
+
+def test_one_member_is_ranked_by_how_unsure_it_is(stock):
+    score(stock, members=["yolo"])
+    columns = store.read_columns(stock, ["hardness", "hardness_margin", "hardness_existence"])
+    assert int(np.argmax(columns["hardness"])) == 1, "0.6 is the nearest to a coin toss"
+    assert columns["hardness_margin"][1] == pytest.approx(0.8)
+    assert columns["hardness_existence"] == [None] * 5
+
+
+def test_a_sample_at_which_no_member_looked_has_no_hardness(stock):
+    put(stock, ("6 new", {}))
+    result = score(stock, members=["yolo", "detr"])
+    assert (result.ranked, result.scored) == (6, 5)
+    assert store.read_columns(stock, ["hardness", "expected_boxes"])["hardness"][5] is None
+
+
+def test_a_view_is_ranked_alone(stock):
+    result = score(stock.limit(3), members=["yolo", "detr"])
+    assert (result.ranked, result.scored) == (3, 3)
+    assert sorted(stock.limit(3).values("hardness")) == [0, 0.5, 1]
+    assert stock.skip(3).values("hardness") == [None, None]
+
+
+ERRORS = [
+    pytest.param(["yolo", "nobody"], "has no field 'nobody'", id="no such field"),
+    pytest.param(
+        ["yolo", "other"], "'other' must hold Detections, got Classification", id="no boxes"
+    ),
+    pytest.param(["yolo", "filepath"], "'filepath' must hold Detections, got no labels", id="text"),
+    pytest.param(["ground_truth"], "No box of ground_truth bears a confidence", id="ground truth"),
+]
+
+
+@pytest.mark.parametrize(("members", "message"), ERRORS)
+def test_fields_that_cannot_be_compared_are_named(stock, members, message):
+    with pytest.raises(StoreError, match=message):
+        score(stock, members=members)
+    assert not stock.has_field("hardness"), "nothing was written"
+
+
+def test_confidences_must_be_probabilities(dataset):
+    put(dataset, ("a", {"yolo": [("dog", SAME, 87.0)]}))
+    with pytest.raises(StoreError, match=r"Confidences of yolo must lie in \[0, 1\], got 87..87"):
+        score(dataset, members=["yolo"])
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_either_an_ensemble_or_fields(stock, center, both):
+    given = {"members": ["yolo"], "ensemble": center} if both else {"members": []}
+    with pytest.raises(StageError, match="either an ensemble, or the label fields"):
+        score(stock, **given)
+
+
+def test_an_ensemble_ranks_the_pool_and_leaves_the_frozen_splits_alone(predicted, center):
+    result = score(predicted, ensemble=center)
+    assert (result.ranked, result.scored, result.calibrated) == (34, 34, False)
+    assert result.members == ("tiny_center",)
+    splits = predicted.exists(fields.HARDNESS).distinct(fields.SPLIT)
+    assert splits == ["train"]
+    hardness = np.array(predicted.exists(fields.HARDNESS).values(fields.HARDNESS))
+    margin = predicted.exists(fields.HARDNESS).values(fields.HARDNESS_MARGIN)
+    assert (hardness.min(), hardness.max()) == (0, 1)
+    # One member: the margin of the hardest box orders them, and an image without boxes is last.
+    known = np.array([-1.0 if one is None else one for one in margin])
+    assert hardness == pytest.approx((rankdata(known) - 1) / 33)
+
+
+def test_a_calibrated_ensemble_weighs_classes_by_how_well_it_finds_them(predicted, center):
+    fitted = calibrate(predicted, center)
+    result = score(predicted, ensemble=fitted)
+    assert result.calibrated
+    assert query.remembered(predicted, "score") == {
+        "members": ["tiny_center"],
+        "ensemble": fitted.identity,
+    }
+
+
+def test_before_predicting_an_ensemble_has_nothing_to_score(scenes, center):
+    with pytest.raises(StoreError, match="has no field 'tiny_center'"):
+        score(scenes, ensemble=center)
+
+
+def all_labeled(dataset):
+    dataset.set_values(fields.LABELED_ROUND, [0] * len(dataset))
+    return dataset
+
+
+def test_where_every_sample_is_labeled_named_fields_rank_all_of_them(predicted):
+    result = score(all_labeled(predicted), members=["tiny_center"])
+    assert (result.ranked, result.scored) == (70, 70)
+
+
+def test_where_every_sample_is_labeled_a_round_has_nothing_to_rank(predicted, center):
+    with pytest.raises(StageError, match="has no unlabeled sample outside validation and test"):
+        score(all_labeled(predicted), ensemble=center)
+
+
+def test_progress_is_told_in_three_steps(stock):
+    told = []
+    score(stock, members=["yolo"], progress=lambda *at: told.append(at))
+    assert told == [(1, 3), (2, 3), (3, 3)]
