@@ -123,7 +123,9 @@ class Home:
         self.user, self.folder = user, user / ".curation"
         foreign = ("FIFTYONE_", "CURATION_", "MLFLOW_", "PYTEST", "PYTHONDONTWRITEBYTECODE")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        self._environment = {**kept, "HOME": str(user), "CURATION_HOME": str(self.folder)}
+        own = {"HOME": str(user), "CURATION_HOME": str(self.folder)}
+        # One thread: where several commands run at once, more of them wait for each other.
+        self._environment = {**kept, **own, "OMP_NUM_THREADS": "1"}
         self._commands: list[Command] = []
 
     def __enter__(self) -> Self:

@@ -15,7 +15,7 @@ import typer
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from curation.cli.explain import explain
+from curation.cli.explain import explain, is_of_database
 from curation.cli.frame import EXPECTED_ERROR, INTERRUPTED, app, errors
 
 # isort: off
@@ -42,6 +42,9 @@ def main() -> None:
         if line is None:
             raise
         errors.print(f"[bold red]Error:[/] {escape(line)}", highlight=False, soft_wrap=True)
+        if is_of_database(error):
+            sys.stdout.flush()
+            os._exit(EXPECTED_ERROR)  # else FiftyOne's exit hook waits 30 s more for it
         sys.exit(EXPECTED_ERROR)
 
 

@@ -27,7 +27,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in _DISK:
         where = error.filename or "A file"
         return f"{where} cannot be written ({error.strerror}). {_DISK[error.errno]}, {_AGAIN}"
-    if _is_of_database(error):
+    if is_of_database(error):
         reason = _one_line(error).split(",")[0].split(" (configured")[0]
         return (
             f"The database does not answer any more ({type(error).__name__}: {reason}). Look at "
@@ -36,10 +36,12 @@ def explain(error: Exception) -> str | None:
     return None
 
 
-def _is_of_database(error: Exception) -> bool:
-    """Return whether the MongoDB driver raised it; it is not imported for that."""
-    driver = sys.modules.get("pymongo.errors")
-    return driver is not None and isinstance(error, driver.PyMongoError)
+def is_of_database(error: BaseException) -> bool:
+    """Return whether the MongoDB driver raised it, or what it was raised from."""
+    driver = sys.modules.get("pymongo.errors")  # not imported: then nothing is of it
+    return driver is not None and any(
+        isinstance(one, driver.PyMongoError) for one in (error, error.__cause__)
+    )
 
 
 def _one_line(error: Exception) -> str:

@@ -133,8 +133,8 @@ def _result(pool: Pool, picked: selection.Chosen, *, lost: int, scored: bool) ->
     advice = (*picked.advice, cost.sentence) if scored else picked.advice
     if lost:
         advice = (
-            f"{lost} samples are left out, because their images could not be embedded: "
-            f"see the field `{fields.FAILURES}`.",
+            f"Left out, because their images could not be embedded: {lost} of the pool "
+            f"(see the field `{fields.FAILURES}`).",
             *advice,
         )
     return ChooseResult(

@@ -78,7 +78,9 @@ def embed(
     known = table.ids()
     embedded = [one for one in store.ids_and_paths(dataset)[0] if one in known]
     if not similarity.is_drawn(dataset, embedded):
+        threads = torch.get_num_threads()
         similarity.draw(dataset, embedded)
+        torch.set_num_threads(threads)  # UMAP changes them, and with them the last digits of sums
     return EmbedResult(
         embedder=name,
         added=tally.predicted,

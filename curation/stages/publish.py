@@ -28,6 +28,7 @@ _SAYS = {
     "keep": "Version {champion} stays champion; version {challenger} is kept as the challenger.",
     "no_verdict": "There is no verdict, so version {champion} stays champion; "
     "version {challenger} is kept as the challenger.",
+    "same": "Training changed nothing, so version {champion} stays champion.",
 }
 
 
@@ -106,7 +107,9 @@ def publish(
         in_service=str(registry.champion(name)),
         bootstrapped=bootstrapped,
         outcome=verdict.outcome,
-        sentence=_SAYS[verdict.outcome].format(champion=replaced, challenger=version),
+        sentence=_SAYS["same" if replaced == version else verdict.outcome].format(
+            champion=replaced, challenger=version
+        ),
     )
 
 
@@ -145,7 +148,7 @@ def _evaluations(
 def _replaced(registry: Registry, name: str, in_service: str, version: str, evaluated: str) -> str:
     """Return the version that the challenger competes with, refusing any but the evaluated."""
     known = {one.version: one for one in registry.versions(name)}
-    if in_service == version:  # promoted already
+    if in_service == version and known[version].ensemble != evaluated:  # promoted already
         return known[version].tags.get("replaced", version)
     if known[in_service].ensemble != evaluated:
         raise PublishError(

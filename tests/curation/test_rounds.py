@@ -1,9 +1,12 @@
 import json
+import os
+import stat
 
 import pytest
 
 from curation import rounds
 from curation.errors import StageError
+from curation.settings import Settings
 
 
 @pytest.fixture
@@ -67,3 +70,30 @@ def test_finished_stops_at_the_first_gap(tmp_path):
     for number in (1, 3):
         rounds.of_dataset(tmp_path, "demo", number).do("report", dict)
     assert [one.number for one in rounds.finished(tmp_path, "demo")] == [1]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_files_honour_the_umask(first, umask, mode):
+    before = os.umask(umask)
+    try:
+        first.write(rounds.RECORD, {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((first.folder / rounds.RECORD).stat().st_mode) == mode
+
+
+def test_what_is_no_json_leaves_the_old_file_and_nothing_else(first):
+    first.write(rounds.VERDICT, {"outcome": "keep"})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        first.write(rounds.VERDICT, {"outcome": object()})
+    assert first.read(rounds.VERDICT) == {"outcome": "keep"}
+    assert [path.name for path in first.folder.iterdir()] == [rounds.VERDICT]
+
+
+def test_a_round_lies_beside_the_other_files_of_its_dataset(tmp_path):
+    """A name may hold what a path may not."""
+    settings = Settings(tmp_path, database_uri=None, tracking_uri="")
+    for name in ("my photos/2026", "../../elsewhere", ".."):
+        folder = rounds.of_dataset(tmp_path, name, 1).folder
+        assert folder.parents[1] == settings.dataset_folder(name)
+        assert folder.parents[2] == tmp_path / "datasets"

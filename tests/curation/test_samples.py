@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,6 +8,7 @@ from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
 from curation import fields, samples, store
 from curation.errors import DatasetError, StageError, StoreError
+from curation.evaluation import FrozenSet
 
 ROADWORK = taxonomies.load("roadwork")
 # split, labeled_round (None: not labeled), drive, tallest cone (0: none)
@@ -106,10 +109,8 @@ def test_the_slices_of_a_frozen_set_come_from_conditions_light_and_size(scenes):
     assert by_light.sum() > 0, "the mean luminance stands in"
 
 
-@pytest.mark.parametrize("yes, no, enough", [(5, 5, True), (5, 4, False), (0, 90, False)])
+@pytest.mark.parametrize(("yes", "no", "enough"), [(5, 5, True), (5, 4, False), (0, 90, False)])
 def test_calibrating_takes_five_images_of_each_answer(yes, no, enough):
-    from curation.evaluation import FrozenSet
-
     n = yes + no
     frozen = FrozenSet(
         split="val",
@@ -156,8 +157,6 @@ def test_what_another_round_chose_is_claimed_and_a_tag_of_ones_own_is_not(made):
 
 
 def test_facts_are_remembered_as_plain_values(made):
-    import json
-
     import fiftyone as fo
 
     dataset, _ = made

@@ -177,3 +177,15 @@ def test_the_registered_version_answers_for_an_image(
     boxes = json.loads(answer[0]["boxes"])
     assert [one["label"] for one in boxes] == expected.objects.labels
     assert type(trained).load(folder).identity == trained.identity
+
+
+def test_a_fit_that_changed_nothing_is_no_challenger(ensembles, evaluated, home):
+    """Where no epoch was better than the start, the round ends with the ensemble in service."""
+    start, trained, _ = ensembles
+    run(evaluated(1, start, trained), start, trained, home)
+    this = evaluated(2, trained, trained, right=(0.9, 0.9))
+    result = run(this, trained, trained, home)
+    assert (result.champion, result.challenger, result.in_service) == ("2", "2", "2")
+    assert result.outcome == "keep"
+    assert Registry.of(home).aliases("demo") == {"champion": "2", "previous": "1"}
+    assert result.sentence == "Training changed nothing, so version 2 stays champion."

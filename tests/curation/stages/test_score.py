@@ -14,7 +14,7 @@ SHIFTED = [0.3, 0.3, 0.4, 0.4]  # overlaps SAME by 9/23
 
 
 def put(dataset, *rows):
-    """Add a stock sample for each row: its name, then boxes by field as (label, box, confidence)."""
+    """Add a stock sample for each row: name, and boxes by field as (label, box, confidence)."""
     import fiftyone as fo
 
     for name, fields_of in rows:
@@ -75,7 +75,7 @@ def test_the_parts_say_why(stock):
         {name: values[i] for name, values in columns.items()} for i in range(5)
     )
     assert agree["hardness_existence"] == pytest.approx(0, abs=1e-6)
-    assert agree["hardness_class"] is None, "one class only: nothing to disagree on"
+    assert agree["hardness_class"] == 0
     assert kind["hardness_class"] == pytest.approx(1)
     assert kind["hardness_location"] == pytest.approx(0, abs=1e-6)
     assert miss["hardness_location"] is None, "one box only"

@@ -1,0 +1,111 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from cascade.ensemble import Ensemble
+from curation import fields, store
+from curation.errors import StageError
+from curation.stages.train import train
+
+CPU = torch.device("cpu")
+
+
+def label(dataset, worn, n):
+    """Have the oracle label n images of the training split."""
+    view = dataset.match({fields.SPLIT: "train"}).sort_by("filepath").limit(n)
+    ids, _ = store.ids_and_paths(view)
+    truths = store.read_detections(view, fields.ORACLE, worn.taxonomy)
+    store.write_ground_truth(dataset, dict(zip(ids, truths, strict=True)), labeled_round=1)
+
+
+@pytest.fixture(scope="module")
+def labeled(ingested, worn):
+    made = ingested.clone()
+    label(made, worn, 12)
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(labeled, worn, tmp_path_factory):
+    """Return what one epoch on twelve images came to, its folder, and what was told."""
+    folder, told = tmp_path_factory.mktemp("round"), []
+    result = train(
+        labeled, worn, folder, epochs=1, seed=3, device=CPU,
+        progress=lambda *at: told.append(at),
+    )  # fmt: skip
+    return result, folder, told
+
+
+def test_the_challenger_is_the_start_with_other_weights(trained, worn):
+    result, _, _ = trained
+    assert result.examples == 12
+    assert result.ensemble.manifest == worn.manifest
+    assert result.ensemble.taxonomy == worn.taxonomy
+    assert result.ensemble.fingerprint("tiny_center") != worn.fingerprint("tiny_center")
+    assert result.ensemble.fingerprint("mobilenet") == worn.fingerprint("mobilenet")
+    assert result.ensemble.competent.all(), "trained on every class, it can name every class"
+
+
+def test_the_challenger_is_calibrated_and_can_be_loaded(trained):
+    result, folder, _ = trained
+    assert result.ensemble.calibration.calibrated_members == ("tiny_center",)
+    loaded = Ensemble.load(folder / "ensemble")
+    assert loaded.identity == result.ensemble.identity
+    assert loaded.build("tiny_center", CPU).classes == loaded.taxonomy.names
+
+
+def test_each_fit_is_on_record(trained):
+    result, folder, told = trained
+    (summary,) = result.members.values()
+    assert summary["epochs"] == 1
+    assert summary["best_epoch"] in (0, 1)
+    assert len(summary["train_loss"]) == len(summary["val_map50"]) == 1
+    assert summary["seconds"] > 0
+    assert json.loads((folder / "members" / "tiny_center.json").read_text()) == summary
+    assert told[-1] == (1, 1)
+
+
+def test_a_member_that_was_finished_is_not_fitted_again(trained, labeled, worn, tmp_path):
+    result, folder, _ = trained
+    shutil.copytree(folder, tmp_path / "again")
+    shutil.rmtree(tmp_path / "again" / "ensemble")  # cut off after the fit
+    told = []
+    again = train(
+        labeled, worn, tmp_path / "again", epochs=1, seed=3, device=CPU,
+        progress=lambda *at: told.append(at),
+    )  # fmt: skip
+    assert again.ensemble.identity == result.ensemble.identity
+    assert again.members == result.members
+    assert told == [], "no epoch ran"
+
+
+def test_a_fit_that_was_cut_off_starts_again_from_its_seed(trained, labeled, worn, tmp_path):
+    result, folder, _ = trained
+    shutil.copytree(folder, tmp_path / "again")
+    (tmp_path / "again" / "members" / "tiny_center.json").unlink()  # weights, but no report
+    again = train(labeled, worn, tmp_path / "again", epochs=1, seed=3, device=CPU)
+    assert again.ensemble.fingerprint("tiny_center") == result.ensemble.fingerprint("tiny_center")
+    assert again.ensemble.calibration == result.ensemble.calibration
+
+
+def test_too_few_labels_are_refused_before_anything_is_fitted(scenes, worn, tmp_path):
+    label(scenes, worn, 7)
+    with pytest.raises(StageError, match=r"7 training samples are labeled; .* at least 8"):
+        train(scenes, worn, tmp_path / "round", epochs=1, device=CPU)
+    assert not (tmp_path / "round").exists()
+
+
+def test_too_few_validation_labels_leave_the_calibration_as_it_was(
+    labeled, worn, tmp_path, trained
+):
+    """One rule for the start and the challenger: five images of either answer."""
+    _, folder, _ = trained
+    few = labeled.clone()
+    spare = few.match({fields.SPLIT: "val"}).skip(3).values("id")
+    few.delete_samples(spare)
+    shutil.copytree(folder, tmp_path / "few")
+    result = train(few, worn, tmp_path / "few", epochs=1, device=CPU)
+    assert result.ensemble.calibration == worn.calibration
+    few.delete()
