@@ -24,6 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from cascade.errors import CheckpointError
@@ -241,10 +242,11 @@ def _undisturbed() -> Iterator[None]:
     """Undo what importing ultralytics does to the process.
 
     It sets environment variables that child processes inherit, printing options, warning
-    filters and OpenCV's threads, replaces `torch.save`, and makes a folder for its settings.
+    filters and OpenCV's threads, replaces `torch.save` and Pillow's `Image.open` (by one that
+    installs a package when it meets a damaged file), and makes a folder for its settings.
     """
     environment = dict(os.environ)
-    threads, torch_save = cv2.getNumThreads(), torch.save
+    threads, torch_save, image_open = cv2.getNumThreads(), torch.save, Image.open
     os.environ.update(_OFFLINE)
     if "YOLO_CONFIG_DIR" not in environment:
         settings = tempfile.mkdtemp(prefix="yolo-settings-")
@@ -258,3 +260,4 @@ def _undisturbed() -> Iterator[None]:
         os.environ.update(environment)
         cv2.setNumThreads(threads)
         torch.save = torch_save
+        Image.open = image_open

@@ -18,8 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from curation.ingest import jpeg
 from curation.ingest.records import Problem
 
+_JPEG = "image/jpeg"
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: values that swap width and height
 _BROKEN = (  # what Pillow raises on damaged files, by format
     OSError,
@@ -92,7 +94,16 @@ def check_all(paths: Sequence[Path]) -> list[Checked | Problem]:
         ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,
     ):
         warnings.simplefilter("ignore")  # of odd metadata; what is no image raises
-        return list(pool.map(check, paths))
+        found = list(pool.map(check, paths))
+    jpegs = [one.path for one in found if isinstance(one, Checked) and one.mime_type == _JPEG]
+    guessed = jpeg.damaged(jpegs)
+    return [_unless_guessed(one, guessed) for one in found]
+
+
+def _unless_guessed(file: Checked | Problem, guessed: Mapping[Path, str]) -> Checked | Problem:
+    if isinstance(file, Problem) or file.path not in guessed:
+        return file
+    return Problem(str(file.path), "ImageError", f"is damaged: {guessed[file.path]}")
 
 
 def exact_duplicates(hashes: Mapping[str, str | None]) -> list[list[str]]:

@@ -78,9 +78,9 @@ def failures(facts: Facts) -> Section:
         [Path(one["filepath"]).name, str(one["stage"]), str(one["member"] or ""), one["message"]]
         for one in found[:_SHOWN_FAILURES]
     ]
-    samples = len({one["sample"] for one in found})
+    images = len({one["filepath"] for one in found})
     text = (
-        f"{words.counted(len(found), 'failure')} on {words.counted(samples, 'sample')}. "
+        f"{words.counted(len(found), 'failure')} on {words.counted(images, 'image')}. "
         "The others are complete.",
     )
     caption = f"The first {len(detail)} of {len(found)}" if len(detail) < len(found) else ""

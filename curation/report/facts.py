@@ -81,7 +81,7 @@ class Facts:
         arms: Hardness of the chosen samples by arm, None where unknown.
         shown: The first of each arm, to look at.
         projection: The embedding; None where there is none.
-        failures: What went wrong, by sample.
+        failures: What went wrong, by image; those that ingest left out are no samples.
     """
 
     dataset: str

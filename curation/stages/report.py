@@ -86,8 +86,14 @@ def _facts(dataset: Any, this: Round) -> Facts:
         arms=_by_arm(columns["tags"], columns[fields.HARDNESS]),
         shown=_shown(batch, columns, taxonomy),
         projection=_projection(dataset, set(columns["id"])),
-        failures=store.failures(dataset),
+        failures=[*_left_out(dataset), *store.failures(dataset)],
     )
+
+
+def _left_out(dataset: Any) -> list[dict[str, Any]]:
+    """Return what ingest left out: files that became no sample, and rows of labels."""
+    found = dataset.info.get(fields.INGEST_INFO) or []
+    return [{**one, "sample": None, "stage": "ingest", "member": None} for one in found]
 
 
 def _counts(dataset: Any, path: str) -> dict[str, int]:

@@ -20,7 +20,7 @@ NOT_COMPARED = {
     "_id", "_dataset_id", "_rand", "created_at", "last_modified_at",  # FiftyOne's own
     "seconds", "started", "latency_ms",  # what a clock said
     "ran", "skipped",  # what was left to do for this call
-    "drawn",  # a hash of ids
+    "sample_ids", "drawn",  # ids, packed or hashed
 }  # fmt: skip
 
 

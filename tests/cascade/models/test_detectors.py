@@ -251,10 +251,13 @@ def test_a_yolo_checkpoint_cannot_run_code(tmp_path, change, message):
 
 _UNDISTURBED = """
 import os, warnings, cv2, torch
+from PIL import Image
 from cascade.models.yolo import Yolo
-before = dict(os.environ), cv2.getNumThreads(), torch.save, list(warnings.filters)
+def state():
+    return dict(os.environ), cv2.getNumThreads(), torch.save, Image.open, list(warnings.filters)
+before = state()
 Yolo(classes=["cone"], size=64)
-assert before == (dict(os.environ), cv2.getNumThreads(), torch.save, list(warnings.filters))
+assert before == state()
 """
 
 

@@ -126,7 +126,7 @@ def test_the_rounds_so_far_are_a_curve(make_facts, make_story):
 
 def test_failures_are_counted_and_listed(make_facts, make_story):
     found = section(content.compose(make_facts(), make_story()), "What failed")
-    assert found.text[0].startswith("2 failures on 2 samples.")
+    assert found.text[0].startswith("2 failures on 2 images.")
     assert texts(found)[0] == ["predict", "", "ImageError", "2"]
     assert texts(found)[1][0] == "broken0.jpg"
 
