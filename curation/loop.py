@@ -238,6 +238,7 @@ def _label(work: _Work) -> int:
         return 0
     labeled = label(work.dataset, work.this.number, work.labeler)
     if labeled.waiting == 0:
+        work.this.note(labeler=work.labeler.name)  # the round may have begun with another
         work.this.do("label", lambda: asdict(labeled))
     return labeled.waiting
 

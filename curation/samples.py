@@ -176,6 +176,21 @@ def require_pool(view: Any, name: str) -> None:
         )
 
 
+def require_held_back(dataset: Any) -> None:
+    """Refuse a dataset that holds nothing back: the oracle could label none of it.
+
+    Raises:
+        StageError: It says what to do.
+    """
+    known = fields.ORACLE in dataset.get_field_schema()
+    if not known or not len(dataset.exists(fields.ORACLE)):
+        raise StageError(
+            f"No ground truth of {dataset.name!r} is held back, so the labeler 'oracle' has no "
+            "answers. Label it yourself with `--labeler files`; or, to replay a project, ingest "
+            "labeled images with `--hold-back`."
+        )
+
+
 def numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
     """Return a column of numbers as an array, NaN where there is none."""
     return np.array([np.nan if one is None else one for one in values], np.float64)

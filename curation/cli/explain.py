@@ -7,6 +7,7 @@ import sys
 
 from cascade.errors import CascadeError
 from curation.errors import CurationError
+from curation.settings import from_environment
 
 _ROOM, _RIGHTS = "Make room there", "Give write permission there"
 _DISK = {
@@ -25,7 +26,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, (CascadeError, CurationError)):
         return _one_line(error)
     if isinstance(error, OSError) and error.errno in _DISK:
-        where = error.filename or "A file"
+        where = error.filename or f"A file below {from_environment().home}"
         return f"{where} cannot be written ({error.strerror}). {_DISK[error.errno]}, {_AGAIN}"
     if is_of_database(error):
         reason = _one_line(error).split(",")[0].split(" (configured")[0]

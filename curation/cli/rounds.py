@@ -117,6 +117,7 @@ def _run_rounds(
     until: str,
 ) -> None:
     from curation import loop
+    from curation import samples as query
     from curation.labeling import backends
 
     hold_back = labeler == "oracle"
@@ -129,6 +130,8 @@ def _run_rounds(
         hold_back=hold_back,
         resplit=resplit,
     )
+    if hold_back:
+        query.require_held_back(samples)
     first = ensemble_for(samples, settings, manifest, taxonomy, fresh=True)
     plan = loop.Plan(budget=budget, epochs=epochs, seed=seed)
     for number in range(1, rounds + 1):
