@@ -244,7 +244,7 @@ def _last_words(folder: Path) -> str:
         try:
             entry = json.loads(line)
         except ValueError:
-            continue
+            continue  # a line that was cut off, or not of mongod's own log
         if entry.get("s") in ("E", "F"):
             detail = entry.get("attr", {}).get("error", "")
             return f"{entry.get('msg', '')} {detail}".strip()

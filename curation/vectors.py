@@ -65,7 +65,7 @@ class Vectors:
             merge = table.merge_insert(_ID).when_matched_update_all()
             merge.when_not_matched_insert_all().execute(rows)
         except (OSError, RuntimeError) as error:
-            first = str(error).splitlines()[0].split(", /")[0]  # without its place in Lance's source
+            first = str(error).splitlines()[0].split(", /")[0]  # and no place in Lance's source
             raise StoreError(
                 f"Vectors cannot be stored in {self._folder}: {first}. Make room or give write "
                 "permission there, then run again."

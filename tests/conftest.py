@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -33,6 +34,7 @@ _PATIENCE_S = 1500  # for one command, on a machine that is busy with others
 
 def pytest_configure() -> None:
     """Point this process at a server that does not run yet."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that fixtures clean up then, too
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -127,6 +129,7 @@ class Home:
         # One thread: where several commands run at once, more of them wait for each other.
         self._environment = {**kept, **own, "OMP_NUM_THREADS": "1"}
         self._commands: list[Command] = []
+        self._numbers = count()
 
     def __enter__(self) -> Self:
         self.user.mkdir(parents=True, exist_ok=True)
@@ -157,7 +160,7 @@ class Home:
 
     def start(self, program: str, *words: object, **environment: object) -> Command:
         """Start a program of this environment, without waiting."""
-        log = self.user / f"log-{len(self._commands)}"
+        log = self.user / f"log-{next(self._numbers)}"
         told = self._environment | {name: str(value) for name, value in environment.items()}
         with log.with_suffix(".out").open("w") as out, log.with_suffix(".err").open("w") as err:
             process = subprocess.Popen(
@@ -165,8 +168,9 @@ class Home:
                 cwd=self.user, env=told, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 start_new_session=True,
             )  # fmt: skip
-        self._commands.append(Command(process, log))
-        return self._commands[-1]
+        command = Command(process, log)
+        self._commands.append(command)
+        return command
 
     def kill_database(self) -> None:
         """End our own mongod as a crash would."""
