@@ -12,6 +12,7 @@
   x EvidenceError     two ensembles whose results cannot be compared
   x PublishError      an ensemble that cannot be registered, promoted or rolled back
   x PluginError       operators that cannot be put where FiftyOne looks for them
+  x AppError          an App that cannot be served
 
 Each also inherits the built-in that it is a case of, so `except LookupError` works.
 """
@@ -63,3 +64,7 @@ class PublishError(CurationError, RuntimeError):
 
 class PluginError(CurationError, OSError):
     """Our operators cannot be put where FiftyOne looks for them."""
+
+
+class AppError(CurationError, OSError):
+    """The App cannot be served."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXPECTED_ERROR, WAITING, INTERRUPTED = 1, 3, 130  # click itself exits with 2 on wrong usage
 
 _EPILOG = (
+    "Example: curate quickstart\n\n"
     "Exit codes: 0 done; 1 an error that you can mend (one line says how); 2 wrong usage; "
     "3 the round waits for labels; 130 interrupted: run the same command again to go on."
 )

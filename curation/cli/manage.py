@@ -20,9 +20,13 @@ from curation.cli.frame import (
 )
 from curation.settings import from_environment
 
-db = typer.Typer(help="The database: ours, or the one that FIFTYONE_DATABASE_URI names.")
-manifest_app = typer.Typer(help="The ensemble as one file.")
-plugins_app = typer.Typer(help="The operators in the FiftyOne App.")
+db = typer.Typer(help="Our own database.", epilog="Example: curate db status")
+manifest_app = typer.Typer(
+    help="The ensemble as one file.", epilog="Example: curate manifest show tiny"
+)
+plugins_app = typer.Typer(
+    help="The operators in the FiftyOne App.", epilog="Example: curate plugins install"
+)
 ManifestArgument = Annotated[str, typer.Argument(help="A packaged manifest, or a YAML file.")]
 TargetOption = Annotated[Path | None, typer.Option(help="FiftyOne's plugins folder.")]
 
@@ -40,6 +44,7 @@ def open_app(
     """Open the FiftyOne App on a dataset. Ctrl-C closes it."""
     from curation import app_server
 
+    app_server.expect_free(port)
     settings = connected(dataset)
     samples = dataset_of(dataset, settings, None)
     say(f"The App is at http://127.0.0.1:{port}/datasets/{samples.name}")

@@ -1,0 +1,26 @@
+import pytest
+from PIL import Image
+
+MANIFEST = """
+name: one
+members:
+  - {name: mobilenet, tier: embedding, adapter: mobilenet, licence: MIT}
+  - {name: plain, tier: detection, adapter: center_point, source: "package:tiny_center",
+     licence: Apache-2.0}
+"""
+
+
+@pytest.mark.slow
+def test_a_round_that_waits_for_people_is_exit_code_3(home):
+    photos = home.user / "photos"
+    photos.mkdir()
+    for i in range(4):
+        Image.new("RGB", (64, 48), (60 * i, 90, 120)).save(photos / f"{i}.png")
+    (home.user / "one.yaml").write_text(MANIFEST)
+    command = ("label", "photos", "--manifest", "one.yaml", "--budget", 2, "--labeler", "files")
+    first = home.curate(*command, code=3)
+    assert "Round 1 waits for the labels of 2 chosen samples." in first.out
+    assert "Run the same command again when they are labeled." in first.out
+    assert first.err == ""
+    again = home.curate(*command, code=3)
+    assert "predict" not in again.out
