@@ -38,8 +38,8 @@ def serve(dataset: Any, *, port: int, browser: bool) -> None:
     """
     import fiftyone as fo  # not before the door has decided on the database
 
-    session = fo.launch_app(dataset, remote=True, address="127.0.0.1", port=port)
-    if browser:
-        webbrowser.open(f"http://127.0.0.1:{port}/datasets/{dataset.name}")
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt):  # also while the App starts
+        session = fo.launch_app(dataset, remote=True, address="127.0.0.1", port=port)
+        if browser:
+            webbrowser.open(f"http://127.0.0.1:{port}/datasets/{dataset.name}")
         session.wait(-1)
