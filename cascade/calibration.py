@@ -33,6 +33,7 @@ from cascade.votes import BoolArray, Votes
 ALL_CLASSES = "*"
 MATCH_IOU = 0.5  # overlap from which a box has found an object
 MIN_TRUE = 10  # true boxes of a member below which its scores are taken as they are
+MIN_OF_EACH = 5  # images of either answer below which the decision's threshold stays 0.5
 MIN_SILENT = 20  # clusters on which a member was silent, below which the default stays
 QUALITY_P, QUALITY_IOU = 0.6, 0.4  # exponents [1]
 PRIOR = (1.0, 0.01)  # how much the identity weighs in slope and intercept: 1 / variance
@@ -219,8 +220,30 @@ def fit(
         silence=silence,
         relevance=relevance,
         quality=_quality(clusters, truth),
-        threshold=best_threshold(decision, decisions.p),
+        threshold=fixed_threshold(decision, decisions.p),
     )
+
+
+def fixed_threshold(decision: BoolArray, p: FloatArray) -> float:
+    """Return the best threshold of an image decision; 0.5 with too few of either answer to tell."""
+    yes = int(decision.sum())
+    if min(yes, len(decision) - yes) < MIN_OF_EACH:
+        return 0.5
+    return best_threshold(decision, p)
+
+
+def fit_answers(p_yes: FloatArray, decision: BoolArray) -> Line | None:
+    """Return the line of a voter that answers the image question; None with too few answers.
+
+    Args:
+        p_yes: Its own probability of yes, shape (n,), NaN where it gave none.
+        decision: The true image decisions, shape (n,).
+    """
+    answered = np.isfinite(p_yes)
+    yes = int(decision[answered].sum())
+    if min(yes, int(answered.sum()) - yes) < MIN_TRUE:
+        return None
+    return _line(p_yes[answered], decision[answered])
 
 
 def _scaling(

@@ -23,7 +23,7 @@ from cascade.manifest import Fusion
 from cascade.predictions import FloatArray, IntArray
 from cascade.votes import BoolArray, Votes
 
-__all__ = ["Clusters", "Decisions", "Votes", "decide", "fuse"]
+__all__ = ["Clusters", "Decisions", "Votes", "decide", "fuse", "pooled"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +183,22 @@ def decide(
     np.multiply.at(none, clusters.image, no)
     votes = ran & (competent & (relevance > 0)).any(axis=1)
     p_members = np.where(votes, 1 - none, np.nan)
-    voice = np.where(votes, clusters.weights, 0.0)
+    return pooled(p_members, clusters.weights, threshold=threshold, epsilon=epsilon)
+
+
+def pooled(
+    p_members: FloatArray, weights: FloatArray, *, threshold: float, epsilon: float
+) -> Decisions:
+    """Return what voters with these probabilities decide together: a logarithmic opinion pool.
+
+    Args:
+        p_members: Probability of yes by image and voter, shape (n, M), NaN where one abstains.
+        weights: The voters' voices, shape (M,), above 0.
+        threshold: p from which on the decision is yes.
+        epsilon: What probabilities are kept away from 0 and 1.
+    """
+    votes = ~np.isnan(p_members)
+    voice = np.where(votes, weights, 0.0)
     clipped = np.clip(p_members, epsilon, 1 - epsilon)
     p = expit(_mean(logit(clipped), voice))
     same_side = (clipped >= threshold) == (p >= threshold)[:, None]

@@ -22,13 +22,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cascade import licences, registry, sources
 from cascade import manifest as manifests
-from cascade import registry
 from cascade import taxonomy as taxonomies
 from cascade.calibration import Calibration
-from cascade.errors import CheckpointError, ManifestError, MissingExtraError
+from cascade.errors import CheckpointError, ManifestError
+from cascade.licences import Kind
 from cascade.manifest import Manifest, Member
+from cascade.model import PRECISIONS
 from cascade.models import checkpoint
+from cascade.registry import Tier
 from cascade.taxonomy import Taxonomy
 
 
@@ -52,26 +55,42 @@ class Ensemble:
 
     @classmethod
     def from_manifest(
-        cls, manifest: str | Path | Manifest, *, taxonomy: Taxonomy | None = None
+        cls,
+        manifest: str | Path | Manifest,
+        *,
+        taxonomy: Taxonomy | None = None,
+        licence: Kind | None = None,
     ) -> Ensemble:
         """Return the uncalibrated ensemble of a manifest, over its own taxonomy or another.
 
+        Args:
+            manifest: A packaged name, a YAML file, or what was read from one.
+            taxonomy: The classes, instead of those that the manifest names.
+            licence: The strictest kind of licence that members may have; None for any.
+
         Raises:
-            ManifestError: The manifest is wrong.
+            ManifestError: The manifest is wrong, or a member that is not optional has a
+                stricter licence.
             CheckpointError: A member's weights are absent.
             MissingExtraError: A member that is not optional needs a package that is absent.
         """
         parsed = manifest if isinstance(manifest, Manifest) else manifests.load(manifest)
         classes = taxonomy or taxonomies.load(parsed.taxonomy)
-        left_out = _left_out(parsed)
+        left_out = _left_out(parsed) | _refused(parsed, licence)
+        checkpoints: dict[str, Path | None] = {}
+        for one in parsed.members:
+            if one.name in left_out:
+                continue
+            try:
+                checkpoints[one.name] = sources.resolve(one.source, one.revision)
+            except CheckpointError as error:
+                if not one.optional:
+                    raise
+                left_out[one.name] = str(error)
         return cls(
             manifest=parsed,
             taxonomy=classes,
-            checkpoints={
-                one.name: checkpoint.resolve(one.source)
-                for one in parsed.members
-                if one.name not in left_out
-            },
+            checkpoints=checkpoints,
             calibration=Calibration.uncalibrated(deciding=classes.deciding),
             left_out=left_out,
         )
@@ -117,7 +136,7 @@ class Ensemble:
             (draft / "taxonomy.yaml").write_text(taxonomies.to_yaml(self.taxonomy))
             (draft / "calibration.json").write_text(self.calibration.to_json())
             for name, path in self.checkpoints.items():
-                if path is not None:
+                if path is not None and not self._is_elsewhere(name):
                     _copy(path, draft / "members" / name)
             checkpoint.put_in_place(draft, folder)
         except OSError as error:
@@ -125,6 +144,21 @@ class Ensemble:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return folder
+
+    def _is_elsewhere(self, member: str) -> bool:
+        """Tell whether a member's weights are pinned in a hub, and so need no copy of ours."""
+        one = self.manifest.member(member)
+        return sources.is_remote(one.source) and not registry.get(one.adapter).trainable
+
+    def restricted_to(self, licence: Kind | None) -> Ensemble:
+        """Return the ensemble without optional members of a stricter licence; None allows any.
+
+        Raises:
+            ManifestError: A member that is not optional has a stricter one.
+        """
+        refused = _refused(self.manifest, licence)
+        kept = {name: path for name, path in self.checkpoints.items() if name not in refused}
+        return replace(self, checkpoints=kept, left_out={**self.left_out, **refused})
 
     def with_checkpoints(self, checkpoints: Mapping[str, Path]) -> Ensemble:
         """Return the ensemble with other weights for some members."""
@@ -158,17 +192,27 @@ class Ensemble:
                 "params": one.params,
                 "precision": one.precision,
                 "source": one.source if folder is None else None,
-                "weights": checkpoint.fingerprint(folder) if folder else None,
+                "weights": sources.fingerprint(folder) if folder else None,
                 "taxonomy": self.taxonomy.identity,
             }
+        )
+
+    def present(self, tier: Tier) -> tuple[str, ...]:
+        """Return the names of the members of a tier that can run here, in order."""
+        return tuple(
+            one.name for one in self.manifest.of_tier(tier) if one.name in self.checkpoints
         )
 
     @cached_property
     def detectors(self) -> tuple[str, ...]:
         """The names of the detection members that can run here, in order."""
-        return tuple(
-            one.name for one in self.manifest.of_tier("detection") if one.name in self.checkpoints
-        )
+        return self.present("detection")
+
+    @cached_property
+    def trainable(self) -> tuple[str, ...]:
+        """The names of the detectors that can be fitted, in order."""
+        adapters = {name: self.manifest.member(name).adapter for name in self.detectors}
+        return tuple(name for name in self.detectors if registry.get(adapters[name]).trainable)
 
     @cached_property
     def embedder(self) -> str:
@@ -177,9 +221,8 @@ class Ensemble:
         Raises:
             ManifestError: The manifest has none that can run here.
         """
-        for one in self.manifest.of_tier("embedding"):
-            if one.name in self.checkpoints:
-                return one.name
+        for name in self.present("embedding"):
+            return name
         raise ManifestError(
             f"The manifest {self.manifest.name!r} has no member of the tier 'embedding' that can "
             "run here. Add one, for example the adapter 'mobilenet'."
@@ -214,8 +257,13 @@ class Ensemble:
     def build(self, member: str, device: torch.device) -> Any:
         """Return the member's model on `device`, ready to predict."""
         one = self.manifest.member(member)
-        model = registry.create(one.adapter, self.checkpoints[member], **one.params)
-        model.module.to(device)
+        adapter = registry.get(one.adapter)
+        context = {"taxonomy": self.taxonomy} if adapter.takes_taxonomy else {}
+        model = registry.create(one.adapter, self.checkpoints[member], **context, **one.params)
+        if adapter.half_weights and one.precision != "fp32":
+            model.module.to(device, PRECISIONS[one.precision])
+        else:
+            model.module.to(device)
         return model
 
 
@@ -226,13 +274,28 @@ def _left_out(manifest: Manifest) -> dict[str, str]:
     """Return the optional members whose package is missing; raise for one that is needed."""
     reasons: dict[str, str] = {}
     for one in manifest.members:
-        missing = registry.get(one.adapter).missing
-        if not missing:
+        lack = registry.get(one.adapter).lack
+        if lack is None:
             continue
-        error = MissingExtraError(adapter=one.adapter, package=missing[0])
         if not one.optional:
-            raise error
-        reasons[one.name] = str(error)
+            raise lack
+        reasons[one.name] = str(lack)
+    return reasons
+
+
+def _refused(manifest: Manifest, licence: Kind | None) -> dict[str, str]:
+    """Return the optional members whose licence is too strict; raise for one that is needed."""
+    reasons: dict[str, str] = {}
+    for one in manifest.members:
+        if licence is None or licences.accepts(licence, one.licence):
+            continue
+        reason = (
+            f"The member {one.name!r} has the licence {one.licence} "
+            f"({licences.kind(one.licence)}), where only {licence} ones are asked for."
+        )
+        if not one.optional:
+            raise ManifestError(f"{reason} Leave it out of the manifest, or mark it `optional`.")
+        reasons[one.name] = reason
     return reasons
 
 
@@ -242,23 +305,36 @@ def _not_saved(manifest: Manifest, folder: Path) -> dict[str, str]:
         one.name: f"The member {one.name!r} is not part of this ensemble: its package was missing "
         "where the ensemble was saved."
         for one in manifest.members
-        if one.optional and one.source is not None and not (folder / "members" / one.name).is_dir()
+        if one.optional
+        and one.source is not None
+        and not sources.is_remote(one.source)
+        and not (folder / "members" / one.name).is_dir()
     }
 
 
 def _copy(source: Path, target: Path) -> None:
     """Copy the files of a checkpoint, but not who may read them: that is as for any new file."""
     target.mkdir(parents=True)
-    for one in sorted(source.iterdir()):
-        shutil.copyfile(one, target / one.name)
+    if not source.is_dir():
+        shutil.copyfile(source, target / source.name)
+        return
+    for one in sorted(source.rglob("*")):  # a folder comes before what is in it
+        place = target / one.relative_to(source)
+        if one.is_dir():
+            place.mkdir()
+        else:
+            shutil.copyfile(one, place)
 
 
 def _saved_checkpoint(folder: Path, member: Member) -> Path | None:
     saved = folder / "members" / member.name
     if saved.is_dir():
-        return saved
+        files = list(saved.iterdir())
+        return files[0] if len(files) == 1 else saved  # weights of one file are that file
     if member.source is None:
         return None
+    if sources.is_remote(member.source):
+        return sources.resolve(member.source, member.revision)
     raise CheckpointError(f"{folder} is no whole ensemble: members/{member.name} is missing.")
 
 

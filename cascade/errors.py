@@ -8,6 +8,7 @@
   x TaxonomyError         a taxonomy file that does not hold together
   x ManifestError         a manifest with a wrong value, and the path to it
   x CheckpointError       weights that are absent, or not those that were announced
+  x ServerError           a model's server that is down, too slow, or answers nonsense
   x ImageError            bytes that are no whole image
   x TrainingError         a fit that cannot start, or went astray
 
@@ -42,12 +43,12 @@ class DuplicateModelError(CascadeError, ValueError):
 class MissingExtraError(CascadeError, ImportError):
     """An adapter needs a package that is not installed here."""
 
-    def __init__(self, adapter: str, package: str) -> None:
+    def __init__(self, adapter: str, package: str, install: str | None = None) -> None:
         self.package = package
+        command = install or f"pip install 'cascade-curation[{package}]'"
         super().__init__(
             f"The adapter {adapter!r} needs the package {package!r}, which is not installed. "
-            f"Install it with `pip install 'cascade-curation[{package}]'`, "
-            "or leave the member out of the manifest."
+            f"Install it with `{command}`, or leave the member out of the manifest."
         )
 
 
@@ -65,6 +66,10 @@ class ManifestError(CascadeError, ValueError):
 
 class CheckpointError(CascadeError, ValueError):
     """Weights are absent, or not those that were announced."""
+
+
+class ServerError(CascadeError, ConnectionError):
+    """A model's server is down, too slow, or answers nonsense."""
 
 
 class ImageError(CascadeError, ValueError):

@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
+from cascade import views
 from cascade.errors import ImageError
+from cascade.predictions import Detections
+from cascade.views import Mode, Placement
 
 Image = NDArray[np.uint8]
 DECODED_AHEAD = 3  # batches: enough to hide decoding, little enough to bound memory
@@ -53,11 +55,16 @@ class Batch:
         ids: One name per image, in order.
         images: RGB, uint8, each of shape (H, W, 3); sizes may differ.
         device: Where views are made.
+        found: What earlier tiers found in each image, in canonical classes; empty where none ran.
+        focals_px: The camera's focal length of each image, in its own pixels, None where it is
+            unknown; empty where nobody knows any.
     """
 
     ids: tuple[str, ...]
     images: tuple[Image, ...]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    found: tuple[Detections, ...] = ()
+    focals_px: tuple[float | None, ...] = ()
     _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -68,27 +75,60 @@ class Batch:
         """Height and width of each image, in pixels."""
         return [(image.shape[0], image.shape[1]) for image in self.images]
 
-    def view(self, height: int, width: int) -> Tensor:
+    def part(self, start: int, stop: int) -> Batch:
+        """Return the images from `start` to `stop`, with what is known of them."""
+        return Batch(
+            ids=self.ids[start:stop],
+            images=self.images[start:stop],
+            device=self.device,
+            found=self.found[start:stop],
+            focals_px=self.focals_px[start:stop],
+        )
+
+    def view(self, height: int, width: int, mode: Mode = "bilinear") -> Tensor:
         """Return all images stretched to one size: (B, 3, height, width), uint8, cached.
 
-        Antialiased bilinear; relative coordinates stay what they are.
+        Antialiased; relative coordinates stay what they are.
         """
-        return self.shared(("view", height, width), lambda: self._stretch(height, width))
+
+        def stretch() -> Tensor:
+            stretched = [views.resized(one, height, width, mode) for one in self.pixels()]
+            nothing = torch.zeros((0, 3, height, width), dtype=torch.uint8, device=self.device)
+            return torch.cat([nothing, *stretched])
+
+        return self.shared(("view", height, width, mode), stretch)
+
+    def letterbox(
+        self, side: int, *, fill: int = 114, centred: bool = True
+    ) -> tuple[Tensor, list[Placement]]:
+        """Return all images inside squares, (B, 3, side, side), uint8, and where they lie; cached.
+
+        See `views.letterboxed`.
+        """
+
+        def place() -> tuple[Tensor, list[Placement]]:
+            placed = [
+                views.letterboxed(one, side, fill=fill, centred=centred) for one in self.pixels()
+            ]
+            nothing = torch.zeros((0, 3, side, side), dtype=torch.uint8, device=self.device)
+            return torch.cat([nothing, *(one for one, _ in placed)]), [where for _, where in placed]
+
+        return self.shared(("letterbox", side, fill, centred), place)
+
+    def pixels(self) -> list[Tensor]:
+        """Return each image on the device, (1, 3, H, W), uint8; cached."""
+        return self.shared(
+            "pixels",
+            lambda: [
+                torch.from_numpy(one).to(self.device).permute(2, 0, 1)[None] for one in self.images
+            ],
+        )
 
     def shared(self, key: Hashable, compute: Callable[[], Any]) -> Any:
         """Return what `compute` gave the first time that `key` was asked for."""
         if key not in self._cache:
             self._cache[key] = compute()
         return self._cache[key]
-
-    def _stretch(self, height: int, width: int) -> Tensor:
-        resized = []
-        for image in self.images:
-            pixels = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None]
-            if pixels.shape[-2:] != (height, width):
-                pixels = _antialiased(pixels, height, width)
-            resized.append(pixels)
-        return torch.cat(resized) if resized else torch.zeros((0, 3, height, width)).byte()
 
 
 @dataclass(frozen=True)
@@ -120,15 +160,6 @@ def batches(
                 yield _collect(ids, *pending.pop(0), device)
         for group, futures in pending:
             yield _collect(ids, group, futures, device)
-
-
-def _antialiased(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Stretch (1, 3, H, W) uint8; the CPU has a fast uint8 kernel, CUDA wants floats."""
-    size = (height, width)
-    if pixels.device.type == "cpu":
-        return functional.interpolate(pixels, size, mode="bilinear", antialias=True)
-    floats = functional.interpolate(pixels.float(), size, mode="bilinear", antialias=True)
-    return floats.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _collect(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -17,8 +18,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cascade import registry, taxonomy
+from cascade import licences, registry, taxonomy
 from cascade.errors import ManifestError, TaxonomyError, UnknownModelError, nearest
+from cascade.licences import Kind
 from cascade.registry import Tier
 
 _PACKAGED = resources.files("cascade") / "manifests"
@@ -39,14 +41,22 @@ class Member(_Frozen):
         adapter: The registered adapter that builds it.
         source: `package:FOLDER` in `cascade/weights`, a hub id, or a path; None where the
             adapter brings its weights along.
-        revision: The pinned revision of a hub source.
-        licence: SPDX name of the weights' licence.
+        revision: What pins the source: the commit of a hub's, the sha256 of a release's.
+        licence: SPDX name of the weights' licence: see `licences`.
+        gated: Whether the hub asks for consent before it hands the weights out.
         precision: The arithmetic of its forward pass.
         batch_size: Images at a time.
         weight: Its voice in the consensus, relative to the others.
-        vocabulary: The classes it can name; None where its checkpoint says so.
-        optional: Whether a run goes on without it when its package is not installed.
+        vocabulary: The classes it can name; None where its checkpoint says so, or where it is
+            prompted by the taxonomy.
+        optional: Whether a run goes on without it: without its package, its weights, or
+            consent to its licence.
         params: Keyword arguments of the adapter.
+        parameters_m: Millions of parameters that lie on the device.
+        gflops: Floating-point operations for one image at the size that it works on, in 10^9.
+        memory_mb: Weights and activations on the device at `batch_size`, in MiB, as measured;
+            None to have `planning` estimate it.
+        homepage: Where the model is described.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
@@ -55,19 +65,57 @@ class Member(_Frozen):
     source: str | None = None
     revision: str | None = None
     licence: Annotated[str, Field(min_length=1)]
+    gated: bool = False
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
     weight: Positive = 1.0
     vocabulary: tuple[str, ...] | None = None
     optional: bool = False
     params: dict[str, Any] = {}
+    parameters_m: Annotated[float, Field(ge=0)] | None = None
+    gflops: Annotated[float, Field(ge=0)] | None = None
+    memory_mb: Positive | None = None
+    homepage: str | None = None
+
+    @property
+    def repository(self) -> str | None:
+        """The hub's repository that its weights come from; None where they do not.
+
+        The weights of a language model are its server's: `params.model` names them.
+        """
+        if self.source is None and self.tier == "language":
+            model = self.params.get("model")
+            return str(model) if model else None
+        is_of_hub = self.source is not None and self.source.startswith("hub:")
+        return str(self.source).removeprefix("hub:") if is_of_hub else None
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether everyone who reads the manifest gets the same weights.
+
+        What comes from elsewhere needs a commit or a hash: branches and tags move. What is
+        packaged or lies on this machine is identified by its content.
+        """
+        if self.repository:
+            return bool(_COMMIT.fullmatch(self.revision or ""))
+        if self.source is not None and self.source.startswith("release:"):
+            return bool(_SHA256.fullmatch(self.revision or ""))
+        return True
+
+
+PATHS = ("fast_a", "fast_b", "precision")
+"""The paths of `Routing` that ask language members."""
+
+_COMMIT, _SHA256 = re.compile("[0-9a-f]{40}"), re.compile("[0-9a-f]{64}")
+_DESCRIPTIVE = {"gated", "parameters_m", "gflops", "memory_mb", "homepage"}
 
 
 class Routing(_Frozen):
     """When a sample stops, and where it goes otherwise (design: the total decision table).
 
     Probabilities are of the fused image decision; `agreement` is the weighted share of
-    voting members on the fused side of `threshold`.
+    voting members on the fused side of `threshold`. `fast_a`, `fast_b` and `precision` name the
+    language members that a path asks.
     """
 
     agreement: Share = 0.65
@@ -77,6 +125,9 @@ class Routing(_Frozen):
     fast_a_from: Share = 0.85
     fast_b_from: Share = 0.70
     adjudicate: tuple[Share, Share] = (0.25, 0.75)
+    fast_a: tuple[str, ...] = ()
+    fast_b: tuple[str, ...] = ()
+    precision: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _thresholds_ascend(self) -> Routing:
@@ -142,8 +193,12 @@ class Manifest(_Frozen):
 
     @cached_property
     def identity(self) -> str:
-        """A hash of the content, 16 hex digits; weights are hashed by the ensemble."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """A hash of what decides anything, 16 hex digits; weights are hashed by the ensemble.
+
+        What only describes a member, such as an estimate of its memory, is not in it.
+        """
+        content = self.model_dump(mode="json", exclude={"members": {"__all__": _DESCRIPTIVE}})
+        canonical = json.dumps(content, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def of_tier(self, tier: Tier) -> tuple[Member, ...]:
@@ -163,6 +218,55 @@ class Manifest(_Frozen):
         raise ManifestError(
             f"The manifest {self.name!r} has no member {name!r}. {nearest(name, known)}"
         )
+
+    def refused(self, licence: Kind | None) -> dict[str, str]:
+        """Return the optional members whose licence is stricter than asked for, with the reason.
+
+        Args:
+            licence: The strictest kind of licence that members may have; None for any.
+
+        Raises:
+            ManifestError: Members that are not optional have a stricter one; all are named.
+        """
+        strict = [
+            one
+            for one in self.members
+            if licence is not None and not licences.accepts(licence, one.licence)
+        ]
+        needed = [f"{one.name} ({one.licence})" for one in strict if not one.optional]
+        if needed:
+            raise ManifestError(
+                f"The manifest {self.name!r} needs members whose licence is not {licence}: "
+                f"{', '.join(needed)}. Leave them out, or mark them `optional`."
+            )
+        return {
+            one.name: f"Its licence {one.licence} is {licences.kind(one.licence)}; "
+            f"{licence} is asked for."
+            for one in strict
+        }
+
+    def restricted_to(self, licence: Kind | None) -> Manifest:
+        """Return the manifest without the members that `refused` names, nor routes to them.
+
+        Raises:
+            ManifestError: A member that is not optional has a stricter licence, or none is left.
+        """
+        refused = self.refused(licence)
+        content = self.model_dump()
+        content["members"] = [one for one in content["members"] if one["name"] not in refused]
+        if not content["members"]:
+            raise ManifestError(f"No member of {self.name!r} has a {licence} licence.")
+        for path in PATHS:
+            asked = [name for name in content["routing"][path] if name not in refused]
+            content["routing"][path] = asked
+        return Manifest.model_validate(content)
+
+    def with_revisions(self, revisions: Mapping[str, str]) -> Manifest:
+        """Return the manifest with other revisions of some members, by name."""
+        content = self.model_dump()
+        for one in content["members"]:
+            one["revision"] = revisions.get(one["name"], one["revision"])
+        return Manifest.model_validate(content)
 
 
 def load(source: str | Path) -> Manifest:
@@ -203,6 +307,7 @@ def parse(
     except ValidationError as error:
         raise ManifestError(f"{origin}: {_explain(error)}") from error
     _check_members(manifest.members, origin)
+    _check_routing(manifest, origin)
     _check_vocabularies(manifest, classes or _taxonomy_of(manifest, origin), origin)
     return manifest
 
@@ -234,6 +339,17 @@ def _check_members(members: Iterable[Member], origin: str) -> None:
                 f"{where}.tier: the adapter {one.adapter!r} works in the tier "
                 f"{adapter.tier!r}, got {one.tier!r}."
             )
+
+
+def _check_routing(manifest: Manifest, origin: str) -> None:
+    speakers = [one.name for one in manifest.of_tier("language")]
+    for path in PATHS:
+        for name in getattr(manifest.routing, path):
+            if name not in speakers:
+                raise ManifestError(
+                    f"{origin}: routing.{path}: no member of the tier 'language' is named "
+                    f"{name!r}. {nearest(name, speakers)}"
+                )
 
 
 def _taxonomy_of(manifest: Manifest, origin: str) -> taxonomy.Taxonomy:

@@ -124,6 +124,35 @@ class Masks:
 
 
 @dataclass(frozen=True, eq=False)
+class Tracks:
+    """The boxes of one frame of a clip, and which object each of them is.
+
+    Attributes:
+        detections: The boxes.
+        track_ids: Identity of each, shape (N,), int64, 0 or above and unique in the frame;
+            -1 where none was given yet.
+    """
+
+    detections: Detections
+    track_ids: IntArray
+
+    def __post_init__(self) -> None:
+        """Refuse identities that do not fit the boxes."""
+        _expect_shape("track_ids", self.track_ids, (len(self.detections),))
+        known = self.track_ids[self.track_ids >= 0]
+        if len(np.unique(known)) != len(known):
+            raise BadPredictionsError("track_ids must be unique in a frame.")
+
+    @classmethod
+    def empty(cls, classes: Sequence[str] = ()) -> Tracks:
+        """Return a frame without objects."""
+        return cls(detections=Detections.empty(classes), track_ids=np.zeros(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.track_ids)
+
+
+@dataclass(frozen=True, eq=False)
 class DepthMap:
     """Distance from the camera, for every pixel of a map that covers the whole image.
 
@@ -201,7 +230,7 @@ class Answer:
         return cls(p_yes=None)
 
 
-Prediction = Detections | Masks | DepthMap | Embedding | Answer
+Prediction = Detections | Masks | Tracks | DepthMap | Embedding | Answer
 
 
 def _expect_shape(name: str, array: FloatArray | IntArray, shape: tuple[int, ...]) -> None:

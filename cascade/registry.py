@@ -26,31 +26,70 @@ class Adapter:
         tier: The tier that its models work in.
         factory: `module:attribute` of a callable `(checkpoint: Path | None, **params)`.
         needs: Packages beyond the core that it imports.
+        install: How to install them, where no extra of ours does.
+        takes_taxonomy: Whether the factory has the keyword `taxonomy`: what is prompted by the
+            classes, or asks the taxonomy's question.
+        tracks: Whether it follows boxes through a clip, instead of looking at single images.
+        trainable: Whether its models can be fitted and saved: `model.Trainable`.
+        half_weights: Whether its weights, too, are kept in the precision of its forward pass.
     """
 
     name: str
     tier: Tier
     factory: str
     needs: tuple[str, ...] = ()
+    install: str | None = None
+    takes_taxonomy: bool = False
+    tracks: bool = False
+    trainable: bool = False
+    half_weights: bool = False
 
     @property
     def missing(self) -> tuple[str, ...]:
         """The needed packages that are not installed here."""
         return tuple(package for package in self.needs if find_spec(package) is None)
 
+    @property
+    def lack(self) -> MissingExtraError | None:
+        """The error that says how to install the first of them; None where nothing is missing."""
+        for package in self.missing:
+            return MissingExtraError(self.name, package, self.install)
+        return None
+
 
 _adapters: dict[str, Adapter] = {}
 
 
-def register(name: str, *, tier: Tier, factory: str, needs: tuple[str, ...] = ()) -> None:
-    """Make an adapter known under `name`.
+def register(
+    name: str,
+    *,
+    tier: Tier,
+    factory: str,
+    needs: tuple[str, ...] = (),
+    install: str | None = None,
+    takes_taxonomy: bool = False,
+    tracks: bool = False,
+    trainable: bool = False,
+    half_weights: bool = False,
+) -> None:
+    """Make an adapter known under `name`; see `Adapter` for the arguments.
 
     Raises:
         DuplicateModelError: The name is taken.
     """
     if name in _adapters:
         raise DuplicateModelError(name)
-    _adapters[name] = Adapter(name=name, tier=tier, factory=factory, needs=needs)
+    _adapters[name] = Adapter(
+        name=name,
+        tier=tier,
+        factory=factory,
+        needs=needs,
+        install=install,
+        takes_taxonomy=takes_taxonomy,
+        tracks=tracks,
+        trainable=trainable,
+        half_weights=half_weights,
+    )
 
 
 def get(name: str) -> Adapter:
@@ -72,8 +111,8 @@ def create(name: str, checkpoint: Path | None = None, **params: Any) -> Any:
         MissingExtraError: A package that it needs is not installed.
     """
     adapter = get(name)
-    if adapter.missing:
-        raise MissingExtraError(adapter=name, package=adapter.missing[0])
+    if adapter.lack:
+        raise adapter.lack
     module, _, attribute = adapter.factory.partition(":")
     try:
         factory = getattr(import_module(module), attribute)
@@ -85,17 +124,72 @@ def create(name: str, checkpoint: Path | None = None, **params: Any) -> Any:
     return factory(checkpoint, **params)
 
 
-def names(tier: Tier | None = None) -> tuple[str, ...]:
-    """Return the registered names, sorted; of one tier if asked for."""
-    return tuple(sorted(n for n, a in _adapters.items() if tier in (None, a.tier)))
+def names(tier: Tier | None = None, *, trainable: bool = False) -> tuple[str, ...]:
+    """Return the registered names, sorted; of one tier, or those that can be fitted, if asked."""
+    return tuple(
+        sorted(
+            name
+            for name, one in _adapters.items()
+            if tier in (None, one.tier) and (one.trainable or not trainable)
+        )
+    )
 
 
-register("mobilenet", tier="embedding", factory="cascade.models.mobilenet:MobileNetEmbedder")
-register("center_point", tier="detection", factory="cascade.models.center_point:CenterPoint")
-register("rt_detr", tier="detection", factory="cascade.models.rt_detr:RtDetr")
-register(
-    "yolo",
-    tier="detection",
-    factory="cascade.models.yolo:Yolo",
+def _built_in(tier: Tier, factories: dict[str, str], **known: Any) -> None:
+    for name, factory in factories.items():
+        register(name, tier=tier, factory=f"cascade.models.{factory}", **known)
+
+
+_built_in("embedding", {"mobilenet": "mobilenet:MobileNetEmbedder"})
+_built_in(
+    "embedding",
+    {"dino": "dino:DinoEmbedder", "siglip": "siglip:SiglipEmbedder"},
+    half_weights=True,
+)
+_built_in("embedding", {"timm": "timm_embedding:TimmEmbedder"}, needs=("timm",), half_weights=True)
+_built_in("embedding", {"onnx_embedding": "onnx_embedding:OnnxEmbedder"}, needs=("onnxruntime",))
+_built_in(
+    "detection",
+    {"center_point": "center_point:CenterPoint", "rt_detr": "rt_detr:RtDetr"},
+    trainable=True,
+)
+_built_in("detection", {"yolo": "yolo:Yolo"}, needs=("ultralytics",), trainable=True)
+_built_in("detection", {"detr": "detr:DetrDetector", "worker": "worker:WorkerDetector"})
+_built_in(
+    "detection",
+    {
+        "grounding_dino": "grounding_dino:GroundingDino",
+        "owlv2": "owlv2:Owlv2",
+    },
+    takes_taxonomy=True,
+)
+_built_in("detection", {"onnx_detection": "onnx_detection:OnnxDetector"}, needs=("onnxruntime",))
+_built_in(
+    "detection",
+    {"ultralytics": "ultralytics_detection:UltralyticsDetector"},
     needs=("ultralytics",),
 )
+_built_in(
+    "detection",
+    {"yoloe": "yoloe:Yoloe"},
+    needs=("ultralytics",),
+    takes_taxonomy=True,
+)
+_built_in("geometry", {"depth_anything_2": "depth_anything_2:DepthAnything2"}, half_weights=True)
+_built_in(
+    "geometry",
+    {"depth_anything_3": "depth_anything_3:DepthAnything3"},
+    needs=("depth_anything_3",),
+    # What it pins cannot be installed beside today's numpy; what it imports can.
+    install="pip install --no-deps depth-anything-3 addict omegaconf einops antlr4-python3-runtime",
+)
+_built_in("segmentation", {"sam3": "sam3:Sam3"}, takes_taxonomy=True, half_weights=True)
+_built_in("segmentation", {"sam2": "sam2:Sam2"}, half_weights=True)
+_built_in("segmentation", {"rf_detr_seg": "rf_detr_seg:RfDetrSegmenter"})
+_built_in("geometry", {"byte_track": "byte_track:ByteTrack"}, needs=("trackers",), tracks=True)
+_built_in(
+    "geometry",
+    {"cotracker": "cotracker:CoTracker", "sam_video": "sam_video:SamVideo"},
+    tracks=True,
+)
+_built_in("language", {"vision_language": "vision_language:VisionLanguage"}, takes_taxonomy=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +20,12 @@ import torch
 from cascade.errors import CascadeError
 from cascade.images import Batch, batches
 from cascade.manifest import Member
+from cascade.model import PRECISIONS
 from cascade.model import predict as predict_batch
 
 logger = logging.getLogger(__name__)
 
 BATCHES_A_WRITE = 8  # what is lost by a crash, against what a write costs
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,15 @@ class Tally:
         predicted: Predictions that were made.
         failed: Predictions that failed, each on record at its image.
         seconds: Time in each member's own calls.
+        seen: Images that each member looked at in that time, those for their neighbours' sake
+            included.
     """
 
     images: int = 0
     predicted: int = 0
     failed: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -104,6 +107,8 @@ def run(
     *,
     device: torch.device,
     todo: Mapping[str, set[str]] | None = None,
+    known: Callable[[Batch], Batch] | None = None,
+    batches_a_write: int = BATCHES_A_WRITE,
     progress: Progress | None = None,
 ) -> Tally:
     """Run every model over the images and hand the results to `sink` as they come.
@@ -119,11 +124,14 @@ def run(
         sink: Where results go.
         device: Where the models are.
         todo: The ids that each member has yet to do; None for all.
+        known: Adds to a batch what is known of its images (`found`, `focals_px`); None for
+            members of the first tiers, which need nothing.
+        batches_a_write: How many batches are held in memory before `sink` gets them.
         progress: Told after every batch.
     """
     size = max((members[name].batch_size for name in models), default=1)
     starts = [i for i in range(0, len(ids), size) if _has_work(ids[i : i + size], todo)]
-    tally = Tally(seconds=dict.fromkeys(models, 0.0))
+    tally = Tally(seconds=dict.fromkeys(models, 0.0), seen=dict.fromkeys(models, 0))
     pending: dict[str, dict[str, Any]] = {}
     wanted = [i for start in starts for i in range(start, min(start + size, len(ids)))]
     reader = batches(
@@ -132,15 +140,17 @@ def run(
     done = len(ids) - len(wanted)
     for number, (batch, unreadable) in enumerate(reader, start=1):
         failed = {one.id: Failure("ImageError", one.reason) for one in unreadable}
+        batch = known(batch) if known else batch
         for name, model in models.items():
             began = time.perf_counter()
             wanting = None if todo is None else todo[name]
             found = _wanted_of(model, members[name], batch, device, wanting)
+            tally.seen[name] += len(batch) if found else 0
             tally.seconds[name] += time.perf_counter() - began
             for image_id, result in (found | _only(failed, wanting)).items():
                 pending.setdefault(image_id, {})[name] = result
         done += len(batch) + len(unreadable)
-        if number % BATCHES_A_WRITE == 0:
+        if number % batches_a_write == 0:
             _flush(pending, sink, tally)
         if progress:
             progress(done, len(ids))
@@ -204,16 +214,13 @@ _MEMBER_ERRORS = (CascadeError, RuntimeError, ValueError, ArithmeticError, Looku
 def _autocast(member: Member, device: torch.device) -> AbstractContextManager[Any]:
     if member.precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, dtype=_AUTOCAST[member.precision])
+    return torch.autocast(device.type, dtype=PRECISIONS[member.precision])
 
 
 def _split(batch: Batch, size: int) -> list[Batch]:
     if len(batch) <= size:
         return [batch]
-    return [
-        Batch(batch.ids[i : i + size], batch.images[i : i + size], batch.device)
-        for i in range(0, len(batch), size)
-    ]
+    return [batch.part(i, i + size) for i in range(0, len(batch), size)]
 
 
 def _flush(pending: dict[str, dict[str, Any]], sink: Sink, tally: Tally) -> None:

@@ -27,32 +27,45 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ObjectClass(_Frozen):
+class Sizes(_Frozen):
+    """How large a thing is in the world.
+
+    Attributes:
+        height_m: Least and greatest plausible height, in metres.
+        width_m: Least and greatest plausible width, in metres.
+    """
+
+    height_m: Range | None = None
+    width_m: Range | None = None
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Sizes:
+        for which in ("height_m", "width_m"):
+            bounds = getattr(self, which)
+            if bounds and bounds[0] >= bounds[1]:
+                raise ValueError(f"{which} must ascend, got {list(bounds)}")
+        return self
+
+
+class ObjectClass(Sizes):
     """One kind of thing that is labeled.
 
     Attributes:
         name: The canonical label.
         synonyms: What data sets and models call it; compared without case, `-`, `_` or spaces.
-        prompts: Phrases for open-vocabulary members.
+        prompts: Phrases for open-vocabulary members; their answers mean this class, too.
         decides: Whether its presence argues for the image decision.
-        height_m: Least and greatest plausible height, in metres.
-        width_m: Least and greatest plausible width, in metres.
     """
 
     name: Annotated[str, Field(min_length=1)]
     synonyms: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
     decides: bool = False
-    height_m: Range | None = None
-    width_m: Range | None = None
 
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> ObjectClass:
-        for which in ("height_m", "width_m"):
-            bounds = getattr(self, which)
-            if bounds and bounds[0] >= bounds[1]:
-                raise ValueError(f"{which} must ascend, got {list(bounds)}")
-        return self
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All that means this class: its name, its synonyms and its prompts."""
+        return (self.name, *self.synonyms, *self.prompts)
 
 
 class Decision(_Frozen):
@@ -74,25 +87,38 @@ class Taxonomy(_Frozen):
         name: The domain.
         version: Raised when the meaning of a class changes.
         decision: The image-level question.
+        presets: Other sizes of some classes, by name: see `with_preset`.
         classes: The classes, in the order of every class index.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     version: Annotated[int, Field(ge=1)] = 1
     decision: Decision
+    presets: dict[str, dict[str, Sizes]] = {}
     classes: Annotated[tuple[ObjectClass, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _names_are_unambiguous(self) -> Taxonomy:
+    def _words_are_unambiguous(self) -> Taxonomy:
         owner: dict[str, str] = {}
         for one in self.classes:
-            for word in {fold(one.name), *map(fold, one.synonyms)}:
+            for word in dict.fromkeys(map(fold, one.words)):
                 if owner.setdefault(word, one.name) != one.name:
                     raise ValueError(f"{word!r} names both {owner[word]!r} and {one.name!r}")
         if len({one.name for one in self.classes}) != len(self.classes):
             raise ValueError("two classes have the same name")
         if not any(one.decides for one in self.classes):
             raise ValueError("no class has `decides: true`, so the decision can never be yes")
+        return self
+
+    @model_validator(mode="after")
+    def _presets_name_classes(self) -> Taxonomy:
+        for preset, sizes in self.presets.items():
+            for name in sizes:
+                if name not in self.names:
+                    raise ValueError(
+                        f"the preset {preset!r} names no class by {name!r}. "
+                        f"{nearest(name, self.names)}"
+                    )
         return self
 
     @cached_property
@@ -115,11 +141,11 @@ class Taxonomy(_Frozen):
     def _by_word(self) -> dict[str, str]:
         words: dict[str, str] = {}
         for one in self.classes:
-            words |= {fold(word): one.name for word in (one.name, *one.synonyms)}
+            words |= {fold(word): one.name for word in one.words}
         return words
 
     def canonical(self, label: str) -> str | None:
-        """Return the class that `label` means, or None where it means none of them."""
+        """Return the class that a name, synonym or prompt means, or None where it means none."""
         return self._by_word.get(fold(label))
 
     def vocabulary(self, labels: Iterable[str]) -> tuple[str, ...]:
@@ -131,6 +157,22 @@ class Taxonomy(_Frozen):
         """Return the class index of each label, -1 where the label means no class."""
         index = {name: i for i, name in enumerate(self.names)}
         return [index.get(self.canonical(label) or "", -1) for label in labels]
+
+    def with_preset(self, name: str) -> Taxonomy:
+        """Return the taxonomy with the sizes of one of its `presets` in place of the usual ones.
+
+        Raises:
+            TaxonomyError: It has no such preset.
+        """
+        if name not in self.presets:
+            raise TaxonomyError(
+                f"The taxonomy {self.name!r} has no preset {name!r}. {nearest(name, self.presets)}"
+            )
+        content = self.model_dump()
+        for one in content["classes"]:
+            sizes = self.presets[name].get(one["name"], Sizes())
+            one |= sizes.model_dump(exclude_none=True)
+        return Taxonomy.model_validate(content)
 
 
 def load(source: str | Path) -> Taxonomy:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cascade import calibration, consensus
 from cascade.consensus import Clusters, Decisions, Votes
 from cascade.ensemble import Ensemble
-from cascade.predictions import Detections
+from cascade.predictions import Detections, FloatArray
 from cascade.taxonomy import Taxonomy
 
 
@@ -60,6 +60,67 @@ def conclude(
         epsilon=fusion.epsilon,
     )
     return clusters, decisions
+
+
+def heard(decisions: Decisions, ensemble: Ensemble, p_yes: Mapping[str, FloatArray]) -> Decisions:
+    """Return the decisions with the voters of other tiers heard, too.
+
+    Args:
+        decisions: Of the detectors, on n images.
+        ensemble: Whose weights, calibration and threshold hold.
+        p_yes: By language member, its own probability of yes, shape (n,); NaN where it was
+            not asked or gave no usable answer: then it abstains.
+    """
+    if not p_yes:
+        return decisions
+    others, weights = _voices(ensemble, p_yes)
+    return consensus.pooled(
+        np.column_stack([decisions.p_members, others]),
+        np.concatenate([ensemble.weights, weights]),
+        threshold=ensemble.calibration.threshold,
+        epsilon=ensemble.manifest.fusion.epsilon,
+    )
+
+
+def together(ensemble: Ensemble, p_yes: Mapping[str, FloatArray]) -> FloatArray:
+    """Return what the language members alone decide, shape (n,), NaN where none has a say.
+
+    Args:
+        ensemble: As in `heard`.
+        p_yes: As in `heard`, of at least one member.
+    """
+    others, weights = _voices(ensemble, p_yes)
+    epsilon = ensemble.manifest.fusion.epsilon
+    return consensus.pooled(others, weights, threshold=0.5, epsilon=epsilon).p
+
+
+def with_answers(
+    ensemble: Ensemble,
+    decisions: Decisions,
+    p_yes: Mapping[str, FloatArray],
+    truth: NDArray[np.bool_],
+) -> Ensemble:
+    """Return the ensemble with the answers of language members calibrated on labeled images.
+
+    The threshold is fixed anew, on what detectors and language members decide together.
+
+    Args:
+        ensemble: With calibrated detectors.
+        decisions: Of its detectors, on n labeled images.
+        p_yes: As in `heard`.
+        truth: The true image decisions, shape (n,).
+    """
+    lines = {name: calibration.fit_answers(p, truth) for name, p in p_yes.items()}
+    known = {name: {calibration.ALL_CLASSES: line} for name, line in lines.items() if line}
+    if not known:
+        return ensemble
+    before = ensemble.calibration
+    fitted = replace(before, scaling={**before.scaling, **known})
+    scaled = ensemble.with_calibration(fitted)
+    together = heard(decisions, scaled, p_yes)
+    return scaled.with_calibration(
+        replace(fitted, threshold=calibration.fixed_threshold(truth, together.p))
+    )
 
 
 def objects(clusters: Clusters) -> list[Detections]:
@@ -117,6 +178,19 @@ def canonical(found: Detections, taxonomy: Taxonomy) -> Detections:
     classes = np.array(taxonomy.ids_of(found.classes), np.int64)[found.class_ids]
     kept = replace(found, class_ids=np.maximum(classes, 0), classes=taxonomy.names)
     return kept[classes >= 0]
+
+
+def _voices(ensemble: Ensemble, p_yes: Mapping[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Return calibrated answers, shape (n, S), and the weight of each member, shape (S,)."""
+    columns = []
+    for name, p in p_yes.items():
+        known = np.isfinite(p)
+        column = np.full(len(p), np.nan)
+        words = [calibration.ALL_CLASSES] * int(known.sum())
+        column[known] = ensemble.calibration.apply(name, words, np.asarray(p)[known])
+        columns.append(column)
+    weights = [ensemble.manifest.member(name).weight for name in p_yes]
+    return np.column_stack(columns), np.array(weights, np.float64)
 
 
 def _by_member(

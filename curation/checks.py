@@ -11,7 +11,7 @@ import numpy as np
 
 from cascade import metrics
 from cascade.manifest import Budget
-from curation.paired import LEAST_DIFFERING, Paired, compare, holm
+from curation.paired import CONFIDENCE, LEAST_DIFFERING, Paired, compare, holm
 from curation.verdict import Bools, Check, Evidence, Floats
 
 MAP_MARGIN = 0.01  # box mAP@.5 may fall by so much
@@ -23,9 +23,15 @@ _ROUNDING = 1e-9  # 0.30 - 0.01 is not 0.29 in binary
 
 def better(paired: Paired) -> Check:
     """The lower bound of the change of MCC lies above 0, and not by chance of a few drives."""
-    passed = paired.lower > 0 and paired.differing >= LEAST_DIFFERING
+    chance = paired.p_chance > 1 - CONFIDENCE
+    passed = paired.lower > 0 and paired.differing >= LEAST_DIFFERING and not chance
     conclusion = "better" if passed else "not shown to be better"
-    if paired.lower > 0 and not passed:
+    if paired.lower > 0 and chance:
+        conclusion = (
+            f"but chance alone does as well with p = {paired.p_chance:.3f}, above "
+            f"{1 - CONFIDENCE:.2f}: not shown to be better"
+        )
+    if paired.lower > 0 and paired.differing < LEAST_DIFFERING:
         conclusion = (
             f"but they differ on {paired.differing} drives only, which may be chance below "
             f"{LEAST_DIFFERING}: not shown to be better"

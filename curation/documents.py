@@ -14,6 +14,7 @@ import numpy as np
 from bson import ObjectId
 
 from cascade.consensus import Clusters, Decisions
+from cascade.geometry import Sizes
 from cascade.predictions import Detections, FloatArray
 from cascade.taxonomy import Taxonomy
 from curation.convert import inside, raw_detection, xyxy_to_xywh
@@ -92,6 +93,7 @@ def consensus_fields(
     *,
     fingerprint: str,
     hardness: FloatArray | None = None,
+    sizes: Sizes | None = None,
 ) -> list[Document]:
     """Return the label field of the fused boxes, one for each of the n images.
 
@@ -99,6 +101,7 @@ def consensus_fields(
         clusters: The objects that the ensemble sees.
         fingerprint: The hash of all that decides on them.
         hardness: h_k of each cluster, shape (K,), in [0, 1]; None before it was scored.
+        sizes: Distance and size of each cluster; None where no depth is known.
     """
     fields = [labels_field(fingerprint) for _ in range(clusters.n_images)]
     boxes = xyxy_to_xywh(inside(clusters.boxes_xyxy)).tolist()
@@ -112,9 +115,20 @@ def consensus_fields(
             agreement=float(clusters.agreement[k]),
             members=[clusters.members[m] for m in np.flatnonzero(spoke[k])],
             hardness=None if hardness is None else scalar(hardness[k]),
+            **({} if sizes is None else _measured(sizes, k)),
         )
         fields[int(image)]["detections"].append(box)
     return fields
+
+
+def _measured(sizes: Sizes, k: int) -> Document:
+    if np.isnan(sizes.distance_m[k]):
+        return {}
+    return {
+        "distance_m": float(sizes.distance_m[k]),
+        "height_m": scalar(sizes.height_m[k]),
+        "plausible": bool(sizes.plausible[k]),
+    }
 
 
 def decision_field(

@@ -38,7 +38,9 @@ HARDNESS_PARTS = (
 )
 
 
-PATH = "cascade_path"  # where the cascade would go next: stop, fast_a, fast_b or precision
+PATH = "cascade_path"  # where the cascade goes after the detectors: stop, fast_a, fast_b, precision
+TIERS_REACHED = "tiers_reached"  # the tiers that looked at the sample, in order
+ANSWERED_BY = "answered_by"  # the last tier that had a say in the image decision
 
 RANK = "rank"  # 1 is labeled first
 CHOSEN_BECAUSE = "chosen_because"
@@ -48,6 +50,7 @@ DRIVE = "drive"  # drive or source photograph: what splits and bootstraps keep t
 TIME_S = "time_s"  # seconds since the drive began
 TIME_OF_DAY = "time_of_day"  # day or night
 WEATHER = "weather"  # clear, rain, glare, ...
+FOCAL_PX = "focal_px"  # the camera's focal length in pixels of the image; none where unknown
 LUMA = "luma"  # mean luminance of the image, in [0, 1]; a street at night is under 0.25
 CONTENT_HASH = "content_hash"  # sha256 of the file, hex; an ingested sample has it
 FAILURES = "failures"  # what went wrong with this sample, by stage and member
@@ -62,6 +65,7 @@ UMAP = "umap"  # brain key
 
 INFO = "curation"  # `dataset.info[INFO]`: the taxonomy and how the dataset came about
 INGEST_INFO = "ingest"  # `dataset.info[INGEST_INFO]`: files and label rows left out, with reasons
+COSTS = "costs"  # `dataset.info[INFO][COSTS]`: what asking each member costs, and on which paths
 EMBEDDER_INFO = "embedder"  # `dataset.info[EMBEDDER_INFO]`: who made the vectors
 
 Arm = Literal["hard", "coverage", "slice", "random"]
@@ -72,12 +76,15 @@ _SCALARS: Mapping[str, tuple[str, str]] = {
     TIME_S: ("FloatField", "Seconds since the drive began"),
     TIME_OF_DAY: ("StringField", "day or night"),
     WEATHER: ("StringField", "clear, rain, glare, ..."),
+    FOCAL_PX: ("FloatField", "Focal length of the camera in pixels of the image, where known"),
     LUMA: ("FloatField", "Mean luminance in [0, 1]; a street at night is under 0.25"),
     CONTENT_HASH: ("StringField", "sha256 of the file"),
     LABELED_ROUND: ("IntField", "The round that labeled it; 0 came with the data"),
     AGREEMENT: ("FloatField", "Weighted share of the voters that agree with the ensemble"),
     N_VOTERS: ("IntField", "Members with a say in the image decision"),
-    PATH: ("StringField", "Where the cascade would go next"),
+    PATH: ("StringField", "Where the cascade goes after the detectors"),
+    TIERS_REACHED: ("ListField", "The tiers that looked at it, in order"),
+    ANSWERED_BY: ("StringField", "The last tier with a say in the image decision"),
     HARDNESS: ("FloatField", "How much labeling it would teach, in [0, 1]; higher is harder"),
     HARDNESS_EXISTENCE: ("FloatField", "Disagreement on whether something is there"),
     HARDNESS_CLASS: ("FloatField", "Disagreement on what it is"),
@@ -90,7 +97,12 @@ _SCALARS: Mapping[str, tuple[str, str]] = {
 }
 _FAILURE = ("member", "stage", "error", "message")
 _MEMBER_ATTRIBUTES = {"score": "FloatField", "raw_label": "StringField"}
+_ANSWER_ATTRIBUTES = {"reason": "StringField", "objects": "ListField", "contradicts": "StringField"}
+_DEPTH_ATTRIBUTES = {"step": "FloatField", "unit": "StringField"}
 _CONSENSUS_ATTRIBUTES = {
+    "distance_m": "FloatField",
+    "height_m": "FloatField",
+    "plausible": "BooleanField",
     "votes": "IntField",
     "agreement": "FloatField",
     "members": "ListField",
@@ -135,6 +147,31 @@ def declare(dataset: Any, taxonomy: Taxonomy, members: Sequence[str] = ()) -> No
             dataset.create_index(name)
 
 
+def declare_closer(
+    dataset: Any,
+    taxonomy: Taxonomy,
+    members: Sequence[str],
+    closer: Mapping[str, Sequence[str]],
+) -> None:
+    """Declare what the tiers that look closer write, each member in a field of its name.
+
+    Args:
+        dataset: The dataset itself, on which `declare` was called.
+        taxonomy: As there.
+        members: The detectors, as there.
+        closer: Members of the tiers `geometry`, `segmentation` and `language`.
+    """
+    kinds: dict[str, dict[str, Any]] = {}
+    for name in closer["geometry"]:
+        kinds |= _label(name, "Heatmap", _DEPTH_ATTRIBUTES)
+    for name in closer["segmentation"]:
+        kinds |= _labels(name, "Detections", _MEMBER_ATTRIBUTES, signed=True)
+    for name in closer["language"]:
+        kinds |= _label(name, "Classification", _ANSWER_ATTRIBUTES)
+    _add_fields(dataset, kinds)
+    _arrange_sidebar(dataset, taxonomy, members, closer)
+
+
 def declare_hardness(dataset: Any) -> None:
     """Declare what scoring writes, and index it; for datasets that nothing of ours has run on."""
     _add_fields(dataset, _scalars([HARDNESS, *HARDNESS_PARTS, N_VOTERS, EXPECTED_BOXES]))
@@ -148,7 +185,10 @@ def declare_choice(dataset: Any) -> None:
 
 
 def groups(
-    taxonomy: Taxonomy, members: Sequence[str], existing: Iterable[tuple[str, Sequence[str]]]
+    taxonomy: Taxonomy,
+    members: Sequence[str],
+    existing: Iterable[tuple[str, Sequence[str]]],
+    closer: Mapping[str, Sequence[str]] | None = None,
 ) -> list[tuple[str, list[str]]]:
     """Return the sidebar's groups, name and paths: ours by tier after those that exist.
 
@@ -158,10 +198,19 @@ def groups(
     ours = {
         "ground truth": [GROUND_TRUTH, ORACLE, LABELED_ROUND],
         "detection": list(members),
-        "consensus": [CONSENSUS, taxonomy.decision.name, AGREEMENT, N_VOTERS, PATH],
+        **{tier: list(names) for tier, names in (closer or {}).items()},
+        "consensus": [
+            CONSENSUS,
+            taxonomy.decision.name,
+            AGREEMENT,
+            N_VOTERS,
+            PATH,
+            TIERS_REACHED,
+            ANSWERED_BY,
+        ],
         "hardness": [HARDNESS, *HARDNESS_PARTS, EXPECTED_BOXES],
         "choice": [RANK, CHOSEN_BECAUSE],
-        "slices": [SPLIT, DRIVE, TIME_S, TIME_OF_DAY, WEATHER, LUMA],
+        "slices": [SPLIT, DRIVE, TIME_S, TIME_OF_DAY, WEATHER, LUMA, FOCAL_PX],
         "records": [FAILURES, CONTENT_HASH],
     }
     placed = {path for paths in ours.values() for path in paths}
@@ -185,13 +234,28 @@ def save_views(dataset: Any) -> list[str]:
             dataset.exists(AGREEMENT).match(F(AGREEMENT) < _DISAGREE_BELOW).sort_by(AGREEMENT)
         ),
         "night": lambda: dataset.match(F(TIME_OF_DAY) == "night"),
+        "hallucinations": lambda: contradicting(dataset),
         "failed": lambda: dataset.match(F(FAILURES).length() > 0),
         "exact duplicates": lambda: dataset.match_tags(DUPLICATE).sort_by(CONTENT_HASH),
     }
+    if not answer_fields(dataset):
+        del views["hallucinations"]
     new = [name for name in views if not dataset.has_saved_view(name)]
     for name in new:
         dataset.save_view(name, views[name]())
     return new
+
+
+def answer_fields(dataset: Any) -> list[str]:
+    """Return the fields in which language members answer, in the order of the schema."""
+    schema = dataset.get_field_schema(flat=True)
+    return [path.rpartition(".")[0] for path in schema if path.endswith(".contradicts")]
+
+
+def contradicting(dataset: Any) -> Any:
+    """Return the view of samples on which a language member contradicts the other tiers."""
+    paths = [f"{name}.contradicts" for name in answer_fields(dataset)]
+    return dataset.match({"$or": [{path: {"$ne": None}} for path in paths]})
 
 
 def _add_fields(dataset: Any, kinds: Mapping[str, Mapping[str, Any]]) -> None:
@@ -216,7 +280,11 @@ def _scalars(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     import fiftyone as fo
 
     return {
-        name: {"ftype": getattr(fo, _SCALARS[name][0]), "description": _SCALARS[name][1]}
+        name: {
+            "ftype": getattr(fo, _SCALARS[name][0]),
+            "description": _SCALARS[name][1],
+            **({"subfield": fo.StringField} if _SCALARS[name][0] == "ListField" else {}),
+        }
         for name in names
     }
 
@@ -238,6 +306,20 @@ def _labels(
     return kinds
 
 
+def _label(name: str, label: str, attributes: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return a field of one label, its attributes, and its fingerprint."""
+    import fiftyone as fo
+
+    kinds: dict[str, dict[str, Any]] = {
+        name: {"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": getattr(fo, label)},
+        f"{name}.{FINGERPRINT}": {"ftype": fo.StringField},
+    }
+    for attribute, kind in attributes.items():
+        subfield = {"subfield": fo.StringField} if kind == "ListField" else {}
+        kinds[f"{name}.{attribute}"] = {"ftype": getattr(fo, kind), **subfield}
+    return kinds
+
+
 def _failures() -> dict[str, dict[str, Any]]:
     import fiftyone as fo
 
@@ -251,14 +333,19 @@ def _failures() -> dict[str, dict[str, Any]]:
     return {FAILURES: whole, **parts}
 
 
-def _arrange_sidebar(dataset: Any, taxonomy: Taxonomy, members: Sequence[str]) -> None:
+def _arrange_sidebar(
+    dataset: Any,
+    taxonomy: Taxonomy,
+    members: Sequence[str],
+    closer: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     import fiftyone as fo
 
     shown = dataset.app_config.sidebar_groups
     if shown is None:
         shown = fo.DatasetAppConfig.default_sidebar_groups(dataset)
     before = [(group.name, list(group.paths)) for group in shown]
-    after = groups(taxonomy, members, before)
+    after = groups(taxonomy, members, before, closer)
     if after != before:
         expanded = {group.name: group.expanded for group in shown}
         dataset.app_config.sidebar_groups = [

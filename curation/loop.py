@@ -17,6 +17,7 @@ from cascade.ensemble import Ensemble
 from cascade.errors import nearest
 from cascade.run import Progress, default_device
 from curation import rounds, samples, store, tracking
+from curation.closer import estimators
 from curation.errors import StageError
 from curation.labeling.protocol import Labeler
 from curation.rounds import Round
@@ -25,6 +26,7 @@ from curation.stages.calibrate import calibrate
 from curation.stages.choose import choose
 from curation.stages.embed import embed
 from curation.stages.evaluate import evaluate
+from curation.stages.examine import Mode, examine
 from curation.stages.fuse import fuse
 from curation.stages.label import label
 from curation.stages.predict import predict
@@ -45,12 +47,15 @@ class Plan:
         budget: Samples to choose; None for a tenth of the pool, at least `LEAST_BUDGET`.
         epochs: Passes over the labeled samples, at most.
         seed: Of the random arm and of the fits.
+        mode: Whether the deeper tiers look at every sample (`full`), or where the cascade's
+            path leads to them (`routed`).
         device: Where models run; None for the first GPU, else the CPU.
     """
 
     budget: int | None = None
     epochs: int = 12
     seed: int = 0
+    mode: Mode = "full"
     device: torch.device | None = None
 
 
@@ -190,6 +195,28 @@ def _fuse(work: _Work) -> int:
     return 0
 
 
+def _examine(work: _Work) -> int:
+    """Look closer where the ensemble has members for it, and fuse what they say."""
+
+    def examined() -> Mapping[str, Any]:
+        looked = examine(
+            work.dataset,
+            work.start,
+            folder=work.settings.artifacts(work.dataset.name),
+            mode=work.plan.mode,
+            device=work.device,
+            progress=work.bars("examine"),
+        )
+        heard = calibrate(work.dataset, work.start)
+        heard.save(work.this.start)
+        fused = fuse(work.dataset, heard, progress=work.bars("fuse"))
+        return {**asdict(looked), "fused": fused.fused}
+
+    if any(estimators(work.start).values()):
+        work.this.do("examine", examined)
+    return 0
+
+
 def _embed(work: _Work) -> int:
     work.this.do(
         "embed",
@@ -310,6 +337,7 @@ _STEPS: Mapping[str, Callable[[_Work], int]] = {
     "predict": _predict,
     "calibrate": _calibrate,
     "fuse": _fuse,
+    "examine": _examine,
     "embed": _embed,
     "score": _score,
     "choose": _choose,

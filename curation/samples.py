@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cascade import taxonomy as taxonomies
 from cascade.errors import nearest
+from cascade.run import Tally
 from cascade.taxonomy import Taxonomy
 from curation import fields, slices, store
 from curation.errors import DatasetError, StageError
@@ -161,6 +162,31 @@ def remembered(dataset: Any, key: str) -> dict[str, Any] | None:
     """Return what `remember` kept, None where it kept nothing."""
     found = dataset.info.get(fields.INFO, {}).get(key)
     return None if found is None else _plain(found)
+
+
+def note_costs(
+    dataset: Any, tally: Tally, *, tier: str, paths: Mapping[str, Sequence[str]]
+) -> None:
+    """Keep with the dataset what a run of members cost for one image, where it was measured.
+
+    Args:
+        dataset: The dataset.
+        tally: Of the run.
+        tier: In which its members work.
+        paths: On which paths of the cascade each of them is asked.
+    """
+    measured = {
+        name: {
+            "tier": tier,
+            "ms": round(1000 * tally.seconds[name] / seen, 3),
+            "paths": [str(one) for one in paths[name]],
+        }
+        for name, seen in tally.seen.items()
+        if seen
+    }
+    if measured:
+        known = remembered(dataset, fields.COSTS) or {}
+        remember(dataset, fields.COSTS, {**known, **measured})
 
 
 def require_pool(view: Any, name: str) -> None:

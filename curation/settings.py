@@ -51,6 +51,10 @@ class Settings:
         """Where the vectors of one dataset are kept."""
         return self.dataset_folder(dataset) / "vectors"
 
+    def artifacts(self, dataset: str) -> Path:
+        """Where masks and depth maps of one dataset are kept."""
+        return self.dataset_folder(dataset) / "artifacts"
+
     def dataset_folder(self, dataset: str) -> Path:
         """Where the files of one dataset lie: see `folder_of`."""
         return folder_of(self.home, dataset)

@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from cascade import masks
 from cascade.calibration import Calibration
 from cascade.consensus import Clusters, Decisions
-from cascade.predictions import Detections, FloatArray
+from cascade.geometry import Sizes
+from cascade.predictions import Answer, DepthMap, Detections, FloatArray, Masks, Prediction
 from cascade.taxonomy import Taxonomy
-from curation import convert, documents, fields
+from curation import closer_documents, convert, documents, fields
+from curation.artifacts import Shelf
 from curation.collection import (
     chunks,
     expect_fields,
@@ -55,6 +58,7 @@ __all__ = [
     "recalibrate",
     "require_detections",
     "sizes_px",
+    "write_closer",
     "write_columns",
     "write_consensus",
     "write_documents",
@@ -139,8 +143,9 @@ def write_consensus(
     taxonomy: Taxonomy,
     threshold: float,
     fingerprint: str,
-    paths: Sequence[str] | None = None,
+    further: Sequence[Mapping[str, Any]] | None = None,
     hardness: FloatArray | None = None,
+    sizes: Sizes | None = None,
 ) -> Written:
     """Store what the ensemble says: fused boxes, the image decision, agreement and voters.
 
@@ -152,12 +157,15 @@ def write_consensus(
         taxonomy: Its decision names the field of the image decision.
         threshold: Probability from which the decision is "yes".
         fingerprint: The hash of all that decides on the consensus.
-        paths: Where the cascade would go next with each image; none when not routed.
+        further: Further fields of each image, `{path: value}`, written in the same step.
         hardness: h_k of each cluster, shape (K,), once it was scored.
+        sizes: Distance and size of each cluster, where depth is known.
     """
     decision = taxonomy.decision.name
     expect_fields(samples, [fields.CONSENSUS, decision])
-    fused = documents.consensus_fields(clusters, fingerprint=fingerprint, hardness=hardness)
+    fused = documents.consensus_fields(
+        clusters, fingerprint=fingerprint, hardness=hardness, sizes=sizes
+    )
     update = {
         one: {
             fields.CONSENSUS: fused[i],
@@ -166,11 +174,67 @@ def write_consensus(
             ),
             fields.AGREEMENT: documents.scalar(decisions.agreement[i]),
             fields.N_VOTERS: int(decisions.n_voters[i]),
-            **({} if paths is None else {fields.PATH: str(paths[i])}),
+            **{
+                path: documents.scalar(one) for path, one in (further[i] if further else {}).items()
+            },
         }
         for i, one in enumerate(ids)
     }
     return Written(samples=write_documents(samples, update), boxes=len(clusters))
+
+
+def write_closer(
+    samples: Any,
+    results: Mapping[str, Mapping[str, Any]],
+    *,
+    shelves: Mapping[str, Shelf],
+    taxonomy: Taxonomy,
+) -> Written:
+    """Store what members of the tiers that look closer said; masks and depth go to files.
+
+    As in `write_members`, a failure empties the field and is put on record. The consensus of a
+    sample is marked as out of date: it has not heard this yet.
+
+    Args:
+        samples: The dataset, or a view of it.
+        results: `{sample id: {member: Answer, Masks, DepthMap or failure}}`.
+        shelves: Of each member: its fingerprint, and where its files go.
+        taxonomy: What the members' words mean.
+
+    Raises:
+        StoreError: A field is not declared, a file or the database did not take the write.
+    """
+    expect_fields(samples, [*shelves, fields.CONSENSUS])
+    written = Written()
+    for ids in chunks(list(results)):
+        update: dict[str, Document] = {one: {} for one in ids}
+        for one in ids:
+            for member, said in results[one].items():
+                update[one][member] = _closer_field(said, one, shelves[member], taxonomy)
+            update[one][f"{fields.CONSENSUS}.{fields.FINGERPRINT}"] = None
+        written.failures += _record_outcomes(samples, update, results, "examine")
+        written.samples += write_documents(samples, update)
+    return written
+
+
+def _closer_field(said: Any, sample: str, shelf: Shelf, taxonomy: Taxonomy) -> Document | None:
+    """Return the raw field of a prediction, its files written; None for a failure."""
+    if isinstance(said, Answer):
+        return closer_documents.answer_field(said, fingerprint=shelf.fingerprint)
+    if isinstance(said, DepthMap):
+        path, step = shelf.keep_depth(sample, said)
+        return closer_documents.depth_field(
+            str(path), step=step, unit=said.unit, fingerprint=shelf.fingerprint
+        )
+    if isinstance(said, Masks):
+        extents = masks.boxes_of(said)
+        paths = [
+            str(shelf.keep_mask(sample, i, said.masks[i], box)) for i, box in enumerate(extents)
+        ]
+        return closer_documents.masks_field(
+            said, extents, paths, fingerprint=shelf.fingerprint, taxonomy=taxonomy
+        )
+    return None
 
 
 def write_ground_truth(
@@ -266,7 +330,7 @@ def add_tags(samples: Any, tags: Mapping[str, Sequence[str]]) -> int:
 def _record_outcomes(
     samples: Any,
     update: dict[str, Document],
-    results: Mapping[str, Mapping[str, Detections | Failure | None]],
+    results: Mapping[str, Mapping[str, Prediction | Failure | None]],
     stage: str,
 ) -> int:
     """Add the list of failures to `update` where it changes; return how many are new."""
@@ -278,7 +342,7 @@ def _record_outcomes(
     new = 0
     for one in ids:
         outcomes = {
-            member: None if isinstance(said, Detections) else said
+            member: None if isinstance(said, Prediction) else said
             for member, said in results[one].items()
         }
         failed = sum(said is not None for said in outcomes.values())

@@ -35,8 +35,7 @@ import tiny_rtdetr_loss
 import tiny_scenes
 from tiny_scenes import DOMAINS, SIZE
 
-from cascade import registry
-from cascade.models import checkpoint
+from cascade import registry, sources
 from cascade.training.pretrain import measure, pretrain
 from curation.demo import CLASSES
 
@@ -206,7 +205,7 @@ def _figures(model: Any, folder: Path, sets: dict[str, Any]) -> dict[str, Any]:
     return {
         "megabytes": round(megabytes, 3),
         "parameters": sum(one.numel() for one in model.module.parameters()),
-        "fingerprint": checkpoint.fingerprint(folder),
+        "fingerprint": sources.fingerprint(folder),
         "map50": {name: one.map50 for name, one in scores.items()},
         "map": {name: one.map for name, one in scores.items()},
         "ap50": {name: dict(one.ap50) for name, one in scores.items()},

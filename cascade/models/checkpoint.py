@@ -5,11 +5,9 @@ Nothing here is ever a pickle, so a checkpoint from a stranger can be read but c
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,11 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cascade.errors import CheckpointError, nearest
+from cascade.errors import CheckpointError
 
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
-_PACKAGED = "package:"
 
 
 def save(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -67,41 +64,6 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not isinstance(config, dict):
         raise CheckpointError(f"{folder / CONFIG} must hold a JSON object.")
     return config, tensors
-
-
-def fingerprint(folder: Path) -> str:
-    """Return 16 hex digits that are equal exactly when config and weights are.
-
-    Raises:
-        CheckpointError: A part is absent or damaged.
-    """
-    config, _ = load(folder)
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    digest.update((folder / WEIGHTS).read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def resolve(source: str | None) -> Path | None:
-    """Return the folder that a manifest's `source` means, or None for None.
-
-    `package:NAME` is a folder that ships in `cascade/weights`; all else is a path.
-
-    Raises:
-        CheckpointError: There is no such folder.
-    """
-    if source is None:
-        return None
-    if not source.startswith(_PACKAGED):
-        folder = Path(source).expanduser()
-        if not folder.is_dir():
-            raise CheckpointError(f"There is no checkpoint folder at {folder}.")
-        return folder
-    shipped = Path(str(resources.files("cascade") / "weights"))
-    name = source.removeprefix(_PACKAGED)
-    known = sorted(one.name for one in shipped.iterdir() if one.is_dir())
-    if name not in known:
-        raise CheckpointError(f"No weights are packaged as {name!r}. {nearest(name, known)}")
-    return shipped / name
 
 
 def put_in_place(draft: Path, folder: Path) -> None:

@@ -1,30 +1,18 @@
 """A small YOLO26 of ultralytics (AGPL-3.0), kept as YAML and safetensors instead of a pickle.
 
-The only file that imports ultralytics, and that when a model is built: the package is an
-optional extra. It predicts by its one-to-many head with class-wise suppression.
+It predicts by its one-to-many head with class-wise suppression.
 """
 
 from __future__ import annotations
 
-import atexit
-import logging
-import os
 import re
-import shutil
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from copy import copy, deepcopy
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cascade.errors import CheckpointError
@@ -40,12 +28,12 @@ from cascade.models.detecting import (
     to_centres,
     to_detections,
 )
+from cascade.models.ultralytics_network import detection_model, refuse_foreign_rows
 from cascade.predictions import Detections
 
 ADAPTER = "yolo"
 _CANDIDATES = 300  # boxes of an image that suppression looks at
 _GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # of the loss's parts: ultralytics' defaults
-_OFFLINE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
 
 # YOLO26's layers with channels of our own, without its attention block (C2PSA): the rows are
 # [from, repeats, module, arguments].
@@ -198,7 +186,7 @@ def _build(classes: int, architecture: dict[str, Any], seed: int) -> Any:
     content = {**deepcopy(architecture), "nc": classes}
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        module = _detection_model()(content, ch=3, nc=classes, verbose=False)
+        module = detection_model()(content, ch=3, nc=classes, verbose=False)
     module.args = SimpleNamespace(**_GAINS)
     head = module.model[-1]
     head.xyxy = True  # corners, not centre and sides
@@ -207,57 +195,13 @@ def _build(classes: int, architecture: dict[str, Any], seed: int) -> Any:
 
 
 def _refuse_foreign(architecture: Any, *, origin: Path) -> None:
-    """Raise for an architecture that ultralytics would have to evaluate or look up freely.
-
-    It builds whatever a YAML names and evaluates its `activation`.
-    """
     if not isinstance(architecture, dict) or set(architecture) != set(_ARCHITECTURE):
         raise CheckpointError(
             f"{origin}: config.json: `architecture` must have the keys {sorted(_ARCHITECTURE)}."
         )
-    for row in [*architecture["backbone"], *architecture["head"]]:
-        if len(row) != 4 or row[2] not in _MODULES:
-            raise CheckpointError(
-                f"{origin}: config.json: {row} is no layer of {', '.join(sorted(_MODULES))}."
-            )
+    refuse_foreign_rows(architecture, layers=_MODULES, origin=f"{origin}: config.json")
 
 
 def _is_of_classes(name: str) -> bool:
     """Tell whether a tensor has one row per class: the last layers of the head's class branch."""
     return re.fullmatch(r"model\.\d+\.cv3\.\d+\.2\.(weight|bias)", name) is not None
-
-
-@cache
-def _detection_model() -> Any:
-    """Import ultralytics, offline and without traces, and return its model class."""
-    logging.getLogger("ultralytics").setLevel(logging.ERROR)
-    with _undisturbed():
-        from ultralytics.nn.tasks import DetectionModel
-    logging.getLogger("ultralytics").setLevel(logging.ERROR)
-    return DetectionModel
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Undo what importing ultralytics does to the process.
-
-    It sets environment variables that child processes inherit, printing options, warning
-    filters and OpenCV's threads, replaces `torch.save` and Pillow's `Image.open` (by one that
-    installs a package when it meets a damaged file), and makes a folder for its settings.
-    """
-    environment = dict(os.environ)
-    threads, torch_save, image_open = cv2.getNumThreads(), torch.save, Image.open
-    os.environ.update(_OFFLINE)
-    if "YOLO_CONFIG_DIR" not in environment:
-        settings = tempfile.mkdtemp(prefix="yolo-settings-")
-        atexit.register(shutil.rmtree, settings, ignore_errors=True)
-        os.environ["YOLO_CONFIG_DIR"] = settings
-    try:
-        with warnings.catch_warnings(), np.printoptions():
-            yield
-    finally:
-        os.environ.clear()
-        os.environ.update(environment)
-        cv2.setNumThreads(threads)
-        torch.save = torch_save
-        Image.open = image_open

@@ -22,6 +22,7 @@ from cascade.images import Batch, Image
 from cascade.model import Tensors, Trainable
 from cascade.predictions import Detections
 from cascade.training.augment import UNCHANGED, Change, apply, draw
+from cascade.views import Mode
 
 VIEW_BYTES = 1 << 30
 PREPARED_BYTES = 2 << 30
@@ -64,13 +65,13 @@ class ViewBatch(Batch):
         """Height and width of each view, in pixels."""
         return [(self.views.shape[2], self.views.shape[3])] * len(self)
 
-    def view(self, height: int, width: int) -> Tensor:
-        """Return the view, which must be of this size.
+    def view(self, height: int, width: int, mode: Mode = "bilinear") -> Tensor:
+        """Return the view, which must be of this size; it was resized in this mode.
 
         Raises:
             TrainingError: Another size was asked for.
         """
-        if (height, width) != self.views.shape[-2:]:
+        if (height, width) != self.views.shape[-2:] or mode != "bilinear":
             raise TrainingError(
                 f"The views are {tuple(self.views.shape[-2:])} pixels, "
                 f"the model asks for {(height, width)}; it must say so in `view_size`."

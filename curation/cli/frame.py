@@ -15,6 +15,7 @@ from curation.settings import Settings, from_environment
 
 if TYPE_CHECKING:
     from cascade.ensemble import Ensemble
+    from cascade.licences import Kind
 
 EXPECTED_ERROR, WAITING, INTERRUPTED = 1, 3, 130  # click itself exits with 2 on wrong usage
 
@@ -42,6 +43,16 @@ DatasetArgument = Annotated[
 ]
 ManifestOption = Annotated[
     str, typer.Option("--manifest", "-m", help="A packaged manifest, or a YAML file.")
+]
+ModeOption = Annotated[
+    Literal["full", "routed"],
+    typer.Option(
+        help="Whether the deeper tiers look at every sample, or only where the cascade is unsure."
+    ),
+]
+LicenceOption = Annotated[
+    Literal["permissive", "copyleft", "custom", "non-commercial"] | None,
+    typer.Option(help="Refuse members of a stricter licence; optional ones are left out."),
 ]
 TaxonomyOption = Annotated[
     str | None,
@@ -145,19 +156,37 @@ _SHARES = (0.70, 0.15, 0.15)
 
 
 def ensemble_for(
-    samples: Any, settings: Settings, manifest: str, taxonomy: str | None, *, fresh: bool = False
+    samples: Any,
+    settings: Settings,
+    manifest: str,
+    taxonomy: str | None,
+    licence: Kind | None = None,
+    *,
+    fresh: bool = False,
 ) -> Ensemble:
-    """Return the ensemble to work with: what the last round trained, else the manifest's."""
+    """Return the ensemble to work with: what the last round of the manifest trained, else its own.
+
+    Args:
+        samples: The dataset.
+        settings: Where rounds are kept.
+        manifest: A packaged manifest, or a YAML file.
+        taxonomy: Over which classes; None for those that the dataset was ingested with.
+        licence: The only kind of licence that members may have.
+        fresh: Whether to leave past rounds aside.
+    """
+    from cascade import manifest as manifests
     from cascade import taxonomy as taxonomies
     from cascade.ensemble import Ensemble
     from curation import rounds
     from curation import samples as query
 
+    wanted = manifests.load(manifest)
     past = [] if fresh else rounds.finished(settings.home, samples.name)
-    if past:
-        return Ensemble.load(past[-1].ensemble)
+    trained = Ensemble.load(past[-1].ensemble) if past else None
+    if trained and trained.manifest.name == wanted.name:
+        return trained.restricted_to(licence)
     classes = taxonomies.load(taxonomy) if taxonomy else query.taxonomy_of(samples)
-    return Ensemble.from_manifest(manifest, taxonomy=classes)
+    return Ensemble.from_manifest(wanted, taxonomy=classes, licence=licence)
 
 
 def taxonomy_called(name: str | None) -> Any:
@@ -170,11 +199,11 @@ def taxonomy_called(name: str | None) -> Any:
 def taxonomy_for(manifest: str, asked: str | None) -> str:
     """Return the taxonomy to ingest with: as asked, or the manifest's own.
 
-    A manifest that cannot run is refused here, before anything is written.
+    A wrong manifest is refused here, before anything is written.
     """
-    from cascade.ensemble import Ensemble
+    from cascade import manifest as manifests
 
-    own = Ensemble.from_manifest(manifest).manifest.taxonomy
+    own = manifests.load(manifest).taxonomy
     return asked or own
 
 

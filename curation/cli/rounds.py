@@ -12,7 +12,9 @@ from curation.cli.frame import (
     DatasetArgument,
     EpochsOption,
     LabelerOption,
+    LicenceOption,
     ManifestOption,
+    ModeOption,
     NamesOption,
     RoundOption,
     SeedOption,
@@ -29,7 +31,8 @@ from curation.cli.frame import (
 )
 
 if TYPE_CHECKING:
-    from curation.loop import RoundResult
+    from cascade.licences import Kind
+    from curation.loop import Plan, RoundResult
     from curation.settings import Settings
 
 
@@ -42,13 +45,14 @@ def quickstart(
 ) -> None:
     """Run a whole round on rendered road-work scenes. No account, no download."""
     from curation.demo.dataset import write_quickstart
+    from curation.loop import Plan
 
     settings = connected()
     folder = write_quickstart(settings.dataset_folder(name) / "scenes", seed=seed)
     _run_rounds(
         str(folder), settings, name=name, manifest="tiny", taxonomy="roadwork", names=None,
-        labeler="oracle", rounds=1, budget=budget, epochs=epochs, seed=seed, resplit=False,
-        until="report",
+        labeler="oracle", rounds=1, resplit=False, until="report",
+        plan=Plan(budget=budget, epochs=epochs, seed=seed),
     )  # fmt: skip
     say(f"Look at it in the App: curate app {name}")
 
@@ -70,12 +74,16 @@ def run_round(
     budget: BudgetOption = None,
     epochs: EpochsOption = 12,
     seed: SeedOption = 0,
+    mode: ModeOption = "full",
+    licence: LicenceOption = None,
 ) -> None:
     """Run whole rounds, predict to report; finished ones are left as they are."""
+    from curation.loop import Plan
+
     _run_rounds(
         dataset, connected(dataset), name=name, manifest=manifest, taxonomy=taxonomy, names=names,
-        labeler=labeler, rounds=rounds, budget=budget, epochs=epochs, seed=seed,
-        resplit=resplit, until="report",
+        labeler=labeler, rounds=rounds, resplit=resplit, until="report", licence=licence,
+        plan=Plan(budget=budget, epochs=epochs, seed=seed, mode=mode),
     )  # fmt: skip
 
 
@@ -93,10 +101,12 @@ def stage_verb(verb: str, sentence: str) -> None:
         epochs: EpochsOption = 12,
         seed: SeedOption = 0,
     ) -> None:
+        from curation.loop import Plan
+
         _run_rounds(
             dataset, connected(dataset), name=None, manifest=manifest, taxonomy=taxonomy,
-            names=None, labeler=labeler, rounds=round_number, budget=budget, epochs=epochs,
-            seed=seed, resplit=False, until=verb,
+            names=None, labeler=labeler, rounds=round_number, resplit=False, until=verb,
+            plan=Plan(budget=budget, epochs=epochs, seed=seed),
         )  # fmt: skip
 
 
@@ -110,11 +120,10 @@ def _run_rounds(
     names: str | None,
     labeler: str,
     rounds: int,
-    budget: int | None,
-    epochs: int,
-    seed: int,
     resplit: bool,
     until: str,
+    plan: Plan,
+    licence: Kind | None = None,
 ) -> None:
     from curation import loop
     from curation import samples as query
@@ -132,8 +141,7 @@ def _run_rounds(
     )
     if hold_back:
         query.require_held_back(samples)
-    first = ensemble_for(samples, settings, manifest, taxonomy, fresh=True)
-    plan = loop.Plan(budget=budget, epochs=epochs, seed=seed)
+    first = ensemble_for(samples, settings, manifest, taxonomy, licence, fresh=True)
     for number in range(1, rounds + 1):
         source = backends.create(labeler, samples, settings)
         with stage_bars() as bars:

@@ -15,7 +15,9 @@ import typer
 from curation.cli.frame import (
     BudgetOption,
     DatasetArgument,
+    LicenceOption,
     ManifestOption,
+    ModeOption,
     NamesOption,
     RoundOption,
     SeedOption,
@@ -78,19 +80,39 @@ def ingest(
     )  # fmt: skip
 
 
-@app.command(epilog="Example: curate predict clips --manifest tiny")
+@app.command(
+    epilog="Examples: curate predict clips --manifest tiny; "
+    "curate predict clips --manifest roadwork_lite --mode routed --licence permissive"
+)
 def predict(
-    dataset: DatasetArgument, manifest: ManifestOption = "tiny", taxonomy: TaxonomyOption = None
+    dataset: DatasetArgument,
+    manifest: ManifestOption = "tiny",
+    taxonomy: TaxonomyOption = None,
+    mode: ModeOption = "full",
+    licence: LicenceOption = None,
 ) -> None:
-    """Run every detector that has not looked at a sample yet, then fuse what they say."""
+    """Run every member that has not looked at a sample yet, then fuse what they say.
+
+    First the detectors; then, where the manifest has any, depth, masks and language models.
+    """
+    from curation.closer import estimators
+    from curation.stages.examine import examine
     from curation.stages.fuse import fuse
     from curation.stages.predict import predict as predict_samples
 
     settings = connected(dataset)
     samples = dataset_of(dataset, settings, taxonomy_for(manifest, taxonomy))
-    ensemble = ensemble_for(samples, settings, manifest, taxonomy)
+    ensemble = ensemble_for(samples, settings, manifest, taxonomy, licence)
     with stage_bars() as bars:
         show("predict", asdict(predict_samples(samples, ensemble, progress=bars("predict"))))
+        show("fuse", asdict(fuse(samples, ensemble, progress=bars("fuse"))))
+        if not any(estimators(ensemble).values()):
+            return
+        looked = examine(
+            samples, ensemble, folder=settings.artifacts(samples.name), mode=mode,
+            progress=bars("examine"),
+        )  # fmt: skip
+        show("examine", asdict(looked))
         show("fuse", asdict(fuse(samples, ensemble, progress=bars("fuse"))))
 
 

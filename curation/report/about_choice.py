@@ -1,4 +1,4 @@
-"""Sections on what was chosen, what labeling found there, and what the ensemble says."""
+"""Sections on what was chosen, and what labeling found there."""
 
 from __future__ import annotations
 
@@ -87,37 +87,6 @@ def failure_yield(story: Story) -> Section:
     )
     tables = (table, *_review_table(summary))
     return Section(title, text=(*text, *_comparison(by_arm)), tables=tables)
-
-
-def ensemble(facts: Facts) -> Section:
-    """Return what each member and the ensemble as a whole found in the dataset."""
-    title = "What the ensemble says"
-    if not facts.members and facts.consensus is None:
-        return Section(title, not_run="Not run: no member has looked at the images.")
-    everyone = (*facts.members, *([facts.consensus] if facts.consensus else []))
-    rows: list[list[Cell | str]] = [
-        [
-            one.name,
-            f"{one.images:,}",
-            f"{one.boxes:,}",
-            f"{one.boxes / one.images:.2f}" if one.images else words.UNDEFINED,
-            f"{one.sure:,}",
-        ]
-        for one in everyone
-    ]
-    text = []
-    if facts.decisions:
-        answered = sum(facts.decisions.values())
-        yes = facts.decisions.get("yes", 0)
-        text.append(
-            f"The decision {facts.decision!r} is yes on {yes:,} of "
-            f"{words.counted(answered, 'image')} ({words.percent(yes / answered)})."
-        )
-    return Section(
-        title,
-        text=tuple(text),
-        tables=(Table.of("member|images#|boxes#|boxes an image#|from probability 0.5#", rows),),
-    )
 
 
 def _choice_text(facts: Facts, summary: Mapping[str, Any]) -> tuple[str, ...]:

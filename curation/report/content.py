@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from curation.report import about_choice, about_quality, about_work, words
+from curation.report import about_choice, about_ensemble, about_quality, about_work, words
 from curation.report.facts import Facts, Story
 from curation.report.page import Page, Tone
 
@@ -31,7 +31,8 @@ def compose(facts: Facts, story: Story, earlier: Sequence[Story] = ()) -> Page:
             about_quality.slices(story),
             about_quality.verdict(story),
             about_work.rounds([*earlier, story]),
-            about_choice.ensemble(facts),
+            about_ensemble.ensemble(facts),
+            about_ensemble.routing(facts),
             about_work.training(story),
             about_work.time(story),
             about_work.failures(facts),

@@ -32,6 +32,21 @@ class MemberFacts:
     sure: int
 
 
+@dataclass(frozen=True)
+class MemberCost:
+    """What it costs to ask one member.
+
+    Attributes:
+        tier: In which it works.
+        ms: For one image, where it was run last.
+        paths: The cascade's paths on which it is asked.
+    """
+
+    tier: str
+    ms: float
+    paths: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Chosen:
     """One sample that the round chose.
@@ -77,6 +92,10 @@ class Facts:
         consensus: The same of the ensemble as a whole; None where it has not spoken.
         decisions: How many images by answer.
         decision: The name of the image decision.
+        ways: How many samples take each path of the cascade.
+        costs: What each member costs, by name; those whose time is not known are absent.
+        contradictions: Samples on which a language model contradicts the other tiers; None
+            where none was asked.
         pool: Hardness of every sample of the pool, the round's chosen ones included.
         arms: Hardness of the chosen samples by arm, None where unknown.
         shown: The first of each arm, to look at.
@@ -92,6 +111,9 @@ class Facts:
     consensus: MemberFacts | None = None
     decisions: Mapping[str, int] = field(default_factory=dict)
     decision: str = ""
+    ways: Mapping[str, int] = field(default_factory=dict)
+    costs: Mapping[str, MemberCost] = field(default_factory=dict)
+    contradictions: int | None = None
     pool: Sequence[float] = ()
     arms: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     shown: tuple[Chosen, ...] = ()

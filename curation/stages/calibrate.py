@@ -10,10 +10,13 @@ from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation import samples as query
 from curation import store
+from curation.closer import read_closer
 
 
 def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
     """Return the ensemble, calibrated on what its members said about the validation split.
+
+    Detectors and, where they were asked, language members.
 
     Reads the members' stored raw scores: no model runs. Without enough labeled validation
     images the ensemble comes back as it was, uncalibrated.
@@ -22,12 +25,17 @@ def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
         StoreError: A member's field is absent: nothing was predicted yet.
     """
     frozen = query.frozen_set(samples, "val", ensemble.taxonomy)
-    if not frozen.can_calibrate(ensemble.taxonomy):
+    if not frozen.can_calibrate:
         return ensemble
     view = query.dataset_of(samples).select(list(frozen.ids))
     said = {name: _said(view, name, ensemble.taxonomy) for name in ensemble.detectors}
     rows = [{name: said[name].get(one) for name in said} for one in frozen.ids]
-    return voting.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
+    fitted = voting.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
+    p_yes = read_closer(view, frozen.ids, ensemble).p_yes
+    if not p_yes:
+        return fitted
+    _, decisions = voting.conclude(voting.gather(rows, fitted), fitted, frozen.sizes_px)
+    return voting.with_answers(fitted, decisions, p_yes, frozen.decisions(ensemble.taxonomy))
 
 
 def _said(view: Any, member: str, taxonomy: Taxonomy) -> dict[str, Detections]:

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cascade import routing, voting
+import numpy as np
+
+from cascade import hallucination, routing, voting
+from cascade.consensus import Clusters, Decisions
 from cascade.ensemble import Ensemble
 from cascade.run import Progress
 from curation import fields, store
 from curation import samples as query
+from curation.closer import Closer, focals_px, measure, read_closer
 
-_CHUNK = 1000  # samples held in memory at a time
+_CHUNK = 1000  # samples held in memory at a time, unless one drive has more
 
 
 @dataclass(frozen=True)
@@ -38,28 +42,98 @@ def fuse(samples: Any, ensemble: Ensemble, *, progress: Progress | None = None) 
     """
     dataset = query.dataset_of(samples)
     fields.declare(dataset, ensemble.taxonomy, ensemble.detectors)
-    stale = store.missing(samples, fields.CONSENSUS, ensemble.identity)
-    for start in range(0, len(stale), _CHUNK):
-        _fuse_chunk(dataset, stale[start : start + _CHUNK], ensemble)
+    stale = set(store.missing(samples, fields.CONSENSUS, ensemble.identity))
+    chunks = _chunks(samples, stale)
+    done = 0
+    for ids in chunks:
+        _fuse_chunk(dataset, ids, ensemble)
+        done += len(stale.intersection(ids))
         if progress:
-            progress(min(start + _CHUNK, len(stale)), len(stale))
+            progress(done, len(stale))
     total = len(store.ids_and_paths(samples)[0])
     return FuseResult(samples=total, fused=len(stale), skipped=total - len(stale))
+
+
+def _chunks(samples: Any, stale: set[str]) -> list[list[str]]:
+    """Return what to fuse, whole drives together: they share a camera.
+
+    A drive with one stale sample is fused whole, so that what its camera's focal length is
+    taken to be does not depend on which samples came first.
+    """
+    columns = store.read_columns(samples, [fields.DRIVE])
+    drives: dict[str, list[str]] = {}
+    for one, drive in zip(columns["id"], columns[fields.DRIVE], strict=True):
+        drives.setdefault(drive or one, []).append(one)
+    chunks: list[list[str]] = []
+    for ids in drives.values():
+        if stale.isdisjoint(ids):
+            continue
+        if not chunks or len(chunks[-1]) + len(ids) > _CHUNK:
+            chunks.append([])
+        chunks[-1] += ids
+    return chunks
 
 
 def _fuse_chunk(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> None:
     view = dataset.select(list(ids), ordered=True)
     read = store.read_votes(view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score")
     votes = ensemble.calibration.of(read.votes)
-    clusters, decisions = voting.conclude(votes, ensemble, store.sizes_px(view))
+    sizes_px = store.sizes_px(view)
+    clusters, first = voting.conclude(votes, ensemble, sizes_px)
+    said = read_closer(view, read.ids, ensemble)
+    final = voting.heard(first, ensemble, said.p_yes)
+    drives = store.read_columns(view, [fields.DRIVE])[fields.DRIVE]
+    sizes = measure(
+        clusters,
+        said.depth,
+        sizes_px=sizes_px,
+        drives=[one or name for one, name in zip(drives, read.ids, strict=True)],
+        focals_px=query.numbers(focals_px(view)),
+        taxonomy=ensemble.taxonomy,
+    )
     store.recalibrate(view, ensemble.detectors, ensemble.calibration)
     store.write_consensus(  # last: it says that the sample is up to date
         dataset,
         read.ids,
         clusters,
-        decisions,
+        final,
         taxonomy=ensemble.taxonomy,
-        paths=routing.route(decisions.p, decisions.agreement, ensemble.manifest.routing).tolist(),
         threshold=ensemble.calibration.threshold,
         fingerprint=ensemble.identity,
+        further=_further(clusters, first, said, ensemble),
+        sizes=sizes,
     )
+
+
+def _further(
+    clusters: Clusters, first: Decisions, said: Closer, ensemble: Ensemble
+) -> list[dict[str, Any]]:
+    """Return the record of the cascade's way: path, tiers, and what contradicts them."""
+    paths = routing.route(first.p, first.agreement, ensemble.manifest.routing).tolist()
+    knowable = np.asarray(ensemble.competent.any(axis=0), bool)
+    contradicts = {
+        name: hallucination.contradictions(
+            answers,
+            hallucination.support(clusters),
+            said.masked,
+            knowable,
+            first,
+            ensemble.taxonomy,
+        )
+        for name, answers in said.answers.items()
+    }
+    rows: list[dict[str, Any]] = []
+    for i, path in enumerate(paths):
+        rows.append(
+            {
+                fields.PATH: str(path),
+                fields.TIERS_REACHED: ["detection", *said.reached[i]],
+                fields.ANSWERED_BY: "language" if said.answered[i] else "detection",
+                **{
+                    f"{name}.contradicts": contradicts[name][i]
+                    for name, answers in said.answers.items()
+                    if answers[i] is not None
+                },
+            }
+        )
+    return rows

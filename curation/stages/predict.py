@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from cascade.ensemble import Ensemble
+from cascade.routing import Path as Route
 from cascade.run import Progress, default_device, run
 from curation import fields, store
 from curation import samples as query
@@ -76,6 +77,7 @@ def predict(
         todo=waiting,
         progress=progress,
     )
+    query.note_costs(dataset, tally, tier="detection", paths={name: tuple(Route) for name in todo})
     known = query.remembered(dataset, "members") or {}
     query.remember(dataset, "members", known | _provenance(ensemble, fingerprints))
     return PredictResult(

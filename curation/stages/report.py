@@ -14,7 +14,7 @@ from cascade.taxonomy import Taxonomy
 from curation import fields, rounds, samples, store
 from curation.labeling import tasks
 from curation.report import content, words
-from curation.report.facts import Chosen, Facts, MemberFacts, Projection, read_story
+from curation.report.facts import Chosen, Facts, MemberCost, MemberFacts, Projection, read_story
 from curation.report.page import Page
 from curation.rounds import Round
 
@@ -82,12 +82,28 @@ def _facts(dataset: Any, this: Round) -> Facts:
         consensus=_consensus(dataset),
         decisions=_counts(dataset, f"{decision}.label") if decision else {},
         decision=decision,
+        ways=_counts(dataset, fields.PATH),
+        costs=_costs(dataset),
+        contradictions=_contradictions(dataset),
         pool=_pool(dataset, columns),
         arms=_by_arm(columns["tags"], columns[fields.HARDNESS]),
         shown=_shown(batch, columns, taxonomy),
         projection=_projection(dataset, set(columns["id"])),
         failures=[*_left_out(dataset), *store.failures(dataset)],
     )
+
+
+def _costs(dataset: Any) -> dict[str, MemberCost]:
+    """Return what asking each member costs, as the stages that ran them have noted."""
+    known = samples.remembered(dataset, fields.COSTS) or {}
+    return {
+        name: MemberCost(tier=one["tier"], ms=one["ms"], paths=tuple(one["paths"]))
+        for name, one in known.items()
+    }
+
+
+def _contradictions(dataset: Any) -> int | None:
+    return len(fields.contradicting(dataset)) if fields.answer_fields(dataset) else None
 
 
 def _left_out(dataset: Any) -> list[dict[str, Any]]:

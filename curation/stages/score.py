@@ -17,6 +17,7 @@ from cascade.run import Progress
 from cascade.taxonomy import Taxonomy
 from curation import fields, hardness, store
 from curation import samples as query
+from curation.closer import read_closer
 from curation.errors import StageError
 
 
@@ -83,7 +84,14 @@ def score(
     _tell(progress, 1)
     clusters, decisions, quality = _concluded(votes, ensemble, classes, store.sizes_px(view))
     looked_at: NDArray[np.bool_] = np.any(votes.ran, axis=1)
-    scored = hardness.of_images(hardness.components(clusters, quality), clusters, in_pool=looked_at)
+    p_language = _language(view, ids, ensemble) if ensemble else np.full(len(ids), np.nan)
+    scored = hardness.of_images(
+        hardness.components(clusters, quality),
+        clusters,
+        in_pool=looked_at,
+        sources=np.column_stack([decisions.p, p_language]),
+        contradiction=hardness.contradictions(decisions.p, p_language),
+    )
     _tell(progress, 2)
     fields.declare_hardness(dataset)
     store.write_columns(dataset, ids, _columns(scored, clusters, decisions, looked_at))
@@ -107,6 +115,14 @@ def _concluded(
         clusters, decisions = voting.conclude(ensemble.calibration.of(votes), ensemble, sizes_px)
         return clusters, decisions, dict(ensemble.calibration.quality)
     return *_plainly(votes, taxonomy, sizes_px), {}
+
+
+def _language(view: Any, ids: Sequence[str], ensemble: Ensemble) -> NDArray[np.float64]:
+    """Return what the language members say together, shape (n,), NaN where none has a say."""
+    p_yes = read_closer(view, ids, ensemble).p_yes
+    if not p_yes:
+        return np.full(len(ids), np.nan)
+    return np.asarray(voting.together(ensemble, p_yes), np.float64)
 
 
 def _plainly(

@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 
-from cascade import voting
+from cascade import sources, voting
 from cascade.ensemble import Ensemble
-from cascade.models import checkpoint
 from cascade.run import Memory, Progress, default_device, run
 from cascade.training.fit import Example, FitResult, fit
 from curation import fields, store
@@ -78,15 +77,15 @@ def train(
         )
     validation = _examples(dataset, "val", start)
     members: dict[str, Any] = {}
-    total = epochs * len(start.detectors)
-    for number, name in enumerate(start.detectors):
+    total = epochs * len(start.trainable)
+    for number, name in enumerate(start.trainable):
         done_before = number * epochs
         members[name] = _fit_member(
             name, start, examples, validation, folder / "members" / name,
             epochs=epochs, seed=seed, device=device,
             progress=progress and (lambda done, _, b=done_before: progress(b + done, total)),
         )  # fmt: skip
-    checkpoints = {name: folder / "members" / name for name in start.detectors}
+    checkpoints = {name: folder / "members" / name for name in start.trainable}
     trained = _recalibrated(dataset, start.with_checkpoints(checkpoints), device)
     trained.save(folder / "ensemble")
     return TrainResult(
@@ -125,7 +124,7 @@ def _fit_member(
         "train_loss": [round(one, 4) for one in result.train_loss],
         "val_map50": [None if one is None else round(one, 4) for one in result.val_map50],
         "seconds": round(result.seconds, 2),
-        "checkpoint": checkpoint.fingerprint(out),
+        "checkpoint": sources.fingerprint(out),
     }
     temporary = report.with_suffix(".tmp")
     temporary.write_text(json.dumps(summary))
@@ -135,7 +134,7 @@ def _fit_member(
 
 def _recalibrated(dataset: Any, ensemble: Ensemble, device: torch.device) -> Ensemble:
     frozen = query.frozen_set(dataset, "val", ensemble.taxonomy)
-    if not frozen.can_calibrate(ensemble.taxonomy):
+    if not frozen.can_calibrate:
         return ensemble
     memory = Memory()
     models = {name: ensemble.build(name, device) for name in ensemble.detectors}

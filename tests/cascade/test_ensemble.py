@@ -210,7 +210,7 @@ def test_a_folder_without_a_part_is_no_ensemble(ensemble, tmp_path, part):
 
 
 def test_weights_that_are_not_there_are_refused_before_anything_is_built(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no checkpoint folder at .*nowhere"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint at .*nowhere"):
         Ensemble.from_manifest(manifest(at(tmp_path / "nowhere")))
 
 

@@ -6,9 +6,10 @@ import re
 import pytest
 import yaml
 
-from cascade import manifest, registry, taxonomy
+from cascade import licences, manifest, registry, taxonomy
 from cascade.errors import ManifestError
 from cascade.manifest import Budget, Fusion, Member, Routing
+from cascade.models.coco import NAMES
 
 MEMBER = {
     "name": "one",
@@ -121,6 +122,13 @@ WRONG = [
         text(routing={"adjudicate": [0.8, 0.2]}), "routing: .*adjudicate must ascend", id="interval"
     ),
     pytest.param(text(budget={"mcc_floor": 2}), "budget.mcc_floor: ", id="a floor above 1"),
+    pytest.param(
+        text(routing={"fast_a": ["one"]}),
+        "routing.fast_a: no member of the tier 'language' is named 'one'. Known: none",
+        id="a path to a detector",
+    ),
+    pytest.param(with_member(memory_mb=0), r"members\[1\].memory_mb: .*greater than 0", id="mem"),
+    pytest.param(with_member(gflops=-1), r"members\[1\].gflops: .*equal to 0", id="less than none"),
 ]
 
 
@@ -157,6 +165,152 @@ def test_the_identity_follows_the_content():
     changes = [text(version=2), text(fusion={"iou": 0.5}), with_member(weight=3.0)]
     assert len({base.identity, *(manifest.parse(one).identity for one in changes)}) == 4
     assert len(base.identity) == 16
+
+
+def test_what_only_describes_a_member_is_not_in_the_identity():
+    told = with_member(
+        parameters_m=3, gflops=4, memory_mb=5, gated=True, homepage="https://example.com"
+    )
+    told = manifest.parse(told)
+    assert told.identity == manifest.parse(with_member()).identity
+    assert manifest.parse(manifest.to_yaml(told)) == told
+
+
+COMMIT, SHA256 = "0123456789abcdef0123456789abcdef01234567", "ab" * 32
+PINS = [
+    pytest.param({"source": "hub:a/b", "revision": COMMIT}, "a/b", True, id="a commit"),
+    pytest.param({"source": "hub:a/b", "revision": "main"}, "a/b", False, id="a branch moves"),
+    pytest.param({"source": "hub:a/b", "revision": COMMIT[:7]}, "a/b", False, id="part of one"),
+    pytest.param({"source": "hub:a/b"}, "a/b", False, id="nothing"),
+    pytest.param({"source": "release:a.pt"}, None, False, id="a release without its hash"),
+    pytest.param({"source": "release:a.pt", "revision": SHA256}, None, True, id="with its hash"),
+    pytest.param({"source": "release:a.pt", "revision": COMMIT}, None, False, id="not a commit"),
+    pytest.param({"source": "package:tiny_center"}, None, True, id="packaged"),
+    pytest.param({"source": "/my/folder"}, None, True, id="a folder is its content"),
+    pytest.param({"source": None}, None, True, id="the adapter brings it"),
+]
+
+
+@pytest.mark.parametrize(("change", "repository", "is_pinned"), PINS)
+def test_what_is_fetched_is_pinned_by_a_hash(change, repository, is_pinned):
+    one = Member(**{**MEMBER, **change})
+    assert (one.repository, one.is_pinned) == (repository, is_pinned)
+
+
+def test_a_language_model_is_pinned_where_its_server_gets_it():
+    served = {"name": "vlm", "tier": "language", "adapter": "vision_language", "licence": "MIT"}
+    one = Member(**served, params={"model": "a/b"})
+    assert (one.repository, one.is_pinned) == ("a/b", False)
+    assert Member(**served, params={"model": "a/b"}, revision=COMMIT).is_pinned
+
+
+VLM = {
+    "name": "vlm", "tier": "language", "adapter": "vision_language", "licence": "CC-BY-NC-4.0",
+    "optional": True, "params": {"model": "a/b"},
+}  # fmt: skip
+STRICT = {**MEMBER, "name": "strict", "licence": "AGPL-3.0", "optional": True}
+MIXED = text(members=[MEMBER, STRICT, VLM], routing={"fast_a": ["vlm"], "precision": ["vlm"]})
+
+
+@pytest.mark.parametrize(
+    ("licence", "refused"),
+    [
+        (None, []),
+        ("permissive", ["strict", "vlm"]),
+        ("copyleft", ["vlm"]),
+        ("custom", ["vlm"]),
+        ("non-commercial", []),
+    ],
+)
+def test_a_licence_refuses_what_is_stricter(licence, refused):
+    mixed = manifest.parse(MIXED)
+    assert list(mixed.refused(licence)) == refused
+    kept = mixed.restricted_to(licence)
+    assert [one.name for one in kept.members] == [
+        one.name for one in mixed.members if one.name not in refused
+    ]
+    assert kept.routing.fast_a == (() if "vlm" in refused else ("vlm",))
+    assert (kept.identity == mixed.identity) is (not refused)
+
+
+def test_the_reason_names_licence_and_kind():
+    refused = manifest.parse(MIXED).refused("permissive")
+    assert refused["vlm"] == "Its licence CC-BY-NC-4.0 is non-commercial; permissive is asked for."
+
+
+def test_needed_members_of_a_stricter_licence_are_an_error_that_names_them_all():
+    needed = [{**STRICT, "name": name, "optional": False} for name in ("two", "three")]
+    mine = manifest.parse(text(members=[MEMBER, *needed, VLM]))
+    with pytest.raises(ManifestError, match=r"not permissive: two \(AGPL-3.0\), three \(AGPL"):
+        mine.refused("permissive")
+    assert list(mine.refused("copyleft")) == ["vlm"]
+
+
+def test_a_manifest_of_which_nothing_is_left_is_refused():
+    with pytest.raises(ManifestError, match="No member of 'mine' has a permissive licence"):
+        manifest.parse(text(members=[STRICT])).restricted_to("permissive")
+
+
+def test_revisions_are_replaced_by_name():
+    mine = manifest.parse(text()).with_revisions({"two": COMMIT})
+    assert [one.revision for one in mine.members] == [None, COMMIT]
+    assert mine.identity != manifest.parse(text()).identity
+
+
+ROADWORK = manifest.load("roadwork")
+
+
+def test_roadwork_is_the_ensemble_of_26_over_all_tiers():
+    assert len(ROADWORK.members) == 26
+    tiers = {tier: len(ROADWORK.of_tier(tier)) for tier in {one.tier for one in ROADWORK.members}}
+    assert tiers == {
+        "embedding": 3,
+        "detection": 14,
+        "geometry": 3,
+        "segmentation": 3,
+        "language": 3,
+    }
+    asked = (ROADWORK.routing.fast_a, ROADWORK.routing.fast_b, ROADWORK.routing.precision)
+    assert asked == (("vlm_fast_a",), ("vlm_fast_b",), ("vlm_precision",))
+
+
+def test_what_cannot_run_everywhere_is_optional():
+    for one in ROADWORK.members:
+        own_process = one.adapter in ("worker", "vision_language", "yoloe", "ultralytics")
+        strict = one.gated or not licences.accepts("permissive", one.licence)
+        if own_process or strict or registry.get(one.adapter).needs:
+            assert one.optional, one.name
+
+
+def test_detectors_say_what_they_can_name_or_are_asked_for_it():
+    coco = set(taxonomy.load("roadwork").vocabulary(NAMES))
+    for packaged in (ROADWORK, manifest.load("roadwork_lite")):
+        for one in packaged.of_tier("detection"):
+            if registry.get(one.adapter).takes_taxonomy:
+                assert one.vocabulary is None, one.name
+            else:
+                assert set(one.vocabulary) == coco, one.name
+
+
+def test_roadwork_lite_is_permissive_throughout():
+    lite = manifest.load("roadwork_lite")
+    assert lite.refused("permissive") == {}
+    assert not any(one.gated for one in lite.members)
+
+
+@pytest.mark.parametrize("name", ["roadwork", "roadwork_lite"])
+def test_revisions_of_packaged_manifests_are_commits(name):
+    told = [one for one in manifest.load(name).members if one.revision]
+    assert len(told) >= 5
+    assert all(one.is_pinned for one in told)
+
+
+def test_members_of_both_manifests_have_one_cost_and_one_commit():
+    lite = {one.name: one for one in manifest.load("roadwork_lite").members}
+    for one in ROADWORK.members:
+        if one.name in lite:
+            same = lite[one.name].model_copy(update={"weight": one.weight})
+            assert same == one
 
 
 @pytest.mark.parametrize("name", manifest.packaged_names())

@@ -109,19 +109,18 @@ def test_the_slices_of_a_frozen_set_come_from_conditions_light_and_size(scenes):
     assert by_light.sum() > 0, "the mean luminance stands in"
 
 
-@pytest.mark.parametrize(("yes", "no", "enough"), [(5, 5, True), (5, 4, False), (0, 90, False)])
-def test_calibrating_takes_five_images_of_each_answer(yes, no, enough):
-    n = yes + no
+@pytest.mark.parametrize(("n", "enough"), [(10, True), (9, False), (0, False)])
+def test_calibrating_takes_ten_images_whatever_they_show(n, enough):
     frozen = FrozenSet(
         split="val",
         ids=("",) * n,
         paths=("",) * n,
         drives=("",) * n,
         sizes_px=np.ones((n, 2), np.int64),
-        truths=tuple(cone(0.2) for _ in range(yes)) + tuple(cone(0) for _ in range(no)),
+        truths=(cone(0.2),) * n,
         slices={},
     )
-    assert frozen.can_calibrate(ROADWORK) is enough
+    assert frozen.can_calibrate is enough
 
 
 def test_a_batch_is_tagged_in_its_order(made):

@@ -280,7 +280,7 @@ def conclude(samples):
     )  # fmt: skip
     return store.write_consensus(
         samples, read.ids, clusters, decisions, taxonomy=TAXONOMY, threshold=0.4,
-        fingerprint="fused", paths=["stop"] * len(read.ids),
+        fingerprint="fused", further=[{fields.PATH: "stop"}] * len(read.ids),
         hardness=np.full(len(clusters), np.nan),
     )  # fmt: skip
 

@@ -1,11 +1,10 @@
 """Checkpoints: whole or not at all, recognised by their content, never a pickle."""
 
-import json
-
 import pytest
 import torch
 from torch import nn
 
+from cascade import sources
 from cascade.errors import CheckpointError
 from cascade.models import checkpoint
 
@@ -36,10 +35,10 @@ def test_an_older_checkpoint_is_replaced_and_nothing_stays_behind(tmp_path):
 
 def test_a_failure_leaves_the_older_one_whole(tmp_path):
     saved(tmp_path / "member")
-    before = checkpoint.fingerprint(tmp_path / "member")
+    before = sources.fingerprint(tmp_path / "member")
     with pytest.raises(TypeError, match="not JSON serializable"):
         saved(tmp_path / "member", config={"classes": object()}, value=2.0)
-    assert checkpoint.fingerprint(tmp_path / "member") == before
+    assert sources.fingerprint(tmp_path / "member") == before
     assert [one.name for one in tmp_path.iterdir()] == ["member"]
 
 
@@ -47,28 +46,6 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match=r"file/member cannot be written"):
         saved(tmp_path / "file" / "member")
-
-
-@pytest.mark.parametrize(
-    ("other", "same"),
-    [
-        pytest.param({}, True, id="same content elsewhere"),
-        pytest.param({"value": 1.5}, False, id="other weights"),
-        pytest.param({"config": CONFIG | {"size": 96}}, False, id="other config"),
-        pytest.param({"config": dict(reversed(CONFIG.items()))}, True, id="keys in another order"),
-    ],
-)
-def test_fingerprints_follow_the_content(tmp_path, other, same):
-    first, second = saved(tmp_path / "a"), saved(tmp_path / "b", **other)
-    assert (checkpoint.fingerprint(first) == checkpoint.fingerprint(second)) == same
-    assert len(checkpoint.fingerprint(first)) == 16
-
-
-def test_formatting_of_the_config_does_not_matter(tmp_path):
-    folder = saved(tmp_path / "a")
-    before = checkpoint.fingerprint(folder)
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    assert checkpoint.fingerprint(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -88,27 +65,6 @@ def test_a_broken_checkpoint_says_what_is_wrong(tmp_path, name, content, message
         (folder / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         checkpoint.load(folder)
-
-
-def test_no_source_is_no_folder():
-    assert checkpoint.resolve(None) is None
-
-
-def test_a_path_is_itself(tmp_path):
-    assert checkpoint.resolve(str(tmp_path)) == tmp_path
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        pytest.param("/no/such/folder", r"no checkpoint folder at /no/such/folder", id="path"),
-        pytest.param("package:tiny_centre", "No weights are packaged as 'tiny_centre'", id="name"),
-        pytest.param("package:../models", "No weights are packaged", id="outside the package"),
-    ],
-)
-def test_an_absent_source_is_named(source, message):
-    with pytest.raises(CheckpointError, match=message):
-        checkpoint.resolve(source)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What every registered detector must do, and what is particular to one."""
+"""What every detector of ours must do, and what is particular to one."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from cascade import registry
+from cascade import registry, sources
 from cascade.errors import CheckpointError
 from cascade.images import Batch
 from cascade.model import Trainable, predict
@@ -32,7 +32,7 @@ NO_ULTRALYTICS = find_spec("ultralytics") is None
                 bool(registry.get(name).missing), reason=f"{name} needs a package that is absent"
             ),
         )
-        for name in registry.names("detection")
+        for name in registry.names("detection", trainable=True)
     ]
 )
 def adapter(request):
@@ -117,7 +117,7 @@ def test_a_batch_says_what_its_images_say(adapter):
 def test_the_same_seed_gives_the_same_model(adapter, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         fresh(adapter, seed=seed).save(tmp_path / name)
-    a, b, c = (checkpoint.fingerprint(tmp_path / name) for name in "abc")
+    a, b, c = (sources.fingerprint(tmp_path / name) for name in "abc")
     assert a == b != c
 
 
@@ -130,7 +130,7 @@ def test_what_was_saved_is_what_was_there(adapter, tmp_path):
     for name, tensor in raw_of(model, batch).items():
         assert torch.equal(tensor, raw_of(again, batch)[name]), name
     again.save(tmp_path / "again")
-    assert checkpoint.fingerprint(tmp_path / "saved") == checkpoint.fingerprint(tmp_path / "again")
+    assert sources.fingerprint(tmp_path / "saved") == sources.fingerprint(tmp_path / "again")
 
 
 def test_a_checkpoint_fits_into_two_megabytes(adapter, tmp_path):
@@ -173,7 +173,7 @@ def test_new_classes_start_anew_and_always_alike(adapter, tmp_path):
     model = fresh(adapter, seed=5)
     for name in "ab":
         model.with_classes(("cone", "horse", "dog", "cat")).save(tmp_path / name)
-    assert checkpoint.fingerprint(tmp_path / "a") == checkpoint.fingerprint(tmp_path / "b")
+    assert sources.fingerprint(tmp_path / "a") == sources.fingerprint(tmp_path / "b")
     assert model.classes == CLASSES
 
 

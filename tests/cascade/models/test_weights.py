@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import manifest, registry, taxonomy
+from cascade import manifest, registry, sources, taxonomy
 from cascade.average_precision import average_precision
 from cascade.images import Batch
 from cascade.model import predict
@@ -18,7 +18,7 @@ from curation.demo import CLASSES, PRETRAIN, scenes
 SHIPPED = {
     one.name: one for one in manifest.load("tiny").members if (one.source or "").startswith("pack")
 }
-PROVENANCE = checkpoint.resolve("package:tiny_center").parent / "provenance.json"
+PROVENANCE = sources.resolve("package:tiny_center").parent / "provenance.json"
 
 
 @pytest.fixture(params=sorted(SHIPPED))
@@ -44,24 +44,24 @@ def road():
 
 
 def test_it_is_small(member):
-    folder = checkpoint.resolve(member.source)
+    folder = sources.resolve(member.source)
     assert sum(one.stat().st_size for one in folder.iterdir()) <= 2_000_000
 
 
 def test_it_is_the_one_that_is_documented(member):
     documented = json.loads(PROVENANCE.read_text())["members"][member.name]
-    folder = checkpoint.resolve(member.source)
-    assert checkpoint.fingerprint(folder) == documented["fingerprint"]
+    folder = sources.resolve(member.source)
+    assert sources.fingerprint(folder) == documented["fingerprint"]
     assert documented["fingerprint"] in PROVENANCE.with_name("PROVENANCE.md").read_text()
 
 
 def test_it_names_what_the_taxonomy_names(member):
-    config, _ = checkpoint.load(checkpoint.resolve(member.source))
+    config, _ = checkpoint.load(sources.resolve(member.source))
     assert tuple(config["classes"]) == taxonomy.load("roadwork").names == CLASSES
 
 
 def test_it_holds_finite_numbers(member):
-    _, tensors = checkpoint.load(checkpoint.resolve(member.source))
+    _, tensors = checkpoint.load(sources.resolve(member.source))
     assert all(torch.isfinite(one.float()).all() for one in tensors.values())
 
 
@@ -69,6 +69,6 @@ def test_it_sees_rendered_road_work(member, road):
     if registry.get(member.adapter).missing:
         pytest.skip(f"{member.adapter} needs a package that is absent")
     batch, truths = road
-    model = registry.create(member.adapter, checkpoint.resolve(member.source), **member.params)
+    model = registry.create(member.adapter, sources.resolve(member.source), **member.params)
     measured = average_precision(predict(model, batch), truths, CLASSES)
     assert 0.2 < measured.map50 < 0.99

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import registry
+from cascade import registry, sources
 from cascade.errors import TrainingError
 from cascade.images import Batch
 from cascade.model import predict
@@ -67,19 +67,19 @@ def test_four_images_are_learned_by_heart(tmp_path):
     assert set(found[:2].labels) == set(CLASSES)
 
 
-@pytest.mark.parametrize("adapter", registry.names("detection"))
+@pytest.mark.parametrize("adapter", registry.names("detection", trainable=True))
 def test_every_detector_gets_better(adapter, tmp_path):
     result = fit(member(adapter), scenes(4), [], out=tmp_path / "a", epochs=12, batch_size=4)
     assert result.train_loss[-1] < result.train_loss[0]
 
 
-@pytest.mark.parametrize("adapter", registry.names("detection"))
+@pytest.mark.parametrize("adapter", registry.names("detection", trainable=True))
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(adapter, tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         torch.rand(1)  # the caller's own random numbers make no difference
         model = member(adapter, size=64)
         fit(model, scenes(5), [], out=tmp_path / name, epochs=2, seed=seed, batch_size=2)
-    a, b, c = (checkpoint.fingerprint(tmp_path / name) for name in "abc")
+    a, b, c = (sources.fingerprint(tmp_path / name) for name in "abc")
     assert a == b != c
 
 
@@ -94,11 +94,11 @@ def test_the_callers_random_numbers_go_on_undisturbed(tmp_path):
 def test_it_stops_where_validation_gets_no_better(tmp_path):
     model, images = member(width=32), scenes(4)
     learned_by_heart(model, images, tmp_path / "a")
-    before = checkpoint.fingerprint(tmp_path / "a")
+    before = sources.fingerprint(tmp_path / "a")
     result = fit(model, swapped(images), images, out=tmp_path / "b", epochs=20, patience=2)
     assert (result.epochs, result.best_epoch) == (2, 0)
     assert max(result.val_map50) <= result.val_map50_before
-    assert checkpoint.fingerprint(tmp_path / "b") == before
+    assert sources.fingerprint(tmp_path / "b") == before
 
 
 def test_patience_waits_for_a_first_find(tmp_path):

@@ -249,6 +249,7 @@ def make_facts(street, make_boxes):
             consensus=MemberFacts("consensus", 612, 1104, 480),
             decisions={"yes": 240, "no": 372},
             decision="roadwork",
+            ways={"stop": 300, "fast_a": 40, "fast_b": 20, "precision": 252},
             pool=pool.tolist(),
             arms=arms,
             shown=tuple(shown),

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from curation.report import content
-from curation.report.facts import Facts, Story
+from curation.report.facts import Facts, MemberCost, Story
 
 NOTHING = Story(number=1, record={"round": 1, "stages": {}, "failures": []})
 
@@ -165,3 +165,25 @@ def test_the_story_survives_json(make_facts, make_story):
     )
     both = [content.compose(make_facts(), one) for one in (story, again)]
     assert [texts(one) for one in both[0].sections] == [texts(one) for one in both[1].sections]
+
+
+def test_each_path_of_the_cascade_has_its_share_and_its_cost(make_facts):
+    facts = replace(
+        make_facts(),
+        ways={"stop": 75, "precision": 25},
+        costs={
+            "yolo": MemberCost("detection", 10.0, ("stop", "fast_a", "fast_b", "precision")),
+            "sam": MemberCost("segmentation", 30.0, ("precision",)),
+        },
+        contradictions=2,
+    )
+    found = section(content.compose(facts, NOTHING), "Paths through the cascade")
+    assert [row[:4] for row in texts(found)] == [
+        ["stop", "75", "75 %", "10.0"],
+        ["fast_a", "0", "0 %", "10.0"],
+        ["fast_b", "0", "0 %", "10.0"],
+        ["precision", "25", "25 %", "40.0"],
+    ]
+    assert found.text[0] == "75 % of 100 images stop after the detectors."
+    assert "costs 17.5 ms on average; asking every member 40.0 ms" in found.text[1]
+    assert "On 2 images a language model contradicts" in found.text[2]

@@ -1,0 +1,138 @@
+"""OWLv2: every patch of an image is a box, named by the nearest of the prompts' embeddings.
+
+- [0] Minderer et al., Scaling Open-Vocabulary Object Detection, NeurIPS 2023
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.transforms.v2.functional import gaussian_blur
+from transformers.image_transforms import center_to_corners_format
+
+from cascade.errors import TaxonomyError
+from cascade.images import Batch
+from cascade.model import Tensors
+from cascade.models.detecting import NMS_IOU, to_detections
+from cascade.models.prompting import prompts_of
+from cascade.models.zero_shot import open_folder
+from cascade.predictions import Detections
+from cascade.taxonomy import Taxonomy
+
+ADAPTER = "owlv2"
+FAMILIES = ("owlv2",)
+
+
+class Owlv2:
+    """The detector, asked for the prompts of a taxonomy.
+
+    Prompts are embedded once, then the text tower is let go: `module` sees images only.
+
+    Args:
+        checkpoint: The folder of a published model.
+        taxonomy: Whose prompts are asked for.
+
+    Raises:
+        CheckpointError: The folder is absent, incomplete, or another family's.
+        TaxonomyError: A prompt is too long for the model.
+    """
+
+    def __init__(self, checkpoint: Path | None = None, *, taxonomy: Taxonomy) -> None:
+        network, processor = open_folder(checkpoint, FAMILIES, adapter=ADAPTER)
+        self.classes = prompts_of(taxonomy)
+        self._images = processor.image_processor
+        self.module = _ImageSide(network, _embedded(network, processor.tokenizer, self.classes))
+
+    def prepare(self, batch: Batch) -> Tensors:
+        """Return the pixels as the official processor hands them over, (B, 3, side, side)."""
+        side = self._images.size.height
+        nothing = torch.zeros((0, 3, side, side), device=batch.device)
+        squares = [
+            _square(one.float() * self._images.rescale_factor, side) for one in batch.pixels()
+        ]
+        mean, std = (
+            torch.tensor(one).to(batch.device, non_blocking=True)[:, None, None]
+            for one in (self._images.image_mean, self._images.image_std)
+        )
+        return {"pixels": (torch.cat([nothing, *squares]) - mean) / std}
+
+    def forward(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
+        """Return logits of patches and prompts, (B, Q, C), and boxes of patches, (B, Q, 4)."""
+        pixels = tensors["pixels"]
+        if not len(pixels):  # transformers cannot reshape what has no rows
+            return pixels.new_zeros((0, 1, len(self.classes))), pixels.new_zeros((0, 1, 4))
+        found: tuple[Tensor, Tensor] = self.module(pixels)
+        return found
+
+    def decode(self, raw: tuple[Tensor, Tensor], batch: Batch) -> list[Detections]:
+        """Return the boxes of each image, each named by its likeliest prompt."""
+        logits, centres = raw
+        best, class_ids = logits.float().max(dim=-1)
+        boxes = center_to_corners_format(centres.float())
+        found = []
+        for i, (height, width) in enumerate(batch.sizes):
+            sides = boxes.new_tensor([width, height, width, height])
+            corners = boxes[i] * max(height, width) / sides  # the square begins at the top left
+            scores = best[i].sigmoid() * (corners[:, :2] < 1).all(dim=1)  # not in the border
+            # Neighbouring patches find the same object: unsuppressed, a few fill the 100 boxes.
+            found.append(
+                to_detections(corners, scores, class_ids[i], self.classes, nms_iou=NMS_IOU)
+            )
+        return found
+
+
+class _ImageSide(nn.Module):
+    """The image tower and the heads, which keep fp32: a bf16 corner is right to pixels at best."""
+
+    queries: Tensor
+
+    def __init__(self, network: Any, queries: Tensor) -> None:
+        super().__init__()
+        network.owlv2.text_model = nn.Identity()
+        network.owlv2.text_projection = nn.Identity()
+        self.network = network
+        self.register_buffer("queries", queries)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        grid, _ = self.network.image_embedder(pixels)
+        with torch.autocast(pixels.device.type, enabled=False):
+            grid = grid.float()
+            patches = grid.flatten(1, 2)
+            queries = self.queries.expand(len(patches), -1, -1)
+            logits, _ = self.network.class_predictor(patches, queries)
+            return logits, self.network.box_predictor(patches, grid)
+
+
+def _embedded(network: Any, tokenizer: Any, prompts: tuple[str, ...]) -> Tensor:
+    """Return the prompts in the space that patches are compared in, (C, D), of length 1."""
+    limit = network.config.text_config.max_position_embeddings
+    for prompt, ids in zip(prompts, tokenizer(list(prompts)).input_ids, strict=True):
+        if len(ids) > limit:
+            raise TaxonomyError(
+                f"The prompt {prompt!r} must have at most {limit} tokens, got {len(ids)}. "
+                "Shorten it."
+            )
+    tokens = tokenizer(list(prompts), padding="max_length", max_length=limit, return_tensors="pt")
+    with torch.no_grad():
+        said = network.owlv2.get_text_features(tokens.input_ids, tokens.attention_mask)
+    return functional.normalize(said.pooler_output, dim=-1)
+
+
+def _square(pixels: Tensor, side: int) -> Tensor:
+    """Return an image, (1, 3, H, W), at the top left of a black square, scaled to `side`.
+
+    Downscaled, it is blurred first; its deviation is that of scikit-image's `resize` [0].
+    """
+    height, width = pixels.shape[-2:]
+    longest = max(height, width)
+    square = functional.pad(pixels, (0, longest - width, 0, longest - height))
+    deviation = (longest / side - 1) / 2
+    if deviation > 0:
+        taps = 2 * math.ceil(3 * deviation) + 1
+        square = gaussian_blur(square, [taps, taps], [deviation, deviation])
+    return functional.interpolate(square, (side, side), mode="bilinear", align_corners=False)

@@ -1,0 +1,155 @@
+"""YOLO26, YOLO11 and YOLOv8 of ultralytics (AGPL-3.0), full size, for prediction.
+
+They predict by their one-to-many head with class-wise suppression, or without suppression by
+the one-to-one head that YOLO26 has beside it.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cascade.errors import CheckpointError
+from cascade.images import Batch
+from cascade.model import Tensors
+from cascade.models import checkpoint as checkpoints
+from cascade.models import ultralytics_pickle
+from cascade.models.detecting import open_checkpoint, to_detections
+from cascade.models.linear_letterbox import linear_letterbox
+from cascade.models.suppression import suppressed
+from cascade.models.ultralytics_network import detection_model, refuse_foreign_rows
+from cascade.predictions import Detections
+
+ADAPTER = "ultralytics"
+_STRIDE = 32
+_LAYERS = frozenset(
+    {"Conv", "C2f", "C3k2", "C2PSA", "SPPF", "nn.Upsample", "Concat", "Detect"},
+)
+_KEYS = (  # of a YAML, those that decide on the network
+    "backbone", "head", "scales", "scale", "depth_multiple", "width_multiple", "end2end", "reg_max",
+)  # fmt: skip
+
+
+class UltralyticsDetector:
+    """A detector of ultralytics.
+
+    Args:
+        checkpoint: A `.pt` file of ultralytics' releases, or a folder that `to_folder` wrote.
+        size: Side of the square that it sees, in pixels; a multiple of 32.
+        nms_free: Whether to predict by the one-to-one head.
+
+    Raises:
+        CheckpointError: The checkpoint is absent, foreign or damaged, or has no such head.
+    """
+
+    def __init__(
+        self, checkpoint: Path | None = None, *, size: int = 640, nms_free: bool = False
+    ) -> None:
+        if size % _STRIDE:
+            raise CheckpointError(f"size must be a multiple of {_STRIDE}, got {size}.")
+        architecture, self.classes, tensors = _read(checkpoint)
+        if nms_free and not architecture.get("end2end"):
+            raise CheckpointError(
+                f"{checkpoint} has no NMS-free head, as YOLO11 and YOLOv8 have none; "
+                "leave out `nms_free`."
+            )
+        self.size, self.nms_free = size, nms_free
+        self.module = _build(architecture, len(self.classes), origin=checkpoint)
+        checkpoints.restore(self.module, tensors, origin=checkpoint)
+        self.module.requires_grad_(False)
+        self.module.end2end = nms_free  # before fuse, which drops the other head
+        self.module.fuse(verbose=False)
+        self.module.eval().to(memory_format=torch.channels_last)
+
+    def prepare(self, batch: Batch) -> Tensors:
+        """Return the view that `forward` needs."""
+        return {"view": linear_letterbox(batch, self.size, "ultralytics")[0]}
+
+    def forward(self, tensors: Tensors) -> Tensor:
+        """Return corners, in pixels of the view, and scores.
+
+        Of every cell, (B, 4 + C, K); without suppression of the best, with their class number,
+        (B, 300, 6).
+        """
+        view: Tensor = tensors["view"]
+        if not len(view):
+            return torch.zeros(0)
+        pixels = (view.float() / 255).contiguous(memory_format=torch.channels_last)
+        raw: Tensor = self.module(pixels)[0]
+        return raw
+
+    def decode(self, raw: Tensor, batch: Batch) -> list[Detections]:
+        """Return the boxes of each image."""
+        if not len(batch):
+            return []
+        _, insets = linear_letterbox(batch, self.size, "ultralytics")
+        raw = raw.float()
+        if not self.nms_free:
+            boxes, scores = torch.split(raw.transpose(1, 2), [4, len(self.classes)], dim=2)
+            return suppressed(boxes, scores, insets, self.classes)
+        return [
+            to_detections(
+                place.to_relative(rows[:, :4]),
+                rows[:, 4],
+                rows[:, 5].long(),
+                self.classes,
+                nms_iou=None,
+            )
+            for rows, place in zip(raw, insets, strict=True)
+        ]
+
+
+def to_folder(pt: Path, folder: Path) -> None:
+    """Write the model of a `.pt` file as a checkpoint that is no pickle.
+
+    Raises:
+        CheckpointError: The file is foreign or damaged, or the folder cannot be written.
+    """
+    architecture, classes, tensors = _read(pt)
+    config = {"adapter": ADAPTER, "classes": list(classes), "architecture": architecture}
+    checkpoints.save(folder, config, tensors)
+
+
+def _read(checkpoint: Path | None) -> tuple[dict[str, Any], tuple[str, ...], dict[str, Tensor]]:
+    """Return architecture, class names and tensors."""
+    if checkpoint is None:
+        raise CheckpointError(
+            "This detector needs a checkpoint: a .pt file of ultralytics' releases, or a folder."
+        )
+    if checkpoint.is_file():
+        pickled = ultralytics_pickle.read(checkpoint)
+        return _checked(pickled.yaml, origin=checkpoint), pickled.names, pickled.tensors
+    config, tensors = open_checkpoint(checkpoint, adapter=ADAPTER, keys=("classes", "architecture"))
+    architecture = _checked(config["architecture"], origin=checkpoint)
+    return architecture, tuple(config["classes"]), dict(tensors)
+
+
+def _checked(yaml: Any, *, origin: Path) -> dict[str, Any]:
+    """Return what decides on the network, where it is of a known kind."""
+    if not isinstance(yaml, dict) or not {"backbone", "head"} <= set(yaml):
+        raise CheckpointError(f"{origin}: the YAML must have a backbone and a head.")
+    if yaml.get("activation") is not None:
+        raise CheckpointError(
+            f"{origin}: its YAML names an activation, {yaml['activation']!r}, which would have to "
+            "be evaluated; only the default, SiLU, is read."
+        )
+    architecture = {key: yaml[key] for key in _KEYS if key in yaml}
+    refuse_foreign_rows(architecture, layers=_LAYERS, origin=str(origin))
+    if architecture["head"][-1][2] != "Detect":
+        raise CheckpointError(f"{origin}: its last layer must be Detect.")
+    return architecture
+
+
+def _build(architecture: dict[str, Any], classes: int, *, origin: object) -> Any:
+    content = {**deepcopy(architecture), "nc": classes}
+    try:
+        with torch.random.fork_rng(devices=()):
+            module = detection_model()(content, ch=3, nc=classes, verbose=False)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{origin}: its YAML describes no network: {error!r}.") from error
+    module.model[-1].xyxy = True  # corners, not centre and sides
+    return module

@@ -1,0 +1,238 @@
+"""YOLOE and YOLO-World of ultralytics (AGPL-3.0), kept as YAML and safetensors, not as a pickle.
+
+A checkpoint is a folder that `export` makes, once, from the object that ultralytics loaded:
+
+    config.json           adapter, family, size, architecture: ultralytics' YAML
+    weights.safetensors   the detector, without its parts for masks and visual prompts
+    prompts.safetensors   the text tower's embedding of each prompt, (D,), under the prompt itself
+
+The text tower is not needed again: another prompt is another row of prompts.safetensors. Boxes
+are those of the one-to-many head with class-wise suppression, as ultralytics predicts them.
+
+- [0] Cheng et al., YOLO-World: Real-Time Open-Vocabulary Object Detection, CVPR 2024
+- [1] Wang et al., YOLOE: Real-Time Seeing Anything, ICCV 2025
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cascade.errors import CheckpointError
+from cascade.images import Batch
+from cascade.model import Tensors
+from cascade.models import checkpoint as checkpoints
+from cascade.models.detecting import open_checkpoint
+from cascade.models.linear_letterbox import linear_letterbox
+from cascade.models.prompting import prompts_of
+from cascade.models.suppression import suppressed
+from cascade.models.ultralytics_network import detection_model, refuse_foreign_rows
+from cascade.predictions import Detections
+from cascade.taxonomy import Taxonomy
+
+ADAPTER = "yoloe"
+PROMPTS = "prompts.safetensors"
+
+# Where each of ultralytics' classes keeps the embeddings that it compares with.
+_EMBEDDINGS = {"YOLOEModel": "pe", "WorldModel": "txt_feats"}
+_FAMILIES = {"YOLOEModel": "YOLOEModel", "YOLOESegModel": "YOLOEModel", "WorldModel": "WorldModel"}
+_HEADS = {"YOLOESegment": "YOLOEDetect", "YOLOESegment26": "YOLOEDetect"}
+_MODULES = {
+    "C2PSA", "C2f", "C2fAttn", "C3k2", "Concat", "Conv", "ImagePoolingAttn", "SPPF",
+    "WorldDetect", "YOLOEDetect", "nn.Upsample",
+}  # fmt: skip
+_KEYS = {"backbone", "depth_multiple", "head", "nc", "reg_max", "scale", "scales", "width_multiple"}
+
+
+class Yoloe:
+    """The detector, asked for the prompts of a taxonomy.
+
+    Args:
+        checkpoint: A folder that `export` made.
+        taxonomy: Whose prompts are asked for; the folder must hold their embeddings.
+
+    Raises:
+        CheckpointError: The folder is absent, damaged, another adapter's, or lacks a prompt.
+    """
+
+    def __init__(self, checkpoint: Path | None = None, *, taxonomy: Taxonomy) -> None:
+        if checkpoint is None:
+            raise CheckpointError(
+                "A YOLOE or YOLO-World needs a checkpoint: a folder that "
+                "`cascade.models.yoloe.export` made from ultralytics' model."
+            )
+        config, tensors = open_checkpoint(
+            checkpoint, adapter=ADAPTER, keys=("family", "size", "architecture")
+        )
+        family, architecture = config["family"], config["architecture"]
+        _refuse_foreign(family, architecture, origin=checkpoint)
+        self.size: int = config["size"]
+        self.classes = prompts_of(taxonomy)
+        self.module = _build(family, architecture)
+        checkpoints.restore(self.module, tensors, origin=checkpoint)
+        _ask_for(self.module, _embeddings(checkpoint / PROMPTS, self.classes))
+
+    def prepare(self, batch: Batch) -> Tensors:
+        """Return the letterboxed images, as ultralytics makes them."""
+        return {"view": self._letterbox(batch)[0]}
+
+    def forward(self, tensors: Tensors) -> Tensor:
+        """Return pixel corners and scores of every cell, shape (B, 4 + C, cells)."""
+        pixels = (tensors["view"].float() / 255).contiguous(memory_format=torch.channels_last)
+        if not len(pixels):  # ultralytics cannot reshape what has no rows
+            return pixels.new_zeros((0, 4 + len(self.classes), 1))
+        raw: Tensor = self.module(pixels)[0]
+        return raw
+
+    def decode(self, raw: Tensor, batch: Batch) -> list[Detections]:
+        """Return the boxes of each image, after class-wise suppression."""
+        boxes, scores = torch.split(raw.float().transpose(1, 2), [4, len(self.classes)], dim=2)
+        return suppressed(boxes, scores, self._letterbox(batch)[1], self.classes)
+
+    def _letterbox(self, batch: Batch) -> Any:
+        return linear_letterbox(batch, self.size, "ultralytics")
+
+
+def export(
+    model: Any,
+    folder: Path,
+    *,
+    prompts: Sequence[str],
+    embeddings: Tensor | None = None,
+    size: int = 640,
+) -> None:
+    """Make a checkpoint of ultralytics' model: to be done once, where it was downloaded.
+
+        export(ultralytics.YOLOE("yoloe-26x-seg.pt"), folder, prompts=prompts_of(taxonomy))
+
+    Args:
+        model: A `YOLOE` or `YOLOWorld` that has not predicted yet: predicting fuses layers.
+        folder: Where to write; a checkpoint that is there is replaced.
+        prompts: What it can be asked for later.
+        embeddings: Of the prompts, shape (P, D), as its `get_text_pe` gives them; None to ask
+            that, which downloads the text tower.
+        size: Height and width of the view that it works on, in pixels; a multiple of 32.
+
+    Raises:
+        CheckpointError: It is another kind of model, or fused; embeddings do not fit the prompts;
+            or the place cannot be written to.
+    """
+    network = model if type(model).__name__ in _FAMILIES else getattr(model, "model", model)
+    family = _FAMILIES.get(type(network).__name__)
+    if family is None:
+        raise CheckpointError(
+            f"Expected a YOLOE or YOLO-World of ultralytics, got {type(network).__name__}."
+        )
+    architecture = _detecting_only(network.yaml)
+    _refuse_foreign(family, architecture, origin=folder)
+    trimmed, given = _build(family, architecture), checkpoints.state(network)
+    kept = {name: given[name] for name in checkpoints.state(trimmed) if name in given}
+    checkpoints.restore(trimmed, kept, origin="The model (has it predicted already?)")
+    if embeddings is None:
+        embeddings = network.get_text_pe(list(prompts))[0]
+    if embeddings.ndim != 2 or len(embeddings) != len(prompts):
+        raise CheckpointError(
+            f"embeddings must have shape ({len(prompts)}, D), got {tuple(embeddings.shape)}."
+        )
+    rows = {name: row.detach().cpu().clone() for name, row in zip(prompts, embeddings, strict=True)}
+    config = {"adapter": ADAPTER, "family": family, "size": size, "architecture": architecture}
+    _write(folder, config, kept, rows)
+
+
+def _write(
+    folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor], rows: dict[str, Tensor]
+) -> None:
+    """Write all three files, or none."""
+    draft = folder.with_name(f".{folder.name}.{uuid4().hex}")
+    try:
+        checkpoints.save(draft, config, weights)
+        save_file(rows, draft / PROMPTS)
+        (draft / PROMPTS).chmod(0o644)  # safetensors makes it private
+        checkpoints.put_in_place(draft, folder)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"The checkpoint {folder} cannot be written: {error}.") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _detecting_only(architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an architecture of ultralytics without masks and without a one-to-one head."""
+    kept = {key: deepcopy(one) for key, one in architecture.items() if key in _KEYS}
+    for row in (*kept["backbone"], *kept["head"]):
+        row[3] = [None if one == "None" else one for one in row[3]]  # YAML's null is `null`
+    layer = kept["head"][-1]
+    if layer[2] in _HEADS:
+        classes, _masks, _prototypes, *rest = layer[3]
+        kept["head"][-1] = [*layer[:2], _HEADS[layer[2]], [classes, *rest]]
+    return kept
+
+
+def _build(family: str, architecture: Mapping[str, Any]) -> Any:
+    """Return the network, with whatever weights; visual prompts and the text adapter are gone."""
+    detection_model()  # imports ultralytics without traces
+    from ultralytics.nn import tasks
+
+    content = {**deepcopy(dict(architecture)), "end2end": False}
+    with torch.random.fork_rng(devices=()):
+        module = getattr(tasks, family)(content, ch=3, nc=content["nc"], verbose=False)
+    head = module.model[-1]
+    head.xyxy = True  # corners, not centre and sides
+    for part in ("reprta", "savpe"):
+        if hasattr(head, part):
+            setattr(head, part, nn.Identity())
+    return module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _ask_for(module: Any, embeddings: Tensor) -> None:
+    """Make `embeddings`, shape (C, D), what is compared with; they move with the module."""
+    name = _EMBEDDINGS[type(module).__name__]
+    if hasattr(module, name):
+        delattr(module, name)
+    module.register_buffer(name, embeddings[None], persistent=False)
+    module.model[-1].nc = len(embeddings)
+
+
+def _embeddings(file: Path, prompts: Sequence[str]) -> Tensor:
+    """Return the prompts' embeddings, shape (C, D)."""
+    if not file.is_file():
+        raise CheckpointError(f"There is no {file}: it holds the prompts' embeddings.")
+    try:
+        rows = load_file(file)
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} is damaged: {error}.") from error
+    absent = [one for one in prompts if one not in rows]
+    if absent:
+        raise CheckpointError(
+            f"{file} has no embedding of {absent[0]!r} ({len(absent)} of {len(prompts)} prompts "
+            "are missing). Add them, or make the checkpoint anew with `export`."
+        )
+    if len({rows[one].shape for one in prompts}) != 1 or rows[prompts[0]].ndim != 1:
+        raise CheckpointError(f"{file} must hold vectors of one length.")
+    return torch.stack([rows[one].float() for one in prompts])
+
+
+def _refuse_foreign(family: Any, architecture: Any, *, origin: Path) -> None:
+    """Raise for an architecture that ultralytics would have to evaluate or look up freely."""
+    if family not in _EMBEDDINGS:
+        raise CheckpointError(
+            f"{origin}: `family` must be {' or '.join(_EMBEDDINGS)}, got {family!r}."
+        )
+    needed = {"backbone", "head", "nc"}
+    if not isinstance(architecture, dict) or not needed <= set(architecture) <= _KEYS:
+        raise CheckpointError(
+            f"{origin}: `architecture` must have keys {sorted(needed)}, and may have "
+            f"{sorted(_KEYS - needed)}."
+        )
+    layers = (architecture["backbone"], architecture["head"])
+    if not all(isinstance(part, list) and part for part in layers):
+        raise CheckpointError(f"{origin}: `backbone` and `head` must be lists of layers.")
+    refuse_foreign_rows(architecture, layers=_MODULES, origin=str(origin))

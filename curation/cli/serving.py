@@ -1,0 +1,57 @@
+"""The verb that serves a member's model: serve."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from curation.cli.frame import ManifestOption, app, say
+
+
+@app.command(epilog="Example: curate serve vlm_fast_a --port 8000")
+def serve(
+    member: Annotated[
+        str | None, typer.Argument(help="Default: the manifest's only language member.")
+    ] = None,
+    manifest: ManifestOption = "roadwork",
+    shown: Annotated[
+        bool, typer.Option("--print", help="Print the command instead of running it.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="On the loopback address.")] = 8000,
+    device: Annotated[Literal["gpu", "cpu"], typer.Option(help="Where the model runs.")] = "gpu",
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs to split the model over.")] = 1,
+    vllm: Annotated[
+        str | None,
+        typer.Option(help="vLLM's command. Default: CURATION_VLLM, else `vllm` on the PATH."),
+    ] = None,
+) -> None:
+    """Serve a language member's model with vLLM, until Ctrl-C."""
+    from cascade import manifest as manifests
+    from cascade.errors import ManifestError, ServerError
+    from cascade.serving import vllm as serving
+
+    parsed = manifests.load(manifest)
+    served = [one for one in parsed.members if one.adapter == serving.ADAPTER]
+    if not served:
+        raise ManifestError(f"The manifest {parsed.name!r} has no language member to serve.")
+    if member is None and len(served) > 1:
+        names = ", ".join(one.name for one in served)
+        raise ManifestError(f"Say which language member of {parsed.name!r} to serve: {names}.")
+    plan = serving.plan(
+        parsed.member(member) if member else served[0], device=device, gpus=gpus, port=port
+    )
+    if shown:
+        variables = [f"{name}={value}" for name, value in serving.environment(plan).items()]
+        say(shlex.join([*variables, *serving.command(plan, vllm or "vllm")]))
+        return
+    executable = serving.find_executable(vllm)
+    if serving.is_healthy(plan.url):
+        raise ServerError(f"A server answers at {plan.url} already. Name another port: `--port`.")
+    say(f"{plan.served_name} will answer at {plan.url}")
+    sys.stdout.flush()
+    words = serving.command(plan, executable)
+    os.execve(executable, words, serving.told(plan, os.environ))  # noqa: S606 - Ctrl-C is vLLM's

@@ -1,0 +1,227 @@
+"""How the server gets to see the images: whatever costs least and is sure to work.
+
+1. An image that lies in a cloud, or on a web server, stays where it is.
+2. One that lies below the folder that the server serves files from is served from there. That
+   the server sees the very same file is checked by fetching one of each folder.
+3. Anything else is uploaded, under the sample's id, so that a second call finds it there.
+
+The files are handed over as they are: a browser turns them upright by their EXIF.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from curation.errors import LabelingError
+from curation.labeling.label_studio.client import (
+    FILES_AT_ONCE,
+    Client,
+    RefusedError,
+    TooLargeError,
+    UnsureError,
+)
+from curation.labeling.protocol import Task
+
+logger = logging.getLogger(__name__)
+
+_ELSEWHERE = re.compile(r"(s3|gs|gcs|azure-blob|azure|https?)://", re.IGNORECASE)
+_ROOT = re.compile(r'LOCAL_FILES_DOCUMENT_ROOT=\\?"([^"\\]+)\\?"')
+_OWN_PREFIX = re.compile(r"[0-9a-f]{8}-")  # what the server puts before an uploaded file's name
+_BYTES_AT_ONCE = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How the server gets the images of some tasks.
+
+    Attributes:
+        addresses: What a task says its image is, by sample id.
+        elsewhere: Images that stay in their cloud or on their web server.
+        served: Images that the server reads from its own disk.
+        uploaded: Images that were uploaded, now or before.
+    """
+
+    addresses: Mapping[str, str]
+    elsewhere: int
+    served: int
+    uploaded: int
+
+
+def deliver(
+    client: Client, project_id: int, tasks: Sequence[Task], *, document_root: Path | None = None
+) -> Delivery:
+    """Make sure that the server sees every image, and return where.
+
+    Args:
+        client: The server.
+        project_id: Whose images they are.
+        tasks: The tasks; no two of one sample.
+        document_root: The folder that the server serves files from; None to ask it.
+
+    Raises:
+        LabelingError: An image is not there, or the server does not take it.
+    """
+    elsewhere = {one.sample_id: one.filepath for one in tasks if _ELSEWHERE.match(one.filepath)}
+    here = {one.sample_id: Path(one.filepath) for one in tasks if one.sample_id not in elsewhere}
+    served = _serve(client, project_id, here, document_root) if here else {}
+    rest = {one: path for one, path in here.items() if one not in served}
+    uploaded = _upload(client, project_id, rest) if rest else {}
+    return Delivery(
+        addresses=elsewhere | served | uploaded,
+        elsewhere=len(elsewhere),
+        served=len(served),
+        uploaded=len(uploaded),
+    )
+
+
+def folders_below(root: Path, files: Iterable[Path]) -> list[Path]:
+    """Return the fewest folders, none of them the root itself, that hold all files below it.
+
+    Files that lie in the root itself are passed over: the server serves none of those.
+    """
+    parents = {file.parent for file in files if root in file.parent.parents}
+    if not parents:
+        return []
+    common = Path(os.path.commonpath(parents))
+    if common != root:
+        return [common]
+    return sorted({root / parent.relative_to(root).parts[0] for parent in parents})
+
+
+def _serve(
+    client: Client, project_id: int, files: Mapping[str, Path], document_root: Path | None
+) -> dict[str, str]:
+    """Return the addresses of the files that the server can read by itself."""
+    root = document_root or _ask_for_root(client, project_id)
+    if root is None:
+        return {}
+    inside = {one: found for one, path in files.items() if (found := _inside(root, path))}
+    addresses: dict[str, str] = {}
+    for folder in folders_below(root, inside.values()):
+        below = {one: path for one, path in inside.items() if folder in path.parents}
+        if _sees(client, project_id, root, folder, next(iter(below.values()))):
+            addresses |= {one: _address(root, path) for one, path in below.items()}
+    return addresses
+
+
+def _ask_for_root(client: Client, project_id: int) -> Path | None:
+    """Return the folder that the server serves files from, as its refusal of `/` names it."""
+    named = _ROOT.search(client.document_root(project_id))
+    root = Path(named[1]) if named else None
+    return root if root and root.is_absolute() and root != Path("/") else None
+
+
+def _inside(root: Path, path: Path) -> Path | None:
+    """Return the file's path below the root, through links where need be."""
+    return next((one for one in (path.absolute(), path.resolve()) if root in one.parents), None)
+
+
+def _sees(client: Client, project_id: int, root: Path, folder: Path, probe: Path) -> bool:
+    """Return whether the server serves what lies in a folder, and the same as lies here."""
+    covered = any(
+        folder == Path(one) or Path(one) in folder.parents for one in client.storages(project_id)
+    )
+    try:
+        if not covered:
+            client.add_storage(project_id, str(folder))
+        same = client.fetch(_address(root, probe)) == probe.read_bytes()
+    except OSError as error:
+        raise _unreadable(probe, error) from error
+    except RefusedError as error:
+        logger.info("The server does not serve %s: %s", folder, error)
+        same = False
+    if not same:
+        logger.info("The server does not see %s as it is here: its images are uploaded.", folder)
+    return same
+
+
+def _address(root: Path, path: Path) -> str:
+    return f"/data/local-files/?d={quote(path.relative_to(root).as_posix())}"
+
+
+def _upload(client: Client, project_id: int, files: Mapping[str, Path]) -> dict[str, str]:
+    """Upload what the server does not have, and return all addresses."""
+    names = {one: _name(one, path) for one, path in files.items()}
+    sizes = {one: _size(path) for one, path in files.items()}
+    waits_s = client.retrying.waits_s()
+    while True:
+        there = _uploaded(client, project_id)
+        missing = [one for one in files if (names[one], sizes[one]) not in there]
+        if not missing:
+            return {one: there[names[one], sizes[one]] for one in files}
+        try:
+            for batch in _batches(missing, sizes):
+                _send(client, project_id, [(names[one], files[one]) for one in batch])
+        except UnsureError as error:
+            wait_s = next(waits_s, None)
+            if wait_s is None:
+                raise LabelingError(f"{error} Repeat: nothing is uploaded twice.") from None
+            client.pause(wait_s)
+            continue
+        if next(waits_s, None) is None:
+            raise LabelingError(
+                f"Label Studio at {client.url} took {len(missing)} images and does not list them. "
+                "Look whether its disk is full."
+            )
+
+
+def _send(client: Client, project_id: int, files: Sequence[tuple[str, Path]]) -> None:
+    """Upload a batch, in halves where it is too large for one request."""
+    try:
+        client.upload(project_id, files)
+    except TooLargeError:
+        if len(files) == 1:
+            raise LabelingError(
+                f"{files[0][1]} is too large for Label Studio at {client.url}, or for a proxy "
+                "before it (413). Raise its limit, or make the image smaller."
+            ) from None
+        middle = len(files) // 2
+        _send(client, project_id, files[:middle])
+        _send(client, project_id, files[middle:])
+
+
+def _uploaded(client: Client, project_id: int) -> dict[tuple[str, int], str]:
+    """Return the addresses of what was uploaded, by name and size; of two, the older one's."""
+    found: dict[tuple[str, int], str] = {}
+    for row in client.uploads(project_id):
+        path = str(row["file"])
+        name = _OWN_PREFIX.sub("", path.rpartition("/")[2], count=1)
+        found.setdefault((name, int(row["size"] or 0)), f"/data/{path}")
+    return found
+
+
+def _batches(sample_ids: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    weight = 0
+    for one in sample_ids:
+        if batch and (len(batch) == FILES_AT_ONCE or weight + sizes[one] > _BYTES_AT_ONCE):
+            yield batch
+            batch, weight = [], 0
+        batch.append(one)
+        weight += sizes[one]
+    if batch:
+        yield batch
+
+
+def _name(sample_id: str, path: Path) -> str:
+    """Return a name that the server leaves as it is."""
+    return re.sub(r"[^A-Za-z0-9-]", "_", sample_id) + path.suffix.lower()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> LabelingError:
+    return LabelingError(
+        f"{path}: {error.strerror or error}. Put the image back, or remove the sample."
+    )

@@ -1,0 +1,141 @@
+"""ByteTrack on clips that can be followed by eye."""
+
+import numpy as np
+import pytest
+import torch
+
+from cascade import model, registry
+from cascade.errors import BadPredictionsError, CheckpointError
+from cascade.images import Batch
+from cascade.models.byte_track import ByteTrack
+from cascade.predictions import Detections
+
+CLASSES = ("cone", "drum")
+
+
+def frame(*boxes, scores=None, class_ids=None):
+    """What was found in a frame, in the order given."""
+    n = len(boxes)
+    return Detections(
+        boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
+        scores=np.array([0.9] * n if scores is None else scores, np.float32),
+        class_ids=np.array([0] * n if class_ids is None else class_ids, np.int64),
+        classes=CLASSES,
+    )
+
+
+def clip_of(n):
+    image = np.zeros((90, 160, 3), np.uint8)
+    return Batch(ids=tuple(f"f{i}" for i in range(n)), images=(image,) * n)
+
+
+def ids(frames, **params):
+    tracks = ByteTrack(**params).track(frames, clip_of(len(frames)))
+    return [one.track_ids.tolist() for one in tracks]
+
+
+def at(x, y=0.5, side=0.1):
+    return [x - side / 2, y - side / 2, x + side / 2, y + side / 2]
+
+
+CROSSING = [frame(at(0.2 + 0.05 * t), at(0.8 - 0.05 * t, y=0.54)) for t in range(13)]
+
+
+def test_one_object_is_one_from_its_first_box_on():
+    assert ids([frame(at(0.2 + 0.02 * t)) for t in range(5)]) == [[0]] * 5
+
+
+def test_two_objects_that_cross_stay_themselves():
+    """They meet in the seventh frame, four hundredths apart in y, and go on."""
+    assert ids(CROSSING) == [[0, 1]] * 13
+
+
+def test_the_order_of_the_boxes_is_kept():
+    """The second object is listed first in every other frame."""
+    turned = [one if t % 2 else one[[1, 0]] for t, one in enumerate(CROSSING)]
+    first, second = ids(turned)[:2]
+    assert ids(turned) == [first, second] * 6 + [first]
+    assert sorted(first) == [0, 1]
+    assert second == first[::-1]
+
+
+def test_an_object_that_vanishes_for_3_frames_comes_back_as_itself():
+    """It moves on, unseen, at the speed that it had."""
+    frames = [frame(at(0.1 + 0.02 * t)) if t not in (5, 6, 7) else frame() for t in range(12)]
+    assert ids(frames) == [[0]] * 5 + [[]] * 3 + [[0]] * 4
+
+
+def test_one_that_stays_away_too_long_is_somebody_else():
+    frames = [frame(at(0.5)) if t not in (5, 6, 7) else frame() for t in range(12)]
+    assert ids(frames, frames_lost=2) == [[0]] * 5 + [[]] * 3 + [[1]] * 4
+
+
+def test_a_box_that_is_seen_once_has_no_identity():
+    frames = [frame(at(0.2)), frame(at(0.2), at(0.8)), frame(at(0.2))]
+    assert ids(frames) == [[0], [0, -1], [0]]
+
+
+def test_an_unsure_box_continues_a_track_but_begins_none():
+    frames = [frame(at(0.2), at(0.8), scores=[s, 0.2]) for s in (0.9, 0.9, 0.2, 0.9)]
+    assert ids(frames) == [[0, -1]] * 4
+
+
+def test_classes_and_scores_are_those_that_were_found():
+    """An object that changes its name stays one object."""
+    frames = [frame(at(0.2), class_ids=[t % 2], scores=[0.6 + t / 10]) for t in range(3)]
+    tracks = ByteTrack().track(frames, clip_of(3))
+    assert [one.detections.labels for one in tracks] == [["cone"], ["drum"], ["cone"]]
+    assert [one.detections for one in tracks] == frames
+    assert [one.track_ids.tolist() for one in tracks] == [[0]] * 3
+
+
+def test_each_clip_starts_anew():
+    tracker = ByteTrack()
+    batch = clip_of(13)
+    first, second = tracker.track(CROSSING, batch), tracker.track(CROSSING, batch)
+    for one, other in zip(first, second, strict=True):
+        assert one.track_ids.tolist() == other.track_ids.tolist()
+    assert second[0].track_ids.tolist() == [0, 1]
+
+
+def test_many_objects_keep_apart():
+    """Eighty cones that drift to the left, some of them missed now and then."""
+    rng = np.random.default_rng(0)
+    names = np.arange(80)
+    frames, shown = [], []
+    for t in range(10):
+        seen = rng.permutation(names[rng.random(80) < 0.9])
+        frames.append(
+            frame(*(at(0.1 + k % 10 * 0.09 - 0.004 * t, 0.1 + k // 10 * 0.1, 0.05) for k in seen))
+        )
+        shown.append(seen)
+    given = ids(frames)
+    meaning = {}
+    for row, seen in zip(given, shown, strict=True):
+        for one, name in zip(row, seen, strict=True):
+            assert meaning.setdefault(one, name) == name or one == -1
+    assert sum(row.count(-1) for row in given) < 5
+
+
+def test_frames_without_boxes():
+    assert ids([frame(), frame(), frame()]) == [[], [], []]
+
+
+def test_a_clip_without_frames():
+    assert ids([]) == []
+
+
+def test_as_many_frames_as_images_are_needed():
+    with pytest.raises(BadPredictionsError, match="as many as the images, got 2 and 3"):
+        ByteTrack().track([frame(), frame()], clip_of(3))
+
+
+def test_weights_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="byte_track has no weights"):
+        ByteTrack(tmp_path)
+
+
+def test_the_registry_builds_it():
+    tracker = registry.create("byte_track", frames_lost=5)
+    assert isinstance(tracker, model.Tracker)
+    assert isinstance(tracker.module, torch.nn.Module)

@@ -1,0 +1,206 @@
+"""CoTracker: what it refuses, how points make identities, and how a checkout is loaded.
+
+The authors' code and weights are not for commercial use and are not here: a stand-in checkout
+with the same doors takes their place, so what the network itself finds is not tested.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from cascade import model
+from cascade.errors import BadPredictionsError, CheckpointError
+from cascade.images import Batch
+from cascade.models.cotracker import WEIGHTS, CoTracker, identities
+from cascade.predictions import Detections
+
+STAND_IN = '''
+import torch
+from torch import nn
+
+
+class Predictor(nn.Module):
+    """Every point moves by what the weights say, in pixels a frame."""
+
+    interp_shape = (384, 512)
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Module()
+        self.model.speed = nn.Parameter(torch.zeros(2))
+
+    def forward(self, video, queries):
+        assert video.shape[2:] == (3, 384, 512) and video.dtype == torch.float32
+        frames = torch.arange(video.shape[1], device=video.device)
+        ago = frames[:, None] - queries[0, :, 0]
+        points = queries[0, :, 1:] + ago[..., None] * self.model.speed
+        return points[None], torch.ones(1, *ago.shape, dtype=torch.bool)
+
+
+def cotracker3_offline(*, pretrained=True, **kwargs):
+    assert not pretrained, "would download"
+    return Predictor()
+'''
+
+
+def boxes(*centres_x, y=0.5, side=0.1):
+    """Boxes of one frame, by the middle of each."""
+    x = np.array(centres_x, float)
+    y = np.full(len(x), y)
+    return np.stack([x - side / 2, y - side / 2, x + side / 2, y + side / 2], axis=1)
+
+
+def perfect(frames, paths):
+    """Where each box's centre truly goes; `paths` says of each object where it is in each frame."""
+    starts = [float(x) for one in frames for x in (one[:, 0] + one[:, 2]) / 2]
+    frame = np.repeat(np.arange(len(frames)), [len(one) for one in frames])
+    owner = [int(np.abs(paths[:, t] - x).argmin()) for t, x in zip(frame, starts, strict=True)]
+    x = paths[owner].T.reshape(len(frames), len(owner))
+    return np.stack([x, np.full_like(x, 0.5)], axis=-1)
+
+
+def told(frames, paths, visible=None, min_iou=0.3):
+    points = perfect(frames, np.array(paths, float))
+    seen = np.ones(points.shape[:2], bool) if visible is None else visible
+    return [one.tolist() for one in identities(frames, points, seen, min_iou)]
+
+
+def test_two_objects_that_cross_are_told_apart():
+    """They swap their places and their order in the list."""
+    paths = [[0.2, 0.4, 0.6, 0.8], [0.8, 0.65, 0.5, 0.35]]
+    frames = [boxes(0.2, 0.8), boxes(0.65, 0.4), boxes(0.5, 0.6), boxes(0.8, 0.35)]
+    assert told(frames, paths) == [[0, 1], [1, 0], [1, 0], [0, 1]]
+
+
+def test_an_object_that_vanishes_for_3_frames_comes_back_as_itself():
+    frames = [boxes(0.2), boxes(0.3), boxes(), boxes(), boxes(), boxes(0.7)]
+    assert told(frames, [[0.2, 0.3, 0.4, 0.5, 0.6, 0.7]]) == [[0], [0], [], [], [], [0]]
+
+
+def test_an_object_whose_point_is_hidden_waits():
+    """Something else stands at its place meanwhile, and is another object."""
+    frames = [boxes(0.2), boxes(0.3), boxes(0.4)]
+    points = perfect(frames, np.array([[0.2, 0.3, 0.4]]))
+    visible = np.ones(points.shape[:2], bool)
+    visible[1, 0] = False
+    found = identities(frames, points, visible, 0.3)
+    assert [one.tolist() for one in found[:2]] == [[0], [1]]
+
+
+def test_a_box_that_no_point_leads_to_is_new():
+    frames = [boxes(0.2), boxes(0.2, 0.8), boxes(0.8)]
+    assert told(frames, [[0.2, 0.2, 0.2], [0.8, 0.8, 0.8]]) == [[0], [0, 1], [1]]
+
+
+def test_a_box_that_barely_overlaps_is_another():
+    """Two boxes 0.1 wide that are 0.05 apart: a third of their union is common."""
+    frames = [boxes(0.2), boxes(0.25)]
+    points = np.array([[[0.2, 0.5], [0.25, 0.5]]] * 2)
+    visible = np.ones((2, 2), bool)
+    assert identities(frames, points, visible, 0.30)[1].tolist() == [0]
+    assert identities(frames, points, visible, 0.35)[1].tolist() == [1]
+
+
+def test_frames_without_boxes():
+    assert told([boxes(), boxes()], np.zeros((1, 2))) == [[], []]
+
+
+def test_a_clip_without_frames():
+    assert identities([], np.zeros((0, 0, 2)), np.zeros((0, 0), bool), 0.3) == []
+
+
+def checkout(folder, speed_px=(0.0, 0.0), state=None):
+    """A folder with the doors of the authors' one."""
+    (folder / "hubconf.py").write_text(STAND_IN)
+    (folder / WEIGHTS).parent.mkdir()
+    torch.save(state or {"speed": torch.tensor(speed_px)}, folder / WEIGHTS)
+    return folder
+
+
+def clip(frames):
+    """Frames of 64 by 128 pixels."""
+    image = np.zeros((64, 128, 3), np.uint8)
+    n = len(frames)
+    batch = Batch(ids=tuple(map(str, range(n))), images=(image,) * n)
+    found = [
+        Detections(
+            boxes_xyxy=one.astype(np.float32),
+            scores=np.full(len(one), 0.9, np.float32),
+            class_ids=np.zeros(len(one), np.int64),
+            classes=("cone",),
+        )
+        for one in frames
+    ]
+    return found, batch
+
+
+def test_a_checkout_is_loaded_and_its_points_carry_the_boxes(tmp_path):
+    """51.2 of 512 pixels a frame are a tenth of the image, as the boxes move."""
+    tracker = CoTracker(checkout(tmp_path, speed_px=(51.2, 0.0)))
+    assert isinstance(tracker, model.Tracker)
+    found, batch = clip([boxes(0.2, 0.5), boxes(0.6, 0.3), boxes(0.4, 0.7)])
+    tracks = tracker.track(found, batch)
+    assert [one.track_ids.tolist() for one in tracks] == [[0, 1], [1, 0], [0, 1]]
+    assert [one.detections for one in tracks] == found
+    assert not any(one.requires_grad for one in tracker.module.parameters())
+
+
+def test_the_weights_decide(tmp_path):
+    """Points that stay where they are do not meet boxes that move."""
+    found, batch = clip([boxes(0.2), boxes(0.3)])
+    tracks = CoTracker(checkout(tmp_path)).track(found, batch)
+    assert [one.track_ids.tolist() for one in tracks] == [[0], [1]]
+
+
+@pytest.mark.parametrize("n", [0, 2])
+def test_nothing_to_follow(tmp_path, n):
+    found, batch = clip([boxes()] * n)
+    tracks = CoTracker(checkout(tmp_path)).track(found, batch)
+    assert [len(one) for one in tracks] == [0] * n
+
+
+def test_as_many_frames_as_images_are_needed(tmp_path):
+    found, batch = clip([boxes(0.2), boxes(0.3)])
+    with pytest.raises(BadPredictionsError, match="as many as the images, got 1 and 2"):
+        CoTracker(checkout(tmp_path)).track(found[:1], batch)
+
+
+HOW = "Clone https://github.com/facebookresearch/co-tracker and .* CC-BY-NC-4.0"
+
+
+def test_no_checkout_is_refused_and_how_to_get_one_is_said(tmp_path):
+    with pytest.raises(CheckpointError, match=f"no source was named. {HOW}"):
+        CoTracker()
+    with pytest.raises(CheckpointError, match=f"has no hubconf.py. {HOW}"):
+        CoTracker(tmp_path)
+
+
+def test_a_checkout_without_weights_is_refused(tmp_path):
+    (checkout(tmp_path) / WEIGHTS).unlink()
+    with pytest.raises(CheckpointError, match=f"scaled_offline.pth. {HOW}"):
+        CoTracker(tmp_path)
+
+
+def test_weights_of_something_else_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match=r"cannot be loaded from .*speed"):
+        CoTracker(checkout(tmp_path, state={"other": torch.zeros(1)}))
+
+
+class Sly:
+    """Would run code on being unpickled."""
+
+    def __reduce__(self):
+        return print, ("gotcha",)
+
+
+def test_weights_that_would_run_code_are_refused(tmp_path, capsys):
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        CoTracker(checkout(tmp_path, state={"speed": Sly()}))
+    assert "gotcha" not in capsys.readouterr().out
+
+
+def test_a_checkout_whose_code_needs_what_is_absent_is_refused(tmp_path):
+    folder = checkout(tmp_path)
+    (folder / "hubconf.py").write_text("import cotracker.no_such_module\n")
+    with pytest.raises(CheckpointError, match=r"cannot be loaded from .*No module named"):
+        CoTracker(folder)

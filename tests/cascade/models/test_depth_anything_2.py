@@ -1,0 +1,121 @@
+"""Depth Anything V2: maps of transformers, turned so that larger is farther."""
+
+import json
+
+import numpy as np
+import pictures
+import pytest
+import tiny_depth_anything_2 as tiny
+import torch
+from transformers import AutoImageProcessor, AutoModelForDepthEstimation
+
+from cascade import registry
+from cascade.errors import CheckpointError
+from cascade.model import DepthEstimator, predict
+from cascade.models import processor_view
+from cascade.models.depth_anything_2 import from_inverse, metres
+
+CASES = pytest.mark.parametrize("name", tiny.CASES)
+ADAPTER = "depth_anything_2"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return {name: case.write(tmp_path_factory.mktemp(name)) for name, case in tiny.CASES.items()}
+
+
+def maps(model, images):
+    return [one.depth for one in predict(model, pictures.batch_of(images))]
+
+
+@pytest.mark.parametrize("source", pictures.SOURCES)
+def test_sees_what_the_official_processor_prepares(folders, source):
+    folder = folders["depth_anything_2_metric"]
+    model = registry.create(ADAPTER, folder)
+    official = AutoImageProcessor.from_pretrained(folder)
+    std = torch.tensor(official.image_std).view(3, 1, 1)
+    for image in source():  # one by one: the processor cannot stack what differs in size
+        theirs = official(images=[image], return_tensors="pt")["pixel_values"]
+        (ours,) = model.prepare(pictures.batch_of([image]))["pixels"]
+        assert ours.shape == theirs.shape
+        assert ((ours - theirs) * std).abs().max() <= 1 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("size", [(1080, 1920), (375, 1242), (300, 200), (518, 518)])
+def test_sizes_are_the_official_ones(folders, tmp_path, size):
+    """At the real resolution: 518 on the side that needs less scaling, multiples of 14."""
+    folder = folders["depth_anything_2_metric"]
+    official = AutoImageProcessor.from_pretrained(folder, size={"height": 518, "width": 518})
+    official.save_pretrained(tmp_path)
+    prepared = official(images=[np.zeros((*size, 3), np.uint8)], return_tensors="pt")
+    expected = tuple(prepared["pixel_values"].shape[-2:])
+    assert processor_view.read(tmp_path).resized_size(*size) == expected
+
+
+@CASES
+def test_maps_are_those_of_transformers(folders, name):
+    official = AutoImageProcessor.from_pretrained(folders[name])
+    network = AutoModelForDepthEstimation.from_pretrained(folders[name])
+    images = pictures.drawn()
+    maps_found = maps(registry.create(ADAPTER, folders[name]), images)
+    for image, found in zip(images, maps_found, strict=True):
+        with torch.inference_mode():
+            theirs = network(**official(images=[image], return_tensors="pt")).predicted_depth[0]
+        expected = theirs if name.endswith("metric") else 1 / theirs
+        assert found.std() > 0.05 * found.mean()  # a constant map would prove nothing
+        assert found == pytest.approx(expected.numpy(), rel=0.02)
+
+
+@CASES
+def test_a_batch_of_mixed_proportions_is_its_images(folders, name):
+    model = registry.create(ADAPTER, folders[name])
+    assert isinstance(model, DepthEstimator)
+    images = pictures.drawn([*pictures.SIZES, pictures.SIZES[1]])
+    prepared = model.prepare(pictures.batch_of(images))["pixels"]
+    assert [len(group) for group in prepared] == [1, 2, 1, 1, 1]  # equal sizes share a call
+    for one, image in zip(maps(model, images), images, strict=True):
+        (alone,) = maps(model, [image])
+        assert one == pytest.approx(alone, rel=1e-4)
+    assert predict(model, pictures.batch_of([])) == []
+
+
+def test_the_unit_is_the_checkpoints(folders):
+    units = {
+        name: predict(registry.create(ADAPTER, folder), pictures.batch_of(pictures.drawn()))[0].unit
+        for name, folder in folders.items()
+    }
+    assert units == {
+        "depth_anything_2_relative": "relative",
+        "depth_anything_2_metric": "metres",
+    }
+
+
+def test_saturated_metres_are_unknown():
+    output = np.array([[0.5, 79.0, 79.3, 80.0]], np.float32)
+    assert metres(output, 80) == pytest.approx(np.array([[0.5, 79.0, np.nan, np.nan]]), nan_ok=True)
+
+
+def test_inverse_depth_is_turned():
+    output = np.array([[4.0, 2.0, 0.5, 0.004, 0.0]], np.float32)
+    assert from_inverse(output) == pytest.approx(
+        np.array([[0.25, 0.5, 2.0, np.nan, np.nan]]), nan_ok=True
+    )
+
+
+def test_an_image_of_nothing_but_sky_is_unknown_everywhere():
+    assert np.isnan(from_inverse(np.zeros((2, 3), np.float32))).all()
+
+
+def test_half_weights_keep_the_map(folders):
+    model = registry.create(ADAPTER, folders["depth_anything_2_metric"])
+    images = pictures.drawn()
+    whole = maps(model, images)
+    model.module.to(torch.bfloat16)
+    for one, half in zip(whole, maps(model, images), strict=True):
+        assert np.median(np.abs(half / one - 1)) < 0.05
+
+
+def test_another_familys_checkpoint_is_named(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "zoedepth"}))
+    with pytest.raises(CheckpointError, match="'zoedepth'; the adapter 'depth_anything_2'"):
+        registry.create(ADAPTER, tmp_path)

@@ -1,0 +1,89 @@
+"""DINOv2 and DINOv3: what transformers computes from what its own processors prepare."""
+
+import json
+
+import numpy as np
+import pictures
+import pytest
+import tiny_dino
+import torch
+from transformers import AutoImageProcessor, AutoModel
+
+from cascade import registry
+from cascade.errors import CheckpointError
+from cascade.model import Embedder, predict
+
+CASES = pytest.mark.parametrize("name", tiny_dino.CASES)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return {
+        name: case.write(tmp_path_factory.mktemp(name)) for name, case in tiny_dino.CASES.items()
+    }
+
+
+def vectors(model, images):
+    return np.array([one.vector for one in predict(model, pictures.batch_of(images))])
+
+
+@CASES
+@pytest.mark.parametrize("source", pictures.SOURCES)
+def test_sees_what_the_official_processor_prepares(folders, name, source):
+    images = source()
+    model = registry.create("dino", folders[name])
+    official = AutoImageProcessor.from_pretrained(folders[name])
+    theirs = official(images=images, return_tensors="pt")["pixel_values"]
+    ours = model.prepare(pictures.batch_of(images))["pixels"]
+    std = torch.tensor(official.image_std).view(3, 1, 1)
+    assert ours.shape == theirs.shape
+    assert ((ours - theirs) * std).abs().max() <= 1 / 255 + 1e-6
+
+
+@CASES
+def test_embeds_as_transformers_does(folders, name):
+    images = pictures.drawn()
+    official = AutoImageProcessor.from_pretrained(folders[name])(images=images, return_tensors="pt")
+    with torch.inference_mode():
+        pooled = AutoModel.from_pretrained(folders[name])(**official).pooler_output
+    theirs = torch.nn.functional.normalize(pooled, dim=1).numpy()
+    found = vectors(registry.create("dino", folders[name]), images)
+    assert (found * theirs).sum(1) == pytest.approx(1, abs=1e-3)
+    assert (found @ found.T)[~np.eye(len(images), dtype=bool)].max() < 0.995  # else all are alike
+
+
+@CASES
+def test_a_batch_is_its_images(folders, name):
+    model = registry.create("dino", folders[name])
+    assert isinstance(model, Embedder)
+    images = pictures.drawn()
+    together = vectors(model, images)
+    assert together.shape == (len(images), model.dimensions)
+    for one, image in zip(together, images, strict=True):
+        assert one == pytest.approx(vectors(model, [image])[0], abs=1e-5)
+    assert predict(model, pictures.batch_of([])) == []
+
+
+def test_half_weights_change_little(folders):
+    model = registry.create("dino", folders["dinov3_vit"])
+    images = pictures.drawn()
+    whole = vectors(model, images)
+    model.module.to(torch.bfloat16)
+    assert (whole * vectors(model, images)).sum(1) == pytest.approx(1, abs=1e-2)
+
+
+def test_the_network_is_frozen(folders):
+    module = registry.create("dino", folders["dinov2"]).module
+    assert not module.training
+    assert not any(one.requires_grad for one in module.parameters())
+
+
+def test_another_familys_checkpoint_is_named(folders, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    with pytest.raises(CheckpointError, match="type 'clip'; the adapter 'dino' expects one of"):
+        registry.create("dino", tmp_path)
+
+
+def test_a_member_without_a_source_is_told_so():
+    with pytest.raises(CheckpointError, match="needs a checkpoint"):
+        registry.create("dino")

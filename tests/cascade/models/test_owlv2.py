@@ -1,0 +1,174 @@
+"""OWLv2: as transformers computes it, with the prompts embedded once."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_owlv2
+import torch
+from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+
+from cascade import images, registry, taxonomy
+from cascade.errors import CheckpointError, TaxonomyError
+from cascade.images import Batch
+from cascade.model import predict
+from cascade.models.prompting import prompts_of
+
+ROADWORK = taxonomy.load("roadwork")
+PROMPTS = prompts_of(ROADWORK)
+SHARED = os.environ.get("CURATION_SHARED")
+STEP = 1 / 255 + 1e-6  # of a grey level
+
+
+def batch_of(*sizes, seed=0):
+    rng = np.random.default_rng(seed)
+    found = tuple(rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in sizes)
+    return Batch(ids=tuple(str(i) for i in range(len(sizes))), images=found)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_owlv2.write(tmp_path_factory.mktemp("a"))
+
+
+def load(folder, asked=ROADWORK):
+    return registry.create("owlv2", folder, taxonomy=asked)
+
+
+def official(folder):
+    return (
+        AutoModelForZeroShotObjectDetection.from_pretrained(folder).eval(),
+        AutoProcessor.from_pretrained(folder),
+    )
+
+
+# --- against transformers ----------------------------------------------------------------------
+
+
+def check_pixels(folder, batch):
+    model, (_, processor) = load(folder), official(folder)
+    pixels = model.prepare(batch)["pixels"]
+    std = torch.tensor(processor.image_processor.image_std)[:, None, None]
+    for row, image in zip(pixels, batch.images, strict=True):
+        theirs = processor.image_processor([image.transpose(2, 0, 1)], return_tensors="pt")
+        assert ((row - theirs.pixel_values[0]) * std).abs().max() <= STEP
+
+
+def test_pixels_are_those_of_the_official_processor(folder):
+    sizes = [(90, 160), (200, 110), (64, 64), (333, 77), (40, 41), (480, 640)]
+    check_pixels(folder, batch_of(*sizes))
+
+
+@pytest.mark.skipif(SHARED is None, reason="CURATION_SHARED is not set: no photographs")
+def test_pixels_of_photographs_are_those_of_the_official_processor(folder):
+    paths = sorted(Path(SHARED, "data", "roadwork_clips").rglob("*.jpg"))[::50][:4]
+    assert len(paths) == 4
+    shown = tuple(images.read(path) for path in paths)
+    check_pixels(folder, Batch(ids=tuple(map(str, paths)), images=shown))
+
+
+def test_boxes_and_scores_are_those_of_transformers(folder):
+    """Every box of ours is one of theirs, with its score and prompt; the surest is the same."""
+    model, (network, processor) = load(folder), official(folder)
+    batch = batch_of((90, 160), (120, 90), (64, 64))
+    text = processor(text=[list(PROMPTS)], return_tensors="pt")
+    for image, ours in zip(batch.images, predict(model, batch), strict=True):
+        pixels = processor.image_processor([image.transpose(2, 0, 1)], return_tensors="pt")
+        with torch.no_grad():
+            said = network(**pixels, **text)
+        height, width = image.shape[:2]
+        (theirs,) = processor.post_process_grounded_object_detection(
+            said, threshold=0.01, target_sizes=[(height, width)]
+        )
+        inside = (theirs["boxes"][:, :2] < torch.tensor([width, height])).all(dim=1)
+        boxes = theirs["boxes"] / torch.tensor([width, height, width, height])
+        boxes = boxes[inside].clamp(0, 1).numpy()
+        scores, labels = theirs["scores"][inside], theirs["labels"][inside]
+        assert len(ours) > 10
+        assert float(scores.max()) == pytest.approx(ours.scores[0], abs=1e-5)
+        for box, score, label in zip(ours.boxes_xyxy, ours.scores, ours.class_ids, strict=True):
+            same = np.abs(boxes - box).max(axis=1) < 1e-4
+            rows = [i for i in np.flatnonzero(same) if int(labels[i]) == label]
+            assert any(abs(float(scores[i]) - score) < 1e-5 for i in rows)
+
+
+# --- of its own --------------------------------------------------------------------------------
+
+
+def test_its_classes_are_the_prompts(folder):
+    model = load(folder)
+    assert model.classes == PROMPTS
+    found = predict(model, batch_of((90, 160), (64, 64)))
+    assert all(one.classes == PROMPTS for one in found)
+    assert len({label for one in found for label in one.labels}) > 3
+
+
+def test_the_text_tower_is_let_go(folder):
+    model = load(folder)
+    assert model.module.queries.shape == (len(PROMPTS), 32)
+    assert not any("text_model" in name for name, _ in model.module.named_parameters())
+    assert not any(one.requires_grad for one in model.module.parameters())
+
+
+def test_a_batch_says_what_its_images_say(folder):
+    model, batch = load(folder), batch_of((90, 160), (120, 60), (64, 64), (90, 160))
+    for i, together in enumerate(predict(model, batch)):
+        (alone,) = predict(model, batch.part(i, i + 1))
+        assert len(alone) > 10
+        assert np.array_equal(together.class_ids, alone.class_ids)
+        assert np.allclose(together.scores, alone.scores, atol=1e-5)
+        assert np.allclose(together.boxes_xyxy, alone.boxes_xyxy, atol=1e-5)
+
+
+def test_an_empty_batch_gives_nothing(folder):
+    assert predict(load(folder), Batch(ids=(), images=())) == []
+
+
+def test_what_lies_in_the_border_is_left_out(folder):
+    """Of two patches of an image twice as wide as high, one lies in the black lower half."""
+    model, batch = load(folder), batch_of((50, 100))
+    logits = torch.full((1, 2, len(PROMPTS)), -9.0)
+    logits[0, :, 1] = 2.0
+    centres = torch.tensor([[[0.5, 0.25, 0.2, 0.1], [0.5, 0.75, 0.2, 0.1]]])
+    (found,) = model.decode((logits, centres), batch)
+    assert found.labels == [PROMPTS[1]]
+    assert np.allclose(found.boxes_xyxy, [[0.4, 0.4, 0.6, 0.6]])
+
+
+def test_boxes_keep_fp32_in_bf16(folder):
+    model, batch = load(folder), batch_of((90, 160))
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
+        logits, boxes = model.forward(model.prepare(batch))
+    assert logits.dtype == boxes.dtype == torch.float32
+    assert not torch.equal(boxes, boxes.bfloat16().float())
+
+
+def test_a_prompt_that_is_too_long_is_refused(folder):
+    with pytest.raises(TaxonomyError, match="must have at most 64 tokens, got 72"):
+        load(folder, taxonomy.from_labels("made", ["a" * 70], ["a" * 70]))
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        pytest.param("config.json", "There is no checkpoint", id="config"),
+        pytest.param("model.safetensors", "no weights that can be loaded", id="weights"),
+        pytest.param("tokenizer.json", "is not whole: expected tokenizer.json", id="tokenizer"),
+        pytest.param("processor_config.json", "is not whole: expected prepro", id="processor"),
+    ],
+)
+def test_an_incomplete_folder_is_refused(folder, tmp_path, file, message):
+    for one in folder.iterdir():
+        if one.name != file:
+            (tmp_path / one.name).write_bytes(one.read_bytes())
+    with pytest.raises(CheckpointError, match=message):
+        load(tmp_path)
+
+
+def test_another_family_is_refused(folder, tmp_path):
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "owlvit"}))
+    with pytest.raises(CheckpointError, match="of the type 'owlvit'"):
+        load(tmp_path)

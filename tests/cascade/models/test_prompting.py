@@ -1,0 +1,120 @@
+"""Prompts of a taxonomy, texts of them, and whose words tokens are."""
+
+import math
+
+import pytest
+import torch
+
+from cascade import taxonomy
+from cascade.errors import TaxonomyError
+from cascade.models import prompting
+from cascade.models.prompting import NOBODY
+
+CONE, DRUM = 0, 1
+
+
+def logit(score):
+    return math.log(score / (1 - score))
+
+
+def of_classes(*classes):
+    head = "name: made\ndecision: {name: yes_no, question: 'Is it?'}\nclasses:\n"
+    return taxonomy.parse(head + "\n".join(f"  - {{{one}, decides: true}}" for one in classes))
+
+
+def words(text):
+    """Count tokens as a tokenizer that adds two would."""
+    return len(text.replace(".", " .").split()) + 2
+
+
+# --- prompts -----------------------------------------------------------------------------------
+
+
+def test_a_class_without_prompts_is_asked_for_by_its_name():
+    made = of_classes("name: cone, prompts: [an orange cone, a pylon]", "name: drum")
+    assert prompting.prompts_of(made) == ("an orange cone", "a pylon", "drum")
+
+
+def test_words_that_mean_the_same_are_asked_for_once():
+    made = of_classes("name: cone, prompts: [Traffic cone, traffic-cone, pylon]")
+    assert prompting.prompts_of(made) == ("Traffic cone", "pylon")
+
+
+# --- captions ----------------------------------------------------------------------------------
+
+
+def test_a_caption_ends_each_prompt_by_a_full_stop():
+    made = prompting.caption(["A Cat", "a dog"])
+    assert made.text == "a cat. a dog."
+    assert [made.text[low:high] for low, high in made.spans] == ["a cat", "a dog"]
+
+
+def test_what_would_end_a_prompt_is_left_out_of_it():
+    made = prompting.caption(["sign no. 5?", "a  truck"])
+    assert made.text == "sign no 5. a truck."
+    assert [made.text[low:high] for low, high in made.spans] == ["sign no 5", "a truck"]
+
+
+def test_a_prompt_without_a_word_is_refused():
+    with pytest.raises(TaxonomyError, match=r"'\. \?' must hold at least one word"):
+        prompting.caption(["a cat", ". ?"])
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        pytest.param(12, [("a red cone", "a bus", "a van")], id="just enough for all"),
+        pytest.param(11, [("a red cone", "a bus"), ("a van",)], id="one token short"),
+        pytest.param(7, [("a red cone",), ("a bus",), ("a van",)], id="one each"),
+    ],
+)
+def test_prompts_are_spread_over_as_few_texts_as_fit(limit, expected):
+    # "a red cone." has 4 tokens, "a bus." and "a van." 3 each, and each text has 2 more.
+    assert prompting.chunks(["a red cone", "a bus", "a van"], words, limit) == expected
+
+
+def test_a_prompt_that_fits_no_text_is_refused():
+    with pytest.raises(TaxonomyError, match="'a red cone' must have at most 5 tokens, got 6"):
+        prompting.chunks(["a bus", "a red cone"], words, 5)
+
+
+# --- tokens ------------------------------------------------------------------------------------
+
+
+def test_tokens_belong_to_the_prompt_that_they_stand_in():
+    made = prompting.caption(["a cone", "a drum"])  # "a cone. a drum."
+    offsets = [(0, 0), (0, 1), (2, 4), (4, 6), (6, 7), (8, 9), (10, 14), (14, 15), (0, 0)]
+    expected = [NOBODY, 0, 0, 0, NOBODY, 1, 1, NOBODY, NOBODY]
+    assert prompting.owners(made.spans, offsets) == expected
+
+
+# Tokens: [CLS] | orange cone | . | orange drum | padding
+OWNERS = torch.tensor([NOBODY, CONE, CONE, NOBODY, DRUM, DRUM, NOBODY])
+
+
+@pytest.mark.parametrize(
+    ("scores", "prompt", "score"),
+    [
+        pytest.param((0.1, 0.2, 0.7, 0.1, 0.2, 0.1), CONE, 0.7, id="one word"),
+        pytest.param((0.1, 0.3, 0.2, 0.1, 0.6, 0.5), DRUM, 0.6, id="two words against one"),
+        pytest.param((0.1, 0.5, 0.5, 0.1, 0.6, 0.2), CONE, 0.5, id="more evidence, lower peak"),
+        pytest.param((0.1, 0.02, 0.03, 0.1, 0.04, 0.01), DRUM, 0.04, id="no word is sure"),
+        pytest.param((0.1, 1e-4, 0.9, 0.1, 0.3, 0.3), CONE, 0.9, id="unsaid words cost nothing"),
+        pytest.param((0.9, 0.1, 0.3, 0.9, 0.1, 0.1), CONE, 0.3, id="full stops do not count"),
+    ],
+)
+def test_a_box_speaks_of_the_prompt_with_the_most_evidence(scores, prompt, score):
+    logits = torch.tensor([*map(logit, scores), -math.inf])
+    chosen, found = prompting.likeliest(logits, OWNERS, 2, 0.25)
+    assert int(chosen) == prompt
+    assert float(found) == pytest.approx(score, abs=1e-6)
+
+
+def test_many_boxes_are_assigned_at_once():
+    logits = torch.randn(3, 5, 7, generator=torch.manual_seed(0))
+    chosen, scores = prompting.likeliest(logits, OWNERS, 2, 0.25)
+    for i in range(3):
+        for j in range(5):
+            alone = prompting.likeliest(logits[i, j], OWNERS, 2, 0.25)
+            assert (chosen[i, j], scores[i, j]) == alone
+    assert set(chosen.flatten().tolist()) == {CONE, DRUM}

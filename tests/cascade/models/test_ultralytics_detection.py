@@ -1,0 +1,277 @@
+"""Full-size detectors of ultralytics, on tiny random ones, beside ultralytics' own prediction."""
+
+import json
+import os
+import subprocess
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_ultralytics as tiny
+import torch
+
+from cascade import images, registry
+from cascade.errors import CheckpointError
+from cascade.images import Batch
+from cascade.model import predict
+from cascade.models import ultralytics_pickle
+from cascade.models.linear_letterbox import linear_letterbox
+from cascade.models.ultralytics_detection import to_folder
+from cascade.models.ultralytics_network import undisturbed
+
+pytest.importorskip("ultralytics", reason="ultralytics is not installed")
+
+SIZES = [(48, 80), (200, 120), (64, 64), (97, 31), (128, 128)]
+SHARED = Path(os.environ.get("CURATION_SHARED", "/nowhere"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Return a `.pt` by family and scale, each written once."""
+    folder, written = tmp_path_factory.mktemp("pt"), {}
+
+    def of(family="26", scale="x"):
+        if (family, scale) not in written:
+            written[family, scale] = tiny.write_pt(folder, family=family, scale=scale)
+        return written[family, scale]
+
+    return of
+
+
+def batch_of(*sizes, seed=0):
+    rng = np.random.default_rng(seed)
+    made = tuple(rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes)
+    return Batch(ids=tuple(str(i) for i in range(len(sizes))), images=made)
+
+
+def build(path, **params):
+    return registry.create("ultralytics", path, size=tiny.SIZE, **params)
+
+
+def own_predictions(path, batch, **options):
+    """Return what ultralytics' predict() finds: boxes, scores and class ids of each image."""
+    with undisturbed():
+        from ultralytics import YOLO
+
+        results = YOLO(str(path)).predict(
+            [one[..., ::-1].copy() for one in batch.images],
+            imgsz=tiny.SIZE, conf=0.01, iou=0.6, max_det=100, rect=False, device="cpu",
+            verbose=False, save=False, **options,
+        )  # fmt: skip
+    return [
+        (one.boxes.xyxyn.numpy(), one.boxes.conf.numpy(), one.boxes.cls.numpy()) for one in results
+    ]
+
+
+MODELS = [("26", "x", False), ("26", "x", True), ("26", "n", False), ("11", "x", False)]
+
+
+@pytest.mark.parametrize(("family", "scale", "nms_free"), MODELS)
+def test_it_finds_what_ultralytics_finds(files, family, scale, nms_free):
+    """On images whose scaling is exact, so that both see the same pixels to the last digit."""
+    plain = batch_of((64, 64), (40, 64), (64, 33), (64, 25), (31, 64)).images
+    doubled = tuple(one.repeat(2, 0).repeat(2, 1) for one in plain[1:])
+    path, batch = files(family, scale), Batch(tuple("abcdefghi"), plain + doubled)
+    found = predict(build(path, nms_free=nms_free), batch)
+    expected = own_predictions(path, batch, nms=False if nms_free else None)
+    for ours, (boxes, scores, class_ids) in zip(found, expected, strict=True):
+        assert len(ours) == len(scores) > 10
+        assert ours.scores == pytest.approx(scores, abs=1e-5)
+        assert ours.boxes_xyxy == pytest.approx(boxes, abs=1e-5)
+        assert ours.class_ids.tolist() == class_ids.tolist()
+
+
+@pytest.mark.parametrize("nms_free", [False, True])
+def test_a_batch_is_predicted_as_its_images_are(files, nms_free):
+    model, batch = build(files(), nms_free=nms_free), batch_of(*SIZES)
+    for i, found in enumerate(predict(model, batch)):
+        (alone,) = predict(model, batch.part(i, i + 1))
+        assert found.boxes_xyxy == pytest.approx(alone.boxes_xyxy, abs=1e-4)
+        assert found.scores == pytest.approx(alone.scores, abs=1e-4)
+    assert predict(model, batch_of()) == []
+
+
+def expect_ultralytics_view(batch, side):
+    with undisturbed():
+        from ultralytics.data.augment import LetterBox
+    views, _ = linear_letterbox(batch, side, "ultralytics")
+    for view, image in zip(views, batch.images, strict=True):
+        expected = LetterBox(side)(image=image)
+        difference = np.abs(view.permute(1, 2, 0).numpy().astype(int) - expected)
+        assert difference.max() <= 1
+
+
+@pytest.mark.parametrize("side", [64, 96, 640])
+def test_it_sees_what_ultralytics_letterbox_makes(side):
+    rng = np.random.default_rng(0)
+    sizes = [*SIZES, (1, 300), (301, 2), (31, 33), (719, 1279)]
+    made = tuple(rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes)
+    expect_ultralytics_view(Batch(ids=tuple(map(str, sizes)), images=made), side)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="CURATION_SHARED is absent")
+def test_it_sees_what_ultralytics_letterbox_makes_of_photographs():
+    paths = sorted((SHARED / "data" / "roadwork_clips" / "images").glob("*.jpg"))[::70]
+    assert len(paths) == 4
+    made = tuple(images.read(path) for path in paths)
+    expect_ultralytics_view(Batch(ids=tuple(map(str, paths)), images=made), 640)
+
+
+def test_convolutions_are_fused_and_the_other_head_is_gone(files):
+    full = tiny.network("26", "x")
+    for nms_free in (False, True):
+        module = build(files(), nms_free=nms_free).module
+        assert not any(isinstance(one, torch.nn.BatchNorm2d) for one in module.modules())
+        assert module.is_fused()
+        assert sum(p.numel() for p in module.parameters()) < 0.95 * sum(
+            p.numel() for p in full.parameters()
+        )
+
+
+def test_a_folder_holds_the_same_model(files, tmp_path):
+    to_folder(files(), tmp_path / "a")
+    assert {one.name for one in (tmp_path / "a").iterdir()} == {
+        "config.json",
+        "weights.safetensors",
+    }
+    batch = batch_of(*SIZES)
+    before, after = (predict(build(one), batch) for one in (files(), tmp_path / "a"))
+    for one, other in zip(before, after, strict=True):
+        assert np.array_equal(one.boxes_xyxy, other.boxes_xyxy)
+        assert np.array_equal(one.scores, other.scores)
+        assert one.classes == other.classes == tiny.CLASSES
+
+
+def test_yolo11_has_no_head_without_suppression(files):
+    with pytest.raises(CheckpointError, match="has no NMS-free head"):
+        build(files("11", "x"), nms_free=True)
+
+
+def test_a_checkpoint_is_needed_and_a_size_that_fits(files, tmp_path):
+    with pytest.raises(CheckpointError, match="needs a checkpoint"):
+        registry.create("ultralytics")
+    with pytest.raises(CheckpointError, match="multiple of 32, got 100"):
+        registry.create("ultralytics", files(), size=100)
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        build(tmp_path / "absent")
+
+
+# --- pickles from strangers --------------------------------------------------------------------
+
+
+class Malice:
+    """Unpickled freely, it runs what it was given."""
+
+    def __init__(self, call, *arguments):
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self):
+        return self.call, self.arguments
+
+
+def pt_with(path, stowaway):
+    """Write a `.pt` that brings something along, where nobody looks for it."""
+    with undisturbed():
+        torch.save({"model": tiny.network("26", "n"), "note": stowaway}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        pytest.param(os.system, "posix.system", id="a shell"),
+        pytest.param(eval, "eval", id="Python"),
+        pytest.param(subprocess.check_output, "check_output", id="a process"),
+        pytest.param(exec, "exec", id="more Python"),
+    ],
+)
+def test_a_malicious_pickle_is_refused_and_runs_nothing(tmp_path, call, name):
+    trap = tmp_path / "trap"
+    word = f"touch {trap}" if call is os.system else f"open({str(trap)!r}, 'w')"
+    path = pt_with(tmp_path / "a.pt", Malice(call, word))
+    with pytest.raises(CheckpointError, match=rf"is refused: it names (\S+\.)?{name}\b"):
+        build(path)
+    assert not trap.exists()
+
+
+def test_not_even_a_layers_constructor_runs(tmp_path):
+    """ultralytics evaluates the activation of a YAML that its model is constructed from."""
+    with undisturbed():
+        from ultralytics.nn.tasks import DetectionModel
+    trap = tmp_path / "trap"
+    yaml = tiny.network("26", "n").yaml | {"activation": f"open({str(trap)!r}, 'w')"}
+    path = pt_with(tmp_path / "a.pt", Malice(DetectionModel, yaml, 3, 3, False))
+    with pytest.raises(CheckpointError, match="is no checkpoint of ultralytics: TypeError"):
+        build(path)
+    assert not trap.exists()
+
+
+def test_what_the_process_allows_elsewhere_is_not_allowed_here(tmp_path):
+    with undisturbed():
+        from ultralytics.nn.tasks import DetectionModel
+    trap = tmp_path / "trap"
+    yaml = tiny.network("26", "n").yaml | {"activation": f"open({str(trap)!r}, 'w')"}
+    path = pt_with(tmp_path / "a.pt", Malice(DetectionModel, yaml, 3, 3, False))
+    with torch.serialization.safe_globals([DetectionModel]):
+        before = set(torch.serialization.get_safe_globals())
+        with pytest.raises(CheckpointError):
+            ultralytics_pickle.read(path)
+        assert set(torch.serialization.get_safe_globals()) == before
+    assert not trap.exists()
+
+
+def with_yaml(path, **changes):
+    model = tiny.network("26", "n")
+    model.yaml |= changes
+    with undisturbed():
+        torch.save({"model": model}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"activation": "__import__('os')"}, "have to be evaluated", id="evaluated"),
+        pytest.param({"head": [[-1, 1, "torch_load", []]]}, "is no layer of", id="looked up"),
+        pytest.param({"head": [[-1, 1, "Conv", ["d"]]]}, "plain numbers", id="a local variable"),
+        pytest.param({"head": [[-1, 1, "Conv", [64]]]}, "last layer must be Detect", id="no head"),
+        pytest.param({"scales": {"n": [1]}}, "describes no network", id="half a scale"),
+        pytest.param({"scales": {"n": [0.33, 0.25, 256]}}, "must have shape", id="other widths"),
+    ],
+)
+def test_a_yaml_that_is_not_a_known_networks_is_refused(tmp_path, changes, message):
+    with pytest.raises(CheckpointError, match=message):
+        build(with_yaml(tmp_path / "a.pt", **changes))
+
+
+def test_a_folders_yaml_is_checked_too(files, tmp_path):
+    to_folder(files("26", "n"), tmp_path / "a")
+    path = tmp_path / "a" / "config.json"
+    config = json.loads(path.read_text())
+    config["architecture"]["head"][0][2] = "torch_load"
+    path.write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="is no layer of"):
+        build(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param({"model": OrderedDict()}, "must hold a .*DetectionModel", id="a state dict"),
+        pytest.param({}, "KeyError", id="nothing"),
+        pytest.param(torch.nn.Conv2d(1, 1, 1), "no checkpoint of ultralytics", id="a layer"),
+    ],
+)
+def test_what_holds_no_detector_is_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=message):
+        build(tmp_path / "a.pt")
+
+
+def test_a_damaged_file_is_refused(files, tmp_path):
+    (tmp_path / "a.pt").write_bytes(files().read_bytes()[:5000])
+    (tmp_path / "b.pt").write_bytes(b"no zip at all")
+    for name in ("a.pt", "b.pt"):
+        with pytest.raises(CheckpointError, match="no checkpoint of ultralytics"):
+            build(tmp_path / name)

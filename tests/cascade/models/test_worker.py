@@ -1,0 +1,311 @@
+"""Detectors out of process: a worker in a virtual environment of its own, and bad workers."""
+
+import ast
+import gc
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_worker as tiny
+
+from cascade import registry
+from cascade.errors import BadPredictionsError, CheckpointError, ServerError
+from cascade.images import Batch
+from cascade.manifest import Member
+from cascade.model import predict
+from cascade.models import worker_process
+from cascade.run import Failure, of_member
+from cascade.worker import worker as foreign_side
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """The interpreter of an environment that holds no package at all."""
+    folder = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    return str(folder / "bin" / "python")
+
+
+def scene(row=10, column=20, value=255, size=(48, 64)):
+    """A grey image with a rectangle of 8 x 16 pixels, and a black pixel at the top left."""
+    image = np.full((*size, 3), 100, np.uint8)
+    image[row : row + 8, column : column + 16] = value
+    image[0, 0] = 0
+    return image
+
+
+def batch_of(*images):
+    return Batch(ids=tuple(str(i) for i in range(len(images))), images=images)
+
+
+def build(script, python=sys.executable, **params):
+    params = {"timeout_s": 30.0, **params}
+    return registry.create("worker", script, command=[python, "{checkpoint}"], **params)
+
+
+def write(folder, text):
+    path = folder / "worker_script.py"
+    path.write_text(text)
+    return path
+
+
+# What a script answers to each request: `what` is run with `request` and `detect` at hand.
+SCRIPT = """
+import os, sys, time
+from worker import Detector, serve
+NOTHING = {{"boxes_xyxy": [], "scores": [], "labels": []}}
+def bright(path):
+    return max(open(path, "rb").read()) == 255
+def detect(paths):
+    {what}
+    return [NOTHING for _ in paths]
+serve(lambda: Detector("m", "MIT", ["cone"], detect))
+"""
+
+
+def test_predictions_arrive_from_another_environment(python, tmp_path):
+    where = subprocess.check_output([python, "-c", "import sys; print(sys.prefix)"], text=True)
+    assert where.strip() != sys.prefix
+    model = build(tiny.write(tmp_path), python)
+    found = predict(model, batch_of(scene(), scene(row=32, column=4, size=(64, 32))))
+    assert model.classes == tiny.CLASSES
+    bright = [one.boxes_xyxy[one.labels.index("bright")] for one in found]
+    assert bright[0] == pytest.approx([20 / 64, 10 / 48, 36 / 64, 18 / 48])
+    assert bright[1] == pytest.approx([4 / 32, 32 / 64, 20 / 32, 40 / 64])
+    assert [one.scores.tolist() for one in found] == [[1.0, 1.0]] * 2
+    assert predict(model, batch_of()) == []
+
+
+def test_another_environment_sees_none_of_our_packages(python):
+    done = subprocess.run([python, "-c", "import numpy"], capture_output=True, check=False)
+    assert done.returncode != 0
+
+
+def test_the_foreign_side_needs_the_standard_library_only():
+    tree = ast.parse(Path(foreign_side.__file__).read_text())
+    imported = {
+        (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert imported <= sys.stdlib_module_names
+
+
+def test_a_crash_costs_its_image_and_the_next_batch_works(tmp_path):
+    script = write(tmp_path, SCRIPT.format(what="any(map(bright, paths)) and os._exit(7)"))
+    model = build(script)
+    member = Member(name="m", tier="detection", adapter="worker", licence="MIT", batch_size=4)
+    images = [scene(value=50), scene(value=255), scene(value=50), scene(value=50)]
+    results = of_member(model, member, batch_of(*images), None)
+    assert [isinstance(one, Failure) for one in results.values()] == [False, True, False, False]
+    assert results["1"].error == "ServerError"
+    assert "ended with code 7" in results["1"].message
+    results = of_member(model, member, batch_of(*[scene(value=50)] * 3), None)
+    assert all(len(one) == 0 for one in results.values())
+
+
+def test_a_hang_hits_the_timeout(tmp_path):
+    model = build(write(tmp_path, SCRIPT.format(what="time.sleep(600)")), timeout_s=0.5)
+    model.classes  # noqa: B018 - starts it
+    hung = model._process.pid
+    began = time.monotonic()
+    with pytest.raises(ServerError, match="did not answer in time"):
+        predict(model, batch_of(scene()))
+    assert time.monotonic() - began < 10
+    assert not is_alive(hung)
+
+
+def test_a_worker_that_does_not_read_hits_it_too(tmp_path):
+    """A request that is larger than the pipe cannot be written."""
+    hello = '{"protocol": 1, "classes": []}'
+    script = write(tmp_path, f"import time\nprint('{hello}', flush=True)\ntime.sleep(600)")
+    model = build(script, timeout_s=1.0)
+    with pytest.raises(ServerError, match="did not answer in time"):
+        predict(model, batch_of(*[np.zeros((1, 1, 3), np.uint8)] * 2000))
+
+
+def test_one_that_never_says_hello_hits_its_own(tmp_path):
+    model = build(write(tmp_path, "import time; time.sleep(600)"), start_timeout_s=0.5)
+    with pytest.raises(ServerError, match="did not answer in time"):
+        predict(model, batch_of(scene()))
+
+
+def test_a_failure_that_it_reports_leaves_it_running(tmp_path):
+    what = "if any(map(bright, paths)): raise MemoryError('too bright')"
+    model = build(write(tmp_path, SCRIPT.format(what=what)))
+    with pytest.raises(ServerError, match="failed: MemoryError: too bright"):
+        predict(model, batch_of(scene()))
+    before = model._process.pid
+    assert [len(one) for one in predict(model, batch_of(scene(value=50)))] == [0]
+    assert model._process.pid == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(
+            "print('Downloading weights ... 3 %')", "reserved for the protocol", id="text"
+        ),
+        pytest.param("print('[1, 2]')", "where a JSON object was expected", id="a list"),
+        pytest.param("print('{}')", "begin with the protocol's version, 1", id="no version"),
+        pytest.param("print('{\"protocol\": 2}')", "version, 1, got .*2", id="another version"),
+        pytest.param("print('{\"protocol\": 1}')", "announce a list of classes", id="no classes"),
+        pytest.param("import sys; sys.exit('no GPU')", "code 1 .* It said: no GPU", id="an end"),
+        pytest.param(
+            "from worker import serve\nserve(lambda: 1 / 0)",
+            "could not load its model: ZeroDivisionError",
+            id="a failure to load",
+        ),
+    ],
+)
+def test_a_bad_beginning_is_refused_in_words(tmp_path, text, message):
+    with pytest.raises(ServerError, match=message):
+        build(write(tmp_path, text)).classes  # noqa: B018 - starts it
+
+
+def test_what_foreign_code_prints_does_not_disturb(tmp_path):
+    """Also where it writes past Python, straight to the file descriptor."""
+    what = "print('progress'); os.write(1, b'from C'); os.system('echo from a child')"
+    model = build(write(tmp_path, SCRIPT.format(what=what)))
+    assert [len(one) for one in predict(model, batch_of(scene()))] == [0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        ("[]", ServerError, "`detections` of 1 images"),
+        ("[{}]", BadPredictionsError, "boxes_xyxy, scores and labels"),
+        (
+            "[{'boxes_xyxy': [[0, 0, 1, 1]], 'scores': [1], 'labels': ['drum']}]",
+            BadPredictionsError,
+            r"classes \['cone'\], got .*drum",
+        ),
+        (
+            "[{'boxes_xyxy': [[0, 0, 50, 60]], 'scores': [1], 'labels': ['cone']}]",
+            BadPredictionsError,
+            r"boxes_xyxy must lie in \[0, 1\]",
+        ),
+        (
+            "[{'boxes_xyxy': [[0, 0, 1, 1]], 'scores': [99], 'labels': ['cone']}]",
+            BadPredictionsError,
+            r"scores must lie in \[0, 1\]",
+        ),
+        (
+            "[{'boxes_xyxy': [[0, 0, 1, float('nan')]], 'scores': [1], 'labels': ['cone']}]",
+            BadPredictionsError,
+            "boxes_xyxy must lie in",
+        ),
+    ],
+)
+def test_a_bad_answer_is_refused_in_words(tmp_path, answer, error, message):
+    model = build(write(tmp_path, SCRIPT.format(what=f"return {answer}")))
+    with pytest.raises(error, match=message):
+        predict(model, batch_of(scene()))
+
+
+def test_one_that_always_crashes_is_given_up(tmp_path, monkeypatch):
+    model = build(write(tmp_path, SCRIPT.format(what="os._exit(1)")))
+    starts = []
+    start = worker_process.WorkerProcess.__init__
+    monkeypatch.setattr(
+        worker_process.WorkerProcess,
+        "__init__",
+        lambda self, command: starts.append(1) or start(self, command),
+    )
+    for _ in range(12):
+        with pytest.raises(ServerError):
+            predict(model, batch_of(scene()))
+    assert len(starts) == 8
+    with pytest.raises(ServerError, match="8 times in a row; it is not started again"):
+        predict(model, batch_of(scene()))
+
+
+@pytest.mark.parametrize("end", ["close", "forget"])
+def test_ending_kills_it_and_its_children(tmp_path, end):
+    """The child ignores its input and its terminal; only the group's end reaches it."""
+    note = tmp_path / "child"
+    what = (
+        "import subprocess; child = subprocess.Popen([sys.executable, '-c', "
+        "'import time; time.sleep(600)']); "
+        f"open({str(note)!r}, 'w').write(str(child.pid))"
+    )
+    model = build(write(tmp_path, SCRIPT.format(what=what)))
+    predict(model, batch_of(scene()))
+    pids = [model._process.pid, int(note.read_text())]
+    assert all(map(is_alive, pids))
+    if end == "close":
+        model.close()
+    else:
+        del model
+        gc.collect()
+    wait_until(lambda: not any(map(is_alive, pids)))
+
+
+def test_it_ends_with_our_interpreter(tmp_path):
+    script = write(tmp_path, SCRIPT.format(what="pass"))
+    ours = (
+        "import sys\nfrom cascade import registry\n"
+        f"model = registry.create('worker', None, command=[sys.executable, {str(script)!r}])\n"
+        "model.classes\nprint(model._process.pid)\n"
+    )
+    pid = int(subprocess.check_output([sys.executable, "-c", ours], cwd=ROOT, text=True))
+    wait_until(lambda: not is_alive(pid))
+
+
+def test_it_inherits_no_secret(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("CURATION_DATABASE", "mongodb://user:secret@host")
+    what = "raise KeyError(' '.join(sorted(os.environ)))"
+    with pytest.raises(ServerError) as refusal:
+        predict(build(write(tmp_path, SCRIPT.format(what=what))), batch_of(scene()))
+    names = str(refusal.value).partition("KeyError: ")[2].strip("'\"").split()
+    assert set(names) <= {*worker_process._HANDED_ON, "PYTHONPATH", "LC_CTYPE"}
+    assert "PATH" in names
+
+
+def test_images_are_gone_after_the_answer(tmp_path):
+    note = tmp_path / "paths"
+    what = f"open({str(note)!r}, 'w').write(paths[0])"
+    predict(build(write(tmp_path, SCRIPT.format(what=what))), batch_of(scene()))
+    assert note.read_text().endswith("0.ppm")
+    assert not Path(note.read_text()).exists()
+
+
+def test_a_command_is_needed_and_a_program_that_exists(tmp_path):
+    with pytest.raises(CheckpointError, match="must be a list of program and arguments"):
+        registry.create("worker", command="python my_worker.py")
+    with pytest.raises(CheckpointError, match="asks for a checkpoint, but there is none"):
+        registry.create("worker", command=["python", "{checkpoint}"])
+    with pytest.raises(ServerError, match=r"cannot be started: .*No such file"):
+        registry.create("worker", command=[str(tmp_path / "absent")]).classes  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["yolo_master_worker.py", "rt_detr_v3_worker.py"])
+def test_the_examples_say_so_where_their_framework_is_absent(name, tmp_path):
+    """They begin without it, and fail to load in words: a real answer of a real process."""
+    path = ROOT / "tools" / "workers" / name
+    model = registry.create(
+        "worker", tmp_path, command=[sys.executable, "-S", str(path), "{checkpoint}"]
+    )
+    with pytest.raises(ServerError, match="could not load its model: ModuleNotFoundError"):
+        model.classes  # noqa: B018 - starts it
+
+
+def is_alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state.rpartition(")")[2].split()[0] != "Z"  # a zombie waits for its parent to look
+
+
+def wait_until(condition, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

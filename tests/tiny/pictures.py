@@ -1,0 +1,48 @@
+"""Images that tests look at: made up, or photographs where `CURATION_SHARED` has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cascade import images
+from cascade.images import Batch, Image
+
+SIZES = ((96, 160), (160, 96), (64, 64), (97, 131), (33, 50))  # larger and smaller than a view
+
+
+def batch_of(pictures: Sequence[Image]) -> Batch:
+    """Return a batch of the images, named by their place."""
+    return Batch(ids=tuple(str(i) for i in range(len(pictures))), images=tuple(pictures))
+
+
+def drawn(sizes: Sequence[tuple[int, int]] = SIZES, *, seed: int = 0) -> list[Image]:
+    """Return blocks of colour with noise over them, one image per height and width."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for height, width in sizes:
+        blocks = rng.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3))
+        large = np.kron(blocks, np.ones((16, 16, 1), int))[:height, :width]
+        noise = rng.integers(-20, 21, (height, width, 3))
+        made.append((large + noise).clip(0, 255).astype(np.uint8))
+    return made
+
+
+def photographs(count: int = 4) -> list[Image]:
+    """Return real photographs of roads; skip the test, saying so, where they are not."""
+    shared = os.environ.get("CURATION_SHARED")
+    if not shared:
+        pytest.skip("real photographs are not here: set CURATION_SHARED to the folder of them")
+    paths = sorted((Path(shared) / "data" / "roadwork_clips" / "images").glob("*.jpg"))[:count]
+    assert len(paths) == count, f"{shared} holds {len(paths)} photographs"
+    return [images.read(path) for path in paths]
+
+
+SOURCES = (
+    pytest.param(drawn, id="drawn"),
+    pytest.param(photographs, id="photographs"),
+)

@@ -1,0 +1,81 @@
+"""A tiny YOLOE-26 and YOLO-World of random weights, exported as the large ones are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tiny_case
+import torch
+import yaml
+from tiny_case import Case
+
+from cascade import taxonomy
+from cascade.models import yoloe
+from cascade.models.prompting import prompts_of
+from cascade.models.ultralytics_network import detection_model
+
+SIDE = 96
+_DIMENSIONS = 512  # of CLIP and MobileCLIP
+_CONTRAST = {"BNContrastiveHead": 1.0, "ContrastiveHead": 4.5}  # logarithm of the logits' scale
+
+
+def network(yaml_name: str, family: str) -> Any:
+    """Return ultralytics' network of a packaged architecture, an eighth as wide and shallow."""
+    detection_model()
+    import ultralytics
+    from ultralytics.nn import tasks
+
+    file = Path(ultralytics.__file__).parent / "cfg" / "models" / yaml_name
+    content = yaml.safe_load(file.read_text())
+    content |= {"scales": {"n": [0.33, 0.125, 256]}, "scale": "n", "nc": 8}
+    with tiny_case.seeded():
+        made = getattr(tasks, family)(content, ch=3, nc=content["nc"], verbose=False)
+        for one in made.modules():
+            if type(one).__name__ in _CONTRAST:
+                one.bias.data.fill_(-5.5)  # as drawn, no score reaches the least that is kept
+                one.logit_scale.data.fill_(_CONTRAST[type(one).__name__])
+        _settle(made)
+    return made.eval()
+
+
+def _settle(made: torch.nn.Module) -> None:
+    """Take normalisations' statistics from noise: as drawn, the image fades layer by layer."""
+    for one in made.modules():
+        if isinstance(one, torch.nn.BatchNorm2d):
+            one.momentum = 1.0
+    fine, coarse = torch.rand(8, 3, SIDE, SIDE), torch.rand(8, 3, 12, 12)
+    with torch.no_grad():
+        made.train()(torch.cat([fine, torch.nn.functional.interpolate(coarse, (SIDE, SIDE))]))
+
+
+def embeddings(count: int) -> torch.Tensor:
+    """Return as many random directions, shape (count, 512)."""
+    with tiny_case.seeded(1):
+        return torch.nn.functional.normalize(torch.randn(count, _DIMENSIONS), dim=-1)
+
+
+def _write(folder: Path, yaml_name: str, family: str) -> Path:
+    prompts = prompts_of(taxonomy.load("roadwork"))
+    yoloe.export(
+        network(yaml_name, family),
+        folder,
+        prompts=prompts,
+        embeddings=embeddings(len(prompts)),
+        size=SIDE,
+    )
+    return folder
+
+
+def _write_yoloe(folder: Path) -> Path:
+    return _write(folder, "26/yoloe-26-seg.yaml", "YOLOESegModel")
+
+
+def _write_world(folder: Path) -> Path:
+    return _write(folder, "v8/yolov8-worldv2.yaml", "WorldModel")
+
+
+CASES = {
+    "yoloe": Case("yoloe", _write_yoloe, members=("yoloe_26x",)),
+    "yolo_world": Case("yoloe", _write_world, members=("yolo_world_x",)),
+}
