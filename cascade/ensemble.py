@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cascade import licences, registry, sources
 from cascade import manifest as manifests
+from cascade import registry, sources
 from cascade import taxonomy as taxonomies
 from cascade.calibration import Calibration
 from cascade.errors import CheckpointError, ManifestError
@@ -76,7 +76,7 @@ class Ensemble:
         """
         parsed = manifest if isinstance(manifest, Manifest) else manifests.load(manifest)
         classes = taxonomy or taxonomies.load(parsed.taxonomy)
-        left_out = _left_out(parsed) | _refused(parsed, licence)
+        left_out = _left_out(parsed) | parsed.refused(licence)
         checkpoints: dict[str, Path | None] = {}
         for one in parsed.members:
             if one.name in left_out:
@@ -156,7 +156,7 @@ class Ensemble:
         Raises:
             ManifestError: A member that is not optional has a stricter one.
         """
-        refused = _refused(self.manifest, licence)
+        refused = self.manifest.refused(licence)
         kept = {name: path for name, path in self.checkpoints.items() if name not in refused}
         return replace(self, checkpoints=kept, left_out={**self.left_out, **refused})
 
@@ -186,12 +186,13 @@ class Ensemble:
         """
         one = self.manifest.member(member)
         folder = self.checkpoints[member]
+        runtime = registry.get(one.adapter).runtime
         return _digest(
             {
                 "adapter": one.adapter,
-                "params": one.params,
+                "params": {name: p for name, p in one.params.items() if name not in runtime},
                 "precision": one.precision,
-                "source": one.source if folder is None else None,
+                "source": (one.source, one.revision) if folder is None else None,
                 "weights": sources.fingerprint(folder) if folder else None,
                 "taxonomy": self.taxonomy.identity,
             }
@@ -245,14 +246,15 @@ class Ensemble:
         one = self.manifest.member(member)
         if one.vocabulary is not None:
             return self.taxonomy.vocabulary(one.vocabulary)
-        folder = self.checkpoints[member]
-        if folder is None:
+        if registry.get(one.adapter).takes_taxonomy:
+            return self.taxonomy.names  # it is prompted by them
+        words = _words_of(self.checkpoints[member])
+        if words is None:
             raise ManifestError(
-                f"The member {member!r} has neither a checkpoint nor a `vocabulary`; "
-                "say in the manifest which classes it can name."
+                f"The checkpoint of the member {member!r} does not tell what it can name; "
+                "say in the manifest which classes it can, as its `vocabulary`."
             )
-        config, _ = checkpoint.load(folder)
-        return self.taxonomy.vocabulary(config["classes"])
+        return self.taxonomy.vocabulary(words)
 
     def build(self, member: str, device: torch.device) -> Any:
         """Return the member's model on `device`, ready to predict."""
@@ -283,22 +285,6 @@ def _left_out(manifest: Manifest) -> dict[str, str]:
     return reasons
 
 
-def _refused(manifest: Manifest, licence: Kind | None) -> dict[str, str]:
-    """Return the optional members whose licence is too strict; raise for one that is needed."""
-    reasons: dict[str, str] = {}
-    for one in manifest.members:
-        if licence is None or licences.accepts(licence, one.licence):
-            continue
-        reason = (
-            f"The member {one.name!r} has the licence {one.licence} "
-            f"({licences.kind(one.licence)}), where only {licence} ones are asked for."
-        )
-        if not one.optional:
-            raise ManifestError(f"{reason} Leave it out of the manifest, or mark it `optional`.")
-        reasons[one.name] = reason
-    return reasons
-
-
 def _not_saved(manifest: Manifest, folder: Path) -> dict[str, str]:
     """Return the optional members whose weights are not there: saved where they cannot run."""
     return {
@@ -310,6 +296,16 @@ def _not_saved(manifest: Manifest, folder: Path) -> dict[str, str]:
         and not sources.is_remote(one.source)
         and not (folder / "members" / one.name).is_dir()
     }
+
+
+def _words_of(folder: Path | None) -> list[str] | None:
+    """Return what a checkpoint can name, in its own words; None where its config does not say."""
+    file = folder / "config.json" if folder else None
+    if file is None or not file.is_file():
+        return None
+    config = json.loads(file.read_text())
+    names = config.get("classes") or list((config.get("id2label") or {}).values())
+    return [str(one) for one in names] or None
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -115,7 +115,7 @@ class Routing(_Frozen):
 
     Probabilities are of the fused image decision; `agreement` is the weighted share of
     voting members on the fused side of `threshold`. `fast_a`, `fast_b` and `precision` name the
-    language members that a path asks.
+    language members that a path asks, `adjudicator` the one that settles what stays in doubt.
     """
 
     agreement: Share = 0.65
@@ -128,6 +128,7 @@ class Routing(_Frozen):
     fast_a: tuple[str, ...] = ()
     fast_b: tuple[str, ...] = ()
     precision: tuple[str, ...] = ()
+    adjudicator: str | None = None
 
     @model_validator(mode="after")
     def _thresholds_ascend(self) -> Routing:
@@ -259,6 +260,8 @@ class Manifest(_Frozen):
         for path in PATHS:
             asked = [name for name in content["routing"][path] if name not in refused]
             content["routing"][path] = asked
+        if content["routing"]["adjudicator"] in refused:
+            content["routing"]["adjudicator"] = None
         return Manifest.model_validate(content)
 
     def with_revisions(self, revisions: Mapping[str, str]) -> Manifest:
@@ -343,8 +346,10 @@ def _check_members(members: Iterable[Member], origin: str) -> None:
 
 def _check_routing(manifest: Manifest, origin: str) -> None:
     speakers = [one.name for one in manifest.of_tier("language")]
-    for path in PATHS:
-        for name in getattr(manifest.routing, path):
+    asked = {path: getattr(manifest.routing, path) for path in PATHS}
+    settles = manifest.routing.adjudicator
+    for path, names in {**asked, "adjudicator": (settles,) if settles else ()}.items():
+        for name in names:
             if name not in speakers:
                 raise ManifestError(
                     f"{origin}: routing.{path}: no member of the tier 'language' is named "

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cascade.images import Batch
-from cascade.predictions import Answer, DepthMap, Detections, Embedding, Masks, Tracks
+from cascade.predictions import Answer, DepthMap, Detections, Embedding, Failure, Masks, Tracks
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Tensors = Mapping[str, Any]  # mostly Tensor; a list of Tensor for feature pyramids
@@ -96,12 +96,8 @@ class DepthEstimator(Model, Protocol):
 class LanguageModel(Model, Protocol):
     """Answers the taxonomy's question about an image, with what was `found` as context."""
 
-    def decode(self, raw: Any, batch: Batch) -> list[Answer]:
-        """Return one answer per image, in order.
-
-        Raises:
-            ServerError: The server gave none; the image is on record as unanswered.
-        """
+    def decode(self, raw: Any, batch: Batch) -> list[Answer | Failure]:
+        """Return one answer per image, in order; a `Failure` where the server gave none."""
         ...
 
 

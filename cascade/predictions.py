@@ -230,6 +230,19 @@ class Answer:
         return cls(p_yes=None)
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a member says nothing about an image.
+
+    Attributes:
+        error: The class of the error.
+        message: Its text, one line.
+    """
+
+    error: str
+    message: str
+
+
 Prediction = Detections | Masks | Tracks | DepthMap | Embedding | Answer
 
 

@@ -30,6 +30,7 @@ class Adapter:
         takes_taxonomy: Whether the factory has the keyword `taxonomy`: what is prompted by the
             classes, or asks the taxonomy's question.
         tracks: Whether it follows boxes through a clip, instead of looking at single images.
+        runtime: Parameters that do not decide what its models say: where, and how fast.
         trainable: Whether its models can be fitted and saved: `model.Trainable`.
         half_weights: Whether its weights, too, are kept in the precision of its forward pass.
     """
@@ -41,6 +42,7 @@ class Adapter:
     install: str | None = None
     takes_taxonomy: bool = False
     tracks: bool = False
+    runtime: tuple[str, ...] = ()
     trainable: bool = False
     half_weights: bool = False
 
@@ -69,6 +71,7 @@ def register(
     install: str | None = None,
     takes_taxonomy: bool = False,
     tracks: bool = False,
+    runtime: tuple[str, ...] = (),
     trainable: bool = False,
     half_weights: bool = False,
 ) -> None:
@@ -87,6 +90,7 @@ def register(
         install=install,
         takes_taxonomy=takes_taxonomy,
         tracks=tracks,
+        runtime=runtime,
         trainable=trainable,
         half_weights=half_weights,
     )
@@ -192,4 +196,9 @@ _built_in(
     {"cotracker": "cotracker:CoTracker", "sam_video": "sam_video:SamVideo"},
     tracks=True,
 )
-_built_in("language", {"vision_language": "vision_language:VisionLanguage"}, takes_taxonomy=True)
+_built_in(
+    "language",
+    {"vision_language": "vision_language:VisionLanguage"},
+    takes_taxonomy=True,
+    runtime=("server", "concurrency", "timeout_s", "key_variable"),
+)

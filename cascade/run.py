@@ -22,23 +22,11 @@ from cascade.images import Batch, batches
 from cascade.manifest import Member
 from cascade.model import PRECISIONS
 from cascade.model import predict as predict_batch
+from cascade.predictions import Failure
 
 logger = logging.getLogger(__name__)
 
 BATCHES_A_WRITE = 8  # what is lost by a crash, against what a write costs
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a member says nothing about an image.
-
-    Attributes:
-        error: The class of the error.
-        message: Its text, one line.
-    """
-
-    error: str
-    message: str
 
 
 class Sink(Protocol):

@@ -19,6 +19,7 @@ ORACLE = "oracle"  # ground truth that is held back; only the labeler of that na
 LABELED_ROUND = "labeled_round"  # int; whose labeling gave the ground truth; 0: came with the data
 
 CONSENSUS = "consensus"
+ADJUDICATION = "adjudication"  # how a language model settled what was in doubt, with its trace
 AGREEMENT = "agreement"  # in [0, 1]: weighted share of the voters on the fused side
 N_VOTERS = "n_voters"
 
@@ -98,6 +99,7 @@ _SCALARS: Mapping[str, tuple[str, str]] = {
 _FAILURE = ("member", "stage", "error", "message")
 _MEMBER_ATTRIBUTES = {"score": "FloatField", "raw_label": "StringField"}
 _ANSWER_ATTRIBUTES = {"reason": "StringField", "objects": "ListField", "contradicts": "StringField"}
+_RULING_ATTRIBUTES = {"reason": "StringField", "why": "StringField", "trace": "StringField"}
 _DEPTH_ATTRIBUTES = {"step": "FloatField", "unit": "StringField"}
 _CONSENSUS_ATTRIBUTES = {
     "distance_m": "FloatField",
@@ -170,6 +172,11 @@ def declare_closer(
         kinds |= _label(name, "Classification", _ANSWER_ATTRIBUTES)
     _add_fields(dataset, kinds)
     _arrange_sidebar(dataset, taxonomy, members, closer)
+
+
+def declare_adjudication(dataset: Any) -> None:
+    """Declare what settling doubtful samples writes beside the image decision."""
+    _add_fields(dataset, _label(ADJUDICATION, "Classification", _RULING_ATTRIBUTES))
 
 
 def declare_hardness(dataset: Any) -> None:

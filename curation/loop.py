@@ -22,6 +22,7 @@ from curation.errors import StageError
 from curation.labeling.protocol import Labeler
 from curation.rounds import Round
 from curation.settings import Settings
+from curation.stages.adjudicate import adjudicate
 from curation.stages.calibrate import calibrate
 from curation.stages.choose import choose
 from curation.stages.embed import embed
@@ -210,7 +211,8 @@ def _examine(work: _Work) -> int:
         heard = calibrate(work.dataset, work.start)
         heard.save(work.this.start)
         fused = fuse(work.dataset, heard, progress=work.bars("fuse"))
-        return {**asdict(looked), "fused": fused.fused}
+        settled = adjudicate(work.dataset, heard, progress=work.bars("adjudicate"))
+        return {**asdict(looked), "fused": fused.fused, "adjudicated": asdict(settled)}
 
     if any(estimators(work.start).values()):
         work.this.do("examine", examined)

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Literal
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -73,10 +74,14 @@ class Plan:
         return f"http://{defaults.HOST}:{self.port}/v1"
 
 
-def plan(
-    member: Member, *, device: Device = "gpu", gpus: int = 1, port: int = defaults.PORT
-) -> Plan:
+def plan(member: Member, *, device: Device = "gpu", gpus: int = 1, port: int | None = None) -> Plan:
     """Return how the model of a manifest's member is served: as its adapter will ask it.
+
+    Args:
+        member: The manifest's entry.
+        device: Where the model runs.
+        gpus: Over how many GPUs each layer is split.
+        port: None for that of the member's own `server`, else vLLM's.
 
     Raises:
         ManifestError: The member is none that is asked through a server, or names no model.
@@ -103,7 +108,7 @@ def plan(
         max_side_px=side,
         context_tokens=math.ceil(wanted / _STEP_TOKENS) * _STEP_TOKENS,
         concurrency=int(params.get("concurrency", defaults.CONCURRENCY)),
-        port=port,
+        port=port or urlsplit(params.get("server") or defaults.URL).port or defaults.PORT,
     )
 
 

@@ -19,7 +19,9 @@ from curation.cli.explain import explain, is_of_database
 from curation.cli.frame import EXPECTED_ERROR, INTERRUPTED, app, errors
 
 # isort: off
-from curation.cli import rounds, stages, manage, serving, manifests  # noqa: F401 - verbs, in the order of `--help`
+from curation.cli import (  # noqa: F401 - verbs, in the order of `--help`
+    rounds, stages, labeling, manage, serving, manifests,
+)  # fmt: skip
 # isort: on
 
 _OTHERS = {  # what other libraries would say by themselves, past our logging

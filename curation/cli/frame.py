@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cascade.ensemble import Ensemble
     from cascade.licences import Kind
 
+DEFAULT_TAXONOMY = "roadwork_core"  # that of the manifest `tiny`
 EXPECTED_ERROR, WAITING, INTERRUPTED = 1, 3, 130  # click itself exits with 2 on wrong usage
 
 _EPILOG = (
@@ -67,8 +68,11 @@ NamesOption = Annotated[
     str | None, typer.Option(help="Class names of YOLO rows in order, comma-separated.")
 ]
 LabelerOption = Annotated[
-    Literal["oracle", "files", "yolo"],
-    typer.Option(help="Where labels come from: held-back ground truth, or files (COCO, YOLO)."),
+    Literal["oracle", "files", "yolo", "voc", "datumaro", "label-studio"],
+    typer.Option(
+        help="Where labels come from: held-back ground truth, files (COCO, YOLO, VOC, Datumaro), "
+        "or a Label Studio server."
+    ),
 ]
 BudgetOption = Annotated[
     int | None,
@@ -117,7 +121,7 @@ def dataset_of(
             folder,
             settings,
             name=wanted,
-            taxonomy=taxonomy or "roadwork",
+            taxonomy=taxonomy or DEFAULT_TAXONOMY,
             names=names,
             hold_back=hold_back,
             resplit=resplit,

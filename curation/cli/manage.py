@@ -21,17 +21,12 @@ from curation.cli.frame import (
 from curation.settings import from_environment
 
 db = typer.Typer(help="Our own database.", epilog="Example: curate db status")
-manifest_app = typer.Typer(
-    help="The ensemble as one file.", epilog="Example: curate manifest show tiny"
-)
 plugins_app = typer.Typer(
     help="The operators in the FiftyOne App.", epilog="Example: curate plugins install"
 )
-ManifestArgument = Annotated[str, typer.Argument(help="A packaged manifest, or a YAML file.")]
 TargetOption = Annotated[Path | None, typer.Option(help="FiftyOne's plugins folder.")]
 
 app.add_typer(db, name="db")
-app.add_typer(manifest_app, name="manifest")
 app.add_typer(plugins_app, name="plugins")
 
 
@@ -100,35 +95,6 @@ def database_status() -> None:
     say(f"Its files: {found.folder}")
     if settings.database_uri:
         say("Commands do not use it: they work where FIFTYONE_DATABASE_URI says.")
-
-
-@manifest_app.command("show", epilog="Example: curate manifest show tiny")
-def show_manifest(manifest: ManifestArgument = "tiny") -> None:
-    """Show the members of a manifest as a table."""
-    from cascade import manifest as manifests
-    from cascade import registry
-
-    parsed = manifests.load(manifest)
-    table = _table("member", "tier", "adapter", "licence", "precision", "batch", "weight", "here")
-    for one in parsed.members:
-        missing = registry.get(one.adapter).missing
-        table.add_row(
-            one.name, one.tier, one.adapter, escape(one.licence), one.precision,
-            str(one.batch_size), f"{one.weight:g}", f"needs {missing[0]}" if missing else "yes",
-        )  # fmt: skip
-    say(f"{parsed.name} v{parsed.version}, hash {parsed.identity}, taxonomy {parsed.taxonomy}")
-    console.print(table)
-
-
-@manifest_app.command("check", epilog="Example: curate manifest check my_ensemble.yaml")
-def check_manifest(manifest: ManifestArgument = "tiny") -> None:
-    """Check a manifest and the weights that it names, without loading a model."""
-    from cascade.ensemble import Ensemble
-
-    ensemble = Ensemble.from_manifest(manifest)
-    for name, reason in ensemble.left_out.items():
-        say(f"left out: {name}: {reason}")
-    say(f"ok: {len(ensemble.checkpoints)} members, {ensemble.identity}")
 
 
 @plugins_app.command("install", epilog="Example: curate plugins install")

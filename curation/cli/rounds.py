@@ -50,7 +50,7 @@ def quickstart(
     settings = connected()
     folder = write_quickstart(settings.dataset_folder(name) / "scenes", seed=seed)
     _run_rounds(
-        str(folder), settings, name=name, manifest="tiny", taxonomy="roadwork", names=None,
+        str(folder), settings, name=name, manifest="tiny", taxonomy="roadwork_core", names=None,
         labeler="oracle", rounds=1, resplit=False, until="report",
         plan=Plan(budget=budget, epochs=epochs, seed=seed),
     )  # fmt: skip

@@ -21,7 +21,12 @@ def serve(
     shown: Annotated[
         bool, typer.Option("--print", help="Print the command instead of running it.")
     ] = False,
-    port: Annotated[int, typer.Option(help="On the loopback address.")] = 8000,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="On the loopback address. Default: that of the member's `server`, else 8000."
+        ),
+    ] = None,
     device: Annotated[Literal["gpu", "cpu"], typer.Option(help="Where the model runs.")] = "gpu",
     gpus: Annotated[int, typer.Option(min=1, help="GPUs to split the model over.")] = 1,
     vllm: Annotated[

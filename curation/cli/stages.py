@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from curation.cli.frame import (
+    DEFAULT_TAXONOMY,
     BudgetOption,
     DatasetArgument,
     LicenceOption,
@@ -74,15 +75,14 @@ def ingest(
     """Bring images and their labels into a dataset. A second call adds only what is new."""
     settings = connected()
     ingest_folder(
-        source, settings, name=name, taxonomy=taxonomy or "roadwork", names=names,
+        source, settings, name=name, taxonomy=taxonomy or DEFAULT_TAXONOMY, names=names,
         source_format=source_format, hold_back=hold_back, resplit=resplit,
         drive_pattern=drive_pattern, fps=fps,
     )  # fmt: skip
 
 
 @app.command(
-    epilog="Examples: curate predict clips --manifest tiny; "
-    "curate predict clips --manifest roadwork_lite --mode routed --licence permissive"
+    epilog="Example: curate predict clips --manifest roadwork_lite --mode routed --licence permissive"
 )
 def predict(
     dataset: DatasetArgument,
@@ -96,6 +96,7 @@ def predict(
     First the detectors; then, where the manifest has any, depth, masks and language models.
     """
     from curation.closer import estimators
+    from curation.stages.adjudicate import adjudicate
     from curation.stages.examine import examine
     from curation.stages.fuse import fuse
     from curation.stages.predict import predict as predict_samples
@@ -114,6 +115,8 @@ def predict(
         )  # fmt: skip
         show("examine", asdict(looked))
         show("fuse", asdict(fuse(samples, ensemble, progress=bars("fuse"))))
+        settled = adjudicate(samples, ensemble, progress=bars("adjudicate"))
+        show("adjudicate", asdict(settled))
 
 
 @app.command(epilog="Example: curate embed clips")

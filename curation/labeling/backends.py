@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,27 @@ from cascade.predictions import Detections
 from curation import fields, samples, store
 from curation.errors import LabelingError
 from curation.labeling.files import Files
+from curation.labeling.formats import Format
 from curation.labeling.oracle import Oracle
 from curation.labeling.protocol import Labeler
 
 if TYPE_CHECKING:
+    from cascade.taxonomy import Taxonomy
+    from curation.labeling.label_studio.labeler import LabelStudio
     from curation.settings import Settings
 
-NAMES = ("oracle", "files", "yolo")
+NAMES = ("oracle", "files", "yolo", "voc", "datumaro", "label-studio")
+
+_FORMS: Mapping[str, Format] = {
+    "files": "coco",
+    "yolo": "yolo",
+    "voc": "voc",
+    "datumaro": "datumaro",
+}
 
 
 def create(name: str, dataset: Any, settings: Settings) -> Labeler:
-    """Return the backend `oracle`, `files` (COCO) or `yolo` for a dataset.
+    """Return a backend for a dataset: `oracle`, `label-studio`, or files: `files` (COCO), ...
 
     Raises:
         LabelingError: Nobody has that name, the dataset has no taxonomy, or the oracle has
@@ -36,8 +47,10 @@ def create(name: str, dataset: Any, settings: Settings) -> Labeler:
             f"{dataset.name!r} has no taxonomy, so nobody could say which classes to label. "
             "Ingest it with `--taxonomy`."
         )
+    if name == "label-studio":
+        return label_studio(dataset, taxonomy, settings)
     root = settings.dataset_folder(dataset.name) / "labeling"
-    return Files(root, taxonomy=taxonomy, form="yolo" if name == "yolo" else "coco")
+    return Files(root, taxonomy=taxonomy, form=_FORMS[name])
 
 
 def oracle(dataset: Any) -> Oracle:
@@ -60,3 +73,52 @@ def oracle(dataset: Any) -> Oracle:
         return dict(zip(known, answers, strict=True))
 
     return Oracle(read)
+
+
+def label_studio(
+    dataset: Any, taxonomy: Taxonomy, settings: Settings, *, overlap: int = 1
+) -> LabelStudio:
+    """Return the project of a dataset on the Label Studio server that the environment names.
+
+    Args:
+        dataset: The FiftyOne dataset.
+        taxonomy: Its classes.
+        settings: Where notes are kept.
+        overlap: How many people are to label each image, where the project is not made yet.
+
+    Raises:
+        LabelingError: The environment names no server, or no token.
+    """
+    from curation.labeling.label_studio import server as servers
+    from curation.labeling.label_studio.client import Client
+    from curation.labeling.label_studio.labeler import Known, LabelStudio
+
+    server = servers.from_environment()
+
+    def known(round_name: str) -> Mapping[str, Known]:
+        chosen = dataset.match_tags(round_name)
+        ids, paths = store.ids_and_paths(chosen)
+        return {
+            one: Known(width=int(width), height=int(height), filepath=path)
+            for one, path, (height, width) in zip(ids, paths, store.sizes_px(chosen), strict=True)
+        }
+
+    return LabelStudio(
+        lambda: Client(server),
+        dataset=dataset.name,
+        taxonomy=taxonomy,
+        known=known,
+        folder=settings.dataset_folder(dataset.name) / "labeling" / "label-studio",
+        document_root=server.document_root,
+        overlap=overlap,
+        model_version=_consensus_version(dataset),
+    )
+
+
+def _consensus_version(dataset: Any) -> str:
+    """Return a name for what the boxes of the consensus came from."""
+    path = f"{fields.CONSENSUS}.{fields.FINGERPRINT}"
+    if dataset.get_field(path) is None:
+        return "consensus"
+    made_by = sorted(one for one in dataset.distinct(path) if one)
+    return f"consensus-{hashlib.sha256(' '.join(made_by).encode()).hexdigest()[:8]}"

@@ -18,6 +18,7 @@ from cascade.taxonomy import Taxonomy
 from curation import convert
 from curation.errors import LabelingError
 from curation.labeling.protocol import Doubt
+from curation.labeling.scale import measured_in
 from curation.labeling.submitted import Box, Submission, understand
 
 
@@ -111,28 +112,14 @@ def _drawn(
     labels: Mapping[Any, str],
     size_wh: tuple[int, int] | None,
 ) -> list[Box | Doubt]:
-    returned: tuple[Any, Any] = (image.get("width"), image.get("height"))
-    size = size_wh or (1, 1)  # of a stranger only the name is used
-    if size_wh is not None and returned not in ((None, None), size_wh):
-        if not _same_shape(returned, size_wh):
-            reason = (
-                f"It came back as {returned[0]}x{returned[1]}, the upright image is "
-                f"{size[0]}x{size[1]}. The tool did not turn it upright, or cut it."
-            )
-            return [Doubt(what=str(image["file_name"]), reason=reason)]
-        size = (int(returned[0]), int(returned[1]))
+    size = measured_in(
+        (image.get("width"), image.get("height")),
+        size_wh or (1, 1),  # of a stranger only the name is used
+        name=str(image["file_name"]),
+    )
+    if isinstance(size, Doubt):
+        return [size] if size_wh else []
     return [_box(one, labels, size) for one in annotations]
-
-
-def _same_shape(returned: tuple[Any, Any], size_wh: tuple[int, int]) -> bool:
-    """Return whether a tool worked on a copy that was only made larger or smaller."""
-    try:
-        across, down = float(returned[0]), float(returned[1])
-    except (TypeError, ValueError):
-        return False
-    if across <= 0 or down <= 0:
-        return False
-    return abs(across / size_wh[0] * size_wh[1] - down) <= 1.0  # a pixel, for rounding
 
 
 def _box(

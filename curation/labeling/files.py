@@ -5,32 +5,28 @@
       tasks.csv           why each image is here: rank, arm, hardness, because
       images/             copies, upright (left out where images stay in their place)
       predictions/        what the ensemble believes, to start from; never read back
-      returned/           what was labeled goes here: COCO .json, or YOLO .txt
+      returned/           what was labeled goes here, in the format of the round
 
-An image that a returned COCO file lists, or that has a YOLO text, is done, and without boxes
-it shows nothing. Everything else waits.
+An image that a returned COCO or Datumaro file lists, or that has a YOLO text or a VOC file, is
+done, and without boxes it shows nothing. Everything else waits.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
-from curation.labeling import coco_files, folder, yolo_files
+from curation.labeling import folder
 from curation.labeling.folder import Row
+from curation.labeling.formats import FORMATS, Format
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
 from curation.labeling.submitted import Submission
-
-Format = Literal["coco", "yolo"]
-
-_CLASS_FILES = ("data.yaml", "classes.txt")
 
 _READ_ME = """\
 Label the images that {list_name} lists, by rank: 1 first. It also says why each is there.
@@ -41,11 +37,6 @@ An image that came back without boxes means: there is nothing.
 An image that did not come back is not labeled yet.
 Keep the file names. Then run `curate label` again, as often as you like.
 """
-_HOW = {
-    "coco": "Put COCO detection .json files into returned/. List only images that are done.\n",
-    "yolo": "Put one YOLO .txt for each image that is done into returned/, and a data.yaml\n"
-    "or classes.txt beside them if your tool numbers the classes in its own order.\n",
-}
 
 
 class Files:
@@ -54,7 +45,7 @@ class Files:
     Args:
         root: Where one folder per round is made.
         taxonomy: The classes to offer, and what returned labels mean.
-        form: `coco` (one JSON) or `yolo` (one text per image).
+        form: `coco` or `datumaro` (one JSON), `yolo` or `voc` (one file per image).
         copy_images: Whether images are copied; else they are listed by their path.
         show_predictions: Whether what the ensemble believes goes along as a start.
     """
@@ -70,7 +61,7 @@ class Files:
     ) -> None:
         self._root = root
         self._taxonomy = taxonomy
-        self._form: Format = form
+        self._format = FORMATS[form]
         self._copy_images = copy_images
         self._show_predictions = show_predictions
 
@@ -138,10 +129,20 @@ class Files:
             strangers=tuple(sorted(submitted.keys() - ours)),
         )
 
+    def withdraw(self, round_name: str) -> str:
+        """Set the folder of a round aside under another name; nothing in it is lost."""
+        place = self._root / _checked(round_name)
+        if not place.exists():
+            return f"Nothing lies in {place} any more."
+        number = 1
+        while (aside := place.with_name(f"withdrawn-{number}-{round_name}")).exists():
+            number += 1
+        with folder.explained(place):
+            place.rename(aside)
+        return f"Its folder, with what was returned, was set aside as {aside}."
+
     def _place(self, round_name: str) -> Path:
-        if not re.fullmatch(r"round-\d{2,}", round_name):
-            raise LabelingError(f"A round is called like round-01, got {round_name!r}.")
-        place = self._root / round_name
+        place = self._root / _checked(round_name)
         if not (place / folder.TASKS).is_file():
             raise LabelingError(
                 f"There is no {folder.TASKS} in {place}: nothing was exported for {round_name}, "
@@ -170,27 +171,14 @@ class Files:
                 folder.copy_upright(Path(row.filepath), place / "images" / row.image)
         if self._show_predictions and new:
             names = {row.sample_id: row.image for row in (*known, *new)}
-            self._write_predictions(place / "predictions", tasks, names)
-        text = _READ_ME.format(list_name=folder.TASKS, how=_HOW[self._form])
-        folder.write(place / "README.txt", text)
-        folder.write_rows(place, [*known, *new])  # last: it says that the others are there
-
-    def _write_predictions(
-        self, place: Path, tasks: Sequence[Task], names: Mapping[str, str]
-    ) -> None:
-        classes = self._taxonomy.names
-        if self._form == "coco":
             images = [
                 (names[one.sample_id], one.width, one.height, self._canonical(one.predictions))
                 for one in tasks
             ]
-            text = coco_files.dump(images, classes=classes, description="Predictions: a start")
-            folder.write(place / "annotations.json", text)
-            return
-        folder.write(place / "data.yaml", yolo_files.dump_classes(classes))
-        for one in tasks:
-            path = place / "labels" / f"{Path(names[one.sample_id]).stem}.txt"
-            folder.write(path, yolo_files.dump(self._canonical(one.predictions)))
+            self._format.write(place / "predictions", images, self._taxonomy.names)
+        text = _READ_ME.format(list_name=folder.TASKS, how=self._format.how)
+        folder.write(place / "README.txt", text)
+        folder.write_rows(place, [*known, *new])  # last: it says that the others are there
 
     def _canonical(self, boxes: Detections) -> Detections:
         """Return the boxes with class numbers of the taxonomy, without those that have none."""
@@ -207,45 +195,13 @@ class Files:
         """Return what came back, by file name of the image."""
         returned = place / "returned"
         with folder.explained(returned):
-            if self._form == "coco":
-                return self._from_coco(folder.within(returned, "*.json"), rows)
-            return self._from_yolo(returned, rows)
+            return self._format.read(returned, rows, self._taxonomy)
 
-    def _from_coco(self, paths: Iterable[Path], rows: Sequence[Row]) -> dict[str, Submission]:
-        sizes = {row.image: (row.width, row.height) for row in rows}
-        submissions: dict[str, Submission] = {}
-        for path in paths:
-            found = coco_files.parse(
-                path.read_text(encoding="utf-8"),
-                origin=str(path),
-                taxonomy=self._taxonomy,
-                sizes_wh=sizes,
-            )
-            _refuse_twice(submissions, found, path)
-            submissions |= found
-        return submissions
 
-    def _from_yolo(self, returned: Path, rows: Sequence[Row]) -> dict[str, Submission]:
-        classes = self._returned_classes(returned)
-        names = {Path(row.image).stem: row.image for row in rows}
-        submissions: dict[str, Submission] = {}
-        for path in folder.within(returned, "*.txt"):
-            if path.name in _CLASS_FILES:
-                continue
-            text = path.read_text(encoding="utf-8")
-            one = yolo_files.parse(text, classes=classes, taxonomy=self._taxonomy)
-            found = {names.get(path.stem, path.name): one}
-            _refuse_twice(submissions, found, path)
-            submissions |= found
-        return submissions
-
-    def _returned_classes(self, returned: Path) -> Sequence[str]:
-        """Return what class numbers mean: as the tool says, else as they were given to it."""
-        for name in _CLASS_FILES:
-            for path in folder.within(returned, name):
-                text = path.read_text(encoding="utf-8")
-                return yolo_files.parse_classes(text, origin=str(path))
-        return self._taxonomy.names
+def _checked(round_name: str) -> str:
+    if not re.fullmatch(r"round-\d{2,}", round_name):
+        raise LabelingError(f"A round is called like round-01, got {round_name!r}.")
+    return round_name
 
 
 def _refuse_same_stem(rows: Iterable[Row]) -> None:
@@ -257,13 +213,3 @@ def _refuse_same_stem(rows: Iterable[Row]) -> None:
                 f"Two chosen images are called {stem!r}, so what comes back could not be told "
                 "apart. Export with copied images."
             )
-
-
-def _refuse_twice(
-    earlier: Mapping[str, Submission], found: Mapping[str, Submission], path: Path
-) -> None:
-    twice = sorted(earlier.keys() & found.keys())
-    if twice:
-        raise LabelingError(
-            f"{twice[0]} came back twice, the second time in {path}. Keep one of the two."
-        )

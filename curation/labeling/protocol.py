@@ -139,3 +139,15 @@ class Labeler(Protocol):
     def status(self, round_name: str) -> Status:
         """Say how far a round is."""
         ...
+
+
+@runtime_checkable
+class Withdrawable(Protocol):
+    """A labeler that can take a round back. Repeating it does no harm."""
+
+    def withdraw(self, round_name: str) -> str:
+        """Take back the tasks of a round such as `round-01`, and say in a sentence what became.
+
+        What people submitted is set aside or kept where it is, never destroyed.
+        """
+        ...

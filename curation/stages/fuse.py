@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from cascade import hallucination, routing, voting
-from cascade.consensus import Clusters, Decisions
+from cascade import hallucination, routing
 from cascade.ensemble import Ensemble
 from cascade.run import Progress
 from curation import fields, store
 from curation import samples as query
-from curation.closer import Closer, focals_px, measure, read_closer
+from curation.concluding import Conclusion, conclude
 
 _CHUNK = 1000  # samples held in memory at a time, unless one drive has more
 
@@ -76,64 +75,43 @@ def _chunks(samples: Any, stale: set[str]) -> list[list[str]]:
 
 def _fuse_chunk(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> None:
     view = dataset.select(list(ids), ordered=True)
-    read = store.read_votes(view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score")
-    votes = ensemble.calibration.of(read.votes)
-    sizes_px = store.sizes_px(view)
-    clusters, first = voting.conclude(votes, ensemble, sizes_px)
-    said = read_closer(view, read.ids, ensemble)
-    final = voting.heard(first, ensemble, said.p_yes)
-    drives = store.read_columns(view, [fields.DRIVE])[fields.DRIVE]
-    sizes = measure(
-        clusters,
-        said.depth,
-        sizes_px=sizes_px,
-        drives=[one or name for one, name in zip(drives, read.ids, strict=True)],
-        focals_px=query.numbers(focals_px(view)),
-        taxonomy=ensemble.taxonomy,
-    )
+    found = conclude(view, ensemble)
     store.recalibrate(view, ensemble.detectors, ensemble.calibration)
     store.write_consensus(  # last: it says that the sample is up to date
         dataset,
-        read.ids,
-        clusters,
-        final,
+        found.ids,
+        found.clusters,
+        found.final,
         taxonomy=ensemble.taxonomy,
         threshold=ensemble.calibration.threshold,
         fingerprint=ensemble.identity,
-        further=_further(clusters, first, said, ensemble),
-        sizes=sizes,
+        further=_further(found, ensemble),
+        sizes=found.sizes,
     )
 
 
-def _further(
-    clusters: Clusters, first: Decisions, said: Closer, ensemble: Ensemble
-) -> list[dict[str, Any]]:
+def _further(found: Conclusion, ensemble: Ensemble) -> list[dict[str, Any]]:
     """Return the record of the cascade's way: path, tiers, and what contradicts them."""
+    first, said = found.first, found.said
     paths = routing.route(first.p, first.agreement, ensemble.manifest.routing).tolist()
+    detected = hallucination.support(found.clusters)
     knowable = np.asarray(ensemble.competent.any(axis=0), bool)
     contradicts = {
         name: hallucination.contradictions(
-            answers,
-            hallucination.support(clusters),
-            said.masked,
-            knowable,
-            first,
-            ensemble.taxonomy,
+            answers, detected, said.masked, knowable, first, ensemble.taxonomy
         )
         for name, answers in said.answers.items()
     }
-    rows: list[dict[str, Any]] = []
-    for i, path in enumerate(paths):
-        rows.append(
-            {
-                fields.PATH: str(path),
-                fields.TIERS_REACHED: ["detection", *said.reached[i]],
-                fields.ANSWERED_BY: "language" if said.answered[i] else "detection",
-                **{
-                    f"{name}.contradicts": contradicts[name][i]
-                    for name, answers in said.answers.items()
-                    if answers[i] is not None
-                },
-            }
-        )
-    return rows
+    return [
+        {
+            fields.PATH: str(path),
+            fields.TIERS_REACHED: ["detection", *said.reached[i]],
+            fields.ANSWERED_BY: "language" if said.answered[i] else "detection",
+            **{
+                f"{name}.contradicts": contradicts[name][i]
+                for name, answers in said.answers.items()
+                if answers[i] is not None
+            },
+        }
+        for i, path in enumerate(paths)
+    ]

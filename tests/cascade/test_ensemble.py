@@ -233,7 +233,7 @@ def test_voices_and_vocabularies_come_in_the_order_of_the_detectors(weights):
 
 def test_a_member_without_weights_or_words_is_refused():
     one = Ensemble.from_manifest(manifest("name: dumb, adapter: center_point"))
-    with pytest.raises(ManifestError, match="'dumb' has neither a checkpoint nor a `vocabulary`"):
+    with pytest.raises(ManifestError, match="'dumb' does not tell what it can name"):
         one.vocabulary("dumb")
 
 

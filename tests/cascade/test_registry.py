@@ -62,7 +62,7 @@ def test_a_missing_package_is_named_before_anything_is_imported():
 def test_names_are_sorted_and_filtered_by_tier():
     registry.register("aaa", tier="language", factory="x:y")
     assert registry.names() == tuple(sorted({*BUILT_IN, "aaa"}))
-    assert registry.names("language") == ("aaa",)
+    assert registry.names("language") == ("aaa", "vision_language")
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

@@ -40,7 +40,7 @@ def ingested(scenes_folder, database, settings):
     from cascade import taxonomy
     from curation.stages.ingest import ingest
 
-    roadwork = taxonomy.load("roadwork")
+    roadwork = taxonomy.load("roadwork_core")
     ingest(scenes_folder, name="ingested", taxonomy=roadwork, settings=settings, hold_back=True)
     return fo.load_dataset("ingested")
 

@@ -23,6 +23,7 @@ def test_a_fresh_dataset_gets_every_field_before_the_first_write(dataset):
 
 def test_every_constant_that_names_a_field_is_declared(dataset):
     fields.declare(dataset, TAXONOMY)
+    fields.declare_adjudication(dataset)
     no_fields = {"DUPLICATE", "LABEL_PROBLEM", "SIMILARITY", "UMAP", "FINGERPRINT", "COSTS"}
     named = {
         value

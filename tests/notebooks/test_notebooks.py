@@ -23,7 +23,7 @@ def quickstart(database):
     from cascade.predictions import Detections
     from curation import fields, samples, store
 
-    roadwork = taxonomy.load("roadwork")
+    roadwork = taxonomy.load("roadwork_core")
     dataset = fo.Dataset("quickstart", persistent=True, overwrite=True)
     fields.declare(dataset, roadwork, ("tiny_center", "tiny_rtdetr"))
     ids = dataset.add_samples(

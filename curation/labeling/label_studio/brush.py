@@ -30,6 +30,8 @@ def decode(rle: Sequence[int], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
         LabelingError: The bytes are no strokes on an image of that size.
     """
     width, height = size_wh
+    if not isinstance(rle, list | tuple):  # bytes(10**12) would ask for so many zeros
+        raise LabelingError(f"The mask must be a list of bytes, got {type(rle).__name__}.")
     try:
         packed = bytes(rle)
     except (TypeError, ValueError) as error:

@@ -74,12 +74,14 @@ class Project:
         title: What people see.
         description: What people see, and our mark.
         label_config: The labeling interface, XML.
+        overlap: How many people are to submit each task.
     """
 
     id: int
     title: str
     description: str
     label_config: str
+    overlap: int
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ class Client:
                 params={
                     "page": page,
                     "page_size": 100,
-                    "include": "id,title,description,label_config",
+                    "include": "id,title,description,label_config,maximum_annotations",
                 },
             )
             found += [_project(one) for one in answer["results"] if mark in _words(one)]
@@ -221,13 +223,13 @@ class Client:
         )
         return self.project(int(made.id or 0))
 
-    def set_label_config(self, project_id: int, label_config: str) -> None:
-        """Replace the labeling interface of a project."""
+    def set_label_config(self, project_id: int, label_config: str, *, description: str) -> None:
+        """Replace the labeling interface of a project, and its description."""
         self._json(
             "update the labeling config",
             "PATCH",
             f"api/projects/{project_id}/",
-            body={"label_config": label_config},
+            body={"label_config": label_config, "description": description},
         )
 
     def create_view(self, project_id: int, *, title: str, order_by: str) -> None:
@@ -640,6 +642,7 @@ def _project(row: Json) -> Project:
         title=str(row.get("title") or ""),
         description=str(row.get("description") or ""),
         label_config=str(row.get("label_config") or ""),
+        overlap=max(int(row.get("maximum_annotations") or 1), 1),
     )
 
 

@@ -62,7 +62,7 @@ _HOTKEYS = (
     *(f"ctrl+alt+{one}" for one in _LETTERS),
 )
 _COLUMN = re.compile(r"\$[\w\[\].{}]", re.ASCII)
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
 
 
 def colours(taxonomy: Taxonomy) -> dict[str, str]:
@@ -116,9 +116,8 @@ def labeling_config(
     keys = iter(_HOTKEYS)
     for i, kind in enumerate(kinds):
         control = CONTROLS[kind]
-        tag = ET.SubElement(
-            view, control.tag, name=control.name, toName=IMAGE, **control.attributes
-        )
+        attributes = {"name": control.name, "toName": IMAGE, **control.attributes}
+        tag = ET.SubElement(view, control.tag, attributes)
         _add_labels(tag, taxonomy, keys, numbered=i == 0)
     if decision:
         _add_decision(view, taxonomy.decision.question)
@@ -144,8 +143,8 @@ def check(
     Returns:
         Nothing where all is there and nothing else.
     """
-    wanted = {"kinds": kinds, "decision": decision}
-    return [*lacks(xml, taxonomy, **wanted), *extras(xml, taxonomy, **wanted)]  # type: ignore[arg-type]
+    missing = lacks(xml, taxonomy, kinds=kinds, decision=decision)
+    return [*missing, *extras(xml, taxonomy, kinds=kinds, decision=decision)]
 
 
 def lacks(
@@ -269,7 +268,7 @@ def _lacks_image(view: ET.Element) -> list[str]:
     if image.get("value") != f"${IMAGE}":
         return [
             f"The image shows {image.get('value')!r}, but tasks keep their image in the column "
-            f"{IMAGE!r}. Set value=\"${IMAGE}\"."
+            f'{IMAGE!r}. Set value="${IMAGE}".'
         ]
     return []
 

@@ -57,7 +57,7 @@ def test_it_is_the_one_that_is_documented(member):
 
 def test_it_names_what_the_taxonomy_names(member):
     config, _ = checkpoint.load(sources.resolve(member.source))
-    assert tuple(config["classes"]) == taxonomy.load("roadwork").names == CLASSES
+    assert tuple(config["classes"]) == taxonomy.load("roadwork_core").names == CLASSES
 
 
 def test_it_holds_finite_numbers(member):

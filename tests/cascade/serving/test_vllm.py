@@ -39,6 +39,19 @@ def test_a_member_is_served_as_its_adapter_asks():
     assert plan.url == "http://127.0.0.1:8123/v1"
 
 
+PORTS = [
+    pytest.param(None, None, 8000, id="vLLM's own"),
+    pytest.param("http://127.0.0.1:8001/v1", None, 8001, id="the member's server's"),
+    pytest.param("http://127.0.0.1:8001/v1", 8123, 8123, id="as asked"),
+    pytest.param("http://localhost/v1", None, 8000, id="a server without a port"),
+]
+
+
+@pytest.mark.parametrize(("server", "asked", "expected"), PORTS)
+def test_a_member_is_served_where_its_adapter_looks(server, asked, expected):
+    assert vllm.plan(member(model=QWEN, server=server), port=asked).port == expected
+
+
 @pytest.mark.parametrize(("crops", "tokens"), [(0, 3072), (1, 4096), (4, 8192)])
 def test_the_context_holds_the_images_the_words_and_the_answer(crops, tokens):
     assert vllm.plan(member(model=QWEN, crops=crops)).context_tokens == tokens

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cascade import registry
-from cascade.errors import ImageError, TrainingError
+from cascade.errors import TrainingError
 from cascade.images import Batch
 from cascade.predictions import Detections
 from cascade.training.examples import Example, Shelf, ViewBatch
@@ -74,13 +74,18 @@ def test_files_are_read_like_pixels(tmp_path):
     assert torch.equal(from_file.view_batch([0]).views, shelf().view_batch([0]).views)
 
 
-def test_a_broken_file_is_named(tmp_path):
+def test_a_broken_file_is_left_out_and_on_record(tmp_path, caplog):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    broken = Shelf(
-        model(), [Example(tmp_path / "broken.jpg", examples()[0].target)], seed=0, device=CPU
-    )
-    with pytest.raises(ImageError, match=r"broken\.jpg"):
-        broken.batch([(0, 0)])
+    target = examples()[0].target
+    files = [Example(tmp_path / "broken.jpg", target), Example(tmp_path / "absent.jpg", target)]
+    mixed = Shelf(model(), [*files, *examples()], seed=5, device=CPU)
+    tensors, targets = mixed.batch([(0, 0), (2, 0), (1, 1), (3, 0)])
+    assert len(targets) == len(tensors["features"][0]) == 2
+    assert "broken.jpg is no image" in mixed.unreadable[0]
+    assert "absent.jpg cannot be read" in mixed.unreadable[1]
+    assert "broken.jpg" in caplog.text
+    assert len(mixed.view_batch([0, 2, 3])) == 2
+    assert mixed.batch([(0, 0), (1, 0)]) == ({}, [])
 
 
 def test_a_view_batch_has_one_size():

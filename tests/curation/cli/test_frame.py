@@ -11,7 +11,7 @@ from curation import stages
 from curation.cli import app
 from curation.cli.frame import show, split_list
 
-PARTS = {"calibrate", "fuse"}  # of `train` and of `predict`
+PARTS = {"adjudicate", "calibrate", "examine", "fuse"}  # of `train` and of `predict`
 HEAVY = ("cv2", "fiftyone", "mlflow", "numpy", "pymongo", "torch")
 
 

@@ -30,7 +30,7 @@ def grey(image):
 
 
 def test_the_words_are_those_of_the_taxonomy():
-    roadwork = taxonomy.load("roadwork")
+    roadwork = taxonomy.load("roadwork_core")
     assert roadwork.names == CLASSES
     assert set(roadwork.deciding) == ROADWORK
 

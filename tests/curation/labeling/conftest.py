@@ -11,7 +11,7 @@ from curation.labeling.protocol import Task
 
 @pytest.fixture(scope="session")
 def roadwork():
-    return taxonomy.load("roadwork")
+    return taxonomy.load("roadwork_core")
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from cascade import taxonomy
 from cascade.predictions import Detections
 from curation.errors import LabelingError
 from curation.labeling.files import Files
-from curation.labeling.protocol import Labeler, Task
+from curation.labeling.protocol import Labeler, Task, Withdrawable
 
-FORMS = ["coco", "yolo"]
+FORMS = ["coco", "yolo", "voc", "datumaro"]
 
 
 @pytest.fixture
@@ -29,10 +29,16 @@ def labeler(tmp_path, roadwork):
 def hand_back(where, form):
     """Return the predictions as they are: what someone does who agrees with all of them."""
     predictions, returned = where / "predictions", where / "returned"
-    if form == "coco":
-        shutil.copy(predictions / "annotations.json", returned / "done.json")
+    there = {
+        "coco": predictions / "annotations.json",
+        "yolo": predictions / "labels",
+        "voc": predictions / "Annotations",
+        "datumaro": predictions / "annotations" / "default.json",
+    }[form]
+    if there.is_file():
+        shutil.copy(there, returned / "done.json")
     else:
-        shutil.copytree(predictions / "labels", returned, dirs_exist_ok=True)
+        shutil.copytree(there, returned, dirs_exist_ok=True)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -231,10 +237,14 @@ def test_no_tasks_are_no_work(labeler):
     assert labeler().push([]).pushed == 0
 
 
-def test_it_is_a_labeler(labeler):
+def test_it_is_a_labeler_that_can_take_a_round_back(labeler):
     assert isinstance(labeler(), Labeler)
+    assert isinstance(labeler(), Withdrawable)
 
 
+WORDS = taxonomy.from_labels(
+    "words", ["Leitkegel", "cône", "コーン", "конус & <b>", "two words", "🚧"], ["cône"]
+)
 SIDE = st.floats(0, 1, allow_nan=False, width=64)
 
 
@@ -242,7 +252,7 @@ SIDE = st.floats(0, 1, allow_nan=False, width=64)
 def any_boxes(draw):
     rows = draw(st.lists(st.tuples(SIDE, SIDE, SIDE, SIDE), max_size=6))
     corners = np.sort(np.array(rows, float).reshape(-1, 2, 2), axis=1).reshape(-1, 4)
-    classes = taxonomy.load("roadwork").names
+    classes = WORDS.names
     ids = draw(st.lists(st.integers(0, len(classes) - 1), min_size=len(rows), max_size=len(rows)))
     return Detections(
         boxes_xyxy=corners,
@@ -265,7 +275,7 @@ def any_boxes(draw):
 )
 def test_there_and_back_is_the_identity(tmp_path_factory, boxes, size_wh, form, stem):
     root = tmp_path_factory.mktemp("round_trip")
-    ours = Files(root, taxonomy=taxonomy.load("roadwork"), form=form, copy_images=False)
+    ours = Files(root, taxonomy=WORDS, form=form, copy_images=False)
     task = Task(
         sample_id="one",
         filepath=f"/images/x{stem}x.jpg",
@@ -284,6 +294,24 @@ def test_there_and_back_is_the_identity(tmp_path_factory, boxes, size_wh, form, 
     assert back.complete
     assert back.boxes.labels == boxes.labels
     np.testing.assert_allclose(back.boxes.boxes_xyxy, boxes.boxes_xyxy, rtol=1e-6, atol=1e-12)
+
+
+def test_a_round_is_set_aside_with_all_that_was_returned(labeler, make_task, tmp_path):
+    ours = labeler("voc")
+    ours.push([make_task(1)])
+    hand_back(tmp_path / "out" / "round-01", "voc")
+    assert "withdrawn-1-round-01" in ours.withdraw("round-01")
+    aside = tmp_path / "out" / "withdrawn-1-round-01" / "returned" / "00001_frame1.xml"
+    assert aside.is_file()
+    assert "any more" in ours.withdraw("round-01")
+    ours.push([make_task(1)])
+    assert ours.pull("round-01") == []
+    assert "withdrawn-2-round-01" in ours.withdraw("round-01")
+
+
+def test_only_rounds_can_be_withdrawn(labeler):
+    with pytest.raises(LabelingError, match="A round is called like round-01"):
+        labeler().withdraw("../out")
 
 
 def test_a_hundred_thousand_boxes_are_read_in_seconds(labeler, make_task, tmp_path):

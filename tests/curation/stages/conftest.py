@@ -15,7 +15,7 @@ def make_ensemble(tmp_path_factory):
         CenterPoint(classes=("cone", "vehicle"), size=64, width=8, seed=seed).save(folder / "small")
         text = f"""
             name: small
-            taxonomy: roadwork
+            taxonomy: roadwork_core
             members:
               - name: small
                 tier: detection

