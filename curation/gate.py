@@ -20,6 +20,7 @@ from curation.verdict import Bools, Check, Evidence, Verdict
 
 __all__ = ["Check", "Evidence", "Verdict", "judge"]
 
+SMALL_SET = 2000  # images; below, a verdict says how wide its interval is
 _LEAST_IMAGES, _LEAST_OF_CLASS, _LEAST_DRIVES = 30, 5, 10  # below any, no verdict
 
 
@@ -86,6 +87,18 @@ def _verdict(paired: Paired, found: Sequence[Check]) -> Verdict:
         n_images=paired.n,
         n_groups=paired.groups,
         needed=None if found[0].passed else _needed(paired),
+        warnings=_warnings(paired),
+    )
+
+
+def _warnings(paired: Paired) -> tuple[str, ...]:
+    """Return what a small set does to the verdict, with the width of its interval."""
+    if paired.n >= SMALL_SET:
+        return ()
+    return (
+        f"The set has {paired.n:,} images of {paired.groups:,} drives, fewer than {SMALL_SET:,}: "
+        f"the change of MCC is known to lie between {checks.signed(paired.lower)} and "
+        f"{checks.signed(paired.upper)} only (90 %), a width of {paired.upper - paired.lower:.3f}.",
     )
 
 
@@ -129,6 +142,7 @@ def _no_verdict(
         n_images=n,
         n_groups=len(set(drives)),
         needed=needed,
+        warnings=(lack,),
     )
 
 

@@ -74,6 +74,7 @@ class Verdict:
         lower, upper: Its one-sided 95 % bounds, over draws of drives.
         n_images, n_groups: Size of the set, in images and in drives.
         needed: How many images would show which change, where this set did not.
+        warnings: What whoever signs should know of the evidence.
     """
 
     outcome: Outcome
@@ -85,14 +86,17 @@ class Verdict:
     n_images: int
     n_groups: int
     needed: str | None
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON can hold."""
         content = asdict(self)
-        return {**content, "reasons": list(self.reasons), "checks": list(content["checks"])}
+        lists = ("reasons", "checks", "warnings")
+        return content | {name: list(content[name]) for name in lists}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Verdict:
         """Return the verdict that `to_dict` wrote."""
         checks = tuple(Check(**one) for one in content["checks"])
-        return cls(**{**content, "reasons": tuple(content["reasons"]), "checks": checks})
+        texts = {name: tuple(content.get(name, ())) for name in ("reasons", "warnings")}
+        return cls(**{**content, **texts, "checks": checks})

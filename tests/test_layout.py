@@ -53,6 +53,8 @@ OF_SEVERAL_MODULES = [
     "tests/cascade/models/test_every_family.py",  # what every adapter must do, on tiny checkpoints
     "tests/cascade/models/test_real_weights.py",  # small real detectors on real photographs
     "tests/cascade/models/test_weights.py",  # the checkpoints that ship
+    "tests/cascade/test_decision_table.py",  # from votes by consensus and routing to tiers
+    "tests/curation/stages/test_examine_language.py",  # language members, in the whole cascade
     "tests/cascade/test_geometry_scenes.py",  # sizes and focal lengths in rendered streets
 ]
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from cascade.adjudication.quoting import as_json
@@ -87,27 +85,11 @@ class ServedEye:
 
 
 async def _asked(client: LanguageClient, question: Question) -> Reply:
-    """Return the reply to a question.
+    """Return the reply to a question; cancelled, the server is told.
 
-    A client works on a loop of its own, so that its connections outlive ours; a thread waits for
-    it there. Cancelled, we no longer wait, but the server is not told.
+    A client works on a loop of its own, so that its connections outlive ours.
 
     Raises:
         ServerError: There is none.
     """
-    reply: Future[Reply] = Future()
-    reply.set_running_or_notify_cancel()  # from here on, to cancel the waiting leaves it alone
-    threading.Thread(target=_ask, args=(client, question, reply), daemon=True).start()
-    return await asyncio.wrap_future(reply)
-
-
-def _ask(client: LanguageClient, question: Question, reply: Future[Reply]) -> None:
-    try:
-        (outcome,) = client.ask_all([question])
-    except BaseException as error:  # noqa: BLE001 - handed on to who waits, and raised there
-        reply.set_exception(error)
-        return
-    if isinstance(outcome, Reply):
-        reply.set_result(outcome)
-    else:
-        reply.set_exception(outcome)
+    return await asyncio.wrap_future(client.submit(question))

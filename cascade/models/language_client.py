@@ -12,6 +12,7 @@ import os
 import random
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -119,6 +120,14 @@ class LanguageClient:
     def ask_all(self, questions: Sequence[Question]) -> list[Reply | ServerError]:
         """Return the reply to each question, in order, or why there is none."""
         return self._loop.run(self._gather([self.ask(one) for one in questions]))
+
+    def submit(self, question: Question) -> Future[Reply]:
+        """Return at once the reply to come, on the loop of `ask_all`.
+
+        It raises what `ask` raises. Cancelled, its connection is cut, so that the server, too,
+        gives the question up.
+        """
+        return self._loop.submit(self.ask(question))
 
     async def ask(self, question: Question) -> Reply:
         """Return the reply to one question. Of the loop of `ask_all`, or of the caller's only.

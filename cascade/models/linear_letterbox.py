@@ -60,14 +60,17 @@ def linear_letterbox(batch: Batch, side: int, style: Style) -> tuple[Tensor, lis
         )
         for square, one, pixels in zip(squares, insets, batch.pixels(), strict=True):
             bottom, right = one.top + one.height, one.left + one.width
-            square[:, one.top : bottom, one.left : right] = _resized(pixels, one)[0]
+            square[:, one.top : bottom, one.left : right] = linearly_resized(
+                pixels, one.height, one.width
+            )[0]
         return squares, insets
 
     return batch.shared(("linear letterbox", side, style), place)
 
 
-def _resized(pixels: Tensor, to: Inset) -> Tensor:
-    size = (to.height, to.width)
+def linearly_resized(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Return RGB uint8 pixels, (1, 3, H, W), stretched as OpenCV does it by default."""
+    size = (height, width)
     if pixels.shape[-2:] == size:
         return pixels
     floats = functional.interpolate(pixels.float(), size, mode="bilinear", align_corners=False)

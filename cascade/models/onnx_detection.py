@@ -1,12 +1,4 @@
-"""Detectors that were exported to ONNX: DEIMv2, YOLOX and YOLO, by the layout of their tensors.
-
-    deimv2   in: RGB/255, stretched; the image's size. out: labels, boxes, scores
-    yolox    in: BGR 0..255, letterboxed at the top left. out: (B, K, 5 + C), relative to cells
-    yolo     in: RGB/255, letterboxed in the middle. out: (B, 4 + C, K), centre and sides, pixels
-
-- [0] Huang et al., Real-Time Object Detection Meets DINOv3 (DEIMv2), 2025
-- [1] Ge et al., YOLOX: Exceeding YOLO Series in 2021, 2021
-"""
+"""Detectors that were exported to ONNX: DEIMv2, YOLOX and YOLO; see `exported_detection`."""
 
 from __future__ import annotations
 
@@ -21,18 +13,16 @@ from torch import Tensor, nn
 from cascade.errors import CheckpointError, nearest
 from cascade.images import Batch
 from cascade.model import Tensors
-from cascade.models import coco
+from cascade.models import exported_detection as exported
 from cascade.models.detecting import to_detections
-from cascade.models.linear_letterbox import Style, linear_letterbox
+from cascade.models.exported_detection import GridLayout, Layout
+from cascade.models.linear_letterbox import linearly_resized
 from cascade.models.onnx_file import OnnxFile
-from cascade.models.suppression import suppressed, to_corners
 from cascade.predictions import Detections
 
-Layout = Literal["deimv2", "yolox", "yolo"]
-VOCABULARIES = {"coco": coco.NAMES}
-_LETTERBOXES: dict[str, Style] = {"yolox": "yolox", "yolo": "ultralytics"}
+Resize = Literal["antialiased", "opencv"]
+_LAYOUTS = ("deimv2", *get_args(GridLayout))
 _DEIMV2_OUTPUTS = {"labels", "boxes", "scores"}
-_STRIDES = (8, 16, 32)
 
 
 class OnnxDetector:
@@ -40,9 +30,12 @@ class OnnxDetector:
 
     Args:
         checkpoint: An .onnx file, or a folder that holds exactly one.
-        layout: How its tensors are laid out; see the module.
+        layout: How its tensors are laid out; see `exported_detection`.
         classes: The names, in the order of its class numbers; or the name of a known list.
         size: Height and width of the view, in pixels; None where the file fixes it.
+        resize: How images are made smaller: `antialiased`, as Pillow does it, or `opencv`, without,
+            for a file that was trained or calibrated so. None is what the layout's own code does:
+            antialiased for deimv2; for yolox and yolo opencv, and they know nothing else.
         threads: That one image is computed with on the CPU; None for as many as torch uses.
 
     Raises:
@@ -56,15 +49,15 @@ class OnnxDetector:
         layout: Layout,
         classes: Sequence[str] | str = "coco",
         size: int | None = None,
+        resize: Resize | None = None,
         threads: int | None = None,
     ) -> None:
-        if layout not in get_args(Layout):
-            raise CheckpointError(
-                f"There is no layout {layout!r}. {nearest(layout, get_args(Layout))}"
-            )
+        exported.known_layout(layout, _LAYOUTS)
+        _expect_resize(resize, layout)
         self.module = nn.Identity()
-        self.layout = layout
-        self.classes = _names(classes)
+        self.layout: Layout = layout
+        self.resize = resize or ("antialiased" if layout == "deimv2" else "opencv")
+        self.classes = exported.class_names(classes)
         self._file = OnnxFile(checkpoint, threads=threads)
         self.size = self._file.side(size)
         if self._file.batch_size not in (1, None):
@@ -76,9 +69,11 @@ class OnnxDetector:
 
     def prepare(self, batch: Batch) -> Tensors:
         """Return the view that `forward` needs."""
-        if self.layout == "deimv2":
-            return {"view": batch.view(self.size, self.size)}
-        return {"view": linear_letterbox(batch, self.size, _LETTERBOXES[self.layout])[0]}
+        if self.layout != "deimv2":
+            return {"view": exported.grid_view(batch, self.size, self.layout)}
+        if self.resize == "opencv":
+            return {"view": _linear_view(batch, self.size)}
+        return {"view": batch.view(self.size, self.size)}
 
     def forward(self, tensors: Tensors) -> dict[str, Tensor]:
         """Return the file's outputs by name.
@@ -89,7 +84,7 @@ class OnnxDetector:
         view: Tensor = tensors["view"]
         if not len(view):
             return {}
-        pixels = view.flip(1).float() if self.layout == "yolox" else view.float() / 255
+        pixels = exported.pixels_of(view, self.layout)
         parts = [
             self._run(one) for one in torch.split(pixels, self._file.batch_size or len(pixels))
         ]
@@ -104,14 +99,8 @@ class OnnxDetector:
         if self.layout == "deimv2":
             found = zip(raw["boxes"], raw["scores"], raw["labels"], strict=True)
             return [to_detections(*one, self.classes, nms_iou=None) for one in found]
-        _, insets = linear_letterbox(batch, self.size, _LETTERBOXES[self.layout])
         (cells,) = raw.values()
-        if self.layout == "yolo":
-            rows = cells.float().transpose(1, 2)
-            boxes, scores = torch.split(rows, [4, len(self.classes)], dim=2)
-            return suppressed(to_corners(boxes), scores, insets, self.classes)
-        boxes, objectness, scores = torch.split(cells.float(), [4, 1, len(self.classes)], dim=2)
-        return suppressed(_of_cells(boxes, self.size), objectness * scores, insets, self.classes)
+        return exported.of_grid(cells, batch, self.size, self.layout, self.classes)
 
     def _run(self, pixels: Tensor) -> dict[str, Tensor]:
         given = {self._file.inputs[0]: pixels.cpu().numpy().astype(self._file.dtype, copy=False)}
@@ -137,36 +126,26 @@ class OnnxDetector:
             )
         black = torch.zeros((1, 3, self.size, self.size), dtype=torch.uint8)
         (cells,) = self.forward({"view": black}).values()
-        axis, channels = (2, 5) if self.layout == "yolox" else (1, 4)
-        if cells.ndim != 3 or cells.shape[axis] != channels + len(self.classes):
-            raise CheckpointError(
-                f"{self._file.path}: the layout {self.layout} with {len(self.classes)} classes has "
-                f"{channels + len(self.classes)} channels on axis {axis} of three; this file "
-                f"answers in the shape {tuple(cells.shape)}."
-            )
+        exported.expect_grid(cells.shape, self.layout, len(self.classes), origin=self._file.path)
 
 
-def _of_cells(boxes: Tensor, side: int) -> Tensor:
-    """Return corners in pixels of boxes that are relative to cells, in units of their stride [1].
+def _linear_view(batch: Batch, side: int) -> Tensor:
+    """Return all images stretched as OpenCV does it, (B, 3, side, side), uint8; cached."""
 
-    The cells of each stride follow each other row by row.
-    """
-    origins, strides = [], []
-    for stride in _STRIDES:
-        axis = torch.arange(side // stride, device=boxes.device)
-        y, x = torch.meshgrid(axis, axis, indexing="ij")
-        origins.append(torch.stack([x, y], dim=-1).reshape(-1, 2))
-        strides.append(boxes.new_full((len(origins[-1]), 1), stride))
-    scales = torch.cat(strides)
-    centres = (boxes[..., :2] + torch.cat(origins)) * scales
-    return to_corners(torch.cat([centres, boxes[..., 2:].exp() * scales], dim=-1))
+    def stretch() -> Tensor:
+        nothing = torch.zeros((0, 3, side, side), dtype=torch.uint8, device=batch.device)
+        return torch.cat([nothing, *(linearly_resized(one, side, side) for one in batch.pixels())])
+
+    return batch.shared(("linear view", side), stretch)
 
 
-def _names(classes: Sequence[str] | str) -> tuple[str, ...]:
-    if not isinstance(classes, str):
-        return tuple(classes)
-    if classes not in VOCABULARIES:
+def _expect_resize(resize: str | None, layout: Layout) -> None:
+    if resize not in (None, *get_args(Resize)):
         raise CheckpointError(
-            f"There is no list of classes {classes!r}. {nearest(classes, VOCABULARIES)}"
+            f"`resize` cannot be {resize!r}. {nearest(str(resize), get_args(Resize))}"
         )
-    return VOCABULARIES[classes]
+    if resize == "antialiased" and layout != "deimv2":
+        raise CheckpointError(
+            f"The layout {layout} is letterboxed as OpenCV does it, without antialiasing, for so "
+            "it is trained; leave out `resize`."
+        )

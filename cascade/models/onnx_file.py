@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from cascade.errors import CascadeError, CheckpointError
+from cascade.models.exported_file import exported_file
 
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that is there
 _TYPES: dict[str, type[np.floating[Any]]] = {
@@ -43,7 +44,7 @@ class OnnxFile:
     """
 
     def __init__(self, checkpoint: Path | None, *, threads: int | None = None) -> None:
-        self.path = _only_file(checkpoint)
+        self.path = exported_file(checkpoint, ".onnx", kind="An ONNX model")
         self._session = _open(self.path, threads or torch.get_num_threads())
         self.pixels: Any = self._session.get_inputs()[0]
         self.inputs = tuple(one.name for one in self._session.get_inputs())
@@ -95,21 +96,6 @@ class OnnxFile:
         except _ORT_ERRORS as error:
             raise CascadeError(f"onnxruntime could not run {self.path}: {error}") from error
         return dict(zip(names, found, strict=True))
-
-
-def _only_file(checkpoint: Path | None) -> Path:
-    if checkpoint is None:
-        raise CheckpointError("An ONNX model needs a checkpoint: give it an .onnx file as source.")
-    if checkpoint.is_file():
-        return checkpoint
-    found = sorted(checkpoint.rglob("*.onnx"))
-    if len(found) != 1:
-        listing = ", ".join(str(one.relative_to(checkpoint)) for one in found) or "none"
-        raise CheckpointError(
-            f"{checkpoint} must be an .onnx file, or a folder that holds exactly one; "
-            f"found: {listing}."
-        )
-    return found[0]
 
 
 def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -21,7 +21,8 @@ def suppressed(
     """Return the boxes of each image, surest first; of boxes that overlap, the surest.
 
     Each cell speaks for its likeliest class only. Overlap is measured before boxes are
-    clipped to the image, as the families' own code does.
+    clipped to the image, as the families' own code does. What lies wholly in the letterbox's
+    border is no box of the image.
 
     Args:
         boxes_xyxy: Corners of all K cells, in pixels of the letterbox, shape (B, K, 4).
@@ -48,10 +49,18 @@ def _of_image(
     order = order[scores >= MIN_SCORE]
     scores = scores[: len(order)]
     kept = batched_nms(boxes[order], scores, class_ids[order], NMS_IOU)
+    corners = place.to_relative(boxes[order[kept]])
+    inside = _reaches_in(corners)
     return to_detections(
-        place.to_relative(boxes[order[kept]]),
-        scores[kept],
-        class_ids[order[kept]],
+        corners[inside],
+        scores[kept][inside],
+        class_ids[order[kept]][inside],
         classes,
         nms_iou=None,
     )
+
+
+def _reaches_in(corners: Tensor) -> Tensor:
+    """Tell which boxes, in relative corners, have a part inside the image; not in the border."""
+    low, high = torch.split(corners.clamp(0, 1), 2, dim=1)
+    return (high > low).all(dim=1)

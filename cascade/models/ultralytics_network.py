@@ -30,6 +30,7 @@ _OFFLINE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE":
 _PLAIN = (bool, int, float, type(None))
 _WORDS = {"nc", "nearest", "None"}  # the only words among the arguments of layers
 _MODULES = ("activation", "block", "conv", "head", "transformer", "utils")
+_MODELS = ("DetectionModel", "WorldModel", "YOLOEModel", "YOLOESegModel")
 
 
 def refuse_foreign_rows(
@@ -45,7 +46,8 @@ def refuse_foreign_rows(
     """
     for part in ("backbone", "head"):
         for row in architecture[part]:
-            if not isinstance(row, list) or len(row) != 4 or row[2] not in layers:
+            is_row = isinstance(row, list) and len(row) == 4 and isinstance(row[2], str)
+            if not is_row or row[2] not in layers:
                 raise CheckpointError(
                     f"{origin}: {row} is no layer of {', '.join(sorted(layers))}."
                 )
@@ -56,15 +58,29 @@ def refuse_foreign_rows(
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
         return all(_is_plain(one) for one in value)
-    return isinstance(value, _PLAIN) or value in _WORDS
+    return isinstance(value, _PLAIN) or (isinstance(value, str) and value in _WORDS)
+
+
+def refuse_activation(architecture: Mapping[str, Any], *, origin: object) -> None:
+    """Raise for a YAML that names an activation, which ultralytics would have to evaluate.
+
+    Raises:
+        CheckpointError: It names one.
+    """
+    if architecture.get("activation") is not None:
+        raise CheckpointError(
+            f"{origin}: its YAML names an activation, {architecture['activation']!r}, which would "
+            "have to be evaluated; only the default, SiLU, is read."
+        )
 
 
 def layer_names() -> frozenset[str]:
-    """Return `module.Name` of all layers of torch and ultralytics, which are `nn.Module`s."""
+    """Return `module.Name` of the layers of torch and ultralytics, and of its detectors."""
     detection_model()
+    tasks = import_module("ultralytics.nn.tasks")
     modules = [nn, *(import_module(f"ultralytics.nn.modules.{one}") for one in _MODULES)]
     found = [one for module in modules for one in vars(module).values()]
-    found.append(detection_model())
+    found += [getattr(tasks, one) for one in _MODELS]
     return frozenset(
         f"{one.__module__}.{one.__qualname__}"
         for one in found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,8 @@ from torch import Tensor
 from cascade.errors import CheckpointError
 from cascade.models.ultralytics_network import layer_names
 
-_DETECTOR = "ultralytics.nn.tasks.DetectionModel"
+_TASKS = "ultralytics.nn.tasks."
+_DETECTORS = ("DetectionModel",)
 # Plain data that training leaves beside the model: metrics, options, paths.
 _DATA = frozenset(
     {
@@ -45,22 +46,28 @@ class Pickled:
     """What of a `.pt` is of use.
 
     Attributes:
+        kind: Which of ultralytics' models it is, by the name of its class.
         yaml: The content of the model's YAML, unchecked.
         names: The class names.
         tensors: Parameters and buffers by name.
     """
 
+    kind: str
     yaml: dict[str, Any]
     names: tuple[str, ...]
     tensors: dict[str, Tensor]
 
 
-def read(path: Path) -> Pickled:
+def read(path: Path, *, kinds: Collection[str] = _DETECTORS) -> Pickled:
     """Return the model of a `.pt` file.
 
+    Args:
+        path: The file.
+        kinds: The classes that the model may be of, by name.
+
     Raises:
-        CheckpointError: It is damaged, names anything but layers and plain data, or holds no
-            detector.
+        CheckpointError: It is damaged, names anything but layers and plain data, or holds a
+            model of no such kind.
     """
     try:
         named = frozenset(torch.serialization.get_unsafe_globals_in_checkpoint(path))
@@ -73,7 +80,7 @@ def read(path: Path) -> Pickled:
         with _only_allowed(named):
             content = torch.load(path, map_location="cpu", weights_only=True)
         model = content.get("ema") or content["model"]
-        return _of_model(model, origin=path)
+        return _of_model(model, kinds, origin=path)
     except CheckpointError:
         raise
     except _DAMAGES as error:
@@ -114,17 +121,20 @@ def _stand_in(name: str) -> type[Any]:
     return type(name.rpartition(".")[2], (base,), {"origin": name})
 
 
-def _of_model(model: Any, *, origin: Path) -> Pickled:
-    kind = getattr(model, "origin", type(model).__name__)
-    if kind != _DETECTOR:
-        raise CheckpointError(f"{origin} must hold a {_DETECTOR}, got {kind}.")
+def _of_model(model: Any, kinds: Collection[str], *, origin: Path) -> Pickled:
+    found = getattr(model, "origin", type(model).__name__)
+    kind = found.removeprefix(_TASKS)
+    if _TASKS + kind != found or kind not in kinds:
+        raise CheckpointError(
+            f"{origin} must hold a {' or '.join(sorted(kinds))} of ultralytics, got {found}."
+        )
     yaml, names = model.yaml, model.names
     if not isinstance(yaml, dict):
         raise CheckpointError(f"{origin}: the model's YAML must be a dict, got {type(yaml)}.")
     listed = [names[i] for i in range(len(names))]
     if not all(isinstance(one, str) for one in listed):
         raise CheckpointError(f"{origin}: class names must be strings, got {listed}.")
-    return Pickled(dict(yaml), tuple(listed), dict(_tensors(model, "")))
+    return Pickled(kind, dict(yaml), tuple(listed), dict(_tensors(model, "")))
 
 
 def _tensors(shell: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:

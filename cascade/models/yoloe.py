@@ -1,6 +1,6 @@
 """YOLOE and YOLO-World of ultralytics (AGPL-3.0), kept as YAML and safetensors, not as a pickle.
 
-A checkpoint is a folder that `export` makes, once, from the object that ultralytics loaded:
+A checkpoint is a folder that `export` makes, once, from a `.pt` file of ultralytics' releases:
 
     config.json           adapter, family, size, architecture: ultralytics' YAML
     weights.safetensors   the detector, without its parts for masks and visual prompts
@@ -16,7 +16,7 @@ are those of the one-to-many head with class-wise suppression, as ultralytics pr
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,16 @@ from cascade.errors import CheckpointError
 from cascade.images import Batch
 from cascade.model import Tensors
 from cascade.models import checkpoint as checkpoints
+from cascade.models import ultralytics_pickle
 from cascade.models.detecting import open_checkpoint
 from cascade.models.linear_letterbox import linear_letterbox
 from cascade.models.prompting import prompts_of
 from cascade.models.suppression import suppressed
-from cascade.models.ultralytics_network import detection_model, refuse_foreign_rows
+from cascade.models.ultralytics_network import (
+    detection_model,
+    refuse_activation,
+    refuse_foreign_rows,
+)
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 
@@ -50,6 +55,7 @@ _MODULES = {
     "C2PSA", "C2f", "C2fAttn", "C3k2", "Concat", "Conv", "ImagePoolingAttn", "SPPF",
     "WorldDetect", "YOLOEDetect", "nn.Upsample",
 }  # fmt: skip
+_TEXT_TOWERS = ("mobileclip:blt", "mobileclip2:b")  # the first where a YAML names none
 _KEYS = {"backbone", "depth_multiple", "head", "nc", "reg_max", "scale", "scales", "width_multiple"}
 
 
@@ -68,7 +74,7 @@ class Yoloe:
         if checkpoint is None:
             raise CheckpointError(
                 "A YOLOE or YOLO-World needs a checkpoint: a folder that "
-                "`cascade.models.yoloe.export` made from ultralytics' model."
+                "`cascade.models.yoloe.export` made from ultralytics' file."
             )
         config, tensors = open_checkpoint(
             checkpoint, adapter=ADAPTER, keys=("family", "size", "architecture")
@@ -77,7 +83,7 @@ class Yoloe:
         _refuse_foreign(family, architecture, origin=checkpoint)
         self.size: int = config["size"]
         self.classes = prompts_of(taxonomy)
-        self.module = _build(family, architecture)
+        self.module = _build(family, architecture, origin=checkpoint)
         checkpoints.restore(self.module, tensors, origin=checkpoint)
         _ask_for(self.module, _embeddings(checkpoint / PROMPTS, self.classes))
 
@@ -103,7 +109,7 @@ class Yoloe:
 
 
 def export(
-    model: Any,
+    pt: Path,
     folder: Path,
     *,
     prompts: Sequence[str],
@@ -112,10 +118,12 @@ def export(
 ) -> None:
     """Make a checkpoint of ultralytics' model: to be done once, where it was downloaded.
 
-        export(ultralytics.YOLOE("yoloe-26x-seg.pt"), folder, prompts=prompts_of(taxonomy))
+        export(Path("yoloe-26x-seg.pt"), folder, prompts=prompts_of(taxonomy.load("roadwork")))
+
+    Nothing that the file says is run: see `ultralytics_pickle`.
 
     Args:
-        model: A `YOLOE` or `YOLOWorld` that has not predicted yet: predicting fuses layers.
+        pt: A YOLOE or YOLO-World of ultralytics' releases, prompt-free ones aside.
         folder: Where to write; a checkpoint that is there is replaced.
         prompts: What it can be asked for later.
         embeddings: Of the prompts, shape (P, D), as its `get_text_pe` gives them; None to ask
@@ -123,22 +131,17 @@ def export(
         size: Height and width of the view that it works on, in pixels; a multiple of 32.
 
     Raises:
-        CheckpointError: It is another kind of model, or fused; embeddings do not fit the prompts;
-            or the place cannot be written to.
+        CheckpointError: The file is damaged, names what could run, holds another kind of model,
+            or a fused one; embeddings do not fit the prompts; or the place cannot be written to.
     """
-    network = model if type(model).__name__ in _FAMILIES else getattr(model, "model", model)
-    family = _FAMILIES.get(type(network).__name__)
-    if family is None:
-        raise CheckpointError(
-            f"Expected a YOLOE or YOLO-World of ultralytics, got {type(network).__name__}."
-        )
-    architecture = _detecting_only(network.yaml)
-    _refuse_foreign(family, architecture, origin=folder)
-    trimmed, given = _build(family, architecture), checkpoints.state(network)
-    kept = {name: given[name] for name in checkpoints.state(trimmed) if name in given}
-    checkpoints.restore(trimmed, kept, origin="The model (has it predicted already?)")
+    pickled = ultralytics_pickle.read(pt, kinds=_FAMILIES)
+    family, architecture = _FAMILIES[pickled.kind], _detecting_only(pickled.yaml, origin=pt)
+    trimmed = _build(family, architecture, origin=pt)
+    kept = _restored(trimmed, pickled.tensors, origin=pt)
     if embeddings is None:
-        embeddings = network.get_text_pe(list(prompts))[0]
+        whole = _build(family, architecture, origin=pt, trim=False)
+        _restored(whole, pickled.tensors, origin=pt)
+        embeddings = _of_text_tower(whole, prompts, pickled.yaml, origin=pt)
     if embeddings.ndim != 2 or len(embeddings) != len(prompts):
         raise CheckpointError(
             f"embeddings must have shape ({len(prompts)}, D), got {tuple(embeddings.shape)}."
@@ -146,6 +149,33 @@ def export(
     rows = {name: row.detach().cpu().clone() for name, row in zip(prompts, embeddings, strict=True)}
     config = {"adapter": ADAPTER, "family": family, "size": size, "architecture": architecture}
     _write(folder, config, kept, rows)
+
+
+def _restored(module: Any, tensors: Mapping[str, Tensor], *, origin: Path) -> dict[str, Tensor]:
+    """Copy into the module what it needs of `tensors`, and return that."""
+    kept = {name: tensors[name] for name in checkpoints.state(module) if name in tensors}
+    checkpoints.restore(module, kept, origin=f"{origin} (is it fused, or prompt-free?)")
+    return kept
+
+
+def _of_text_tower(
+    network: Any, prompts: Sequence[str], yaml: Mapping[str, Any], *, origin: Path
+) -> Tensor:
+    """Return the prompts' embeddings, (P, D), by the text tower that the YAML names."""
+    tower = yaml.get("text_model", _TEXT_TOWERS[0])
+    if tower not in _TEXT_TOWERS:
+        raise CheckpointError(
+            f"{origin}: `text_model` must be {' or '.join(_TEXT_TOWERS)}, got {tower!r}."
+        )
+    network.text_model = tower  # YOLO-World, which has but one, does not look at it
+    try:
+        embeddings: Tensor = network.get_text_pe(list(prompts))[0]
+    except ImportError as error:
+        raise CheckpointError(
+            f"The text tower cannot be asked: {error}. Install what it needs, "
+            "https://github.com/ultralytics/CLIP, or give `embeddings`."
+        ) from error
+    return embeddings
 
 
 def _write(
@@ -164,30 +194,37 @@ def _write(
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _detecting_only(architecture: Mapping[str, Any]) -> dict[str, Any]:
+def _detecting_only(yaml: Mapping[str, Any], *, origin: Path) -> dict[str, Any]:
     """Return an architecture of ultralytics without masks and without a one-to-one head."""
-    kept = {key: deepcopy(one) for key, one in architecture.items() if key in _KEYS}
-    for row in (*kept["backbone"], *kept["head"]):
-        row[3] = [None if one == "None" else one for one in row[3]]  # YAML's null is `null`
-    layer = kept["head"][-1]
-    if layer[2] in _HEADS:
-        classes, _masks, _prototypes, *rest = layer[3]
-        kept["head"][-1] = [*layer[:2], _HEADS[layer[2]], [classes, *rest]]
+    refuse_activation(yaml, origin=origin)
+    kept = {key: deepcopy(one) for key, one in yaml.items() if key in _KEYS}
+    _refuse_foreign_layers(kept, layers=_MODULES | _HEADS.keys(), origin=origin)
+    inputs, repeats, layer, arguments = kept["head"][-1]
+    if layer in _HEADS:
+        kept["head"][-1] = [inputs, repeats, _HEADS[layer], [*arguments[:1], *arguments[3:]]]
     return kept
 
 
-def _build(family: str, architecture: Mapping[str, Any]) -> Any:
-    """Return the network, with whatever weights; visual prompts and the text adapter are gone."""
+def _build(
+    family: str, architecture: Mapping[str, Any], *, origin: object, trim: bool = True
+) -> Any:
+    """Return the network, with whatever weights.
+
+    Trimmed, it is without visual prompts and without what adapts the text tower's embeddings.
+    """
     detection_model()  # imports ultralytics without traces
     from ultralytics.nn import tasks
 
     content = {**deepcopy(dict(architecture)), "end2end": False}
-    with torch.random.fork_rng(devices=()):
-        module = getattr(tasks, family)(content, ch=3, nc=content["nc"], verbose=False)
+    try:
+        with torch.random.fork_rng(devices=()):
+            module = getattr(tasks, family)(content, ch=3, nc=content["nc"], verbose=False)
+    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        raise CheckpointError(f"{origin}: its YAML describes no network: {e!r}.") from e
     head = module.model[-1]
     head.xyxy = True  # corners, not centre and sides
     for part in ("reprta", "savpe"):
-        if hasattr(head, part):
+        if trim and hasattr(head, part):
             setattr(head, part, nn.Identity())
     return module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
@@ -226,13 +263,19 @@ def _refuse_foreign(family: Any, architecture: Any, *, origin: Path) -> None:
         raise CheckpointError(
             f"{origin}: `family` must be {' or '.join(_EMBEDDINGS)}, got {family!r}."
         )
-    needed = {"backbone", "head", "nc"}
-    if not isinstance(architecture, dict) or not needed <= set(architecture) <= _KEYS:
-        raise CheckpointError(
-            f"{origin}: `architecture` must have keys {sorted(needed)}, and may have "
-            f"{sorted(_KEYS - needed)}."
-        )
-    layers = (architecture["backbone"], architecture["head"])
-    if not all(isinstance(part, list) and part for part in layers):
+    if not isinstance(architecture, dict) or not set(architecture) <= _KEYS:
+        raise CheckpointError(f"{origin}: `architecture` may have the keys {sorted(_KEYS)} only.")
+    _refuse_foreign_layers(architecture, layers=_MODULES, origin=origin)
+
+
+def _refuse_foreign_layers(
+    architecture: Mapping[str, Any], *, layers: Collection[str], origin: Path
+) -> None:
+    """Raise for layers that are none of `layers`, or where there are none."""
+    needed = ("backbone", "head", "nc")
+    if not set(needed) <= set(architecture):
+        raise CheckpointError(f"{origin}: its YAML must have the keys {', '.join(needed)}.")
+    parts = (architecture["backbone"], architecture["head"])
+    if not all(isinstance(part, list) and part for part in parts):
         raise CheckpointError(f"{origin}: `backbone` and `head` must be lists of layers.")
-    refuse_foreign_rows(architecture, layers=_MODULES, origin=str(origin))
+    refuse_foreign_rows(architecture, layers=layers, origin=str(origin))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -28,11 +29,15 @@ class LoopThread:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Return what the coroutine returns; Ctrl-C cancels it."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._started())
+        future = self.submit(coroutine)
         try:
             return future.result()
         finally:
             future.cancel()  # nothing happens where it has ended
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Return at once what the coroutine will have returned; to cancel that cancels it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._started())
 
     def close(self, last: Coroutine[Any, Any, None] | None = None) -> None:
         """End the loop and its thread, after one last coroutine.

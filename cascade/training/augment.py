@@ -18,6 +18,7 @@ from torch.nn import functional
 from cascade.images import Image
 from cascade.predictions import Detections
 from cascade.training.jpeg import compressed
+from cascade.training.noise import on_device
 from cascade.training.weather import blur, night, rain
 
 _GREY = 114.0  # what lies beyond the image
@@ -100,7 +101,7 @@ def apply(
     touched = [i for i, change in enumerate(changes) if change != UNCHANGED]
     pixels = views
     if touched:
-        rows = torch.tensor(touched, device=views.device)
+        rows = on_device(torch.tensor(touched), views.device)
         pixels = views.clone()
         pixels[rows] = _pixels(views[rows], [changes[i] for i in touched])
     boxes = [_boxes(one, change) for one, change in zip(targets, changes, strict=True)]
@@ -122,7 +123,7 @@ def _pixels(views: Tensor, changes: Sequence[Change]) -> Tensor:
     device = views.device
 
     def column(values: list[Any]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=device)
+        return on_device(torch.tensor(values, dtype=torch.float32), device)
 
     theta = column([_theta(one) for one in changes])
     grid = functional.affine_grid(theta, list(views.shape), align_corners=False)
@@ -148,8 +149,8 @@ def _affected(pixels: Tensor, changes: Sequence[Change]) -> Tensor:
     ) -> None:
         touched = [i for i, one in enumerate(strengths) if one]
         if touched:
-            rows = torch.tensor(touched, device=pixels.device)
-            amount = torch.tensor([strengths[i] for i in touched], device=pixels.device)
+            rows = on_device(torch.tensor(touched), pixels.device)
+            amount = on_device(torch.tensor([strengths[i] for i in touched]), pixels.device)
             pixels[rows] = effect(pixels[rows], amount, [changes[i].seed for i in touched])
 
     on([one.night for one in changes], night)

@@ -35,7 +35,7 @@ from cascade.training.parallel import Group
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 WEIGHT_DECAY = 1e-4
 GRADIENT_NORM = 1.0  # at most
-VARIANTS = 4  # of each image on a CPU, where each costs: itself and three changed ones
+VARIANTS = {"cpu": 4, "cuda": 16}  # of each image, itself among them; on a CPU each costs more
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def fit(
             images; None for once each.
         effects: How probable night, rain, blur and JPEG are in a changed image.
         variants: How many forms of each image there are, itself among them, made once and kept;
-            0 for new ones in every epoch; None for 4 on a CPU and new ones elsewhere.
+            0 for new ones in every epoch; None for 4 on a CPU, 16 on CUDA.
         goes_on: The file that says where the fit stands, kept while it runs; if it is there, of
             this very fit, the fit goes on from there. None for a fit that is not resumable.
         keep_every: Epochs between its writings.
@@ -126,7 +126,7 @@ def fit(
     plan = _Plan(
         epochs=epochs, seed=seed, batch_size=batch_size, learning_rate=learning_rate,
         patience=patience, validate_every=validate_every, effects=effects,
-        variants=(VARIANTS if place.type == "cpu" else 0) if variants is None else variants,
+        variants=VARIANTS.get(place.type, 4) if variants is None else variants,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else ()):
         run = _Run(model, train, val, plan, weights=weights, device=place, progress=progress)
@@ -295,7 +295,7 @@ class _Run:
         self._model, self._plan, self._device, self._progress = model, plan, device, progress
         self._weights, self._group = weights, Group.current()
         self._group.even_out(list(checkpoint.state(model.module).values()))  # rank 0's, or equal
-        kept = PREPARED_BYTES if plan.variants else 0
+        kept = _memory(device) if plan.variants else 0
         self._train = Shelf(
             model, train, seed=plan.seed, device=device, effects=plan.effects, prepared_bytes=kept
         )
@@ -448,6 +448,14 @@ def _check(
                 f"The model names {list(model.classes)}, the targets {list(one.target.classes)}. "
                 "Give the model the targets' classes first: `model.with_classes(...)`."
             )
+
+
+def _memory(device: torch.device) -> int:
+    """Return how many bytes of prepared images may be kept: on CUDA a quarter of what is free."""
+    if device.type != "cuda":
+        return PREPARED_BYTES
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return max(PREPARED_BYTES, free // 4)
 
 
 def _number(*parts: int) -> int:

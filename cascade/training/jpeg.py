@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cascade.training.noise import on_device
+
 _LUMINANCE = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
     14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
@@ -40,7 +42,7 @@ def compressed(pixels: Tensor, quality: Tensor) -> Tensor:
     height, width = pixels.shape[-2:]
     padding = (0, -width % (2 * _BLOCK), 0, -height % (2 * _BLOCK))
     padded = functional.pad(pixels, padding, mode="replicate")
-    matrix = torch.tensor(_TO_YCC, device=pixels.device)
+    matrix = on_device(torch.tensor(_TO_YCC), pixels.device)
     colours = torch.einsum("ij,bjhw->bihw", matrix, padded)
     luma = _quantised(colours[:, :1] - 128, _table(_LUMINANCE, quality)) + 128
     small = functional.avg_pool2d(colours[:, 1:], 2)
@@ -48,7 +50,7 @@ def compressed(pixels: Tensor, quality: Tensor) -> Tensor:
         _quantised(small, _table(_CHROMINANCE, quality)),
         size=luma.shape[-2:], mode="bilinear", align_corners=False,
     )  # fmt: skip
-    back = torch.linalg.inv(matrix.double()).float()
+    back = on_device(torch.linalg.inv(torch.tensor(_TO_YCC)), pixels.device)
     whole = torch.einsum("ij,bjhw->bihw", back, torch.cat([luma, chroma], dim=1))
     return whole[..., :height, :width].clamp(0, 255)
 
@@ -57,7 +59,9 @@ def _table(base: tuple[int, ...], quality: Tensor) -> Tensor:
     """Return the quantisation steps of each image, shape (B, 1, 1, 1, 8, 8), as libjpeg scales."""
     q = quality.float().clamp(1, 100)
     scale = torch.where(q < 50, 5000 / q, 200 - 2 * q)[:, None]
-    steps = (torch.tensor(base, device=quality.device) * scale + 50).div(100).floor().clamp(1, 255)
+    steps = (
+        (on_device(torch.tensor(base), quality.device) * scale + 50).div(100).floor().clamp(1, 255)
+    )
     return steps.view(-1, 1, 1, 1, _BLOCK, _BLOCK)
 
 
@@ -65,7 +69,7 @@ def _quantised(plane: Tensor, steps: Tensor) -> Tensor:
     """Return planes (B, C, H, W) with the cosine coefficients of each block rounded to `steps`."""
     b, c, h, w = plane.shape
     blocks = plane.view(b, c, h // _BLOCK, _BLOCK, w // _BLOCK, _BLOCK).transpose(3, 4)
-    basis = _cosines().to(plane.device)
+    basis = on_device(_cosines(), plane.device)
     rounded = (basis @ blocks @ basis.T / steps).round() * steps
     return (basis.T @ rounded @ basis).transpose(3, 4).reshape(b, c, h, w)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cascade.training.noise import noise
+from cascade.training.noise import noise, on_device
 
 _MOONLIGHT = (0.55, 0.65, 0.9)  # what the darkest night leaves of red, green and blue
 _GRAIN = 12.0  # grey levels of sensor noise in the darkest night
@@ -30,7 +30,7 @@ def night(pixels: Tensor, strength: Tensor, seeds: Sequence[int]) -> Tensor:
         seeds: Of the noise.
     """
     s = strength.view(-1, 1, 1, 1)
-    tint = pixels.new_tensor(_MOONLIGHT).view(1, 3, 1, 1)
+    tint = on_device(torch.tensor(_MOONLIGHT), pixels.device).view(1, 3, 1, 1)
     dark = 255 * (pixels.clamp(min=0) / 255) ** (1 + 1.2 * s) * (1 + s * (tint - 1))
     grain = noise(seeds, (3, *pixels.shape[-2:]), pixels.device) - 0.5
     return (dark + 2 * _GRAIN * s * grain).clamp(0, 255)
@@ -50,7 +50,8 @@ def rain(pixels: Tensor, strength: Tensor, seeds: Sequence[int]) -> Tensor:
     length = max(3, round(_STREAK * height) | 1)
     streaks = functional.avg_pool2d(drops, (length, 1), stride=1, padding=(length // 2, 0))
     slant = [0.4 * (seed % 1024 / 512 - 1) for seed in seeds]
-    theta = pixels.new_tensor([[[1.0, one, 0.0], [0.0, 1.0, 0.0]] for one in slant])
+    rows = [[[1.0, one, 0.0], [0.0, 1.0, 0.0]] for one in slant]
+    theta = on_device(torch.tensor(rows), pixels.device)
     grid = functional.affine_grid(theta, list(streaks.shape), align_corners=False)
     slanted = functional.grid_sample(
         (streaks * length).clamp(max=1), grid, padding_mode="reflection", align_corners=False

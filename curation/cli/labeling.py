@@ -50,7 +50,7 @@ def status(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
     """Say how far a round is, without writing anything."""
     from curation import fields
 
-    samples, labeler = _open(dataset)
+    _, labeler = _open(dataset)
     found = labeler.status(fields.round_tag(round_number))
     show("status", {**asdict(found), "waiting": found.waiting})
     say(labeler.where)

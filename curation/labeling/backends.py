@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cascade.errors import nearest
 from cascade.predictions import Detections
-from curation import fields, samples, store
-from curation.errors import LabelingError
+from curation import fields, samples, secrets, store
+from curation.errors import LabelingError, SettingsError
+from curation.labeling import blur as blurring
+from curation.labeling import media
+from curation.labeling.cvat import Cvat
 from curation.labeling.files import Files
 from curation.labeling.formats import Format
 from curation.labeling.oracle import Oracle
@@ -20,7 +24,11 @@ if TYPE_CHECKING:
     from curation.labeling.label_studio.labeler import LabelStudio
     from curation.settings import Settings
 
-NAMES = ("oracle", "files", "yolo", "voc", "datumaro", "label-studio")
+HERE = ("oracle", "files", "yolo", "voc", "datumaro")  # without a server
+NAMES = (*HERE, "label-studio", "cvat")
+
+_CVAT_URL = "CVAT_URL"  # where CVAT answers, such as https://app.cvat.ai
+_CVAT_TOKEN = "cvat-token"  # noqa: S105 - the name of a secret
 
 _FORMS: Mapping[str, Format] = {
     "files": "coco",
@@ -30,15 +38,23 @@ _FORMS: Mapping[str, Format] = {
 }
 
 
-def create(name: str, dataset: Any, settings: Settings) -> Labeler:
-    """Return a backend for a dataset: `oracle`, `label-studio`, or files: `files` (COCO), ...
+def create(name: str, dataset: Any, settings: Settings, *, blur: Sequence[str] = ()) -> Labeler:
+    """Return a backend for a dataset: `oracle`, `label-studio`, `cvat`, or files: `files`, ...
+
+    Args:
+        name: Which.
+        dataset: A FiftyOne dataset of images.
+        settings: Where files are kept.
+        blur: What to hide in the copies of images that leave: `faces`.
 
     Raises:
-        LabelingError: Nobody has that name, the dataset has no taxonomy, or the oracle has
-            nothing that it could answer from.
+        LabelingError: Nobody has that name, the dataset is not of images or has no taxonomy, the
+            oracle has nothing that it could answer from, or what is to be hidden cannot be.
+        SettingsError: The address or token of a server is missing.
     """
     if name not in NAMES:
         raise LabelingError(f"No labeling backend is named {name!r}. {nearest(name, NAMES)}")
+    media.require_images(dataset.name, dataset.media_type)
     if name == "oracle":
         return oracle(dataset)
     taxonomy = samples.taxonomy_of(dataset)
@@ -48,9 +64,20 @@ def create(name: str, dataset: Any, settings: Settings) -> Labeler:
             "Ingest it with `--taxonomy`."
         )
     if name == "label-studio":
+        if blur:
+            raise LabelingError("Label Studio is given images as they are. Blur with `files`.")
         return label_studio(dataset, taxonomy, settings)
+    hiding = blurring.blur(blur) if blur else None
+    if name == "cvat":
+        return Cvat(
+            _address(_CVAT_URL),
+            secrets.read(_CVAT_TOKEN),
+            taxonomy=taxonomy,
+            title=dataset.name,
+            outgoing=hiding.outgoing if hiding else None,
+        )
     root = settings.dataset_folder(dataset.name) / "labeling"
-    return Files(root, taxonomy=taxonomy, form=_FORMS[name])
+    return Files(root, taxonomy=taxonomy, form=_FORMS[name], blur=hiding)
 
 
 def oracle(dataset: Any) -> Oracle:
@@ -122,3 +149,10 @@ def _consensus_version(dataset: Any) -> str:
         return "consensus"
     made_by = sorted(one for one in dataset.distinct(path) if one)
     return f"consensus-{hashlib.sha256(' '.join(made_by).encode()).hexdigest()[:8]}"
+
+
+def _address(variable: str) -> str:
+    found = os.environ.get(variable, "").strip().rstrip("/")
+    if not found:
+        raise SettingsError(f"{variable} is not set. Set where the server answers, https://...")
+    return found

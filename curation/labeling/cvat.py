@@ -161,24 +161,25 @@ class Cvat:
     @contextmanager
     def _connected(self) -> Iterator[Any]:
         """Give a client that has logged in, and say in our words what goes wrong with it."""
-        problem = ""
         try:
-            with self._sdk.Client(
+            with self._sdk.client.Client(
                 self._address,
-                config=self._sdk.Config(verify_ssl=True),
+                config=self._sdk.client.Config(verify_ssl=True),
                 check_server_version=False,
             ) as client:
-                client.login(self._sdk.AccessTokenCredentials(self._token.reveal()))
+                client.login(self._sdk.client.AccessTokenCredentials(self._token.reveal()))
                 yield client
-        except self._sdk.ApiException as error:
-            problem = f"answered {error.status} {error.reason}"
-        except (self._sdk.HTTPError, self._sdk.BackgroundRequestException) as error:
-            problem = f"did not do it ({type(error).__name__})"
-        if problem:  # outside of the handler: what the SDK raises may hold the token
-            raise LabelingError(
-                f"CVAT at {self._address} {problem}. Look at the address, at the rights of "
-                f"{self._token}, and at the server; then repeat: nothing is done twice."
-            )
+        except self._sdk.status_error as error:
+            # NOTE: `from None`: what the SDK raises may hold headers, and those the token.
+            raise self._refusal(f"answered {error.status} {error.reason}") from None
+        except self._sdk.errors as error:
+            raise self._refusal(f"did not do it ({type(error).__name__})") from None
+
+    def _refusal(self, problem: str) -> LabelingError:
+        return LabelingError(
+            f"CVAT at {self._address} {problem}. Look at the address, at the rights of "
+            f"{self._token}, and at the server; then repeat: nothing is done twice."
+        )
 
     def _name(self, round_name: str, part: int) -> str:
         return f"{self._title} {round_name}" + (f" part {part + 1}" if part else "")
@@ -307,32 +308,22 @@ def _label_names(task: Any) -> dict[int, str]:
 class _Sdk:
     """What we use of the SDK."""
 
-    Client: Any
-    Config: Any
-    AccessTokenCredentials: Any
-    ApiException: Any
-    BackgroundRequestException: Any
-    HTTPError: Any
+    client: Any
     models: Any
+    status_error: Any
+    errors: tuple[Any, ...]
 
 
 def _sdk() -> _Sdk:
     try:
         from cvat_sdk.api_client import exceptions, models
-        from cvat_sdk.core.client import AccessTokenCredentials, Client, Config
-        from cvat_sdk.core.exceptions import BackgroundRequestException
+        from cvat_sdk.core import client
+        from cvat_sdk.core.exceptions import CvatSdkException
         from urllib3.exceptions import HTTPError
     except ImportError:
         raise LabelingError(
             "The labeler `cvat` needs the package cvat-sdk, which is not installed. "
             'Install it with `pip install "cascade-curation[cvat]"`.'
         ) from None
-    return _Sdk(
-        Client,
-        Config,
-        AccessTokenCredentials,
-        exceptions.ApiException,
-        BackgroundRequestException,
-        HTTPError,
-        models,
-    )
+    errors = (exceptions.OpenApiException, CvatSdkException, HTTPError)
+    return _Sdk(client, models, exceptions.ApiException, errors)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
 from curation.labeling import folder
+from curation.labeling.blur import Blur
 from curation.labeling.folder import Row
 from curation.labeling.formats import FORMATS, Format
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
@@ -48,6 +50,10 @@ class Files:
         form: `coco` or `datumaro` (one JSON), `yolo` or `voc` (one file per image).
         copy_images: Whether images are copied; else they are listed by their path.
         show_predictions: Whether what the ensemble believes goes along as a start.
+        blur: What hides things in the copies; None to copy images as they are.
+
+    Raises:
+        LabelingError: Something is to be blurred, and images are not copied.
     """
 
     def __init__(
@@ -58,12 +64,16 @@ class Files:
         form: Format = "coco",
         copy_images: bool = True,
         show_predictions: bool = True,
+        blur: Blur | None = None,
     ) -> None:
+        if blur and not copy_images:
+            raise LabelingError("Only copies are blurred. Export with copied images.")
         self._root = root
         self._taxonomy = taxonomy
         self._format = FORMATS[form]
         self._copy_images = copy_images
         self._show_predictions = show_predictions
+        self._blur = blur
 
     @property
     def name(self) -> str:
@@ -167,8 +177,7 @@ class Files:
         self, place: Path, tasks: Sequence[Task], known: Sequence[Row], new: Sequence[Row]
     ) -> None:
         if self._copy_images:
-            for row in new:
-                folder.copy_upright(Path(row.filepath), place / "images" / row.image)
+            new = [self._copied(row, place / "images" / row.image) for row in new]
         if self._show_predictions and new:
             names = {row.sample_id: row.image for row in (*known, *new)}
             images = [
@@ -179,6 +188,17 @@ class Files:
         text = _READ_ME.format(list_name=folder.TASKS, how=self._format.how)
         folder.write(place / "README.txt", text)
         folder.write_rows(place, [*known, *new])  # last: it says that the others are there
+
+    def _copied(self, row: Row, target: Path) -> Row:
+        """Copy the image of a row, and return the row with what was hidden in the copy."""
+        source = Path(row.filepath)
+        if self._blur is None:
+            folder.copy_upright(source, target)
+            return row
+        made = self._blur.outgoing(source, target)
+        if made != target:
+            folder.copy_upright(made, target)
+        return replace(row, blurred=self._blur.record(source))
 
     def _canonical(self, boxes: Detections) -> Detections:
         """Return the boxes with class numbers of the taxonomy, without those that have none."""

@@ -39,6 +39,7 @@ class Row:
         arm: Why it was chosen, in a word.
         hardness: As it was shown; empty where there was none.
         because: Why it was chosen, in words.
+        blurred: What was hidden in the copy; empty where nobody asked for it.
     """
 
     image: str
@@ -51,6 +52,7 @@ class Row:
     arm: str
     hardness: str
     because: str
+    blurred: str = ""
 
     @classmethod
     def of(cls, task: Task, image: str) -> Row:
@@ -162,6 +164,7 @@ def _row(line: Mapping[str, str], path: Path) -> Row:
             arm=line["arm"],
             hardness=line["hardness"],
             because=line["because"],
+            blurred=line.get("blurred") or "",  # absent in lists of earlier versions
         )
     except (KeyError, ValueError, TypeError) as error:
         raise LabelingError(

@@ -18,6 +18,7 @@ import torch
 
 from cascade.ensemble import Ensemble
 from cascade.images import Batch
+from cascade.manifest import Manifest
 from cascade.predictions import Detections
 from cascade.routing import Path as Route
 from cascade.run import Progress, default_device, run
@@ -117,7 +118,7 @@ def examine(
             progress=progress and _shifted(progress, done, len(waiting), total),
         )
         tier = ensemble.manifest.member(name).tier
-        query.note_costs(dataset, tally, tier=tier, paths={name: _paths(ensemble, name)})
+        query.note_costs(dataset, tally, tier=tier, paths={name: paths_of(ensemble.manifest, name)})
         done += len(waiting)
         ran, failed = ran + tally.predicted, failed + tally.failed
         seconds |= {one: round(taken, 2) for one, taken in tally.seconds.items()}
@@ -147,15 +148,15 @@ def _asked(
         name: {one for one, path in path_of.items() if mode == "full" or path in routes}
         for names in members.values()
         for name in names
-        for routes in [_paths(ensemble, name)]
+        for routes in [paths_of(ensemble.manifest, name)]
     }
 
 
-def _paths(ensemble: Ensemble, member: str) -> tuple[Route, ...]:
+def paths_of(manifest: Manifest, member: str) -> tuple[Route, ...]:
     """Return the paths of the cascade on which a member of a deeper tier is asked."""
-    if ensemble.manifest.member(member).tier != "language":
+    if manifest.member(member).tier != "language":
         return (Route.PRECISION,)
-    routing = ensemble.manifest.routing
+    routing = manifest.routing
     speakers = {
         Route.FAST_A: routing.fast_a,
         Route.FAST_B: routing.fast_b,

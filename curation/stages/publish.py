@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +14,31 @@ from cascade.ensemble import Ensemble
 from curation import gate, rounds
 from curation.errors import PublishError
 from curation.gate import Evidence, Verdict
+from curation.report import html, sign_off
+from curation.report.sign_off import Candidate
 from curation.rounds import Round
-from curation.tracking import Registry
+from curation.tracking import About, Registry, content, environment
+from curation.tracking.moves import WITHDRAWN
+from curation.tracking.promotion import Promotions, promotions
+from curation.tracking.runs import Runs
 
 if TYPE_CHECKING:
     from curation.settings import Settings
 
-_METRICS = ("mcc", "precision", "recall", "ece", "map", "map50", "n_images", "n_positive")
+PAGE = "verdict.html"  # in the round's folder, and with the run
+
+_GATE = "gate"  # who promotes where nobody signs
+_LONGEST_REASON = 1000  # characters of the reasons that are noted with a version
 _SAYS = {
     "promote": "Version {challenger} is promoted: it replaces version {champion}.",
     "keep": "Version {champion} stays champion; version {challenger} is kept as the challenger.",
     "no_verdict": "There is no verdict, so version {champion} stays champion; "
     "version {challenger} is kept as the challenger.",
     "same": "Training changed nothing, so version {champion} stays champion.",
+    "sign_off": "Version {challenger} may replace version {champion}: read {page}, then "
+    "`curate promote {name} {challenger} --by NAME --why TEXT`.",
+    "withdrawn": "Version {challenger} was withdrawn before, so version {champion} stays champion "
+    "until somebody signs: `curate promote {name} {challenger} --by NAME --why TEXT`.",
 }
 
 
@@ -64,53 +74,123 @@ def publish(
     challenger: Ensemble,
     settings: Settings,
     non_inferiority: bool = False,
+    sign_off_needed: bool = False,
     seed: int = 0,
 ) -> PublishResult:
-    """Judge the challenger on the round's two evaluations; write `verdict.json`; move aliases.
+    """Judge the challenger on the round's two evaluations; write the verdict; move aliases.
 
     May be repeated: versions are registered once, the verdict is the same from the same
-    evaluations, and a challenger that is in service already stays there.
+    evaluations, and a challenger that is in service already stays there. One that was rolled
+    back meanwhile is not promoted again.
 
     Args:
-        this: The round, with both evaluations in its folder.
+        this: The round, with both evaluations in its folder; `verdict.json` and the page to
+            sign are written there.
         dataset_name: The name to register under.
         champion: The ensemble in service; where none is yet, what the round began with.
         challenger: What the round trained.
-        settings: Where the registry is.
+        settings: Where the registry and the database are.
         non_inferiority: Promote a faster challenger that is as good, within a margin.
+        sign_off_needed: Leave the promotion to a person: `curate promote`.
         seed: Of the gate's bootstrap.
 
     Raises:
         PublishError: An evaluation is missing or not of these ensembles, or the registry fails.
+        LeaseError: Somebody else is promoting right now.
     """
     before, after = _evaluations(this, champion, challenger)
-    registry = Registry.of(settings)
-    name = dataset_name
-    bootstrapped = registry.champion(name) is None
-    if bootstrapped:
-        first = _register(registry, this, name, champion, before, role="start")
-        registry.promote(name, first, "bootstrap")
-    in_service = str(registry.champion(name))
-    version = _register(registry, this, name, challenger, after, role="challenger")
-    replaced = _replaced(registry, name, in_service, version, before["ensemble"])
-    verdict = _judge(before, after, challenger, non_inferiority=non_inferiority, seed=seed)
-    this.write(rounds.VERDICT, verdict.to_dict())
-    if version != in_service:
-        registry.challenge(name, version)
-        registry.note(name, version, verdict=verdict.outcome)
-    if verdict.outcome == "promote":
-        registry.promote(name, version, verdict.outcome)
-    return PublishResult(
-        registry_name=name,
-        champion=replaced,
-        challenger=version,
-        in_service=str(registry.champion(name)),
-        bootstrapped=bootstrapped,
-        outcome=verdict.outcome,
-        sentence=_SAYS["same" if replaced == version else verdict.outcome].format(
-            champion=replaced, challenger=version
-        ),
+    with promotions(settings) as moving:
+        registry, name = moving.registry, dataset_name
+        bootstrapped = registry.champion(name) is None
+        if bootstrapped:
+            first = _register(registry, this, name, champion, before, role="start")
+            why = f"The first champion: round {this.number} began with it."
+            moving.promote(name, first, by=_GATE, why=why, verdict="bootstrap")
+        in_service = str(registry.champion(name))
+        version = _register(registry, this, name, challenger, after, role="challenger")
+        replaced = _replaced(registry, name, in_service, version, before["ensemble"])
+        verdict = _judge(before, after, challenger, non_inferiority=non_inferiority, seed=seed)
+        page = _keep(settings, registry, this, name, replaced, version, verdict, after)
+        said: str = "same" if replaced == version else verdict.outcome
+        if version != in_service:
+            said = _decide(
+                moving, name, version, in_service, verdict, sign_off_needed=sign_off_needed
+            )
+        return PublishResult(
+            registry_name=name,
+            champion=replaced,
+            challenger=version,
+            in_service=str(registry.champion(name)),
+            bootstrapped=bootstrapped,
+            outcome=verdict.outcome,
+            sentence=_SAYS[said].format(
+                champion=replaced, challenger=version, name=name, page=page
+            ),
+        )
+
+
+def _decide(
+    moving: Promotions,
+    name: str,
+    version: str,
+    champion: str,
+    verdict: Verdict,
+    *,
+    sign_off_needed: bool,
+) -> str:
+    """Note what was judged, and promote it where that is to be; return which sentence tells."""
+    registry = moving.registry
+    tags = {one.version: one.tags for one in registry.versions(name)}[version]
+    registry.challenge(name, version)
+    registry.note(
+        name,
+        version,
+        verdict=verdict.outcome,
+        verdict_hash=sign_off.digest(verdict.to_dict()),
+        judged_against=champion,
+        reasons=" ".join(verdict.reasons)[:_LONGEST_REASON],
     )
+    if verdict.outcome != "promote":
+        return verdict.outcome
+    if tags.get(WITHDRAWN) == "true":
+        return "withdrawn"
+    if sign_off_needed:
+        return "sign_off"
+    why = " ".join(verdict.reasons)[:_LONGEST_REASON]
+    moving.promote(name, version, by=_GATE, why=why, verdict=verdict.outcome, over=champion)
+    return "promote"
+
+
+def _keep(
+    settings: Settings,
+    registry: Registry,
+    this: Round,
+    name: str,
+    champion: str,
+    version: str,
+    verdict: Verdict,
+    evaluation: Mapping[str, Any],
+) -> Path:
+    """Write the verdict and its page into the round's folder and into the run; return the page."""
+    one = next(one for one in registry.versions(name) if one.version == version)
+    shown = ("ensemble", "evaluation_set", "dataset_hash", "manifest", "taxonomy", "licences")
+    facts = {key.replace("_", " "): one.tags[key] for key in shown if one.tags.get(key)}
+    prevalence = evaluation["n_positive"] / max(evaluation["n_images"], 1)
+    candidate = Candidate(
+        dataset=name,
+        round_number=this.number,
+        champion=champion,
+        challenger=version,
+        facts={**facts, "prevalence": f"{prevalence:.1%}"},
+    )
+    plain = verdict.to_dict()
+    this.write(rounds.VERDICT, plain)
+    path = this.folder / PAGE
+    text = html.render(sign_off.compose(candidate, plain))
+    path.write_text(text)
+    if one.run_id:
+        Runs.of(settings).keep(one.run_id, About(tables={"verdict": plain}, pages={PAGE: text}))
+    return path
 
 
 def _evaluations(
@@ -170,30 +250,26 @@ def _register(
 ) -> str:
     record = this.record()
     labeled = record["stages"].get("label", {}).get("summary", {})
-    latency = {f"latency_{key}_ms": value for key, value in evaluation["latency_ms"].items()}
+    trained = role == "challenger"
+    about = content.of_round(record, evaluation, dataset=name, tag=this.tag, trained=trained)
     with tempfile.TemporaryDirectory(prefix=".publish-", dir=this.folder) as temporary:
         return registry.register(
             ensemble.save(Path(temporary) / "ensemble"),
             name=name,
             identity=ensemble.identity,
-            metrics={key: evaluation.get(key) for key in _METRICS} | latency,
-            params={"manifest": ensemble.manifest.name, "seed": record.get("seed", 0)},
+            about=replace(
+                about,
+                pages={"environment.txt": environment.page()},
+                files={"round": this.folder / rounds.RECORD},
+            ),
             tags={
                 "role": role,
                 "round": str(this.number),
-                "manifest": ensemble.manifest.identity,
-                "taxonomy": ensemble.taxonomy.identity,
-                "evaluation_set": _evaluation_set(evaluation),
+                "dataset_hash": labeled.get("dataset_hash", ""),
+                **content.tags_of(ensemble, evaluation),
             },
-            dataset_hash=labeled.get("dataset_hash", ""),
-            artifacts={"round": this.folder / rounds.RECORD},
+            run_id=record.get("run") if trained else None,
         )
-
-
-def _evaluation_set(evaluation: Mapping[str, Any]) -> str:
-    """Return 16 hex digits over the images and the truth that the figures are about."""
-    about = {key: evaluation["samples"][key] for key in ("id", "truth")}
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _judge(

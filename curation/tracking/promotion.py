@@ -65,7 +65,7 @@ class Event:
     """One line of the audit trail.
 
     Attributes:
-        number: Grows with every move.
+        number: Grows with every move, as long as the database is the same.
         kind: `promote` or `rollback`.
         before: The champion before; None at the first promotion.
         after: The champion from then on.
@@ -92,9 +92,7 @@ class Promotions:
         at: Told the name of each step when it is done; a test ends the process there.
     """
 
-    def __init__(
-        self, registry: Registry, database: Any, *, at: At = lambda step: None
-    ) -> None:
+    def __init__(self, registry: Registry, database: Any, *, at: At = lambda step: None) -> None:
         self.registry, self._database, self._at = registry, database, at
 
     def promote(
@@ -243,7 +241,7 @@ def history(registry: Registry, name: str) -> list[Event]:
         for key, value in one.tags.items()
         if key.startswith(AUDIT)
     ]
-    return sorted(events, key=lambda one: one.number)
+    return sorted(events, key=lambda one: (one.at, one.number))
 
 
 def _is_of(last: Entry | None, champion: str | None) -> bool:

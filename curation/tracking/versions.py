@@ -56,7 +56,7 @@ class Registry:
     """
 
     def __init__(self, uri: str, artifacts: Path) -> None:
-        self._connection = Connection(uri, artifacts)
+        self.connection = Connection(uri, artifacts)
 
     @classmethod
     def of(cls, settings: Settings) -> Registry:
@@ -66,7 +66,7 @@ class Registry:
     @property
     def uri(self) -> str:
         """Where MLflow keeps the versions."""
-        return self._connection.uri
+        return self.connection.uri
 
     def register(
         self,
@@ -98,9 +98,9 @@ class Registry:
             if one.ensemble == identity:
                 return one.version
         noted = {IDENTITY: identity, **(tags or {})}
-        runs = Runs(self._connection)
+        runs = Runs(self.connection)
         with (
-            self._connection.errors(f"The ensemble {identity} cannot be registered"),
+            self.connection.errors(f"The ensemble {identity} cannot be registered"),
             hushed(),
             runs.open(name, run_id=run_id, called=identity, tags=noted) as run,
             tempfile.TemporaryDirectory(prefix="register-") as temporary,
@@ -113,7 +113,7 @@ class Registry:
     def versions(self, name: str) -> list[Version]:
         """Return all versions of a model, oldest first; none where it is not known."""
         aliases = self.aliases(name)
-        with self._connection.errors("The registry cannot be read"):
+        with self.connection.errors("The registry cannot be read"):
             found = self._client.search_model_versions(f"name = '{model_name(name)}'")
             return sorted(
                 (
@@ -139,7 +139,7 @@ class Registry:
 
     def aliases(self, name: str) -> dict[str, str]:
         """Return the version behind each alias; none where the model is not known."""
-        with self._connection.errors("The registry cannot be read"):
+        with self.connection.errors("The registry cannot be read"):
             # NOTE: what a search returns has no aliases; only the registered model itself does.
             if not self._client.search_registered_models(f"name = '{model_name(name)}'"):
                 return {}
@@ -151,7 +151,7 @@ class Registry:
 
         Promotion and rollback go through `promotion.Promotions`, which guards them.
         """
-        with self._connection.errors(f"Version {version} of {name!r} cannot become {alias}"):
+        with self.connection.errors(f"Version {version} of {name!r} cannot become {alias}"):
             if version is not None:
                 self._client.set_registered_model_alias(model_name(name), alias, version)
             elif alias in self.aliases(name):
@@ -159,7 +159,7 @@ class Registry:
 
     def note(self, name: str, version: str, **tags: str) -> None:
         """Add tags to a version."""
-        with self._connection.errors(f"Version {version} of {name!r} cannot be noted on"):
+        with self.connection.errors(f"Version {version} of {name!r} cannot be noted on"):
             for key, value in tags.items():
                 self._client.set_model_version_tag(model_name(name), version, key, value)
 
@@ -170,8 +170,8 @@ class Registry:
             PublishError: Names the files.
         """
         found, files = self._get(name, version), self._files(name, version)
-        with self._connection.errors(f"The files of version {version} cannot be listed"), hushed():
-            sizes = dict(self._listing(found.model_id))
+        with self.connection.errors(f"The files of version {version} cannot be listed"), hushed():
+            sizes = dict(self._listing(_model_id(found)))
         wrong = [path for path, one in files.items() if sizes.get(path, one.size) != one.size]
         absent = [path for path in files if path not in sizes]
         if wrong or absent:
@@ -208,7 +208,7 @@ class Registry:
         to.parent.mkdir(parents=True, exist_ok=True)
         with (
             self._model(name, version) as folder,
-            self._connection.errors(f"Version {version} of {name!r} cannot be fetched"),
+            self.connection.errors(f"Version {version} of {name!r} cannot be fetched"),
             tempfile.TemporaryDirectory(prefix=".download-", dir=to.parent) as temporary,
         ):
             draft = shutil.copytree(_ensemble_in(folder), Path(temporary) / "ensemble")
@@ -219,7 +219,7 @@ class Registry:
 
     @property
     def _client(self) -> Any:
-        return self._connection.client
+        return self.connection.client
 
     def _save(self, ensemble: Path, folder: Path, name: str, run_id: str) -> tuple[Any, Path]:
         """Keep the ensemble as a model of the run; return that and the folder of its files.
@@ -234,7 +234,7 @@ class Registry:
         hashes = folder.with_name("files.txt")
         hashes.write_text(file_hashes.to_text(file_hashes.of_folder(ensemble)))
         kept = self._client.create_logged_model(
-            self._connection.experiment(name), name="ensemble", source_run_id=run_id
+            self.connection.experiment(name), name="ensemble", source_run_id=run_id
         )
         pyfunc.save_model(
             str(folder),
@@ -254,13 +254,14 @@ class Registry:
         known = self._client.search_registered_models(f"name = '{model_name(name)}'")
         if not known:
             self._client.create_registered_model(model_name(name))
-        made = self._client.create_model_version(
-            model_name(name), model.model_uri, run_id, tags=dict(tags), model_id=model.model_id
-        )
+        with self.connection.current():  # it looks the model up where fluent calls go
+            made = self._client.create_model_version(
+                model_name(name), model.model_uri, run_id, tags=dict(tags), model_id=model.model_id
+            )
         return str(made.version)
 
     def _get(self, name: str, version: str) -> Any:
-        with self._connection.errors(f"There is no version {version} of {name!r}"):
+        with self.connection.errors(f"There is no version {version} of {name!r}"):
             return self._client.get_model_version(model_name(name), version)
 
     def _files(self, name: str, version: str) -> dict[str, File]:
@@ -277,10 +278,10 @@ class Registry:
         """Give the folder of a version's files, each of which is what was registered."""
         from mlflow.artifacts import download_artifacts
 
-        files, model_id = self._files(name, version), self._get(name, version).model_id
+        files, model_id = self._files(name, version), _model_id(self._get(name, version))
         with tempfile.TemporaryDirectory(prefix="version-") as temporary:
             with (
-                self._connection.errors(f"Version {version} of {name!r} cannot be fetched"),
+                self.connection.errors(f"Version {version} of {name!r} cannot be fetched"),
                 hushed(),
             ):
                 where = self._client.get_logged_model(model_id).artifact_location
@@ -311,6 +312,11 @@ def champion_folder(name: str, settings: Settings, *, into: Path) -> Path | None
     if registry.champion(name) is None:
         return None
     return registry.download(name, "champion", into)
+
+
+def _model_id(version: Any) -> str:
+    """Return the id of the model that a version was made from; a local store tells only its URI."""
+    return str(version.source).removeprefix("models:/")
 
 
 def _ensemble_in(folder: Path) -> Path:

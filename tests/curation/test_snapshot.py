@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cascade.predictions import Detections
-from curation.snapshot import LabeledImage, snapshot
+from curation.snapshot import LabeledImage, differences, digest, lines, snapshot
 
 
 def boxes(*rows):
@@ -43,3 +43,31 @@ def test_the_hash_is_the_same(images):
 @pytest.mark.parametrize("images", OTHER)
 def test_the_hash_is_another(images):
     assert snapshot(images) != snapshot([ONE, TWO])
+
+
+def test_the_hash_is_of_the_lines():
+    assert digest(lines([ONE, TWO])) == snapshot([TWO, ONE])
+
+
+@pytest.mark.parametrize("images", SAME)
+def test_the_same_images_do_not_differ(images):
+    found = differences(lines([ONE, TWO]), lines(images))
+    assert (found.added, found.removed, found.moved, found.relabeled) == ((), (), (), ())
+
+
+DIFFERENT = [
+    pytest.param([ONE], "removed", ("def",), id="an image less"),
+    pytest.param([ONE, TWO, replace(TWO, content="x")], "added", ("x",), id="an image more"),
+    pytest.param([ONE, ONE, TWO], "added", ("abc",), id="an image twice"),
+    pytest.param([replace(ONE, split="test"), TWO], "moved", ("abc",), id="another split"),
+    pytest.param([replace(ONE, truth=boxes(A)), TWO], "relabeled", ("abc",), id="a box less"),
+]
+
+
+@pytest.mark.parametrize(("images", "where", "expected"), DIFFERENT)
+def test_what_differs_is_named(images, where, expected):
+    found = differences(lines([ONE, TWO]), lines(images))
+    names = ("added", "removed", "moved", "relabeled")
+    assert {name: getattr(found, name) for name in names} == {
+        name: expected if name == where else () for name in names
+    }

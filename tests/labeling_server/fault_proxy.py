@@ -25,6 +25,7 @@ class FaultProxy:
     def __init__(self, target: str, fault: Callable[[str, str], str | None] = lambda *_: None):
         self.fault, self.seen, self.headers = fault, [], []
         self.delay_s = 3.0
+        self.retry_after: str | None = None
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, urlsplit(target)))
         self._server.daemon_threads = True
@@ -60,7 +61,8 @@ def _handler(proxy, target):
                 self.drop()
             elif fault in BEFORE:
                 words = {"507": "[Errno 28] No space left on device", "403": "No rights here."}
-                self.reply(int(fault), [], words.get(fault, "A fault.").encode())
+                headers = [("Retry-After", proxy.retry_after)] if proxy.retry_after else []
+                self.reply(int(fault), headers, words.get(fault, "A fault.").encode())
             else:
                 status, headers, content = self.forward(body)
                 if fault == "delay after":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import select
 import socket
 import threading
 import time
@@ -107,6 +108,14 @@ class LanguageServer:
             self._http.shutdown()
             self._http.server_close()
             self._http = None
+
+    def is_hung_up(self, *, within_s: float) -> bool:
+        """Tell whether the other side closes a connection before it has got its answer."""
+        ready, _, _ = select.select(list(self._http._open), [], [], within_s)
+        try:
+            return any(one.recv(1, socket.MSG_PEEK) == b"" for one in ready)
+        except ConnectionResetError:
+            return True
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
         asked = json.loads(handler.rfile.read(int(handler.headers["content-length"])))

@@ -13,7 +13,7 @@ from tiny_case import Case
 from cascade import taxonomy
 from cascade.models import yoloe
 from cascade.models.prompting import prompts_of
-from cascade.models.ultralytics_network import detection_model
+from cascade.models.ultralytics_network import detection_model, undisturbed
 
 SIDE = 96
 _DIMENSIONS = 512  # of CLIP and MobileCLIP
@@ -49,6 +49,13 @@ def _settle(made: torch.nn.Module) -> None:
         made.train()(torch.cat([fine, torch.nn.functional.interpolate(coarse, (SIDE, SIDE))]))
 
 
+def write_pt(made: torch.nn.Module, path: Path) -> Path:
+    """Write a network as ultralytics' releases hold it."""
+    with undisturbed():
+        torch.save({"model": made, "ema": None, "license": "AGPL-3.0"}, path)
+    return path
+
+
 def embeddings(count: int) -> torch.Tensor:
     """Return as many random directions, shape (count, 512)."""
     with tiny_case.seeded(1):
@@ -57,13 +64,15 @@ def embeddings(count: int) -> torch.Tensor:
 
 def _write(folder: Path, yaml_name: str, family: str) -> Path:
     prompts = prompts_of(taxonomy.load("roadwork"))
+    pt = write_pt(network(yaml_name, family), folder.with_suffix(".pt"))
     yoloe.export(
-        network(yaml_name, family),
+        pt,
         folder,
         prompts=prompts,
         embeddings=embeddings(len(prompts)),
         size=SIDE,
     )
+    pt.unlink()
     return folder
 
 

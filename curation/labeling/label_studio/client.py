@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ class Client:
         # A session cookie would go on working after the token was withdrawn.
         self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
         try:
-            self._sdk = Sdk(
+            self._sdk = Sdk(  # type: ignore[no-untyped-call]
                 base_url=server.url, api_key=server.token, httpx_client=self._http, max_retries=0
             )
         except ApiError as error:  # a token that has expired is refused without asking
@@ -494,7 +495,7 @@ class Client:
         content: bytes | None = None,
         files: Form | None = None,
     ) -> httpx.Response:
-        headers = {"Authorization": self._sdk._client_wrapper.get_headers()["Authorization"]}
+        headers = {"Authorization": self._authorization()}
         if content is not None:
             headers["Content-Type"] = "application/json"
         answer = self._http.request(
@@ -511,12 +512,20 @@ class Client:
             )
         return answer
 
+    def _authorization(self) -> str:
+        """Return the header of this moment; a personal token is exchanged for one of minutes."""
+        with warnings.catch_warnings():
+            # What the SDK calls for it is deprecated by pydantic.
+            warnings.filterwarnings("ignore", message=".*parse_obj.*", category=DeprecationWarning)
+            return self._sdk._client_wrapper.get_headers()["Authorization"]
+
     def _attempt(self, what: str, call: Callable[[], T], *, repeatable: bool = True) -> T:
         """Call until it works, as often as that can help and do no harm."""
         waits_s = self._retrying.waits_s()
         while True:
             self._sleep(self._pace.wait_s(time.monotonic()))
             try:
+                self._authorization()  # before the SDK needs one
                 return call()
             except (ApiError, httpx.HTTPError, json.JSONDecodeError) as error:
                 failure = _Failure.of(error)

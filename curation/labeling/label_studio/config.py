@@ -5,6 +5,8 @@ Facts of Label Studio 1.23 that it rests on:
 * The browser turns an image upright as its EXIF says, and percents are of the upright image.
 * A pre-annotation whose control or label the config does not name is passed over in silence.
 * A label without a hotkey is given one that may also be a tool's, so every label gets its own.
+* Its usual first zoom, "fit", enlarges an image that is smaller than its place until the edges
+  are out of sight; "auto" shows all of it.
 * A dollar sign and a word in a label is taken for a column of the task, and replaced.
 """
 
@@ -108,21 +110,19 @@ def labeling_config(
     if not kinds or len(set(kinds)) != len(kinds):
         raise LabelingError(f"kinds must name each kind of region once, got {list(kinds)}.")
     _refuse_names(taxonomy.names)
-    view = ET.Element("View")
-    ET.SubElement(
-        view, "Image", name=IMAGE, value=f"${IMAGE}", zoom="true", zoomControl="true",
-        brightnessControl="true", contrastControl="true",
-    )  # fmt: skip
+    view = ET.Element("View", style="display: flex; gap: 16px; align-items: flex-start")
+    _add_image(ET.SubElement(view, "View", style="flex: 1 1 0; min-width: 0"))
+    side = ET.SubElement(view, "View", style="flex: 0 0 230px; max-height: 85vh; overflow-y: auto")
     keys = iter(_HOTKEYS)
     for i, kind in enumerate(kinds):
         control = CONTROLS[kind]
         attributes = {"name": control.name, "toName": IMAGE, **control.attributes}
-        tag = ET.SubElement(view, control.tag, attributes)
+        tag = ET.SubElement(side, control.tag, attributes)
         _add_labels(tag, taxonomy, keys, numbered=i == 0)
     if decision:
-        _add_decision(view, taxonomy.decision.question)
+        _add_decision(side, taxonomy.decision.question)
     ET.SubElement(
-        view, "TextArea", name=COMMENT, toName=IMAGE, maxSubmissions="1", editable="true",
+        side, "TextArea", name=COMMENT, toName=IMAGE, maxSubmissions="1", editable="true",
         rows="2", placeholder="A comment, if something is unclear",
     )  # fmt: skip
     ET.indent(view)
@@ -201,6 +201,13 @@ def extras(
     return said
 
 
+def _add_image(view: ET.Element) -> None:
+    ET.SubElement(
+        view, "Image", name=IMAGE, value=f"${IMAGE}", zoom="true", zoomControl="true",
+        defaultZoom="auto", brightnessControl="true", contrastControl="true",
+    )  # fmt: skip
+
+
 def _add_labels(
     tag: ET.Element, taxonomy: Taxonomy, keys: Iterator[str], *, numbered: bool
 ) -> None:
@@ -214,7 +221,7 @@ def _add_labels(
 
 
 def _add_decision(view: ET.Element, question: str) -> None:
-    ET.SubElement(view, "Header", value=_without_column(question), size="5")
+    ET.SubElement(view, "Header", value=_without_column(question), size="6")
     answers = ET.SubElement(
         view, "Choices", name=DECISION, toName=IMAGE, choice="single-radio", showInline="true"
     )

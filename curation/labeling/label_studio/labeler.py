@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 CHUNK_TASKS = 500  # a second of the server's time
 CHUNK_BYTES = 4 * 2**20  # proxies before it often take no more than 10 MB
 _LEAST_TITLE, _TITLE = 3, 50  # letters that the server takes
+_USE = ("total_annotations", "cancelled_annotations", "draft_exists")
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -268,6 +269,23 @@ class LabelStudio:
         """Keep other processes of this machine from pushing and taking over meanwhile."""
         return self._notes.alone()
 
+    def withdraw(self, round_name: str) -> str:
+        """Delete the tasks of a round that nobody has worked on; the others stay on the server.
+
+        What people submitted so far is kept in our notes, too.
+        """
+        in_round = Condition("data.round", "equal", "Number", _number(round_name))
+        with self._notes.alone(), self._connect() as client:
+            project = self._find(client)
+            if project is None:
+                return "Label Studio has no project of it."
+            self.look(round_name)
+            used, unused = _used(client, project.id, in_round)
+            for i in range(0, len(unused), CHUNK_TASKS):
+                client.delete_tasks(project.id, unused[i : i + CHUNK_TASKS])
+        kept = f"; {len(used)} that somebody worked on stay there" if used else ""
+        return f"{len(unused)} tasks were deleted in {self._where}{kept}."
+
     @contextmanager
     def project(self) -> Iterator[tuple[Client, int]]:
         """Give a connection and the project's number."""
@@ -366,7 +384,7 @@ class LabelStudio:
                 *strangers,
                 *(one.name for one in found.tasks.values() if one.sample_id is None and one.stamps),
             ),
-            changes=pull_state.compare(self._notes.stamps(round_name), stamps, complete=complete),
+            changes=self._changes(round_name, of_sample, stamps, complete=complete),
             samples={
                 annotation: one.sample_id
                 for one in found.tasks.values()
@@ -376,6 +394,24 @@ class LabelStudio:
             mark=found.mark,
             complete=complete,
         )
+
+    def _changes(
+        self,
+        round_name: str,
+        of_sample: Mapping[str, Sequence[_Answer]],
+        stamps: Sequence[tuple[int, Stamp]],
+        *,
+        complete: bool,
+    ) -> Changes:
+        """Return what changed; of a part of the tasks, only what their samples had is compared."""
+        stored = self._notes.stamps(round_name)
+        samples = self._notes.samples(round_name)
+        compared = {
+            one: stamp for one, stamp in stored.items() if complete or samples[one] in of_sample
+        }
+        changes = pull_state.compare(compared, stamps, complete=True)
+        rest = {one: stamp for one, stamp in stored.items() if one not in compared}
+        return replace(changes, state={**rest, **changes.state})
 
     # The project
 
@@ -498,18 +534,30 @@ def _import(client: Client, project_id: int, chunk: list[Mapping[str, Any]], las
 def _remove_twins(client: Client, project_id: int, in_round: Condition) -> None:
     """Delete tasks that came twice: not the first, and none that anybody has worked on."""
     copies: dict[str, list[tuple[bool, int]]] = {}
-    include = ("id", "data", "total_annotations", "cancelled_annotations", "draft_exists")
-    for page in client.tasks(project_id, include=include, where=[in_round]):
+    for page in client.tasks(project_id, include=("id", "data", *_USE), where=[in_round]):
         for one in page:
-            used = any(one.get(name) for name in include[2:])
             if key := one["data"].get(KEY):
-                copies.setdefault(str(key), []).append((not used, int(one["id"])))
+                copies.setdefault(str(key), []).append((not _is_used(one), int(one["id"])))
     surplus = [
         task_id for found in copies.values() for unused, task_id in sorted(found)[1:] if unused
     ]
     if surplus:
         logger.info("%d tasks had arrived twice; their untouched twins go.", len(surplus))
         client.delete_tasks(project_id, surplus)
+
+
+def _used(client: Client, project_id: int, in_round: Condition) -> tuple[list[int], list[int]]:
+    """Return the tasks that somebody has worked on, and those that nobody has."""
+    used: list[int] = []
+    unused: list[int] = []
+    for page in client.tasks(project_id, include=("id", *_USE), where=[in_round]):
+        for one in page:
+            (used if _is_used(one) else unused).append(int(one["id"]))
+    return used, unused
+
+
+def _is_used(task: Mapping[str, Any]) -> bool:
+    return any(task.get(name) for name in _USE)
 
 
 def _strangers(client: Client, project_id: int) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """One ground truth from what several people drew on the same image, and how far they agree.
 
 Boxes of two people are the same object where they have the same class and an IoU of 0.5 or
-more; the Hungarian method pairs as many as it can, and of those ways the one with most overlap.
+more; the Hungarian method pairs them so that the overlaps have the largest sum.
 People join one after the other, in the order of their names, each against the median of those
 before, so the result does not depend on the order of arrival.
 
@@ -203,11 +203,11 @@ def _f1(a: Detections, b: Detections) -> float:
 def _pairs(
     a_xyxy: FloatArray, a_classes: Sequence[int], b_xyxy: FloatArray, b_classes: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """Return which box of a is which of b: as many pairs as can be, then with most overlap."""
+    """Return which box of a is which of b; the overlaps of the pairs have the largest sum."""
     if not len(a_xyxy) or not len(b_xyxy):
         return []
     overlaps = iou(a_xyxy, b_xyxy)
     allowed = (overlaps >= _SAME_OBJECT) & np.equal.outer(a_classes, b_classes)
-    worth = np.where(allowed, overlaps + min(overlaps.shape), 0.0)  # a pair outweighs all overlap
+    worth = np.where(allowed, overlaps, 0.0)
     rows, columns = linear_sum_assignment(worth, maximize=True)
     return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if allowed[i, j]]

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from curation.labeling.label_studio.client import Client, Condition
@@ -31,6 +31,7 @@ FIELDS = (
 )  # fmt: skip
 _READ_AGAIN = 5  # at most; each takes as long as what came during the one before
 _OVERLAP = timedelta(seconds=10)  # a change is dated when it is made, and seen when it is saved
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # the only way in which the server reads one
 _PAGE = 200
 
 
@@ -86,5 +87,5 @@ def read(
 
 def _changed_from(mark: str) -> Condition:
     """Return the condition that a task was changed at a time or later, with a margin."""
-    moment = datetime.fromisoformat(mark) - _OVERLAP
-    return Condition("updated_at", "greater", "Datetime", moment.isoformat())
+    moment = datetime.fromisoformat(mark).astimezone(UTC) - _OVERLAP
+    return Condition("updated_at", "greater", "Datetime", moment.strftime(_TIME))

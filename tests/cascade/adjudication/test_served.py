@@ -117,6 +117,22 @@ def test_a_server_that_hangs_is_not_waited_for(server, models):
     assert (ruling.p_yes, ruling.why) == (0.4, "wall_time")
 
 
+def test_a_question_that_is_given_up_is_given_up_at_the_server_too(server, models):
+    asked, released = threading.Event(), threading.Event()
+
+    def hang(number, _):
+        asked.set()
+        released.wait(10)
+        return Told(verdict(0.9))
+
+    server.tell = hang
+    (ruling,) = adjudicate([case()], *models, Bounds(wall_s=0.3))
+    assert ruling.why == "wall_time"
+    assert asked.is_set()
+    assert server.is_hung_up(within_s=5)
+    released.set()
+
+
 def test_many_cases_are_in_flight_at_once(server, models):
     server.tell = lambda number, asked: Told(verdict(0.9), after_s=0.2)
     rulings = adjudicate([case()] * 12, *models, concurrency=12)

@@ -54,6 +54,33 @@ def test_a_question_reaches_the_server_as_it_was_asked(server, connect):
     assert asked["logprobs"] is True
 
 
+def test_a_submitted_question_is_answered_as_the_others_are(server, connect):
+    client = connect(retries=0)
+    assert client.submit(QUESTION).result(5).text == YES
+    server.stop()
+    with pytest.raises(ServerError, match="gave no answer"):
+        client.submit(QUESTION).result(5)
+
+
+def test_a_cancelled_question_frees_its_slot(server, connect):
+    asked, released = threading.Event(), threading.Event()
+
+    def hang(number, _):
+        if number == 0:
+            asked.set()
+            released.wait(10)
+        return Told()
+
+    server.tell = hang
+    client = connect(concurrency=1)
+    first, second = client.submit(QUESTION), client.submit(QUESTION)
+    assert asked.wait(5)
+    assert not second.done()
+    first.cancel()
+    assert second.result(5).text == YES
+    released.set()
+
+
 def test_no_question_asks_nothing(server, connect):
     assert connect().ask_all([]) == []
     assert server.requests == []

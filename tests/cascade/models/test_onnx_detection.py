@@ -63,6 +63,23 @@ def test_deimv2_sees_the_shared_view(tmp_path):
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
+def test_deimv2_sees_what_opencv_makes_where_asked_to(tmp_path, height, width):
+    model, batch = build(tmp_path, "deimv2", resize="opencv"), batch_of((height, width))
+    expected = cv2.resize(batch.images[0], (tiny.SIZE, tiny.SIZE)).astype(int)
+    view = model.prepare(batch)["view"][0].permute(1, 2, 0).numpy()
+    assert np.abs(view - expected).max() <= 1
+    if height > 2 * tiny.SIZE:  # else there is little to smooth
+        smooth = build(tmp_path, "deimv2", resize="antialiased").prepare(batch)["view"]
+        assert np.abs(smooth[0].permute(1, 2, 0).numpy() - expected).max() > 20
+    assert model.prepare(batch_of())["view"].shape == (0, 3, tiny.SIZE, tiny.SIZE)
+
+
+def test_letterboxes_are_opencvs_whether_asked_for_or_not(tmp_path):
+    asked, batch = build(tmp_path, "yolox", resize="opencv"), batch_of(*SIZES)
+    assert asked.prepare(batch)["view"] is build(tmp_path, "yolox").prepare(batch)["view"]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
 def test_yolox_sees_what_its_own_code_makes(tmp_path, height, width):
     """Scaled by OpenCV to sizes that are cut off, at the top left of a grey square, BGR."""
     model, batch = build(tmp_path, "yolox"), batch_of((height, width))
@@ -84,15 +101,6 @@ def test_channels_and_range_are_the_layouts_own(tmp_path, layout, first_channel,
     model.forward(model.prepare(batch))
     expected = batch.images[0][..., first_channel] * np.float32(scale)
     assert seen[0][0, 0].numpy() == pytest.approx(expected, abs=1e-6)
-
-
-def test_yolox_boxes_are_relative_to_their_cell():
-    """By hand: the cell in column 3 and row 1 of stride 16, in a view of 64 pixels."""
-    cells = torch.zeros(1, 64 + 16 + 4, 4)
-    cells[0, 64 + 1 * 4 + 3] = torch.tensor([0.5, 0.25, np.log(2.0), np.log(0.5)])
-    corners = onnx_detection._of_cells(cells, 64)[0, 64 + 1 * 4 + 3]
-    # centre (3.5 * 16, 1.25 * 16) = (56, 20), sides (32, 8)
-    assert corners.tolist() == pytest.approx([40, 16, 72, 24])
 
 
 def test_yolo_cells_become_boxes_of_the_image(tmp_path):
@@ -135,6 +143,8 @@ def test_a_folder_with_one_file_will_do(tmp_path):
         pytest.param("yolo", {"classes": ["a"]}, r"5 channels.*\(1, 7, 64\)", id="other classes"),
         pytest.param("yolo", {"size": 96}, r"takes .*64, 64.* is 96", id="another size"),
         pytest.param("yolo", {"layout": "deimv2"}, "the outputs labels, boxes", id="not deimv2"),
+        pytest.param("deimv2", {"resize": "opncv"}, "Did you mean 'opencv'", id="unknown resize"),
+        pytest.param("yolo", {"resize": "antialiased"}, "leave out `resize`", id="no such view"),
         pytest.param("deimv2", {"layout": "yolo"}, "one input and one output", id="not yolo"),
         pytest.param("yolox", {"layout": "yolo"}, r"7 channels.*\(1, 84, 8\)", id="yolox"),
     ],

@@ -76,6 +76,9 @@ def test_it_finds_what_ultralytics_finds(files, family, scale, nms_free):
     found = predict(build(path, nms_free=nms_free), batch)
     expected = own_predictions(path, batch, nms=False if nms_free else None)
     for ours, (boxes, scores, class_ids) in zip(found, expected, strict=True):
+        if not nms_free:  # ultralytics keeps, without an area, what lies wholly in the border
+            inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+            boxes, scores, class_ids = boxes[inside], scores[inside], class_ids[inside]
         assert len(ours) == len(scores) > 10
         assert ours.scores == pytest.approx(scores, abs=1e-5)
         assert ours.boxes_xyxy == pytest.approx(boxes, abs=1e-5)

@@ -30,6 +30,39 @@ def test_an_error_comes_out_as_it_is(loop):
         loop.run(fail())
 
 
+def test_what_is_submitted_runs_while_the_caller_goes_on(loop):
+    started, go_on = threading.Event(), threading.Event()
+
+    async def wait():
+        started.set()
+        while not go_on.is_set():
+            await asyncio.sleep(0.001)
+        return "done"
+
+    future = loop.submit(wait())
+    assert started.wait(5)
+    assert not future.done()
+    go_on.set()
+    assert future.result(5) == "done"
+
+
+def test_to_cancel_what_was_submitted_ends_it_on_its_thread(loop):
+    started, ended = threading.Event(), threading.Event()
+
+    async def wait():
+        started.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.set()
+            raise
+
+    future = loop.submit(wait())
+    assert started.wait(5)
+    assert future.cancel()
+    assert ended.wait(5)
+
+
 def test_it_works_within_another_loop(loop):
     async def inside():
         return loop.run(name_of_thread())

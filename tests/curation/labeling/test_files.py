@@ -12,6 +12,7 @@ from PIL import Image
 from cascade import taxonomy
 from cascade.predictions import Detections
 from curation.errors import LabelingError
+from curation.labeling.blur import Blur
 from curation.labeling.files import Files
 from curation.labeling.protocol import Labeler, Task, Withdrawable
 
@@ -115,6 +116,34 @@ def test_upright_images_are_copied_byte_by_byte(labeler, make_task, tmp_path):
     copy = tmp_path / "out" / "round-01" / "images" / "00001_frame1.png"
     with open(task.filepath, "rb") as source:
         assert copy.read_bytes() == source.read()
+
+
+def test_what_was_hidden_stands_in_the_task_list(labeler, make_task, tmp_path):
+    def corner(pixels):
+        return np.array([[0, 0, 8, 8, 0.9]] if pixels[0, 0, 0] == 90 else []).reshape(-1, 5)
+
+    dark = tmp_path / "dark.png"
+    Image.new("RGB", (64, 48)).save(dark)
+    ours = labeler("coco", blur=Blur({"faces": corner}))
+    ours.push([make_task(1), make_task(2, filepath=dark)])
+    with (tmp_path / "out" / "round-01" / "tasks.csv").open(newline="") as file:
+        assert [row["blurred"] for row in csv.DictReader(file)] == ["faces: 1", "faces: 0"]
+    names = sorted(one.name for one in (tmp_path / "out" / "round-01" / "images").iterdir())
+    assert names == ["00001_frame1.png", "00002_dark.png"]
+
+
+def test_only_copies_are_blurred(labeler):
+    with pytest.raises(LabelingError, match="Export with copied images"):
+        labeler(copy_images=False, blur=Blur({}))
+
+
+def test_a_list_of_tasks_of_an_earlier_version_is_read(labeler, make_task, tmp_path):
+    ours = labeler()
+    ours.push([make_task(1)])
+    path = tmp_path / "out" / "round-01" / "tasks.csv"
+    rows = [line.rpartition(",")[0] for line in path.read_text().splitlines()]
+    path.write_text("\n".join(rows) + "\n")
+    assert ours.status("round-01").tasks == 1
 
 
 def test_the_tool_may_number_classes_in_its_own_order(labeler, make_task, tmp_path):

@@ -13,7 +13,7 @@ from cascade import sources
 from cascade.ensemble import Ensemble
 from curation import fields, samples, store
 from curation.errors import StageError
-from curation.stages.examine import examine, fingerprint
+from curation.stages.examine import examine, fingerprint, paths_of
 from curation.stages.fuse import fuse
 
 CPU = torch.device("cpu")
@@ -152,3 +152,35 @@ def test_without_a_consensus_it_says_what_to_run(predicted, deep, tmp_path):
     samples.dataset_of(predicted).clear_sample_field(fields.CONSENSUS)
     with pytest.raises(StageError, match=r"70 samples have no consensus.*curate predict"):
         looked(predicted, deep, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("stop", set()),
+        ("fast_a", {"vlm_fast_a"}),
+        ("fast_b", {"vlm_fast_b"}),
+        ("precision", {"depth", "outlines", "vlm_precision"}),
+    ],
+)
+def test_each_path_asks_its_own_members_of_the_full_ensemble(path, asked):
+    text = "\n".join(
+        [
+            "name: whole\nmembers:",
+            "- {name: boxes, tier: detection, adapter: detr, licence: MIT, source: nowhere}",
+            "- {name: depth, tier: geometry, adapter: depth_anything_2, licence: MIT}",
+            "- {name: outlines, tier: segmentation, adapter: sam2, licence: MIT}",
+            *(
+                f"- {{name: vlm_{one}, tier: language, adapter: vision_language, licence: MIT}}"
+                for one in ("fast_a", "fast_b", "precision")
+            ),
+            "routing: {fast_a: [vlm_fast_a], fast_b: [vlm_fast_b], precision: [vlm_precision]}",
+        ]
+    )
+    manifest = manifests.parse(text)
+    found = {
+        one.name
+        for one in manifest.members
+        if one.tier != "detection" and path in paths_of(manifest, one.name)
+    }
+    assert found == asked

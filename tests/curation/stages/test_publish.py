@@ -17,7 +17,7 @@ def ensembles(make_ensemble):
 
 
 @pytest.fixture
-def home(tmp_path, tracking_uri):
+def home(tmp_path, tracking_uri, database):
     return Settings(home=tmp_path / "home", database_uri=None, tracking_uri=tracking_uri)
 
 
@@ -44,9 +44,14 @@ def evaluated(tmp_path, make_evaluation):
     return make
 
 
-def run(this, champion, challenger, home):
+def run(this, champion, challenger, home, **options):
     return publish(
-        this, dataset_name="demo", champion=champion, challenger=challenger, settings=home
+        this,
+        dataset_name="demo",
+        champion=champion,
+        challenger=challenger,
+        settings=home,
+        **options,
     )
 
 

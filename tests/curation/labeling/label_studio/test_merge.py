@@ -144,7 +144,7 @@ def test_the_order_of_arrival_changes_nothing():
     assert rows(results[0].boxes) == [("cone", (11, 10, 21, 20)), ("drum", FAR)]
 
 
-def test_as_many_pairs_as_can_be_before_the_nearest_pair():
+def test_pairs_are_chosen_together_and_not_one_by_one():
     """Greedily, b would take its nearest, a2, and leave a1 and b2 alone."""
     a1, a2 = (0, 0, 10, 10), (3, 0, 13, 10)
     b1, b2 = (2, 0, 12, 10), (6, 0, 16, 10)  # IoU: a1-b1 .67, a2-b1 .82, a2-b2 .54, a1-b2 .25
@@ -152,6 +152,13 @@ def test_as_many_pairs_as_can_be_before_the_nearest_pair():
         merge.agreement([boxes(("cone", a1), ("cone", a2)), boxes(("cone", b1), ("cone", b2))]) == 1
     )
     assert merge.agreement([boxes(("cone", a1), ("cone", a2)), boxes(("cone", b1))]) == 2 / 3
+
+
+def test_equal_boxes_are_paired_and_not_their_neighbours():
+    """Three overlapping in a row: a2 is b1, a3 is b2; a chain of neighbours would be more pairs."""
+    a = boxes(*(("cone", (x, 0, x + 10, 10)) for x in (0, 3, 6)))
+    b = boxes(*(("cone", (x, 0, x + 10, 10)) for x in (3, 6, 9)))
+    assert merge.agreement([a, b]) == 2 / 3
 
 
 @pytest.mark.parametrize(

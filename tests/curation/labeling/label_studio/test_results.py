@@ -142,6 +142,18 @@ def test_shape_and_label_may_come_as_two_results_of_one_region(ordered):
 
 # --- polygons, masks, points
 
+
+def test_a_shape_may_be_told_by_its_value_alone():
+    """As <Polygon> and <Brush> with <Labels> give them."""
+    stroke = mask_region(painted(slice(10, 30), slice(40, 60)))["value"]
+    for value in (TRIANGLE, {"rle": stroke["rle"]}):
+        item = {"id": "a", "type": "labels", "value": {**value, "labels": ["cone"]}}
+        (box,) = boxes_of(item)
+        assert isinstance(box, Box)
+    circle = {"x": 1, "y": 1, "radiusX": 2, "radiusY": 2, "labels": ["cone"]}
+    assert "not read" in the_doubt({"id": "a", "type": "labels", "value": circle}).reason
+
+
 TRIANGLE = {"points": [[10, 20], [30, 20], [20, 60]], "closed": True}
 
 

@@ -1,0 +1,109 @@
+"""Teaching one fast student what the ensemble knows.
+
+On labeled images the student learns the ground truth; on unlabeled ones the objects that the
+ensemble is sure of, each class from the score on at which it is right most evenly: where precision
+and recall, on labeled images that nobody trained on, are best together.
+
+- [0] Hinton et al., Distilling the Knowledge in a Neural Network, 2015
+- [1] Xu et al., End-to-End Semi-Supervised Object Detection with Soft Teacher, ICCV 2021
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade import boxes
+from cascade.errors import TrainingError
+from cascade.images import Image
+from cascade.predictions import Detections, FloatArray
+from cascade.training.examples import Example
+
+NEVER = 1.01  # a threshold that no score reaches
+_IOU = 0.5
+_LEAST_PRECISION = 0.5  # a class that is more often wrong teaches mistakes
+
+
+def thresholds(
+    found: Sequence[Detections], truths: Sequence[Detections], classes: Sequence[str]
+) -> dict[str, float]:
+    """Return from which score on the teacher is believed, by class.
+
+    The score with the best F1 at IoU 0.5, where at least half of what is said is right; 1.01,
+    which is never, for a class that has none, or no ground truth.
+
+    Args:
+        found: What the teacher says about labeled images, in `classes`.
+        truths: Their ground truth.
+        classes: The names.
+    """
+    return {name: _threshold(found, truths, i) for i, name in enumerate(classes)}
+
+
+def pseudo_labels(found: Detections, least: Mapping[str, float]) -> Detections:
+    """Return the boxes that the teacher is believed in, as ground truth: their scores are 1."""
+    floor = np.array([least[name] for name in found.classes])
+    sure = found[found.scores >= floor[found.class_ids]]
+    return replace(sure, scores=np.ones(len(sure), np.float32))
+
+
+def lesson(
+    labeled: Sequence[Example],
+    images: Sequence[Path | str | Image],
+    found: Sequence[Detections],
+    least: Mapping[str, float],
+) -> list[Example]:
+    """Return what the student learns from: the labeled examples, then the pseudo-labeled images.
+
+    An image in which the teacher is sure of nothing is left out: it may be empty, or too hard.
+
+    Args:
+        labeled: Images with ground truth.
+        images: Images without.
+        found: What the ensemble says about each of these, in the student's classes.
+        least: As `thresholds` returned.
+
+    Raises:
+        TrainingError: There is not one answer of the ensemble for each image.
+    """
+    if len(images) != len(found):
+        raise TrainingError(
+            f"found must hold the ensemble's answer for each unlabeled image, "
+            f"got {len(found)} for {len(images)}."
+        )
+    taught = [
+        Example(image, pseudo_labels(one, least)) for image, one in zip(images, found, strict=True)
+    ]
+    return [*labeled, *(one for one in taught if len(one.target))]
+
+
+def _threshold(found: Sequence[Detections], truths: Sequence[Detections], class_id: int) -> float:
+    scores, hits, total = _judged(found, truths, class_id)
+    order = np.argsort(-scores, kind="stable")
+    scores, right = scores[order], np.cumsum(hits[order])
+    said = np.arange(1, len(scores) + 1)
+    f1 = 2 * right / (said + total)
+    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]  # of equal scores
+    f1[~last | (right < _LEAST_PRECISION * said)] = 0.0
+    return float(scores[f1.argmax()]) if f1.any() else NEVER
+
+
+def _judged(
+    found: Sequence[Detections], truths: Sequence[Detections], class_id: int
+) -> tuple[FloatArray, NDArray[np.bool_], int]:
+    """Return score and correctness of all boxes of a class, and how many objects there are."""
+    scores: list[FloatArray] = [np.zeros(0)]
+    hits, total = [np.zeros(0, bool)], 0
+    for said, truth in zip(found, truths, strict=True):
+        mine = said[said.class_ids == class_id]
+        mine = mine[np.argsort(-mine.scores, kind="stable")]
+        objects = truth[truth.class_ids == class_id]
+        overlaps = boxes.iou(mine.boxes_xyxy, objects.boxes_xyxy)
+        scores.append(mine.scores)
+        hits.append(boxes.match(overlaps, least=_IOU) >= 0)
+        total += len(objects)
+    return np.concatenate(scores), np.concatenate(hits), total

@@ -1,0 +1,61 @@
+"""Attempts in processes of their own, so that the scheduler stays awake and survives them."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from curation.jobs.record import Job, Run
+
+logger = logging.getLogger(__name__)
+
+_GRACE_S = 30.0  # between the attempt's own deadline, or our asking, and the end by force
+
+
+class Processes:
+    """Starts `curate jobs run ...` for each attempt.
+
+    Args:
+        command: What begins the command line; None for `curate` of this environment.
+    """
+
+    def __init__(self, command: Sequence[str] | None = None) -> None:
+        self._command = list(command or (sys.executable, "-m", "curation.cli"))
+        self._running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+
+    def launch(self, job: Job, run: Run) -> None:
+        """Begin an attempt in a process of its own."""
+        words = ["jobs", "run", job.name, "--due", run.due.isoformat(), "--once"]
+        process = subprocess.Popen([*self._command, *words])  # noqa: S603 - our own command
+        self._running[job.name] = process, time.monotonic() + job.timeout_s + _GRACE_S
+
+    def is_busy(self, job: str) -> bool:
+        """Return whether the job's process goes on; one long past its deadline is ended."""
+        if job not in self._running:
+            return False
+        process, ends = self._running[job]
+        if process.poll() is None:
+            if time.monotonic() < ends:
+                return True
+            logger.warning("The attempt at %s does not end by itself: it is killed.", job)
+            process.kill()
+            process.wait()
+        del self._running[job]
+        return False
+
+    def stop(self) -> None:
+        """Ask every process to end, and see that it does; what it was at is tried again later."""
+        for process, _ in self._running.values():
+            process.send_signal(signal.SIGTERM)
+        ends = time.monotonic() + _GRACE_S
+        for process, _ in self._running.values():
+            try:
+                process.wait(max(0.0, ends - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._running.clear()

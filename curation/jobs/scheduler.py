@@ -1,0 +1,99 @@
+"""The scheduler: looks at the clock, puts what is owed on record, and has it run.
+
+Any number of schedulers may work on one database: a time is on record once, and a job's lease
+lets one run of it go on at a time. What a scheduler that died left behind, the next one carries
+on. Times come from the clock that is handed in, so that a week takes a second in a test.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from curation.jobs import events, policy, runner, schedule
+from curation.jobs.events import Event
+from curation.jobs.history import History
+from curation.jobs.record import Job, Run
+from curation.jobs.runner import Clock, utc_now
+
+logger = logging.getLogger(__name__)
+
+
+class Launcher(Protocol):
+    """Has attempts made."""
+
+    def launch(self, job: Job, run: Run) -> None:
+        """Begin an attempt; it may be over when this returns."""
+        ...
+
+    def is_busy(self, job: str) -> bool:
+        """Return whether an attempt that was begun here goes on."""
+        ...
+
+
+class Scheduler:
+    """Looks at the jobs of one database.
+
+    Args:
+        history: The database.
+        launcher: Has attempts made.
+        clock: Tells the present.
+    """
+
+    def __init__(self, history: History, launcher: Launcher, *, clock: Clock = utc_now) -> None:
+        self._history, self._launcher, self._clock = history, launcher, clock
+
+    def tick(self) -> None:
+        """Look once: put what is owed on record, and begin what may begin."""
+        for job in self._history.jobs():
+            note_owed(self._history, job, now=self._clock())
+            run = ready(self._history, job, now=self._clock())
+            if run is None or self._launcher.is_busy(job.name):
+                continue
+            if runner.is_free(self._history, job.name):
+                self._launcher.launch(job, run)
+
+    def serve(self, *, stop: Callable[[], bool], every_s: float = 1.0) -> None:
+        """Look again and again until `stop` says so; the database may be away for a while."""
+        from pymongo.errors import PyMongoError
+
+        while not stop():
+            try:
+                self.tick()
+            except PyMongoError as error:
+                logger.warning("The database does not answer (%s); looking again.", error)
+            time.sleep(every_s)
+
+
+def note_owed(history: History, job: Job, *, now: datetime) -> None:
+    """Put every time up to now on record, and tell of those that are not run."""
+    last = history.last(job.name)
+    after = job.created if last is None else max(last, job.created)
+    owed = schedule.owed(job, after=after, until=now)
+    if not owed:
+        return
+    open_runs = history.unfinished(job.name)
+    entries = policy.plan(
+        job, owed, now=now, unfinished=open_runs[0].due if open_runs else None
+    )
+    for one in history.note(job.name, entries):
+        if one.state in ("missed", "skipped"):
+            what: events.What = "missed" if one.state == "missed" else "skipped"
+            said = events.send(Event(what, job.name, one.due, 0, one.reason), job.notify)
+            history.told(job.name, one.due, said)
+
+
+def ready(history: History, job: Job, *, now: datetime) -> Run | None:
+    """Return the run to try next: the oldest that is not at its end, if its time has come."""
+    found = history.unfinished(job.name)
+    return found[0] if found and starts_at(job, found[0]) <= now else None
+
+
+def starts_at(job: Job, run: Run) -> datetime:
+    """Return when the next attempt at a run may begin."""
+    if run.not_before is not None:
+        return run.not_before
+    return schedule.starts(job, run.due) if run.scheduled and not run.attempts else run.due

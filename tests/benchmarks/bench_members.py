@@ -1,0 +1,557 @@
+"""What members of full size take on this machine's GPU, beside what the plan says of them.
+
+    make bench-gpu            or:  python tests/benchmarks/bench_members.py --out build/bench
+
+Published weights are not needed: architectures are built in their true size with random weights,
+written as the hub has them, and loaded and run as the cascade does it (`Ensemble.build`,
+`run.of_member`), in the manifest's precision and batch size, over images of 1280 x 720. Every
+member has a process of its own, so that its memory is its own; then all share one, tier after
+tier. Ends with 1 where something is not as planned: parameters off by more than 2 %, memory by
+more than 15 %, or a prediction that failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import logging
+import math
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.path.append(str(Path(__file__).parents[1] / "tiny"))
+
+import full_size
+import numpy as np
+import torch
+import transformers
+from pictures import drawn
+
+from cascade import manifest as manifests
+from cascade import planning, registry, run
+from cascade import taxonomy as taxonomies
+from cascade.calibration import Calibration
+from cascade.ensemble import Ensemble
+from cascade.images import Batch, Image
+from cascade.manifest import Manifest, Member
+from cascade.model import PRECISIONS
+from cascade.planning import CONTEXT_MB, IMAGE_MB, Gpu
+from cascade.predictions import DepthMap, Detections, Embedding, Failure, Masks
+
+HEIGHT, WIDTH = 720, 1280
+BOXES = 16  # an image, that segmenters are prompted by: as in the manifest's figures
+REPETITIONS = 5
+PARAMETERS_OFF, MEMORY_OFF = 0.02, 0.15
+TIERS = ("embedding", "detection", "geometry", "segmentation")
+_FORK = multiprocessing.get_context("fork")  # what is imported is imported once
+_MIB = 2**20
+
+logger = logging.getLogger("bench_members")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all processes know.
+
+    Attributes:
+        manifest: Whose members are measured.
+        taxonomy: Its classes.
+        pictures: As many as the largest batch.
+        found: Boxes of each of them.
+    """
+
+    manifest: Manifest
+    taxonomy: taxonomies.Taxonomy
+    pictures: Sequence[Image]
+    found: Sequence[Detections]
+
+    @classmethod
+    def of(cls, name: str, size: int, *, tiny: bool) -> Task:
+        """Return the task for a packaged manifest and batches of at most `size` images."""
+        manifest = manifests.load(name)
+        taxonomy = taxonomies.load(manifest.taxonomy)
+        rng = np.random.default_rng(0)
+        corners = np.sort(rng.random((size, BOXES, 2, 2), np.float32), axis=2)
+        found = [
+            Detections(
+                boxes_xyxy=one.reshape(BOXES, 4),
+                scores=rng.random(BOXES, np.float32),
+                class_ids=rng.integers(0, len(taxonomy.names), BOXES),
+                classes=taxonomy.names,
+            )
+            for one in corners
+        ]
+        side = (90, 160) if tiny else (HEIGHT, WIDTH)
+        return cls(manifest, taxonomy, drawn([side] * size), found)
+
+    def batch(self, size: int, device: torch.device) -> Batch:
+        """Return a batch whose views are yet to be made."""
+        return Batch(
+            ids=tuple(str(i) for i in range(size)),
+            images=tuple(self.pictures[:size]),
+            device=device,
+            found=tuple(self.found[:size]),
+        )
+
+    def ensemble(self, checkpoints: Mapping[str, Path]) -> Ensemble:
+        """Return the ensemble of those members."""
+        return Ensemble(
+            manifest=self.manifest,
+            taxonomy=self.taxonomy,
+            checkpoints=checkpoints,
+            calibration=Calibration.uncalibrated(deciding=self.taxonomy.deciding),
+            left_out={},
+        )
+
+    def planned_mb(self, members: Sequence[Member], gpu: Gpu) -> float:
+        """Return what `planning.plan` says that these members take together on one GPU."""
+        restricted = self.manifest.model_copy(update={"members": tuple(members)})
+        (load,) = planning.plan(restricted, images=1, gpus=[gpu]).loads
+        return load.memory_mb
+
+
+# -- Memory ----------------------------------------------------------------------------------
+
+
+def free_caches(device: torch.device) -> None:
+    """Give back what nobody uses, and forget peaks."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        torch._C._cuda_clearCublasWorkspaces()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def memory(device: torch.device) -> dict[str, float]:
+    """Return peaks of this process since `free_caches`, in MiB; nothing without a GPU.
+
+    `total` is what the whole GPU has in use, as `nvidia-smi` shows it: the process is alone there.
+    `reserved` is the allocator's part of it, `allocated` what tensors took of that.
+    """
+    if device.type != "cuda":
+        return {}
+    torch.cuda.synchronize()
+    free, whole = torch.cuda.mem_get_info()
+    now = torch.cuda.memory_reserved()
+    reserved = torch.cuda.max_memory_reserved()
+    context = whole - free - now
+    return {
+        "allocated": torch.cuda.max_memory_allocated() / _MIB,
+        "reserved": reserved / _MIB,
+        "context": context / _MIB,
+        "total": (context + reserved) / _MIB,
+        "nvidia_smi": nvidia_smi_mb(),
+    }
+
+
+def nvidia_smi_mb() -> float:
+    """Return the memory in use that the driver's own tool shows, in MiB."""
+    asked = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    return float(said.split()[0])
+
+
+def gpu_of(device: torch.device) -> Gpu:
+    """Return this machine's GPU; where there is none, one that a plan can be made for."""
+    if device.type != "cuda":
+        return Gpu("H100", 80 * 1024)
+    whole = torch.cuda.get_device_properties(device)
+    return Gpu(whole.name, whole.total_memory / _MIB)
+
+
+# -- One member ------------------------------------------------------------------------------
+
+
+def alone(task: Task, member: Member, checkpoint: Path) -> dict[str, Any]:
+    """Load one member, run it, and return what it took."""
+    device = run.default_device()
+    free_caches(device)
+    began = time.perf_counter()
+    model = task.ensemble({member.name: checkpoint}).build(member.name, device)
+    loaded_s = time.perf_counter() - began
+    loaded = memory(device)
+    parameters = sum(one.numel() for one in model.module.parameters()) / 1e6
+
+    size = member.batch_size
+    counted = counts(results_of(task, member, model, task.batch(size, device), device))
+    forward = speed_of_forward(task, member, model, device)
+    whole = rate(size, lambda: run.of_member(model, member, task.batch(size, device), device))
+    row = {
+        "member": member.name,
+        "tier": member.tier,
+        "batch_size": size,
+        "parameters_m": round(parameters, 2),
+        "manifest_parameters_m": member.parameters_m,
+        "loaded_s": round(loaded_s, 1),
+        "weights_mb": loaded.get("allocated"),
+        "memory": memory(device),
+        "planned_mb": task.planned_mb([member], gpu_of(device)),
+        "outputs": counted,
+        "forward_images_s": round(forward, 1),
+        "images_s": round(whole, 1),
+    }
+    if size > 1:  # what the plan falls back on where memory is short
+        free_caches(device)
+        run.of_member(model, member, task.batch(size // 2, device), device)
+        need = planning.need_of(member).total_mb(size // 2)
+        row["half"] = memory(device)
+        row["half_planned_mb"] = CONTEXT_MB + need + size // 2 * IMAGE_MB
+    return row
+
+
+def results_of(
+    task: Task, member: Member, model: Any, batch: Batch, device: torch.device
+) -> dict[str, Any]:
+    """Return what the engine makes of a batch, once it is known to be whole and finite."""
+    with HalvedBatches() as halved:
+        results = run.of_member(model, member, batch, device)
+    if halved.records:
+        raise RuntimeError(f"A batch was halved: {halved.records[0].getMessage()}")
+    assert set(results) == set(batch.ids)
+    for one in results.values():
+        expect_valid(one)
+    return results
+
+
+class HalvedBatches(logging.Handler):
+    """Remembers what the engine says while it tries again with smaller batches."""
+
+    def __init__(self) -> None:
+        super().__init__(level=logging.INFO)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def __enter__(self) -> HalvedBatches:
+        run.logger.setLevel(logging.INFO)
+        run.logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        run.logger.removeHandler(self)
+
+
+def expect_valid(one: Any) -> None:
+    """Raise where a prediction is none; the values validate their shapes and ranges themselves."""
+    if isinstance(one, Failure):
+        raise RuntimeError(f"A prediction failed: {one}")
+    if isinstance(one, Embedding):
+        assert np.isfinite(one.vector).all()
+        assert abs(np.linalg.norm(one.vector) - 1) < 1e-2
+    elif isinstance(one, DepthMap):
+        assert np.isfinite(one.depth).any(), "no pixel has a depth"
+    elif isinstance(one, Masks):
+        assert np.isfinite(one.scores).all()
+    else:
+        assert isinstance(one, Detections), type(one)
+        assert np.isfinite(one.boxes_xyxy).all()
+        assert np.isfinite(one.scores).all()
+
+
+def counts(results: Mapping[str, Any]) -> float:
+    """Return how many boxes or masks an image has, on average; 1 for vectors and depth."""
+    each = [
+        len(one.scores) if isinstance(one, Detections | Masks) else 1 for one in results.values()
+    ]
+    return sum(each) / len(each)
+
+
+def tensors_in(raw: Any) -> Iterator[torch.Tensor]:
+    """Return every tensor of a raw output."""
+    if isinstance(raw, torch.Tensor):
+        yield raw
+    for one in raw.values() if isinstance(raw, Mapping) else raw if _is_row(raw) else ():
+        yield from tensors_in(one)
+
+
+def _is_row(raw: Any) -> bool:
+    return isinstance(raw, list | tuple)
+
+
+def speed_of_forward(task: Task, member: Member, model: Any, device: torch.device) -> float:
+    """Return images a second of `forward`, whose inputs are ready; raise for NaN in its output."""
+    half = member.precision != "fp32"
+    casting = torch.autocast(device.type, PRECISIONS[member.precision]) if half else nullcontext()
+    with torch.inference_mode(), casting:
+        tensors = model.prepare(task.batch(member.batch_size, device))
+        for one in tensors_in(model.forward(tensors)):
+            if torch.isnan(one).any():
+                raise RuntimeError("forward returns NaN.")
+        return rate(member.batch_size, lambda: model.forward(tensors))
+
+
+def rate(images: int, work: Callable[[], Any]) -> float:
+    """Return images a second of `work`, warm."""
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
+    wait()
+    began = time.perf_counter()
+    for _ in range(REPETITIONS):
+        work()
+    wait()
+    return images * REPETITIONS / (time.perf_counter() - began)
+
+
+# -- All in one process ----------------------------------------------------------------------
+
+
+def together(task: Task, checkpoints: Mapping[str, Path]) -> dict[str, Any]:
+    """Keep all members on the device and run them tier after tier over the largest batch."""
+    device = run.default_device()
+    free_caches(device)
+    ensemble = task.ensemble(checkpoints)
+    members = [task.manifest.member(name) for name in checkpoints]
+    models = {one.name: ensemble.build(one.name, device) for one in members}
+    loaded = memory(device)
+    size = max(one.batch_size for one in members)
+    began = time.perf_counter()
+    for tiers in (TIERS[:2], TIERS[2:]):  # each pass over the images has batches of its own
+        batch = task.batch(size, device)
+        for one in members:
+            if one.tier in tiers:
+                results_of(task, one, models[one.name], batch, device)
+    return {
+        "members": [one.name for one in members],
+        "batch_size": size,
+        "seconds": round(time.perf_counter() - began, 2),
+        "weights_mb": loaded.get("allocated"),
+        "memory": memory(device),
+        "planned_mb": task.planned_mb(members, gpu_of(device)),
+    }
+
+
+# -- Processes -------------------------------------------------------------------------------
+
+
+class Child:
+    """A call in a process of its own."""
+
+    def __init__(self, work: Callable[..., Any], *arguments: Any, threads: int) -> None:
+        self._ours, theirs = _FORK.Pipe(duplex=False)
+        self._process = _FORK.Process(target=_answer, args=(theirs, threads, work, arguments))
+        self._process.start()
+        theirs.close()
+
+    def result(self) -> Any:
+        """Wait, and return what it returned; raise what it raised, as words."""
+        try:
+            answer, error = self._ours.recv()
+        except EOFError:
+            answer, error = None, "the process died"
+        self._process.join()
+        if error:
+            raise RuntimeError(error)
+        return answer
+
+
+def _answer(
+    where: Connection, threads: int, work: Callable[..., Any], arguments: Sequence[Any]
+) -> None:
+    torch.set_num_threads(threads)
+    try:
+        where.send((work(*arguments), None))
+    except Exception as error:  # noqa: BLE001 - one member's failure is a row of the table
+        logger.debug("", exc_info=True)
+        where.send((None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"))
+
+
+def written(
+    members: Sequence[Member], folder: Path, *, tiny: bool
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Write every member's checkpoint, several at a time; return where, and what has none."""
+    writers = tiny_writers() if tiny else full_size.WRITERS
+    cores = os.cpu_count() or 1
+    at_once = max(1, min(6, cores // 2))
+    places: dict[str, Path] = {}
+    skipped: dict[str, str] = {}
+    waiting = []
+    for one in members:
+        if reason := unable(one, writers):
+            skipped[one.name] = reason
+            continue
+        (folder / one.name).mkdir()
+        waiting.append(one.name)
+    while waiting:
+        now, waiting = waiting[:at_once], waiting[at_once:]
+        children = {
+            name: Child(writers[name], folder / name, threads=max(1, cores // at_once))
+            for name in now
+        }
+        for name, child in children.items():
+            try:
+                places[name] = child.result()
+            except RuntimeError as error:
+                skipped[name] = f"cannot be written here: {error}"
+    return {one.name: places[one.name] for one in members if one.name in places}, skipped
+
+
+def tiny_writers() -> dict[str, Callable[[Path], Any]]:
+    """Return the writers of the families' tiny checkpoints, by member: for a dry run."""
+    writers = {}
+    for file in Path(full_size.tiny_dino.__file__).parent.glob("tiny_*.py"):
+        for case in getattr(import_module(file.stem), "CASES", {}).values():
+            writers |= dict.fromkeys(case.members, case.write)
+    return writers
+
+
+def unable(member: Member, writers: Mapping[str, Any]) -> str | None:
+    """Return why a member is not measured; None where it can be."""
+    if member.tier not in TIERS:
+        return "works on a server of its own"
+    if member.adapter == "worker":
+        return "works in a process and an environment of its own"
+    if registry.get(member.adapter).tracks:
+        return "has no network: it works on boxes, on the CPU"
+    if lack := registry.get(member.adapter).lack:
+        return str(lack)
+    return None if member.name in writers else "nobody wrote down its architecture"
+
+
+# -- The report ------------------------------------------------------------------------------
+
+
+def faults_of(row: Mapping[str, Any], *, tiny: bool) -> list[str]:
+    """Return what is not as planned."""
+    faults = []
+    wanted = row.get("manifest_parameters_m")
+    if wanted and not tiny and abs(row["parameters_m"] / wanted - 1) > PARAMETERS_OFF:
+        faults.append(f"{row['parameters_m']} M parameters, {wanted} in the manifest")
+    for name, measured in (("planned_mb", "memory"), ("half_planned_mb", "half")):
+        if row.get(measured) and abs(row[name] / row[measured]["total"] - 1) > MEMORY_OFF:
+            faults.append(f"{name} {row[name]:.0f}, measured {row[measured]['total']:.0f}")
+    return faults
+
+
+_COLUMNS = (
+    "member", "batch", "M parameters", "plan MiB", "GPU MiB", "plan / GPU", "allocated MiB",
+    "reserved MiB", "half batch: plan / GPU", "forward images/s", "all three calls images/s",
+    "outputs an image",
+)  # fmt: skip
+
+
+def table(rows: Sequence[Mapping[str, Any]], all_of_them: Mapping[str, Any] | None) -> str:
+    """Return the results as a Markdown table."""
+    lines = ["| " + " | ".join(_COLUMNS) + " |", "|" + " --- |" * len(_COLUMNS)]
+    for row in rows:
+        half = _ratio(row.get("half_planned_mb"), row.get("half"))
+        cells = [row["member"], row["batch_size"], row["parameters_m"], *_memory_cells(row), half]
+        cells += [row["forward_images_s"], row["images_s"], f"{row['outputs']:.1f}"]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    if all_of_them:
+        name = f"all {len(all_of_them['members'])} together"
+        cells = [name, all_of_them["batch_size"], "", *_memory_cells(all_of_them), *[""] * 4]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _memory_cells(row: Mapping[str, Any]) -> list[str]:
+    took = row["memory"]
+    each = [f"{took[name]:.0f}" if took else "" for name in ("total", "allocated", "reserved")]
+    return [f"{row['planned_mb']:.0f}", each[0], _ratio(row["planned_mb"], took), *each[1:]]
+
+
+def _ratio(planned: float | None, took: Mapping[str, float] | None) -> str:
+    return f"{planned / took['total']:.2f}" if planned and took else ""
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures hold for. Asks the device: for a child."""
+    device = run.default_device()
+    free_caches(device)
+    torch.zeros(1, device=device)
+    return {
+        "gpu": gpu_of(device).name if device.type == "cuda" else None,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("torch", "torchvision", "transformers")},
+        "empty_context": memory(device),
+        "constants": {"CONTEXT_MB": CONTEXT_MB, "IMAGE_MB": IMAGE_MB},
+    }
+
+
+def main() -> int:
+    """Measure, report, and return 1 where something is not as planned."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--manifest", default="roadwork")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    parser.add_argument("--only", default="", help="members, separated by commas")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no member after it")
+    parser.add_argument("--tiny", action="store_true", help="tiny checkpoints: a dry run")
+    asked = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    until = time.monotonic() + asked.minutes * 60
+    members = [
+        one
+        for one in manifests.load(asked.manifest).members
+        if not asked.only or one.name in asked.only.split(",")
+    ]
+    report: dict[str, Any] = {"members": [], "skipped": {}, "faults": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        places, report["skipped"] = written(members, Path(folder), tiny=asked.tiny)
+        logger.info("%d checkpoints written, %d skipped", len(places), len(report["skipped"]))
+        size = max(one.batch_size for one in members if one.name in places)
+        task = Task.of(asked.manifest, size, tiny=asked.tiny)
+        measure(report, task, places, until, tiny=asked.tiny)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    (asked.out / "members.json").write_text(json.dumps(report, indent=1))
+    text = table(report["members"], report.get("together"))
+    (asked.out / "members.md").write_text(text)
+    sys.stdout.write(text)
+    for name, reason in report["skipped"].items():
+        sys.stdout.write(f"{name}: not measured, {reason}\n")
+    for name, faults in report["faults"].items():
+        sys.stdout.write(f"{name}: {'; '.join(faults)}\n")
+    return 1 if report["faults"] else 0
+
+
+def measure(
+    report: dict[str, Any], task: Task, places: Mapping[str, Path], until: float, *, tiny: bool
+) -> None:
+    """Fill the report: each member alone, then all that ran."""
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    report["machine"] = Child(machine, threads=threads).result()
+    ran: dict[str, Path] = {}
+    for name, place in places.items():
+        if time.monotonic() > until:
+            report["skipped"][name] = "no time was left"
+            continue
+        try:
+            row = Child(alone, task, task.manifest.member(name), place, threads=threads).result()
+        except RuntimeError as error:
+            report["faults"][name] = [str(error)]
+            logger.info("%s: %s", name, error)
+            continue
+        ran[name] = place
+        report["members"].append(row)
+        logger.info("%s", json.dumps(row))
+        if faults := faults_of(row, tiny=tiny):
+            report["faults"][name] = faults
+    try:
+        report["together"] = Child(together, task, ran, threads=threads).result()
+    except RuntimeError as error:
+        report["faults"]["together"] = [str(error)]
+    else:
+        logger.info("%s", json.dumps(report["together"]))
+        if faults := faults_of(report["together"], tiny=tiny):
+            report["faults"]["together"] = faults
+
+
+if __name__ == "__main__":
+    sys.exit(main())

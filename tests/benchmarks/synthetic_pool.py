@@ -1,0 +1,138 @@
+"""A pool of any size whose predictions and vectors are made up, with a few real new images.
+
+Predictions go through `curation.store` and vectors through `curation.vectors`, as those of real
+members do, so that whatever reads the pool afterwards cannot tell the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cascade import manifest as manifests
+from cascade.calibration import Calibration
+from cascade.ensemble import Ensemble
+from cascade.models.center_point import CenterPoint
+from cascade.predictions import Detections
+from curation import fields, similarity, store
+from curation.settings import Settings
+from curation.stages.fuse import fuse
+from curation.vectors import Vectors
+
+BOXES = 3.0  # of each member on an image, on average
+DIMENSIONS = 576  # of the packaged embedder's vectors
+PER_DRIVE = 50
+_CHUNK = 5000
+_MANIFEST = """
+name: synthetic
+members:
+  - {{name: mobilenet, tier: embedding, adapter: mobilenet, licence: MIT, batch_size: 32}}
+  - {{name: one, tier: detection, adapter: center_point, source: {folder}/one, licence: MIT}}
+  - {{name: two, tier: detection, adapter: center_point, source: {folder}/two, licence: MIT}}
+"""
+
+
+def ensemble(folder: Path) -> Ensemble:
+    """Return two small detectors of random weights, calibrated by hand, and the embedder."""
+    for seed, name in enumerate(("one", "two")):
+        CenterPoint(classes=("cone", "vehicle"), size=64, width=8, seed=seed).save(folder / name)
+    made = Ensemble.from_manifest(manifests.parse(_MANIFEST.format(folder=folder)))
+    return made.with_calibration(
+        Calibration(
+            scaling={name: {"*": (1.1, -0.2)} for name in made.detectors},
+            silence=dict.fromkeys(made.detectors, 0.1),
+            relevance=dict.fromkeys(made.taxonomy.deciding, 1.0),
+            quality=dict.fromkeys(made.taxonomy.names, 0.6),
+            threshold=0.5,
+        )
+    )
+
+
+def build(name: str, size: int, made: Ensemble, settings: Settings) -> Any:
+    """Return a dataset of `size` pool samples that an ensemble is through with; no file exists."""
+    import fiftyone as fo
+
+    dataset = fo.Dataset(name, persistent=True)
+    fields.declare(dataset, made.taxonomy, made.detectors)
+    from cascade import taxonomy as taxonomies
+
+    dataset.info[fields.INFO] = {"taxonomy": taxonomies.to_yaml(made.taxonomy)}
+    dataset.save()
+    rng = np.random.default_rng(0)
+    fingerprints = {one: made.fingerprint(one) for one in made.detectors}
+    table = Vectors(settings.vectors(name), made.fingerprint(made.embedder))
+    similarity.remember_embedder(
+        dataset, settings.vectors(name), made.embedder, made.fingerprint(made.embedder)
+    )
+    for start in range(0, size, _CHUNK):
+        rows = range(start, min(start + _CHUNK, size))
+        dataset.add_samples([_sample(i) for i in rows], progress=False)
+        ids, _ = store.ids_and_paths(dataset.skip(start))
+        said = {i: _said(made, rng) for i in ids}
+        store.write_members(
+            dataset, said, taxonomy=made.taxonomy, fingerprints=fingerprints,
+            calibration=made.calibration,
+        )  # fmt: skip
+        table.add(ids, _unit(rng, len(ids)))
+    fuse(dataset, made)
+    return dataset
+
+
+def new_images(folder: Path, number: int) -> Path:
+    """Write small pictures that are all different, and return their folder."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    for i in range(number):
+        coarse = rng.integers(0, 255, (6, 8, 3), np.uint8)
+        Image.fromarray(coarse).resize((96, 72)).save(folder / f"new_{i:06d}.png")
+    return folder
+
+
+def _sample(i: int) -> Any:
+    import fiftyone as fo
+
+    drive, frame = divmod(i, PER_DRIVE)
+    return fo.Sample(
+        filepath=f"/pool/drive{drive:05d}_{frame:03d}.jpg",
+        metadata=fo.ImageMetadata(width=96, height=72),
+        **{
+            fields.SPLIT: "train", fields.DRIVE: f"drive{drive:05d}", fields.TIME_S: 2.0 * frame,
+            fields.CONTENT_HASH: f"{i:064x}", fields.LUMA: 0.5,
+        },
+    )  # fmt: skip
+
+
+def _said(made: Ensemble, rng: np.random.Generator) -> dict[str, Detections]:
+    """Return what every detector says of one image: boxes near common objects."""
+    objects = _boxes(rng, int(rng.poisson(BOXES)))
+    return {name: _seen(objects, made.taxonomy.names[:2], rng) for name in made.detectors}
+
+
+def _boxes(rng: np.random.Generator, n: int) -> NDArray[np.float64]:
+    corner, size = rng.uniform(0, 0.7, (n, 2)), rng.uniform(0.05, 0.3, (n, 2))
+    return np.hstack([corner, corner + size])
+
+
+def _seen(
+    objects: NDArray[np.float64], classes: Sequence[str], rng: np.random.Generator
+) -> Detections:
+    found = objects[rng.random(len(objects)) < 0.8]
+    moved = np.clip(found + rng.normal(0, 0.01, found.shape), 0, 1).astype(np.float32)
+    return Detections(
+        boxes_xyxy=np.hstack([np.minimum(moved[:, :2], moved[:, 2:]),
+                              np.maximum(moved[:, :2], moved[:, 2:])]),
+        scores=rng.uniform(0.05, 1.0, len(moved)).astype(np.float32),
+        class_ids=rng.integers(0, len(classes), len(moved)),
+        classes=tuple(classes),
+    )  # fmt: skip
+
+
+def _unit(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
+    vectors = rng.normal(size=(n, DIMENSIONS)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors

@@ -1,0 +1,30 @@
+import pytest
+
+from cascade.errors import CheckpointError
+from cascade.models.exported_file import exported_file
+
+
+def find(checkpoint):
+    return exported_file(checkpoint, ".onnx", kind="An ONNX model")
+
+
+def test_a_file_is_itself_and_a_folder_its_only_one(tmp_path):
+    file = tmp_path / "deep" / "a.onnx"
+    file.parent.mkdir()
+    file.touch()
+    (tmp_path / "README.md").touch()
+    assert find(file) == find(tmp_path) == file
+
+
+def test_none_and_several_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match=r"`\*\.onnx`.*found: none"):
+        find(tmp_path)
+    for name in ("b.onnx", "a.onnx"):
+        (tmp_path / name).touch()
+    with pytest.raises(CheckpointError, match=r"found: a\.onnx, b\.onnx"):
+        find(tmp_path)
+
+
+def test_a_checkpoint_is_needed():
+    with pytest.raises(CheckpointError, match="An ONNX model needs a checkpoint"):
+        find(None)

@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from cascade.models.linear_letterbox import Inset
+from cascade.models.suppression import suppressed, to_corners
+
+CLASSES = ("cone", "drum")
+LANDSCAPE = Inset(left=0, top=16, width=64, height=32)  # in a square of 64
+
+
+def found(*cells, place=LANDSCAPE):
+    """Return what is left of cells (x1, y1, x2, y2, cone, drum) of one image."""
+    rows = torch.tensor(cells).reshape(1, -1, 6)
+    (one,) = suppressed(rows[..., :4], rows[..., 4:], [place], CLASSES)
+    return one
+
+
+def test_the_surest_of_overlapping_boxes_of_a_class_is_left():
+    left = found(
+        (10.0, 20, 30, 40, 0.6, 0),
+        (10.0, 20, 30, 39, 0.9, 0),
+        (10.0, 20, 30, 40, 0, 0.7),
+        (40.0, 20, 60, 40, 0.3, 0),
+    )
+    assert left.labels == ["cone", "drum", "cone"]
+    assert left.scores == pytest.approx([0.9, 0.7, 0.3])
+
+
+def test_what_lies_wholly_in_the_border_is_left_out():
+    left = found(
+        (10.0, 2, 30, 10, 0.9, 0),
+        (10.0, 50, 30, 60, 0.8, 0),
+        (10.0, 10, 30, 16, 0.7, 0),  # it ends where the image begins
+        (10.0, 10, 30, 24, 0.6, 0),
+    )
+    assert left.scores == pytest.approx([0.6])
+    assert left.boxes_xyxy[0] == pytest.approx([10 / 64, 0, 30 / 64, 8 / 32])
+
+
+def test_no_box_is_without_area():
+    left = found((10.0, 20, 10, 40, 0.9, 0), (30.0, 30, 20, 20, 0.8, 0), (10.0, 20, 11, 40, 0.7, 0))
+    assert left.scores == pytest.approx([0.7])
+
+
+def test_the_border_may_be_at_the_side():
+    portrait = Inset(left=16, top=0, width=32, height=64)
+    left = found((2.0, 10, 12, 30, 0.9, 0), (52.0, 10, 60, 30, 0, 0.8), place=portrait)
+    assert len(left) == 0
+    assert left.classes == CLASSES
+
+
+def test_a_box_in_the_border_still_suppresses_none_of_another_class():
+    left = found((10.0, 10, 30, 15, 0.9, 0), (10.0, 10, 30, 20, 0, 0.8))
+    assert left.labels == ["drum"]
+
+
+def test_boxes_below_a_hundredth_are_left_out():
+    assert found((10.0, 20, 30, 40, 0.0099, 0), (40.0, 20, 60, 40, 0.0101, 0)).scores == (
+        pytest.approx([0.0101])
+    )
+
+
+def test_corners_are_half_the_sides_from_the_centre():
+    assert to_corners(torch.tensor([10.0, 20, 4, 6])).tolist() == [8, 17, 12, 23]

@@ -1,0 +1,75 @@
+import pytest
+from typer.testing import CliRunner
+
+from cascade import taxonomy as taxonomies
+from cascade.predictions import Detections
+from curation import fields, rounds, store
+from curation.cli import app
+from curation.errors import StageError
+
+ROADWORK = taxonomies.load("roadwork")
+
+
+@pytest.fixture
+def labeled(dataset, settings):
+    """Return a dataset of two samples whose first was chosen and labeled by round 1; the round."""
+    import fiftyone as fo
+
+    fields.declare(dataset, ROADWORK)
+    fields.declare_choice(dataset)
+    dataset.info[fields.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
+    dataset.save()
+    for i in range(2):
+        dataset.add_sample(fo.Sample(filepath=f"/images/{i}.png", tags=["round-01"] * (1 - i)))
+    ids, _ = store.ids_and_paths(dataset)
+    empty = Detections.empty(ROADWORK.names)
+    store.write_ground_truth(dataset, {ids[0]: empty}, labeled_round=1)
+    this = rounds.of_dataset(settings.home, dataset.name, 1)
+    this.begin(labeler="files")
+    this.do("publish", lambda: {"challenger": 3})
+    return dataset, this
+
+
+def run(*words, answer=None):
+    return CliRunner().invoke(app, [str(one) for one in words], input=answer)
+
+
+def test_withdraw_says_what_goes_and_asks(labeled):
+    dataset, this = labeled
+    done = run("withdraw", dataset.name, answer="n\n")
+    assert done.exit_code == 1
+    assert "choice of 1 samples and the ground truth of 1, with 0 boxes" in done.output
+    assert f"curate rollback {dataset.name}" in done.output
+    assert len(dataset.match_tags("round-01")) == 1
+    assert this.folder.is_dir()
+
+
+@pytest.mark.parametrize(("words", "answer"), [(["--yes"], None), ([], "y\n")])
+def test_withdraw_takes_the_round_back(labeled, words, answer):
+    dataset, this = labeled
+    done = run("withdraw", dataset.name, *words, answer=answer)
+    assert done.exit_code == 0, done.output
+    assert "withdrawn-1-round-01" in done.output
+    assert len(dataset.match_tags("round-01")) == 0
+    assert not this.folder.exists()
+
+
+def test_withdrawing_nothing_is_an_expected_error(labeled):
+    dataset, _ = labeled
+    done = run("withdraw", dataset.name, "--round", 2, "--yes")
+    assert isinstance(done.exception, StageError)
+
+
+def test_reproduce_answers_by_its_exit_code(labeled):
+    dataset, this = labeled
+    from curation.snapshot import digest
+    from curation.stages.reproduce import _lines
+
+    same = digest(_lines(dataset, 1))
+    this.do("label", lambda: {"dataset_hash": same})
+    done = run("reproduce", dataset.name)
+    assert (done.exit_code, "identical: True" in done.output) == (0, True)
+    ids, _ = store.ids_and_paths(dataset)
+    store.write_columns(dataset, ids[:1], {fields.SPLIT: ["test"]})
+    done = run("reproduce", dataset.name)
+    assert (done.exit_code, "identical: False" in done.output) == (1, True)

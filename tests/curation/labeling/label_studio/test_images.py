@@ -1,0 +1,164 @@
+"""Every way in which the server gets to see an image, and that it sees the right one."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from curation.errors import LabelingError
+from curation.labeling.label_studio import images
+from curation.labeling.label_studio.images import deliver, folders_below
+
+
+@pytest.fixture
+def project(connect, request):
+    """Return a client and the number of an empty project."""
+    with connect() as client:
+        made = client.create_project(
+            title="images of a test", description="", label_config="<View></View>", overlap=1
+        )
+        yield client, made.id
+
+
+@pytest.fixture
+def photo(make_task):
+    """Return `photo(folder, number)`: a task with a picture of its own there."""
+
+    def make(folder, number, size_wh=(64, 48)):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"Bild {number} ä#?.png"
+        pixels = np.random.default_rng(number).integers(0, 255, (*size_wh[::-1], 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+        return make_task(number, filepath=str(path), size_wh=size_wh)
+
+    return make
+
+
+def as_served(client, delivery, task):
+    return client.fetch(delivery.addresses[task.sample_id])
+
+
+def test_what_lies_below_its_root_is_served_from_there(label_studio, project, photo):
+    client, number = project
+    tasks = [photo(label_studio.files / "served" / str(i), i) for i in (1, 2, 3)]
+    delivery = deliver(client, number, tasks)
+    assert (delivery.served, delivery.uploaded, delivery.elsewhere) == (3, 0, 0)
+    for task in tasks:
+        assert as_served(client, delivery, task) == Path(task.filepath).read_bytes()
+    assert deliver(client, number, tasks) == delivery
+    assert client.storages(number) == [str(label_studio.files / "served")]
+    assert client.uploads(number) == []
+
+
+def test_what_lies_elsewhere_is_uploaded_once(label_studio, project, photo, tmp_path):
+    client, number = project
+    tasks = [photo(tmp_path / "photos", i) for i in (1, 2, 3)]
+    delivery = deliver(client, number, tasks)
+    assert (delivery.served, delivery.uploaded) == (0, 3)
+    for task in tasks:
+        assert as_served(client, delivery, task) == Path(task.filepath).read_bytes()
+    assert deliver(client, number, [*tasks, photo(tmp_path / "photos", 4)]).uploaded == 4
+    assert len(client.uploads(number)) == 4
+
+
+def test_files_that_the_server_does_not_see_as_they_are_here_are_uploaded(
+    label_studio, project, photo
+):
+    """The root's name may be the same on two machines, and what lies there another."""
+    client, number = project
+    task = photo(label_studio.files / "other_disk", 1)
+    here = Path(task.filepath)
+    seen_by_server, content = here.read_bytes(), b"what lies on our disk"
+
+    class Elsewhere(type(client)):
+        def fetch(self, path):
+            found = super().fetch(path)
+            return content if found == seen_by_server and "local-files" in path else found
+
+    client.__class__ = Elsewhere
+    delivery = deliver(client, number, [task])
+    assert (delivery.served, delivery.uploaded) == (0, 1)
+    assert delivery.addresses["id1"].startswith("/data/upload/")
+
+
+def test_a_cloud_address_stays_as_it_is(project, make_task):
+    client, number = project
+    addresses = ["s3://bucket/a b.jpg", "gs://bucket/b.jpg", "https://images.invalid/c.jpg"]
+    tasks = [replace(make_task(i), filepath=one) for i, one in enumerate(addresses)]
+    delivery = deliver(client, number, tasks)
+    assert list(delivery.addresses.values()) == addresses
+    assert delivery.elsewhere == 3
+
+
+def test_all_three_at_once(label_studio, project, photo, make_task, tmp_path):
+    client, number = project
+    tasks = [
+        photo(label_studio.files / "mixed", 1),
+        photo(tmp_path, 2),
+        replace(make_task(3), filepath="s3://bucket/3.jpg"),
+    ]
+    delivery = deliver(client, number, tasks)
+    assert (delivery.served, delivery.uploaded, delivery.elsewhere) == (1, 1, 1)
+
+
+def test_many_are_uploaded_in_parts(project, photo, tmp_path, monkeypatch, proxy, connect):
+    monkeypatch.setattr(images, "_BYTES_AT_ONCE", 40_000)
+    _, number = project
+    tasks = [photo(tmp_path / "many", i) for i in range(1, 13)]
+    left = iter([None, "413", "drop after"])
+    proxy.fault = lambda method, path: next(left, None) if method == "POST" else None
+    with connect(proxy.url) as client:
+        delivery = deliver(client, number, tasks, document_root=tmp_path / "elsewhere")
+        assert delivery.uploaded == 12
+        assert len(client.uploads(number)) == 12
+        names = set(delivery.addresses.values())
+    assert len(names) == 12
+
+
+def test_a_disk_that_is_full_is_one_line(project, photo, tmp_path, proxy, connect):
+    _, number = project
+    proxy.fault = lambda method, path: "507" if method == "POST" and "import" in path else None
+    task = photo(tmp_path / "full", 1)
+    with connect(proxy.url) as client, pytest.raises(LabelingError, match="its disk is full"):
+        deliver(client, number, [task])
+
+
+def test_an_image_that_is_gone_is_named(project, make_task, tmp_path):
+    client, number = project
+    task = make_task(1, filepath=str(tmp_path / "nothing.png"))
+    with pytest.raises(LabelingError, match=r"nothing\.png: No such file .*Put the image back"):
+        deliver(client, number, [task])
+
+
+def test_a_turned_photograph_is_handed_over_as_it_is(label_studio, project, make_task):
+    """The browser turns it by its EXIF; were it turned here too, it would be turned twice."""
+    client, number = project
+    folder = label_studio.files / "turned"
+    folder.mkdir()
+    image, exif = Image.new("RGB", (64, 48)), Image.Exif()
+    exif[0x0112] = 6
+    image.save(folder / "6.jpg", exif=exif)
+    task = make_task(1, filepath=str(folder / "6.jpg"), size_wh=(48, 64))
+    content = as_served(client, deliver(client, number, [task]), task)
+    with Image.open(io.BytesIO(content)) as seen:
+        assert (seen.size, seen.getexif()[0x0112]) == ((64, 48), 6)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        pytest.param(["/r/a/1.png", "/r/a/b/2.png"], ["/r/a"], id="one folder in another"),
+        pytest.param(["/r/a/b/1.png", "/r/a/c/2.png"], ["/r/a"], id="two beside each other"),
+        pytest.param(
+            ["/r/a/1.png", "/r/b/c/2.png"], ["/r/a", "/r/b"], id="only the root in common"
+        ),
+        pytest.param(["/r/1.png"], [], id="in the root itself, which is not served"),
+        pytest.param(["/rr/a/1.png"], [], id="a name that only begins like the root's"),
+        pytest.param([], [], id="none"),
+    ],
+)
+def test_the_fewest_folders(files, expected):
+    assert folders_below(Path("/r"), map(Path, files)) == [Path(one) for one in expected]

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from curation.errors import LabelingError
+from curation.labeling.label_studio.server import from_environment, token
+
+WHOLE = {"LABEL_STUDIO_URL": "https://label.example/studio/", "LABEL_STUDIO_API_KEY": " secret\n"}
+
+
+def test_what_the_environment_says():
+    more = {"LABEL_STUDIO_RATE_LIMIT": "2.5", "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": "/data"}
+    server = from_environment({**WHOLE, **more})
+    assert (server.url, server.token) == ("https://label.example/studio", "secret")
+    assert (server.rate_limit, server.document_root) == (2.5, Path("/data"))
+
+
+def test_the_token_is_not_shown():
+    assert "secret" not in repr(from_environment(WHOLE))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"LABEL_STUDIO_URL": ""}, "LABEL_STUDIO_URL is not set"),
+        ({"LABEL_STUDIO_API_KEY": ""}, "LABEL_STUDIO_API_KEY is not set. Create a personal"),
+        ({"LABEL_STUDIO_URL": "label.example"}, "must begin with http"),
+        ({"LABEL_STUDIO_URL": "https://"}, "must begin with http"),
+        ({"LABEL_STUDIO_URL": "https://me:secret@label.example"}, "without a name, a password"),
+        ({"LABEL_STUDIO_URL": "https://label.example?token=secret"}, "without a name, a password"),
+        ({"LABEL_STUDIO_RATE_LIMIT": "0"}, "above 0, got '0'"),
+        ({"LABEL_STUDIO_RATE_LIMIT": "fast"}, "above 0, got 'fast'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(change, words):
+    with pytest.raises(LabelingError, match=words) as caught:
+        from_environment({**WHOLE, **change})
+    assert "secret" not in str(caught.value)
+
+
+def test_the_token_is_read_by_its_name(monkeypatch):
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "abc")
+    assert token() == "abc"
+    monkeypatch.delenv("LABEL_STUDIO_API_KEY")
+    with pytest.raises(LabelingError, match="is not set"):
+        token()

@@ -1,0 +1,161 @@
+"""Against a stand-in: no CVAT server can be had here. See `cvat_stand_in.py`."""
+
+import traceback
+
+import pytest
+
+from curation.errors import LabelingError
+from curation.labeling import cvat, cvat_shapes
+from curation.labeling.cvat import Cvat
+from curation.labeling.protocol import Labeler, Withdrawable
+from curation.secrets import Secret
+
+TOKEN = Secret("cvat-token", "hidden-token", "a test")
+
+
+def test_an_address_in_the_clear_is_refused(roadwork):
+    with pytest.raises(LabelingError, match="must begin with https") as raised:
+        Cvat("http://cvat.example", TOKEN, taxonomy=roadwork, title="demo")
+    assert "hidden-token" not in str(raised.value)
+
+
+def test_without_the_sdk_it_says_what_to_install(roadwork, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "cvat_sdk.api_client", None)
+    with pytest.raises(LabelingError, match=r"cascade-curation\[cvat\]"):
+        Cvat("https://cvat.example", TOKEN, taxonomy=roadwork, title="demo")
+
+
+@pytest.fixture
+def models():
+    reason = "cvat-sdk is not installed: pip install cvat-sdk"
+    return pytest.importorskip("cvat_sdk.api_client.models", reason=reason)
+
+
+@pytest.fixture
+def stand_in(models):
+    from cvat_stand_in import StandIn
+
+    made = StandIn()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def labeler(stand_in, roadwork):
+    return Cvat(stand_in.address, TOKEN, taxonomy=roadwork, title="demo")
+
+
+def test_the_sdk_takes_our_task(models, roadwork):
+    request = cvat.task_request(models, "demo round-01", roadwork.names)
+    assert [one.name for one in request.labels] == list(roadwork.names)
+    assert (request.segment_size, request.overlap) == (50, 0)
+
+
+def test_the_sdk_takes_our_shapes_and_would_not_take_others(models, make_task, detections):
+    task = make_task(1, boxes=detections(("cone", 0.1, 0.2, 0.3, 0.4)))
+    frame = cvat_shapes.Frame(0, "id1.png", 64, 48)
+    drawn = cvat_shapes.shapes(task, frame, {"cone": 7})
+    (shape,) = cvat.annotations_request(models, drawn).shapes
+    assert shape.points == pytest.approx([6.4, 9.6, 19.2, 19.2])
+    for wrong in ({"label_id": "cone"}, {"points": "1,2"}, {"type": "box"}):
+        with pytest.raises(Exception, match=r"Invalid"):
+            cvat.annotations_request(models, [drawn[0] | wrong])
+
+
+def test_it_is_a_labeler_that_can_take_a_round_back(labeler):
+    assert isinstance(labeler, Labeler)
+    assert isinstance(labeler, Withdrawable)
+
+
+def test_certificates_are_checked(labeler, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        labeler._sdk.client.Client, "login", lambda self, _: seen.append(self.config.verify_ssl)
+    )
+    with labeler._connected():
+        pass
+    assert seen == [True]
+
+
+def test_a_round_there_and_back(labeler, stand_in, make_task, detections):
+    boxes = detections(("cone", 0.1, 0.2, 0.3, 0.4), ("worker", 0, 0, 1, 1))
+    tasks = [make_task(1, boxes=boxes), make_task(2)]
+    assert labeler.push(tasks).pushed == 2
+    (task,) = stand_in.tasks.values()
+    assert task["name"] == "demo round-01"
+    assert task["frames"] == [("id1.png", 64, 48), ("id2.png", 64, 48)]
+    assert [one["source"] for one in task["annotations"]["shapes"]] == ["auto", "auto"]
+    assert {one[2] for one in stand_in.seen} == {"Bearer hidden-token"}
+    assert labeler.pull("round-01") == [], "predictions are no labels"
+    assert labeler.status("round-01").waiting == 2
+    task["state"] = "completed"
+    first, second = labeler.pull("round-01")
+    assert (first.sample_id, first.annotator, first.complete) == ("id1", "ada", True)
+    assert first.boxes.labels == ["cone", "worker"]
+    assert first.boxes.boxes_xyxy == pytest.approx(boxes.boxes_xyxy, abs=1e-6)
+    assert (second.sample_id, len(second.boxes)) == ("id2", 0)
+    assert labeler.status("round-01").submitted == 2
+
+
+def test_pushing_again_makes_nothing_and_later_samples_get_a_task_of_their_own(
+    labeler, stand_in, make_task
+):
+    labeler.push([make_task(1)])
+    again = labeler.push([make_task(1)])
+    assert (again.pushed, again.existing, len(stand_in.tasks)) == (0, 1, 1)
+    assert labeler.push([make_task(1), make_task(2)]).pushed == 1
+    assert [one["name"] for one in stand_in.tasks.values()] == [
+        "demo round-01", "demo round-01 part 2",
+    ]  # fmt: skip
+    stand_in.tasks[2]["state"] = "completed"
+    assert [one.sample_id for one in labeler.pull("round-01")] == ["id2"]
+
+
+def test_what_a_person_began_is_not_overwritten(labeler, stand_in, make_task, detections):
+    task = make_task(1, boxes=detections(("cone", 0.1, 0.2, 0.3, 0.4)))
+    labeler.push([task])
+    stand_in.tasks[1]["annotations"]["shapes"] = []
+    stand_in.tasks[1]["state"] = "in progress"
+    labeler.push([task])
+    assert stand_in.tasks[1]["annotations"]["shapes"] == []
+
+
+def test_a_push_that_was_cut_off_is_made_whole(labeler, stand_in, make_task):
+    labeler.push([make_task(1)])
+    stand_in.tasks[1]["frames"] = []  # as if it had ended before the images came
+    assert labeler.push([make_task(1)]).pushed == 1
+    assert [one["frames"] for one in stand_in.tasks.values()] == [[("id1.png", 64, 48)]]
+
+
+def test_what_leaves_may_be_changed_first(stand_in, roadwork, make_task):
+    from PIL import Image
+
+    def smaller(path, into):
+        Image.open(path).resize((8, 6)).save(into)
+        return into
+
+    Cvat(
+        stand_in.address, TOKEN, taxonomy=roadwork, title="demo", outgoing=smaller
+    ).push([make_task(1)])  # fmt: skip
+    assert stand_in.tasks[1]["frames"] == [("id1.png", 8, 6)]
+
+
+def test_a_withdrawn_round_is_kept_under_another_name(labeler, stand_in, make_task):
+    labeler.push([make_task(1)])
+    assert "1 tasks" in labeler.withdraw("round-01")
+    assert stand_in.tasks[1]["name"] == "withdrawn: demo round-01"
+    with pytest.raises(LabelingError, match="no task called 'demo round-01'"):
+        labeler.pull("round-01")
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_a_refusal_is_one_sentence_without_the_token(labeler, stand_in, make_task, status):
+    stand_in.fail = status
+    with pytest.raises(LabelingError, match=rf"CVAT at .* answered {status}") as raised:
+        labeler.push([make_task(1)])
+    assert "hidden-token" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_rounds_do_not_mix(labeler, make_task):
+    with pytest.raises(LabelingError, match="one round at a time"):
+        labeler.push([make_task(1), make_task(2, round_number=2)])

@@ -1,0 +1,96 @@
+import json
+
+import pytest
+
+from cascade import taxonomy as taxonomies
+from curation import mongod
+from curation.errors import StageError
+from curation.guard import LiveCheck, Watch, append
+from curation.stages.watch import measure, watch
+from curation.tracking import Registry
+from curation.tracking.promotion import Promotions, history
+
+FLOOR = Watch(floor=0.9, checks=2, least=10)
+
+
+@pytest.fixture
+def moving(tmp_path, tracking_uri, database):
+    import fiftyone  # noqa: F401 - once MLflow is imported, this warns of its own metadata
+
+    registry = Registry(tracking_uri, tmp_path / "home" / "mlartifacts")
+    with mongod.client_of(database) as client:
+        made = Promotions(registry, client.watched)
+        for content in "ab":
+            folder = tmp_path / content
+            folder.mkdir()
+            (folder / "manifest.yaml").write_text(content)
+            version = registry.register(folder, name="demo", identity=content)
+            made.promote("demo", version, by="Ada", why="in turn")
+        yield made
+        client.drop_database("watched")
+
+
+def test_a_drop_rolls_back_once_and_leaves_an_event(moving, tmp_path):
+    live, events = tmp_path / "live.jsonl", tmp_path / "events.jsonl"
+
+    def look(value):
+        champion = moving.registry.champion("demo")
+        append(live, LiveCheck("2026-01-01", champion, value, 100))
+        return watch(moving, "demo", live=live, watching=FLOOR, events=events)
+
+    assert look(0.95).rolled_back is False
+    assert look(0.80).rolled_back is False
+    last = look(0.70)
+    assert (last.rolled_back, last.version, last.in_service) == (True, "2", "1")
+    assert last.reason.endswith("below 0.9 in 2 checks in a row: 0.8000, 0.7000.")
+    (event,) = [json.loads(line) for line in events.read_text().splitlines()]
+    assert (event["event"], event["version"], event["in_service"]) == ("rollback", "2", "1")
+    trail = history(moving.registry, "demo")[-1]
+    assert (trail.kind, trail.by, trail.why) == ("rollback", "guard", last.reason)
+    assert look(0.70).rolled_back is False, "of the version that is back, one check so far"
+
+
+def test_without_a_champion_there_is_nothing_to_guard(moving, tmp_path):
+    with pytest.raises(StageError, match="No version of 'other' is in service"):
+        watch(moving, "other", live=tmp_path / "live.jsonl", watching=FLOOR)
+
+
+@pytest.fixture
+def live(dataset):
+    """Return six samples that people labeled, decided on by the ensemble `abc`."""
+    import fiftyone as fo
+
+    from curation import fields
+
+    taxonomy = taxonomies.load("roadwork")
+    fields.declare(dataset, taxonomy)
+    decision = taxonomy.decision.name
+    box = fo.Detection(label=taxonomy.deciding[0], bounding_box=[0.1, 0.1, 0.2, 0.2])
+    says = ["yes", "yes", "no", "no", "no", "yes"]
+    truth = [True, True, True, False, False, False]
+    rows = [
+        fo.Sample(
+            filepath=f"/{i}.png",
+            **{
+                fields.GROUND_TRUTH: fo.Detections(detections=[box.copy()] if yes else []),
+                decision: fo.Classification(label=said, fingerprint="abc"),
+            },
+        )
+        for i, (yes, said) in enumerate(zip(truth, says, strict=True))
+    ]
+    rows.append(fo.Sample(filepath="/unlabeled.png"))
+    dataset.add_samples(rows, progress=False)
+    return dataset, taxonomy
+
+
+def test_the_metric_is_the_mcc_of_what_the_champion_decided(live):
+    dataset, taxonomy = live
+    check = measure(dataset, taxonomy, version="2", ensemble="abc")
+    assert (check.version, check.n) == ("2", 6)
+    assert check.value == pytest.approx(1 / 3)  # tp 2, tn 2, fp 1, fn 1
+
+
+def test_decisions_of_another_ensemble_do_not_count(live):
+    dataset, taxonomy = live
+    with pytest.raises(StageError, match="0 labeled live samples carry a decision of version 3"):
+        measure(dataset, taxonomy, version="3", ensemble="xyz")

@@ -1,0 +1,183 @@
+"""How often the gate errs, by simulation: the tables of docs/gate.md.
+
+    python tools/gate_power.py [--pairs 2000] [--power-pairs 300] > tables.md
+
+Pairs of ensembles answer for the same images. Images of a drive are alike: each drive has its
+own share of yes, its own difficulty for both ensembles, and its own for each of them. Two
+ensembles are equal when their errors are drawn alike; one is better when its errors are rarer
+in every drive. Every pair goes through `curation.gate.judge` as it is.
+
+- [0] Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 1934
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import beta
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cascade.manifest import Budget
+from curation.gate import Evidence, Verdict, judge
+from curation.verdict import Bools
+
+_SLICES = ("time_of_day=day", "time_of_day=night", "weather=clear", "weather=rain", "weather=glare")
+
+
+@dataclass(frozen=True)
+class World:
+    """What pairs are drawn from.
+
+    Attributes:
+        drives: How many.
+        images: Of each drive.
+        error: Share of images that the champion gets wrong, about.
+        gain: By how much rarer errors of the challenger are, in log-odds; 0 for equal pairs.
+        drive_deviation: Of a drive's difficulty for both, in log-odds.
+        own_deviation: Of a drive's difficulty for one of them, in log-odds.
+    """
+
+    drives: int
+    images: int
+    error: float = 0.05
+    gain: float = 0.0
+    drive_deviation: float = 1.0
+    own_deviation: float = 0.5
+
+    def pair(self, seed: int) -> tuple[Bools, list[str], dict[str, Bools], list[Evidence]]:
+        """Return truth, drives, slices and the evidence of champion and challenger."""
+        rng = np.random.default_rng(seed)
+        drive = np.repeat(np.arange(self.drives), self.images)
+        n = len(drive)
+        truth = rng.random(n) < _share(-0.4 + rng.normal(0, 1, self.drives)[drive])
+        hard = rng.normal(0, self.drive_deviation, self.drives)[drive] + rng.normal(0, 1, n)
+        found = []
+        for gain in (0.0, self.gain):
+            own = rng.normal(0, self.own_deviation, self.drives)[drive]
+            wrong = rng.random(n) < _share(
+                np.log(self.error / (1 - self.error)) + hard + own - gain
+            )
+            sure = 1 - wrong.mean()  # calibrated, so that the check of calibration has no part
+            found.append(_evidence(np.where(truth ^ wrong, sure, 1 - sure)))
+        night, weather = rng.random(self.drives) < 0.3, rng.integers(0, 3, self.drives)
+        masks = (~night, night, weather == 0, weather == 1, weather == 2)
+        slices = {name: one[drive] for name, one in zip(_SLICES, masks, strict=True)}
+        return truth, [str(one) for one in drive], slices, found
+
+    def judged(self, seed: int, *, draws: int = 400) -> Verdict:
+        """Return the gate's verdict on one pair."""
+        truth, drives, slices, (champion, challenger) = self.pair(seed)
+        return judge(
+            truth=truth,
+            drives=drives,
+            slices=slices,
+            champion=champion,
+            challenger=challenger,
+            budget=Budget(),
+            seed=seed,
+            draws=draws,
+        )
+
+
+def is_promoted(world: World, seed: int) -> bool:
+    """Return whether a pair ends with a promotion."""
+    return world.judged(seed).outcome == "promote"
+
+
+def is_refused_by_a_slice(world: World, seed: int) -> bool:
+    """Return whether a slice alone is said to be worse, however good the rest."""
+    found = world.judged(seed).checks
+    return any(one.passed is False for one in found if one.name.startswith("slice "))
+
+
+def delta(world: World, seed: int) -> float:
+    """Return the change of MCC in one pair."""
+    return world.judged(seed, draws=2).delta_mcc or 0.0
+
+
+def upper_bound(hits: int, n: int) -> float:
+    """Return the one-sided 95 % upper bound of a share [0]."""
+    return 1.0 if hits == n else float(beta.ppf(0.95, hits + 1, n - hits))
+
+
+def _evidence(p: np.ndarray) -> Evidence:
+    return Evidence(p=p, threshold=0.5, map50=0.6, p99_latency_ms=20.0, mean_latency_ms=10.0)
+
+
+def _share(log_odds: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-log_odds))
+
+
+def _count(pool: ProcessPoolExecutor, what: object, world: World, n: int) -> int:
+    return sum(pool.map(partial(what, world), range(n), chunksize=25))
+
+
+def _gain_of(pool: ProcessPoolExecutor, wanted: float, world: World) -> float:
+    """Return the gain in log-odds that changes MCC by `wanted` on average, by bisection."""
+    low, high = 0.0, 4.0
+    large = replace(world, drives=400, images=10)
+    for _ in range(9):
+        middle = (low + high) / 2
+        found = np.mean(list(pool.map(partial(delta, replace(large, gain=middle)), range(40))))
+        low, high = (middle, high) if found < wanted else (low, middle)
+    return (low + high) / 2
+
+
+def _equal(pool: ProcessPoolExecutor, n: int) -> Iterator[Sequence[str]]:
+    yield ["images", "drives", "errors", "pairs", "promoted", "95 % upper bound"]
+    for drives, images, error in ((10, 40, 0.05), (20, 20, 0.05), (40, 10, 0.05), (40, 25, 0.05),
+                                  (100, 10, 0.03), (200, 10, 0.05)):  # fmt: skip
+        hits = _count(pool, is_promoted, World(drives, images, error), n)
+        yield [f"{drives * images:,}", f"{drives}", f"{error:.0%}", f"{n:,}", f"{hits / n:.2%}",
+               f"{upper_bound(hits, n):.2%}"]  # fmt: skip
+
+
+def _slices(pool: ProcessPoolExecutor, n: int) -> Iterator[Sequence[str]]:
+    yield ["images", "drives", "gain", "pairs", "refused by a slice", "95 % upper bound"]
+    for drives, gain in ((40, 0.2), (100, 0.2), (200, 0.2), (200, 0.6)):
+        hits = _count(pool, is_refused_by_a_slice, World(drives, 10, gain=gain), n)
+        yield [f"{drives * 10:,}", f"{drives}", f"{1 - np.exp(-gain):.0%} fewer errors", f"{n:,}",
+               f"{hits / n:.2%}", f"{upper_bound(hits, n):.2%}"]  # fmt: skip
+
+
+def _power(pool: ProcessPoolExecutor, n: int) -> Iterator[Sequence[str]]:
+    wanted = (0.005, 0.01, 0.02, 0.05)
+    gains = [_gain_of(pool, one, World(100, 10)) for one in wanted]
+    yield ["images", "drives", *(f"+{one:g} MCC" for one in wanted)]
+    for drives in (25, 50, 100, 200, 400, 800):
+        shares = [_count(pool, is_promoted, World(drives, 10, gain=g), n) / n for g in gains]
+        yield [f"{drives * 10:,}", f"{drives}", *(f"{one:.0%}" for one in shares)]
+
+
+def _print(title: str, rows: Iterator[Sequence[str]]) -> None:
+    head = next(rows)
+    sys.stdout.write(f"### {title}\n\n| {' | '.join(head)} |\n|{'---:|' * len(head)}\n")
+    for row in rows:
+        sys.stdout.write(f"| {' | '.join(row)} |\n")
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def main() -> None:
+    """Print the three tables as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=2000)
+    parser.add_argument("--power-pairs", type=int, default=300)
+    asked = parser.parse_args()
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        _print("Equal pairs that are promoted", _equal(pool, asked.pairs))
+        _print("Better everywhere, and refused for a slice", _slices(pool, asked.pairs // 2))
+        _print("Power: real gains that are promoted", _power(pool, asked.power_pairs))
+
+
+if __name__ == "__main__":
+    main()
