@@ -169,6 +169,9 @@ _built_in(
 )
 _built_in("detection", {"onnx_detection": "onnx_detection:OnnxDetector"}, needs=("onnxruntime",))
 _built_in(
+    "detection", {"litert_detection": "litert_detection:LitertDetector"}, needs=("ai_edge_litert",)
+)
+_built_in(
     "detection",
     {"ultralytics": "ultralytics_detection:UltralyticsDetector"},
     needs=("ultralytics",),

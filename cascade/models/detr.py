@@ -1,8 +1,9 @@
 """Detection transformers as transformers ships them: RT-DETR, RT-DETRv2, D-FINE, DEIMv2, RF-DETR.
 
-A checkpoint is a folder as the hub has it. Under autocast the backbone and the attention run in
-half precision, but not what becomes a box: in bfloat16 a coordinate near 1 moves in steps of 1/256,
-which are seven pixels of a full HD image's width.
+A checkpoint is a folder as the hub has it; one that was trained here names its classes in its
+configuration as `classes`, too. The loss is each family's own. Under autocast the backbone and the
+attention run in half precision, but not what becomes a box: in bfloat16 a coordinate near 1 moves
+in steps of 1/256, which are seven pixels of a full HD image's width.
 
 - [0] Zhao et al., DETRs Beat YOLOs on Real-time Object Detection, CVPR 2024
 - [1] Lv et al., RT-DETRv2: Improved Baseline with Bag-of-Freebies, 2024
@@ -16,10 +17,13 @@ which are seven pixels of a full HD image's width.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from torch import Tensor, nn
@@ -33,8 +37,17 @@ from transformers import AutoImageProcessor, AutoModelForObjectDetection, RfDetr
 from cascade.errors import CheckpointError
 from cascade.images import Batch
 from cascade.model import Tensors
+from cascade.models import checkpoint as checkpoints
 from cascade.models import pretrained, processor_view
-from cascade.models.detecting import MAX_BOXES, to_detections
+from cascade.models.detecting import (
+    MAX_BOXES,
+    carry_over,
+    flatten,
+    named_classes,
+    to_centres,
+    to_detections,
+)
+from cascade.models.linear_letterbox import Inset
 from cascade.models.processor_view import ProcessorView
 from cascade.predictions import Detections
 
@@ -61,9 +74,12 @@ _PRECISE = frozenset(
 class DetrDetector:
     """A detection transformer; it suppresses its own doubles.
 
+    As it is loaded it is for prediction; what `with_classes` returns can be trained.
+
     Args:
         checkpoint: A folder as the hub has it: configuration, processor, safetensors.
-        classes: What it names, in the order of its outputs, where the checkpoint does not say.
+        classes: What it names, in the order of its outputs, where the checkpoint does not say;
+            disregarded where it was trained here.
 
     Raises:
         CheckpointError: The folder is absent, incomplete or another family's, or names no classes.
@@ -76,6 +92,16 @@ class DetrDetector:
         self._stretched = Stretched.of(folder)
         self.module = precise(pretrained.network(AutoModelForObjectDetection, folder))
         self.classes = class_names(self.module, classes, origin=folder)
+
+    @property
+    def view_size(self) -> tuple[int, int]:
+        """Height and width that images are stretched to, in pixels."""
+        return self._stretched.size
+
+    def training_view(self, batch: Batch) -> tuple[Tensor, list[Inset]]:
+        """Return the stretched images before they are normalised, (B, 3, H, W), uint8."""
+        height, width = self.view_size
+        return self._stretched.views(batch), [Inset(0, 0, width, height)] * len(batch)
 
     def prepare(self, batch: Batch) -> Tensors:
         """Return the normalised pixels, (B, 3, H, W), float32."""
@@ -102,6 +128,54 @@ class DetrDetector:
         rows = zip(boxes.cpu(), scores.cpu(), class_ids.cpu(), strict=True)
         return [to_detections(*row, classes=self.classes, nms_iou=None) for row in rows]
 
+    def loss(self, tensors: Tensors, targets: Sequence[Detections]) -> Tensor:
+        """Return the family's own loss: matched queries, auxiliary layers, denoising."""
+        pixels: Tensor = tensors["pixel_values"]
+        _, class_ids, boxes = flatten(targets, self.classes, pixels.device)
+        sizes = [len(one) for one in targets]
+        per_image = zip(
+            torch.split(class_ids, sizes), torch.split(to_centres(boxes), sizes), strict=True
+        )
+        labels = [{"class_labels": ids, "boxes": rows} for ids, rows in per_image]
+        loss: Tensor = self.module(pixel_values=pixels, labels=labels).loss
+        return loss
+
+    def with_classes(
+        self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
+    ) -> DetrDetector:
+        """Return a copy that names `classes` and can be trained; what it knew of a class stays."""
+        other = copy(self)
+        other.classes = named_classes(classes)
+        other.module = _like(self.module, other.classes)
+        carry_over(
+            self.module,
+            other.module,
+            class_rows=[name for name in checkpoints.state(self.module) if _is_of_classes(name)],
+            old_classes=self.classes,
+            new_classes=other.classes,
+            meaning=meaning,
+        )
+        return other
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint into `folder`, as the hub would have it, whole or not at all.
+
+        Raises:
+            CheckpointError: The place cannot be written to.
+        """
+        draft = folder.with_name(f".{folder.name}.{uuid4().hex}")
+        try:
+            draft.mkdir(parents=True)
+            plain: Any = _plain(deepcopy(self.module))
+            plain.config = _naming(plain.config, self.classes)
+            plain.save_pretrained(draft)
+            self._stretched.processor.save_pretrained(draft)
+            checkpoints.put_in_place(draft, folder)
+        except OSError as error:
+            raise CheckpointError(f"The checkpoint {folder} cannot be written: {error}.") from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
 
 @dataclass(frozen=True)
 class Stretched:
@@ -110,10 +184,12 @@ class Stretched:
     Attributes:
         view: Size, interpolation and normalisation.
         antialias: Whether downscaling is smoothed; RF-DETR's is not.
+        processor: The checkpoint's own.
     """
 
     view: ProcessorView
     antialias: bool
+    processor: Any
 
     @classmethod
     def of(cls, folder: Path) -> Stretched:
@@ -129,7 +205,8 @@ class Stretched:
                 f"got resize {view.resize!r} and crop {view.crop}."
             )
         official = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-        return cls(view=view, antialias=not isinstance(official, RfDetrImageProcessor))
+        antialias = not isinstance(official, RfDetrImageProcessor)
+        return cls(view=view, antialias=antialias, processor=official)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -140,6 +217,12 @@ class Stretched:
         """Return the normalised pixels of a batch, (B, 3, height, width), float32."""
         pixels = self.view.view(batch) if self.antialias else self._sampled(batch)
         return self.view.normalised(pixels)
+
+    def views(self, batch: Batch) -> Tensor:
+        """Return the same before normalisation, in whole grey levels, uint8."""
+        if self.antialias:
+            return self.view.view(batch)
+        return self._sampled(batch).round().clamp(0, 255).to(torch.uint8)
 
     def _sampled(self, batch: Batch) -> Tensor:
         """Return pixels in 0..255, float32; members of one size share them."""
@@ -192,6 +275,9 @@ def class_names(
         CheckpointError: Neither says, both do, or their number is not that of the outputs.
     """
     config: Any = module.config
+    trained: Sequence[str] | None = getattr(config, "classes", None)
+    if trained is not None:
+        return tuple(trained)
     own = tuple(config.id2label.get(i, f"LABEL_{i}") for i in range(config.num_labels))
     named = own != tuple(f"LABEL_{i}" for i in range(len(own)))
     if named and classes is None:
@@ -204,6 +290,53 @@ def class_names(
             f"the parameter `classes`, got {len(classes or ())}."
         )
     return tuple(classes)
+
+
+def _like(module: Any, classes: tuple[str, ...]) -> nn.Module:
+    """Return a new network of the same architecture for other classes, to be trained."""
+    config = _naming(module.config, classes)
+    config.use_pretrained_backbone = False  # what it knew comes from `module`
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        new = type(module)(config)
+    new.loss_function = _exactly(new.loss_function)
+    return precise(new).eval()
+
+
+def _naming(config: Any, classes: tuple[str, ...]) -> Any:
+    named = deepcopy(config)
+    named.id2label = dict(enumerate(classes))
+    named.label2id = {name: i for i, name in enumerate(classes)}
+    named.classes = list(classes)  # says that it was trained here
+    return named
+
+
+def _exactly(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the loss, computed in float32 whatever autocast says around it."""
+
+    def exact(logits: Tensor, *others: Any, **named: Any) -> Any:
+        with torch.autocast(logits.device.type, enabled=False):
+            return loss(logits, *others, **named)
+
+    return exact
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    """Undo `precise`."""
+    for name, child in module.named_children():
+        if isinstance(child, _Precise):
+            setattr(module, name, child.inner)
+        elif isinstance(child, nn.ModuleList) and any(isinstance(one, _Precise) for one in child):
+            inner = (one.inner if isinstance(one, _Precise) else one for one in child)
+            setattr(module, name, nn.ModuleList(inner))
+        else:
+            _plain(child)
+    return module
+
+
+def _is_of_classes(name: str) -> bool:
+    """Tell whether a tensor has one row per class."""
+    return any(part in name for part in ("class_embed", "enc_score_head"))
 
 
 class _Precise(nn.Module):

@@ -62,7 +62,9 @@ class Event:
     def sentence(self) -> str:
         """The event as one line."""
         again = f" Next try at {self.next_attempt:%Y-%m-%d %H:%M:%S} UTC." * bool(self.next_attempt)
-        return f"Job {self.job}, due {self.due:%Y-%m-%d %H:%M} UTC: {self.event}. {self.reason}{again}"
+        return (
+            f"Job {self.job}, due {self.due:%Y-%m-%d %H:%M} UTC: {self.event}. {self.reason}{again}"
+        )
 
 
 def check(target: str) -> None:

@@ -84,14 +84,22 @@ class History:
         found = self._runs.find_one({"job": job, "scheduled": True}, sort=[("due", -1)])
         return None if found is None else found["due"]
 
-    def note(self, job: str, entries: Sequence[Entry], *, scheduled: bool = True) -> list[Entry]:
+    def note(
+        self, job: str, entries: Sequence[Entry], *, scheduled: bool = True, **facts: Any
+    ) -> list[Entry]:
         """Put times on record, oldest first; return those that were not on record before.
 
         Oldest first, so that whoever is cut off leaves no gap behind the latest.
+
+        Args:
+            job: Whose.
+            entries: What becomes of each time.
+            scheduled: Whether the schedule asked for them, and not a person.
+            facts: What every attempt must keep to.
         """
         new = []
         for one in sorted(entries, key=lambda entry: entry.due):
-            run = Run(job, one.due, one.state, scheduled=scheduled, reason=one.reason)
+            run = Run(job, one.due, one.state, scheduled=scheduled, reason=one.reason, facts=facts)
             content = _document(run)
             done = self._runs.update_one(
                 {"_id": content.pop("_id")}, {"$setOnInsert": content}, upsert=True
@@ -169,9 +177,7 @@ class History:
 
     def told(self, job: str, due: datetime, said: Sequence[str]) -> None:
         """Note what became of the events that were sent."""
-        self._runs.update_one(
-            {"_id": key(job, due)}, {"$push": {"told": {"$each": list(said)}}}
-        )
+        self._runs.update_one({"_id": key(job, due)}, {"$push": {"told": {"$each": list(said)}}})
 
     def _write(self, run: Run, before: Mapping[str, Any]) -> bool:
         content = _document(run)

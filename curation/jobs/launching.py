@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from curation.jobs.record import Job, Run
 
@@ -24,7 +25,7 @@ class Processes:
     """
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
-        self._command = list(command or (sys.executable, "-m", "curation.cli"))
+        self._command = list(command or curate_command())
         self._running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
 
     def launch(self, job: Job, run: Run) -> None:
@@ -59,3 +60,11 @@ class Processes:
                 process.kill()
                 process.wait()
         self._running.clear()
+
+
+def curate_command() -> list[str]:
+    """Return how `curate` of this environment is called from anywhere: absolute."""
+    script = Path(sys.executable).with_name("curate")
+    if script.is_file():
+        return [str(script)]
+    return [sys.executable, "-c", "from curation.cli import main; main()"]

@@ -55,7 +55,9 @@ def _entry(
     if job.overlap == "skip":
         before = unfinished or (owed[0] if i and job.catch_up == "all" else None)
         if before is not None:
-            return Entry(due, "skipped", f"The run of {before:%Y-%m-%d %H:%M:%S} UTC still went on.")
+            return Entry(
+                due, "skipped", f"The run of {before:%Y-%m-%d %H:%M:%S} UTC still went on."
+            )
     return Entry(due, "due")
 
 

@@ -74,9 +74,7 @@ class Job:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if not _NAME.fullmatch(self.name):
-            raise JobError(
-                f"A job is called in lower case, digits and hyphens, got {self.name!r}."
-            )
+            raise JobError(f"A job is called in lower case, digits and hyphens, got {self.name!r}.")
         if (self.cron is None) == (self.every_s is None):
             raise JobError(
                 f"Say when {self.name!r} is due: either `--cron '30 2 * * *'` or `--every 6h`."

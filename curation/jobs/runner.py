@@ -35,7 +35,7 @@ Clock = Callable[[], datetime]
 LEASE_S = 30.0  # how long a machine that vanished keeps the others waiting
 
 
-class Stopped(BaseException):  # noqa: N818 - like KeyboardInterrupt: no failure of the run
+class Stopped(BaseException):
     """The process was asked to end."""
 
 
@@ -166,7 +166,7 @@ def _carry(
     except (Stopped, KeyboardInterrupt):
         end("waiting", _STOPPED, not_before=clock())
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the night's record tells it
+    except Exception as error:
         expected = isinstance(error, (CascadeError, CurationError, TimeoutError))
         logger.error("%s", _words(error), exc_info=not expected)
         failures = 1 + _failures(context.run)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from curation.jobs import events, policy, runner, schedule
 from curation.jobs.events import Event
 from curation.jobs.history import History
+from curation.jobs.policy import Entry
 from curation.jobs.record import Job, Run
 from curation.jobs.runner import Clock, utc_now
 
@@ -76,14 +77,19 @@ def note_owed(history: History, job: Job, *, now: datetime) -> None:
     if not owed:
         return
     open_runs = history.unfinished(job.name)
-    entries = policy.plan(
-        job, owed, now=now, unfinished=open_runs[0].due if open_runs else None
-    )
-    for one in history.note(job.name, entries):
-        if one.state in ("missed", "skipped"):
-            what: events.What = "missed" if one.state == "missed" else "skipped"
-            said = events.send(Event(what, job.name, one.due, 0, one.reason), job.notify)
-            history.told(job.name, one.due, said)
+    entries = policy.plan(job, owed, now=now, unfinished=open_runs[0].due if open_runs else None)
+    new = history.note(job.name, entries)
+    _tell(history, job, "missed", [one for one in new if one.state == "missed"])
+    _tell(history, job, "skipped", [one for one in new if one.state == "skipped"])
+
+
+def _tell(history: History, job: Job, what: events.What, entries: Sequence[Entry]) -> None:
+    """Send one event, whatever the number of times."""
+    if entries:
+        last = entries[-1]
+        more = f" So did {len(entries) - 1} before it." if len(entries) > 1 else ""
+        said = events.send(Event(what, job.name, last.due, 0, last.reason + more), job.notify)
+        history.told(job.name, last.due, said)
 
 
 def ready(history: History, job: Job, *, now: datetime) -> Run | None:

@@ -5,6 +5,7 @@ python for each would take minutes.
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from curation import mongod
 from curation.tracking import Registry
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # on a machine busy with others
 
 SCRIPT = Path(__file__).with_name("promotions.py")
 
@@ -39,6 +40,7 @@ def outcomes(tmp_path_factory, database, empty_store):
         running[what] = subprocess.Popen(
             [sys.executable, SCRIPT, what, folder, database],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
     found = {}
     for what, one in running.items():

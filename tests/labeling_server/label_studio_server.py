@@ -1,5 +1,6 @@
 """A real Label Studio server on loopback, in a folder of its own, for the tests."""
 
+import atexit
 import json
 import os
 import shutil
@@ -135,6 +136,19 @@ class LabelStudioServer:
         ):
             source.backup(target)
         os.replace(part, _TEMPLATE)
+
+
+_shared: list[LabelStudioServer] = []
+
+
+def shared(tmp_path_factory) -> LabelStudioServer:
+    """Return the server of this test session, started by who asks first."""
+    if not _shared:
+        server = LabelStudioServer(tmp_path_factory.mktemp("label_studio"))
+        atexit.register(server.stop)
+        server.start()
+        _shared.append(server)
+    return _shared[0]
 
 
 def require() -> None:

@@ -1,0 +1,99 @@
+"""The vectors of new samples: made, kept, and added to the similarity index that is there.
+
+`stages.embed` draws the index and the UMAP picture anew for every sample that is new, which
+costs minutes with a large pool. A night adds to the index, and leaves the picture to the next
+`curate embed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cascade.ensemble import Ensemble
+from cascade.predictions import Embedding
+from cascade.run import Failure, default_device, run
+from curation import fields, similarity, store
+from curation.vectors import Vectors
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What a call did.
+
+    Attributes:
+        added: Vectors made now.
+        skipped: Samples that had one.
+        failed: Samples whose image could not be embedded; on record in `failures`.
+    """
+
+    added: int
+    skipped: int
+    failed: int
+
+
+def embed_new(
+    dataset: Any, ensemble: Ensemble, *, folder: Path, device: torch.device | None = None
+) -> Embedded:
+    """Store a vector of every sample that has none, and nothing else.
+
+    Args:
+        dataset: A FiftyOne dataset.
+        ensemble: Its first embedding member makes the vectors.
+        folder: Where the vectors of this dataset are kept.
+        device: Where to run; the first GPU, else the CPU.
+    """
+    device, name = device or default_device(), ensemble.embedder
+    fields.declare(dataset, ensemble.taxonomy, ensemble.detectors)
+    fingerprint = ensemble.fingerprint(name)
+    table = Vectors(folder, fingerprint)
+    similarity.remember_embedder(dataset, folder, name, fingerprint)
+    ids, paths = store.ids_and_paths(dataset)
+    there = table.ids()
+    todo = {one for one in ids if one not in there}
+    tally = run(
+        {name: ensemble.build(name, device)} if todo else {},
+        {name: ensemble.manifest.member(name)},
+        ids,
+        paths,
+        _Sink(dataset, table, name),
+        device=device,
+        todo={name: todo},
+    )
+    return Embedded(added=tally.predicted, skipped=len(ids) - len(todo), failed=tally.failed)
+
+
+def extend_index(dataset: Any) -> int:
+    """Add the vectors that the similarity index lacks, where there is one; return how many."""
+    if not dataset.has_brain_run(fields.SIMILARITY):
+        return 0
+    index = dataset.load_brain_results(fields.SIMILARITY, cache=False)
+    note = dataset.info[fields.EMBEDDER_INFO]
+    table = Vectors(Path(note["folder"]), note["fingerprint"])
+    indexed, there = set(index.sample_ids), table.ids()
+    new = [one for one in store.ids_and_paths(dataset)[0] if one in there and one not in indexed]
+    if new:
+        index.add_to_index(table.read(new), new)
+        index.save()
+    return len(new)
+
+
+@dataclass(frozen=True)
+class _Sink:
+    """Puts vectors into the table, and failures on record."""
+
+    dataset: Any
+    table: Vectors
+    member: str
+
+    def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
+        found = {i: row[self.member] for i, row in results.items()}
+        kept = {i: one.vector for i, one in found.items() if isinstance(one, Embedding)}
+        self.table.add(list(kept), np.array(list(kept.values()), np.float32))
+        failures = {i: one for i, one in found.items() if isinstance(one, Failure)}
+        store.write_failures(self.dataset, "embed", self.member, failures, cleared=list(kept))

@@ -1,0 +1,215 @@
+"""The nightly ranking: what is new is looked at, the pool ranked, the hardest handed to people.
+
+Each step does only what is missing, so an attempt goes on where the last one was cut off. What
+an attempt decided (the number of its round, up to which sample it looked) is kept with the run,
+so that a later one hands the same batch over and not another.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cascade.ensemble import Ensemble
+from cascade.run import default_device
+from cascade.taxonomy import Taxonomy
+from curation import fields, similarity, store
+from curation import samples as query
+from curation.closer import estimators
+from curation.errors import StageError
+from curation.jobs import drift
+from curation.jobs.drift import Drift
+from curation.jobs.embedding import embed_new, extend_index
+from curation.jobs.record import Refused, Run
+from curation.jobs.reranking import rerank
+from curation.jobs.runner import Context
+from curation.labeling.label_studio.sync import OnlyPush
+from curation.labeling.protocol import Labeler
+from curation.settings import Settings
+from curation.stages.adjudicate import adjudicate
+from curation.stages.choose import choose
+from curation.stages.examine import examine
+from curation.stages.fuse import fuse
+from curation.stages.ingest import ingest
+from curation.stages.label import label
+from curation.stages.predict import predict
+
+logger = logging.getLogger(__name__)
+
+THROUGH = "through"  # fact: the newest sample that the night looked at
+ACCEPTED = "accepted"  # fact: a person has looked at what drifted
+_ROUND = re.compile(r"(?:chosen )?round-(\d+)")
+_MOST_COMPARED = 5000  # reference images; drawn by their ids, so always the same ones
+
+
+@dataclass(frozen=True)
+class Night:
+    """What a nightly ranking works with.
+
+    Attributes:
+        dataset: The FiftyOne dataset's name; made with the first images.
+        watched: The folder that new images arrive in; None to rank what is there.
+        taxonomy: What the dataset is ingested with.
+        ensemble: Returns the ensemble to work with, once there is a dataset.
+        labeler: Returns where the hardest go, once there is a dataset.
+        budget: Samples a night.
+        settings: Where things are kept.
+        most_far: Share of far images from which a night is refused: see `drift`.
+        seed: Of the random arm.
+        device: Where models run; None for the first GPU, else the CPU.
+    """
+
+    dataset: str
+    watched: Path | None
+    taxonomy: Taxonomy
+    ensemble: Callable[[Any], Ensemble]
+    labeler: Callable[[Any], Labeler]
+    budget: int
+    settings: Settings
+    most_far: float = drift.MOST_FAR
+    seed: int = 0
+    device: torch.device | None = None
+
+
+def rank(context: Context, night: Night) -> Mapping[str, Any]:
+    """Do the night's work, and return what was done.
+
+    Raises:
+        Refused: The new images are nothing like those before; nothing is chosen or pushed.
+        LabelingError: The labeling server did not take the batch; the next attempt hands the
+            same one over.
+    """
+    done: dict[str, Any] = {}
+    if night.watched is not None:
+        done["ingest"] = _ingest(night, night.watched)
+    dataset = query.load_dataset(night.dataset)
+    ensemble = night.ensemble(dataset)
+    done |= _look(dataset, ensemble, night)
+    calibrated = bool(ensemble.calibration.calibrated_members)
+    pool = query.pool(dataset)
+    if calibrated and len(pool):
+        done["score"] = asdict(rerank(dataset, ensemble, context.history.database))
+    found = compare(context, dataset, most_far=night.most_far)
+    if found is not None:
+        done["drift"] = asdict(found)
+        logger.info("%s", found.sentence)
+        if found.drifted and not context.facts.get(ACCEPTED):
+            raise Refused(
+                f"{found.sentence} Nothing is pushed. Look at them; if they are as they should "
+                f"be, run `curate jobs run {context.job.name} --accept-drift`."
+            )
+    done |= _hand_over(context, dataset, night, use_hardness=calibrated)
+    done["indexed"] = extend_index(dataset)
+    context.keep(**{THROUGH: newest(dataset)})
+    return {**done, THROUGH: context.facts[THROUGH]}
+
+
+def compare(context: Context, dataset: Any, *, most_far: float) -> Drift | None:
+    """Return how far what is new since the last accepted night is from what was there before.
+
+    None in the first night, and where one of the two is too small.
+    """
+    through = _through(context.history.runs(context.job.name))
+    if through is None:
+        return None
+    ids, _ = store.ids_and_paths(dataset)
+    columns = store.read_columns(dataset, ["created_at", fields.DRIVE])
+    failed = {one["sample"] for one in store.failures(dataset) if one["stage"] == "embed"}
+    rows = list(zip(ids, columns["created_at"], columns[fields.DRIVE], strict=True))
+    new = [one for one, made, _ in rows if _stamp(made) > through and one not in failed]
+    known = sorted(
+        (one, drive) for one, made, drive in rows if _stamp(made) <= through and one not in failed
+    )
+    known = known[:: max(1, -(-len(known) // _MOST_COMPARED))]
+    if not new or not known:
+        return None
+    return drift.measure(
+        similarity.vectors(dataset, new),
+        similarity.vectors(dataset, [one for one, _ in known]),
+        [drive for _, drive in known],
+        most_far=most_far,
+    )
+
+
+def newest(dataset: Any) -> str:
+    """Return when the newest sample was added, ISO 8601, UTC."""
+    _, last = dataset.bounds("created_at")
+    return _stamp(last)
+
+
+def _through(runs: Sequence[Run]) -> str | None:
+    found = [run.result[THROUGH] for run in runs if run.state == "done" and THROUGH in run.result]
+    return max(found, default=None)
+
+
+def _stamp(made: datetime) -> str:
+    aware = made if made.tzinfo else made.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _ingest(night: Night, watched: Path) -> dict[str, Any]:
+    if not watched.is_dir():
+        raise StageError(
+            f"The watched folder {watched} is not there. Mount it, or change the job's `--watch`."
+        )
+    found = ingest(watched, name=night.dataset, taxonomy=night.taxonomy, settings=night.settings)
+    return {"added": found.added, "existing": found.existing, "failures": len(found.failures)}
+
+
+def _look(dataset: Any, ensemble: Ensemble, night: Night) -> dict[str, Any]:
+    """Have every member look at what it has not seen."""
+    device = night.device or default_device()
+    seen = predict(dataset, ensemble, device=device)
+    fused = fuse(dataset, ensemble)
+    done: dict[str, Any] = {
+        "predict": {"ran": seen.ran, "failed": seen.failed},
+        "fuse": {"fused": fused.fused},
+    }
+    if any(estimators(ensemble).values()):
+        folder = night.settings.artifacts(dataset.name)
+        looked = examine(dataset, ensemble, folder=folder, mode="routed", device=device)
+        done["examine"] = asdict(looked)
+        fuse(dataset, ensemble)
+        done["adjudicate"] = asdict(adjudicate(dataset, ensemble))
+    vectors = night.settings.vectors(dataset.name)
+    done["embed"] = asdict(embed_new(dataset, ensemble, folder=vectors, device=device))
+    return done
+
+
+def _hand_over(
+    context: Context, dataset: Any, night: Night, *, use_hardness: bool
+) -> dict[str, Any]:
+    """Choose the batch of this night, once, and push it."""
+    if "round" not in context.facts:
+        if not len(query.unclaimed(query.pool(dataset), "")):
+            return {"choose": "Nothing is left to choose: all of the pool was chosen before."}
+        context.keep(round=next_round(dataset))
+    number = int(context.facts["round"])
+    context.expect_alone()
+    chosen = choose(
+        dataset, round_number=number, budget=night.budget, seed=night.seed,
+        use_hardness=use_hardness,
+    )  # fmt: skip
+    taker: Any = night.labeler(dataset)
+    once = OnlyPush(taker)
+    context.expect_alone()
+    label(dataset, number, once)
+    return {
+        "round": number,
+        "choose": {"chosen": chosen.chosen, "pool": chosen.pool, "arms": dict(chosen.arms)},
+        "push": asdict(once.result),
+    }
+
+
+def next_round(dataset: Any) -> int:
+    """Return the number after that of the last round that chose anything."""
+    info = dataset.info.get(fields.INFO, {})
+    names = [*dataset.distinct("tags"), *info]
+    return 1 + max((int(m[1]) for one in names if (m := _ROUND.fullmatch(one))), default=0)

@@ -1,0 +1,161 @@
+"""The hardness of a pool that grew: what is new is scored, what is known is only ranked again.
+
+What an image's boxes say of its hardness depends on that image alone; only its rank depends on
+the others. So the raw values are kept in the database, by sample, with the ensemble and the
+predictions that they come from, and a night reads no box of the samples before it. Ranks are the
+same, to the last digit, as those of `stages.score` over the whole pool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pymongo import ReplaceOne
+
+from cascade import voting
+from cascade.ensemble import Ensemble
+from curation import fields, hardness, store
+from curation import samples as query
+from curation.closer import read_closer
+
+COLLECTION = "curation_raw_hardness"
+_CHUNK = 1000
+_RAW = ("detection", "image", "contradiction")
+
+Floats = NDArray[np.floating[Any]]
+Raw = dict[str, tuple[float, ...]]  # by sample: the values of `_RAW`, NaN where not defined
+
+
+@dataclass(frozen=True)
+class Reranked:
+    """What a call did.
+
+    Attributes:
+        ranked: Samples of the pool.
+        scored: Those whose boxes were read: new ones, and those whose predictions changed.
+        changed: Those whose hardness is another now.
+    """
+
+    ranked: int
+    scored: int
+    changed: int
+
+
+def rerank(dataset: Any, ensemble: Ensemble, database: Any) -> Reranked:
+    """Write the hardness of the whole pool, reading the boxes of what is new only.
+
+    Args:
+        dataset: A FiftyOne dataset whose pool the ensemble is through with.
+        ensemble: Whose calibration, weights and vocabulary hold.
+        database: The MongoDB database (of pymongo) that raw values are kept in.
+
+    Raises:
+        StageError: There is no pool.
+    """
+    view = query.pool(dataset)
+    query.require_pool(view, dataset.name)
+    fields.declare_hardness(dataset)
+    ids, marks = _marks(view, ensemble)
+    raw = _known(database[COLLECTION], ids, marks)
+    new = [one for one in ids if one not in raw]
+    for start in range(0, len(new), _CHUNK):
+        part = _score(dataset, new[start : start + _CHUNK], ensemble)
+        _keep(database[COLLECTION], part, marks)
+        raw |= part
+    before = query.numbers(store.read_columns(view, [fields.HARDNESS])[fields.HARDNESS])
+    after = _ranked(np.array([raw[one] for one in ids], np.float64))
+    changed = np.flatnonzero(~((before == after) | (np.isnan(before) & np.isnan(after))))
+    store.write_columns(dataset, [ids[i] for i in changed], {fields.HARDNESS: after[changed]})
+    query.remember(
+        dataset, "score", {"members": list(ensemble.detectors), "ensemble": ensemble.identity}
+    )
+    return Reranked(ranked=len(ids), scored=len(new), changed=len(changed))
+
+
+def _marks(view: Any, ensemble: Ensemble) -> tuple[list[str], dict[str, str]]:
+    """Return the ids in order, and for each a hash of all that its raw values come from."""
+    members = [*ensemble.detectors, *_language(view, ensemble)]
+    columns = store.read_columns(view, [f"{one}.{fields.FINGERPRINT}" for one in members])
+    ids = columns.pop("id")
+    mine = f"{ensemble.identity} {' '.join(ensemble.detectors)}"
+    rows = zip(*columns.values(), strict=True)
+    known: dict[Any, str] = {}
+    return ids, {one: _mark(mine, row, known) for one, row in zip(ids, rows, strict=True)}
+
+
+def _mark(mine: str, row: Sequence[Any], known: dict[Any, str]) -> str:
+    if row not in known:
+        known[row] = hashlib.sha256(f"{mine} {row}".encode()).hexdigest()[:16]
+    return known[row]
+
+
+def _language(view: Any, ensemble: Ensemble) -> list[str]:
+    schema = view.get_field_schema()
+    return [one for one in ensemble.present("language") if one in schema]
+
+
+def _known(kept: Any, ids: Sequence[str], marks: Mapping[str, str]) -> Raw:
+    """Return the raw values that are kept and still hold."""
+    raw: Raw = {}
+    for start in range(0, len(ids), 10 * _CHUNK):
+        for one in kept.find({"_id": {"$in": list(ids[start : start + 10 * _CHUNK])}}):
+            if one["mark"] == marks[one["_id"]]:
+                raw[one["_id"]] = tuple(np.nan if one[n] is None else one[n] for n in _RAW)
+    return raw
+
+
+def _keep(kept: Any, raw: Raw, marks: Mapping[str, str]) -> None:
+    updates = []
+    for one, values in raw.items():
+        named = zip(_RAW, values, strict=True)
+        content = {name: None if np.isnan(value) else float(value) for name, value in named}
+        updates.append(ReplaceOne({"_id": one}, {**content, "mark": marks[one]}, upsert=True))
+    kept.bulk_write(updates, ordered=False)
+
+
+def _score(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> Raw:
+    """Read what the members say of samples, write the components, return the raw values."""
+    view = dataset.select(list(ids))
+    read = store.read_votes(view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score")
+    votes = ensemble.calibration.of(read.votes)
+    clusters, decisions = voting.conclude(votes, ensemble, store.sizes_px(view))
+    looked_at = np.any(votes.ran, axis=1)
+    p_yes = read_closer(view, read.ids, ensemble).p_yes
+    p_language = voting.together(ensemble, p_yes) if p_yes else np.full(len(read.ids), np.nan)
+    scored = hardness.of_images(
+        hardness.components(clusters, ensemble.calibration.quality),
+        clusters,
+        in_pool=looked_at,
+        sources=np.column_stack([decisions.p, p_language]),
+        contradiction=hardness.contradictions(decisions.p, p_language),
+    )
+    expected = np.bincount(clusters.image, weights=clusters.p_mean, minlength=clusters.n_images)
+    columns = {
+        fields.HARDNESS_EXISTENCE: scored.existence,
+        fields.HARDNESS_CLASS: scored.class_,
+        fields.HARDNESS_LOCATION: scored.location,
+        fields.HARDNESS_MARGIN: scored.margin,
+        fields.HARDNESS_IMAGE: scored.image,
+        fields.N_VOTERS: decisions.n_voters.astype(int),
+        fields.EXPECTED_BOXES: np.where(looked_at, expected, np.nan),
+    }
+    store.write_columns(dataset, read.ids, columns)
+    detection = np.where(looked_at, scored.detection, np.nan)
+    rows = np.column_stack([detection, scored.image, scored.contradiction])
+    return {one: tuple(row) for one, row in zip(read.ids, rows.tolist(), strict=True)}
+
+
+def _ranked(raw: Floats) -> Floats:
+    """Return the hardness over the pool of raw values of shape (n, 3), as `hardness` has it."""
+    detection, image, contradiction = raw.T
+    pool = np.isfinite(detection)
+    by_detection, by_image = hardness.ranks(detection, pool), hardness.ranks(image, pool)
+    both = hardness.DETECTION_SHARE * by_detection + (1.0 - hardness.DETECTION_SHARE) * by_image
+    value = np.where(np.isfinite(by_image), both, by_detection)
+    flagged = (contradiction > 0) & pool
+    return np.where(flagged, np.fmax(value, hardness.CONTRADICTION), value)

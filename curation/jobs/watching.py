@@ -1,0 +1,60 @@
+"""The jobs that only look: do new images drift, and does the champion's metric hold?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from curation import samples as query
+from curation import store
+from curation.guard import Watch
+from curation.jobs import nightly
+from curation.jobs.embedding import embed_new
+from curation.jobs.nightly import ACCEPTED, THROUGH, Night
+from curation.jobs.record import Refused
+from curation.jobs.runner import Context
+from curation.settings import Settings
+from curation.stages.watch import watch
+from curation.tracking.promotion import promotions
+
+
+def drift(context: Context, night: Night) -> Mapping[str, Any]:
+    """Embed what is new in the dataset, and say whether it is like what was there before.
+
+    Raises:
+        Refused: It is not; the event that tells of it is the purpose of the job.
+    """
+    dataset = query.load_dataset(night.dataset)
+    folder = night.settings.vectors(dataset.name)
+    embedded = embed_new(dataset, night.ensemble(dataset), folder=folder, device=night.device)
+    found = nightly.compare(context, dataset, most_far=night.most_far)
+    if found is not None and found.drifted and not context.facts.get(ACCEPTED):
+        raise Refused(found.sentence)
+    return {
+        "samples": len(store.ids_and_paths(dataset)[0]),
+        "embed": asdict(embedded),
+        "drift": None if found is None else asdict(found),
+        THROUGH: nightly.newest(dataset),
+    }
+
+
+def metric(context: Context, settings: Settings) -> Mapping[str, Any]:
+    """Look at the champion's live checks, and roll back where they ask for it.
+
+    Raises:
+        StageError: Nothing is in service.
+    """
+    wants = context.job.options
+    with promotions(settings) as moving:
+        context.expect_alone()
+        found = watch(
+            moving,
+            wants["dataset"],
+            live=Path(wants["live"]),
+            watching=Watch(floor=wants["floor"]),
+        )
+    if found.rolled_back:
+        raise Refused(f"Rolled back to version {found.in_service}. {found.reason}")
+    return asdict(found)

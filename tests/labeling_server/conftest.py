@@ -1,0 +1,15 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fixtures import connect, label_studio, proxy  # noqa: E402, F401 - are looked up here
+
+from cascade import taxonomy  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def roadwork():
+    return taxonomy.load("roadwork_core")
