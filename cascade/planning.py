@@ -11,14 +11,19 @@
                   precision, else 4 (autocast casts one layer at a time)
     activations = batch_size x MiB for one image
 
+Memory is what the process holds of the GPU, as `nvidia-smi` shows it. PyTorch's allocator keeps
+blocks that nobody uses, 10 to 70 % more than tensors take at their peak: that is counted, though
+most of it would be given back where memory runs short.
+
 Where a member's `memory_mb` is given, as measured at its batch size, what is left of it after the
 weights are its activations. Else they are estimated from its `gflops` with `_MB_PER_GFLOP`.
 A language model is its server's: weights, `_SERVER_MB` (its own CUDA context among it) and a cache
 of attention keys.
 
 **Time** = images x gflops / effective TFLOP/s of the adapter's family, a small share of the peak,
-as measured on an H100 in bf16, eager; other GPUs in proportion to their peaks. It leaves out
-decoding, writing and idling: a lower bound, good to 2x.
+as measured on an H100 in bf16, eager, of `forward` alone; other GPUs in proportion to their peaks.
+It leaves out reading, resizing, decoding, writing and idling: a lower bound, good to 2x, less where
+many masks are enlarged.
 """
 
 from __future__ import annotations
@@ -35,31 +40,31 @@ from cascade.manifest import PATHS, Manifest, Member
 
 Mode = Literal["full", "routed"]
 
-CONTEXT_MB = 512.0
-IMAGE_MB = 8.0  # 1920 x 1080 x 3 bytes, and the uint8 views that members share
+# Measured on an H100 with CUDA 13: 620 when it begins, 695 to 700 once a member has run.
+CONTEXT_MB = 700.0
+IMAGE_MB = 3.0  # 1280 x 720 x 3 bytes, and a uint8 view that members share
 _SERVER_MB = 3072.0  # CUDA graphs, sampler and vision profile of vLLM
 _CACHE_MB = 8192.0  # attention keys and values of some 64 questions in flight
 
 ASSUMED_SHARES: Mapping[str, float] = {"fast_a": 0.10, "fast_b": 0.10, "precision": 0.30}
 """The share of samples on each path of the cascade, until a run has measured it."""
 
-# Activations, in MiB for each GFLOP of an image. From tracing the allocations of full-size
-# architectures (see the manifest `roadwork`): transformers need little, since they are deep and
-# of one width; what keeps feature pyramids, or attends in windows, needs much.
+# Activations, in MiB for each GFLOP of an image, measured (see the manifest `roadwork`): transformers
+# need little, since they are deep and of one width; what keeps feature pyramids, attends in windows
+# or enlarges its maps needs much.
 _MB_PER_GFLOP = {
-    "dino": 0.03, "siglip": 0.03, "timm": 0.03, "owlv2": 0.04, "sam2": 0.20, "sam3": 0.02,
-    "depth_anything_2": 0.10, "depth_anything_3": 0.10, "detr": 0.80, "grounding_dino": 0.90,
-    "rf_detr_seg": 0.70, "ultralytics": 0.50, "yoloe": 0.50,
+    "dino": 0.07, "siglip": 0.06, "timm": 0.07, "owlv2": 0.06, "sam2": 0.29, "sam3": 0.05,
+    "depth_anything_2": 0.38, "depth_anything_3": 0.08, "detr": 1.00, "grounding_dino": 1.60,
+    "rf_detr_seg": 1.80, "ultralytics": 0.70, "yoloe": 0.60,
 }  # fmt: skip
 _MB_PER_GFLOP_OF_OTHERS = 1.0
 
-# Effective TFLOP/s of one H100. Measured, bf16, eager: DINOv3-L 1,968 images/s of 126 GFLOP;
-# RT-DETRv2 511 of 138 and D-FINE 493 of 96; Depth Anything 2 L at 518 px 237 of 1,450.
-# The others are estimates by analogy with these.
+# Effective TFLOP/s of one H100, of the manifest `roadwork`'s members at their batch sizes, measured:
+# a family's mean. timm is taken for dino's twin; the servers' is an estimate.
 _TFLOPS = {
-    "dino": 250.0, "siglip": 250.0, "timm": 250.0, "depth_anything_2": 340.0,
-    "depth_anything_3": 150.0, "detr": 58.0, "rf_detr_seg": 58.0, "grounding_dino": 50.0,
-    "owlv2": 150.0, "ultralytics": 60.0, "yoloe": 60.0, "sam2": 100.0, "sam3": 200.0,
+    "dino": 270.0, "siglip": 260.0, "timm": 270.0, "depth_anything_2": 245.0,
+    "depth_anything_3": 24.0, "detr": 48.0, "rf_detr_seg": 48.0, "grounding_dino": 36.0,
+    "owlv2": 340.0, "ultralytics": 130.0, "yoloe": 155.0, "sam2": 108.0, "sam3": 67.0,
     "vision_language": 200.0,
 }  # fmt: skip
 _TFLOPS_OF_OTHERS = 50.0

@@ -13,8 +13,8 @@ from cascade import voting
 from cascade.consensus import Decisions
 from cascade.ensemble import Ensemble
 from cascade.images import Batch, Image
-from cascade.predictions import Detections
-from cascade.run import Failure, default_device, of_member
+from cascade.predictions import Detections, Failure
+from cascade.run import default_device, of_member
 
 
 @dataclass(frozen=True)

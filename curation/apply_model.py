@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from cascade import masks, voting
 from cascade.ensemble import Ensemble
 from cascade.images import Batch
-from cascade.predictions import Answer, DepthMap, Detections, Embedding, Masks
-from cascade.run import Failure, default_device, of_member
+from cascade.predictions import Answer, DepthMap, Detections, Embedding, Failure, Masks
+from cascade.run import default_device, of_member
 from cascade.taxonomy import Taxonomy
 from curation import convert
 from curation.closer_documents import UNUSABLE

@@ -33,6 +33,7 @@ from curation.stages.label import label
 from curation.stages.predict import predict
 from curation.stages.publish import publish
 from curation.stages.report import report
+from curation.stages.reproduce import keep
 from curation.stages.score import score
 from curation.stages.train import train
 
@@ -268,6 +269,7 @@ def _label(work: _Work) -> int:
     labeled = label(work.dataset, work.this.number, work.labeler)
     if labeled.waiting == 0:
         work.this.note(labeler=work.labeler.name)  # the round may have begun with another
+        keep(work.dataset, work.this)
         work.this.do("label", lambda: asdict(labeled))
     return labeled.waiting
 

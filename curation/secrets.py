@@ -151,7 +151,7 @@ def _from_vault(name: str, given: Mapping[str, str]) -> Secret | None:
     except ImportError:
         raise SettingsError(
             "VAULT_ADDR is set, and the package hvac that reads vaults is not installed. "
-            'Install it with `pip install "cascade-curation[vault]"`, or unset VAULT_ADDR.'
+            'Install it with `pip install "cascade-curation[hvac]"`, or unset VAULT_ADDR.'
         ) from None
     problem = ""
     try:

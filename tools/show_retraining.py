@@ -7,8 +7,9 @@ of ultralytics) learns 30 % of the labels, then a challenger goes on from its ch
 60 %, and, so that more steps are not mistaken for more labels, a control goes on with the same
 30 %. Students (centre points on the trunk) learn those 60 % and what the challenger says about
 the other images, or those 60 % alone. Everything is chosen on the split `valid`; on `test` it is
-only measured. OUT/retraining.json has the figures with bootstrap intervals; it is written anew
-after every seed. Training images whose source photograph is in another split are left out.
+only measured. OUT/retraining.json has the figures with bootstrap intervals; OUT/predictions.json
+and OUT/models.tar are written before it, so that nothing is lost if time runs out. Training images
+whose source photograph is in another split are left out.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ import argparse
 import json
 import logging
 import multiprocessing as mp
+import os
 import platform
 import re
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +49,7 @@ from cascade.models import checkpoint
 from cascade.predictions import Detections
 from cascade.taxonomy import Decision, ObjectClass, Taxonomy
 from cascade.training import distill
-from cascade.training.fit import Example, fit
+from cascade.training.fit import Example, FitResult, fit
 
 logger = logging.getLogger("show")
 
@@ -86,8 +90,10 @@ MEMBERS = {
     "yolo": Recipe("yolo", "tiny_yolo", rate=2e-3, again=1.4e-3, epochs=80),
 }
 STUDENTS = {
-    "wide": Recipe("center_point", None, rate=1.5e-3, again=1e-3, epochs=80, params={"width": 160}),
-    "pretrained": Recipe("center_point", "tiny_center", rate=1.5e-3, again=1e-3, epochs=80),
+    "wide": Recipe(
+        "center_point", None, rate=1.5e-3, again=1e-3, epochs=160, params={"width": 160}
+    ),
+    "wider": Recipe("center_point", None, rate=1e-3, again=7e-4, epochs=160, params={"width": 256}),
 }
 
 
@@ -149,15 +155,30 @@ def main() -> int:
                 logger.warning("no time for seed %d", seed)
                 break
             said |= show.of_seed(seed)
-            report |= _figures(said, splits["test"], pool, draws=args.draws)
+            _write(Path(args.out), "predictions.json", _answers(said))
+            with tarfile.open(Path(args.out) / "models.tar", "w") as archive:
+                archive.add(scratch, arcname="models")
             if "speeds" not in report:
                 report["speeds"] = show.speeds(seed)
             report["seconds"] = round(time.perf_counter() - started, 1)
-            (Path(args.out) / "retraining.json").write_text(json.dumps(report, indent=1) + "\n")
+            _write(Path(args.out), "retraining.json", report)
+            report |= _figures(said, splits["test"], draws=args.draws)
+            report["seconds"] = round(time.perf_counter() - started, 1)
+            _write(Path(args.out), "retraining.json", report)
             logger.info("seed %d done after %.0f s", seed, report["seconds"])
     shown = {k: v for k, v in report.items() if k not in ("fits", "recipes")}
     logger.info("%s", json.dumps(shown, indent=1))
     return 0
+
+
+def _write(folder: Path, name: str, content: object) -> None:
+    (folder / name).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _answers(said: dict[tuple[int, str], list[Detections]]) -> dict[str, Any]:
+    return {
+        f"{role}-{seed}": [_to_json(one) for one in rows] for (seed, role), rows in said.items()
+    }
 
 
 class _Show:
@@ -228,7 +249,8 @@ class _Show:
     def speeds(self, seed: int) -> dict[str, Any]:
         """Return images per second of a seed's ensemble and student."""
         folder = self._root / str(seed) / "student" / self._chosen(seed, "student")
-        return _speeds(folder, self._ensembles[seed], self._splits["test"], self._args.device)
+        places = (self._args.device, "cpu") if self._args.on_cpu_too else (self._args.device,)
+        return _speeds(folder, self._ensembles[seed], self._splits["test"], places)
 
     def _job(
         self, name: str, recipe: Recipe, labeled: tuple[int, ...], out: Path, seed: int,
@@ -277,7 +299,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--within", type=float, default=3600, help="seconds: trains for less")
     parser.add_argument("--size", type=int, default=416, help="of the view, a multiple of 32")
     parser.add_argument("--scale", type=float, default=1.0, help="of the epochs")
-    parser.add_argument("--draws", type=int, default=1000, help="of the bootstrap")
+    parser.add_argument("--draws", type=int, default=400, help="of the bootstrap")
+    parser.add_argument("--on-cpu-too", action="store_true", help="measure speeds there as well")
     parser.add_argument("--at-once", type=int, default=6, help="fits on the device")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
@@ -346,31 +369,46 @@ def _fit(job: Job) -> dict[str, Any]:
     torch.set_num_threads(2)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     train, valid = _read_split(Path(job.data), "train"), _read_split(Path(job.data), "valid")
-    examples = [train[i] for i in job.labeled]
+    labeled = [train[i] for i in job.labeled]
+    model = _model(job)
+    options: dict[str, Any] = {
+        "out": Path(job.out), "seed": job.seed, "device": job.device, "batch_size": 32,
+    }  # fmt: skip
     if job.taught:
         rest = [one.image for i, one in enumerate(train) if i not in set(job.labeled)]
         answers = json.loads(Path(job.taught).read_text())
         found = [_from_json(one) for one in answers["found"]]
-        examples = distill.lesson(examples, rest, found, answers["thresholds"])
-    model = _model(job)
-    epochs = max(1, round(job.recipe.epochs * job.scale * len(train) / len(examples)))
-    every = max(1, epochs // 12)
-    result = fit(
-        model, examples, valid, out=Path(job.out), epochs=epochs, seed=job.seed,
-        device=job.device, batch_size=32, patience=epochs,
-        learning_rate=job.recipe.again if job.source else job.recipe.rate,
-        validate_every=every,
-    )  # fmt: skip
-    shown = [round(one, 3) for one in result.val_map50]
-    logger.info("%d images, %.0f s, valid %s", len(examples), result.seconds, shown)
+        lesson = distill.lesson(labeled, rest, found, answers["thresholds"])
+        epochs = (_epochs(job, len(train), len(lesson)), _epochs(job, len(train), len(labeled)))
+        epochs = (max(1, epochs[0] // 2), max(1, epochs[1] // 2))
+        results: Sequence[FitResult] = distill.teach(
+            model, labeled, lesson, valid, epochs=epochs, patience=max(epochs),
+            validate_every=max(1, min(epochs) // 8),
+            learning_rates=(job.recipe.rate, job.recipe.again), **options,
+        )  # fmt: skip
+    else:
+        count = _epochs(job, len(train), len(labeled))
+        rate = job.recipe.again if job.source else job.recipe.rate
+        results = (
+            fit(model, labeled, valid, epochs=count, patience=count, learning_rate=rate,
+                validate_every=max(1, count // 12), **options),
+        )  # fmt: skip
+    shown = [round(one, 3) for result in results for one in result.val_map50]
+    seconds = sum(one.seconds for one in results)
+    logger.info("%d images, %.0f s, valid %s", len(labeled), seconds, shown)
     return {
-        "images": len(examples),
-        "epochs": result.epochs,
-        "best_epoch": result.best_epoch,
+        "images": len(labeled),
+        "epochs": [one.epochs for one in results],
+        "best_epoch": [one.best_epoch for one in results],
         "valid_map50": shown,
-        "seconds": round(result.seconds, 1),
+        "seconds": round(seconds, 1),
         "fingerprint": sources.fingerprint(Path(job.out)),
     }
+
+
+def _epochs(job: Job, whole: int, n: int) -> int:
+    """Return the passes over n images that show as many as the recipe's over the whole split."""
+    return max(1, round(job.recipe.epochs * job.scale * whole / n))
 
 
 def _model(job: Job) -> Any:
@@ -474,6 +512,10 @@ def _fused(ensemble: Ensemble, rows: Sequence[Any]) -> list[Detections]:
     return voting.objects(clusters)
 
 
+def _said_together(ensemble: Ensemble, models: dict[str, Any], batch: Batch) -> list[Detections]:
+    return _fused(ensemble, _said(models, batch))
+
+
 def _objects(
     ensemble: Ensemble, examples: Sequence[Example], device: torch.device
 ) -> list[Detections]:
@@ -486,7 +528,6 @@ def _objects(
 def _figures(
     said: dict[tuple[int, str], list[Detections]],
     test: Sequence[Example],
-    pool: ProcessPoolExecutor,
     *,
     draws: int,
 ) -> dict[str, Any]:
@@ -499,13 +540,14 @@ def _figures(
         "image": [str(one.image) for one in test],
         "drive": [_drive(Path(str(one.image))) for one in test],
     }
-    for unit, groups in units.items():
-        parts = np.array_split(_drawn(groups, draws), min(32, draws))
-        drawn = list(pool.map(_map50_of_draws, [(said, truths, one) for one in parts]))
-        table = dict(zip(said, np.concatenate(drawn).T, strict=True))
-        seeds = sorted({seed for seed, _ in said})
-        n = len(set(groups))
-        figures[f"intervals by {unit}"] = {"n": n, **_intervals(table, seeds)}
+    seeds = sorted({seed for seed, _ in said})
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=mp.get_context("spawn")) as pool:
+        for unit, groups in units.items():
+            parts = np.array_split(_drawn(groups, draws), min(48, draws))
+            drawn = list(pool.map(_map50_of_draws, [(said, truths, one) for one in parts]))
+            table = dict(zip(said, np.concatenate(drawn).T, strict=True))
+            n = len(set(groups))
+            figures[f"intervals by {unit}"] = {"n": n, **_intervals(table, seeds)}
     return figures
 
 
@@ -563,19 +605,19 @@ def _map50_of_draws(task: tuple[Any, list[Detections], Any]) -> Any:
 
 
 def _speeds(
-    folder: Path, ensemble: Ensemble, test: Sequence[Example], device_name: str
+    folder: Path, ensemble: Ensemble, test: Sequence[Example], places: Sequence[str]
 ) -> dict[str, Any]:
     """Return images per second of ensemble and student, from decoded images to boxes."""
     figures: dict[str, Any] = {}
-    for name in dict.fromkeys((device_name, "cpu")):
+    for name in dict.fromkeys(places):
         device = torch.device(name)
         models = {one: ensemble.build(one, device) for one in ensemble.detectors}
         student = registry.create("center_point", folder)
         student.module.to(device)
         calls: dict[str, Callable[[Batch], Any]] = {
-            "ensemble": lambda batch, models=models: _fused(ensemble, _said(models, batch)),
-            "members alone": lambda batch, models=models: _said(models, batch),
-            "student": lambda batch, student=student: predict(student, batch),
+            "ensemble": partial(_said_together, ensemble, models),
+            "members alone": partial(_said, models),
+            "student": partial(predict, student),
         }
         for size in (1, 16):
             rate = {who: _rate(call, test, device, size) for who, call in calls.items()}

@@ -2,7 +2,8 @@
 
 On labeled images the student learns the ground truth; on unlabeled ones the objects that the
 ensemble is sure of, each class from the score on at which it is right most evenly: where precision
-and recall, on labeled images that nobody trained on, are best together.
+and recall, on labeled images that nobody trained on, are best together. What the ensemble missed
+in these images the student learns as background, so at last it learns the labeled ones alone.
 
 - [0] Hinton et al., Distilling the Knowledge in a Neural Network, 2015
 - [1] Xu et al., End-to-End Semi-Supervised Object Detection with Soft Teacher, ICCV 2021
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +22,10 @@ from numpy.typing import NDArray
 from cascade import boxes
 from cascade.errors import TrainingError
 from cascade.images import Image
+from cascade.model import Trainable
 from cascade.predictions import Detections, FloatArray
 from cascade.training.examples import Example
+from cascade.training.fit import FitResult, fit
 
 NEVER = 1.01  # a threshold that no score reaches
 _IOU = 0.5
@@ -79,6 +83,40 @@ def lesson(
         Example(image, pseudo_labels(one, least)) for image, one in zip(images, found, strict=True)
     ]
     return [*labeled, *(one for one in taught if len(one.target))]
+
+
+def teach(
+    student: Trainable,
+    labeled: Sequence[Example],
+    everything: Sequence[Example],
+    val: Sequence[Example],
+    *,
+    out: Path,
+    epochs: tuple[int, int],
+    learning_rates: tuple[float, float] = (2e-3, 1e-3),
+    **options: Any,
+) -> tuple[FitResult, FitResult]:
+    """Fit the student on the whole lesson, then on what people labeled, and save it.
+
+    Args:
+        student: Any trainable detector that names the ensemble's classes.
+        labeled: Images with ground truth.
+        everything: What `lesson` returned.
+        val: What decides which epoch is kept, each time.
+        out: The checkpoint's folder.
+        epochs: Passes over each of the two, at most.
+        learning_rates: The highest of each.
+        options: Of both fits: see `fit`.
+    """
+    first = fit(
+        student, everything, val, out=out, epochs=epochs[0], learning_rate=learning_rates[0],
+        **options,
+    )  # fmt: skip
+    second = fit(
+        student, labeled, val, out=out, epochs=epochs[1], learning_rate=learning_rates[1],
+        **options,
+    )  # fmt: skip
+    return first, second
 
 
 def _threshold(found: Sequence[Detections], truths: Sequence[Detections], class_id: int) -> float:

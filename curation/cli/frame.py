@@ -68,11 +68,14 @@ NamesOption = Annotated[
     str | None, typer.Option(help="Class names of YOLO rows in order, comma-separated.")
 ]
 LabelerOption = Annotated[
-    Literal["oracle", "files", "yolo", "voc", "datumaro", "label-studio"],
+    Literal["oracle", "files", "yolo", "voc", "datumaro", "label-studio", "cvat"],
     typer.Option(
         help="Where labels come from: held-back ground truth, files (COCO, YOLO, VOC, Datumaro), "
-        "or a Label Studio server."
+        "or a Label Studio or CVAT server."
     ),
+]
+BlurOption = Annotated[
+    str | None, typer.Option(help="What to hide in the copies of images that leave: faces.")
 ]
 BudgetOption = Annotated[
     int | None,

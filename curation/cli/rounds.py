@@ -8,6 +8,7 @@ import typer
 
 from curation.cli.frame import (
     WAITING,
+    BlurOption,
     BudgetOption,
     DatasetArgument,
     EpochsOption,
@@ -26,6 +27,7 @@ from curation.cli.frame import (
     ensemble_for,
     say,
     show,
+    split_list,
     stage_bars,
     taxonomy_for,
 )
@@ -76,6 +78,7 @@ def run_round(
     seed: SeedOption = 0,
     mode: ModeOption = "full",
     licence: LicenceOption = None,
+    blur: BlurOption = None,
 ) -> None:
     """Run whole rounds, predict to report; finished ones are left as they are."""
     from curation.loop import Plan
@@ -83,7 +86,7 @@ def run_round(
     _run_rounds(
         dataset, connected(dataset), name=name, manifest=manifest, taxonomy=taxonomy, names=names,
         labeler=labeler, rounds=rounds, resplit=resplit, until="report", licence=licence,
-        plan=Plan(budget=budget, epochs=epochs, seed=seed, mode=mode),
+        blur=blur, plan=Plan(budget=budget, epochs=epochs, seed=seed, mode=mode),
     )  # fmt: skip
 
 
@@ -100,13 +103,14 @@ def stage_verb(verb: str, sentence: str) -> None:
         budget: BudgetOption = None,
         epochs: EpochsOption = 12,
         seed: SeedOption = 0,
+        blur: BlurOption = None,
     ) -> None:
         from curation.loop import Plan
 
         _run_rounds(
             dataset, connected(dataset), name=None, manifest=manifest, taxonomy=taxonomy,
             names=None, labeler=labeler, rounds=round_number, resplit=False, until=verb,
-            plan=Plan(budget=budget, epochs=epochs, seed=seed),
+            blur=blur, plan=Plan(budget=budget, epochs=epochs, seed=seed),
         )  # fmt: skip
 
 
@@ -124,6 +128,7 @@ def _run_rounds(
     until: str,
     plan: Plan,
     licence: Kind | None = None,
+    blur: str | None = None,
 ) -> None:
     from curation import loop
     from curation import samples as query
@@ -143,7 +148,7 @@ def _run_rounds(
         query.require_held_back(samples)
     first = ensemble_for(samples, settings, manifest, taxonomy, licence, fresh=True)
     for number in range(1, rounds + 1):
-        source = backends.create(labeler, samples, settings)
+        source = backends.create(labeler, samples, settings, blur=split_list(blur or ""))
         with stage_bars() as bars:
             result = loop.run_round(
                 samples, number, first, source, settings, plan=plan, bars=bars,

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from cascade.ensemble import Ensemble
-from cascade.predictions import Embedding
-from cascade.run import Failure, default_device, run
+from cascade.predictions import Embedding, Failure
+from cascade.run import default_device, run
 from curation import fields, similarity, store
 from curation.vectors import Vectors
 

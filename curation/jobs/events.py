@@ -61,10 +61,11 @@ class Event:
     @property
     def sentence(self) -> str:
         """The event as one line."""
-        again = f" Next try at {self.next_attempt:%Y-%m-%d %H:%M:%S} UTC." * bool(self.next_attempt)
-        return (
-            f"Job {self.job}, due {self.due:%Y-%m-%d %H:%M} UTC: {self.event}. {self.reason}{again}"
-        )
+        again = ""
+        if self.next_attempt is not None:
+            again = f" Next try at {self.next_attempt:%Y-%m-%d %H:%M:%S} UTC."
+        due = f"{self.due:%Y-%m-%d %H:%M} UTC"
+        return f"Job {self.job}, due {due}: {self.event}. {self.reason}{again}"
 
 
 def check(target: str) -> None:

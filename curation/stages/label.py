@@ -12,9 +12,10 @@ from curation import failure_yield, fields, samples, store
 from curation.errors import StageError
 from curation.failure_yield import Comparison, Yield
 from curation.labeling import tasks
+from curation.labeling.labeled import labeled_images
 from curation.labeling.protocol import Annotated, Labeler, Task
 from curation.labeling.tasks import Columns
-from curation.snapshot import LabeledImage, snapshot
+from curation.snapshot import snapshot
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
         ),
         strangers=strangers,
         failure_yield=_failure_yield(labeled, taxonomy),
-        dataset_hash=_dataset_hash(dataset, taxonomy),
+        dataset_hash=snapshot(labeled_images(dataset, taxonomy)),
     )
 
 
@@ -187,20 +188,6 @@ def _failure_yield(labeled: Any, taxonomy: Taxonomy) -> dict[str, Yield]:
         )
         by_arm.setdefault(tasks.arm_of(tags) or "other", []).append(comparison)
     return {arm: failure_yield.of_arm(found) for arm, found in sorted(by_arm.items())}
-
-
-def _dataset_hash(dataset: Any, taxonomy: Taxonomy) -> str:
-    view = dataset.exists(fields.LABELED_ROUND)
-    columns = store.read_columns(view, ["filepath", fields.CONTENT_HASH, fields.SPLIT])
-    truths = store.read_detections(view, fields.GROUND_TRUTH, taxonomy)
-    rows = zip(
-        columns[fields.CONTENT_HASH], columns["filepath"], columns[fields.SPLIT], truths,
-        strict=True,
-    )  # fmt: skip
-    return snapshot(
-        LabeledImage(content=content or path, split=split or "", truth=truth)
-        for content, path, split, truth in rows
-    )
 
 
 def _seconds(annotated: Sequence[Annotated]) -> float | None:

@@ -227,6 +227,7 @@ class Registry:
         NOTE: `log_model` would load every member and run the input example through them.
         """
         from mlflow import pyfunc
+        from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
         from curation import ensemble_model
@@ -248,6 +249,7 @@ class Registry:
         for cache in list(folder.rglob("__pycache__")):
             shutil.rmtree(cache)
         self._client.log_model_artifacts(kept.model_id, str(folder))
+        self._client.log_outputs(run_id, models=[LoggedModelOutput(kept.model_id, step=0)])
         return self._client.finalize_logged_model(kept.model_id, "READY"), folder
 
     def _create_version(self, name: str, run_id: str, model: Any, tags: Mapping[str, str]) -> str:

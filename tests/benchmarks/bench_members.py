@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -47,6 +47,7 @@ from cascade import planning, registry, run
 from cascade import taxonomy as taxonomies
 from cascade.calibration import Calibration
 from cascade.ensemble import Ensemble
+from cascade.errors import CascadeError
 from cascade.images import Batch, Image
 from cascade.manifest import Manifest, Member
 from cascade.model import PRECISIONS
@@ -56,10 +57,12 @@ from cascade.predictions import DepthMap, Detections, Embedding, Failure, Masks
 HEIGHT, WIDTH = 720, 1280
 BOXES = 16  # an image, that segmenters are prompted by: as in the manifest's figures
 REPETITIONS = 5
+LOADED_AHEAD = 3  # members, while another has the GPU
 PARAMETERS_OFF, MEMORY_OFF = 0.02, 0.15
 TIERS = ("embedding", "detection", "geometry", "segmentation")
 _FORK = multiprocessing.get_context("fork")  # what is imported is imported once
 _MIB = 2**20
+Turn = Callable[[], Any]
 
 logger = logging.getLogger("bench_members")
 
@@ -178,13 +181,15 @@ def gpu_of(device: torch.device) -> Gpu:
 # -- One member ------------------------------------------------------------------------------
 
 
-def alone(task: Task, member: Member, checkpoint: Path) -> dict[str, Any]:
-    """Load one member, run it, and return what it took."""
+def alone(turn: Turn, task: Task, member: Member, checkpoint: Path) -> dict[str, Any]:
+    """Load one member, run it when it has the GPU for itself, and return what it took."""
+    began = time.perf_counter()
+    model = task.ensemble({member.name: checkpoint}).build(member.name, torch.device("cpu"))
+    loaded_s = time.perf_counter() - began
+    turn()
     device = run.default_device()
     free_caches(device)
-    began = time.perf_counter()
-    model = task.ensemble({member.name: checkpoint}).build(member.name, device)
-    loaded_s = time.perf_counter() - began
+    model.module.to(device)
     loaded = memory(device)
     parameters = sum(one.numel() for one in model.module.parameters()) / 1e6
 
@@ -311,13 +316,20 @@ def rate(images: int, work: Callable[[], Any]) -> float:
 # -- All in one process ----------------------------------------------------------------------
 
 
-def together(task: Task, checkpoints: Mapping[str, Path]) -> dict[str, Any]:
+def together(turn: Turn, task: Task, checkpoints: Mapping[str, Path]) -> dict[str, Any]:
     """Keep all members on the device and run them tier after tier over the largest batch."""
+    ensemble = task.ensemble(checkpoints)
+    built = {}
+    for name in checkpoints:
+        with suppress(CascadeError):  # on record already: it did not run alone
+            built[name] = ensemble.build(name, torch.device("cpu"))
+    wanted: Sequence[str] = turn()
+    models = {name: built[name] for name in wanted}
+    members = [task.manifest.member(name) for name in models]
     device = run.default_device()
     free_caches(device)
-    ensemble = task.ensemble(checkpoints)
-    members = [task.manifest.member(name) for name in checkpoints]
-    models = {one.name: ensemble.build(one.name, device) for one in members}
+    for one in models.values():
+        one.module.to(device)
     loaded = memory(device)
     size = max(one.batch_size for one in members)
     began = time.perf_counter()
@@ -340,24 +352,36 @@ def together(task: Task, checkpoints: Mapping[str, Path]) -> dict[str, Any]:
 
 
 class Child:
-    """A call in a process of its own."""
+    """A call in a process of its own, which begins at once and may wait for its turn.
+
+    Args:
+        work: Called with its turn, a function that returns what `go` was given, and `arguments`.
+        arguments: Likewise.
+        threads: Of torch.
+    """
 
     def __init__(self, work: Callable[..., Any], *arguments: Any, threads: int) -> None:
-        self._ours, theirs = _FORK.Pipe(duplex=False)
+        self._ours, theirs = _FORK.Pipe()
         self._process = _FORK.Process(target=_answer, args=(theirs, threads, work, arguments))
         self._process.start()
         theirs.close()
 
-    def result(self) -> Any:
-        """Wait, and return what it returned; raise what it raised, as words."""
+    def go(self, given: Any = None) -> Any:
+        """Let it have its turn, wait, and return what it returned; raise its error, as words."""
         try:
+            self._ours.send(given)
             answer, error = self._ours.recv()
-        except EOFError:
+        except (EOFError, BrokenPipeError):
             answer, error = None, "the process died"
         self._process.join()
         if error:
             raise RuntimeError(error)
         return answer
+
+    def stop(self) -> None:
+        """End it before its turn."""
+        self._process.terminate()
+        self._process.join()
 
 
 def _answer(
@@ -365,8 +389,8 @@ def _answer(
 ) -> None:
     torch.set_num_threads(threads)
     try:
-        where.send((work(*arguments), None))
-    except Exception as error:  # noqa: BLE001 - one member's failure is a row of the table
+        where.send((work(where.recv, *arguments), None))
+    except Exception as error:
         logger.debug("", exc_info=True)
         where.send((None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"))
 
@@ -384,21 +408,27 @@ def written(
     for one in members:
         if reason := unable(one, writers):
             skipped[one.name] = reason
-            continue
-        (folder / one.name).mkdir()
-        waiting.append(one.name)
+        else:
+            waiting.append(one.name)
     while waiting:
         now, waiting = waiting[:at_once], waiting[at_once:]
         children = {
-            name: Child(writers[name], folder / name, threads=max(1, cores // at_once))
+            name: Child(_write, writers[name], folder / name, threads=max(1, cores // at_once))
             for name in now
         }
         for name, child in children.items():
             try:
-                places[name] = child.result()
+                places[name] = child.go()
             except RuntimeError as error:
                 skipped[name] = f"cannot be written here: {error}"
     return {one.name: places[one.name] for one in members if one.name in places}, skipped
+
+
+def _write(turn: Turn, write: Callable[[Path], Path], folder: Path) -> Path:
+    folder.mkdir()
+    made = write(folder)
+    turn()
+    return made
 
 
 def tiny_writers() -> dict[str, Callable[[Path], Any]]:
@@ -470,8 +500,9 @@ def _ratio(planned: float | None, took: Mapping[str, float] | None) -> str:
     return f"{planned / took['total']:.2f}" if planned and took else ""
 
 
-def machine() -> dict[str, Any]:
+def machine(turn: Turn) -> dict[str, Any]:
     """Return what the figures hold for. Asks the device: for a child."""
+    turn()
     device = run.default_device()
     free_caches(device)
     torch.zeros(1, device=device)
@@ -525,26 +556,34 @@ def measure(
     report: dict[str, Any], task: Task, places: Mapping[str, Path], until: float, *, tiny: bool
 ) -> None:
     """Fill the report: each member alone, then all that ran."""
-    threads = max(1, (os.cpu_count() or 1) // 2)
-    report["machine"] = Child(machine, threads=threads).result()
-    ran: dict[str, Path] = {}
-    for name, place in places.items():
+    threads = max(1, (os.cpu_count() or 1) // 8)  # each: several load at a time
+    everyone = Child(together, task, places, threads=threads)  # loads meanwhile
+    report["machine"] = Child(machine, threads=threads).go()
+    names = list(places)
+    children: dict[str, Child] = {}
+    ran = []
+    for i, name in enumerate(names):
+        for ahead in names[i : i + LOADED_AHEAD]:
+            if ahead not in children:
+                member = task.manifest.member(ahead)
+                children[ahead] = Child(alone, task, member, places[ahead], threads=threads)
         if time.monotonic() > until:
+            children[name].stop()
             report["skipped"][name] = "no time was left"
             continue
         try:
-            row = Child(alone, task, task.manifest.member(name), place, threads=threads).result()
+            row = children[name].go()
         except RuntimeError as error:
             report["faults"][name] = [str(error)]
             logger.info("%s: %s", name, error)
             continue
-        ran[name] = place
+        ran.append(name)
         report["members"].append(row)
         logger.info("%s", json.dumps(row))
         if faults := faults_of(row, tiny=tiny):
             report["faults"][name] = faults
     try:
-        report["together"] = Child(together, task, ran, threads=threads).result()
+        report["together"] = everyone.go(ran)
     except RuntimeError as error:
         report["faults"]["together"] = [str(error)]
     else:

@@ -1,4 +1,4 @@
-"""Checkpoints of published size and random weights, for the members of the manifest `roadwork`.
+"""Checkpoints of published size and random weights, for members of the packaged manifests.
 
 A folder begins as the family's tiny checkpoint (tests/tiny), which has all that a hub repository
 has; then the network and what its image processor says of sizes are replaced. Weights are kept in
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import tiny_depth_anything_2
 import tiny_detr
 import tiny_dino
 import tiny_grounding_dino
@@ -19,14 +20,18 @@ import tiny_owlv2
 import tiny_sam2
 import tiny_sam3
 import tiny_siglip
+import tiny_ultralytics
 import tiny_yoloe
 import torch
 import transformers
 import yaml
+from safetensors.torch import save_file
 from tiny_case import seeded
 
 from cascade import taxonomy
+from cascade.models import depth_anything_3, ultralytics_network, yoloe
 from cascade.models.prompting import prompts_of
+from cascade.run import default_device
 
 _COCO = {i: f"class {i}" for i in range(80)}
 _LABELS = {"id2label": _COCO, "label2id": {name: i for i, name in _COCO.items()}}
@@ -224,17 +229,29 @@ def _owlv2_l() -> Any:
     )
 
 
-def _depth_anything_2_l() -> Any:
-    backbone = {"out_indices": [5, 12, 18, 24], "apply_layernorm": True}
+def _depth_anything_2(backbone: Mapping[str, Any], neck: list[int], fusion: int) -> Any:
+    whole = dict(backbone) | {"apply_layernorm": True, "reshape_hidden_states": False}
     return transformers.DepthAnythingForDepthEstimation(
         transformers.DepthAnythingConfig(
-            backbone_config=_VIT_L_14 | backbone | {"reshape_hidden_states": False},
-            reassemble_hidden_size=1024,
-            neck_hidden_sizes=[256, 512, 1024, 1024],
-            fusion_hidden_size=256,
+            backbone_config=whole,
+            reassemble_hidden_size=backbone["hidden_size"],
+            neck_hidden_sizes=neck,
+            fusion_hidden_size=fusion,
             depth_estimation_type="metric",
             max_depth=80,
         )
+    )
+
+
+def _depth_anything_2_l() -> Any:
+    backbone = _VIT_L_14 | {"out_indices": [5, 12, 18, 24]}
+    return _depth_anything_2(backbone, [256, 512, 1024, 1024], 256)
+
+
+def _depth_anything_2_s() -> Any:
+    small = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6}
+    return _depth_anything_2(
+        _VIT_L_14 | small | {"out_indices": [3, 6, 9, 12]}, [48, 96, 192, 384], 64
     )
 
 
@@ -271,7 +288,7 @@ def _enlarged(
 ) -> Path:
     """Write a tiny checkpoint, then a large network over it."""
     tiny(folder)
-    with seeded():
+    with seeded(), torch.device(default_device()):  # a GPU draws a billion numbers at once
         build().to(torch.bfloat16).save_pretrained(folder)
     _see(folder, view)
     if words:
@@ -312,40 +329,38 @@ def _ultralytics_yaml(name: str) -> dict[str, Any]:
 
 def _yolo(folder: Path, family: str) -> Path:
     """Write a file with the parts of a release's that are read."""
-    from cascade.models.ultralytics_network import detection_model, undisturbed
-
-    build = detection_model()
+    build = ultralytics_network.detection_model()
+    content = _ultralytics_yaml(f"{family}/yolo{family}.yaml")
     with seeded():
-        model = build(_ultralytics_yaml(f"{family}/yolo{family}.yaml"), ch=3, nc=80, verbose=False)
+        model = build(content, ch=3, nc=len(_COCO), verbose=False)
+        tiny_yoloe._settle(model)
+        tiny_ultralytics._spread(model.eval())
     model.names = dict(_COCO)
     model.args = {"imgsz": 640}
-    content = {"version": "8.4.0", "epoch": -1, "ema": None, "model": model.eval().half()}
-    with undisturbed():
-        torch.save(content, folder / f"yolo{family}x.pt")
-    return folder / f"yolo{family}x.pt"
+    return tiny_yoloe.write_pt(model.half(), folder / f"yolo{family}x.pt")
 
 
 def _open_yolo(folder: Path, name: str, family: str) -> Path:
-    from cascade.models import yoloe
-    from cascade.models.ultralytics_network import detection_model
-
-    detection_model()  # imports ultralytics without traces
+    """Write such a file, and what `export` makes of it."""
+    ultralytics_network.detection_model()  # imports ultralytics without traces
     from ultralytics.nn import tasks
 
     content = _ultralytics_yaml(name)
     with seeded():
-        model = getattr(tasks, family)(content, ch=3, nc=content["nc"], verbose=False).eval()
+        model = getattr(tasks, family)(content, ch=3, nc=content["nc"], verbose=False)
+        for one in model.modules():
+            if type(one).__name__ in tiny_yoloe._CONTRAST:
+                one.bias.data.fill_(-5.5)  # as drawn, no score reaches the least that is kept
+        tiny_yoloe._settle(model)
+    pt = tiny_yoloe.write_pt(model.eval(), folder / "release.pt")
     prompts = prompts_of(taxonomy.load("roadwork"))
-    embeddings = tiny_yoloe.embeddings(len(prompts))
-    yoloe.export(model, folder, prompts=prompts, embeddings=embeddings)
-    return folder
+    made = folder / "exported"
+    yoloe.export(pt, made, prompts=prompts, embeddings=tiny_yoloe.embeddings(len(prompts)))
+    pt.unlink()
+    return made
 
 
 def _depth_anything_3_metric_l(folder: Path) -> Path:
-    from safetensors.torch import save_file
-
-    from cascade.models import depth_anything_3
-
     architecture = depth_anything_3.preset("da3metric-large", folder)
     with seeded():
         network = depth_anything_3.network(architecture, folder).to(torch.bfloat16)
@@ -356,30 +371,21 @@ def _depth_anything_3_metric_l(folder: Path) -> Path:
     return folder
 
 
-def _tiny_dino(case: str) -> Callable[[Path], Any]:
-    return tiny_dino.CASES[case].write
+_FITTED = {"size": {"shortest_edge": 800, "longest_edge": 1333}}
 
 
-def _tiny_depth(folder: Path) -> Any:
-    import tiny_depth_anything_2
+def _mm_grounding_dino(folder: Path) -> Path:
+    tiny = tiny_grounding_dino.CASES["mm_grounding_dino"].write
+    return _enlarged(folder, tiny, _mm_grounding_dino_l, _FITTED)
 
-    return tiny_depth_anything_2.write(folder, kind="metric")
-
-
-_MM = lambda folder: _enlarged(  # noqa: E731 - one row of the table below, used twice
-    folder,
-    tiny_grounding_dino.CASES["mm_grounding_dino"].write,
-    _mm_grounding_dino_l,
-    {"size": {"shortest_edge": 800, "longest_edge": 1333}},
-)
 
 WRITERS: Mapping[str, Callable[[Path], Path]] = {
     "dinov3_hplus": lambda folder: _enlarged(
-        folder, _tiny_dino("dinov3_vit_hplus"), _dinov3_hplus, {"size": square(224)}
+        folder, tiny_dino.CASES["dinov3_vit_hplus"].write, _dinov3_hplus, {"size": square(224)}
     ),
     "dinov2_l": lambda folder: _enlarged(
         folder,
-        _tiny_dino("dinov2"),
+        tiny_dino.CASES["dinov2"].write,
         _dinov2_l,
         {"size": {"shortest_edge": 256}, "crop_size": square(224)},
     ),
@@ -394,13 +400,10 @@ WRITERS: Mapping[str, Callable[[Path], Path]] = {
     "deimv2_l": lambda folder: _detr(folder, _deimv2_l, 640),
     "rf_detr_l": lambda folder: _detr(folder, _rf_detr_l, 704, "RfDetr"),
     "grounding_dino_base": lambda folder: _enlarged(
-        folder,
-        tiny_grounding_dino.write,
-        _grounding_dino_base,
-        {"size": {"shortest_edge": 800, "longest_edge": 1333}},
+        folder, tiny_grounding_dino.write, _grounding_dino_base, _FITTED
     ),
-    "mm_grounding_dino_l": _MM,
-    "llmdet_l": _MM,
+    "mm_grounding_dino_l": _mm_grounding_dino,
+    "llmdet_l": _mm_grounding_dino,
     "owlv2_l": lambda folder: _enlarged(
         folder, tiny_owlv2.write, _owlv2_l, {"size": square(1008)}, words=True
     ),
@@ -408,7 +411,16 @@ WRITERS: Mapping[str, Callable[[Path], Path]] = {
     "yolo_world_x": lambda folder: _open_yolo(folder, "v8/yolov8-worldv2.yaml", "WorldModel"),
     "depth_anything_3_metric_l": _depth_anything_3_metric_l,
     "depth_anything_2_metric_outdoor_l": lambda folder: _enlarged(
-        folder, _tiny_depth, _depth_anything_2_l, {"size": square(518)}
+        folder,
+        tiny_depth_anything_2.CASES["depth_anything_2_metric"].write,
+        _depth_anything_2_l,
+        {"size": square(518)},
+    ),
+    "depth_anything_2_metric_outdoor_s": lambda folder: _enlarged(
+        folder,
+        tiny_depth_anything_2.CASES["depth_anything_2_metric"].write,
+        _depth_anything_2_s,
+        {"size": square(518)},
     ),
     "sam3": lambda folder: _enlarged(
         folder,

@@ -25,7 +25,7 @@ from curation.stages.fuse import fuse
 from curation.vectors import Vectors
 
 BOXES = 3.0  # of each member on an image, on average
-DIMENSIONS = 576  # of the packaged embedder's vectors
+DIMENSIONS = 1280  # of the packaged embedder's vectors
 PER_DRIVE = 50
 _CHUNK = 5000
 _MANIFEST = """

@@ -48,8 +48,8 @@ def test_a_measured_memory_says_what_an_image_takes():
 def test_without_a_measurement_operations_stand_for_activations():
     need = need_of(member(parameters_m=10, gflops=100))
     assert not need.is_measured
-    assert need.activations_mb == pytest.approx(80)
-    assert need_of(member(DINO, parameters_m=10, gflops=100)).activations_mb == pytest.approx(3)
+    assert need.activations_mb == pytest.approx(100)
+    assert need_of(member(DINO, parameters_m=10, gflops=100)).activations_mb == pytest.approx(7)
 
 
 def test_a_server_takes_its_weights_and_a_cache_whatever_the_batch():
@@ -67,7 +67,7 @@ def test_weights_add_up_and_activations_do_not():
 
 
 def test_time_is_operations_over_what_the_family_reaches():
-    one = {**DETR, "parameters_m": 1, "gflops": 580}  # 58 TFLOP/s on an H100: 100 images a second
+    one = {**DETR, "parameters_m": 1, "gflops": 480}  # 48 TFLOP/s on an H100: 100 images a second
     planned = plan(ensemble(one), 1000, [H100])
     assert planned.seconds == pytest.approx(10)
     slower = plan(ensemble(one), 1000, [L4])
@@ -188,3 +188,24 @@ def test_roadwork_fits_on_two_large_gpus_and_roadwork_lite_on_a_small_one():
 def test_every_adapter_of_a_family_that_is_counted_exists():
     known = set(planning._MB_PER_GFLOP) | set(planning._TFLOPS)
     assert known <= set(planning.registry.names())
+
+
+# What `make bench-gpu` saw on an H100, in MiB of the whole GPU: at the manifest's batch size, and at
+# half of it, which the manifest does not state.
+MEASURED = {
+    "dinov2_l": (2299, 1815),
+    "siglip2_so400m": (4243, 3655),
+    "rt_detr_v2_r50": (3545, 2223),
+    "grounding_dino_base": (9081, 5355),
+    "depth_anything_2_metric_outdoor_l": (9169, 5361),
+    "sam2_1_l": (5497, 3843),
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_memory_is_within_15_percent_of_what_a_gpu_showed(name):
+    one = manifests.load("roadwork").member(name)
+    whole, half = MEASURED[name]
+    for batch_size, measured in ((one.batch_size, whole), (one.batch_size // 2, half)):
+        planned = CONTEXT_MB + need_of(one).total_mb(batch_size) + batch_size * IMAGE_MB
+        assert planned == pytest.approx(measured, rel=0.15)

@@ -1,14 +1,19 @@
 """The gate's verdict by table, and how often chance alone is promoted."""
 
+import importlib.util
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cascade.manifest import Budget
+from curation import checks
 from curation.errors import EvidenceError
 from curation.gate import Evidence, Verdict, judge
+from curation.paired import Paired
 
 N, DRIVES = 400, 80
 TRUTH = np.arange(N) % 2 == 0
@@ -132,6 +137,40 @@ def test_a_clean_sweep_of_four_drives_may_be_chance():
     assert "they differ on 4 drives only" in found.reasons[0]
     five = verdict(evidence([]), evidence([0, 50, 100, 150, 200]))
     assert five.outcome == "promote"
+
+
+def test_a_small_set_says_how_little_it_knows():
+    found = verdict()
+    (warning,) = found.warnings
+    assert warning.startswith("The set has 400 images of 80 drives, fewer than 2,000: the change")
+    assert f"a width of {found.upper - found.lower:.3f}." in warning
+    truth = np.arange(2000) % 2 == 0
+    large = verdict(
+        evidence(range(0, 2000, 16), truth),
+        evidence(range(0, 2000, 8), truth),
+        truth=truth,
+        drives=[f"{i // 5}" for i in range(2000)],
+    )
+    assert large.outcome == "promote"
+    assert large.warnings == ()
+
+
+def test_a_verdict_from_before_there_were_warnings_can_be_read():
+    old = verdict().to_dict()
+    del old["warnings"]
+    assert Verdict.from_dict(old).warnings == ()
+
+
+def test_what_chance_does_as_well_is_not_better():
+    """On few drives the bootstrap's bounds are too narrow; the swap test has the last word."""
+    found = Paired(
+        a=0.8, b=0.9, delta=0.1, lower=0.01, upper=0.2, p_worse=0.9, p_chance=0.08,
+        deviation=0.05, n=400, groups=8, differing=6,
+    )  # fmt: skip
+    kept = checks.better(found)
+    assert kept.passed is False
+    assert "but chance alone does as well with p = 0.080, above 0.05" in kept.sentence
+    assert checks.better(replace(found, p_chance=0.04)).passed is True
 
 
 def test_worse_is_not_promoted():
@@ -326,3 +365,34 @@ def test_a_clear_gain_is_nearly_always_promoted():
         _promoted(rng, error_champion=0.2, error_challenger=0.08, **how) for _ in range(100)
     )
     assert times >= 90
+
+
+@pytest.fixture(scope="module")
+def simulation():
+    """Return the tool that makes the tables of docs/gate.md."""
+    path = Path(__file__).parents[2] / "tools" / "gate_power.py"
+    spec = importlib.util.spec_from_file_location("gate_power", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["gate_power"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_of_two_thousand_equal_pairs_few_are_promoted(simulation):
+    """Grouped by drive: images of a drive are alike, and each ensemble has its own bad drives."""
+    world = simulation.World(drives=20, images=15)
+    hits = sum(simulation.is_promoted(world, seed) for seed in range(2000))
+    assert simulation.upper_bound(hits, 2000) <= 0.065
+    assert hits > 20, "the gate is not merely shut"
+
+
+def test_slices_seldom_refuse_what_is_better_everywhere(simulation):
+    world = simulation.World(drives=60, images=10, gain=0.3)
+    hits = sum(simulation.is_refused_by_a_slice(world, seed) for seed in range(150))
+    assert simulation.upper_bound(hits, 150) <= 0.10
+
+
+def test_the_upper_bound_is_that_of_clopper_and_pearson(simulation):
+    assert simulation.upper_bound(0, 20) == pytest.approx(1 - 0.05 ** (1 / 20))
+    assert simulation.upper_bound(20, 20) == 1.0

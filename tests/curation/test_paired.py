@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cascade import metrics
-from curation.paired import compare, holm
+from curation.paired import compare, holm, swap_test
 
 HOLM = [
     pytest.param([], [], id="nothing to test"),
@@ -58,3 +58,35 @@ def test_too_few_differing_drives_are_no_evidence_of_worse():
     right = np.flatnonzero(a == truth)[:2]
     b[right] = ~b[right]
     assert compare(truth, a, b, drives, draws=500, seed=0).p_worse == 1.0
+
+
+def test_swapping_by_hand():
+    """Of four drives, b wins all: 1 of the 16 ways to swap does as well."""
+    truth = np.array([True, False] * 4)
+    a, b = ~truth, truth
+    found = swap_test(truth, a, b, [f"{i // 2}" for i in range(8)], draws=20_000, seed=0)
+    assert found == pytest.approx(1 / 16, abs=0.006)
+
+
+def test_equal_answers_are_always_as_good():
+    truth, a, _, drives = some()
+    assert swap_test(truth, a, a, drives, draws=100, seed=0) == 1.0
+
+
+def test_swapping_counts_drives_and_not_images():
+    truth, a, b, drives = some(gain=0.4)
+    alone = swap_test(truth, a, b, drives, draws=2000, seed=0)
+    together = swap_test(truth, a, b, [f"{i // 100}" for i in range(200)], draws=2000, seed=0)
+    assert alone < 0.01
+    assert together == pytest.approx(0.25, abs=0.03), "two drives, of which both got better"
+
+
+def test_of_equal_pairs_one_in_twenty_seems_better_however_few_the_drives():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for seed in range(600):
+        truth = rng.random(80) < 0.5
+        a, b = (truth ^ (rng.random(80) < np.repeat(rng.random(8) / 2, 10)) for _ in range(2))
+        drives = [f"{i // 10}" for i in range(80)]
+        hits += swap_test(truth, a, b, drives, draws=300, seed=seed) <= 0.05
+    assert 0.02 < hits / 600 < 0.07

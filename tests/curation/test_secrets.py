@@ -166,7 +166,7 @@ def test_a_vault_that_would_give_secrets_away_is_refused(address, reason):
 
 def test_a_vault_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "hvac", None)
-    with pytest.raises(SettingsError, match=r"cascade-curation\[vault\]"):
+    with pytest.raises(SettingsError, match=r"cascade-curation\[hvac\]"):
         secrets.read("demo-token", {"VAULT_ADDR": "https://vault.example"})
 
 

@@ -5,9 +5,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fixtures import connect, label_studio, proxy  # noqa: E402, F401 - are looked up here
+from labeling_fixtures import connect, label_studio, proxy  # noqa: F401 - are looked up here
 
-from cascade import taxonomy  # noqa: E402
+from cascade import taxonomy
 
 
 @pytest.fixture(scope="session")

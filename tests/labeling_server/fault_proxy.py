@@ -49,7 +49,7 @@ class FaultProxy:
         return fault
 
 
-def _handler(proxy, target):
+def _handler(proxy, target):  # noqa: C901 - a class in a closure
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -74,7 +74,7 @@ def _handler(proxy, target):
                 else:
                     self.reply(status, headers, content)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = answer
+        do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - looked up by these names
 
         def forward(self, body):
             connection = http.client.HTTPConnection(target.hostname, target.port, timeout=300)

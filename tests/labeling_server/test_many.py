@@ -4,9 +4,10 @@ import json
 import threading
 import time
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import numpy as np
+
 from cascade.predictions import Detections
 from curation.labeling.label_studio.labeler import Known, LabelStudio
 from curation.labeling.label_studio.task_json import task_key, to_task
@@ -14,7 +15,7 @@ from curation.labeling.protocol import Task
 
 ROUND = "round-01"
 N = 2000
-WRITTEN = 300
+BY_HAND, IMPORTED = 60, 240  # annotations that others write meanwhile
 
 
 def tasks_of(taxonomy, count):
@@ -63,11 +64,12 @@ def test_a_push_of_many_is_quick_and_adds_each_once(label_studio, connect, roadw
 def test_a_pull_while_others_write_loses_nothing_and_has_nothing_twice(
     label_studio, connect, roadwork, tmp_path
 ):
-    given = tasks_of(roadwork, N)
+    given = tasks_of(roadwork, N + IMPORTED)
     ours = labeler_of(given, connect, roadwork, tmp_path, "crowd")
     ours.push(given[:1])
+    foreign = [annotated_row(ours, one) for one in given[N:]]
     with ours.project() as (client, project):
-        rows = [annotated_row(ours, one) for one in given[1:]]
+        rows = [annotated_row(ours, one) for one in given[1:N]]
         for i in range(0, N, 500):
             client.import_tasks(project, json.dumps(rows[i : i + 500]).encode())
         pages = list(client.tasks(project, include=("id", "annotations")))
@@ -76,23 +78,30 @@ def test_a_pull_while_others_write_loses_nothing_and_has_nothing_twice(
     assert len(seeded) == N - 1
 
     written: set[int] = set()
-    writer = threading.Thread(target=write_on, args=(label_studio, ids, written))
+    writer = threading.Thread(target=write_on, args=(label_studio, project, ids, foreign, written))
     writer.start()
-    while_writing = 0
+    seen: dict[int, str] = {}
+    mark, while_writing = None, 0
     while writer.is_alive():
         before = seeded | written.copy()
-        seen = ours.look(ROUND)
-        assert before <= set(seen.samples), "what was there when it began was found"
-        while_writing = len(set(seen.samples) - seeded)
-        ours.remember(ROUND, seen)
+        looked = ours.look(ROUND, since=mark)  # all, and then what came since
+        seen |= looked.samples
+        assert before <= seen.keys(), "what was there when it began was found"
+        while_writing = len(seen.keys() - seeded)
+        mark = looked.mark
+        ours.remember(ROUND, looked)
     writer.join()
-    assert len(written) == WRITTEN
+    assert len(written) == BY_HAND + IMPORTED
     assert while_writing > 0, "they wrote while we read"
-    last = ours.look(ROUND)
-    assert set(last.samples) == seeded | written
-    assert set(last.changes.state) == seeded | written
-    by_sample = [one.sample_id for one in last.annotated]
+    last = ours.look(ROUND, since=mark)
+    ours.remember(ROUND, last)
+    assert (seen | last.samples).keys() == seeded | written
+    whole = ours.look(ROUND)
+    assert whole.samples.keys() == seeded | written
+    assert (whole.changes.new, whole.changes.changed, whole.changes.deleted) == ((), (), ())
+    by_sample = [one.sample_id for one in whole.annotated]
     assert len(by_sample) == len(set(by_sample))
+    assert len(by_sample) - (given[0].sample_id in by_sample) == N - 1 + IMPORTED
 
 
 def annotated_row(ours, task):
@@ -105,12 +114,18 @@ def annotated_row(ours, task):
     return row
 
 
-def write_on(server, ids, written):
-    """Annotate, two at a time, tasks picked at random."""
-    picked = np.random.default_rng(1).choice(ids, WRITTEN).tolist()
-    with ThreadPoolExecutor(2) as pool:
-        for made in pool.map(lambda one: annotate(server, one), picked):
-            written.add(made)
+def write_on(server, project, ids, foreign, written):
+    """Annotate tasks picked at random, and import tasks that were labeled elsewhere."""
+    picked = np.random.default_rng(1).choice(ids, BY_HAND).tolist()
+    for i in range(BY_HAND):
+        written.add(annotate(server, picked[i]))
+        if chunk := foreign[4 * i : 4 * (i + 1)]:
+            path = f"/api/projects/{project}/import?return_task_ids=true"
+            made = server.ask("POST", path, chunk)["task_ids"]
+            query = json.dumps({"selectedItems": {"all": False, "included": made}})
+            path = f"/api/tasks/?project={project}&fields=all&query={quote(query)}"
+            rows = server.ask("GET", path)["tasks"]
+            written.update(one["id"] for row in rows for one in row["annotations"])
 
 
 def annotate(server, task_id):

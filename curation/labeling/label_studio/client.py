@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from typing import Any, Literal, Self, TypeVar
 import httpx
 from label_studio_sdk import LabelStudio as Sdk
 from label_studio_sdk.core.api_error import ApiError
+from label_studio_sdk.core.parse_error import ParsingError
 
 from curation.errors import LabelingError
 from curation.labeling.label_studio.retrying import Pace, Retrying
@@ -41,6 +43,7 @@ Form = Mapping[str, tuple[str, Any, str]]  # field -> file name, content, conten
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NO_SPACE = ("no space left", "disk is full", "disk full", "errno 28", "insufficient storage")
+_ROOT = re.compile(r'LOCAL_FILES_DOCUMENT_ROOT=\\?"([^"\\]+)\\?"')
 _PAGE = 500
 FILES_AT_ONCE = 50  # the server takes 100; half, since each may be large
 _EARLY = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)  # nothing was sent
@@ -346,8 +349,11 @@ class Client:
         )
 
     def people(self) -> dict[int, str]:
-        """Return what annotators are called, by their number."""
-        found = self._json("list the users", "GET", "api/users/")
+        """Return what annotators are called, by their number; nobody where that is a secret."""
+        try:
+            found = self._json("list the users", "GET", "api/users/")
+        except DeniedError:
+            return {}
         rows = found["results"] if isinstance(found, Mapping) else found
         return {
             int(one["id"]): str(one.get("username") or one.get("email") or one["id"])
@@ -367,8 +373,11 @@ class Client:
         except (GoneError, DeniedError):
             return None
 
-    def document_root(self, project_id: int) -> str:
-        """Return what the server answers when it is asked to serve files from `/`: a refusal."""
+    def document_root(self, project_id: int) -> str | None:
+        """Return the folder that the server serves files from; None where it serves none.
+
+        No request asks for it, but a refusal names it: nobody may serve files from `/`.
+        """
         try:
             self._json(
                 "ask for the document root",
@@ -376,9 +385,10 @@ class Client:
                 "api/storages/localfiles/validate",
                 body={"project": project_id, "path": "/"},
             )
-        except RefusedError as error:
-            return str(error)
-        return ""
+        except (RefusedError, DeniedError, GoneError) as error:
+            named = _ROOT.search(str(error))
+            return named[1] if named else None
+        return None
 
     def storages(self, project_id: int) -> list[str]:
         """Return the folders that a project may serve files from."""
@@ -527,7 +537,7 @@ class Client:
             try:
                 self._authorization()  # before the SDK needs one
                 return call()
-            except (ApiError, httpx.HTTPError, json.JSONDecodeError) as error:
+            except (ApiError, ParsingError, httpx.HTTPError, json.JSONDecodeError) as error:
                 failure = _Failure.of(error)
             if not failure.is_transient:
                 raise self._explained(what, failure)
@@ -606,6 +616,8 @@ class _Failure:
                 is_undone=status == 429,
                 retry_after_s=_seconds(headers.get("retry-after", "")),
             )
+        if isinstance(error, ParsingError):
+            return cls(error.status_code or 200, "an answer that its SDK does not expect", False)
         if isinstance(error, json.JSONDecodeError):
             return cls(None, "the answer is no JSON: something else answers there", False)
         name = type(error).__name__

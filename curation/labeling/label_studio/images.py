@@ -31,7 +31,6 @@ from curation.labeling.protocol import Task
 logger = logging.getLogger(__name__)
 
 _ELSEWHERE = re.compile(r"(s3|gs|gcs|azure-blob|azure|https?)://", re.IGNORECASE)
-_ROOT = re.compile(r'LOCAL_FILES_DOCUMENT_ROOT=\\?"([^"\\]+)\\?"')
 _OWN_PREFIX = re.compile(r"[0-9a-f]{8}-")  # what the server puts before an uploaded file's name
 _BYTES_AT_ONCE = 64 * 2**20
 
@@ -111,9 +110,8 @@ def _serve(
 
 
 def _ask_for_root(client: Client, project_id: int) -> Path | None:
-    """Return the folder that the server serves files from, as its refusal of `/` names it."""
-    named = _ROOT.search(client.document_root(project_id))
-    root = Path(named[1]) if named else None
+    named = client.document_root(project_id)
+    root = Path(named) if named else None
     return root if root and root.is_absolute() and root != Path("/") else None
 
 

@@ -3,7 +3,8 @@
 | variable                                  | meaning                                            |
 |-------------------------------------------|----------------------------------------------------|
 | `LABEL_STUDIO_URL`                        | where it answers, such as `http://127.0.0.1:8080`  |
-| `LABEL_STUDIO_API_KEY`                    | a personal access token, or a legacy token         |
+| `LABEL_STUDIO_API_KEY`                    | a personal access token, or a legacy one; may lie  |
+|                                           | in a file or a vault instead, see `secrets`        |
 | `LABEL_STUDIO_RATE_LIMIT`                 | most requests a second; no limit where unset       |
 | `LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`  | the folder that it serves files from; asked of the |
 |                                           | server where unset                                 |
@@ -18,10 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from curation.errors import LabelingError
+from curation import secrets
+from curation.errors import LabelingError, SettingsError
 
 URL = "LABEL_STUDIO_URL"
-TOKEN = "LABEL_STUDIO_API_KEY"  # noqa: S105 - the name of a variable
+_SECRET = "label-studio-api-key"  # noqa: S105 - its name
+TOKEN = secrets.variable(_SECRET)
 RATE_LIMIT = "LABEL_STUDIO_RATE_LIMIT"
 DOCUMENT_ROOT = "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT"
 
@@ -44,18 +47,17 @@ class Server:
 
 
 def token(environment: Mapping[str, str] | None = None) -> str:
-    """Return the token.
+    """Return the token: see `curation.secrets` for where it may lie.
 
     Raises:
-        LabelingError: None is set.
+        LabelingError: It is nowhere.
     """
-    given = (os.environ if environment is None else environment).get(TOKEN, "").strip()
-    if not given:
+    try:
+        return secrets.read(_SECRET, environment).reveal()
+    except SettingsError as error:
         raise LabelingError(
-            f"{TOKEN} is not set. Create a personal access token in Label Studio (Account & "
-            f"Settings, Personal Access Token) and set it: `export {TOKEN}=...`."
-        )
-    return given
+            f"{error} Label Studio makes one: Account & Settings, Personal Access Token."
+        ) from error
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Server:

@@ -21,6 +21,7 @@ from cascade.predictions import Detections
 
 CLASSES = ("cone", "drum", "sign")
 SIZE = 64
+FROM_NOTHING = ("center_point", "rt_detr", "yolo")  # the others start from a checkpoint
 NO_ULTRALYTICS = find_spec("ultralytics") is None
 
 
@@ -32,7 +33,7 @@ NO_ULTRALYTICS = find_spec("ultralytics") is None
                 bool(registry.get(name).missing), reason=f"{name} needs a package that is absent"
             ),
         )
-        for name in registry.names("detection", trainable=True)
+        for name in FROM_NOTHING
     ]
 )
 def adapter(request):
@@ -83,6 +84,11 @@ SCORES = {
 
 
 # --- all of them -------------------------------------------------------------------------------
+
+
+def test_every_trainable_detector_is_tested_here_or_with_its_own_checkpoints():
+    others = set(registry.names("detection", trainable=True)) - set(FROM_NOTHING)
+    assert others <= {"detr", "ultralytics"}
 
 
 def test_it_can_be_trained(adapter):

@@ -18,12 +18,16 @@ from transformers import (
     RTDetrImageProcessor,
 )
 
-from cascade import images, registry
+from cascade import images, registry, sources
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Detector, predict
-from cascade.models import detecting
+from cascade.model import Detector, Trainable, predict
+from cascade.models import checkpoint, detecting
 from cascade.models.detr import MODEL_TYPES, DetrDetector, Stretched, surest
+from cascade.predictions import Detections
+from cascade.training.augment import NO_EFFECTS
+from cascade.training.examples import Example, ViewBatch
+from cascade.training.fit import fit
 
 CLASSES = ("traffic cone", "barrier", "worker")
 SIZES = ((90, 160), (64, 64), (200, 120), (40, 30))
@@ -267,6 +271,139 @@ def test_forward_is_one_graph(model):
         raw, expected = compiled(tensors), model.forward(tensors)
     for name, one in raw.items():
         assert torch.allclose(one, expected[name], atol=1e-5)
+
+
+# --- how it is trained -------------------------------------------------------------------------
+
+
+def truth(n, classes, seed=0):
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 0.6, (n, 2))
+    boxes = np.hstack([low, low + rng.uniform(0.1, 0.4, (n, 2))]).astype(np.float32)
+    return Detections(boxes, np.ones(n, np.float32), rng.integers(0, len(classes), n), classes)
+
+
+def squares(n, classes):
+    """Grey images with one bright square each, of a class by its colour."""
+    rng, made = np.random.default_rng(0), []
+    for i in range(n):
+        image = np.full((64, 64, 3), 90, np.uint8)
+        x, y = rng.integers(4, 36, 2)
+        image[y : y + 24, x : x + 24] = 0
+        image[y : y + 24, x : x + 24, i % len(classes)] = 250
+        box = np.array([[x, y, x + 24, y + 24]], np.float32) / 64
+        ids = np.array([i % len(classes)])
+        made.append(Example(image, Detections(box, np.ones(1, np.float32), ids, classes)))
+    return made
+
+
+def test_with_its_classes_again_it_is_the_same_model_and_can_be_trained(model):
+    other, batch = model.with_classes(CLASSES), batch_of(*SIZES)
+    assert isinstance(other, Trainable)
+    before, after = raw_of(model, batch), raw_of(other, batch)
+    assert torch.equal(before["logits"], after["logits"])
+    assert torch.equal(before["boxes"], after["boxes"])
+    assert any(one.requires_grad for one in other.module.parameters())
+    assert not any(one.requires_grad for one in model.module.parameters())
+
+
+def test_classes_in_another_order_are_the_same_model(model):
+    other, batch = model.with_classes(("WORKER", "traffic cone", "barrier")), batch_of((64, 64))
+    before, after = raw_of(model, batch), raw_of(other, batch)
+    assert other.classes == ("WORKER", "traffic cone", "barrier")
+    assert torch.allclose(after["logits"], before["logits"][..., [2, 0, 1]], atol=1e-5)
+
+
+def test_what_means_the_same_is_carried_over_and_new_classes_start_anew(model, tmp_path):
+    words = {"traffic cone": "cone"}
+    batch = batch_of((64, 64))
+    for name in "ab":
+        other = model.with_classes(("horse", "cone"), meaning=words.get)
+        raw = raw_of(other, batch)
+        assert raw["logits"].shape[-1] == 2
+        other.save(tmp_path / name)
+    a, b = (sources.fingerprint(tmp_path / name) for name in "ab")
+    assert a == b
+    assert model.classes == CLASSES
+    weights = [one for one in checkpoint.state(other.module) if "class_embed" in one]
+    assert weights
+
+
+@pytest.mark.parametrize("counts", [(3, 1), (0, 2), (0, 0)])
+def test_the_loss_is_finite_and_reaches_the_parameters(model, counts):
+    other = model.with_classes(("cone", "drum"))
+    other.module.train()
+    targets = [truth(n, other.classes, seed=n) for n in counts]
+    loss = other.loss(other.prepare(batch_of((64, 64), (50, 90))), targets)
+    loss.backward()
+    assert loss.ndim == 0
+    assert torch.isfinite(loss)
+    touched = [n for n, one in other.module.named_parameters() if one.grad is not None]
+    assert any("backbone" in one for one in touched)
+    assert any("class_embed" in one for one in touched)
+
+
+def test_its_loss_is_transformers_own(folders, model, family):
+    plain = AutoModelForObjectDetection.from_pretrained(folders[family])
+    other, targets = model.with_classes(CLASSES), [truth(2, CLASSES), truth(1, CLASSES)]
+    tensors = other.prepare(batch_of((64, 64), (64, 64)))
+    labels = [
+        {
+            "class_labels": torch.from_numpy(one.class_ids),
+            "boxes": detecting.to_centres(torch.from_numpy(one.boxes_xyxy)),
+        }
+        for one in targets
+    ]
+    expected = plain.eval()(pixel_values=tensors["pixel_values"], labels=labels).loss
+    assert float(other.loss(tensors, targets)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_loss_is_exact_under_autocast(model):
+    other = model.with_classes(CLASSES)
+    tensors, targets = other.prepare(batch_of((64, 64))), [truth(2, CLASSES)]
+    exact = float(other.loss(tensors, targets))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = other.loss(tensors, targets)
+    assert half.dtype == torch.float32
+    assert float(half) == pytest.approx(exact, rel=0.1)
+
+
+def test_what_was_saved_is_what_was_there(model, tmp_path):
+    other, batch = model.with_classes(("cone", "traffic cone")), batch_of(*SIZES)
+    other.save(tmp_path / "saved")
+    again = registry.create("detr", tmp_path / "saved")
+    assert again.classes == ("cone", "traffic cone")
+    assert torch.equal(raw_of(other, batch)["logits"], raw_of(again, batch)["logits"])
+    assert torch.equal(raw_of(other, batch)["boxes"], raw_of(again, batch)["boxes"])
+    again.save(tmp_path / "again")
+    names = sorted(one.name for one in (tmp_path / "saved").iterdir())
+    assert names == ["config.json", "model.safetensors", "preprocessor_config.json"]
+    assert sources.fingerprint(tmp_path / "saved") == sources.fingerprint(tmp_path / "again")
+
+
+def test_names_that_the_manifest_gives_give_way_to_those_it_was_trained_on(folder, tmp_path):
+    change(folder / "config.json", id2label={i: f"LABEL_{i}" for i in range(3)})
+    names = ("cone", "drum", "sign")
+    DetrDetector(folder, classes=names).with_classes(("drum",)).save(tmp_path / "a")
+    assert DetrDetector(tmp_path / "a", classes=names).classes == ("drum",)
+
+
+def test_it_gets_better(model, tmp_path):
+    classes = ("red", "green")
+    images = squares(4, classes)
+    result = fit(model.with_classes(classes), images, images, out=tmp_path / "a", epochs=6,
+                 batch_size=4, learning_rate=2e-3, effects=NO_EFFECTS)  # fmt: skip
+    assert result.train_loss[-1] < result.train_loss[0]
+    assert len(result.val_map50) == 6
+    assert registry.create("detr", tmp_path / "a").classes == classes
+
+
+@pytest.mark.parametrize("family", ["rt_detr_v2", "rf_detr"], indirect=True)
+def test_training_sees_what_prediction_sees(model):
+    batch = batch_of((90, 160), (64, 64))
+    views, _ = model.training_view(batch)
+    seen = model.prepare(ViewBatch.of(views, framed=True))["pixel_values"]
+    assert (seen - model.prepare(batch)["pixel_values"]).abs().max() <= 0.5 / 255 / 0.224 + 1e-6
 
 
 # --- what is refused ---------------------------------------------------------------------------

@@ -11,14 +11,17 @@ import pytest
 import tiny_ultralytics as tiny
 import torch
 
-from cascade import images, registry
+from cascade import images, registry, sources
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import predict
+from cascade.model import Trainable, predict
 from cascade.models import ultralytics_pickle
 from cascade.models.linear_letterbox import linear_letterbox
 from cascade.models.ultralytics_detection import to_folder
 from cascade.models.ultralytics_network import undisturbed
+from cascade.predictions import Detections
+from cascade.training.examples import Example, Shelf
+from cascade.training.fit import fit
 
 pytest.importorskip("ultralytics", reason="ultralytics is not installed")
 
@@ -158,6 +161,105 @@ def test_a_checkpoint_is_needed_and_a_size_that_fits(files, tmp_path):
         registry.create("ultralytics", files(), size=100)
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         build(tmp_path / "absent")
+
+
+# --- how it is trained -------------------------------------------------------------------------
+
+
+def truth(n, classes, seed=0):
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 0.6, (n, 2))
+    boxes = np.hstack([low, low + rng.uniform(0.1, 0.4, (n, 2))]).astype(np.float32)
+    return Detections(boxes, np.ones(n, np.float32), rng.integers(0, len(classes), n), classes)
+
+
+def same(found, expected, *, tolerance=2e-4):
+    for ours, theirs in zip(found, expected, strict=True):
+        assert len(ours) == len(theirs) > 10
+        assert ours.labels == theirs.labels
+        assert ours.scores == pytest.approx(theirs.scores, abs=tolerance)
+        assert ours.boxes_xyxy == pytest.approx(theirs.boxes_xyxy, abs=10 * tolerance)
+
+
+@pytest.mark.parametrize(("family", "scale", "nms_free"), MODELS)
+def test_with_its_classes_again_it_is_the_same_model_and_can_be_trained(
+    files, family, scale, nms_free
+):
+    model, batch = build(files(family, scale), nms_free=nms_free), batch_of((64, 64), (48, 80))
+    other = model.with_classes(tiny.CLASSES)
+    assert isinstance(other, Trainable)
+    assert all(one.requires_grad for n, one in other.module.named_parameters() if "dfl" not in n)
+    assert any(isinstance(one, torch.nn.BatchNorm2d) for one in other.module.modules())
+    same(predict(other, batch), predict(model, batch))
+
+
+@pytest.mark.parametrize(("family", "scale", "nms_free"), MODELS)
+def test_what_was_saved_is_what_was_there(files, tmp_path, family, scale, nms_free):
+    model, batch = build(files(family, scale), nms_free=nms_free), batch_of((64, 64), (48, 80))
+    other = model.with_classes(("board", "cone", "barrel"), meaning={"drum": "barrel"}.get)
+    other.save(tmp_path / "a")
+    assert sorted(one.name for one in (tmp_path / "a").iterdir()) == [
+        "config.json", "weights.safetensors",
+    ]  # fmt: skip
+    again = build(tmp_path / "a", nms_free=nms_free)
+    assert again.classes == ("board", "cone", "barrel")
+    same(predict(again, batch), predict(other, batch))
+    again.save(tmp_path / "b")
+    assert sources.fingerprint(tmp_path / "a") == sources.fingerprint(tmp_path / "b")
+
+
+def test_classes_in_another_order_are_the_same_model(files):
+    model, batch = build(files()), batch_of((64, 64))
+    other = model.with_classes(("SIGN", "cone", "drum"))
+    with torch.inference_mode():
+        before, after = (one.forward(one.prepare(batch))[:, 4:] for one in (model, other))
+    assert torch.allclose(after, before[:, [2, 0, 1]], atol=1e-4)
+
+
+@pytest.mark.parametrize("counts", [(3, 1), (0, 2), (0, 0)])
+@pytest.mark.parametrize(("family", "heads"), [("26", 2), ("11", 1)])
+def test_the_loss_is_finite_and_reaches_the_parameters(files, family, heads, counts):
+    model = build(files(family, "x")).with_classes(("cone", "horse"))
+    predict(model, batch_of((64, 64)))  # what inference leaves behind must not hinder training
+    model.module.train()
+    tensors = model.prepare(batch_of((64, 64), (48, 80)))
+    loss = model.loss(tensors, [truth(n, model.classes) for n in counts])
+    loss.backward()
+    assert loss.ndim == 0
+    assert torch.isfinite(loss)
+    heard = {n.split(".")[2] for n, one in model.module.named_parameters()
+             if one.grad is not None and "cv3" in n and one.grad.any()}  # fmt: skip
+    assert len(heard) == heads
+
+
+def test_training_sees_what_prediction_sees_and_boxes_lie_in_the_letterbox(files):
+    """A box that fills a wide image fills the middle of its square."""
+    model = build(files()).with_classes(tiny.CLASSES)
+    box = Detections(np.array([[0, 0, 1, 1]], np.float32), np.ones(1, np.float32),
+                     np.zeros(1, np.int64), tiny.CLASSES)  # fmt: skip
+    image = batch_of((40, 80)).images[0]
+    shelf = Shelf(model, [Example(image, box)], seed=0, device=torch.device("cpu"))
+    tensors, (target,) = shelf.batch([(0, 0)])
+    expected = model.prepare(Batch(("",), (image,)))
+    assert torch.equal(tensors["view"], expected["view"])
+    assert target.boxes_xyxy[0] == pytest.approx([0, 0.25, 1, 0.75])
+
+
+def test_it_gets_better(files, tmp_path):
+    classes, examples = ("cone", "horse"), []
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        image = np.full((48, 64, 3), 90, np.uint8)
+        x, y = rng.integers(4, 20, 2)
+        image[y : y + 24, x : x + 24, i % 2] = 250
+        corners = np.array([[x / 64, y / 48, (x + 24) / 64, (y + 24) / 48]], np.float32)
+        target = Detections(corners, np.ones(1, np.float32), np.array([i % 2]), classes)
+        examples.append(Example(image, target))
+    result = fit(build(files("26", "n")).with_classes(classes), examples, examples,
+                 out=tmp_path / "a", epochs=8, batch_size=4, learning_rate=3e-3)  # fmt: skip
+    assert result.train_loss[-1] < result.train_loss[0]
+    assert len(result.val_map50) == result.epochs
+    assert build(tmp_path / "a").classes == classes
 
 
 # --- pickles from strangers --------------------------------------------------------------------

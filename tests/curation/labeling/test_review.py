@@ -29,6 +29,7 @@ A = ("cone", 0.1, 0.1, 0.3, 0.3)
 B = ("cone", 0.6, 0.6, 0.8, 0.8)
 BESIDE_A = ("cone", 0.15, 0.1, 0.35, 0.3)  # IoU 0.6
 SURE = 0.95
+SEEN = [opinion([("cone", 0.4, 0.4, 0.6, 0.6)], [("cone", 0.4, 0.4, 0.6, 0.6, SURE)])] * 50
 
 KINDS = [
     pytest.param([A], [(*A, SURE)], [], id="all is well"),
@@ -53,7 +54,7 @@ KINDS = [
 
 @pytest.mark.parametrize(("truth", "consensus", "kinds"), KINDS)
 def test_each_kind_of_error_is_told_from_the_others(truth, consensus, kinds):
-    assert sorted(one.kind for one in review([opinion(truth, consensus)])) == kinds
+    assert sorted(one.kind for one in review([opinion(truth, consensus), *SEEN])) == kinds
 
 
 def test_one_voter_is_not_enough():
@@ -62,13 +63,24 @@ def test_one_voter_is_not_enough():
 
 def test_a_member_that_saw_something_there_supports_a_box():
     weak = (*BESIDE_A, 0.06)
-    assert review([opinion([A], members=[[weak], []])]) == []
+    assert review([opinion([A], members=[[weak], []]), *SEEN]) == []
 
 
 def test_members_that_cannot_name_a_class_say_nothing_about_it():
     knows, knows_not = ALL, frozenset({"drum"})
-    assert review([opinion([A], able=(knows, knows_not))]) == []
-    assert len(review([opinion([A], members=[[], [], []], able=(knows, knows, knows_not))])) == 1
+    assert review([opinion([A], able=(knows, knows_not)), *SEEN]) == []
+    three = opinion([A], members=[[], [], []], able=(knows, knows, knows_not))
+    (item,) = review([three, *SEEN])
+    assert item.reason == (
+        "None of 2 members that know cone sees anything here; they overlook 4% of such boxes."
+    )
+
+
+def test_the_silence_of_the_blind_says_nothing():
+    """Cones that members seldom see: here, and small ones only."""
+    assert review([opinion([A])] * 30) == []
+    small = opinion([("cone", 0.5, 0.5, 0.52, 0.52)])
+    assert [one.image for one in review([opinion([A]), *[small] * 30, *SEEN * 5])] == [0]
 
 
 def test_the_reason_says_who_saw_what():
@@ -87,6 +99,7 @@ def test_the_surest_come_first_and_scores_lie_between_0_and_1():
             opinion([], [(*A, 0.99)]),
             opinion([], [(*A, 0.91)]),
             opinion([("cone", 0.5, 0.5, 0.51, 0.51)]),
+            *SEEN,
         ]
     )
     scores = [item.score for item in items]

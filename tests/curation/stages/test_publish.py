@@ -1,14 +1,26 @@
 import json
+import re
+import shutil
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cascade.ensemble import Ensemble
 from curation import rounds
 from curation.errors import PublishError
 from curation.rounds import Round
 from curation.settings import Settings
 from curation.stages.publish import publish
 from curation.tracking import Registry
+from curation.tracking.promotion import promotions
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fiftyone_before_mlflow(database):
+    """Imported after it, FiftyOne warns of its own metadata."""
+    import fiftyone  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +206,116 @@ def test_a_fit_that_changed_nothing_is_no_challenger(ensembles, evaluated, home)
     assert result.outcome == "keep"
     assert Registry.of(home).aliases("demo") == {"champion": "2", "previous": "1"}
     assert result.sentence == "Training changed nothing, so version 2 stays champion."
+
+
+def test_the_page_to_sign_tells_what_is_signed_for(ensembles, evaluated, home):
+    start, trained, _ = ensembles
+    this = evaluated(1, start, trained)
+    result = run(this, start, trained, home, sign_off_needed=True)
+    assert (result.outcome, result.in_service) == ("promote", "1")
+    assert f"`curate promote demo {result.challenger} --by NAME --why TEXT`" in result.sentence
+    page = (this.folder / "verdict.html").read_text()
+    registry = Registry.of(home)
+    tags = registry.versions("demo")[1].tags
+    for expected in (tags["verdict_hash"], trained.identity, tags["evaluation_set"], "400 images"):
+        assert expected in page
+    assert (tags["judged_against"], tags["verdict"]) == ("1", "promote")
+    run_id = registry.versions("demo")[1].run_id
+    client = registry.connection.client
+    assert "verdict.html" in {one.path for one in client.list_artifacts(run_id)}
+    with promotions(home) as moving:
+        moving.promote("demo", "2", by="Ada", why="read it", over=tags["judged_against"])
+    assert registry.champion("demo") == "2"
+
+
+def test_what_was_rolled_back_is_not_promoted_again_by_itself(ensembles, evaluated, home):
+    start, trained, _ = ensembles
+    this = evaluated(1, start, trained)
+    run(this, start, trained, home)
+    with promotions(home) as moving:
+        moving.rollback("demo", by="Ada", why="misses cones")
+    result = run(this, start, trained, home)
+    assert (result.outcome, result.in_service) == ("promote", "1")
+    assert "Version 2 was withdrawn before" in result.sentence
+
+
+def test_the_gate_signs_with_its_reasons(ensembles, evaluated, home):
+    start, trained, _ = ensembles
+    run(evaluated(1, start, trained), start, trained, home)
+    first, second = Registry.of(home).versions("demo")
+    assert first.tags["promoted_why"] == "The first champion: round 1 began with it."
+    assert second.tags["promoted_by"] == "gate"
+    assert second.tags["promoted_why"].startswith("MCC 0.4")
+    assert second.tags["licences"] == "Apache-2.0 (1)"
+
+
+@pytest.fixture(scope="module")
+def judged(database, settings, tmp_path_factory):
+    """Two ensembles of two detectors, measured on the same scenes of 14 drives.
+
+    They differ in one member: in the worse one its labels are shuffled, each class for the next.
+    """
+    import fiftyone as fo
+    import torch
+    from safetensors.numpy import load_file, save_file
+
+    from cascade import manifest as manifests
+    from cascade import taxonomy as taxonomies
+    from curation.demo.dataset import write_dataset
+    from curation.stages.evaluate import evaluate
+    from curation.stages.ingest import ingest
+
+    folder = tmp_path_factory.mktemp("judged")
+    drives = {"train": 1, "val": 3, "test": 14}
+    scenes = write_dataset(folder / "scenes", n_drives_by_split=drives, seed=4)
+    ingest(scenes, name="judged", taxonomy=taxonomies.load("roadwork"), settings=settings)
+    dataset = fo.load_dataset("judged")
+    shipped = Path(str(resources.files("cascade"))) / "weights" / "tiny_center"
+    shuffled = shutil.copytree(shipped, folder / "shuffled")
+    tensors = load_file(shuffled / "weights.safetensors")
+    tensors |= {one: np.roll(tensors[one], 1, axis=0) for one in ("heat.weight", "heat.bias")}
+    save_file(tensors, shuffled / "weights.safetensors")
+    made = {}
+    for name, source in (("good", shipped), ("worse", shuffled)):
+        text = f"""
+            name: two
+            members:
+              - {{name: one, tier: detection, adapter: center_point, licence: MIT,
+                  source: "package:tiny_center"}}
+              - {{name: two, tier: detection, adapter: center_point, licence: MIT,
+                  source: "{source}"}}
+            """
+        made[name] = Ensemble.from_manifest(manifests.parse(text))
+    results = evaluate(dataset, made, device=torch.device("cpu"))
+    yield made, results
+    dataset.delete()
+
+
+@pytest.mark.slow
+def test_labels_shuffled_for_one_member_are_refused_in_numbers(judged, home, tmp_path):
+    made, results = judged
+    result, verdict = published(made, results, "good", "worse", home, tmp_path)
+    assert (result.outcome, result.in_service) == ("keep", "1")
+    assert verdict["upper"] < 0, "and surely worse"
+    assert re.match(r"MCC 0\.\d{3} → .*, Δ .0\.\d{3}, lower 95 % bound .*", verdict["reasons"][0])
+    tags = Registry.of(home).versions("demo")[1].tags
+    assert tags["reasons"].startswith(verdict["reasons"][0][:20])
+
+
+@pytest.mark.slow
+def test_a_better_one_is_promoted(judged, home, tmp_path):
+    made, results = judged
+    result, verdict = published(made, results, "worse", "good", home, tmp_path)
+    assert (result.outcome, result.in_service) == ("promote", "2")
+    assert verdict["lower"] > 0
+    assert len(verdict["warnings"]) == 1, "the set is small, and that is said"
+
+
+def published(made, results, champion, challenger, home, folder):
+    this = Round(number=1, folder=folder / "round-01")
+    this.begin(dataset="demo", seed=0)
+    slow = {"latency_ms": results[champion]["latency_ms"]}  # the same: it is not the point here
+    this.write(rounds.CHAMPION, results[champion])
+    this.write(rounds.CHALLENGER, results[challenger] | slow)
+    result = run(this, made[champion], made[challenger], home)
+    return result, this.read(rounds.VERDICT)

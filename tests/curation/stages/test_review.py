@@ -10,7 +10,7 @@ from curation import convert, fields, store
 from curation.errors import LabelingError, StageError
 from curation.stages.review import REASONS, REVIEW, SCORE, review
 
-A, B = ("cone", 0.1, 0.1, 0.3, 0.3), ("drum", 0.6, 0.6, 0.8, 0.8)
+A, BESIDE_A = ("cone", 0.1, 0.1, 0.3, 0.3), ("cone", 0.15, 0.1, 0.35, 0.3)
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +29,11 @@ def boxes(ensemble, *rows):
 
 @pytest.fixture
 def compared(dataset, ensemble):
-    """Return samples on which two members agree: right, a cone missing, a drum too many, new."""
+    """Return samples on which two members agree: right, a cone missing, one shifted, new."""
     import fiftyone as fo
 
     fields.declare(dataset, ensemble.taxonomy, ensemble.detectors)
-    truths = [(A,), (), (A, B), None]
+    truths = [(A,), (), (BESIDE_A,), None]
     for i in range(4):
         dataset.add_sample(fo.Sample(filepath=f"/images/{i}.png", tags=["mine"]))
     ids, _ = store.ids_and_paths(dataset)
@@ -57,7 +57,7 @@ def test_what_looks_wrong_is_tagged_with_its_reasons(compared, ensemble):
     dataset, ids = compared
     result = review(dataset, ensemble)
     assert (result.looked_at, result.boxes, result.samples, result.left_out) == (3, 2, 2, 0)
-    assert result.kinds == {"missing": 1, "spurious": 1}
+    assert result.kinds == {"missing": 1, "shifted": 1}
     view = dataset.match_tags(REVIEW)
     assert sorted(view.values("id")) == sorted(ids[1:3])
     missing = dataset[ids[1]]

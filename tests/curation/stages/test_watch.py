@@ -13,10 +13,14 @@ from curation.tracking.promotion import Promotions, history
 FLOOR = Watch(floor=0.9, checks=2, least=10)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def fiftyone_before_mlflow(database):
+    """Imported after it, FiftyOne warns of its own metadata."""
+    import fiftyone  # noqa: F401
+
+
 @pytest.fixture
 def moving(tmp_path, tracking_uri, database):
-    import fiftyone  # noqa: F401 - once MLflow is imported, this warns of its own metadata
-
     registry = Registry(tracking_uri, tmp_path / "home" / "mlartifacts")
     with mongod.client_of(database) as client:
         made = Promotions(registry, client.watched)

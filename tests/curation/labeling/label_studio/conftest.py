@@ -7,9 +7,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "labeling_server"))
 
-from fixtures import connect, label_studio, proxy  # noqa: E402, F401 - are looked up here
+from labeling_fixtures import connect, label_studio, proxy  # noqa: F401 - are looked up here
 
-from curation.labeling.label_studio.labeler import Known, LabelStudio  # noqa: E402
+from curation.labeling.label_studio.labeler import Known, LabelStudio
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def test_two_people_and_overlap(label_studio, labeler, make_task):
 
 
 def test_a_pull_before_any_push_says_so(labeler, make_task):
-    with pytest.raises(LabelingError, match="has no project of .* Push its tasks"):
+    with pytest.raises(LabelingError, match=r"has no project of .* Push its tasks"):
         labeler([make_task(1)]).pull(ROUND)
 
 

@@ -5,29 +5,32 @@ import pytest
 from curation.errors import LabelingError
 from curation.labeling.label_studio.server import from_environment, token
 
-WHOLE = {"LABEL_STUDIO_URL": "https://label.example/studio/", "LABEL_STUDIO_API_KEY": " secret\n"}
+WHOLE = {"LABEL_STUDIO_URL": "https://label.example/studio/", "LABEL_STUDIO_API_KEY": " s3cr3t\n"}
 
 
 def test_what_the_environment_says():
     more = {"LABEL_STUDIO_RATE_LIMIT": "2.5", "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": "/data"}
     server = from_environment({**WHOLE, **more})
-    assert (server.url, server.token) == ("https://label.example/studio", "secret")
+    assert (server.url, server.token) == ("https://label.example/studio", "s3cr3t")
     assert (server.rate_limit, server.document_root) == (2.5, Path("/data"))
 
 
 def test_the_token_is_not_shown():
-    assert "secret" not in repr(from_environment(WHOLE))
+    assert "s3cr3t" not in repr(from_environment(WHOLE))
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"LABEL_STUDIO_URL": ""}, "LABEL_STUDIO_URL is not set"),
-        ({"LABEL_STUDIO_API_KEY": ""}, "LABEL_STUDIO_API_KEY is not set. Create a personal"),
+        (
+            {"LABEL_STUDIO_API_KEY": ""},
+            "variable LABEL_STUDIO_API_KEY, or .* Personal Access Token",
+        ),
         ({"LABEL_STUDIO_URL": "label.example"}, "must begin with http"),
         ({"LABEL_STUDIO_URL": "https://"}, "must begin with http"),
-        ({"LABEL_STUDIO_URL": "https://me:secret@label.example"}, "without a name, a password"),
-        ({"LABEL_STUDIO_URL": "https://label.example?token=secret"}, "without a name, a password"),
+        ({"LABEL_STUDIO_URL": "https://me:s3cr3t@label.example"}, "without a name, a password"),
+        ({"LABEL_STUDIO_URL": "https://label.example?token=s3cr3t"}, "without a name, a password"),
         ({"LABEL_STUDIO_RATE_LIMIT": "0"}, "above 0, got '0'"),
         ({"LABEL_STUDIO_RATE_LIMIT": "fast"}, "above 0, got 'fast'"),
     ],
@@ -35,12 +38,22 @@ def test_the_token_is_not_shown():
 def test_what_cannot_be_meant_is_refused(change, words):
     with pytest.raises(LabelingError, match=words) as caught:
         from_environment({**WHOLE, **change})
-    assert "secret" not in str(caught.value)
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_the_token_may_lie_in_a_file(tmp_path):
+    file = tmp_path / "label-studio-api-key"
+    file.write_text("from a file\n")
+    file.chmod(0o600)
+    given = {"LABEL_STUDIO_URL": "http://a", "CURATION_SECRETS_DIR": str(tmp_path)}
+    assert from_environment(given).token == "from a file"
 
 
 def test_the_token_is_read_by_its_name(monkeypatch):
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "abc")
     assert token() == "abc"
     monkeypatch.delenv("LABEL_STUDIO_API_KEY")
-    with pytest.raises(LabelingError, match="is not set"):
+    monkeypatch.delenv("CURATION_SECRETS_DIR", raising=False)
+    monkeypatch.delenv("VAULT_ADDR", raising=False)
+    with pytest.raises(LabelingError, match=r"label-studio-api-key. is nowhere"):
         token()

@@ -72,9 +72,7 @@ def test_an_annotation_from_its_first_day_to_its_last(round_one, label_studio):
     assert [(sample, what) for sample, what, _ in begun.review] == [(three, "unicorn")]
     assert (begun.waiting, begun.missing, begun.changed) == (2, 0, True)
     assert truth(dataset, one).labels == ["cone"]
-    np.testing.assert_allclose(
-        truth(dataset, one).boxes_xyxy, [[0.25, 0.25, 0.5, 0.75]], atol=1e-6
-    )
+    np.testing.assert_allclose(truth(dataset, one).boxes_xyxy, [[0.25, 0.25, 0.5, 0.75]], atol=1e-6)
     assert len(truth(dataset, two)) == 0
     assert dataset[one][fields.LABELED_ROUND] == 1
     assert dataset[three][fields.LABELED_ROUND] is None

@@ -1,0 +1,93 @@
+import json
+import logging
+import socketserver
+import threading
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from curation.jobs import events
+from curation.jobs.events import Event
+from curation.jobs.record import JobError
+
+WHEN = datetime(2027, 3, 26, 2, 30, tzinfo=UTC)
+RETRY = Event("retry", "nightly", WHEN, 1, "The server is away.", next_attempt=WHEN)
+
+
+def serving(handler, kind=HTTPServer):
+    server = kind(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def test_an_address_that_answers_with_an_error_is_on_record_and_raises_nothing(caplog):
+    class Fails(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_error(503)
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Fails) as server:
+        url = f"http://127.0.0.1:{server.server_port}/hook?token=secret"
+        assert events.send(RETRY, [url]) == [
+            "retry -> 127.0.0.1: not delivered (HTTPStatusError)"
+        ]
+        server.shutdown()
+    assert events.send(RETRY, [url]) == ["retry -> 127.0.0.1: not delivered (ConnectError)"]
+    assert "secret" not in caplog.text
+
+
+def test_a_mail_says_what_happened(monkeypatch):
+    class Smtp(socketserver.StreamRequestHandler):
+        """A mail server that takes one message."""
+
+        def handle(self):
+            self.wfile.write(b"220 here\r\n")
+            inside = False
+            for line in self.rfile:
+                heard.append(line.decode().rstrip())
+                if inside and heard[-1] != ".":
+                    continue
+                inside = heard[-1].upper() == "DATA"
+                self.wfile.write(b"354 go on\r\n" if inside else b"250 fine\r\n")
+                if heard[-1].upper() == "QUIT":
+                    return
+
+    heard = []
+    with serving(Smtp, socketserver.ThreadingTCPServer) as server:
+        monkeypatch.setenv("CURATION_SMTP", f"smtp://127.0.0.1:{server.server_address[1]}")
+        assert events.send(RETRY, ["mailto:ada@example.org"]) == [
+            "retry -> ada@example.org: delivered"
+        ]
+        server.shutdown()
+    assert "Subject: [curation] nightly: retry" in heard
+    assert "To: ada@example.org" in heard
+    assert any("The server is away. Next try at 2027-03-26 02:30:00 UTC." in row for row in heard)
+
+
+def test_without_a_mail_server_the_run_goes_on(monkeypatch):
+    monkeypatch.delenv("CURATION_SMTP", raising=False)
+    (said,) = events.send(RETRY, ["mailto:ada@example.org"])
+    assert said == "retry -> ada@example.org: not delivered (SettingsError)"
+
+
+def test_every_event_is_logged(caplog):
+    with caplog.at_level(logging.INFO):
+        assert events.send(RETRY, []) == []
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message.startswith("Job nightly, due 2027-03-26 02:30 UTC: retry. The server")
+
+
+def test_an_event_is_plain_json():
+    content = json.loads(json.dumps(RETRY.to_json()))
+    assert content["due"] == content["next_attempt"] == "2027-03-26T02:30:00+00:00"
+
+
+@pytest.mark.parametrize("target", ["ada@example.org", "ftp://host/x", "https://", "mailto:ada"])
+def test_who_cannot_be_told_is_refused(target):
+    with pytest.raises(JobError, match=r"https://\.\.\. or mailto:"):
+        events.check(target)

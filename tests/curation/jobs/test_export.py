@@ -1,0 +1,151 @@
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+import yaml
+
+from curation.jobs import export
+from curation.jobs.record import Job, JobError
+
+CREATED = datetime(2026, 1, 1, tzinfo=UTC)
+HOME = {"CURATION_HOME": "/var/lib/my curation"}
+
+
+def job(**more):
+    given = {"name": "nightly", "kind": "nightly", "created": CREATED, "zone": "Europe/Berlin"}
+    return Job(**given | ({"cron": "30 2 * * mon-fri"} if "every_s" not in more else {}) | more)
+
+
+def line_of(text):
+    return next(line for line in text.splitlines() if "jobs run" in line)
+
+
+def test_the_cron_line_says_the_same_times_in_numbers():
+    text = export.cron(job(), ["/opt/curate"], HOME)
+    assert line_of(text) == "30 2 * * 1,2,3,4,5 /opt/curate jobs run nightly --owed"
+    assert "CRON_TZ=Europe/Berlin" in text
+    assert "CURATION_HOME=/var/lib/my curation" in text
+
+
+def test_a_percent_sign_is_no_line_break_for_cron():
+    assert r"/opt/100\%/curate" in export.cron(job(), ["/opt/100%/curate"], {})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fields"),
+    [(60, "* * * * *"), (900, "*/15 * * * *"), (6 * 3600, "0 */6 * * *"), (86400, "0 0 * * *")],
+)
+def test_an_interval_as_a_cron_line(seconds, fields):
+    assert line_of(export.cron(job(every_s=seconds), ["curate"], {})).startswith(f"{fields} curate")
+
+
+def test_what_cron_cannot_say_is_refused():
+    with pytest.raises(JobError, match="cron cannot say every 90 s"):
+        export.cron(job(every_s=90), ["curate"], {})
+
+
+@pytest.mark.parametrize(
+    "made", [job(), job(cron="*/20 0-6 1,15 jan *"), job(every_s=5400)], ids=lambda one: one.when
+)
+def test_systemd_verifies_the_units(made, tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed here.")
+    files = export.systemd(made, [sys.executable, "-m", "it's 100% $HOME"], HOME)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *(tmp_path / name for name in files)],
+        capture_output=True, text=True, env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"},
+    )  # fmt: skip
+    ours = [row for row in done.stderr.splitlines() if "curation-" in row]
+    assert (done.returncode, ours) == (0, []), done.stderr
+
+
+def test_systemd_counts_the_same_times():
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed here.")
+    timer = export.systemd(job(), ["/opt/curate"], {})["curation-nightly.timer"]
+    when = next(row.partition("=")[2] for row in timer.splitlines() if "OnCalendar" in row)
+    assert when == "Mon,Tue,Wed,Thu,Fri *-*-* 02:30:00 Europe/Berlin"
+    said = subprocess.run(
+        ["systemd-analyze", "calendar", "--base-time=2027-03-27 12:00:00 UTC", when],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "2027-03-29 00:30:00 UTC" in said or "2027-03-29 02:30:00 CEST" in said
+
+
+def test_the_manifest_is_as_the_job():
+    found = yaml.safe_load(export.kubernetes(job(overlap="skip"), "registry.example/curation:1"))
+    assert (found["apiVersion"], found["kind"]) == ("batch/v1", "CronJob")
+    spec = found["spec"]
+    assert spec["schedule"] == "30 2 * * 1,2,3,4,5"
+    assert spec["timeZone"] == "Europe/Berlin"
+    assert spec["concurrencyPolicy"] == "Forbid"
+    work = spec["jobTemplate"]["spec"]
+    assert work["backoffLimit"] == 0
+    assert work["activeDeadlineSeconds"] > 6 * 3600
+    (container,) = work["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example/curation:1"
+    assert container["args"] == ["jobs", "run", "nightly", "--owed"]
+    assert all("secretKeyRef" in one["valueFrom"] for one in container["env"])
+
+
+def test_the_manifest_is_as_kubernetes_has_it(tmp_path):
+    validate = os.environ.get("KUBERNETES_VALIDATE") or shutil.which("kubernetes-validate")
+    if validate is None:
+        pytest.skip("kubernetes-validate is not installed here (KUBERNETES_VALIDATE names it).")
+    path = tmp_path / "cronjob.yaml"
+    path.write_text(export.kubernetes(job(), "curation:latest"))
+    check = [validate, "--strict", "-k", "1.30.0", path]
+    done = subprocess.run(check, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    path.write_text(path.read_text().replace("schedule:", "shedule:"))
+    assert subprocess.run(check, capture_output=True).returncode != 0  # it can fail
+
+
+def literals(text):
+    return {one.value for one in ast.walk(ast.parse(text)) if isinstance(one, ast.Constant)}
+
+
+def test_the_airflow_snippet_is_python_and_calls_the_job():
+    text = export.airflow(job())
+    assert {"30 2 * * 1,2,3,4,5", "Europe/Berlin", "curate jobs run nightly --owed"} <= literals(text)
+    calls = {ast.unparse(one.func) for one in ast.walk(ast.parse(text)) if isinstance(one, ast.Call)}
+    assert {"DAG", "BashOperator", "pendulum.datetime"} <= calls
+
+
+def test_the_prefect_snippet_runs_the_job(tmp_path, monkeypatch):
+    """Run with a stand-in for `prefect` that calls the flow instead of waiting for its time."""
+    text = export.prefect(job())
+    assert {"30 2 * * 1,2,3,4,5", "Europe/Berlin"} <= literals(text)
+    package = tmp_path / "prefect"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "def flow(**told):\n"
+        "    def made(run):\n"
+        "        run.serve = lambda schedule: run()\n"
+        "        return run\n"
+        "    return made\n"
+    )
+    (package / "schedules.py").write_text("def Cron(line, timezone): return line, timezone\n")
+    called = tmp_path / "curate"
+    called.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/called\n')
+    called.chmod(0o755)
+    (tmp_path / "flow.py").write_text(text)
+    subprocess.run(
+        [sys.executable, "flow.py"], cwd=tmp_path, check=True,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert (tmp_path / "called").read_text().split() == ["jobs", "run", "nightly", "--owed"]
+
+
+def test_no_snippet_breaks_at_a_quote():
+    odd = job(cron=None, every_s=60)
+    for text in (export.airflow(odd), export.prefect(odd)):
+        ast.parse(text)
+    assert json.loads(json.dumps(yaml.safe_load(export.kubernetes(odd, 'a"b'))))

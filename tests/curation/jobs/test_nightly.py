@@ -1,0 +1,274 @@
+"""The nightly ranking on a pool that is there, and a folder that new images arrive in."""
+
+import json
+import shutil
+import sys
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+import synthetic_pool
+from PIL import Image
+
+from curation import fields, similarity, store
+from curation.jobs import nightly, reranking, runner
+from curation.jobs.nightly import Night
+from curation.jobs.policy import Entry
+from curation.jobs.scheduler import Scheduler
+from curation.labeling.files import Files
+from curation.labeling.folder import read_rows
+from curation.stages.choose import choose
+from curation.stages.score import score
+from curation.vectors import Vectors
+
+pytestmark = pytest.mark.slow
+
+POOL, NEW = 1980, 20
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory):
+    return synthetic_pool.ensemble(tmp_path_factory.mktemp("ensemble"))
+
+
+@pytest.fixture(scope="module")
+def grown(database, settings, ensemble):
+    """Return a pool that an ensemble is through with."""
+    made = synthetic_pool.build("grown", POOL, ensemble, settings)
+    yield made
+    made.delete()
+
+
+@pytest.fixture
+def pool(grown):
+    """Return a copy of it, to change; its vectors are those of the original."""
+    made = grown.clone("pool")
+    yield made
+    made.delete()
+
+
+@pytest.fixture
+def night(pool, ensemble, settings, tmp_path):
+    """Return a night over the pool; the labeler is a folder."""
+    labeling = tmp_path / "labeling"
+    vectors = settings.vectors("pool")
+    shutil.rmtree(vectors, ignore_errors=True)
+    shutil.copytree(settings.vectors("grown"), vectors)
+    pool.info[fields.EMBEDDER_INFO] = {
+        **pool.info[fields.EMBEDDER_INFO], "folder": str(vectors),
+    }  # fmt: skip
+    pool.save()
+    return Night(
+        dataset="pool",
+        watched=tmp_path / "inbox",
+        taxonomy=ensemble.taxonomy,
+        ensemble=lambda _: ensemble,
+        labeler=lambda _: Files(labeling, taxonomy=ensemble.taxonomy, copy_images=False),
+        budget=30,
+        settings=settings,
+        device=CPU,
+    )
+
+
+@pytest.fixture
+def pass_night(history, clock, make_job, launchers):
+    """Return what lets one night pass, and returns what is on record of it."""
+
+    def make(night, **more):
+        if not history.jobs():
+            history.add(make_job(every_s=86400, **more))
+        looks = Scheduler(
+            history,
+            launchers["here"](lambda context: nightly.rank(context, night), history, clock),
+            clock=clock,
+        )
+        clock.forward(days=1)
+        looks.tick()
+        return history.runs("nightly", limit=1)[0]
+
+    return make
+
+
+def rows(tmp_path, number):
+    return [one.sample_id for one in read_rows(tmp_path / "labeling" / f"round-{number:02d}")]
+
+
+def test_only_what_is_new_is_looked_at_and_all_of_the_pool_is_ranked(
+    pool, night, pass_night, ensemble, tmp_path
+):
+    synthetic_pool.new_images(tmp_path / "inbox", 1)
+    first = pass_night(night)
+    assert (first.state, first.result["score"]["scored"]) == ("done", POOL + 1)
+
+    for i in range(NEW):
+        shutil.copy(next((tmp_path / "inbox").iterdir()), tmp_path / "inbox" / f"more_{i}.png")
+        change(tmp_path / "inbox" / f"more_{i}.png", i)
+    run = pass_night(replace(night, most_far=1.0))
+
+    assert run.state == "done", run.reason
+    assert run.result["ingest"]["added"] == NEW
+    assert run.result["predict"] == {"ran": 2 * NEW, "failed": 0}  # two detectors
+    assert run.result["fuse"] == {"fused": NEW}
+    assert run.result["embed"] == {"added": NEW, "skipped": POOL + 1, "failed": 0}
+    assert run.result["score"]["scored"] == NEW
+    assert run.result["score"]["ranked"] == POOL + 1 + NEW
+
+    pool.reload()
+    anew = pool.clone()
+    names = [fields.HARDNESS, *fields.HARDNESS_PARTS, fields.EXPECTED_BOXES, fields.N_VOTERS]
+    mine = store.read_columns(anew, [*names, fields.RANK, "tags"])
+    anew.clear_sample_fields(names)
+    score(anew, ensemble=ensemble)
+    whole = store.read_columns(anew, names)
+    assert all(mine[name] == whole[name] for name in names)
+    assert len({one for one in whole[fields.HARDNESS] if one is not None}) > POOL / 2
+
+    info = dict(anew.info[fields.INFO])
+    del info["chosen round-02"]
+    anew.info[fields.INFO] = info
+    anew.untag_samples("round-02")
+    again = choose(anew, round_number=2, budget=30, use_hardness=True)
+    chosen = store.read_columns(anew, [fields.RANK, "tags"])
+    assert again.chosen == 30
+    assert chosen[fields.RANK] == mine[fields.RANK]
+    assert [set(one) for one in chosen["tags"]] == [set(one) for one in mine["tags"]]
+    anew.delete()
+
+
+def test_every_sample_is_pushed_in_one_night_only(night, pass_night, tmp_path):
+    synthetic_pool.new_images(tmp_path / "inbox", 1)
+    for number in (1, 2, 3):
+        run = pass_night(night)
+        assert (run.state, run.result["round"]) == ("done", number)
+        assert run.result["push"]["pushed"] == 30
+    pushed = [one for number in (1, 2, 3) for one in rows(tmp_path, number)]
+    assert len(set(pushed)) == 90
+
+
+def test_a_labeling_server_that_is_away_gets_the_batch_once_when_it_is_back(
+    night, pass_night, history, clock, launchers, webhook, tmp_path
+):
+    """The labeler is a folder; a file in its place is the server that is away."""
+    address, heard = webhook
+    synthetic_pool.new_images(tmp_path / "inbox", 1)
+    away = tmp_path / "labeling"
+    away.write_text("no folder")
+    run = pass_night(night, notify=(address,), backoff_s=60)
+    assert (run.state, len(run.attempts)) == ("waiting", 1)
+    assert "Not a directory" in run.reason or "File exists" in run.reason
+    waits = []
+    looks = Scheduler(
+        history,
+        launchers["here"](lambda context: nightly.rank(context, night), history, clock),
+        clock=clock,
+    )
+    for minutes in range(1, 12):
+        clock.forward(minutes=1)
+        if minutes == 5:
+            away.unlink()
+        before = len(history.runs("nightly")[0].attempts)
+        looks.tick()
+        waits += [minutes] * (len(history.runs("nightly")[0].attempts) - before)
+    assert waits == [1, 3, 7]  # after one minute, two more, four more
+    (run,) = history.runs("nightly")
+    assert (run.state, run.result["round"]) == ("done", 1)
+    assert run.result["push"]["pushed"] == 30
+    assert len(set(rows(tmp_path, 1))) == 30
+    assert [(one["event"], one["attempt"]) for one in heard] == [
+        ("retry", 1), ("retry", 2), ("retry", 3), ("recovered", 4),
+    ]  # fmt: skip
+    assert heard[0]["job"] == "nightly"
+    assert heard[0]["next_attempt"] == "2027-03-26T12:01:00+00:00"
+    assert "nothing is done twice" in heard[0]["reason"]
+    assert heard[-1]["result"]["push"]["pushed"] == 30
+    assert run.told == tuple(
+        f"{one} -> 127.0.0.1: delivered" for one in ("retry", "retry", "retry", "recovered")
+    )
+
+
+def test_a_night_that_is_nothing_like_the_reference_is_not_pushed(
+    pool, night, pass_night, history, clock, tmp_path
+):
+    """The reference is in one corner of the space of vectors; the pictures are not."""
+    here_only(pool)
+    inbox = synthetic_pool.new_images(tmp_path / "inbox", 1)
+    assert pass_night(night).state == "done"
+    for i in range(10):
+        shutil.copy(inbox / "new_000000.png", inbox / f"strange_{i}.png")
+        change(inbox / f"strange_{i}.png", i)
+    for number in (1, 2):  # a refused night does not become the reference of the next
+        run = pass_night(night)
+        assert run.state == "refused"
+        assert "100% of 10 new images are farther" in run.reason
+        assert "--accept-drift" in run.reason
+        assert not (tmp_path / "labeling" / f"round-{number + 1:02d}").exists()
+    clock.forward(minutes=1)
+    history.note("nightly", [Entry(clock(), "due")], scheduled=False, accepted=True)
+    accepted = runner.attempt(
+        history.job("nightly"), clock(), lambda context: nightly.rank(context, night), history,
+        clock=clock,
+    )  # fmt: skip
+    assert (accepted.state, accepted.result["drift"]["drifted"]) == ("done", True)
+    assert pass_night(night).state == "done"
+
+
+def test_a_watched_folder_that_is_gone_is_said_and_tried_again(night, pass_night):
+    run = pass_night(night)
+    assert run.state == "waiting"
+    assert "Mount it, or change" in run.reason
+
+
+def test_a_changed_ensemble_scores_all_of_it_anew(pool, ensemble, history):
+    assert reranking.rerank(pool, ensemble, history.database).scored == POOL
+    assert reranking.rerank(pool, ensemble, history.database).scored == 0
+    calmer = replace(ensemble.calibration, silence=dict.fromkeys(ensemble.detectors, 0.3))
+    other = ensemble.with_calibration(calmer)
+    assert reranking.rerank(pool, other, history.database).scored == POOL
+
+
+def here_only(pool):
+    """Put all vectors of the pool near one direction."""
+    note = pool.info[fields.EMBEDDER_INFO]
+    ids, _ = store.ids_and_paths(pool)
+    rng = np.random.default_rng(5)
+    near = rng.normal(size=(len(ids), synthetic_pool.DIMENSIONS)).astype(np.float32) * 0.001
+    near[:, 0] += 1.0
+    near /= np.linalg.norm(near, axis=1, keepdims=True)
+    Vectors(Path(note["folder"]), note["fingerprint"]).add(ids, near)
+    assert np.allclose(similarity.vectors(pool, ids[:1])[0], near[0])
+
+
+def change(path, seed):
+    """Make a picture another one."""
+    pixels = np.random.default_rng(100 + seed).integers(0, 255, (6, 8, 3), np.uint8)
+    Image.fromarray(pixels).resize((96, 72)).save(path)
+
+
+@pytest.fixture
+def webhook():
+    """Return an address that keeps what is posted there, and what it kept."""
+    heard = []
+
+    class Keep(BaseHTTPRequestHandler):
+        def do_POST(self):
+            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Keep) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/hook", heard
+        server.shutdown()
+        thread.join()

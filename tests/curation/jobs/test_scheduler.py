@@ -1,0 +1,157 @@
+"""A week of nights, by a clock that the test moves."""
+
+import os
+import signal
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from curation.jobs import scheduler
+from curation.jobs.scheduler import Scheduler
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.fixture
+def week(history, database, clock, make_job, launchers):
+    """Return what became of a week around the beginning of summer time, and who did what.
+
+    The night of Friday is quiet. On Saturday the process is killed in the middle. On Sunday the
+    clocks jump over the time that it is due. On Monday two schedulers begin together. Tuesday's
+    run takes 26 hours, into the night of Wednesday. On Thursday nobody watches until noon.
+    """
+    history.add(make_job(cron="30 2 * * *", zone="Europe/Berlin"))
+    done = []
+
+    def local():
+        return clock().astimezone(BERLIN)
+
+    def work(context):
+        night = context.run.due.astimezone(BERLIN)
+        if night.weekday() == 1:  # Tuesday's
+            for _ in range(26 * 2):
+                clock.forward(minutes=30)
+                second.tick()  # the other scheduler is awake all the while
+        if night.weekday() == 0:  # Monday's
+            second.tick()  # both begin together
+        done.append(f"{night:%a}")
+        return {"night": f"{night:%a}"}
+
+    def dies(context):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    here = launchers["here"](work, history, clock)
+    dying = launchers["child"](dies, database, clock)
+    first, second = Scheduler(history, here, clock=clock), Scheduler(history, here, clock=clock)
+    crashing = Scheduler(history, dying, clock=clock)
+    while local() < datetime(2027, 4, 2, 12, 30, tzinfo=BERLIN):
+        clock.forward(minutes=10)
+        if local().strftime("%a %H:%M") == "Sat 02:30":
+            crashing.tick()
+            continue
+        asleep = local().strftime("%a") == "Thu" and local().hour < 12
+        if not asleep:
+            first.tick()
+            second.tick()
+    return history, done
+
+
+def test_each_night_has_exactly_one_complete_run(week):
+    history, done = week
+    assert done == ["Fri", "Sat", "Sun", "Mon", "Tue", "Wed", "Thu", "Fri"]
+    runs = history.runs("nightly")[::-1]
+    assert [run.state for run in runs] == ["done"] * 8
+    assert [run.result["night"] for run in runs] == done
+    assert [f"{run.due.astimezone(BERLIN):%d %H:%M%z}" for run in runs] == [
+        "26 02:30+0100", "27 02:30+0100", "28 03:30+0200", "29 02:30+0200",
+        "30 02:30+0200", "31 02:30+0200", "01 02:30+0200", "02 02:30+0200",
+    ]  # fmt: skip
+
+
+def test_the_history_tells_the_story(week):
+    history, _ = week
+    runs = {f"{run.due.astimezone(BERLIN):%a %d}": run for run in history.runs("nightly")}
+    crashed = runs["Sat 27"].attempts
+    assert [one.outcome for one in crashed] == ["ended without a word (a crash)", "done"]
+    assert crashed[0].who != crashed[1].who
+    assert all(len(run.attempts) == 1 for night, run in runs.items() if night != "Sat 27")
+    slow, after = runs["Tue 30"].attempts[0], runs["Wed 31"].attempts[0]
+    assert (slow.ended - slow.began).total_seconds() == 26 * 3600
+    assert slow.began.astimezone(BERLIN).hour == 2
+    assert after.began >= slow.ended
+    late = runs["Thu 01"].attempts[0].began.astimezone(BERLIN)
+    assert f"{late:%a %H:%M}" == "Thu 12:00"
+
+
+def test_who_skips_says_what_was_in_the_way(history, clock, make_job, launchers):
+    history.add(make_job(cron="0 2 * * *", overlap="skip"))
+
+    def slow(context):
+        for _ in range(30):
+            clock.forward(hours=1)
+            other.tick()
+        return {}
+
+    here = launchers["here"](slow, history, clock)
+    one, other = Scheduler(history, here, clock=clock), Scheduler(history, here, clock=clock)
+    clock.now = datetime(2027, 3, 26, 2, tzinfo=UTC)
+    one.tick()
+    skipped, done = history.runs("nightly")
+    assert (skipped.state, done.state) == ("skipped", "done")
+    assert skipped.reason == "The run of 2027-03-26 02:00:00 UTC still went on."
+
+
+def test_what_was_missed_is_on_record_with_the_reason_and_told_once(
+    history, clock, make_job, launchers, caplog
+):
+    history.add(make_job())
+    here = launchers["here"](lambda context: {}, history, clock)
+    clock.forward(hours=5, minutes=1)
+    for _ in range(3):
+        Scheduler(history, here, clock=clock).tick()
+    runs = history.runs("nightly")
+    assert [run.state for run in runs] == ["done", "missed", "missed", "missed", "missed"]
+    assert runs[-1].reason == "Nobody watched for 4.0 h; only the latest of 5 times is run."
+    assert [one.message.count("So did 3 before it") for one in caplog.records] == [1]
+
+
+def test_a_jittered_run_begins_later_and_is_of_its_time(history, clock, make_job, launchers):
+    history.add(make_job(jitter_s=600))
+    looks = Scheduler(history, launchers["here"](lambda _: {}, history, clock), clock=clock)
+    clock.forward(hours=1)
+    looks.tick()
+    (run,) = history.runs("nightly")
+    assert run.state == "due"
+    clock.forward(minutes=10)
+    looks.tick()
+    (run,) = history.runs("nightly")
+    assert (run.state, run.due.minute) == ("done", 0)
+
+
+def test_a_changed_schedule_owes_nothing_of_the_past(history, clock, make_job, launchers):
+    history.add(make_job())
+    clock.forward(days=2)
+    history.add(make_job(every_s=1800), replacing=True)
+    scheduler.note_owed(history, history.job("nightly"), now=clock())
+    assert history.runs("nightly") == []
+
+
+def test_nobody_gets_in_while_it_runs(history, clock, make_job, launchers):
+    """The second to come finds the lease taken, and launches nothing."""
+    history.add(make_job())
+    launched = []
+
+    class Counting(launchers["here"]):
+        def launch(self, job, run):
+            launched.append(run.due)
+            super().launch(job, run)
+
+    def work(context):
+        Scheduler(history, here, clock=clock).tick()
+        return {}
+
+    here = Counting(work, history, clock)
+    clock.forward(hours=1)
+    Scheduler(history, here, clock=clock).tick()
+    assert len(launched) == 1
