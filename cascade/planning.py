@@ -49,9 +49,9 @@ _CACHE_MB = 8192.0  # attention keys and values of some 64 questions in flight
 ASSUMED_SHARES: Mapping[str, float] = {"fast_a": 0.10, "fast_b": 0.10, "precision": 0.30}
 """The share of samples on each path of the cascade, until a run has measured it."""
 
-# Activations, in MiB for each GFLOP of an image, measured (see the manifest `roadwork`): transformers
-# need little, since they are deep and of one width; what keeps feature pyramids, attends in windows
-# or enlarges its maps needs much.
+# Activations, in MiB for each GFLOP of an image, measured (see the manifest `roadwork`):
+# transformers need little, since they are deep and of one width; what keeps feature pyramids,
+# attends in windows or enlarges its maps needs much.
 _MB_PER_GFLOP = {
     "dino": 0.07, "siglip": 0.06, "timm": 0.07, "owlv2": 0.06, "sam2": 0.29, "sam3": 0.05,
     "depth_anything_2": 0.38, "depth_anything_3": 0.08, "detr": 1.00, "grounding_dino": 1.60,
@@ -59,8 +59,8 @@ _MB_PER_GFLOP = {
 }  # fmt: skip
 _MB_PER_GFLOP_OF_OTHERS = 1.0
 
-# Effective TFLOP/s of one H100, of the manifest `roadwork`'s members at their batch sizes, measured:
-# a family's mean. timm is taken for dino's twin; the servers' is an estimate.
+# Effective TFLOP/s of one H100: a family's mean over the manifest `roadwork`'s members at their
+# batch sizes, measured. timm is taken for dino's twin; the servers' is an estimate.
 _TFLOPS = {
     "dino": 270.0, "siglip": 260.0, "timm": 270.0, "depth_anything_2": 245.0,
     "depth_anything_3": 24.0, "detr": 48.0, "rf_detr_seg": 48.0, "grounding_dino": 36.0,

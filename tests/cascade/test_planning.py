@@ -190,11 +190,11 @@ def test_every_adapter_of_a_family_that_is_counted_exists():
     assert known <= set(planning.registry.names())
 
 
-# What `make bench-gpu` saw on an H100, in MiB of the whole GPU: at the manifest's batch size, and at
-# half of it, which the manifest does not state.
+# What `make bench-gpu` saw on an H100, in MiB of the whole GPU: at the manifest's batch size, and
+# at half of it, which the manifest does not state.
 MEASURED = {
     "dinov2_l": (2299, 1815),
-    "siglip2_so400m": (4243, 3655),
+    "siglip2_so400m": (4243, 3645),
     "rt_detr_v2_r50": (3545, 2223),
     "grounding_dino_base": (9081, 5355),
     "depth_anything_2_metric_outdoor_l": (9169, 5361),
