@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install permissive quickstart app real vlm label-studio test lint format lock clean
+.PHONY: help install permissive quickstart app real vlm label-studio bench-gpu test lint format lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -36,6 +36,9 @@ vlm: ## Build .vllm, a venv that serves language models on the CPU, for the test
 
 label-studio: ## Build .label-studio, a venv with the server, for the tests of the labeling bridge
 	PYTHON="$(PYTHON)" tools/label_studio.sh .label-studio
+
+bench-gpu: $(STAMP) ## Full-size members on this machine's GPU: memory and speed, beside the plan
+	$(BIN)/python tests/benchmarks/bench_members.py --out build/bench
 
 test: lint ## Lint, then all tests, with their coverage
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)

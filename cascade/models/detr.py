@@ -295,7 +295,8 @@ def class_names(
 def _like(module: Any, classes: tuple[str, ...]) -> nn.Module:
     """Return a new network of the same architecture for other classes, to be trained."""
     config = _naming(module.config, classes)
-    config.use_pretrained_backbone = False  # what it knew comes from `module`
+    if getattr(config, "use_pretrained_backbone", False):
+        config.use_pretrained_backbone = False  # what it knew comes from `module`
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         new = type(module)(config)

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def save(path: Path, record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
     Raises:
         TrainingError: The place cannot be written to.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.draft")
     # A copy each: weights that share memory cannot be written.
     contiguous = {name: one.detach().cpu().contiguous().clone() for name, one in tensors.items()}
     try:
@@ -53,7 +54,8 @@ def save(path: Path, record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
             os.fsync(file.fileno())
         draft.replace(path)
     except (OSError, SafetensorError) as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         raise TrainingError(
             f"Where the fit stands cannot be written to {path}: {error}."
         ) from error

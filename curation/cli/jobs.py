@@ -327,6 +327,7 @@ def _to_its_end(kept: History, job: Job, due: datetime, work: Work, *, once: boo
     """Try a run until it is at its end, waiting in between; only once if so asked."""
     from curation.jobs import runner, scheduler
     from curation.jobs.record import JobError
+    from curation.lease import LeaseError
 
     while True:
         found = kept.run(job.name, due)
@@ -337,7 +338,11 @@ def _to_its_end(kept: History, job: Job, due: datetime, work: Work, *, once: boo
         wait_s = (scheduler.starts_at(job, found) - datetime.now(UTC)).total_seconds()
         time.sleep(max(0.0, wait_s))
         patience_s = job.timeout_s if job.overlap == "queue" and not once else 0.0
-        ended = runner.attempt(job, due, work, kept, wait_s=patience_s)
+        try:
+            ended = runner.attempt(job, due, work, kept, wait_s=patience_s)
+        except LeaseError as error:  # whoever has it carries the run to its end
+            say(str(error))
+            return kept.run(job.name, due) or found
         if once:
             return ended
 

@@ -160,7 +160,7 @@ def guard(
 ) -> None:
     """Roll back by itself when the live metric stays below a floor."""
     from curation import guard as guarding
-    from curation.stages import watch as stage
+    from curation.stages import guard as stage
     from curation.tracking.promotion import promotions
 
     settings = connected(name)
@@ -181,7 +181,7 @@ def guard(
             time.sleep(every)
 
 
-@app.command(epilog="Example: WANDB_MODE=offline curate mirror site 4 --project road-work")
+@app.command(epilog="Example: curate mirror site 4 --project road-work")
 def mirror(
     name: NameArgument,
     project: Annotated[str, typer.Option(help="The W&B project.")],
@@ -220,7 +220,7 @@ def _ensemble(registry: Registry, name: str, version: Version, folder: Path) -> 
 def _measured(registry: Registry, name: str, tag: str) -> Any:
     from curation import samples as query
     from curation.errors import DatasetError
-    from curation.stages.watch import measure
+    from curation.stages.guard import measure
 
     dataset = query.load_dataset(name)
     taxonomy = query.taxonomy_of(dataset)

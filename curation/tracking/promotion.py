@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from curation.settings import Settings
 
 At = Callable[[str], None]
-AUDIT = "audit."  # begins the tags of the audit trail; the move's number follows
+AUDIT = "audit."  # begins the tags of the audit trail; the move's time and number follow
 
 _HELD_S = 30.0  # between two steps; a check of all files renews it before and after
 _WAIT_S = 10.0  # for another's move, where waiting is better than being refused
@@ -199,7 +200,8 @@ class Promotions:
         """Do a move that is on record; each step may be repeated."""
         move = entry.move
         audit = json.dumps({"kind": move.kind, "before": move.before, **vars(move.signature)})
-        tags = ((move.after, f"{AUDIT}{entry.number:06d}", audit), *move.tags)
+        when = re.sub(r"\D", "", move.signature.at)[:14]  # numbers begin anew with a new database
+        tags = ((move.after, f"{AUDIT}{when}.{entry.number:06d}", audit), *move.tags)
         for version, key, value in tags:
             held.renew()
             self.registry.note(name, version, **{key: value})
@@ -236,7 +238,7 @@ def promotions(settings: Settings) -> Iterator[Promotions]:
 def history(registry: Registry, name: str) -> list[Event]:
     """Return every promotion and rollback of a model, oldest first, from the versions' tags."""
     events = [
-        Event(int(key.removeprefix(AUDIT)), after=one.version, **json.loads(value))
+        Event(int(key.rpartition(".")[2]), after=one.version, **json.loads(value))
         for one in registry.versions(name)
         for key, value in one.tags.items()
         if key.startswith(AUDIT)

@@ -111,7 +111,8 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, choosing: bool) -
     }  # fmt: skip
     right = differ == 0 and expected.items() <= counts.items()
     return {
-        "size": size, "new": new, "seconds": seconds, "counts": counts, "values_that_differ": differ,
+        "size": size, "new": new, "seconds": seconds, "counts": counts,
+        "values_that_differ": differ,
         "ok": right and seconds["re-ranking"] <= MOST_S,
     }  # fmt: skip
 

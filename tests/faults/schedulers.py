@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,11 +57,11 @@ def main():
 
 def set_up(history):
     history.prepare()
-    history.database.pool.insert_many([{"_id": f"sample{i:05d}", "round": None} for i in range(POOL)])
-    now = datetime.now(UTC).replace(microsecond=0)
-    history.add(
-        Job("nightly", "nightly", now, every_s=1, retries=8, backoff_s=0.1, catch_up="all")
+    history.database.pool.insert_many(
+        [{"_id": f"sample{i:05d}", "round": None} for i in range(POOL)]
     )
+    now = datetime.now(UTC).replace(microsecond=0)
+    history.add(Job("nightly", "nightly", now, every_s=1, retries=8, backoff_s=0.1, catch_up="all"))
 
 
 def serve(history):
@@ -75,10 +76,8 @@ class Here:
         self._history = history
 
     def launch(self, job, run):
-        try:
+        with suppress(LeaseError):  # the other one was quicker
             runner.attempt(job, run.due, work, self._history, lease_s=3)
-        except LeaseError:
-            pass  # the other one was quicker
 
     def is_busy(self, job):
         return False

@@ -71,7 +71,7 @@ def test_choose_push_annotate_pull_train_publish(home, label_studio, tmp_path_fa
 
     scenes = write_dataset(
         tmp_path_factory.mktemp("scenes") / "scenes",
-        n_drives_by_split={"train": 2, "val": 2, "test": 2}, seed=1,
+        n_drives_by_split={"train": 4, "val": 2, "test": 2}, seed=1,
     )  # fmt: skip
     environment = {
         "LABEL_STUDIO_URL": label_studio.url,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -353,20 +353,20 @@ class LabelStudio:
         for one in found.tasks.values():
             if one.sample_id is not None:
                 of_sample.setdefault(one.sample_id, []).append(one)
-        annotated, agreement, partial, rows = [], {}, [], []
-        for sample_id, answers in of_sample.items():
-            versions = [one for answer in answers for one in answer.versions]
-            if not versions:
-                continue
-            resolved = merge.resolve(versions)
-            rows.append(_row(sample_id, resolved, answers))
-            if len(resolved.versions) < overlap:
-                partial.append(sample_id)
-                continue
-            agreement[sample_id] = resolved.agreement
-            annotated.append(_annotated(sample_id, resolved, answers))
-        if complete:
-            self._notes.keep_answers(round_name, rows)
+        annotated, agreement, partial = [], {}, []
+        # A part of the tasks does not replace what is kept of all.
+        with self._notes.answers(round_name) if complete else nullcontext(_forget) as keep:
+            for sample_id, answers in of_sample.items():
+                versions = [one for answer in answers for one in answer.versions]
+                if not versions:
+                    continue
+                resolved = merge.resolve(versions)
+                keep(_row(sample_id, resolved, answers))
+                if len(resolved.versions) < overlap:
+                    partial.append(sample_id)
+                    continue
+                agreement[sample_id] = resolved.agreement
+                annotated.append(_annotated(sample_id, resolved, answers))
         stamps = [pair for one in found.tasks.values() for pair in one.stamps.items()]
         return Pulled(
             annotated=tuple(annotated),
@@ -637,6 +637,10 @@ def _row(sample_id: str, resolved: merge.Resolved, answers: Sequence[_Answer]) -
             for one in resolved.versions
         ],
     }
+
+
+def _forget(row: Mapping[str, Any]) -> None:
+    """Keep nothing."""
 
 
 def _digest(label_config: str) -> str:

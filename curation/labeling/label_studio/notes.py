@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -105,8 +105,13 @@ class Notes:
                 "Remove it; the next sync takes everything for new."
             ) from error
 
-    def keep_answers(self, round_name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Keep every annotator's version of a round."""
-        text = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in rows)
+    @contextmanager
+    def answers(self, round_name: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """Give what keeps every annotator's version of one sample; the file is whole or the old."""
+        path = self._folder / f"{round_name}.jsonl"
+        part = path.with_name(f".{path.name}.part")
         with files.explained(self._folder):
-            files.write(self._folder / f"{round_name}.jsonl", text)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with part.open("w", encoding="utf-8") as file:
+                yield lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
+            os.replace(part, path)

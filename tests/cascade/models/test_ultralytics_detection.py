@@ -217,7 +217,7 @@ def test_classes_in_another_order_are_the_same_model(files):
 
 
 @pytest.mark.parametrize("counts", [(3, 1), (0, 2), (0, 0)])
-@pytest.mark.parametrize(("family", "heads"), [("26", 2), ("11", 1)])
+@pytest.mark.parametrize(("family", "heads"), [("26", ["cv3", "one2one_cv3"]), ("11", ["cv3"])])
 def test_the_loss_is_finite_and_reaches_the_parameters(files, family, heads, counts):
     model = build(files(family, "x")).with_classes(("cone", "horse"))
     predict(model, batch_of((64, 64)))  # what inference leaves behind must not hinder training
@@ -227,9 +227,10 @@ def test_the_loss_is_finite_and_reaches_the_parameters(files, family, heads, cou
     loss.backward()
     assert loss.ndim == 0
     assert torch.isfinite(loss)
+    head = f"model.{len(model.module.model) - 1}."
     heard = {n.split(".")[2] for n, one in model.module.named_parameters()
-             if one.grad is not None and "cv3" in n and one.grad.any()}  # fmt: skip
-    assert len(heard) == heads
+             if n.startswith(head) and one.grad is not None and one.grad.any()}  # fmt: skip
+    assert {one for one in heard if one.endswith("cv3")} == set(heads)
 
 
 def test_training_sees_what_prediction_sees_and_boxes_lie_in_the_letterbox(files):
@@ -256,7 +257,7 @@ def test_it_gets_better(files, tmp_path):
         target = Detections(corners, np.ones(1, np.float32), np.array([i % 2]), classes)
         examples.append(Example(image, target))
     result = fit(build(files("26", "n")).with_classes(classes), examples, examples,
-                 out=tmp_path / "a", epochs=8, batch_size=4, learning_rate=3e-3)  # fmt: skip
+                 out=tmp_path / "a", epochs=8, batch_size=4, learning_rate=3e-4)  # fmt: skip
     assert result.train_loss[-1] < result.train_loss[0]
     assert len(result.val_map50) == result.epochs
     assert build(tmp_path / "a").classes == classes

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cascade.predictions import Detections
-from cascade.training.augment import UNCHANGED, Change, apply, draw
+from cascade.training.augment import UNCHANGED, Change, Effects, apply, cut_out, draw
 
 SIDE = 100
 
@@ -113,3 +113,61 @@ def test_nothing_but_a_flip_at_strength_zero():
 
 def test_draws_repeat():
     assert draw(np.random.default_rng(7)) == draw(np.random.default_rng(7))
+
+
+EFFECTS = [
+    pytest.param({"night": 0.8}, id="night"),
+    pytest.param({"rain": 0.8}, id="rain"),
+    pytest.param({"blur": 1.0}, id="blur"),
+    pytest.param({"jpeg": 30}, id="JPEG"),
+]
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_an_effect_changes_its_own_image_only_and_moves_nothing(effect):
+    views = torch.cat([view_with(BOX)] * 3)
+    changes = [Change(flip=True), Change(seed=5, **effect), UNCHANGED]
+    changed, targets = apply(views, [target(BOX)] * 3, changes)
+    plain, _ = apply(views, [target(BOX)] * 3, [Change(flip=True), UNCHANGED, UNCHANGED])
+    assert torch.equal(changed[0], plain[0])
+    assert torch.equal(changed[2], plain[2])
+    assert not torch.equal(changed[1], plain[1])
+    assert targets[1].boxes_xyxy[0] == pytest.approx(BOX)
+    inside = changed[1, :, 40:70, 45:55].float().mean()
+    outside = changed[1, :, :20].float().mean()
+    assert inside > outside + 100
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_same_drawing_gives_the_same_pixels(seed):
+    change = draw(np.random.default_rng(seed), effects=Effects(1, 1, 1, 1))
+    assert min(change.night, change.rain, change.blur, change.jpeg) > 0
+    views = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    together, _ = apply(views, [target(), target()], [change, change])
+    alone, _ = apply(views[1:], [target()], [change])
+    assert (together[1:].int() - alone.int()).abs().max() <= 1
+
+
+def test_effects_happen_as_often_as_they_are_said_to():
+    wanted = Effects(night=0.1, rain=0.2, blur=0.3, jpeg=0.5)
+    drawn = [draw(np.random.default_rng(i), effects=wanted) for i in range(1500)]
+    for name in ("night", "rain", "blur", "jpeg"):
+        share = np.mean([bool(getattr(one, name)) for one in drawn])
+        assert share == pytest.approx(getattr(wanted, name), abs=0.04)
+
+
+def test_without_effects_the_drawing_is_as_it_was():
+    plain = draw(np.random.default_rng(3))
+    affected = draw(np.random.default_rng(3), effects=Effects(night=1.0))
+    assert (plain.window, plain.flip, plain.gains) == (
+        affected.window, affected.flip, affected.gains,
+    )  # fmt: skip
+    assert affected.night > 0 == plain.night
+
+
+def test_a_part_is_cut_out_with_its_boxes():
+    image = view_with(BOX)[0].permute(1, 2, 0).numpy()
+    part, inside = cut_out(image, target(BOX), (0.4, 0.2, 0.8, 0.9))
+    assert part.shape == (70, 40, 3)
+    assert inside.boxes_xyxy[0] == pytest.approx([0, 1 / 7, 0.5, 6 / 7], abs=1e-5)
+    assert part[11:59, :19].min() == 255

@@ -135,7 +135,7 @@ def test_a_plan_says_who_runs_where_and_how_long(manifest):
     rows = [" ".join(line.split()) for line in out.splitlines()]
     assert max(map(len, out.split("vlm_fast_a: its")[0].splitlines())) <= 80
     for row in (
-        r"mm_grounding_dino_l 1,000 2 1,312 12,722 [01] 1 min",
+        r"mm_grounding_dino_l 1,000 2 1,306 17,560 [01] 2 min",
         r"vlm_precision 1,000 64 63,623 ~11,264 [01] \d+ min",
     ):
         assert any(re.fullmatch(row, one) for one in rows), row
@@ -154,7 +154,7 @@ def test_a_routed_plan_takes_measured_shares(manifest):
 
 def test_a_plan_fails_where_a_needed_member_fits_nowhere(manifest):
     out = manifest("plan", "roadwork", "--gpu", "T4:4", code=1)
-    assert "fits nowhere: mm_grounding_dino_l: leave it out, or add a GPU of 9 GB" in out
+    assert "fits nowhere: mm_grounding_dino_l: leave it out, or add a GPU of 11 GB" in out
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import os
 import signal
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -31,10 +32,8 @@ class Here:
         self.work, self.history, self.clock = work, history, clock
 
     def launch(self, job, run):
-        try:
+        with suppress(LeaseError):  # another scheduler was quicker
             runner.attempt(job, run.due, self.work, self.history, clock=self.clock, lease_s=5)
-        except LeaseError:
-            pass  # another scheduler was quicker
 
     def is_busy(self, job):
         return False

@@ -114,8 +114,12 @@ def literals(text):
 
 def test_the_airflow_snippet_is_python_and_calls_the_job():
     text = export.airflow(job())
-    assert {"30 2 * * 1,2,3,4,5", "Europe/Berlin", "curate jobs run nightly --owed"} <= literals(text)
-    calls = {ast.unparse(one.func) for one in ast.walk(ast.parse(text)) if isinstance(one, ast.Call)}
+    assert {"30 2 * * 1,2,3,4,5", "Europe/Berlin", "curate jobs run nightly --owed"} <= literals(
+        text
+    )
+    calls = {
+        ast.unparse(one.func) for one in ast.walk(ast.parse(text)) if isinstance(one, ast.Call)
+    }
     assert {"DAG", "BashOperator", "pendulum.datetime"} <= calls
 
 

@@ -114,7 +114,9 @@ def test_who_was_thought_dead_writes_nothing(attempt, history, clock):
 
     def late(context):
         leases = history.database[lease.COLLECTION]
-        leases.update_one({"_id": "job nightly"}, {"$set": {"expires": clock() - timedelta(days=900)}})
+        leases.update_one(
+            {"_id": "job nightly"}, {"$set": {"expires": clock() - timedelta(days=900)}}
+        )
         attempt(other)
         context.expect_alone()
         pushed.append("late")

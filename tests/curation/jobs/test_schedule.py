@@ -50,7 +50,9 @@ def test_a_job_of_every_hour_runs_in_the_hour_that_comes_twice():
 def test_an_interval_knows_no_summer_and_counts_from_the_creation():
     often = job(every_s=6 * 3600)
     found = schedule.owed(
-        often, after=datetime(2027, 3, 27, 23, tzinfo=UTC), until=datetime(2027, 3, 28, 13, tzinfo=UTC)
+        often,
+        after=datetime(2027, 3, 27, 23, tzinfo=UTC),
+        until=datetime(2027, 3, 28, 13, tzinfo=UTC),
     )
     assert [one.hour for one in found] == [0, 6, 12]
     assert all((one - CREATED).total_seconds() % (6 * 3600) == 0 for one in found)
@@ -104,7 +106,9 @@ def test_jitter_is_the_same_for_whoever_asks_and_spreads():
     one, two = job(every_s=60, jitter_s=600), job(name="other", every_s=60, jitter_s=600)
     times = [CREATED + timedelta(minutes=i) for i in range(200)]
     delays = [(schedule.starts(one, t) - t).total_seconds() for t in times]
-    assert delays == [(schedule.starts(one, t.astimezone(BERLIN)) - t).total_seconds() for t in times]
+    assert delays == [
+        (schedule.starts(one, t.astimezone(BERLIN)) - t).total_seconds() for t in times
+    ]
     assert delays != [(schedule.starts(two, t) - t).total_seconds() for t in times]
     assert 0 <= min(delays) < 60
     assert 540 < max(delays) <= 600
@@ -120,7 +124,9 @@ def test_backoff_doubles_up_to_an_hour():
     minute=st.integers(0, 59),
     hour=st.integers(0, 23),
     day=st.integers(0, 2000),
-    zone=st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"]),
+    zone=st.sampled_from(
+        ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"]
+    ),
 )
 def test_there_is_one_time_for_every_local_day(minute, hour, day, zone):
     nightly = job(cron=f"{minute} {hour} * * *", zone=zone)

@@ -39,9 +39,7 @@ def test_a_caller_sees_what_to_send(registry, register, reads_from):
     assert isinstance(sent, pd.DataFrame)
 
 
-def test_mlflow_itself_refuses_a_changed_byte_by_its_name(
-    registry, register, reads_from, tmp_path
-):
+def test_mlflow_itself_refuses_a_changed_byte_by_its_name(registry, register, reads_from, tmp_path):
     register("a")
     (weights,) = (tmp_path / "home" / "mlartifacts").rglob("weights.safetensors")
     weights.write_bytes(b"b" + weights.read_bytes()[1:])

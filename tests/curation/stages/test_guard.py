@@ -6,7 +6,7 @@ from cascade import taxonomy as taxonomies
 from curation import mongod
 from curation.errors import StageError
 from curation.guard import LiveCheck, Watch, append
-from curation.stages.watch import measure, watch
+from curation.stages.guard import measure, watch
 from curation.tracking import Registry
 from curation.tracking.promotion import Promotions, history
 

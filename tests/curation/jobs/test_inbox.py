@@ -1,0 +1,41 @@
+from curation.jobs import inbox
+
+
+def run(folder, steps):
+    """Watch a folder that each step changes between two looks; return when it was brought in."""
+    brought, look = [], iter(range(len(steps) + 1))
+    now = next(look)
+
+    def sleep(_):
+        nonlocal now
+        steps[now]()
+        now = next(look)
+
+    inbox.watch(folder, lambda: brought.append(now), sleep=sleep, stop=lambda: now == len(steps))
+    return brought
+
+
+def test_what_arrives_is_brought_in_once_it_is_whole(tmp_path):
+    file = tmp_path / "drive" / "a.jpg"
+    file.parent.mkdir()
+
+    def grow():
+        with file.open("ab") as opened:
+            opened.write(b"x" * 10)
+
+    def nothing():
+        pass
+
+    # looks: 0 empty; 1 first bytes; 2 more of them; 3 the same: brought; 4 and 5 nothing new;
+    # 6 another file; 7 the same: brought
+    other = (tmp_path / "b.jpg").touch
+    assert run(tmp_path, [grow, grow, nothing, nothing, nothing, other, nothing, nothing]) == [3, 7]
+
+
+def test_an_empty_folder_and_hidden_files_are_nothing(tmp_path):
+    (tmp_path / ".part").write_text("x")
+    (tmp_path / ".trash").mkdir()
+    (tmp_path / ".trash" / "a.jpg").write_text("x")
+    assert inbox.listing(tmp_path) == frozenset()
+    assert run(tmp_path, [lambda: None] * 4) == []
+    assert inbox.listing(tmp_path / "no such folder") == frozenset()
