@@ -3,6 +3,7 @@
 # `make test PYTEST_ARGS='-k gate'` picks tests.
 
 PYTHON ?= python3
+TEST_WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -41,7 +42,7 @@ bench-gpu: $(STAMP) ## Full-size members on this machine's GPU: memory and speed
 	$(BIN)/python tests/benchmarks/bench_members.py --out build/bench
 
 test: lint ## Lint, then all tests, with their coverage
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Style, formatting, types and import directions
 	$(BIN)/ruff check .

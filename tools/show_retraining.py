@@ -91,9 +91,9 @@ MEMBERS = {
 }
 STUDENTS = {
     "wide": Recipe(
-        "center_point", None, rate=1.5e-3, again=1e-3, epochs=160, params={"width": 160}
+        "center_point", None, rate=1.5e-3, again=1e-3, epochs=110, params={"width": 160}
     ),
-    "wider": Recipe("center_point", None, rate=1e-3, again=7e-4, epochs=160, params={"width": 256}),
+    "wider": Recipe("center_point", None, rate=1e-3, again=7e-4, epochs=110, params={"width": 256}),
 }
 
 
@@ -144,6 +144,7 @@ def main() -> int:
         "machine": _machine(torch.device(args.device)),
         "fits": {},
         "members": {},
+        "valid": {},
     }
     with (
         tempfile.TemporaryDirectory(prefix="retraining-") as scratch,
@@ -154,10 +155,12 @@ def main() -> int:
             if seed and show.left() < 0.9 * (time.perf_counter() - started) / seed:
                 logger.warning("no time for seed %d", seed)
                 break
-            said |= show.of_seed(seed)
-            _write(Path(args.out), "predictions.json", _answers(said))
-            with tarfile.open(Path(args.out) / "models.tar", "w") as archive:
-                archive.add(scratch, arcname="models")
+            for train in (show.ensembles_of, show.students_of):
+                said |= train(seed)
+                _write(Path(args.out), "predictions.json", _answers(said))
+                _write(Path(args.out), "retraining.json", report)
+                with tarfile.open(Path(args.out) / "models.tar", "w") as archive:
+                    archive.add(scratch, arcname="models")
             if "speeds" not in report:
                 report["speeds"] = show.speeds(seed)
             report["seconds"] = round(time.perf_counter() - started, 1)
@@ -196,61 +199,66 @@ class _Show:
         self._args, self._splits, self._root, self._pool = args, splits, root, pool
         self._report, self._started = report, started
         self._device = torch.device(args.device)
-        self._ensembles: dict[int, Ensemble] = {}
+        self._ensembles: dict[tuple[int, str], Ensemble] = {}
         self._scale: float = args.scale
 
     def left(self) -> float:
         """Return the seconds that are left."""
         return float(self._args.within) - (time.perf_counter() - self._started)
 
-    def of_seed(self, seed: int) -> dict[tuple[int, str], list[Detections]]:
-        """Train all of one seed, and return what each says about the split `test`, by role."""
-        shares = _shares(len(self._splits["train"]), seed)
-        folder = self._root / str(seed)
+    def ensembles_of(self, seed: int) -> dict[tuple[int, str], list[Detections]]:
+        """Train the ensembles, and return what each says about the split `test`, by role."""
         began = time.perf_counter()
-
-        def jobs(role: str) -> list[Job]:
-            before = None if role == "champion" else folder / "champion"
-            return [
-                self._job(f"{role}-{m}-{seed}", one, shares[role], folder / role / m, seed,
-                          source=None if before is None else str(before / m))
-                for m, one in MEMBERS.items()
-            ]  # fmt: skip
-
-        self._run(jobs("champion"))
+        self._run(self._members(seed, "champion"))
         if not seed:
             self._fit_into_the_time(time.perf_counter() - began)
-        self._run([*jobs("challenger"), *jobs("control")])
-        teacher = self._ensemble(folder / "challenger")
-        taught = folder / "taught.json"
-        _teach(teacher, self._splits, shares["challenger"], taught, self._device)
-        lessons = {"student": str(taught), "untaught": None}
-        students = [
-            self._job(f"{role}-{name}-{seed}", one, shares["challenger"], folder / role / name,
-                      seed, taught=lesson)
-            for name, one in STUDENTS.items()
-            for role, lesson in lessons.items()
-        ]  # fmt: skip
-        self._run(students)
-        self._ensembles[seed] = teacher
+        self._run([*self._members(seed, "challenger"), *self._members(seed, "control")])
+        truths = [one.target for one in self._splits["test"]]
         answers: dict[tuple[int, str], list[Detections]] = {}
         for role in SHARES:
-            one = teacher if role == "challenger" else self._ensemble(folder / role)
+            one = _ensemble(self._root / str(seed) / role, self._splits["valid"], self._device)
+            self._ensembles[seed, role] = one
             rows = _rows(one, self._splits["test"], self._device)
             answers[seed, role] = _fused(one, rows)
-            truths = [example.target for example in self._splits["test"]]
             for name in MEMBERS:
                 value = _map50([row[name] for row in rows], truths)
                 self._report["members"][f"{role}-{name}-{seed}"] = value
-        for role in lessons:
-            answers[seed, role] = self._student(seed, role)
+            on_valid = _objects(one, self._splits["valid"], self._device)
+            value = _map50(on_valid, [example.target for example in self._splits["valid"]])
+            self._report["valid"][f"{role}-{seed}"] = value
         return answers
+
+    def students_of(self, seed: int) -> dict[tuple[int, str], list[Detections]]:
+        """Train the students of the challenger, and return what the best of each role says."""
+        labeled = _shares(len(self._splits["train"]), seed)["challenger"]
+        folder = self._root / str(seed)
+        taught = folder / "taught.json"
+        _teach(self._ensembles[seed, "challenger"], self._splits, labeled, taught, self._device)
+        lessons = {"student": str(taught), "untaught": None}
+        self._run([
+            self._job(f"{role}-{name}-{seed}", one, labeled, folder / role / name, seed,
+                      taught=lesson)
+            for name, one in STUDENTS.items()
+            for role, lesson in lessons.items()
+        ])  # fmt: skip
+        return {(seed, role): self._student(seed, role) for role in lessons}
+
+    def _members(self, seed: int, role: str) -> list[Job]:
+        labeled = _shares(len(self._splits["train"]), seed)[role]
+        folder = self._root / str(seed)
+        before = None if role == "champion" else folder / "champion"
+        return [
+            self._job(f"{role}-{m}-{seed}", one, labeled, folder / role / m, seed,
+                      source=None if before is None else str(before / m))
+            for m, one in MEMBERS.items()
+        ]  # fmt: skip
 
     def speeds(self, seed: int) -> dict[str, Any]:
         """Return images per second of a seed's ensemble and student."""
         folder = self._root / str(seed) / "student" / self._chosen(seed, "student")
         places = (self._args.device, "cpu") if self._args.on_cpu_too else (self._args.device,)
-        return _speeds(folder, self._ensembles[seed], self._splits["test"], places)
+        ensemble = self._ensembles[seed, "challenger"]
+        return _speeds(folder, ensemble, self._splits["test"], places)
 
     def _job(
         self, name: str, recipe: Recipe, labeled: tuple[int, ...], out: Path, seed: int,
@@ -272,9 +280,6 @@ class _Show:
         factor = (self.left() - OVERHEAD_S) / (rounds * seconds)
         self._scale *= min(1.0, max(0.1, factor))
         logger.info("champion: %.0f s; scale of the fits to come: %.2f", seconds, self._scale)
-
-    def _ensemble(self, folder: Path) -> Ensemble:
-        return _ensemble(folder, self._splits["valid"], self._device)
 
     def _student(self, seed: int, role: str) -> list[Detections]:
         name = self._chosen(seed, role)

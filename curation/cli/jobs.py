@@ -105,8 +105,10 @@ def add(
 ) -> None:
     """Add a job. It is due from now on; `curate jobs serve`, or what `export` prints, runs it."""
     from curation.jobs import events, schedule
-    from curation.jobs.record import Job
+    from curation.jobs.record import Job, JobError
 
+    if kind == "metric" and live is None:
+        raise JobError("A metric job reads live checks: name their file with `--live`.")
     job = Job(
         name=name, kind=kind, created=datetime.now(UTC).replace(microsecond=0), cron=cron,
         every_s=None if every is None else _seconds(every), zone=zone, jitter_s=_seconds(jitter),

@@ -82,7 +82,8 @@ def ingest(
 
 
 @app.command(
-    epilog="Example: curate predict clips --manifest roadwork_lite --mode routed --licence permissive"
+    epilog="Example: curate predict clips --manifest roadwork_lite "
+    "--mode routed --licence permissive"
 )
 def predict(
     dataset: DatasetArgument,

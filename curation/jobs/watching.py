@@ -16,7 +16,7 @@ from curation.jobs.nightly import ACCEPTED, THROUGH, Night
 from curation.jobs.record import Refused
 from curation.jobs.runner import Context
 from curation.settings import Settings
-from curation.stages.watch import watch
+from curation.stages.guard import watch
 from curation.tracking.promotion import promotions
 
 

@@ -4,26 +4,50 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cascade import sources, voting
 from cascade.ensemble import Ensemble
+from cascade.predictions import Detections
 from cascade.run import Memory, Progress, default_device, run
-from cascade.training.fit import Example, FitResult, fit
-from curation import fields, store
+from cascade.training import hard_negatives, reweight
+from cascade.training.fit import Example, fit
+from cascade.training.job import Job, launch
+from curation import fields, slices, store
 from curation import samples as query
 from curation.errors import StageError
 
 logger = logging.getLogger(__name__)
 
 LEAST_EXAMPLES = 8  # labeled training images, below which a fit would only memorise
-KNOWN_RATE = 1e-3  # learning rate where the member knew every class: its knowledge should last
-NEW_RATE = 3e-3  # where it has classes to learn from nothing (measured on construction sites)
+BATCH_SIZE = {"cpu": 4, "cuda": 16}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The highest learning rates of an adapter's models.
+
+    Attributes:
+        known: Where a member knew every class: its knowledge should last.
+        new: Where it has classes to learn from nothing.
+    """
+
+    known: float
+    new: float
+
+
+SMALL = Rates(known=1e-3, new=3e-3)  # measured on construction sites
+RATES = {  # of full-size members, pretrained on hundreds of thousands of images
+    "detr": Rates(known=5e-5, new=1e-4),
+    "ultralytics": Rates(known=2e-4, new=1e-3),
+}
 
 
 @dataclass(frozen=True)
@@ -48,13 +72,15 @@ def train(
     *,
     epochs: int,
     seed: int = 0,
+    focus: bool = False,
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
     """Fit each detector on all labeled training samples and save the challenger.
 
-    A member whose fit was finished before a crash is not fitted again; one that was cut off
-    starts again from its seed.
+    A member whose fit was finished before a crash is not fitted again; one that was cut off goes
+    on after its last whole epoch. Several GPUs work together, one process each. An image that
+    cannot be read is left out, and on record with the member.
 
     Args:
         dataset: The FiftyOne dataset.
@@ -62,6 +88,8 @@ def train(
         folder: Of the round; `members/` and `ensemble/` are written into it.
         epochs: Passes over the examples, at most; validation stops a fit earlier.
         seed: Of the order, the augmentation and new heads.
+        focus: Whether to show more often what the start fails at on validation (by class, size
+            and time of day), and windows around what it takes for an object in training images.
         device: Where; the first GPU, else the CPU.
         progress: Told after every epoch of every member.
 
@@ -69,27 +97,30 @@ def train(
         StageError: Too few samples are labeled.
     """
     device = device or default_device()
-    examples = _examples(dataset, "train", start)
+    labeled = examples = _examples(dataset, "train", start)
     if len(examples) < LEAST_EXAMPLES:
         raise StageError(
             f"{len(examples)} training samples are labeled; a fit needs at least "
             f"{LEAST_EXAMPLES}. Label more of the chosen samples, then run the round again."
         )
     validation = _examples(dataset, "val", start)
+    weights: Sequence[float] | None = None
+    if focus:
+        examples, weights = _focused(dataset, start, examples, device)
     members: dict[str, Any] = {}
     total = epochs * len(start.trainable)
     for number, name in enumerate(start.trainable):
         done_before = number * epochs
         members[name] = _fit_member(
             name, start, examples, validation, folder / "members" / name,
-            epochs=epochs, seed=seed, device=device,
+            epochs=epochs, seed=seed, weights=weights, device=device,
             progress=progress and (lambda done, _, b=done_before: progress(b + done, total)),
         )  # fmt: skip
     checkpoints = {name: folder / "members" / name for name in start.trainable}
     trained = _recalibrated(dataset, start.with_checkpoints(checkpoints), device)
     trained.save(folder / "ensemble")
     return TrainResult(
-        ensemble=Ensemble.load(folder / "ensemble"), examples=len(examples), members=members
+        ensemble=Ensemble.load(folder / "ensemble"), examples=len(labeled), members=members
     )
 
 
@@ -102,6 +133,7 @@ def _fit_member(
     *,
     epochs: int,
     seed: int,
+    weights: Sequence[float] | None,
     device: torch.device,
     progress: Progress | None,
 ) -> dict[str, Any]:
@@ -109,15 +141,32 @@ def _fit_member(
     if report.is_file() and out.is_dir():
         done: dict[str, Any] = json.loads(report.read_text())
         return done
-    model = start.build(name, device)
-    knows_all = start.taxonomy.vocabulary(model.classes) == start.taxonomy.names
-    model = model.with_classes(start.taxonomy.names, meaning=start.taxonomy.canonical)
-    model.module.to(device)
-    result: FitResult = fit(
-        model, examples, validation,
-        epochs=epochs, seed=seed, device=device, out=out, progress=progress,
-        learning_rate=KNOWN_RATE if knows_all else NEW_RATE,
-    )  # fmt: skip
+    member = start.manifest.member(name)
+    rates = RATES.get(member.adapter, SMALL)
+    knows_all = start.vocabulary(name) == start.taxonomy.names
+    options: dict[str, Any] = {
+        "epochs": epochs,
+        "seed": seed,
+        "learning_rate": rates.known if knows_all else rates.new,
+        "batch_size": BATCH_SIZE.get(device.type, BATCH_SIZE["cpu"]),
+        "weights": weights,
+        "goes_on": out.with_suffix(".standing.safetensors"),
+    }
+    gpus = torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
+    if gpus > 1:
+        words = _words(start, name)
+        job = Job(
+            adapter=member.adapter, checkpoint=start.checkpoints[name], params=member.params,
+            classes=start.taxonomy.names, meaning=words, train=examples, val=validation, out=out,
+            options=options,
+        )  # fmt: skip
+        result = launch(job, out.with_suffix(".job.json"), processes=gpus, progress=progress)
+    else:
+        model = start.build(name, device)
+        model = model.with_classes(start.taxonomy.names, meaning=start.taxonomy.canonical)
+        result = fit(
+            model, examples, validation, out=out, device=device, progress=progress, **options
+        )
     summary = {
         "epochs": result.epochs,
         "best_epoch": result.best_epoch,
@@ -125,6 +174,8 @@ def _fit_member(
         "val_map50": [None if one is None else round(one, 4) for one in result.val_map50],
         "seconds": round(result.seconds, 2),
         "checkpoint": sources.fingerprint(out),
+        "resumed_from": result.resumed_from,
+        "unreadable": list(result.unreadable),
     }
     temporary = report.with_suffix(".tmp")
     temporary.write_text(json.dumps(summary))
@@ -132,16 +183,79 @@ def _fit_member(
     return summary
 
 
+def _words(ensemble: Ensemble, name: str) -> dict[str, str]:
+    """Return which class each of a member's own words stands for."""
+    model = ensemble.build(name, torch.device("cpu"))
+    meanings = {word: ensemble.taxonomy.canonical(word) for word in model.classes}
+    return {word: one for word, one in meanings.items() if one is not None}
+
+
+def _focused(
+    dataset: Any, start: Ensemble, examples: list[Example], device: torch.device
+) -> tuple[list[Example], Sequence[float]]:
+    """Return the examples with windows around look-alikes, and how often to show each."""
+    frozen = query.frozen_set(dataset, "val", start.taxonomy)
+    said = _objects(start, frozen.ids, frozen.paths, frozen.sizes_px, device)
+    least = float(start.calibration.threshold)
+    view = query.labeled(dataset, "train")
+    mine, theirs = _slices(view, [one.target for one in examples]), dict(frozen.slices)
+    shared = [name for name in mine if name in theirs]
+    weights = reweight.image_weights(
+        [one.target for one in examples],
+        reweight.of_classes(said, frozen.truths, least=least),
+        slices=[[name for name in shared if mine[name][i]] for i in range(len(examples))],
+        of_slice=reweight.of_slices(
+            said, frozen.truths, {name: theirs[name] for name in shared}, least=least
+        ),
+    )
+    ids, paths = store.ids_and_paths(view)
+    found = _objects(start, ids, paths, store.sizes_px(view), device)
+    mined = hard_negatives.look_alikes(found, [one.target for one in examples])
+    windows = hard_negatives.examples(examples, mined)
+    logger.info("%d windows around %d look-alikes", len(windows), len(mined))
+    return [*examples, *windows], [*weights.tolist(), *[1.0] * len(windows)]
+
+
+def _slices(view: Any, truths: Sequence[Detections]) -> dict[str, NDArray[np.bool_]]:
+    """Return the slices by size and time of day, however few images are in them."""
+    tallest = np.array(
+        [(one.boxes_xyxy[:, 3] - one.boxes_xyxy[:, 1]).max(initial=-np.inf) for one in truths]
+    )
+    tallest[np.isneginf(tallest)] = np.nan
+    luma = query.numbers(store.read_columns(view, [fields.LUMA])[fields.LUMA])
+    return slices.build({}, tallest=tallest, mean_luma=luma, least=1)
+
+
+def _objects(
+    ensemble: Ensemble,
+    ids: Sequence[str],
+    paths: Sequence[str],
+    sizes_px: NDArray[np.int64],
+    device: torch.device,
+) -> list[Detections]:
+    """Return the ensemble's own objects in some images."""
+    rows = _rows(ensemble, ids, paths, device)
+    clusters, _ = voting.conclude(voting.gather(rows, ensemble), ensemble, sizes_px)
+    return voting.objects(clusters)
+
+
 def _recalibrated(dataset: Any, ensemble: Ensemble, device: torch.device) -> Ensemble:
     frozen = query.frozen_set(dataset, "val", ensemble.taxonomy)
     if not frozen.can_calibrate:
         return ensemble
+    rows = _rows(ensemble, frozen.ids, frozen.paths, device)
+    return voting.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
+
+
+def _rows(
+    ensemble: Ensemble, ids: Sequence[str], paths: Sequence[str], device: torch.device
+) -> list[dict[str, Any]]:
+    """Return what the detectors say about some images."""
     memory = Memory()
     models = {name: ensemble.build(name, device) for name in ensemble.detectors}
     members = {name: ensemble.manifest.member(name) for name in models}
-    run(models, members, frozen.ids, frozen.paths, memory, device=device)
-    rows = [memory.results[one] for one in frozen.ids]
-    return voting.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
+    run(models, members, ids, paths, memory, device=device)
+    return [memory.results[one] for one in ids]
 
 
 def _examples(dataset: Any, split: str, ensemble: Ensemble) -> list[Example]:

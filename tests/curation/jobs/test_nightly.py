@@ -18,13 +18,14 @@ import synthetic_pool
 from PIL import Image
 
 from curation import fields, similarity, store
-from curation.jobs import nightly, reranking, runner
+from curation.jobs import nightly, reranking, runner, watching
 from curation.jobs.nightly import Night
 from curation.jobs.policy import Entry
 from curation.jobs.scheduler import Scheduler
 from curation.labeling.files import Files
 from curation.labeling.folder import read_rows
 from curation.stages.choose import choose
+from curation.stages.ingest import ingest
 from curation.stages.score import score
 from curation.vectors import Vectors
 
@@ -218,6 +219,26 @@ def test_a_night_that_is_nothing_like_the_reference_is_not_pushed(
     )  # fmt: skip
     assert (accepted.state, accepted.result["drift"]["drifted"]) == ("done", True)
     assert pass_night(night).state == "done"
+
+
+def test_a_drift_job_looks_and_pushes_nothing(pool, night, history, clock, make_job, tmp_path):
+    here_only(pool)
+    job = make_job(kind="drift")
+
+    def look():
+        clock.forward(hours=1)
+        history.note("nightly", [Entry(clock(), "due")])
+        return runner.attempt(
+            job, clock(), lambda context: watching.drift(context, night), history, clock=clock
+        )
+
+    assert (look().state, look().result["drift"]) == ("done", None)
+    inbox = synthetic_pool.new_images(tmp_path / "inbox", 10)
+    ingest(inbox, name="pool", taxonomy=night.taxonomy, settings=night.settings)
+    run = look()
+    assert run.state == "refused"
+    assert "100% of 10 new images" in run.reason
+    assert not (tmp_path / "labeling").exists()
 
 
 def test_a_watched_folder_that_is_gone_is_said_and_tried_again(night, pass_night):

@@ -81,13 +81,56 @@ def test_a_member_that_was_finished_is_not_fitted_again(trained, labeled, worn, 
     assert told == [], "no epoch ran"
 
 
-def test_a_fit_that_was_cut_off_starts_again_from_its_seed(trained, labeled, worn, tmp_path):
+def test_a_fit_without_its_report_starts_again_from_its_seed(trained, labeled, worn, tmp_path):
     result, folder, _ = trained
     shutil.copytree(folder, tmp_path / "again")
     (tmp_path / "again" / "members" / "tiny_center.json").unlink()  # weights, but no report
     again = train(labeled, worn, tmp_path / "again", epochs=1, seed=3, device=CPU)
     assert again.ensemble.fingerprint("tiny_center") == result.ensemble.fingerprint("tiny_center")
     assert again.ensemble.calibration == result.ensemble.calibration
+
+
+def test_a_fit_that_was_cut_off_goes_on_after_its_last_epoch(labeled, worn, tmp_path):
+    class PulledPlugError(Exception):
+        """What ends a round in the middle."""
+
+    def after_two(done, _):
+        if done == 2:
+            raise PulledPlugError
+
+    whole = train(labeled, worn, tmp_path / "whole", epochs=3, seed=3, device=CPU)
+    with pytest.raises(PulledPlugError):
+        train(
+            labeled, worn, tmp_path / "cut", epochs=3, seed=3, device=CPU, progress=after_two
+        )  # fmt: skip
+    told = []
+    rest = train(
+        labeled, worn, tmp_path / "cut", epochs=3, seed=3, device=CPU,
+        progress=lambda *at: told.append(at),
+    )  # fmt: skip
+    assert rest.members["tiny_center"]["resumed_from"] == 2
+    assert told == [(3, 3)]
+    assert rest.ensemble.fingerprint("tiny_center") == whole.ensemble.fingerprint("tiny_center")
+    assert not list((tmp_path / "cut" / "members").glob("*.safetensors"))
+
+
+def test_an_image_that_is_gone_is_left_out_and_on_record(labeled, worn, tmp_path):
+    made = labeled.clone()
+    gone = made.match({fields.SPLIT: "train"}).exists(fields.LABELED_ROUND).first()
+    gone["filepath"] = str(tmp_path / "gone.jpg")
+    gone.save()
+    result = train(made, worn, tmp_path / "round", epochs=1, seed=3, device=CPU)
+    (reason,) = result.members["tiny_center"]["unreadable"]
+    assert "gone.jpg cannot be read" in reason
+    made.delete()
+
+
+def test_a_focused_fit_sees_other_examples_more_often(trained, labeled, worn, tmp_path):
+    result, _, _ = trained
+    focused = train(labeled, worn, tmp_path / "round", epochs=1, seed=3, focus=True, device=CPU)
+    assert focused.examples == result.examples
+    before, after = (one.members["tiny_center"]["train_loss"] for one in (result, focused))
+    assert before != after
 
 
 def test_too_few_labels_are_refused_before_anything_is_fitted(scenes, worn, tmp_path):
