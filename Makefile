@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install permissive quickstart app real vlm label-studio bench-gpu test lint format lock clean
+.PHONY: fresh-venv gate-power help install permissive quickstart app real vlm label-studio bench-gpu test lint format lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -40,6 +40,12 @@ label-studio: ## Build .label-studio, a venv with the server, for the tests of t
 
 bench-gpu: $(STAMP) ## Full-size members on this machine's GPU: memory and speed, beside the plan
 	$(BIN)/python tests/benchmarks/bench_members.py --out build/bench
+
+gate-power: $(STAMP) ## Simulate the gate: how often equals are promoted, what gains it sees
+	$(BIN)/python tools/gate_power.py
+
+fresh-venv: $(STAMP) ## Load a registered ensemble in a venv of its own, and compare
+	PYTHON=$(BIN)/python tools/fresh_venv.sh .fresh-venv
 
 test: lint ## Lint, then all tests, with their coverage
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)

@@ -244,12 +244,15 @@ class Ensemble:
     def vocabulary(self, member: str) -> tuple[str, ...]:
         """Return the canonical classes that a detector can name."""
         one = self.manifest.member(member)
+        config = _config_of(self.checkpoints[member])
+        if "classes" in config and registry.get(one.adapter).trainable:
+            return self.taxonomy.vocabulary(config["classes"])  # as it was trained last
         if one.vocabulary is not None:
             return self.taxonomy.vocabulary(one.vocabulary)
         if registry.get(one.adapter).takes_taxonomy:
             return self.taxonomy.names  # it is prompted by them
-        words = _words_of(self.checkpoints[member])
-        if words is None:
+        words = config.get("classes") or list((config.get("id2label") or {}).values())
+        if not words:
             raise ManifestError(
                 f"The checkpoint of the member {member!r} does not tell what it can name; "
                 "say in the manifest which classes it can, as its `vocabulary`."
@@ -298,14 +301,13 @@ def _not_saved(manifest: Manifest, folder: Path) -> dict[str, str]:
     }
 
 
-def _words_of(folder: Path | None) -> list[str] | None:
-    """Return what a checkpoint can name, in its own words; None where its config does not say."""
+def _config_of(folder: Path | None) -> dict[str, Any]:
+    """Return the readable part of a checkpoint; empty where there is none."""
     file = folder / "config.json" if folder else None
     if file is None or not file.is_file():
-        return None
-    config = json.loads(file.read_text())
-    names = config.get("classes") or list((config.get("id2label") or {}).values())
-    return [str(one) for one in names] or None
+        return {}
+    config: dict[str, Any] = json.loads(file.read_text())
+    return config
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -158,7 +158,8 @@ _built_in(
     trainable=True,
 )
 _built_in("detection", {"yolo": "yolo:Yolo"}, needs=("ultralytics",), trainable=True)
-_built_in("detection", {"detr": "detr:DetrDetector", "worker": "worker:WorkerDetector"})
+_built_in("detection", {"detr": "detr:DetrDetector"}, trainable=True)
+_built_in("detection", {"worker": "worker:WorkerDetector"})
 _built_in(
     "detection",
     {
@@ -175,6 +176,7 @@ _built_in(
     "detection",
     {"ultralytics": "ultralytics_detection:UltralyticsDetector"},
     needs=("ultralytics",),
+    trainable=True,
 )
 _built_in(
     "detection",

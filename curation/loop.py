@@ -36,6 +36,7 @@ from curation.stages.report import report
 from curation.stages.reproduce import keep
 from curation.stages.score import score
 from curation.stages.train import train
+from curation.tracking.runs import Runs
 
 Bars = Callable[[str], Progress | None]  # a progress bar for each stage, by its verb
 LEAST_BUDGET = 20
@@ -277,15 +278,19 @@ def _label(work: _Work) -> int:
 def _train(work: _Work) -> int:
     def fitted() -> Mapping[str, Any]:
         start = work.start
-        result = train(
-            work.dataset,
-            start,
-            work.this.folder,
-            epochs=work.plan.epochs,
-            seed=work.plan.seed + work.this.number,
-            device=work.device,
-            progress=work.bars("train"),
-        )
+        before = work.this.record().get("run")
+        tracked = Runs.of(work.settings)
+        with tracked.open(work.dataset.name, run_id=before, called=work.this.tag) as run:
+            work.this.note(run=run)
+            result = train(
+                work.dataset,
+                start,
+                work.this.folder,
+                epochs=work.plan.epochs,
+                seed=work.plan.seed + work.this.number,
+                device=work.device,
+                progress=work.bars("train"),
+            )
         after = result.ensemble.identity
         work.this.note(ensemble_before=start.identity, ensemble_after=after)
         return {"examples": result.examples, "members": dict(result.members)}

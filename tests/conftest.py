@@ -44,6 +44,8 @@ def pytest_configure() -> None:
         "FIFTYONE_DATABASE_NAME": "tests",
         "FIFTYONE_DEFAULT_DATASET_DIR": str(_HOME / "fiftyone"),
         "FIFTYONE_CONFIG_PATH": str(_HOME / "no_such_config.json"),
+        "YOLO_AUTOINSTALL": "false",  # else ultralytics installs packages when it meets an image
+        "YOLO_OFFLINE": "true",
     }
     os.environ.pop("FIFTYONE_PRIVATE_DATABASE_PORT", None)
     folder = _HOME / "db"

@@ -8,8 +8,8 @@ of ultralytics) learns 30 % of the labels, then a challenger goes on from its ch
 30 %. Students (centre points on the trunk) learn those 60 % and what the challenger says about
 the other images, or those 60 % alone. Everything is chosen on the split `valid`; on `test` it is
 only measured. OUT/retraining.json has the figures with bootstrap intervals; OUT/predictions.json
-and OUT/models.tar are written before it, so that nothing is lost if time runs out. Training images
-whose source photograph is in another split are left out.
+and archives of the models are written before, so that nothing is lost if time runs out. Training
+images whose source photograph is in another split are left out.
 """
 
 from __future__ import annotations
@@ -159,8 +159,7 @@ def main() -> int:
                 said |= train(seed)
                 _write(Path(args.out), "predictions.json", _answers(said))
                 _write(Path(args.out), "retraining.json", report)
-                with tarfile.open(Path(args.out) / "models.tar", "w") as archive:
-                    archive.add(scratch, arcname="models")
+                _keep_models(Path(scratch) / str(seed), Path(args.out))
             if "speeds" not in report:
                 report["speeds"] = show.speeds(seed)
             report["seconds"] = round(time.perf_counter() - started, 1)
@@ -176,6 +175,15 @@ def main() -> int:
 
 def _write(folder: Path, name: str, content: object) -> None:
     (folder / name).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _keep_models(folder: Path, out: Path) -> None:
+    """Write the checkpoints of each role that is there into an archive of its own."""
+    for role in (*SHARES, "student", "untaught"):
+        with tarfile.open(out / f"{folder.name}-{role}.tar", "w") as archive:
+            for path in sorted((folder / role).glob("*")):
+                if not path.name.endswith("-start"):
+                    archive.add(path, arcname=f"{role}/{path.name}")
 
 
 def _answers(said: dict[tuple[int, str], list[Detections]]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from curation.cli.frame import EXPECTED_ERROR, INTERRUPTED, app, errors
 
 # isort: off
 from curation.cli import (  # noqa: F401 - verbs, in the order of `--help`
-    rounds, stages, labeling, advice, undo, manage, serving, manifests, registry,
+    rounds, stages, labeling, advice, undo, registry, jobs, manage, serving, manifests,
 )  # fmt: skip
 # isort: on
 

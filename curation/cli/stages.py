@@ -71,14 +71,26 @@ def ingest(
         ),
     ] = None,
     fps: Annotated[float, typer.Option(help="Frames a second taken from videos.")] = 1.0,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with what comes, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Bring images and their labels into a dataset. A second call adds only what is new."""
+    from curation.jobs import inbox
+
     settings = connected()
-    ingest_folder(
-        source, settings, name=name, taxonomy=taxonomy or DEFAULT_TAXONOMY, names=names,
-        source_format=source_format, hold_back=hold_back, resplit=resplit,
-        drive_pattern=drive_pattern, fps=fps,
-    )  # fmt: skip
+
+    def bring() -> None:
+        ingest_folder(
+            source, settings, name=name, taxonomy=taxonomy or DEFAULT_TAXONOMY, names=names,
+            source_format=source_format, hold_back=hold_back, resplit=resplit,
+            drive_pattern=drive_pattern, fps=fps,
+        )  # fmt: skip
+
+    if watch:
+        inbox.watch(source, bring)
+    else:
+        bring()
 
 
 @app.command(

@@ -80,7 +80,8 @@ def check(path: Path) -> Checked | Problem:
                 mime_type=Image.MIME.get(image.format or "") or mimetypes.guess_type(path)[0],
                 luma=float(np.asarray(image.convert("L")).mean()) / 255.0,
             )
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, ModuleNotFoundError):
+        # Where somebody has imported ultralytics, Pillow asks for a package of HEIC files first.
         return Problem(str(path), "ImageError", "is no image of a known kind")
     except _BROKEN as error:
         reason = " ".join(str(error).split()) or type(error).__name__

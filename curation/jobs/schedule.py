@@ -1,11 +1,12 @@
 """When a job is due: the times of its cron line or interval, in its time zone.
 
-APScheduler's triggers count the times; four of their habits are mended here, because the time at
+APScheduler's triggers count the times; five of their habits are mended here, because the time at
 which a job was due is its identity, and must be the same for everyone who asks:
 
 * 0 is Sunday, as in crontab(5), and not Monday;
 * a time that the end of daylight saving brings twice counts once, unless the job runs in every
   hour; one that its beginning leaves out is due when the clocks have jumped;
+* a midnight right after the clocks have jumped is not left out;
 * an interval counts from the job's creation, and not from when somebody asks;
 * jitter is a delay that follows from the job and the time, and is not drawn anew at each question.
 
@@ -16,10 +17,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
@@ -34,19 +34,44 @@ _MONTHS = (
 _NAMES = ((), (), (), _MONTHS, _WEEKDAYS)
 _PART = re.compile(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?")
 _STEP = timedelta(microseconds=1)
+_CHANGE = timedelta(hours=3)  # more than clocks are ever set forward or back
 
 
 def following(job: Job, after: datetime) -> datetime | None:
     """Return the first time later than `after` at which the job is due, UTC; None if never."""
-    trigger, once = _trigger(job), not _runs_hourly(job)
-    while True:
+    if job.every_s is not None:
+        trigger = IntervalTrigger(seconds=job.every_s, start_date=job.created, timezone=UTC)
         # Without a previous time: the answer depends on nothing but the trigger and `after`.
-        found = trigger.get_next_fire_time(None, (after + _STEP).astimezone(trigger.timezone))
-        if found is None:
-            return None
-        if not (once and found.fold):
-            return found.astimezone(UTC)
-        after = found.astimezone(UTC)
+        found = trigger.get_next_fire_time(None, after.astimezone(UTC) + _STEP)
+        return None if found is None else found.astimezone(UTC)
+    return _following_cron(job, after.astimezone(_zone(job.zone)))
+
+
+def _following_cron(job: Job, after: datetime) -> datetime | None:
+    """Return the first instant after `after`, which is in the job's zone, that a wall clock shows.
+
+    Where the clocks change, a wall clock's order is not that of time: then all that it shows
+    within `_CHANGE` is looked at.
+    """
+    trigger, twice = _wall(job), _runs_hourly(job)
+    changes = (after - _CHANGE).utcoffset() != (after + 2 * _CHANGE).utcoffset()
+    slack = _CHANGE if changes else timedelta(0)
+    wall = after.replace(tzinfo=UTC, fold=0) - slack
+    first: datetime | None = None
+    last = datetime.max.replace(tzinfo=UTC)
+    while (found := trigger.get_next_fire_time(None, wall + _STEP)) is not None and found <= last:
+        wall = found
+        for instant in _instants(wall, after.tzinfo, twice=twice):
+            if instant > after and (first is None or instant < first):
+                first = instant
+                last = min(last, wall + slack)
+    return first
+
+
+def _instants(wall: datetime, zone: tzinfo | None, *, twice: bool) -> list[datetime]:
+    """Return when clocks show a time: twice where they are set back; later where they skip it."""
+    early, late = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return [early, late] if twice and late > early else [early]
 
 
 def owed(job: Job, *, after: datetime, until: datetime) -> list[datetime]:
@@ -102,15 +127,13 @@ def cron_values(cron: str) -> list[list[int] | None]:
     return values
 
 
-def _trigger(job: Job) -> BaseTrigger:
-    zone = _zone(job.zone)
-    if job.every_s is not None:
-        return IntervalTrigger(seconds=job.every_s, start_date=job.created, timezone=UTC)
+def _wall(job: Job) -> CronTrigger:
+    """Return the trigger over what a clock on the wall shows, told as if it were UTC."""
     minute, hour, day, month, weekday = cron_values(job.cron or "")
     return CronTrigger(
         minute=_text(minute), hour=_text(hour), day=_text(day), month=_text(month),
         day_of_week="*" if weekday is None else ",".join(_WEEKDAYS[i] for i in weekday),
-        second=0, timezone=zone,
+        second=0, timezone=UTC,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ ALL = [
 def test_every_error_is_drawn_in_the_tree_and_has_built_in_kin(error):
     assert f"x {error.__name__} " in errors.__doc__
     assert issubclass(error, CascadeError)
-    assert issubclass(error, (LookupError, ValueError, ImportError))
+    assert issubclass(error, (LookupError, ValueError, ImportError, OSError))
 
 
 def test_the_tree_draws_nothing_else():

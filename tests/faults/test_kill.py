@@ -19,7 +19,8 @@ PATIENCE_S = 1200
 NOT_COMPARED = {
     "_id", "_dataset_id", "_rand", "created_at", "last_modified_at",  # FiftyOne's own
     "seconds", "started", "latency_ms",  # what a clock said
-    "ran", "skipped",  # what was left to do for this call
+    "run", "costs",  # of the tracking server; of the clock
+    "ran", "skipped", "resumed_from",  # what was left to do for this call
     "sample_ids", "drawn",  # ids, packed or hashed
 }  # fmt: skip
 

@@ -63,6 +63,15 @@ def test_damaged_files_are_recorded_with_the_reason(tmp_path, data, message):
     assert problem.message.startswith(message)
 
 
+def test_a_reader_of_other_formats_that_lacks_its_package_changes_nothing(tmp_path, monkeypatch):
+    def opened(*_):
+        raise ModuleNotFoundError("No module named 'pi_heif'")
+
+    monkeypatch.setattr("PIL.Image.open", opened)
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    assert checks.check(tmp_path / "a.jpg").message == "is no image of a known kind"
+
+
 def test_a_file_that_is_gone_is_a_problem_not_a_crash(tmp_path):
     problem = checks.check(tmp_path / "gone.jpg")
     assert (problem.error, problem.message) == (

@@ -120,6 +120,25 @@ def test_backoff_doubles_up_to_an_hour():
     ]  # fmt: skip
 
 
+def test_the_midnight_after_the_clocks_jump_is_not_left_out():
+    """APScheduler's own trigger goes from the 29th to the 31st."""
+    nightly = job(cron="0 0 * * *", zone="Europe/Berlin")
+    first = datetime(2026, 3, 28, 12, tzinfo=BERLIN)
+    assert local(nightly, first, datetime(2026, 3, 31, 12, tzinfo=BERLIN)) == [
+        "29 00:00+0100", "30 00:00+0200", "31 00:00+0200",
+    ]  # fmt: skip
+
+
+def test_every_half_hour_goes_on_while_the_clocks_jump():
+    often = job(cron="*/30 * * * *", zone="Europe/Berlin")
+    first = datetime(2027, 3, 28, 0, tzinfo=UTC)
+    found = schedule.owed(often, after=first, until=first + timedelta(hours=3))
+    assert [one - first for one in found] == [timedelta(minutes=30 * i) for i in range(1, 7)]
+    first = datetime(2027, 10, 31, 0, tzinfo=UTC) - timedelta(hours=1)
+    found = schedule.owed(often, after=first, until=first + timedelta(hours=4))
+    assert [one - first for one in found] == [timedelta(minutes=30 * i) for i in range(1, 9)]
+
+
 @given(
     minute=st.integers(0, 59),
     hour=st.integers(0, 23),

@@ -1,0 +1,50 @@
+from dataclasses import replace
+
+import pytest
+
+from curation.guard import LiveCheck, append
+from curation.jobs import runner, watching
+from curation.jobs.policy import Entry
+from curation.tracking.promotion import promotions
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fiftyone_before_mlflow(database):
+    """Imported after it, FiftyOne warns of its own metadata."""
+    import fiftyone  # noqa: F401
+
+
+@pytest.fixture
+def served(settings, tmp_path, tracking_uri, request):
+    """Return settings under which two versions were promoted in turn."""
+    mine = replace(settings, home=tmp_path / "home", tracking_uri=tracking_uri)
+    with promotions(mine) as moving:
+        for content in "ab":
+            folder = tmp_path / content
+            folder.mkdir()
+            (folder / "manifest.yaml").write_text(content)
+            version = moving.registry.register(folder, name="demo", identity=content)
+            moving.promote("demo", version, by="Ada", why="in turn")
+    return mine
+
+
+def test_a_metric_that_fell_rolls_back_and_the_run_says_so(
+    served, history, clock, make_job, tmp_path
+):
+    live = tmp_path / "live.jsonl"
+    job = make_job(kind="metric", options={"dataset": "demo", "live": str(live), "floor": 0.9})
+
+    def look(value):
+        append(live, LiveCheck("2026-01-01", "2", value, 100))
+        clock.forward(hours=1)
+        history.note("nightly", [Entry(clock(), "due")])
+        return runner.attempt(
+            job, clock(), lambda context: watching.metric(context, served), history, clock=clock
+        )
+
+    assert look(0.95).result["rolled_back"] is False
+    assert [look(value).state for value in (0.8, 0.7)] == ["done", "done"]
+    last = look(0.6)
+    assert (last.state, last.reason[:27]) == ("refused", "Rolled back to version 1. T")
+    with promotions(served) as moving:
+        assert moving.registry.champion("demo") == "1"
