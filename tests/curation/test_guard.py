@@ -18,9 +18,7 @@ DECISIONS = [
     pytest.param(
         [*checks(0.5, 0.5), *checks(0.5, version="1")], False, "2 of 3", id="of another version"
     ),
-    pytest.param(
-        [*checks(0.5, 0.5), *checks(0.5, n=49)], False, "2 of 3", id="on too few samples"
-    ),
+    pytest.param([*checks(0.5, 0.5), *checks(0.5, n=49)], False, "2 of 3", id="on too few samples"),
 ]
 
 
