@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: fresh-venv gate-power help install permissive quickstart app real vlm label-studio bench-gpu test lint format lock clean
+.PHONY: fresh-venv gate-power help install permissive quickstart app real vlm label-studio bench-gpu test test-servers lint format lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -47,8 +47,14 @@ gate-power: $(STAMP) ## Simulate the gate: how often equals are promoted, what g
 fresh-venv: $(STAMP) ## Load a registered ensemble in a venv of its own, and compare
 	PYTHON=$(BIN)/python tools/fresh_venv.sh .fresh-venv
 
-test: lint ## Lint, then all tests, with their coverage
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --cov --cov-report=term $(PYTEST_ARGS)
+SERVERS := tests/labeling_server tests/servers tests/faults/test_language_server.py
+
+test: lint ## Lint, then all tests but those of whole servers, with their coverage
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --cov --cov-report=term \
+	  $(SERVERS:%=--ignore=%) $(PYTEST_ARGS)
+
+test-servers: $(STAMP) vlm label-studio ## Tests against whole servers: Label Studio, MLflow, vLLM
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(SERVERS) $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Style, formatting, types and import directions
 	$(BIN)/ruff check .
