@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -77,22 +77,15 @@ class Ensemble:
         parsed = manifest if isinstance(manifest, Manifest) else manifests.load(manifest)
         classes = taxonomy or taxonomies.load(parsed.taxonomy)
         left_out = _left_out(parsed) | parsed.refused(licence)
-        checkpoints: dict[str, Path | None] = {}
-        for one in parsed.members:
-            if one.name in left_out:
-                continue
-            try:
-                checkpoints[one.name] = sources.resolve(one.source, one.revision)
-            except CheckpointError as error:
-                if not one.optional:
-                    raise
-                left_out[one.name] = str(error)
+        checkpoints, unavailable = _found(
+            parsed, left_out, lambda one: sources.resolve(one.source, one.revision)
+        )
         return cls(
             manifest=parsed,
             taxonomy=classes,
             checkpoints=checkpoints,
             calibration=Calibration.uncalibrated(deciding=classes.deciding),
-            left_out=left_out,
+            left_out=left_out | unavailable,
         )
 
     @classmethod
@@ -111,16 +104,15 @@ class Ensemble:
             parts["manifest.yaml"].read_text(), origin="manifest.yaml", classes=taxonomy
         )
         left_out = _left_out(manifest) | _not_saved(manifest, folder)
+        checkpoints, unavailable = _found(
+            manifest, left_out, lambda one: _saved_checkpoint(folder, one)
+        )
         return cls(
             manifest=manifest,
             taxonomy=taxonomy,
-            checkpoints={
-                one.name: _saved_checkpoint(folder, one)
-                for one in manifest.members
-                if one.name not in left_out
-            },
+            checkpoints=checkpoints,
             calibration=Calibration.from_json(parts["calibration.json"].read_text()),
-            left_out=left_out,
+            left_out=left_out | unavailable,
         )
 
     def save(self, folder: Path) -> Path:
@@ -286,6 +278,28 @@ def _left_out(manifest: Manifest) -> dict[str, str]:
             raise lack
         reasons[one.name] = str(lack)
     return reasons
+
+
+def _found(
+    manifest: Manifest, left_out: dict[str, str], find: Callable[[Member], Path | None]
+) -> tuple[dict[str, Path | None], dict[str, str]]:
+    """Return where each member's weights are, and why optional members have none here.
+
+    Raises:
+        CheckpointError: A member that is not optional has none.
+    """
+    checkpoints: dict[str, Path | None] = {}
+    absent: dict[str, str] = {}
+    for one in manifest.members:
+        if one.name in left_out:
+            continue
+        try:
+            checkpoints[one.name] = find(one)
+        except CheckpointError as error:
+            if not one.optional:
+                raise
+            absent[one.name] = str(error)
+    return checkpoints, absent
 
 
 def _not_saved(manifest: Manifest, folder: Path) -> dict[str, str]:

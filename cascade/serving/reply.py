@@ -138,7 +138,7 @@ def _content(text: str) -> dict[str, Any] | None:
         try:
             content, _ = decoder.raw_decode(text, brace.start())
         except (ValueError, RecursionError):
-            continue
+            continue  # a brace that opens no JSON; another one may
         if isinstance(content, dict) and "answer" in content:
             return content
     return None

@@ -76,8 +76,6 @@ def ingest(
     ] = False,
 ) -> None:
     """Bring images and their labels into a dataset. A second call adds only what is new."""
-    from curation.jobs import inbox
-
     settings = connected()
 
     def bring() -> None:
@@ -88,6 +86,8 @@ def ingest(
         )  # fmt: skip
 
     if watch:
+        from curation.jobs import inbox
+
         inbox.watch(source, bring)
     else:
         bring()

@@ -7,18 +7,16 @@ costs minutes with a large pool. A night adds to the index, and leaves the pictu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from cascade.ensemble import Ensemble
-from cascade.predictions import Embedding, Failure
 from cascade.run import default_device, run
 from curation import fields, similarity, store
+from curation.stages.embed import VectorSink
 from curation.vectors import Vectors
 
 
@@ -61,7 +59,7 @@ def embed_new(
         {name: ensemble.manifest.member(name)},
         ids,
         paths,
-        _Sink(dataset, table, name),
+        VectorSink(dataset, table, name),
         device=device,
         todo={name: todo},
     )
@@ -81,19 +79,3 @@ def extend_index(dataset: Any) -> int:
         index.add_to_index(table.read(new), new)
         index.save()
     return len(new)
-
-
-@dataclass(frozen=True)
-class _Sink:
-    """Puts vectors into the table, and failures on record."""
-
-    dataset: Any
-    table: Vectors
-    member: str
-
-    def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        found = {i: row[self.member] for i, row in results.items()}
-        kept = {i: one.vector for i, one in found.items() if isinstance(one, Embedding)}
-        self.table.add(list(kept), np.array(list(kept.values()), np.float32))
-        failures = {i: one for i, one in found.items() if isinstance(one, Failure)}
-        store.write_failures(self.dataset, "embed", self.member, failures, cleared=list(kept))

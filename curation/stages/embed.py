@@ -64,7 +64,7 @@ def embed(
     ids, paths = store.ids_and_paths(samples)
     there = table.ids()
     todo = {one for one in ids if one not in there}
-    sink = _Sink(dataset, table, name)
+    sink = VectorSink(dataset, table, name)
     tally = run(
         {name: ensemble.build(name, device)} if todo else {},
         {name: ensemble.manifest.member(name)},
@@ -91,7 +91,7 @@ def embed(
 
 
 @dataclass(frozen=True)
-class _Sink:
+class VectorSink:
     """Puts vectors into the table, and failures on record."""
 
     dataset: Any
@@ -99,6 +99,7 @@ class _Sink:
     member: str
 
     def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep what one call of the engine gives."""
         found = {i: row[self.member] for i, row in results.items()}
         kept = {i: one.vector for i, one in found.items() if isinstance(one, Embedding)}
         self.table.add(list(kept), np.array(list(kept.values()), np.float32))

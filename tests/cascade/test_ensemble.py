@@ -194,6 +194,18 @@ def test_what_was_saved_without_an_optional_member_loads_where_its_package_is(we
     assert loaded.identity == without.identity
 
 
+def test_an_optional_member_that_no_hub_gives_is_left_out_again_after_loading(
+    weights, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    gated = "name: gated, adapter: detr, source: 'hub:org/gated', optional: true"
+    one = Ensemble.from_manifest(manifest(at(weights(0)), gated))
+    loaded = Ensemble.load(one.save(tmp_path / "one"))
+    assert loaded.detectors == one.detectors == ("small",)
+    assert "'org/gated' are not on this machine" in loaded.left_out["gated"]
+
+
 def test_a_saved_ensemble_that_lost_a_member_is_refused(ensemble, tmp_path):
     folder = ensemble.save(tmp_path / "one")
     shutil.rmtree(folder / "members" / "second")
