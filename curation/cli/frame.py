@@ -70,6 +70,8 @@ NamesOption = Annotated[
 LabelerOption = Annotated[
     Literal["oracle", "files", "yolo", "voc", "datumaro", "label-studio", "cvat"],
     typer.Option(
+        "--labeler",
+        "--labels",
         help="Where labels come from: held-back ground truth, files (COCO, YOLO, VOC, Datumaro), "
         "or a Label Studio or CVAT server."
     ),

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curation.cli.frame import DatasetArgument, RoundOption, app, connected, say, show
+from curation.cli.frame import (
+    BlurOption,
+    DatasetArgument,
+    RoundOption,
+    app,
+    connected,
+    say,
+    show,
+    split_list,
+)
 
 if TYPE_CHECKING:
     from curation.labeling.label_studio.labeler import LabelStudio
@@ -30,10 +39,13 @@ OverlapOption = Annotated[
 
 @labeling.command(epilog="Example: curate labeling push clips --round 1")
 def push(
-    dataset: DatasetArgument, round_number: RoundOption = 1, overlap: OverlapOption = 1
+    dataset: DatasetArgument,
+    round_number: RoundOption = 1,
+    overlap: OverlapOption = 1,
+    blur: BlurOption = None,
 ) -> None:
     """Hand over the round's samples that wait for labels; each becomes one task."""
-    samples, labeler = _open(dataset, overlap)
+    samples, labeler = _open(dataset, overlap, blur)
     _push(samples, round_number, labeler)
 
 
@@ -61,6 +73,7 @@ def sync(
     dataset: DatasetArgument,
     round_number: RoundOption = 1,
     overlap: OverlapOption = 1,
+    blur: BlurOption = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Go on, until all is labeled or Ctrl-C.")
     ] = False,
@@ -75,7 +88,7 @@ def sync(
     ] = "127.0.0.1:0",
 ) -> None:
     """Push what is missing, and take over what was submitted."""
-    samples, labeler = _open(dataset, overlap)
+    samples, labeler = _open(dataset, overlap, blur)
     _push(samples, round_number, labeler)
     synced, mark = _pull(samples, round_number, labeler)
     show("sync", _facts(synced))
@@ -121,7 +134,7 @@ def _watch(
                 return
 
 
-def _open(dataset: str, overlap: int = 1) -> tuple[Any, LabelStudio]:
+def _open(dataset: str, overlap: int = 1, blur: str | None = None) -> tuple[Any, LabelStudio]:
     from curation import samples as query
     from curation.errors import LabelingError
     from curation.labeling import backends
@@ -134,7 +147,8 @@ def _open(dataset: str, overlap: int = 1) -> tuple[Any, LabelStudio]:
             f"{dataset!r} has no taxonomy, so nobody could say which classes to label. "
             "Ingest it with `--taxonomy`."
         )
-    return samples, backends.label_studio(samples, taxonomy, settings, overlap=overlap)
+    hidden = split_list(blur or "")
+    return samples, backends.label_studio(samples, taxonomy, settings, overlap=overlap, blur=hidden)
 
 
 def _push(samples: Any, number: int, labeler: LabelStudio) -> None:

@@ -64,9 +64,7 @@ def create(name: str, dataset: Any, settings: Settings, *, blur: Sequence[str] =
             "Ingest it with `--taxonomy`."
         )
     if name == "label-studio":
-        if blur:
-            raise LabelingError("Label Studio is given images as they are. Blur with `files`.")
-        return label_studio(dataset, taxonomy, settings)
+        return label_studio(dataset, taxonomy, settings, blur=blur)
     hiding = blurring.blur(blur) if blur else None
     if name == "cvat":
         return Cvat(
@@ -103,7 +101,12 @@ def oracle(dataset: Any) -> Oracle:
 
 
 def label_studio(
-    dataset: Any, taxonomy: Taxonomy, settings: Settings, *, overlap: int = 1
+    dataset: Any,
+    taxonomy: Taxonomy,
+    settings: Settings,
+    *,
+    overlap: int = 1,
+    blur: Sequence[str] = (),
 ) -> LabelStudio:
     """Return the project of a dataset on the Label Studio server that the environment names.
 
@@ -112,13 +115,16 @@ def label_studio(
         taxonomy: Its classes.
         settings: Where notes are kept.
         overlap: How many people are to label each image, where the project is not made yet.
+        blur: What to hide in the images that people see: `faces`.
 
     Raises:
-        LabelingError: The environment names no server, or no token.
+        LabelingError: The environment names no server, or no token, or what is to be hidden
+            cannot be.
     """
     from curation.labeling.label_studio import server as servers
+    from curation.labeling.label_studio.answers import Known
     from curation.labeling.label_studio.client import Client
-    from curation.labeling.label_studio.labeler import Known, LabelStudio
+    from curation.labeling.label_studio.labeler import LabelStudio
 
     server = servers.from_environment()
 
@@ -139,6 +145,7 @@ def label_studio(
         document_root=server.document_root,
         overlap=overlap,
         model_version=_consensus_version(dataset),
+        blur=blurring.blur(blur) if blur else None,
     )
 
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
-
-import numpy as np
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation import convert
 from curation.errors import LabelingError
 from curation.labeling.protocol import Doubt
-from curation.labeling.scale import measured_in
+from curation.labeling.scale import base_name, box_in, measured_in
 from curation.labeling.submitted import Box, Submission, understand
 
 
@@ -86,11 +83,6 @@ def parse(
     return submissions
 
 
-def base_name(written: str) -> str:
-    """Return a file's name without the folders that a tool put before it."""
-    return PurePosixPath(written.replace("\\", "/")).name
-
-
 def _annotation(
     image_id: int, width: int, height: int, boxes: Detections, i: int, category: Mapping[str, int]
 ) -> dict[str, Any]:
@@ -129,9 +121,4 @@ def _box(
     label = labels.get(written)
     if label is None:
         return Doubt(what=f"category {written}", reason="The file does not name this category.")
-    try:
-        pixels = np.array([float(side) for side in annotation["bbox"]]).reshape(1, 4)
-    except (KeyError, TypeError, ValueError):
-        return Doubt(what=label, reason=f"bbox must be four numbers: {annotation.get('bbox')!r}.")
-    relative = convert.from_pixels(pixels, (size_wh[1], size_wh[0]))
-    return Box(label, *convert.xywh_to_xyxy(relative)[0].tolist())
+    return box_in(size_wh, label, annotation)

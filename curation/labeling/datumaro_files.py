@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation import convert
 from curation.errors import LabelingError
 from curation.labeling.protocol import Doubt
-from curation.labeling.scale import measured_in
+from curation.labeling.scale import base_name, box_in, measured_in
 from curation.labeling.submitted import Box, Submission, understand
 
 _VERSION = "1.0"
@@ -74,7 +72,7 @@ def parse(
         content = json.loads(text)
         labels = [str(one["name"]) for one in content["categories"]["label"]["labels"]]
         items = [
-            (_base_name(str(one["id"])), one, list(one["annotations"])) for one in content["items"]
+            (base_name(str(one["id"])), one, list(one["annotations"])) for one in content["items"]
         ]
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise LabelingError(
@@ -88,10 +86,6 @@ def parse(
         found = _found(item, drawn, labels, sizes_wh.get(name), name)
         submissions[name] = understand(found, taxonomy=taxonomy)
     return submissions
-
-
-def _base_name(item: str) -> str:
-    return PurePosixPath(item.replace("\\", "/")).name
 
 
 def _annotations(
@@ -141,10 +135,4 @@ def _box(annotation: Any, labels: Sequence[str], size_wh: tuple[int, int]) -> Bo
     number = annotation.get("label_id")
     if not isinstance(number, int) or not 0 <= number < len(labels):
         return Doubt(what=f"label {number}", reason="The file does not name this label.")
-    label = labels[number]
-    try:
-        pixels = np.array([float(side) for side in annotation["bbox"]]).reshape(1, 4)
-    except (KeyError, TypeError, ValueError):
-        return Doubt(what=label, reason=f"bbox must be four numbers: {annotation.get('bbox')!r}.")
-    relative = convert.from_pixels(pixels, (size_wh[1], size_wh[0]))
-    return Box(label, *convert.xywh_to_xyxy(relative)[0].tolist())
+    return box_in(size_wh, labels[number], annotation)

@@ -18,9 +18,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
 from curation.labeling import folder
@@ -29,6 +26,7 @@ from curation.labeling.folder import Row
 from curation.labeling.formats import FORMATS, Format
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
 from curation.labeling.submitted import Submission
+from curation.labeling.tasks import in_classes
 
 _READ_ME = """\
 Label the images that {list_name} lists, by rank: 1 first. It also says why each is there.
@@ -181,7 +179,12 @@ class Files:
         if self._show_predictions and new:
             names = {row.sample_id: row.image for row in (*known, *new)}
             images = [
-                (names[one.sample_id], one.width, one.height, self._canonical(one.predictions))
+                (
+                    names[one.sample_id],
+                    one.width,
+                    one.height,
+                    in_classes(one.predictions, self._taxonomy),
+                )
                 for one in tasks
             ]
             self._format.write(place / "predictions", images, self._taxonomy.names)
@@ -199,17 +202,6 @@ class Files:
         if made != target:
             folder.copy_upright(made, target)
         return replace(row, blurred=self._blur.record(source))
-
-    def _canonical(self, boxes: Detections) -> Detections:
-        """Return the boxes with class numbers of the taxonomy, without those that have none."""
-        ids = np.asarray(self._taxonomy.ids_of(boxes.labels), np.int64)
-        named = ids >= 0
-        return Detections(
-            boxes_xyxy=boxes.boxes_xyxy[named],
-            scores=boxes.scores[named],
-            class_ids=ids[named],
-            classes=self._taxonomy.names,
-        )
 
     def _submissions(self, place: Path, rows: Sequence[Row]) -> dict[str, Submission]:
         """Return what came back, by file name of the image."""

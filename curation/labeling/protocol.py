@@ -6,7 +6,7 @@ missing one is "not annotated", and a prediction never comes back as a label.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -28,6 +28,7 @@ class Task:
         hardness: In [0, 1], higher is harder; None in a round that had no hardness.
         because: Why it was chosen, in words.
         predictions: What the ensemble believes, as a start for the one who labels.
+        slices: Those that it is in, such as `time_of_day=night, weather=rain`; empty for none.
     """
 
     sample_id: str
@@ -40,6 +41,7 @@ class Task:
     hardness: float | None
     because: str
     predictions: Detections
+    slices: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,15 @@ class Labeler(Protocol):
 
     def status(self, round_name: str) -> Status:
         """Say how far a round is."""
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A labeler that remembers what was taken over, so that it can tell later what is new."""
+
+    def taken_over(self, round_name: str, sample_ids: Collection[str]) -> None:
+        """Note that what the last `pull` gave of these samples became ground truth."""
         ...
 
 

@@ -1,10 +1,21 @@
-"""In whose pixels a returned file measures: a tool may have worked on a copy of another size."""
+"""Pixels of a returned file: a tool may have worked on a copy of another size."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
+
+from curation import convert
 from curation.labeling.protocol import Doubt
+from curation.labeling.submitted import Box
+
+
+def base_name(written: str) -> str:
+    """Return a file's name without the folders that a tool put before it."""
+    return PurePosixPath(written.replace("\\", "/")).name
 
 
 def measured_in(
@@ -34,3 +45,19 @@ def measured_in(
         reason=f"It came back as {returned_wh[0]}x{returned_wh[1]}, the upright image is "
         f"{upright_wh[0]}x{upright_wh[1]}. The tool did not turn it upright, or cut it.",
     )
+
+
+def box_in(size_wh: tuple[int, int], label: str, annotation: Mapping[str, Any]) -> Box | Doubt:
+    """Return the box that an annotation's `bbox` says: `[x, y, width, height]` in pixels.
+
+    Args:
+        size_wh: Width and height to divide by.
+        label: What it is called.
+        annotation: As the file has it.
+    """
+    try:
+        pixels = np.array([float(side) for side in annotation["bbox"]]).reshape(1, 4)
+    except (KeyError, TypeError, ValueError):
+        return Doubt(what=label, reason=f"bbox must be four numbers: {annotation.get('bbox')!r}.")
+    relative = convert.from_pixels(pixels, (size_wh[1], size_wh[0]))
+    return Box(label, *convert.xywh_to_xyxy(relative)[0].tolist())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cascade.predictions import Detections
+import numpy as np
+
+from cascade.predictions import Detections, FloatArray
+from cascade.taxonomy import Taxonomy
+from curation import slices
 from curation.errors import LabelingError
 from curation.labeling.protocol import Task
 
@@ -25,6 +29,7 @@ class Columns:
         hardness: In [0, 1], or None.
         because: Why it was chosen, or None.
         predictions: What the ensemble believes.
+        slices: Those that each is in, in words; see `in_slices`.
     """
 
     ids: Sequence[str]
@@ -35,6 +40,7 @@ class Columns:
     hardness: Sequence[float | None]
     because: Sequence[str | None]
     predictions: Sequence[Detections]
+    slices: Sequence[str]
 
 
 def build(round_number: int, chosen: Columns) -> list[Task]:
@@ -49,6 +55,31 @@ def build(round_number: int, chosen: Columns) -> list[Task]:
 def arm_of(tags: Sequence[str]) -> str:
     """Return why a sample is in a batch, from its tags: `hard`; empty where no tag says so."""
     return next((tag.removeprefix(_ARM) for tag in tags if tag.startswith(_ARM)), "")
+
+
+def in_slices(columns: Mapping[str, Sequence[str | None]], mean_luma: FloatArray) -> list[str]:
+    """Return the slices that each sample is in, such as `time_of_day=night, weather=rain`.
+
+    Args:
+        columns: A category of each of n samples by field; None where unknown.
+        mean_luma: Mean luminance of each image in [0, 1], shape (n,); NaN where unmeasured.
+    """
+    masks = slices.build(columns, mean_luma=mean_luma, least=1)
+    return [
+        ", ".join(name for name, mask in masks.items() if mask[i]) for i in range(len(mean_luma))
+    ]
+
+
+def in_classes(boxes: Detections, taxonomy: Taxonomy) -> Detections:
+    """Return boxes in the classes of a taxonomy, without those that mean none of them."""
+    ids = np.asarray(taxonomy.ids_of(boxes.labels), np.int64)
+    named = ids >= 0
+    return Detections(
+        boxes_xyxy=boxes.boxes_xyxy[named],
+        scores=boxes.scores[named],
+        class_ids=ids[named],
+        classes=taxonomy.names,
+    )
 
 
 def _by_rank(ranks: Sequence[int | None]) -> list[int]:
@@ -74,4 +105,5 @@ def _task(round_number: int, chosen: Columns, i: int) -> Task:
         hardness=chosen.hardness[i],
         because=chosen.because[i] or "",
         predictions=chosen.predictions[i],
+        slices=chosen.slices[i],
     )

@@ -11,11 +11,13 @@ from cascade.taxonomy import Taxonomy
 from curation import failure_yield, fields, samples, store
 from curation.errors import StageError
 from curation.failure_yield import Comparison, Yield
-from curation.labeling import tasks
+from curation.labeling import app_colours, tasks
 from curation.labeling.labeled import labeled_images
-from curation.labeling.protocol import Annotated, Labeler, Task
+from curation.labeling.protocol import Annotated, Labeler, Remembering, Task
 from curation.labeling.tasks import Columns
 from curation.snapshot import snapshot
+
+_SLICED_BY = (fields.TIME_OF_DAY, fields.WEATHER)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
         LabelingError: The labeler cannot take the tasks, or give back its answers.
     """
     taxonomy = _taxonomy(dataset)
+    app_colours.show(dataset, taxonomy)
     batch = _batch(dataset, round_number)
     waiting = batch.exists(fields.LABELED_ROUND, False)
     annotated: list[Annotated] = []
@@ -91,6 +94,8 @@ def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
     truths = {one.sample_id: one.boxes for one in annotated if one.complete}
     if truths:
         store.write_ground_truth(dataset, truths, labeled_round=round_number)
+        if isinstance(labeler, Remembering):
+            labeler.taken_over(fields.round_tag(round_number), truths)
     labeled = _batch(dataset, round_number).exists(fields.LABELED_ROUND)
     confirmed = store.read_detections(labeled, fields.GROUND_TRUTH, taxonomy)
     return LabelResult(
@@ -142,8 +147,12 @@ def _batch(dataset: Any, round_number: int) -> Any:
 
 
 def _tasks(waiting: Any, round_number: int, taxonomy: Taxonomy) -> list[Task]:
-    wanted = ("filepath", fields.RANK, "tags", fields.HARDNESS, fields.CHOSEN_BECAUSE)
+    wanted = (
+        "filepath", fields.RANK, "tags", fields.HARDNESS, fields.CHOSEN_BECAUSE, fields.LUMA,
+        *_SLICED_BY,
+    )  # fmt: skip
     columns = store.read_columns(waiting, wanted)
+    sliced_by = {name: columns[name] for name in _SLICED_BY}
     sizes = [(int(width), int(height)) for height, width in store.sizes_px(waiting)]
     return tasks.build(
         round_number,
@@ -156,6 +165,7 @@ def _tasks(waiting: Any, round_number: int, taxonomy: Taxonomy) -> list[Task]:
             hardness=columns[fields.HARDNESS],
             because=columns[fields.CHOSEN_BECAUSE],
             predictions=_consensus(waiting, taxonomy),
+            slices=tasks.in_slices(sliced_by, samples.numbers(columns[fields.LUMA])),
         ),
     )
 

@@ -36,8 +36,10 @@ from PIL import Image
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
+from curation.labeling.label_studio import stored_tasks
+from curation.labeling.label_studio.answers import Known
 from curation.labeling.label_studio.client import Client
-from curation.labeling.label_studio.labeler import Known, LabelStudio
+from curation.labeling.label_studio.labeler import LabelStudio
 from curation.labeling.label_studio.server import Server
 from curation.labeling.label_studio.task_json import task_key, to_task
 from curation.labeling.protocol import Task
@@ -119,7 +121,9 @@ def push(server: LabelStudioServer, folder: Path, count: int) -> dict[str, Any]:
     again = ours.push(given)
     again_s = time.monotonic() - began
     with ours.project() as (client, project):
-        keys = [one["data"]["sample_id"] for page in client.tasks(project) for one in page]
+        keys = [
+            one["data"]["sample_id"] for page in stored_tasks.pages(client, project) for one in page
+        ]
     return {
         "tasks": count,
         "seconds": round(took_s, 2),
@@ -140,8 +144,8 @@ def pull(server: LabelStudioServer, folder: Path, count: int) -> dict[str, Any]:
     with ours.project() as (client, project):
         for i in range(1, count, 500):
             rows = [_annotated(taxonomy, one) for one in given[i : i + 500]]
-            client.import_tasks(project, json.dumps(rows).encode())
-        pages = client.tasks(project, include=("id", "annotations"))
+            stored_tasks.add(client, project, json.dumps(rows).encode())
+        pages = stored_tasks.pages(client, project, include=("id", "annotations"))
         ids, seeded = [], set()
         for page in pages:
             ids += [one["id"] for one in page]
@@ -164,7 +168,7 @@ def pull(server: LabelStudioServer, folder: Path, count: int) -> dict[str, Any]:
     writer.join()
     last = ours.look(ROUND, since=mark)
     seen |= last.samples.keys()
-    by_sample = [one.sample_id for one in first.annotated]
+    by_sample = [one.sample_id for one in first.merged.annotated]
     return {
         "annotations": len(seeded),
         "written_meanwhile": len(written),

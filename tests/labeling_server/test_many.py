@@ -9,7 +9,9 @@ from urllib.parse import quote
 import numpy as np
 
 from cascade.predictions import Detections
-from curation.labeling.label_studio.labeler import Known, LabelStudio
+from curation.labeling.label_studio import stored_tasks
+from curation.labeling.label_studio.answers import Known
+from curation.labeling.label_studio.labeler import LabelStudio
 from curation.labeling.label_studio.task_json import task_key, to_task
 from curation.labeling.protocol import Task
 
@@ -54,7 +56,7 @@ def test_a_push_of_many_is_quick_and_adds_each_once(label_studio, connect, roadw
     again = ours.push(given)
     assert (again.pushed, again.existing) == (0, N)
     with ours.project() as (client, project):
-        pages = list(client.tasks(project))
+        pages = list(stored_tasks.pages(client, project))
     assert sorted(one["data"]["sample_id"] for page in pages for one in page) == [
         one.sample_id for one in given
     ]
@@ -71,8 +73,8 @@ def test_a_pull_while_others_write_loses_nothing_and_has_nothing_twice(
     with ours.project() as (client, project):
         rows = [annotated_row(ours, one) for one in given[1:N]]
         for i in range(0, N, 500):
-            client.import_tasks(project, json.dumps(rows[i : i + 500]).encode())
-        pages = list(client.tasks(project, include=("id", "annotations")))
+            stored_tasks.add(client, project, json.dumps(rows[i : i + 500]).encode())
+        pages = list(stored_tasks.pages(client, project, include=("id", "annotations")))
     ids = [one["id"] for page in pages for one in page]
     seeded = {made["id"] for page in pages for one in page for made in one["annotations"]}
     assert len(seeded) == N - 1
@@ -99,7 +101,7 @@ def test_a_pull_while_others_write_loses_nothing_and_has_nothing_twice(
     whole = ours.look(ROUND)
     assert whole.samples.keys() == seeded | written
     assert (whole.changes.new, whole.changes.changed, whole.changes.deleted) == ((), (), ())
-    by_sample = [one.sample_id for one in whole.annotated]
+    by_sample = [one.sample_id for one in whole.merged.annotated]
     assert len(by_sample) == len(set(by_sample))
     assert len(by_sample) - (given[0].sample_id in by_sample) == N - 1 + IMPORTED
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation.labeling.label_studio.labeler import Known, LabelStudio
+from curation.labeling.label_studio.answers import Known
+from curation.labeling.label_studio.labeler import LabelStudio
 from curation.labeling.protocol import Task
 
 ROUND = "round-01"
@@ -211,11 +212,11 @@ def check_in_browser(server, ours, row, task, picture):
     """Open a task as a person does, and look for the colour of each box along its outline."""
     from playwright.sync_api import sync_playwright
 
-    from curation.labeling.label_studio import config
+    from curation.labeling.label_studio import config, projects
 
     with ours.project() as (client, project):
         colours = config.colours(ours._taxonomy)
-        title = client.project(project).title
+        title = projects.read(client, project).title
     assert title
     with sync_playwright() as tool:
         browser = tool.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

@@ -1,9 +1,16 @@
-"""A whole round by the command, with a scripted annotator at the server."""
+"""Whole rounds by the command, with a scripted annotator at the server."""
 
+import hashlib
 import json
 import os
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+from cascade import taxonomy as taxonomies
+from curation.ingest.drives import own_drive
 
 pytestmark = pytest.mark.slow
 
@@ -33,37 +40,86 @@ dataset = fo.load_dataset(sys.argv[1])
 chosen = dataset.match_tags("round-01")
 print(json.dumps({
     "rounds": chosen.values("labeled_round"),
-    "boxes": chosen.values("ground_truth.detections.bounding_box"),
+    "labels": [one or [] for one in chosen.values("ground_truth.detections.label")],
+    "boxes": [one or [] for one in chosen.values("ground_truth.detections.bounding_box")],
     "ids": chosen.values("id"),
 }))
 """
 )
 BUDGET = 8
+SHARED = os.environ.get("CURATION_SHARED")
+CLASSES = (
+    "Hardhat", "Mask", "NO-Hardhat", "NO-Mask", "NO-Safety Vest", "Person", "Safety Cone",
+    "Safety Vest", "machinery", "vehicle",
+)  # fmt: skip
+CONE = CLASSES.index("Safety Cone")
+SUBSET = {"test": (8, 10), "valid": (9, 9), "train": (12, 12)}  # with a cone, and without
 
 
 def last_line(text):
     return json.loads(text.strip().splitlines()[-1])
 
 
-def annotate(server, answers):
-    """Submit the held-back truth of every task of the newest project, as a person would."""
+def tasks_at(server):
+    """Return the tasks of the newest project."""
     project = server.ask("GET", "/api/projects/?page_size=1000")["results"][0]["id"]
-    rows = server.ask("GET", f"/api/tasks/?project={project}&page_size=100&fields=all")["tasks"]
-    for row in rows:
-        sample_id = row["data"]["sample_id"]
-        result = [
-            {
-                "id": f"r{i}", "type": "rectanglelabels", "from_name": "box", "to_name": "image",
-                "value": {
-                    "x": 100 * x, "y": 100 * y, "width": 100 * w, "height": 100 * h,
-                    "rotation": 0, "rectanglelabels": [label],
-                },
-            }
-            for i, (label, (x, y, w, h)) in enumerate(answers[sample_id])
-        ]  # fmt: skip
-        body = {"result": result, "lead_time": 5.0}
-        server.ask("POST", f"/api/tasks/{row['id']}/annotations/", body)
-    return len(rows)
+    return server.ask("GET", f"/api/tasks/?project={project}&page_size=100&fields=all")["tasks"]
+
+
+def submit(server, task, rows):
+    """Submit rows of (label, (x, y, width, height)), relative, as a person would draw them."""
+    result = [
+        {
+            "id": f"r{i}", "type": "rectanglelabels", "from_name": "box", "to_name": "image",
+            "value": {
+                "x": 100 * x, "y": 100 * y, "width": 100 * w, "height": 100 * h,
+                "rotation": 0, "rectanglelabels": [label],
+            },
+        }
+        for i, (label, (x, y, w, h)) in enumerate(rows)
+    ]  # fmt: skip
+    body = {"result": result, "lead_time": 5.0}
+    server.ask("POST", f"/api/tasks/{task['id']}/annotations/", body)
+
+
+def at(server):
+    return {"LABEL_STUDIO_URL": server.url, "LABEL_STUDIO_API_KEY": server.personal_token()}
+
+
+def pushed(home, server, *command):
+    """Carry a round to where it waits for people, and return its tasks on the server."""
+    waits = home.curate(*command, code=3, **at(server))
+    assert f"waits for the labels of {BUDGET} chosen samples" in waits.out
+    assert f"{server.url}/projects/" in waits.out
+    tasks = tasks_at(server)
+    assert len(tasks) == BUDGET
+    return tasks
+
+
+def finished(home, server, *command):
+    """Carry the round to its end, check its record, and return the ground truth by sample."""
+    done = home.curate(*command, **at(server))
+    assert "Report:" in done.out
+    labeled = last_line(home.python(LABELED, "site"))
+    assert labeled["rounds"] == [1] * BUDGET
+    (record,) = home.folder.rglob("rounds/round-01/record.json")
+    stages = json.loads(record.read_text())["stages"]
+    assert list(stages)[-3:] == ["evaluate", "publish", "report"]
+    label = stages["label"]["summary"]
+    assert (label["labeler"], label["labeled"], label["seconds"]) == (
+        "label-studio", BUDGET, 5.0 * BUDGET,
+    )  # fmt: skip
+    assert stages["train"]["summary"]["examples"] == BUDGET
+    rows = zip(labeled["ids"], labeled["labels"], labeled["boxes"], strict=True)
+    return {one: list(zip(labels, boxes, strict=True)) for one, labels, boxes in rows}
+
+
+def expect_same(truth, answers):
+    assert truth.keys() == answers.keys()
+    for sample_id, drawn in answers.items():
+        assert [label for label, _ in truth[sample_id]] == [label for label, _ in drawn]
+        boxes = [box for _, box in truth[sample_id]]
+        assert boxes == [pytest.approx(box, abs=1e-4) for _, box in drawn]
 
 
 def test_choose_push_annotate_pull_train_publish(home, label_studio, tmp_path_factory):
@@ -73,37 +129,75 @@ def test_choose_push_annotate_pull_train_publish(home, label_studio, tmp_path_fa
         tmp_path_factory.mktemp("scenes") / "scenes",
         n_drives_by_split={"train": 4, "val": 2, "test": 2}, seed=1,
     )  # fmt: skip
-    environment = {
-        "LABEL_STUDIO_URL": label_studio.url,
-        "LABEL_STUDIO_API_KEY": label_studio.personal_token(),
-    }
     home.curate("ingest", scenes, "--name", "site", "--hold-back")
     command = ("round", "site", "--labeler", "label-studio", "--budget", BUDGET, "--epochs", 1)
-    waits = home.curate(*command, code=3, **environment)
-    assert f"waits for the labels of {BUDGET} chosen samples" in waits.out
-    assert f"{label_studio.url}/projects/" in waits.out
-
+    tasks = pushed(home, label_studio, *command)
     answers = last_line(home.python(ANSWERS, "site"))
-    assert annotate(label_studio, answers) == BUDGET
-    done = home.curate(*command, **environment)
-    assert "Report:" in done.out
-    labeled = last_line(home.python(LABELED, "site"))
-    assert labeled["rounds"] == [1] * BUDGET
-    for sample_id, boxes in zip(labeled["ids"], labeled["boxes"], strict=True):
-        expected = [box for _, box in answers[sample_id]]
-        assert boxes == [pytest.approx(box, abs=1e-4) for box in expected]
-
-    (record,) = home.folder.rglob("rounds/round-01/record.json")
-    stages = json.loads(record.read_text())["stages"]
-    assert list(stages)[-3:] == ["evaluate", "publish", "report"]
-    label = stages["label"]["summary"]
-    assert (label["labeler"], label["labeled"], label["seconds"]) == (
-        "label-studio", BUDGET, 5.0 * BUDGET,
-    )  # fmt: skip
-    assert stages["train"]["summary"]["examples"] == BUDGET
-    secret = environment["LABEL_STUDIO_API_KEY"].encode()
+    for task in tasks:
+        submit(label_studio, task, answers[task["data"]["sample_id"]])
+    expect_same(finished(home, label_studio, *command), answers)
+    secret = label_studio.personal_token().encode()
     for root, _, names in os.walk(home.folder):
         for name in names:
             if "/db/" not in f"{root}/":
                 with open(os.path.join(root, name), "rb") as file:
                     assert secret not in file.read()
+
+
+@pytest.mark.skipif(SHARED is None, reason="CURATION_SHARED does not name the real photographs")
+def test_the_same_on_real_photographs(home, label_studio, tmp_path):
+    """The annotator sees the image that the server shows, and knows it by its content."""
+    source = subset(Path(SHARED) / "data" / "construction_site_safety", tmp_path / "photographs")
+    home.curate(
+        "ingest", source, "--name", "site", "--hold-back", "--taxonomy", "construction_site",
+        "--names", ",".join(CLASSES),
+    )  # fmt: skip
+    command = ("round", "site", "--labeler", "label-studio", "--budget", BUDGET, "--epochs", 1)
+    tasks = pushed(home, label_studio, *command)
+    known = {digest(one.read_bytes()): one for one in (source / "images" / "train").iterdir()}
+    answers = {}
+    for task in tasks:
+        shown = known[digest(label_studio.ask("GET", task["data"]["image"]))]
+        answers[task["data"]["sample_id"]] = drawn_on(shown)
+        submit(label_studio, task, drawn_on(shown))
+    assert sum(map(len, answers.values())) > 0
+    expect_same(finished(home, label_studio, *command), answers)
+
+
+def subset(source, target):
+    """Copy a few photographs of each split, no source of one in another."""
+    home_of = {}  # the split of each drive
+    for split, (with_cone, without) in SUBSET.items():
+        left = {True: with_cone, False: without}
+        for path in sorted((source / "images" / split).iterdir()):
+            labels = source / "labels" / split / f"{path.stem}.txt"
+            drive, has_cone = own_drive(path), bool((rows_of(labels)[:, 0] == CONE).any())
+            if home_of.get(drive, split) != split or not left[has_cone]:
+                continue
+            home_of[drive] = split
+            left[has_cone] -= 1
+            for one, kind in ((path, "images"), (labels, "labels")):
+                (target / kind / split).mkdir(parents=True, exist_ok=True)
+                shutil.copy(one, target / kind / split)
+        assert not any(left.values()), f"too few photographs in {source}"
+    return target
+
+
+def rows_of(path):
+    """Return the rows of a YOLO file: class, centre, size."""
+    rows = [line.split() for line in path.read_text().splitlines() if line]
+    return np.array(rows, float).reshape(-1, 5)
+
+
+def drawn_on(image):
+    """Return what the data set's own annotator drew, in the words that the project offers."""
+    taxonomy = taxonomies.load("construction_site")
+    rows = rows_of(Path(str(image.with_suffix(".txt")).replace("/images/", "/labels/")))
+    return [
+        (taxonomy.canonical(CLASSES[int(number)]), [x - w / 2, y - h / 2, w, h])
+        for number, x, y, w, h in rows.tolist()
+    ]
+
+
+def digest(content):
+    return hashlib.sha256(content).hexdigest()

@@ -16,7 +16,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
@@ -70,27 +70,6 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
 def colours(taxonomy: Taxonomy) -> dict[str, str]:
     """Return the colour of each class as `#rrggbb`: in Label Studio and in FiftyOne's App."""
     return dict(zip(taxonomy.names, palette.distinct(len(taxonomy.names)), strict=True))
-
-
-def app_colours(taxonomy: Taxonomy, paths: Sequence[str]) -> dict[str, Any]:
-    """Return the keyword arguments of a `fiftyone.ColorScheme` with the same colours.
-
-    Left alone, the App picks a colour by a hash of the label, so that two classes may share
-    one. It shows these once the scheme is the dataset's `app_config.color_scheme`.
-
-    Args:
-        taxonomy: The classes.
-        paths: The label fields that hold boxes of these classes.
-    """
-    chosen = colours(taxonomy)
-    values = [{"value": name, "color": colour} for name, colour in chosen.items()]
-    return {
-        "color_by": "value",
-        "color_pool": list(chosen.values()),
-        "fields": [
-            {"path": path, "colorByAttribute": "label", "valueColors": values} for path in paths
-        ],
-    }
 
 
 def labeling_config(

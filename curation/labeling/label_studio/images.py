@@ -5,7 +5,8 @@
    the server sees the very same file is checked by fetching one of each folder.
 3. Anything else is uploaded, under the sample's id, so that a second call finds it there.
 
-The files are handed over as they are: a browser turns them upright by their EXIF.
+The files are handed over as they are: a browser turns them upright by their EXIF. Where things
+are to be hidden in them, all are uploaded, as blurred copies: those who label see no other.
 """
 
 from __future__ import annotations
@@ -13,19 +14,18 @@ from __future__ import annotations
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio.client import (
-    FILES_AT_ONCE,
-    Client,
-    RefusedError,
-    TooLargeError,
-    UnsureError,
-)
+from curation.labeling.blur import Blur
+from curation.labeling.folder import explained
+from curation.labeling.label_studio import stored_images
+from curation.labeling.label_studio.client import Client
+from curation.labeling.label_studio.failures import RefusedError, TooLargeError, UnsureError
 from curation.labeling.protocol import Task
 
 logger = logging.getLogger(__name__)
@@ -44,16 +44,23 @@ class Delivery:
         elsewhere: Images that stay in their cloud or on their web server.
         served: Images that the server reads from its own disk.
         uploaded: Images that were uploaded, now or before.
+        blurred: What was hidden in each, in words; empty where nothing was to be.
     """
 
     addresses: Mapping[str, str]
     elsewhere: int
     served: int
     uploaded: int
+    blurred: Mapping[str, str]
 
 
 def deliver(
-    client: Client, project_id: int, tasks: Sequence[Task], *, document_root: Path | None = None
+    client: Client,
+    project_id: int,
+    tasks: Sequence[Task],
+    *,
+    document_root: Path | None = None,
+    blur: Blur | None = None,
 ) -> Delivery:
     """Make sure that the server sees every image, and return where.
 
@@ -62,12 +69,17 @@ def deliver(
         project_id: Whose images they are.
         tasks: The tasks; no two of one sample.
         document_root: The folder that the server serves files from; None to ask it.
+        blur: What hides things in copies; None to hand images over as they are.
 
     Raises:
-        LabelingError: An image is not there, or the server does not take it.
+        LabelingError: An image is not there, the server does not take it, or it lies where
+            nothing can be hidden in it.
     """
     elsewhere = {one.sample_id: one.filepath for one in tasks if _ELSEWHERE.match(one.filepath)}
     here = {one.sample_id: Path(one.filepath) for one in tasks if one.sample_id not in elsewhere}
+    if blur:
+        _refuse_to_blur(elsewhere)
+        return _deliver_blurred(client, project_id, here, blur)
     served = _serve(client, project_id, here, document_root) if here else {}
     rest = {one: path for one, path in here.items() if one not in served}
     uploaded = _upload(client, project_id, rest) if rest else {}
@@ -76,6 +88,7 @@ def deliver(
         elsewhere=len(elsewhere),
         served=len(served),
         uploaded=len(uploaded),
+        blurred={},
     )
 
 
@@ -91,6 +104,35 @@ def folders_below(root: Path, files: Iterable[Path]) -> list[Path]:
     if common != root:
         return [common]
     return sorted({root / parent.relative_to(root).parts[0] for parent in parents})
+
+
+def _refuse_to_blur(elsewhere: Mapping[str, str]) -> None:
+    if elsewhere:
+        raise LabelingError(
+            f"{len(elsewhere)} images lie in a cloud or on a web server, where nothing can be "
+            f"hidden in them, such as {next(iter(elsewhere.values()))}. Push without `--blur`, "
+            "or ingest copies of them."
+        )
+
+
+def _deliver_blurred(
+    client: Client, project_id: int, here: Mapping[str, Path], blur: Blur
+) -> Delivery:
+    """Upload copies in which things are hidden, however well the server sees the originals."""
+    with tempfile.TemporaryDirectory(prefix="curation-blurred-") as name:
+        place = Path(name)
+        with explained(place):
+            copies = {
+                one: blur.outgoing(path, place / _name(one, path)) for one, path in here.items()
+            }
+        addresses = _upload(client, project_id, copies, mark="-blurred")
+    return Delivery(
+        addresses=addresses,
+        elsewhere=0,
+        served=0,
+        uploaded=len(addresses),
+        blurred={one: blur.record(path) for one, path in here.items()},
+    )
 
 
 def _serve(
@@ -110,7 +152,7 @@ def _serve(
 
 
 def _ask_for_root(client: Client, project_id: int) -> Path | None:
-    named = client.document_root(project_id)
+    named = stored_images.document_root(client, project_id)
     root = Path(named) if named else None
     return root if root and root.is_absolute() and root != Path("/") else None
 
@@ -123,14 +165,15 @@ def _inside(root: Path, path: Path) -> Path | None:
 def _sees(client: Client, project_id: int, root: Path, folder: Path, probe: Path) -> bool:
     """Return whether the server serves what lies in a folder, and the same as lies here."""
     covered = any(
-        folder == Path(one) or Path(one) in folder.parents for one in client.storages(project_id)
+        folder == Path(one) or Path(one) in folder.parents
+        for one in stored_images.folders(client, project_id)
     )
     try:
         if not covered:
-            client.add_storage(project_id, str(folder))
+            stored_images.add_folder(client, project_id, str(folder))
         same = client.fetch(_address(root, probe)) == probe.read_bytes()
     except OSError as error:
-        raise _unreadable(probe, error) from error
+        raise stored_images.unreadable(probe, error) from error
     except RefusedError as error:
         logger.info("The server does not serve %s: %s", folder, error)
         same = False
@@ -143,19 +186,28 @@ def _address(root: Path, path: Path) -> str:
     return f"/data/local-files/?d={quote(path.relative_to(root).as_posix())}"
 
 
-def _upload(client: Client, project_id: int, files: Mapping[str, Path]) -> dict[str, str]:
-    """Upload what the server does not have, and return all addresses."""
-    names = {one: _name(one, path) for one, path in files.items()}
-    sizes = {one: _size(path) for one, path in files.items()}
+def _upload(
+    client: Client, project_id: int, paths: Mapping[str, Path], mark: str = ""
+) -> dict[str, str]:
+    """Upload what the server does not have, and return all addresses.
+
+    Args:
+        client: The server.
+        project_id: Whose images they are.
+        paths: The file of each sample.
+        mark: What tells these uploads from others of the same samples.
+    """
+    names = {one: _name(one + mark, path) for one, path in paths.items()}
+    sizes = {one: _size(path) for one, path in paths.items()}
     waits_s = client.retrying.waits_s()
     while True:
         there = _uploaded(client, project_id)
-        missing = [one for one in files if (names[one], sizes[one]) not in there]
+        missing = [one for one in paths if (names[one], sizes[one]) not in there]
         if not missing:
-            return {one: there[names[one], sizes[one]] for one in files}
+            return {one: there[names[one], sizes[one]] for one in paths}
         try:
             for batch in _batches(missing, sizes):
-                _send(client, project_id, [(names[one], files[one]) for one in batch])
+                _send(client, project_id, [(names[one], paths[one]) for one in batch])
         except UnsureError as error:
             wait_s = next(waits_s, None)
             if wait_s is None:
@@ -172,7 +224,7 @@ def _upload(client: Client, project_id: int, files: Mapping[str, Path]) -> dict[
 def _send(client: Client, project_id: int, files: Sequence[tuple[str, Path]]) -> None:
     """Upload a batch, in halves where it is too large for one request."""
     try:
-        client.upload(project_id, files)
+        stored_images.upload(client, project_id, files)
     except TooLargeError:
         if len(files) == 1:
             raise LabelingError(
@@ -187,7 +239,7 @@ def _send(client: Client, project_id: int, files: Sequence[tuple[str, Path]]) ->
 def _uploaded(client: Client, project_id: int) -> dict[tuple[str, int], str]:
     """Return the addresses of what was uploaded, by name and size; of two, the older one's."""
     found: dict[tuple[str, int], str] = {}
-    for row in client.uploads(project_id):
+    for row in stored_images.uploads(client, project_id):
         path = str(row["file"])
         name = _OWN_PREFIX.sub("", path.rpartition("/")[2], count=1)
         found.setdefault((name, int(row["size"] or 0)), f"/data/{path}")
@@ -198,7 +250,9 @@ def _batches(sample_ids: Sequence[str], sizes: Mapping[str, int]) -> Iterator[li
     batch: list[str] = []
     weight = 0
     for one in sample_ids:
-        if batch and (len(batch) == FILES_AT_ONCE or weight + sizes[one] > _BYTES_AT_ONCE):
+        if batch and (
+            len(batch) == stored_images.FILES_AT_ONCE or weight + sizes[one] > _BYTES_AT_ONCE
+        ):
             yield batch
             batch, weight = [], 0
         batch.append(one)
@@ -216,10 +270,4 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> LabelingError:
-    return LabelingError(
-        f"{path}: {error.strerror or error}. Put the image back, or remove the sample."
-    )
+        raise stored_images.unreadable(path, error) from error

@@ -30,10 +30,13 @@ class Notes:
 
     Args:
         folder: Where they are; made with the first note.
+
+    Attributes:
+        folder: The same.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._pushing = folder / "pushing.json"
 
     @contextmanager
@@ -43,15 +46,15 @@ class Notes:
         Raises:
             LabelingError: One is at work.
         """
-        with files.explained(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with files.explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         except BlockingIOError as error:
             raise LabelingError(
-                f"Another push or sync of this dataset is running ({self._folder}). "
+                f"Another push or sync of this dataset is running ({self.folder}). "
                 "Wait for it to end."
             ) from error
         finally:
@@ -63,20 +66,12 @@ class Notes:
 
     def begin_push(self, project_id: int) -> None:
         """Note that tasks are about to be imported."""
-        with files.explained(self._folder):
+        with files.explained(self.folder):
             files.write(self._pushing, json.dumps({"project": project_id}))
 
     def end_push(self) -> None:
         """Note that all of them are there, each once."""
         self._pushing.unlink(missing_ok=True)
-
-    def stamps(self, round_name: str) -> dict[int, Stamp]:
-        """Return what was taken over of a round; nothing where that is not known."""
-        return {one: stamp for one, (stamp, _) in self._taken_over(round_name).items()}
-
-    def samples(self, round_name: str) -> dict[int, str]:
-        """Return whose annotations were taken over."""
-        return {one: sample for one, (_, sample) in self._taken_over(round_name).items()}
 
     def keep_taken_over(
         self, round_name: str, annotations: Mapping[int, tuple[Stamp, str]]
@@ -86,11 +81,16 @@ class Notes:
             one: (stamp.updated_at.isoformat(), stamp.digest, sample)
             for one, (stamp, sample) in annotations.items()
         }
-        with files.explained(self._folder):
-            files.write(self._folder / f"{round_name}.json", json.dumps(rows))
+        with files.explained(self.folder):
+            files.write(self.folder / f"{round_name}.json", json.dumps(rows))
 
-    def _taken_over(self, round_name: str) -> dict[int, tuple[Stamp, str]]:
-        path = self._folder / f"{round_name}.json"
+    def taken_over(self, round_name: str) -> dict[int, tuple[Stamp, str]]:
+        """Return stamp and sample of what was taken over; nothing where that is not known.
+
+        Raises:
+            LabelingError: Somebody changed the file.
+        """
+        path = self.folder / f"{round_name}.json"
         if not path.is_file():
             return {}
         try:
@@ -108,10 +108,10 @@ class Notes:
     @contextmanager
     def answers(self, round_name: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
         """Give what keeps every annotator's version of one sample; the file is whole or the old."""
-        path = self._folder / f"{round_name}.jsonl"
+        path = self.folder / f"{round_name}.jsonl"
         part = path.with_name(f".{path.name}.part")
-        with files.explained(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
+        with files.explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
             with part.open("w", encoding="utf-8") as file:
                 yield lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
             os.replace(part, path)

@@ -21,7 +21,7 @@ _UNSEEN_AT = datetime.min.replace(tzinfo=UTC)  # older than any copy, and of no 
 _DECIDED = ("task", "result", "was_cancelled", "completed_by", "lead_time")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stamp:
     """What is remembered of an annotation.
 

@@ -7,23 +7,22 @@
    all change the time of its task.
 
 An annotation that was there when reading began is found in 2. One that came while it went on is
-found in 3, or, where others never pause, by the next call. What is found is kept by the task's
-id, so nothing is there twice.
+found in 3, or, where others never pause, by the next call. A task that is read again replaces
+what was read of it before, so nothing is there twice.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from curation.labeling.label_studio.client import Client, Condition
+from curation.labeling.label_studio import stored_tasks
+from curation.labeling.label_studio.client import Client
+from curation.labeling.label_studio.stored_tasks import Condition
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 FIELDS = (
     "id", "data", "annotations", "result", "completed_by", "lead_time", "was_cancelled",
@@ -35,54 +34,46 @@ _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # the only way in which the server reads one
 _PAGE = 200
 
 
-@dataclass(frozen=True)
-class Found(Generic[T]):
-    """What was read.
-
-    Attributes:
-        tasks: What was made of each task, by its id.
-        mark: When a task was last changed, as far as was read; None without tasks.
-    """
-
-    tasks: Mapping[int, T]
-    mark: str | None
-
-
 def read(
     client: Client,
     project_id: int,
-    parse: Callable[[Mapping[str, Any]], T],
+    take: Callable[[Mapping[str, Any]], None],
     *,
     where: Sequence[Condition] = (),
     since: str | None = None,
-) -> Found[T]:
+) -> str | None:
     """Read the tasks of a project with their annotations.
 
     Args:
         client: The server.
         project_id: Which project.
-        parse: Makes of a task what is kept of it, so that no page outlives the next.
+        take: Takes each task in; one that comes again replaces its former self.
         where: Conditions on the tasks.
-        since: A `mark`: only tasks that were changed from then on.
+        since: A mark: only tasks that were changed from then on.
+
+    Returns:
+        The mark: when a task was last changed, as far as was read; None without tasks.
     """
-    found: dict[int, T] = {}
 
     def collect(*more: Condition) -> None:
         conditions = (*where, *more)
-        for page in client.tasks(project_id, include=FIELDS, where=conditions, page_size=_PAGE):
-            found.update({int(one["id"]): parse(one) for one in page})
+        for page in stored_tasks.pages(
+            client, project_id, include=FIELDS, where=conditions, page_size=_PAGE
+        ):
+            for one in page:
+                take(one)
 
-    mark = client.newest(project_id)
+    mark = stored_tasks.newest(client, project_id)
     collect(*([_changed_from(since)] if since else []))
     for _ in range(_READ_AGAIN):
-        newest = client.newest(project_id)
+        newest = stored_tasks.newest(client, project_id)
         if newest == mark:
             break
         collect(*([_changed_from(mark)] if mark else []))
         mark = newest
     else:
         logger.info("Others kept submitting; the next pull has what came after %s.", mark)
-    return Found(found, mark)
+    return mark
 
 
 def _changed_from(mark: str) -> Condition:

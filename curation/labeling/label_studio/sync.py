@@ -7,15 +7,18 @@ decide. The tag goes when somebody submits anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from curation import collection, fields, store
-from curation.labeling.label_studio.labeler import LabelStudio, Pulled
+from curation.labeling.label_studio.labeler import LabelStudio
+from curation.labeling.label_studio.pulling import Pulled
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
 
 DELETED = "annotation-deleted"
+_AT_ONCE = 500  # answers in memory
 
 
 @dataclass(frozen=True)
@@ -70,30 +73,37 @@ def take_over(dataset: Any, round_number: int, labeler: LabelStudio, seen: Pulle
         for one in (*seen.changes.new, *seen.changes.changed, *seen.changes.deleted)
         if (sample := seen.samples.get(one) or past.get(one))
     }
-    answered = {one.sample_id for one in seen.annotated}
-    takable = [one for one in seen.annotated if one.sample_id in before]
-    due = [one for one in takable if before[one.sample_id] is None or one.sample_id in moved]
-    truths = {one.sample_id: one.boxes for one in due if one.complete}
-    if truths:
-        store.write_ground_truth(dataset, truths, labeled_round=round_number)
-    deleted = {past[one] for one in seen.changes.deleted if one in past} - answered
-    _tag(dataset, sorted(deleted & before.keys()), sorted(truths))
+    labeler.begin(name, seen)
+    taken: list[str] = []
+    answered: set[str] = set()
+    review: list[tuple[str, str, str]] = []
+    seconds: list[float] = []
+    for chunk in _chunks(one for one in seen.merged.annotated if one.sample_id in before):
+        due = [one for one in chunk if before[one.sample_id] is None or one.sample_id in moved]
+        truths = {one.sample_id: one.boxes for one in due if one.complete}
+        if truths:
+            store.write_ground_truth(dataset, truths, labeled_round=round_number)
+        taken += truths
+        answered |= {one.sample_id for one in chunk}
+        review += [(one.sample_id, said.what, said.reason) for one in chunk for said in one.doubts]
+        seconds += [one.seconds for one in due if one.seconds is not None]
+    gone = {past[one] for one in seen.changes.deleted if one in past} - answered
+    deleted = tuple(sorted(gone & before.keys()))
+    _tag(dataset, deleted, taken)
     labeler.remember(name, seen)
-    labeled = [one for one in truths if before[one] is None]
-    waiting = {one for one, round_ in before.items() if round_ is None} - truths.keys()
+    labeled = sum(before[one] is None for one in taken)
+    waiting = {one for one, round_ in before.items() if round_ is None} - set(taken)
     return Synced(
-        labeled=len(labeled),
-        updated=len(truths) - len(labeled),
-        deleted=tuple(sorted(deleted & before.keys())),
-        review=tuple(
-            (one.sample_id, doubt.what, doubt.reason) for one in takable for doubt in one.doubts
-        ),
-        skipped=len(seen.skipped),
-        partial=len(seen.partial),
+        labeled=labeled,
+        updated=len(taken) - labeled,
+        deleted=deleted,
+        review=tuple(review),
+        skipped=len(seen.merged.skipped),
+        partial=len(seen.merged.partial),
         waiting=len(waiting),
         missing=len(waiting - set(seen.with_task)) if seen.complete else 0,
         strangers=seen.strangers,
-        seconds=_seconds(due),
+        seconds=sum(seconds) if seconds else None,
     )
 
 
@@ -143,6 +153,8 @@ def _tag(dataset: Any, deleted: Sequence[str], renewed: Sequence[str]) -> None:
         )
 
 
-def _seconds(annotated: Sequence[Annotated]) -> float | None:
-    known = [one.seconds for one in annotated if one.seconds is not None]
-    return sum(known) if known else None
+def _chunks(annotated: Iterable[Annotated]) -> Iterator[list[Annotated]]:
+    """Yield answers in lists, so that only so many are in memory at once."""
+    rest = iter(annotated)
+    while chunk := list(islice(rest, _AT_ONCE)):
+        yield chunk

@@ -11,17 +11,16 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
-from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation import convert
 from curation.errors import LabelingError
 from curation.labeling.label_studio import config
 from curation.labeling.protocol import Task
+from curation.labeling.tasks import in_classes
 
 KEY = "task_key"
 SAMPLE_ID = "sample_id"
+BLURRED = "blurred"
 
 _KEY_DIGITS = 32
 _ID_DIGITS = 10
@@ -40,7 +39,7 @@ def to_task(
     image_url: str,
     model_version: str,
     taxonomy: Taxonomy,
-    slice_name: str = "",
+    blurred: str = "",
 ) -> dict[str, Any]:
     """Return the JSON of a task.
 
@@ -54,7 +53,7 @@ def to_task(
         model_version: What the pre-annotations are shown as.
         taxonomy: Boxes whose label means none of its classes are left out: the config has no
             label for them.
-        slice_name: The slice that chose it, if any.
+        blurred: What was hidden in the image; empty where nobody asked for it.
 
     Returns:
         The task. Without boxes it has no prediction: "found nothing" and "did not run" look
@@ -77,8 +76,9 @@ def to_task(
             "arm": task.arm,
             "hardness": task.hardness,
             "reason": task.because,
-            "slice": slice_name,
+            "slice": task.slices,
             "model_version": model_version,
+            **({BLURRED: blurred} if blurred else {}),
         },
         "predictions": [prediction] if regions else [],
     }
@@ -119,7 +119,7 @@ def chunked(
 
 
 def _regions(task: Task, key: str, taxonomy: Taxonomy) -> list[dict[str, Any]]:
-    found = _canonical(task.predictions, taxonomy)
+    found = in_classes(task.predictions, taxonomy)
     corners = convert.inside(found.boxes_xyxy)
     percents = convert.to_percent(convert.xyxy_to_xywh(corners)).tolist()
     control = config.CONTROLS["boxes"]
@@ -142,18 +142,6 @@ def _regions(task: Task, key: str, taxonomy: Taxonomy) -> list[dict[str, Any]]:
         }
         for i, percent in enumerate(percents)
     ]
-
-
-def _canonical(found: Detections, taxonomy: Taxonomy) -> Detections:
-    """Return the boxes in the classes of the taxonomy, without those that mean none."""
-    ids = np.asarray(taxonomy.ids_of(found.labels), np.int64)
-    named = ids >= 0
-    return Detections(
-        boxes_xyxy=found.boxes_xyxy[named],
-        scores=found.scores[named],
-        class_ids=ids[named],
-        classes=taxonomy.names,
-    )
 
 
 def _size(task: Mapping[str, Any]) -> int:

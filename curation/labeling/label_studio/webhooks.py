@@ -17,6 +17,7 @@ from typing import Any
 
 from curation.errors import LabelingError
 from curation.labeling.label_studio.client import Client
+from curation.labeling.label_studio.failures import GoneError
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def announced(client: Client, project_id: int, listener: Listener) -> Iterator[b
     is nobody to call, and pulling goes by the clock.
     """
     try:
-        webhook = client.add_webhook(project_id, listener.url, ACTIONS)
+        webhook = _add(client, project_id, listener.url)
     except LabelingError as error:
         logger.warning("No webhook: %s Pulling by the clock instead.", error)
         yield False
@@ -93,9 +94,42 @@ def announced(client: Client, project_id: int, listener: Listener) -> Iterator[b
         yield True
     finally:
         try:
-            client.remove_webhook(webhook)
+            _remove(client, webhook)
         except LabelingError as error:
             logger.warning("Webhook %d stays on the server: %s", webhook, error)
+
+
+def registered(client: Client, project_id: int) -> dict[int, str]:
+    """Return the webhooks of a project: number and address."""
+    rows = client.ask("list the webhooks", "GET", "api/webhooks/", params={"project": project_id})
+    return {int(one["id"]): str(one["url"]) for one in rows}
+
+
+def _add(client: Client, project_id: int, url: str) -> int:
+    """Have the server tell an address of what happens; return the webhook's number."""
+    made = client.ask(
+        "add a webhook",
+        "POST",
+        "api/webhooks/",
+        body={
+            "project": project_id,
+            "url": url,
+            "send_payload": False,
+            "send_for_all_actions": False,
+            "actions": list(ACTIONS),
+            "is_active": True,
+        },
+        repeatable=False,
+    )
+    return int(made["id"])
+
+
+def _remove(client: Client, webhook_id: int) -> None:
+    """Remove a webhook; one that is gone is no error."""
+    try:
+        client.ask("remove a webhook", "DELETE", f"api/webhooks/{webhook_id}/")
+    except GoneError:
+        logger.info("Webhook %d was gone already.", webhook_id)
 
 
 def _handler(path: str, rang: threading.Event) -> type[BaseHTTPRequestHandler]:

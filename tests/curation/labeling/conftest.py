@@ -14,6 +14,13 @@ def roadwork():
     return taxonomy.load("roadwork_core")
 
 
+@pytest.fixture(scope="session")
+def younger_roadwork(roadwork):
+    """Return the taxonomy as it was when it had two classes."""
+    whole = roadwork.model_dump()
+    return type(roadwork).model_validate(whole | {"classes": whole["classes"][:2]})
+
+
 @pytest.fixture
 def detections(roadwork):
     def build(*rows, classes=roadwork.names):

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from cascade.predictions import Detections
@@ -18,6 +19,7 @@ def columns():
         hardness=[0.5, None, 0.25],
         because=["disagreement", None, "drawn at random"],
         predictions=[Detections.empty()] * 3,
+        slices=["", "", "weather=rain"],
     )
 
 
@@ -29,6 +31,7 @@ def test_a_task_says_what_and_why():
     first = tasks.build(3, columns())[0]
     assert (first.round, first.rank, first.arm, first.hardness) == (3, 1, "random", 0.25)
     assert (first.width, first.height, first.because) == (32, 32, "drawn at random")
+    assert first.slices == "weather=rain"
 
 
 def test_an_unknown_size_is_named():
@@ -46,3 +49,12 @@ def test_an_unknown_size_is_named():
 )
 def test_the_arm_is_read_from_the_tags(tags, arm):
     assert tasks.arm_of(tags) == arm
+
+
+def test_slices_are_told_in_words_and_darkness_stands_in_for_the_time_of_day():
+    columns = {"time_of_day": ["night", None, None], "weather": [None, "rain", None]}
+    luma = np.array([0.5, 0.1, np.nan])
+    assert tasks.in_slices(columns, luma) == [
+        "time_of_day=night", "time_of_day=night, weather=rain", "",
+    ]  # fmt: skip
+    assert tasks.in_slices({}, np.full(2, np.nan)) == ["", ""]

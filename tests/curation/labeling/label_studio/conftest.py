@@ -9,22 +9,27 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "labeling_server"))
 
 from labeling_fixtures import connect, label_studio, proxy  # noqa: F401 - are looked up here
 
-from curation.labeling.label_studio.labeler import Known, LabelStudio
+from curation.labeling.label_studio.answers import Known
+from curation.labeling.label_studio.labeler import LabelStudio
 
 
 @pytest.fixture
 def labeler(connect, roadwork, tmp_path, request):  # noqa: F811
     """Return `labeler(tasks, ...)`: a labeler of a dataset named like the test."""
 
-    def make(tasks=(), *, name=request.node.name, url=None, token=None, overlap=1, **client):
+    def make(
+        tasks=(), *, name=request.node.name, url=None, token=None, overlap=1, taxonomy=roadwork,
+        blur=None, **client,
+    ):  # fmt: skip
         sizes = {one.sample_id: Known(one.width, one.height, one.filepath) for one in tasks}
         return LabelStudio(
             lambda: connect(url, token, **client),
             dataset=name,
-            taxonomy=roadwork,
+            taxonomy=taxonomy,
             known=lambda round_name: sizes,
             folder=tmp_path / "notes",
             overlap=overlap,
+            blur=blur,
         )
 
     return make

@@ -13,15 +13,15 @@ from dataclasses import replace
 import pytest
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio import labeler as module
-from curation.labeling.label_studio.client import DeniedError
+from curation.labeling.label_studio import pushing, stored_tasks
+from curation.labeling.label_studio.failures import DeniedError
 
 ROUND = "round-01"
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(module, "CHUNK_TASKS", 4)
+    monkeypatch.setattr(pushing, "CHUNK_TASKS", 4)
 
 
 @pytest.fixture
@@ -81,14 +81,14 @@ def test_twins_go_but_none_that_somebody_worked_on(label_studio, labeler, cloud_
     ours = labeler(given)
     ours.push(given)
     with ours.project() as (client, project):
-        (page,) = client.tasks(project)
+        (page,) = stored_tasks.pages(client, project)
         twins = [{"data": one["data"]} for one in page]
         path = f"/api/projects/{project}/import?return_task_ids=true"
         made = label_studio.ask("POST", path, twins)["task_ids"]
     label_studio.ask("POST", f"/api/tasks/{made[1]}/annotations/", {"result": []})
     assert ours.push(given).pushed == 0
     with ours.project() as (client, project):
-        (after,) = client.tasks(project)
+        (after,) = stored_tasks.pages(client, project)
     first = [one["id"] for one in page]
     assert [one["id"] for one in after] == [first[0], first[2], made[1]]
     assert [one.sample_id for one in ours.pull(ROUND)] == ["id2"]
@@ -215,20 +215,21 @@ KILLED = """
     from pathlib import Path
     from cascade import taxonomy
     from cascade.predictions import Detections
-    from curation.labeling.label_studio import labeler as module
+    from curation.labeling.label_studio import pushing
     from curation.labeling.label_studio.client import Client
+    from curation.labeling.label_studio.labeler import LabelStudio
     from curation.labeling.label_studio.server import Server
     from curation.labeling.protocol import Task
 
     url, token, folder, name = sys.argv[1:]
-    module.CHUNK_TASKS = 20
+    pushing.CHUNK_TASKS = 20
     roadwork = taxonomy.load("roadwork")
     tasks = [
         Task(f"id{i}", f"https://images.invalid/{i}.jpg", 64, 48, 1, i, "hard", 0.5, "",
              Detections.empty(roadwork.names))
         for i in range(1, 401)
     ]
-    ours = module.LabelStudio(
+    ours = LabelStudio(
         lambda: Client(Server(url, token)), dataset=name, taxonomy=roadwork,
         known=lambda _: {}, folder=Path(folder),
     )

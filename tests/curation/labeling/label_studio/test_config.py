@@ -1,6 +1,5 @@
 """The labeling config: what is in it, and what is said of one that users edited."""
 
-import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -61,20 +60,6 @@ def test_more_labels_than_keys_go_without_a_key():
     assert keys[-3] is None
     given = [key for key in keys if key]
     assert len(set(given)) == len(given) == 102
-
-
-def test_label_studio_and_the_app_show_the_same_colours(roadwork):
-    colours = config.colours(roadwork)
-    shown = {
-        one.get("value"): one.get("background")
-        for one in ET.fromstring(config.labeling_config(roadwork)).iter("Label")
-    }
-    app = config.app_colours(roadwork, ["ground_truth", "consensus"])
-    assert [one["path"] for one in app["fields"]] == ["ground_truth", "consensus"]
-    for one in app["fields"]:
-        assert {row["value"]: row["color"] for row in one["valueColors"]} == shown == colours
-    assert len(set(colours.values())) == len(roadwork.names)
-    assert all(re.fullmatch("#[0-9a-f]{6}", one) for one in colours.values())
 
 
 def test_any_writing_comes_through():

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio import images
+from curation.labeling.blur import Blur
+from curation.labeling.label_studio import images, projects, stored_images, stored_tasks
 from curation.labeling.label_studio.images import deliver, folders_below
 
 
@@ -17,8 +18,12 @@ from curation.labeling.label_studio.images import deliver, folders_below
 def project(connect, request):
     """Return a client and the number of an empty project."""
     with connect() as client:
-        made = client.create_project(
-            title="images of a test", description="", label_config="<View></View>", overlap=1
+        made = projects.create(
+            client,
+            title="images",
+            description="",
+            label_config="<View></View>",
+            overlap=1,
         )
         yield client, made.id
 
@@ -49,8 +54,8 @@ def test_what_lies_below_its_root_is_served_from_there(label_studio, project, ph
     for task in tasks:
         assert as_served(client, delivery, task) == Path(task.filepath).read_bytes()
     assert deliver(client, number, tasks) == delivery
-    assert client.storages(number) == [str(label_studio.files / "served")]
-    assert client.uploads(number) == []
+    assert stored_images.folders(client, number) == [str(label_studio.files / "served")]
+    assert stored_images.uploads(client, number) == []
 
 
 def test_what_lies_elsewhere_is_uploaded_once(label_studio, project, photo, tmp_path):
@@ -61,7 +66,7 @@ def test_what_lies_elsewhere_is_uploaded_once(label_studio, project, photo, tmp_
     for task in tasks:
         assert as_served(client, delivery, task) == Path(task.filepath).read_bytes()
     assert deliver(client, number, [*tasks, photo(tmp_path / "photos", 4)]).uploaded == 4
-    assert len(client.uploads(number)) == 4
+    assert len(stored_images.uploads(client, number)) == 4
 
 
 def test_files_that_the_server_does_not_see_as_they_are_here_are_uploaded(
@@ -113,7 +118,7 @@ def test_many_are_uploaded_in_parts(project, photo, tmp_path, monkeypatch, proxy
     with connect(proxy.url) as client:
         delivery = deliver(client, number, tasks, document_root=tmp_path / "elsewhere")
         assert delivery.uploaded == 12
-        assert len(client.uploads(number)) == 12
+        assert len(stored_images.uploads(client, number)) == 12
         names = set(delivery.addresses.values())
     assert len(names) == 12
 
@@ -162,3 +167,58 @@ def test_a_turned_photograph_is_handed_over_as_it_is(label_studio, project, make
 )
 def test_the_fewest_folders(files, expected):
     assert folders_below(Path("/r"), map(Path, files)) == [Path(one) for one in expected]
+
+
+def grey_patch(pixels):
+    """Find the same patch in every image."""
+    return np.array([[20, 10, 40, 30, 0.9]])
+
+
+class TestBlurred:
+    @pytest.fixture
+    def blur(self):
+        return Blur({"faces": grey_patch})
+
+    def test_people_see_the_blurred_copy_even_where_the_server_sees_the_original(
+        self, label_studio, project, photo, blur
+    ):
+        client, number = project
+        tasks = [photo(label_studio.files / "faces" / str(i), i) for i in (1, 2)]
+        plain = deliver(client, number, tasks)
+        delivery = deliver(client, number, tasks, blur=blur)
+        assert (delivery.served, delivery.uploaded) == (0, 2)
+        assert delivery.blurred == {"id1": "faces: 1", "id2": "faces: 1"}
+        assert delivery.addresses.keys() == plain.addresses.keys()
+        for task in tasks:
+            original = np.asarray(Image.open(task.filepath)).astype(int)
+            content = as_served(client, delivery, task)
+            shown = np.asarray(Image.open(io.BytesIO(content))).astype(int)
+            assert (shown != original)[14:26, 24:36].any(axis=2).mean() > 0.9
+            assert (shown == original)[40:].all()
+        again = deliver(client, number, tasks, blur=blur)
+        assert again.addresses == delivery.addresses
+        assert len(stored_images.uploads(client, number)) == 2, "a second push uploads nothing"
+
+    def test_an_upload_from_before_is_no_blurred_one(self, project, photo, tmp_path, blur):
+        client, number = project
+        task = photo(tmp_path / "photos", 1)
+        before = deliver(client, number, [task]).addresses["id1"]
+        assert deliver(client, number, [task], blur=blur).addresses["id1"] != before
+
+    def test_an_image_in_a_cloud_is_refused(self, project, make_task, blur):
+        client, number = project
+        task = replace(make_task(1), filepath="s3://bucket/1.jpg")
+        with pytest.raises(LabelingError, match=r"s3://bucket/1\.jpg.*without `--blur`"):
+            deliver(client, number, [task], blur=blur)
+
+    def test_a_round_that_went_out_blurred_goes_on_so(self, label_studio, labeler, photo, tmp_path):
+        given = [photo(tmp_path / "photos", i) for i in (1, 2)]
+        blurring = labeler(given, blur=Blur({"faces": grey_patch}))
+        blurring.push(given[:1])
+        with labeler(given).project() as (client, number):
+            ((row,),) = stored_tasks.pages(client, number)
+        assert row["data"]["blurred"] == "faces: 1"
+        assert labeler(given).push(given[:1]).existing == 1
+        with pytest.raises(LabelingError, match=r"went out blurred\. Push with `--blur faces`"):
+            labeler(given).push(given)
+        assert blurring.push(given).pushed == 1

@@ -6,6 +6,7 @@ import pytest
 from cascade.predictions import Detections
 from curation import fields, samples, store
 from curation.labeling import backends
+from curation.labeling.label_studio import stored_tasks
 from curation.labeling.label_studio.sync import DELETED, OnlyPush, take_over
 from curation.stages.label import label
 
@@ -37,7 +38,7 @@ def sync(dataset, labeler):
 def task_ids(labeler):
     """Return the task of each sample."""
     with labeler.project() as (client, project):
-        (page,) = client.tasks(project)
+        (page,) = stored_tasks.pages(client, project)
     return {one["data"]["sample_id"]: one["id"] for one in page}
 
 
@@ -122,3 +123,47 @@ def test_frozen_splits_get_nothing(round_one, label_studio):
     sample[fields.SPLIT] = "test"
     sample.save()
     assert not sync(dataset, labeler).changed
+
+
+def test_what_a_cut_off_pull_took_is_known_to_be_gone_when_it_is_deleted(
+    round_one, label_studio, monkeypatch
+):
+    """Ground truth was written, and nobody came to note it: the next pull still knows."""
+    dataset, labeler, (one, *_) = round_one
+    path = f"/api/tasks/{task_ids(labeler)[one]}/annotations/"
+    made = label_studio.ask("POST", path, {"result": [cone()]})["id"]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(labeler, "remember", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sync(dataset, labeler)
+    assert truth(dataset, one).labels == ["cone"]
+    label_studio.ask("DELETE", f"/api/annotations/{made}/")
+    assert sync(dataset, labeler).deleted == (one,)
+
+
+def test_what_a_round_took_over_is_nothing_new_to_a_sync(round_one, label_studio):
+    dataset, labeler, (one, *_) = round_one
+    path = f"/api/tasks/{task_ids(labeler)[one]}/annotations/"
+    made = label_studio.ask("POST", path, {"result": [cone()]})["id"]
+    assert label(dataset, 1, labeler).new == 1
+    sample = dataset[one]
+    sample[fields.GROUND_TRUTH].detections = []
+    sample.save()
+    assert not sync(dataset, labeler).changed, "what a person did in the App since, stays"
+    label_studio.ask("PATCH", f"/api/annotations/{made}/", {"result": [cone(0.5)]})
+    assert label(dataset, 1, labeler).new == 0, "a round labels nothing anew"
+    assert sync(dataset, labeler).updated == 1, "and hides no change from a sync"
+    assert truth(dataset, one).boxes_xyxy[0, 0] == pytest.approx(0.5)
+
+
+def test_the_data_manager_has_slices_and_the_app_our_colours(round_one):
+    dataset, labeler, _ = round_one
+    with labeler.project() as (client, project):
+        (page,) = stored_tasks.pages(client, project)
+    assert {one["data"]["slice"] for one in page} == {"time_of_day=day, weather=clear"}
+    shown = {one["path"] for one in dataset.app_config.color_scheme.fields}
+    assert {fields.GROUND_TRUTH, fields.CONSENSUS} <= shown

@@ -30,7 +30,7 @@ def as_json(make_task, roadwork):
 
 
 def test_a_task_says_what_and_why(as_json, make_task):
-    task = as_json(replace(make_task(3), arm="slice"), slice_name="night")
+    task = as_json(replace(make_task(3), arm="slice", slices="time_of_day=night"))
     assert task == {
         "data": {
             "image": "/data/local-files/?d=a%20b.jpg",
@@ -41,7 +41,7 @@ def test_a_task_says_what_and_why(as_json, make_task):
             "arm": "slice",
             "hardness": 0.75,
             "reason": "the members disagree",
-            "slice": "night",
+            "slice": "time_of_day=night",
             "model_version": "ensemble-7",
         },
         "predictions": [],

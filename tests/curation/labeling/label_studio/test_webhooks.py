@@ -7,7 +7,8 @@ import urllib.request
 import pytest
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio.webhooks import Listener, announced
+from curation.labeling.label_studio import stored_tasks
+from curation.labeling.label_studio.webhooks import Listener, announced, registered
 
 
 def post(url, body=b"{}"):
@@ -65,7 +66,7 @@ def test_a_submission_calls_at_once(label_studio, labeler, make_task):
     with ours.project() as (client, project), Listener() as listener:
         with announced(client, project, listener) as called:
             assert called
-            (page,) = client.tasks(project)
+            (page,) = stored_tasks.pages(client, project)
             listener.wait(0.2)
             began = time.monotonic()
             threading.Timer(
@@ -76,7 +77,7 @@ def test_a_submission_calls_at_once(label_studio, labeler, make_task):
             assert listener.wait(20)
             assert time.monotonic() - began < 15
             assert len(ours.pull("round-01")) == 1
-        assert client.webhooks(project) == {}
+        assert registered(client, project) == {}
 
 
 def test_a_server_that_refuses_is_no_obstacle(
