@@ -1,1 +1,42 @@
-"""The model side: images in, predictions out. It has never heard of FiftyOne."""
+"""The model side: images in, predictions out. It has never heard of FiftyOne.
+
+    import cascade
+
+    ensemble = cascade.Ensemble.from_manifest("tiny")
+    verdict = cascade.Predictor(ensemble).predict([cascade.read("street.jpg")])[0]
+    verdict.yes, verdict.objects.labels
+
+Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cascade.ensemble import Ensemble
+    from cascade.images import read
+    from cascade.predictions import Detections
+    from cascade.predictor import Predictor
+    from cascade.registry import register
+
+__all__ = ["Detections", "Ensemble", "Predictor", "read", "register"]
+
+_HOMES = {
+    "Detections": "predictions",
+    "Ensemble": "ensemble",
+    "Predictor": "predictor",
+    "read": "images",
+    "register": "registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"cascade.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -20,7 +20,7 @@ from curation.cli.frame import EXPECTED_ERROR, INTERRUPTED, app, errors
 
 # isort: off
 from curation.cli import (  # noqa: F401 - verbs, in the order of `--help`
-    rounds, stages, labeling, advice, undo, registry, jobs, manage, serving, manifests,
+    rounds, stages, labeling, advice, undo, registry, jobs, worker, manage, serving, manifests,
 )  # fmt: skip
 # isort: on
 
@@ -57,6 +57,7 @@ def _log(
     """Have every library log through one handler, ours, to stderr."""
     for name, value in _OTHERS.items():
         os.environ.setdefault(name, value)
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's own is not there outside of it
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(
         level=level, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)]

@@ -73,7 +73,7 @@ LabelerOption = Annotated[
         "--labeler",
         "--labels",
         help="Where labels come from: held-back ground truth, files (COCO, YOLO, VOC, Datumaro), "
-        "or a Label Studio or CVAT server."
+        "or a Label Studio or CVAT server.",
     ),
 ]
 BlurOption = Annotated[

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -24,16 +22,13 @@ from curation.cli.frame import (
     app,
     connected,
     console,
-    ensemble_for,
     errors,
     say,
-    taxonomy_for,
 )
+from curation.cli.job_work import to_its_end, work_of
 
 if TYPE_CHECKING:
     from curation.jobs.history import History
-    from curation.jobs.record import Job, Run
-    from curation.jobs.runner import Context, Work
     from curation.settings import Settings
 
 jobs = typer.Typer(
@@ -43,7 +38,6 @@ jobs = typer.Typer(
 app.add_typer(jobs, name="jobs", epilog="Example: curate jobs list")
 
 NameArgument = Annotated[str, typer.Argument(help="The job's name.")]
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIGNS = {
     "done": "green", "running": "cyan", "due": "cyan", "waiting": "yellow", "refused": "yellow",
     "skipped": "yellow", "missed": "yellow", "failed": "red",
@@ -72,7 +66,8 @@ def add(
     ] = None,
     zone: Annotated[str, typer.Option(help="The time zone of --cron.")] = "UTC",
     watch: Annotated[
-        Path | None, typer.Option(help="A folder whose new images are ingested first.")
+        str | None,
+        typer.Option(help="A folder, or s3://..., whose new images are ingested first."),
     ] = None,
     manifest: ManifestOption = "tiny",
     taxonomy: TaxonomyOption = None,
@@ -104,35 +99,24 @@ def add(
     replace: Annotated[bool, typer.Option(help="Change the job of that name.")] = False,
 ) -> None:
     """Add a job. It is due from now on; `curate jobs serve`, or what `export` prints, runs it."""
-    from curation.jobs import events, schedule
-    from curation.jobs.record import Job, JobError
+    from curation.jobs import drafting, telling
 
-    if kind == "metric" and live is None:
-        raise JobError("A metric job reads live checks: name their file with `--live`.")
-    job = Job(
-        name=name, kind=kind, created=datetime.now(UTC).replace(microsecond=0), cron=cron,
-        every_s=None if every is None else _seconds(every), zone=zone, jitter_s=_seconds(jitter),
-        options={
-            "dataset": dataset, "watch": None if watch is None else str(watch.absolute()),
-            "manifest": manifest, "taxonomy": taxonomy_for(manifest, taxonomy),
-            "labeler": labeler, "budget": budget, "seed": seed, "most_far": most_far,
-            "live": None if live is None else str(live.absolute()), "floor": floor,
-        },
-        timeout_s=_seconds(timeout), retries=retries, backoff_s=_seconds(backoff),
-        overlap=overlap, catch_up=catch_up, notify=tuple(notify or ()),
+    now = datetime.now(UTC)
+    job = drafting.draft(
+        name, dataset, now=now, kind=kind, cron=cron, every=every, zone=zone,
+        watch=watch, manifest=manifest, taxonomy=taxonomy, labeler=labeler, budget=budget,
+        seed=seed, most_far=most_far, live=live, floor=floor, jitter=jitter, timeout=timeout,
+        retries=retries, backoff=backoff, overlap=overlap, catch_up=catch_up, notify=notify or (),
     )  # fmt: skip
-    schedule.check(job)
-    for target in job.notify:
-        events.check(target)
     with _history() as (history, _):
         history.add(job, replacing=replace)
-    say(f"{name} is due {job.when}, next at {_local(schedule.following(job, job.created), job)}.")
+    say(f"{name} is due {job.when}, next at {telling.coming(job, now)}.")
 
 
 @jobs.command("list", epilog="Example: curate jobs list")
 def list_jobs() -> None:
     """Show all jobs: when each is due next, and what became of it last."""
-    from curation.jobs import schedule
+    from curation.jobs import telling
 
     now = datetime.now(UTC)
     table = _table("job", "kind", "due", "next", "last", "what became of it")
@@ -140,8 +124,9 @@ def list_jobs() -> None:
         for job in history.jobs():
             last = next(iter(history.runs(job.name, limit=1)), None)
             table.add_row(
-                job.name, job.kind, job.when, _local(schedule.following(job, now), job),
-                _local(last.due, job) if last else "", _became(last) if last else "",
+                job.name, job.kind, job.when, telling.coming(job, now),
+                telling.at(last.due, job) if last else "",
+                escape(telling.became(last)) if last else "",
             )  # fmt: skip
     console.print(table)
 
@@ -153,6 +138,8 @@ def history(
     log: Annotated[bool, typer.Option("--log", help="With what each logged.")] = False,
 ) -> None:
     """Show what became of each time that a job was due, the latest first."""
+    from curation.jobs import telling
+
     table = _table("job", "due (UTC)", "state", "attempts", "took", "why", "told")
     with _history() as (kept, _):
         if name is not None:
@@ -164,13 +151,14 @@ def history(
         found = kept.runs(name, limit=limit)
     for run in found:
         table.add_row(
-            run.job, f"{run.due:%Y-%m-%d %H:%M:%S}", f"[{_SIGNS[run.state]}]{run.state}[/]",
-            str(len(run.attempts)), _took(run), escape(_story(run)), escape("\n".join(run.told)),
+            run.job, telling.due(run), f"[{_SIGNS[run.state]}]{run.state}[/]",
+            str(len(run.attempts)), telling.took(run), escape(telling.story(run)),
+            escape("\n".join(run.told)),
         )  # fmt: skip
     console.print(table)
     for run in found if log else ():
-        say(f"\n{run.job} {run.due:%Y-%m-%d %H:%M:%S} UTC")
-        for line in run.log:
+        say(f"\n{run.job} {telling.due(run)} UTC")
+        for line in (*run.log, *run.result.get("artifacts", ())):
             say(f"  {line}")
 
 
@@ -190,24 +178,22 @@ def run(
     ] = False,
 ) -> None:
     """Run a job now, or what it owes; it is tried again until it is done or has failed."""
-    from curation.jobs import runner, scheduler
-    from curation.jobs.policy import Entry
+    from curation.jobs import runner, scheduler, telling
 
     with _history() as (kept, settings), runner.stoppable():
         job = kept.job(name)
-        work = _work(job, settings)
+        work = work_of(job, settings)
         if due is not None:
             wanted = [datetime.fromisoformat(due).astimezone(UTC)]
         elif owed:
             scheduler.note_owed(kept, job, now=datetime.now(UTC))
-            wanted = [one.due for one in kept.unfinished(name)]
+            wanted = [one.due for one in scheduler.to_run(kept, job)]
         else:
-            wanted = [datetime.now(UTC).replace(microsecond=0)]
             facts = {"accepted": True} if accept_drift else {}
-            kept.note(name, [Entry(wanted[0], "due")], scheduled=False, **facts)
-        ended = [_to_its_end(kept, job, one, work, once=once) for one in wanted]
+            wanted = [scheduler.ask(kept, name, now=datetime.now(UTC), **facts)]
+        ended = [to_its_end(kept, job, one, work, once=once) for one in wanted]
     for one in ended:
-        say(f"{one.job} {one.due:%Y-%m-%d %H:%M:%S} UTC: {one.state}. {one.reason}")
+        say(f"{one.job} {telling.due(one)} UTC: {one.state}. {one.reason}")
     if not ended:
         say(f"{name} owes nothing.")
     if any(one.state in ("failed", "refused") for one in ended):
@@ -232,6 +218,27 @@ def serve(
             errors.print("Stopping. What is at work is told to end, and goes on next time.")
         finally:
             processes.stop()
+
+
+@jobs.command(epilog="Example: curate jobs pause nightly")
+def pause(name: NameArgument) -> None:
+    """Let a job rest: its times pass, each on record as skipped. What runs goes on."""
+    _set_paused(name, paused=True)
+    say(f"paused: {name}")
+
+
+@jobs.command(epilog="Example: curate jobs resume nightly")
+def resume(name: NameArgument) -> None:
+    """Let a paused job run again, from its next time on."""
+    _set_paused(name, paused=False)
+    say(f"resumed: {name}")
+
+
+def _set_paused(name: str, *, paused: bool) -> None:
+    from curation.jobs import scheduler
+
+    with _history() as (kept, _):
+        scheduler.pause(kept, name, paused=paused, now=datetime.now(UTC))
 
 
 @jobs.command(epilog="Example: curate jobs remove nightly")
@@ -294,90 +301,6 @@ def _history() -> Iterator[tuple[History, Settings]]:
         kept = History(client[os.environ["FIFTYONE_DATABASE_NAME"]])
         kept.prepare()
         yield kept, settings
-
-
-def _work(job: Job, settings: Settings) -> Work:
-    """Return what a job does."""
-    from curation.jobs import watching
-
-    if job.kind == "metric":
-        return lambda context: watching.metric(context, settings)
-    return lambda context: _ranking(context, settings)
-
-
-def _ranking(context: Context, settings: Settings) -> Mapping[str, Any]:
-    from cascade import taxonomy as taxonomies
-    from curation.jobs import nightly, watching
-    from curation.labeling import backends
-
-    wants = context.job.options
-    night = nightly.Night(
-        dataset=wants["dataset"],
-        watched=Path(wants["watch"]) if wants["watch"] else None,
-        taxonomy=taxonomies.load(wants["taxonomy"]),
-        ensemble=lambda dataset: ensemble_for(dataset, settings, wants["manifest"], None),
-        labeler=lambda dataset: backends.create(wants["labeler"], dataset, settings),
-        budget=wants["budget"],
-        settings=settings,
-        most_far=wants["most_far"],
-        seed=wants["seed"],
-    )
-    return (watching.drift if context.job.kind == "drift" else nightly.rank)(context, night)
-
-
-def _to_its_end(kept: History, job: Job, due: datetime, work: Work, *, once: bool) -> Run:
-    """Try a run until it is at its end, waiting in between; only once if so asked."""
-    from curation.jobs import runner, scheduler
-    from curation.jobs.record import JobError
-    from curation.lease import LeaseError
-
-    while True:
-        found = kept.run(job.name, due)
-        if found is None:
-            raise JobError(f"Nothing of {job.name!r} is on record for {due.isoformat()}.")
-        if not found.is_open:
-            return found
-        wait_s = (scheduler.starts_at(job, found) - datetime.now(UTC)).total_seconds()
-        time.sleep(max(0.0, wait_s))
-        patience_s = job.timeout_s if job.overlap == "queue" and not once else 0.0
-        try:
-            ended = runner.attempt(job, due, work, kept, wait_s=patience_s)
-        except LeaseError as error:  # whoever has it carries the run to its end
-            say(str(error))
-            return kept.run(job.name, due) or found
-        if once:
-            return ended
-
-
-def _seconds(text: str) -> int:
-    match = re.fullmatch(r"(\d+)([smhd])", text)
-    if match is None:
-        raise typer.BadParameter(f"A time is like 90s, 15m, 6h or 1d, got {text!r}.")
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def _local(when: datetime | None, job: Job) -> str:
-    from zoneinfo import ZoneInfo
-
-    return (
-        "never" if when is None else f"{when.astimezone(ZoneInfo(job.zone)):%a %Y-%m-%d %H:%M:%S}"
-    )
-
-
-def _became(run: Run) -> str:
-    return escape(f"{run.state}: {run.reason}" if run.reason not in ("", "done") else run.state)
-
-
-def _took(run: Run) -> str:
-    if not run.attempts or run.attempts[-1].ended is None:
-        return ""
-    return f"{(run.attempts[-1].ended - run.attempts[0].began).total_seconds():.0f} s"
-
-
-def _story(run: Run) -> str:
-    """Return the outcome of every attempt, or why there was none."""
-    tried = [f"{i}. {one.outcome or 'at work'}" for i, one in enumerate(run.attempts, start=1)]
-    return "\n".join(tried) if len(tried) > 1 else run.reason or "".join(tried)
 
 
 def _table(*headings: str) -> Table:

@@ -37,13 +37,16 @@ def open_app(
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:
     """Open the FiftyOne App on a dataset. Ctrl-C closes it."""
-    from curation import app_server
+    from curation import app_server, plugin_install
 
     app_server.expect_free(port)
+    for path in plugin_install.install_missing():
+        say(f"installed: {path}")
     settings = connected(dataset)
     samples = dataset_of(dataset, settings, None)
-    say(f"The App is at http://127.0.0.1:{port}/datasets/{samples.name}")
-    app_server.serve(samples, port=port, browser=browser)
+    app_server.serve(
+        samples, port=port, browser=browser, ready=lambda url: say(f"The App is at {url}")
+    )
 
 
 @app.command(epilog="Example: curate doctor")

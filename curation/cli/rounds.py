@@ -37,6 +37,18 @@ if TYPE_CHECKING:
     from curation.loop import Plan, RoundResult
     from curation.settings import Settings
 
+FocusOption = Annotated[
+    bool,
+    typer.Option(
+        help="Show more often what the champion fails at (by class, size and time of day), and "
+        "windows around what it takes for an object."
+    ),
+]
+SignOffOption = Annotated[
+    bool,
+    typer.Option(help="Leave a promotion that the gate allows to a person: `curate promote`."),
+]
+
 
 @app.command(epilog="Example: curate quickstart")
 def quickstart(
@@ -79,6 +91,8 @@ def run_round(
     mode: ModeOption = "full",
     licence: LicenceOption = None,
     blur: BlurOption = None,
+    focus: FocusOption = False,
+    sign_off: SignOffOption = False,
 ) -> None:
     """Run whole rounds, predict to report; finished ones are left as they are."""
     from curation.loop import Plan
@@ -86,7 +100,10 @@ def run_round(
     _run_rounds(
         dataset, connected(dataset), name=name, manifest=manifest, taxonomy=taxonomy, names=names,
         labeler=labeler, rounds=rounds, resplit=resplit, until="report", licence=licence,
-        blur=blur, plan=Plan(budget=budget, epochs=epochs, seed=seed, mode=mode),
+        blur=blur,
+        plan=Plan(
+            budget=budget, epochs=epochs, seed=seed, mode=mode, focus=focus, sign_off=sign_off
+        ),
     )  # fmt: skip
 
 
@@ -104,13 +121,16 @@ def stage_verb(verb: str, sentence: str) -> None:
         epochs: EpochsOption = 12,
         seed: SeedOption = 0,
         blur: BlurOption = None,
+        focus: FocusOption = False,
+        sign_off: SignOffOption = False,
     ) -> None:
         from curation.loop import Plan
 
         _run_rounds(
             dataset, connected(dataset), name=None, manifest=manifest, taxonomy=taxonomy,
             names=None, labeler=labeler, rounds=round_number, resplit=False, until=verb,
-            blur=blur, plan=Plan(budget=budget, epochs=epochs, seed=seed),
+            blur=blur,
+            plan=Plan(budget=budget, epochs=epochs, seed=seed, focus=focus, sign_off=sign_off),
         )  # fmt: skip
 
 

@@ -103,6 +103,14 @@ def predict(
     taxonomy: TaxonomyOption = None,
     mode: ModeOption = "full",
     licence: LicenceOption = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Where detectors run: this machine's devices, or a Ray cluster's."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of the Ray cluster, e.g. ray://host:10001. Default: one started here."),
+    ] = None,
 ) -> None:
     """Run every member that has not looked at a sample yet, then fuse what they say.
 
@@ -118,7 +126,10 @@ def predict(
     samples = dataset_of(dataset, settings, taxonomy_for(manifest, taxonomy))
     ensemble = ensemble_for(samples, settings, manifest, taxonomy, licence)
     with stage_bars() as bars:
-        show("predict", asdict(predict_samples(samples, ensemble, progress=bars("predict"))))
+        looked_first = predict_samples(
+            samples, ensemble, engine=engine, address=address, progress=bars("predict")
+        )
+        show("predict", asdict(looked_first))
         show("fuse", asdict(fuse(samples, ensemble, progress=bars("fuse"))))
         if not any(estimators(ensemble).values()):
             return

@@ -1,0 +1,114 @@
+"""What labeling will take, tasks out, labels in, and the labels that look wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curation.api.opening import connected, ensemble
+
+if TYPE_CHECKING:
+    from curation.labeling.label_studio.sync import Synced
+    from curation.labeling.preview import Preview
+    from curation.labeling.protocol import PushResult
+    from curation.stages.label import LabelResult
+    from curation.stages.review import ReviewResult
+
+
+def preview(dataset: Any, budget: int | None = None, *, round_number: int = 1) -> Preview:
+    """Say what labeling a round will cost, and whether the last rounds were worth it.
+
+    Example:
+        >>> cu.preview(dataset, budget=200).cost.sentence
+
+    Args:
+        dataset: A FiftyOne dataset that was scored.
+        budget: How many would be chosen, where the round has not chosen yet; None for a tenth.
+        round_number: The round that is to be labeled.
+
+    Raises:
+        StageError: Nothing is left to label, or the pool was not scored.
+    """
+    from curation import loop
+    from curation.labeling.outlook import outlook
+
+    settings = connected()
+    return outlook(dataset, round_number, settings, budget=loop.budget(dataset, budget))
+
+
+def push(dataset: Any, round_number: int = 1, *, labeler: str = "label-studio") -> PushResult:
+    """Hand over the round's samples that wait for labels, each once, however often it is called.
+
+    Example:
+        >>> cu.push(dataset, labeler="files").where
+
+    Args:
+        dataset: A FiftyOne dataset, made by `ingest`.
+        round_number: The round that chose them.
+        labeler: `label-studio` (LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY say where), `cvat`,
+            `files`, `yolo`, `voc` or `datumaro`.
+
+    Raises:
+        LabelingError: The dataset has no taxonomy, or the labeler does not take the tasks.
+        StageError: The round has chosen nothing.
+    """
+    from curation.labeling import backends
+    from curation.labeling.label_studio.sync import OnlyPush
+    from curation.stages.label import label
+
+    taker: Any = backends.create(labeler, dataset, connected())
+    once = OnlyPush(taker)
+    label(dataset, round_number, once)
+    return once.result
+
+
+def pull(
+    dataset: Any, round_number: int = 1, *, labeler: str = "label-studio"
+) -> Synced | LabelResult:
+    """Take over what was submitted. From Label Studio also what was changed or deleted since.
+
+    Example:
+        >>> cu.pull(dataset, labeler="files").waiting
+
+    Args:
+        dataset: A FiftyOne dataset, made by `ingest`.
+        round_number: The round that was pushed.
+        labeler: As for `push`.
+
+    Returns:
+        How much came, and how many samples still wait.
+
+    Raises:
+        LabelingError: The labeler cannot give back its answers.
+    """
+    from curation import fields
+    from curation.labeling import backends
+    from curation.labeling.label_studio.sync import take_over
+    from curation.stages.label import label
+
+    giver: Any = backends.create(labeler, dataset, connected())
+    if labeler != "label-studio":
+        return label(dataset, round_number, giver)
+    with giver.alone():
+        return take_over(dataset, round_number, giver, giver.look(fields.round_tag(round_number)))
+
+
+def review(dataset: Any, *, limit: int = 200, manifest: str | Path = "tiny") -> ReviewResult:
+    """Mark boxes of the ground truth that look wrong: the tag, field and saved view `review`.
+
+    Example:
+        >>> cu.review(dataset, limit=50).kinds
+        >>> dataset.load_saved_view("review")
+
+    Args:
+        dataset: A FiftyOne dataset with ground truth, on which the manifest's members predicted.
+        limit: Boxes to mark at most, the surest errors first.
+        manifest: Whose predictions are believed.
+
+    Raises:
+        StageError: There is no ground truth or no consensus to compare.
+    """
+    from curation.stages.review import review as run
+
+    connected()
+    return run(dataset, ensemble(dataset, manifest), limit=limit)

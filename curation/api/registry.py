@@ -1,0 +1,162 @@
+"""What is in service: versions, who promoted which and why, and two of them side by side."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curation.api.opening import connected
+from curation.errors import PublishError
+
+if TYPE_CHECKING:
+    from curation.stages.compare import CompareResult
+    from curation.tracking import Registry, Version
+    from curation.tracking.promotion import Event, Moved
+
+
+def versions(dataset: Any) -> list[Version]:
+    """Return the registered ensembles of a dataset, oldest first.
+
+    Example:
+        >>> [(one.version, one.aliases) for one in cu.versions(dataset)]
+
+    Args:
+        dataset: A FiftyOne dataset or view.
+    """
+    return _registry().versions(_name(dataset))
+
+
+def history(dataset: Any) -> list[Event]:
+    """Return every promotion and rollback of a dataset's ensembles, oldest first.
+
+    Example:
+        >>> [(one.at, one.kind, one.after, one.by, one.why) for one in cu.history(dataset)]
+
+    Args:
+        dataset: A FiftyOne dataset or view.
+    """
+    from curation.tracking.promotion import history as events
+
+    return events(_registry(), _name(dataset))
+
+
+def promote(
+    dataset: Any,
+    version: str = "challenger",
+    *,
+    by: str,
+    why: str,
+    against_the_gate: bool = False,
+) -> Moved:
+    """Put a version into service, in your name; `rollback` takes it back.
+
+    Example:
+        >>> cu.promote(dataset, by="Ada L.", why="verdict read, round 4")
+
+    Args:
+        dataset: A FiftyOne dataset or view.
+        version: A number, or an alias.
+        by: Who answers for it.
+        why: The reason, in your words.
+        against_the_gate: Also where the gate did not say so, or judged it against an old champion.
+
+    Raises:
+        PublishError: The gate did not say so, or the version is not whole.
+        LeaseError: Somebody else is moving something right now.
+    """
+    from curation.tracking.promotion import promotions
+
+    name = _name(dataset)
+    with promotions(connected()) as moving:
+        chosen = _version(moving.registry, name, version)
+        verdict = chosen.tags.get("verdict", "")
+        if verdict != "promote" and not against_the_gate:
+            raise PublishError(
+                f"The gate's verdict on version {chosen.version} is {verdict or 'none'}: "
+                f"{chosen.tags.get('reasons') or 'it was not judged.'} To promote it all the same, "
+                "say `against_the_gate=True`; that is kept with your name."
+            )
+        return moving.promote(
+            name,
+            chosen.version,
+            by=by,
+            why=f"Against the gate: {why}" if against_the_gate else why,
+            verdict=verdict or "none",
+            over=None if against_the_gate else chosen.tags.get("judged_against"),
+        )
+
+
+def rollback(dataset: Any, *, by: str, why: str, of: str | None = None) -> Moved:
+    """Put the version that the champion replaced back into service. Said twice, done once.
+
+    Example:
+        >>> cu.rollback(dataset, by="Ada L.", why="misses cones at night").sentence
+
+    Args:
+        dataset: A FiftyOne dataset or view.
+        by: Who answers for it.
+        why: The reason, in your words.
+        of: The version to withdraw; None for the one that was promoted last.
+
+    Raises:
+        PublishError: There is nothing to go back to.
+        LeaseError: Somebody else is moving something right now, and for long.
+    """
+    from curation.tracking.promotion import promotions
+
+    with promotions(connected()) as moving:
+        return moving.rollback(_name(dataset), by=by, why=why, of=of)
+
+
+def compare(samples: Any, first: str = "champion", second: str = "challenger") -> CompareResult:
+    """Run two versions on the same samples, each into fields of its own, such as `consensus__v3`.
+
+    Example:
+        >>> found = cu.compare(dataset.match({"split": "test"}), "2", "3")
+        >>> dataset.load_saved_view(found.view)  # where they decide differently
+
+    Args:
+        samples: A FiftyOne dataset or view.
+        first: A version, or `champion`, `challenger`, `previous`.
+        second: Another one.
+
+    Raises:
+        PublishError: There is no such version, or a file of it is not what was registered.
+    """
+    from cascade.ensemble import Ensemble
+    from curation.stages.compare import compare as run
+
+    name, registry = _name(samples), _registry()
+    asked = [_version(registry, name, one).version for one in (first, second)]
+    with tempfile.TemporaryDirectory(prefix="compare-") as folder:
+        return run(
+            samples,
+            {
+                one: Ensemble.load(registry.download_version(name, one, Path(folder) / one))
+                for one in asked
+            },
+        )
+
+
+def _registry() -> Registry:
+    from curation.tracking import Registry
+
+    return Registry.of(connected())
+
+
+def _name(samples: Any) -> str:
+    """Return what a dataset's ensembles are registered as."""
+    from curation.samples import dataset_of
+
+    return str(dataset_of(samples).name)
+
+
+def _version(registry: Registry, name: str, asked: str) -> Version:
+    """Return a version by its number or its alias."""
+    known = registry.versions(name)
+    for one in known:
+        if asked == one.version or asked in one.aliases:
+            return one
+    names = ", ".join([one.version, *one.aliases][-1] for one in known) or "none"
+    raise PublishError(f"No version of {name!r} is {asked!r}. Registered: {names}.")
