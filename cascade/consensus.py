@@ -13,12 +13,11 @@ did not run or can name none of the cluster's classes: its silence is no "no".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from scipy.special import expit, logit
 
-from cascade import boxes
+from cascade import clustering
 from cascade.manifest import Fusion
 from cascade.predictions import FloatArray, IntArray
 from cascade.votes import BoolArray, Votes
@@ -112,7 +111,7 @@ def fuse(
             decides how much overlap its cluster asks for, is the root of its area in pixels.
         fusion: Thresholds.
     """
-    rows, cluster_of = _cluster(votes, sizes_px, fusion)
+    rows, cluster_of = clustering.cluster(votes, sizes_px, fusion)
     n_clusters = int(cluster_of.max(initial=-1)) + 1
     p = np.clip(votes.p[rows].astype(np.float64), fusion.epsilon, 1 - fusion.epsilon)
     member, class_id = votes.member[rows], votes.class_id[rows]
@@ -208,44 +207,6 @@ def pooled(
         agreement=_mean(same_side.astype(np.float64), voice),
         n_voters=votes.sum(axis=1),
     )
-
-
-def _cluster(votes: Votes, sizes_px: IntArray, fusion: Fusion) -> tuple[IntArray, IntArray]:
-    """Return the rows of `votes` that count, and the cluster of each; surest first by image."""
-    order = np.lexsort((votes.member, -votes.p, votes.image))
-    order = order[votes.p[order] >= fusion.min_p]
-    starts = np.searchsorted(votes.image[order], np.arange(votes.n_images + 1))
-    rows: list[IntArray] = [order[:0]]
-    clusters: list[IntArray] = [order[:0]]
-    n_clusters = 0
-    for image, (start, stop) in enumerate(pairwise(starts)):
-        if start == stop:
-            continue
-        kept, seed_of = _cluster_one(votes, order[start:stop], sizes_px[image], fusion)
-        rows.append(kept)
-        clusters.append(seed_of + n_clusters)
-        n_clusters += int(seed_of.max()) + 1
-    return np.concatenate(rows), np.concatenate(clusters)
-
-
-def _cluster_one(
-    votes: Votes, rows: IntArray, size_px: IntArray, fusion: Fusion
-) -> tuple[IntArray, IntArray]:
-    """Return the rows of one image that survive their doubles, and the seed of each."""
-    corners = votes.boxes_xyxy[rows].astype(np.float64)
-    overlaps = boxes.iou(corners, corners)
-    kind = votes.member[rows] * len(votes.classes) + votes.class_id[rows]
-    single = boxes.leaders((kind[:, None] == kind) & (overlaps > fusion.nms_iou))
-    overlaps = overlaps[np.ix_(single, single)]
-    side_px = np.sqrt(boxes.areas(corners[single]) * float(np.prod(size_px, dtype=np.float64)))
-    least = np.where(side_px < fusion.small_px, fusion.small_iou, fusion.iou)[:, None]
-    covers = overlaps >= least
-    np.fill_diagonal(covers, True)  # a box without extent overlaps nothing, not even itself
-    seeds = boxes.leaders(covers)
-    claims = np.where(covers, overlaps, -1.0)[seeds]
-    seed_of = claims.argmax(axis=0)  # of equals the first, which is the surest
-    seed_of[seeds] = np.arange(len(claims))
-    return rows[single], seed_of
 
 
 def _mean(values: FloatArray, voice: FloatArray) -> FloatArray:

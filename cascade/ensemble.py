@@ -4,6 +4,7 @@ On disk an ensemble is a folder, and this folder is what the model registry keep
 
     manifest.yaml  taxonomy.yaml  calibration.json
     members/<name>/{config.json, weights.safetensors}
+    probe/{config.json, weights.safetensors}    where one is fitted
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from cascade.model import PRECISIONS
 from cascade.models import checkpoint
 from cascade.registry import Tier
 from cascade.taxonomy import Taxonomy
+from cascade.training.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Ensemble:
         checkpoints: The folder of each member's weights; None where the adapter brings them.
         calibration: What was fitted on validation.
         left_out: Optional members that cannot run here, each with the reason.
+        probe: What reads the image decision off the embedding; None until one is fitted.
     """
 
     manifest: Manifest
@@ -52,6 +55,7 @@ class Ensemble:
     checkpoints: Mapping[str, Path | None]
     calibration: Calibration
     left_out: Mapping[str, str]
+    probe: Probe | None = None
 
     @classmethod
     def from_manifest(
@@ -113,6 +117,7 @@ class Ensemble:
             checkpoints=checkpoints,
             calibration=Calibration.from_json(parts["calibration.json"].read_text()),
             left_out=left_out | unavailable,
+            probe=Probe.load(folder / _PROBE) if (folder / _PROBE).is_dir() else None,
         )
 
     def save(self, folder: Path) -> Path:
@@ -130,6 +135,8 @@ class Ensemble:
             for name, path in self.checkpoints.items():
                 if path is not None and not self._is_elsewhere(name):
                     _copy(path, draft / "members" / name)
+            if self.probe:
+                self.probe.save(draft / _PROBE)
             checkpoint.put_in_place(draft, folder)
         except OSError as error:
             raise CheckpointError(f"The ensemble {folder} cannot be written: {error}.") from error
@@ -160,14 +167,19 @@ class Ensemble:
         """Return the ensemble with another calibration."""
         return replace(self, calibration=calibration)
 
+    def with_probe(self, probe: Probe | None) -> Ensemble:
+        """Return the ensemble with another probe."""
+        return replace(self, probe=probe)
+
     @cached_property
     def identity(self) -> str:
-        """16 hex digits over manifest, taxonomy, weights and calibration."""
+        """16 hex digits over manifest, taxonomy, weights, calibration and probe."""
         parts = {
             "manifest": self.manifest.identity,
             "taxonomy": self.taxonomy.identity,
             "calibration": self.calibration.identity,
             "members": {name: self.fingerprint(name) for name in self.checkpoints},
+            **({"probe": self.probe.identity} if self.probe else {}),
         }
         return _digest(parts)
 
@@ -222,6 +234,19 @@ class Ensemble:
         )
 
     @cached_property
+    def probed(self) -> str | None:
+        """The name of the embedder that the probe belongs to; None where it has no say."""
+        for name in self.present("embedding"):
+            if self.probe and self.probe.embedder == self.fingerprint(name):
+                return name
+        return None
+
+    @cached_property
+    def voters(self) -> tuple[str, ...]:
+        """The members that look at every image: the detectors, and an embedder with a probe."""
+        return (*self.detectors, *((self.probed,) if self.probed else ()))
+
+    @cached_property
     def weights(self) -> NDArray[np.float64]:
         """The voice of each detector, shape (M,), above 0."""
         return np.array([self.manifest.member(name).weight for name in self.detectors])
@@ -264,6 +289,7 @@ class Ensemble:
         return model
 
 
+_PROBE = "probe"  # the folder
 _PARTS = ("manifest.yaml", "taxonomy.yaml", "calibration.json")
 
 

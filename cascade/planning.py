@@ -331,13 +331,13 @@ def _place(member: Member, share: Share, placed: Mapping[str, Share], gpus: Sequ
                 share, gpu=i, batch_size=batch_size, seconds=seconds_of(member, share.images, gpu)
             )
             for i, gpu in enumerate(gpus)
-            if gpu.memory_mb >= _memory_mb((*_on(i, placed), replace(share, batch_size=batch_size)))
+            if gpu.memory_mb >= memory_mb((*_on(i, placed), replace(share, batch_size=batch_size)))
         ]
         if options:
             best = min(options, key=lambda one: _done(one, placed))
             return replace(best, advice=_advice(member, share, best, gpus))
         batch_size //= 2
-    alone = _memory_mb((replace(share, batch_size=1),))
+    alone = memory_mb((replace(share, batch_size=1),))
     return replace(share, advice=f"leave it out, or add a GPU of {math.ceil(alone / 1024)} GB")
 
 
@@ -354,7 +354,7 @@ def _on(gpu: int, placed: Mapping[str, Share]) -> tuple[Share, ...]:
     return tuple(one for one in placed.values() if one.gpu == gpu)
 
 
-def _memory_mb(shares: Sequence[Share]) -> float:
+def memory_mb(shares: Sequence[Share]) -> float:
     """Return what a GPU with these members carries at its peak; see the module."""
     if not shares:
         return 0.0
@@ -375,6 +375,6 @@ def _load(index: int, gpu: Gpu, shares: Sequence[Share]) -> Load:
     return Load(
         gpu=gpu,
         members=tuple(one.member for one in here),
-        memory_mb=_memory_mb(here),
+        memory_mb=memory_mb(here),
         seconds=None if gpu.speed is None else sum(one.seconds or 0.0 for one in here),
     )

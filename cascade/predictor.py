@@ -29,7 +29,7 @@ class Verdict:
             nobody voted.
         n_voters: How many members voted.
         members: What each detector said, in its own words.
-        failures: The detectors that failed on the image, with the reason; they do not vote.
+        failures: The members that failed on the image, with the reason; they do not vote.
     """
 
     objects: Detections
@@ -42,12 +42,12 @@ class Verdict:
 
 
 class Predictor:
-    """The detectors of an ensemble, built once."""
+    """The voters of an ensemble that look at every image, built once."""
 
     def __init__(self, ensemble: Ensemble, device: torch.device | None = None) -> None:
         self.ensemble = ensemble
         self.device = device or default_device()
-        self._models = {name: ensemble.build(name, self.device) for name in ensemble.detectors}
+        self._models = {name: ensemble.build(name, self.device) for name in ensemble.voters}
 
     def predict(self, images: Sequence[Image]) -> list[Verdict]:
         """Return one verdict per image.
@@ -66,6 +66,7 @@ class Predictor:
         rows = [{name: said[name][i] for name in said} for i in names]
         votes = voting.gather(rows, self.ensemble)
         clusters, decisions = voting.conclude(votes, self.ensemble, np.array(batch.sizes, np.int64))
+        decisions = voting.heard(decisions, self.ensemble, voting.probed(rows, self.ensemble))
         fused = voting.objects(clusters)
         return [
             _verdict(row, fused[i], decisions, i, self.ensemble.calibration.threshold)

@@ -154,7 +154,11 @@ _built_in("embedding", {"timm": "timm_embedding:TimmEmbedder"}, needs=("timm",),
 _built_in("embedding", {"onnx_embedding": "onnx_embedding:OnnxEmbedder"}, needs=("onnxruntime",))
 _built_in(
     "detection",
-    {"center_point": "center_point:CenterPoint", "rt_detr": "rt_detr:RtDetr"},
+    {
+        "center_point": "center_point:CenterPoint",
+        "rt_detr": "rt_detr:RtDetr",
+        "tuned_trunk": "tuned_trunk:TunedTrunk",
+    },
     trainable=True,
 )
 _built_in("detection", {"yolo": "yolo:Yolo"}, needs=("ultralytics",), trainable=True)

@@ -62,6 +62,39 @@ def ap50_intervals(
     Raises:
         BadPredictionsError: The sequences are of different length.
     """
+    drawn = _drawn(predictions, truths, classes, groups, draws=draws, seed=seed)
+    return Ap50Intervals(
+        map50=_interval(_mean(drawn)),
+        ap50={name: _interval(row) for name, row in zip(classes, drawn, strict=True)},
+    )
+
+
+def map50_draws(
+    predictions: Sequence[Detections],
+    truths: Sequence[Detections],
+    classes: Sequence[str],
+    groups: Sequence[Hashable],
+    *,
+    draws: int = 200,
+    seed: int = 0,
+) -> FloatArray:
+    """Return mAP at IoU 0.5 in each draw of groups, shape (draws,): see `ap50_intervals`.
+
+    Equal seeds draw equal groups, so that two models can be compared draw by draw.
+    """
+    return _mean(_drawn(predictions, truths, classes, groups, draws=draws, seed=seed))
+
+
+def _drawn(
+    predictions: Sequence[Detections],
+    truths: Sequence[Detections],
+    classes: Sequence[str],
+    groups: Sequence[Hashable],
+    *,
+    draws: int,
+    seed: int,
+) -> FloatArray:
+    """Return the average precision of each class in each draw, shape (C, draws)."""
     if not len(predictions) == len(truths) == len(groups):
         raise BadPredictionsError(
             "predictions, truths and groups must be of the same images, "
@@ -70,17 +103,17 @@ def ap50_intervals(
     number = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     group_of = np.array([number[group] for group in groups], np.int64)
     weights = grouped_bootstrap(len(number), draws=draws, seed=seed)
-    drawn = np.stack(
+    return np.stack(
         [_ap50(_match(predictions, truths, name), group_of, weights) for name in classes]
-    )  # (C, draws)
+    )
+
+
+def _mean(drawn: FloatArray) -> FloatArray:
+    """Return the mean over classes that were drawn, shape (draws,); NaN where none was."""
     known = ~np.isnan(drawn)
     sums = np.where(known, drawn, 0.0).sum(axis=0)
     counts = known.sum(axis=0)
-    mean = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
-    return Ap50Intervals(
-        map50=_interval(mean),
-        ap50={name: _interval(row) for name, row in zip(classes, drawn, strict=True)},
-    )
+    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
 
 
 @dataclass(frozen=True, eq=False)

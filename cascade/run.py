@@ -3,78 +3,38 @@
 Batches always hold the same images, whatever is left to do: a run that was cut off and goes
 on computes each image beside the same neighbours, and so to the same last digit. What was done
 before is not handed on again.
+
+On a CPU one step follows the other. On a GPU they overlap (`engine/pipeline.py`), JPEG is decoded
+there, and where there is enough to do for it to pay, members are compiled and their batch sizes
+found by trying. Several GPUs are `engine/fleet.py`'s.
 """
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from cascade.errors import CascadeError
-from cascade.images import Batch, batches
+from cascade.engine import batch_sizes, pipeline
+from cascade.engine.member import Runner, of_member
+from cascade.engine.pipeline import Pace, Work
+from cascade.engine.tally import Memory, Progress, Sink, Tally
+from cascade.errors import ImageError
+from cascade.images import Batch, Group, Image, read
 from cascade.manifest import Member
-from cascade.model import PRECISIONS
-from cascade.model import predict as predict_batch
+from cascade.planning import Gpu
 from cascade.predictions import Failure
 
-logger = logging.getLogger(__name__)
+__all__ = [
+    "Failure", "Memory", "Progress", "Sink", "Tally", "default_device", "gpus_here", "of_member",
+    "run",
+]  # fmt: skip
 
 BATCHES_A_WRITE = 8  # what is lost by a crash, against what a write costs
-
-
-class Sink(Protocol):
-    """Where predictions go."""
-
-    def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """Store `{image id: {member: prediction or Failure}}`, whole or not at all."""
-        ...
-
-
-class Progress(Protocol):
-    """Told how far a long work is."""
-
-    def __call__(self, done: int, total: int) -> None:
-        """Take note that `done` of `total` images are finished."""
-        ...
-
-
-@dataclass
-class Tally:
-    """What a run did.
-
-    Attributes:
-        images: Images that were looked at.
-        predicted: Predictions that were made.
-        failed: Predictions that failed, each on record at its image.
-        seconds: Time in each member's own calls.
-        seen: Images that each member looked at in that time, those for their neighbours' sake
-            included.
-    """
-
-    images: int = 0
-    predicted: int = 0
-    failed: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    seen: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass
-class Memory:
-    """A sink that keeps everything in memory, for a few thousand images."""
-
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep `results`."""
-        for name, row in results.items():
-            self.results.setdefault(name, {}).update(row)
+COMPILED_FROM = 20_000  # images: to compile takes a minute a member, once on a machine
 
 
 def default_device() -> torch.device:
@@ -84,6 +44,12 @@ def default_device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def gpus_here() -> list[Gpu]:
+    """Return the CUDA GPUs of this machine, in the order of their numbers."""
+    known = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    return [Gpu(one.name, one.total_memory / 2**20) for one in known]
 
 
 def run(
@@ -98,6 +64,7 @@ def run(
     known: Callable[[Batch], Batch] | None = None,
     batches_a_write: int = BATCHES_A_WRITE,
     progress: Progress | None = None,
+    compiled: bool | None = None,
 ) -> Tally:
     """Run every model over the images and hand the results to `sink` as they come.
 
@@ -109,115 +76,100 @@ def run(
         members: The manifest's entry of each.
         ids: One name per image; their order decides who shares a batch.
         paths: The image files.
-        sink: Where results go.
+        sink: Where results go; on a GPU it is called in a thread.
         device: Where the models are.
         todo: The ids that each member has yet to do; None for all.
         known: Adds to a batch what is known of its images (`found`, `focals_px`); None for
             members of the first tiers, which need nothing.
         batches_a_write: How many batches are held in memory before `sink` gets them.
         progress: Told after every batch.
+        compiled: Whether models are compiled and batch sizes tried, on a GPU; None for where
+            there are images enough.
     """
-    size = max((members[name].batch_size for name in models), default=1)
-    starts = [i for i in range(0, len(ids), size) if _has_work(ids[i : i + size], todo)]
-    tally = Tally(seconds=dict.fromkeys(models, 0.0), seen=dict.fromkeys(models, 0))
-    pending: dict[str, dict[str, Any]] = {}
-    wanted = [i for start in starts for i in range(start, min(start + size, len(ids)))]
-    reader = batches(
-        [ids[i] for i in wanted], [paths[i] for i in wanted], batch_size=size, device=device
+    if compiled is None:
+        compiled = len(ids) >= COMPILED_FROM
+    runners = runners_of(
+        models, members, device, compiled=compiled, example=_readable(paths) if compiled else None
     )
-    done = len(ids) - len(wanted)
-    for number, (batch, unreadable) in enumerate(reader, start=1):
-        failed = {one.id: Failure("ImageError", one.reason) for one in unreadable}
-        batch = known(batch) if known else batch
-        for name, model in models.items():
-            began = time.perf_counter()
-            wanting = None if todo is None else todo[name]
-            found = _wanted_of(model, members[name], batch, device, wanting)
-            tally.seen[name] += len(batch) if found else 0
-            tally.seconds[name] += time.perf_counter() - began
-            for image_id, result in (found | _only(failed, wanting)).items():
-                pending.setdefault(image_id, {})[name] = result
-        done += len(batch) + len(unreadable)
-        if number % batches_a_write == 0:
-            _flush(pending, sink, tally)
+    size = max((one.size for one in runners.values()), default=1)
+    groups = [
+        Group(ids[i : i + size], paths[i : i + size])
+        for i in range(0, len(ids), size)
+        if _has_work(ids[i : i + size], todo)
+    ]
+    done = len(ids) - sum(len(one.ids) for one in groups)
+
+    def advance(images: int) -> None:
+        nonlocal done
+        done += images
         if progress:
             progress(done, len(ids))
-    _flush(pending, sink, tally)
-    return tally
+
+    return pipeline.run(
+        runners,
+        groups,
+        sink,
+        Work(todo=todo, known=known, done=advance),
+        device=device,
+        batches_a_write=batches_a_write,
+        pace=pace_of(device, size if compiled else 0),
+    )
 
 
-def of_member(model: Any, member: Member, batch: Batch, device: torch.device) -> dict[str, Any]:
-    """Return the member's prediction, or its `Failure`, for every image of the batch, by id.
+def runners_of(
+    models: Mapping[str, Any],
+    members: Mapping[str, Member],
+    device: torch.device,
+    *,
+    compiled: bool = False,
+    example: Image | None = None,
+) -> dict[str, Runner]:
+    """Return every model ready to run on its device.
 
     Args:
-        model: Its built model.
-        member: The manifest's entry: batch size and precision.
-        batch: The images.
-        device: Where the model is.
+        models: The built models.
+        members: The manifest's entry of each.
+        device: Where they are.
+        compiled: Whether to compile what can be, on a GPU.
+        example: An image to find the best batch sizes with; None to take the manifest's.
     """
-    results: dict[str, Any] = {}
-    for part in _split(batch, member.batch_size):
-        results |= _of_part(model, member, part, device)
-    return results
+    compiled = compiled and device.type == "cuda"
+    sizes = {name: members[name].batch_size for name in models}
+    if compiled and example is not None:
+        sizes = {name: _size(models[name], members[name], device, example) for name in models}
+    return {
+        name: Runner(model, members[name], device, size=sizes[name], compiled=compiled)
+        for name, model in models.items()
+    }
+
+
+def pace_of(device: torch.device, pad_to: int) -> Pace:
+    """Return how much happens at once on a device."""
+    if device.type != "cuda":
+        return pipeline.IN_TURN
+    return replace(pipeline.OVERLAPPED, pad_to=pad_to)
+
+
+def _size(model: Any, member: Member, device: torch.device, example: Image) -> int:
+    """Return the best batch size of a member, found now where it is not remembered."""
+    remembered, key = batch_sizes.default(), batch_sizes.key_of(member, device)
+    size = remembered.get(key)
+    if size is None:
+        tried = batch_sizes.rate_of(Runner(model, member, device), example)
+        size = batch_sizes.best(tried, member.batch_size)
+        remembered.put(key, size)
+    return size
+
+
+def _readable(paths: Sequence[str | Path]) -> Image | None:
+    """Return the first image that can be read."""
+    for path in paths:
+        try:
+            return read(path)
+        except ImageError:
+            continue
+    return None
 
 
 def _has_work(ids: Sequence[str], todo: Mapping[str, set[str]] | None) -> bool:
     return todo is None or any(name in waiting for waiting in todo.values() for name in ids)
-
-
-def _wanted_of(
-    model: Any, member: Member, batch: Batch, device: torch.device, wanting: set[str] | None
-) -> dict[str, Any]:
-    """Return what is wanted of a batch; the model sees all of it, or nothing."""
-    if wanting is not None and wanting.isdisjoint(batch.ids):
-        return {}
-    return _only(of_member(model, member, batch, device), wanting)
-
-
-def _only(found: Mapping[str, Any], wanting: set[str] | None) -> dict[str, Any]:
-    return {one: result for one, result in found.items() if wanting is None or one in wanting}
-
-
-def _of_part(model: Any, member: Member, batch: Batch, device: torch.device) -> dict[str, Any]:
-    if not len(batch):
-        return {}
-    try:
-        with _autocast(member, device):
-            return dict(zip(batch.ids, predict_batch(model, batch), strict=True))
-    except _MEMBER_ERRORS as error:
-        if len(batch) == 1:
-            logger.warning("%s failed on %s: %s", member.name, batch.ids[0], error)
-            return {batch.ids[0]: Failure(type(error).__name__, " ".join(str(error).split()))}
-        logger.info("%s failed on a batch of %d; trying halves.", member.name, len(batch))
-        results: dict[str, Any] = {}
-        for half in _split(batch, (len(batch) + 1) // 2):
-            results |= _of_part(model, member, half, device)
-        return results
-
-
-# What foreign model code raises on an odd image or a full device. Ctrl-C is not among them.
-_MEMBER_ERRORS = (CascadeError, RuntimeError, ValueError, ArithmeticError, LookupError, TypeError)
-
-
-def _autocast(member: Member, device: torch.device) -> AbstractContextManager[Any]:
-    if member.precision == "fp32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=PRECISIONS[member.precision])
-
-
-def _split(batch: Batch, size: int) -> list[Batch]:
-    if len(batch) <= size:
-        return [batch]
-    return [batch.part(i, i + size) for i in range(0, len(batch), size)]
-
-
-def _flush(pending: dict[str, dict[str, Any]], sink: Sink, tally: Tally) -> None:
-    if not pending:
-        return
-    sink.write(pending)
-    tally.images += len(pending)
-    for row in pending.values():
-        failures = sum(isinstance(result, Failure) for result in row.values())
-        tally.failed += failures
-        tally.predicted += len(row) - failures
-    pending.clear()

@@ -6,6 +6,7 @@ Pixels are RGB, uint8, shape (1, 3, H, W). Downscaling is antialiased, as in Pil
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Mode = Literal["bilinear", "bicubic"]
+_AT_ONCE = 16  # images resized in one step on a GPU: in float32, at full size, that is 180 MB
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,29 @@ def resized(pixels: Tensor, height: int, width: int, mode: Mode = "bilinear") ->
         return functional.interpolate(pixels, size, mode=mode, antialias=True)
     floats = functional.interpolate(pixels.float(), size, mode=mode, antialias=True)
     return floats.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def stretched(
+    pixels: Sequence[Tensor], height: int, width: int, mode: Mode, *, device: torch.device
+) -> Tensor:
+    """Return images of any sizes stretched to one, (B, 3, height, width), uint8.
+
+    On a GPU neighbours of one size are resized together: a step for each would keep it waiting.
+    """
+    parts = [torch.zeros((0, 3, height, width), dtype=torch.uint8, device=device)]
+    start = 0
+    while start < len(pixels):
+        stop = start + 1
+        while (
+            device.type != "cpu"
+            and stop < min(len(pixels), start + _AT_ONCE)
+            and pixels[stop].shape == pixels[start].shape
+        ):
+            stop += 1
+        alike = pixels[start] if stop == start + 1 else torch.cat(list(pixels[start:stop]))
+        parts.append(resized(alike, height, width, mode))
+        start = stop
+    return torch.cat(parts)
 
 
 def letterboxed(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cascade import calibration, consensus
 from cascade.consensus import Clusters, Decisions, Votes
 from cascade.ensemble import Ensemble
-from cascade.predictions import Detections, FloatArray
+from cascade.predictions import Detections, Embedding, FloatArray
 from cascade.taxonomy import Taxonomy
 
 
@@ -68,8 +68,8 @@ def heard(decisions: Decisions, ensemble: Ensemble, p_yes: Mapping[str, FloatArr
     Args:
         decisions: Of the detectors, on n images.
         ensemble: Whose weights, calibration and threshold hold.
-        p_yes: By language member, its own probability of yes, shape (n,); NaN where it was
-            not asked or gave no usable answer: then it abstains.
+        p_yes: By language member, or by the embedder that has a probe, its own probability of
+            yes, shape (n,); NaN where it was not asked or gave no usable answer: then it abstains.
     """
     if not p_yes:
         return decisions
@@ -80,6 +80,25 @@ def heard(decisions: Decisions, ensemble: Ensemble, p_yes: Mapping[str, FloatArr
         threshold=ensemble.calibration.threshold,
         epsilon=ensemble.manifest.fusion.epsilon,
     )
+
+
+def probed(rows: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> dict[str, FloatArray]:
+    """Return what the probe reads off the rows' embeddings, as `heard` takes it.
+
+    Args:
+        rows: What the members said about each of n images.
+        ensemble: Whose probe; without one that has a say, the result is empty.
+    """
+    name = ensemble.probed
+    if name is None or ensemble.probe is None:
+        return {}
+    said = [row.get(name) for row in rows]
+    known = [i for i, one in enumerate(said) if isinstance(one, Embedding)]
+    p = np.full(len(rows), np.nan)
+    if known:
+        vectors = np.stack([one.vector for one in said if isinstance(one, Embedding)])
+        p[known] = ensemble.probe.p_yes(vectors)
+    return {name: p}
 
 
 def together(ensemble: Ensemble, p_yes: Mapping[str, FloatArray]) -> FloatArray:
@@ -100,9 +119,9 @@ def with_answers(
     p_yes: Mapping[str, FloatArray],
     truth: NDArray[np.bool_],
 ) -> Ensemble:
-    """Return the ensemble with the answers of language members calibrated on labeled images.
+    """Return the ensemble with the answers of other voters calibrated on labeled images.
 
-    The threshold is fixed anew, on what detectors and language members decide together.
+    The threshold is fixed anew, on what detectors and these decide together.
 
     Args:
         ensemble: With calibrated detectors.

@@ -106,7 +106,7 @@ class CenterPoint:
         boxes = _boxes(raw["reach"].float()).gather(1, cells[..., None].expand(-1, -1, 4))
         return [
             to_detections(*one, self.classes, nms_iou=NMS_IOU)
-            for one in zip(boxes, scores, class_ids, strict=True)
+            for one in zip(boxes.cpu(), scores.cpu(), class_ids.cpu(), strict=True)
         ]
 
     def loss(self, tensors: Tensors, targets: Sequence[Detections]) -> Tensor:

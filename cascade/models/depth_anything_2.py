@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from transformers import AutoModelForDepthEstimation
 
@@ -53,8 +52,10 @@ class DepthAnything2:
         pixels = batch.pixels()
         groups = []
         for size, members in self._by_size(batch).items():
-            alike = [views.resized(pixels[i], *size, self._processor.mode) for i in members]
-            groups.append(self._processor.normalised(torch.cat(alike)))
+            alike = views.stretched(
+                [pixels[i] for i in members], *size, self._processor.mode, device=batch.device
+            )
+            groups.append(self._processor.normalised(alike))
         return {"pixels": groups}
 
     def forward(self, tensors: Tensors) -> list[Tensor]:

@@ -37,18 +37,20 @@ def to_detections(
         classes: The names.
         nms_iou: Boxes of a class that overlap more are one; None where the model takes care.
     """
+    # A few hundred boxes are sorted and suppressed in less time than a GPU takes to be asked.
+    boxes_xyxy, scores, class_ids = boxes_xyxy.cpu(), scores.cpu(), class_ids.cpu()
     boxes, scores = boxes_xyxy.float().clamp(0, 1), scores.float().clamp(0, 1)
     order = scores.sort(descending=True, stable=True).indices
     order = order[scores[order] >= MIN_SCORE]
     if nms_iou is not None:
         order = order[batched_nms(boxes[order], scores[order], class_ids[order], nms_iou)]
     order = order[:MAX_BOXES]
-    corners = boxes[order].cpu().numpy()
+    corners = boxes[order].numpy()
     corners[:, 2:] = np.maximum(corners[:, :2], corners[:, 2:])
     return Detections(
         boxes_xyxy=corners,
-        scores=scores[order].cpu().numpy(),
-        class_ids=class_ids[order].long().cpu().numpy(),
+        scores=scores[order].numpy(),
+        class_ids=class_ids[order].long().numpy(),
         classes=classes,
     )
 

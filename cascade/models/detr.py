@@ -227,15 +227,15 @@ class Stretched:
     def _sampled(self, batch: Batch) -> Tensor:
         """Return pixels in 0..255, float32; members of one size share them."""
 
-        def stretch() -> Tensor:
-            nothing = torch.zeros((0, 3, *self.size), device=batch.device)
+        def stretch(whole: Batch) -> Tensor:
+            nothing = torch.zeros((0, 3, *self.size), device=whole.device)
             stretched = (
                 functional.interpolate(one.float(), self.size, mode=self.view.mode)
-                for one in batch.pixels()
+                for one in whole.pixels()
             )
             return torch.cat([nothing, *stretched])
 
-        return batch.shared(("sampled", *self.size, self.view.mode), stretch)
+        return batch.rows(("sampled", *self.size, self.view.mode), stretch)
 
 
 def surest(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:

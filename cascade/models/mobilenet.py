@@ -142,9 +142,14 @@ def trunk(device: torch.device, weights: Path | None = None) -> Trunk:
 
 
 def trunk_features(batch: Batch, size: int, weights: Path | None = None) -> list[Tensor]:
-    """Return the trunk's maps of a batch stretched to `size`, computed once per batch."""
+    """Return the trunk's maps of a batch stretched to `size`, computed once per batch.
+
+    Once in each precision: what a member says must not depend on who shares its batch.
+    """
+    kind = batch.device.type
+    precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
     return batch.shared(
-        ("mobilenet", size),
+        ("mobilenet", size, precision),
         lambda: trunk(batch.device, weights).features(batch.view(size, size)),
     )
 

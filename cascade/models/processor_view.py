@@ -6,6 +6,7 @@ Sizes, interpolation and normalisation are read from the checkpoint, never writt
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,12 +76,11 @@ class ProcessorView:
         if self.resize == "stretch" and self.crop in (None, self.size):
             return batch.view(*self.size, self.mode)
         key = ("processor view", self.size, self.resize, self.crop, self.half_pixel, self.mode)
-        return batch.shared(key, lambda: self._cropped(batch))
+        return batch.rows(key, self._cropped)
 
     def normalised(self, view: Tensor) -> Tensor:
         """Return pixels as the network wants them: float32, of the same shape."""
-        mean = torch.tensor(self.mean, device=view.device).view(-1, 1, 1)
-        std = torch.tensor(self.std, device=view.device).view(-1, 1, 1)
+        mean, std = _channels(self.mean, view.device), _channels(self.std, view.device)
         return (view.float() * self.factor - mean) / std
 
     def _cropped(self, batch: Batch) -> Tensor:
@@ -124,6 +124,13 @@ def read(folder: Path) -> ProcessorView:
         multiple=getattr(processor, "ensure_multiple_of", None) or 1,
         crop=_crop(processor, size, folder),
     )
+
+
+@cache
+def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return one value a channel, (3, 1, 1); to copy it to a GPU anew would wait for the GPU."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device).view(-1, 1, 1)
 
 
 def _resize(processor: Any, folder: Path) -> tuple[tuple[int, int], Resize]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cascade.images import Image
-from cascade.predictions import Detections
+from cascade.predictions import Detections, FloatArray
 from cascade.training.jpeg import compressed
 from cascade.training.noise import on_device
 from cascade.training.weather import blur, night, rain
@@ -117,6 +117,28 @@ def cut_out(
     right, bottom = max(left + 1, round(window[2] * width)), max(top + 1, round(window[3] * height))
     whole = (left / width, top / height, right / width, bottom / height)
     return image[top:bottom, left:right], _boxes(target, Change(window=whole))
+
+
+def paint_over(
+    image: Image, windows: Sequence[tuple[float, float, float, float]], *, kept: FloatArray
+) -> Image:
+    """Return the image, grey in some windows but as it was in the boxes `kept`; all relative."""
+    painted = image.copy()
+    for window in windows:
+        painted[_pixels_of(window, image)] = _GREY
+    for box in kept:
+        inside = _pixels_of(box, image)
+        painted[inside] = image[inside]
+    return painted
+
+
+def _pixels_of(window: Sequence[float] | FloatArray, image: Image) -> tuple[slice, slice]:
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = (min(max(float(one), 0.0), 1.0) for one in window)
+    return (
+        slice(int(y1 * height), round(y2 * height)),
+        slice(int(x1 * width), round(x2 * width)),
+    )
 
 
 def _pixels(views: Tensor, changes: Sequence[Change]) -> Tensor:

@@ -1,9 +1,12 @@
 """Teaching one fast student what the ensemble knows.
 
-On labeled images the student learns the ground truth; on unlabeled ones the objects that the
-ensemble is sure of, each class from the score on at which it is right most evenly: where precision
-and recall, on labeled images that nobody trained on, are best together. What the ensemble missed
-in these images the student learns as background, so at last it learns the labeled ones alone.
+The student first learns what people labeled. Then it learns the other images, too: there the
+objects that the ensemble is sure of are taken for true, each class from the score on at which it is
+right most evenly: where precision and recall, on labeled images that nobody trained on, are best
+together. What the ensemble is in doubt about is painted over, so that it is learned neither as an
+object nor as background. What it missed altogether is learned as background all the same, which
+does harm where the ensemble is weak: so what was learned of the ensemble is kept only where the
+student is better by it on validation.
 
 - [0] Hinton et al., Distilling the Knowledge in a Neural Network, 2015
 - [1] Xu et al., End-to-End Semi-Supervised Object Detection with Soft Teacher, ICCV 2021
@@ -12,7 +15,7 @@ in these images the student learns as background, so at last it learns the label
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +26,17 @@ from cascade import boxes
 from cascade.errors import TrainingError
 from cascade.images import Image
 from cascade.model import Trainable
+from cascade.models import checkpoint
 from cascade.predictions import Detections, FloatArray
-from cascade.training.examples import Example
+from cascade.training import standing
+from cascade.training.examples import Corners, Example
 from cascade.training.fit import FitResult, fit
+from cascade.training.identity import identity_of
 
 NEVER = 1.01  # a threshold that no score reaches
 _IOU = 0.5
+_OF_THE_CALL = ("device", "keep_every", "progress")  # they do not decide what comes out
+DOUBTFUL = 0.1  # calibrated probability from which on a box may well be an object
 _LEAST_PRECISION = 0.5  # a class that is more often wrong teaches mistakes
 
 
@@ -55,6 +63,13 @@ def pseudo_labels(found: Detections, least: Mapping[str, float]) -> Detections:
     return replace(sure, scores=np.ones(len(sure), np.float32))
 
 
+def doubtful(found: Detections, least: Mapping[str, float]) -> tuple[Corners, ...]:
+    """Return the boxes that may be objects, but in which the teacher is not believed."""
+    floor = np.array([least[name] for name in found.classes])[found.class_ids]
+    rows = found[(found.scores >= np.minimum(DOUBTFUL, floor)) & (found.scores < floor)]
+    return tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in rows.boxes_xyxy)
+
+
 def lesson(
     labeled: Sequence[Example],
     images: Sequence[Path | str | Image],
@@ -68,7 +83,7 @@ def lesson(
     Args:
         labeled: Images with ground truth.
         images: Images without.
-        found: What the ensemble says about each of these, in the student's classes.
+        found: What the ensemble says about each of these, in the student's classes, calibrated.
         least: As `thresholds` returned.
 
     Raises:
@@ -80,7 +95,8 @@ def lesson(
             f"got {len(found)} for {len(images)}."
         )
     taught = [
-        Example(image, pseudo_labels(one, least)) for image, one in zip(images, found, strict=True)
+        Example(image, pseudo_labels(one, least), hidden=doubtful(one, least))
+        for image, one in zip(images, found, strict=True)
     ]
     return [*labeled, *(one for one in taught if len(one.target))]
 
@@ -96,7 +112,9 @@ def teach(
     learning_rates: tuple[float, float] = (2e-3, 1e-3),
     **options: Any,
 ) -> tuple[FitResult, FitResult]:
-    """Fit the student on the whole lesson, then on what people labeled, and save it.
+    """Fit the student on what people labeled, then on the whole lesson, and save it.
+
+    On `val` it ends no worse than it was after the ground truth.
 
     Args:
         student: Any trainable detector that names the ensemble's classes.
@@ -106,17 +124,38 @@ def teach(
         out: The checkpoint's folder.
         epochs: Passes over each of the two, at most.
         learning_rates: The highest of each.
-        options: Of both fits: see `fit`.
+        options: Of both fits: see `fit`. With `goes_on` a call that was cut off, in either fit,
+            goes on where it stood.
     """
-    first = fit(
-        student, everything, val, out=out, epochs=epochs[0], learning_rate=learning_rates[0],
-        **options,
-    )  # fmt: skip
+    goes_on: Path | None = options.pop("goes_on", None)
+    half = goes_on and goes_on.with_name(f"{goes_on.stem}.labeled{goes_on.suffix}")
+    decides = {name: one for name, one in options.items() if name not in _OF_THE_CALL}
+    parts = (labeled, val, epochs[0], learning_rates[0], *sorted(decides.items()))
+    identity = identity_of(parts, checkpoint.state(student.module)) if half else ""
+    known = standing.load(half, identity=identity) if half else None
+    if known:
+        checkpoint.restore(student.module, known.tensors, origin=half)
+        first = FitResult(**{**_tuples(known.record["result"]), "checkpoint": out})
+    else:
+        first = fit(
+            student, labeled, val, out=out, epochs=epochs[0], learning_rate=learning_rates[0],
+            goes_on=goes_on, **options,
+        )  # fmt: skip
+        if half:
+            record = {"identity": identity, "result": {**asdict(first), "checkpoint": str(out)}}
+            standing.save(half, record, checkpoint.state(student.module))
     second = fit(
-        student, labeled, val, out=out, epochs=epochs[1], learning_rate=learning_rates[1],
-        **options,
+        student, everything, val, out=out, epochs=epochs[1], learning_rate=learning_rates[1],
+        goes_on=goes_on, **options,
     )  # fmt: skip
+    if half:
+        half.unlink(missing_ok=True)
     return first, second
+
+
+def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record with tuples where JSON has lists."""
+    return {name: tuple(one) if isinstance(one, list) else one for name, one in record.items()}
 
 
 def _threshold(found: Sequence[Detections], truths: Sequence[Detections], class_id: int) -> float:

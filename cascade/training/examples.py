@@ -26,13 +26,23 @@ from cascade.images import Batch, Image
 from cascade.model import Tensors, Trainable
 from cascade.models.linear_letterbox import Inset
 from cascade.predictions import Detections
-from cascade.training.augment import NO_EFFECTS, UNCHANGED, Change, Effects, apply, cut_out, draw
+from cascade.training.augment import (
+    NO_EFFECTS,
+    UNCHANGED,
+    Change,
+    Effects,
+    apply,
+    cut_out,
+    draw,
+    paint_over,
+)
 from cascade.views import Mode
 
 logger = logging.getLogger(__name__)
 
 VIEW_BYTES = 1 << 30
 PREPARED_BYTES = 2 << 30
+Corners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +53,14 @@ class Example:
         image: A file, or pixels: RGB, uint8, shape (H, W, 3), upright.
         target: The ground truth of the whole image; it uses the model's classes.
         window: The part `x1, y1, x2, y2` that is learned from, relative; None for all of it.
+        hidden: Parts of which nobody knows what they are, relative to the image; painted over,
+            but for where they overlap the target's boxes.
     """
 
     image: Path | str | Image
     target: Detections
-    window: tuple[float, float, float, float] | None = None
+    window: Corners | None = None
+    hidden: tuple[Corners, ...] = ()
 
 
 @runtime_checkable
@@ -223,6 +236,8 @@ class Shelf:
         """Return the view of an image, and take note of where its objects are in it."""
         one = self._examples[i]
         target = one.target
+        if one.hidden:
+            image = paint_over(image, one.hidden, kept=target.boxes_xyxy)
         if one.window is not None:
             image, target = cut_out(image, target, one.window)
         batch = Batch(ids=("",), images=(image,))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,15 @@ WARM_UP = 0.1  # share of the steps in which the learning rate rises
 WEIGHT_DECAY = 1e-4
 GRADIENT_NORM = 1.0  # at most
 VARIANTS = {"cpu": 4, "cuda": 16}  # of each image, itself among them; on a CPU each costs more
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A model some of whose parameters should learn more slowly than the others."""
+
+    def pace(self, name: str) -> float:
+        """Return the share of the learning rate for a parameter of `module`, above 0."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -183,15 +192,23 @@ class Stepper:
         self._device = device
         self._highest = learning_rate
         self._group = Group.current()
-        self._parameters = [one for one in model.module.parameters() if one.requires_grad]
-        if not self._parameters:
+        named = [(n, one) for n, one in model.module.named_parameters() if one.requires_grad]
+        if not named:
             raise TrainingError(
                 "Nothing in the model can be trained: it was loaded for prediction. "
                 "Take `model.with_classes(...)`, which can."
             )
+        self._parameters = [one for _, one in named]
+        paces = [model.pace(n) if isinstance(model, Paced) else 1.0 for n, _ in named]
         self._optimiser = torch.optim.AdamW(
-            self._parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY
+            [
+                {"params": [one for (_, one), p in zip(named, paces, strict=True) if p == pace]}
+                for pace in dict.fromkeys(paces)
+            ],
+            lr=learning_rate,
+            weight_decay=WEIGHT_DECAY,
         )
+        self._paces = tuple(dict.fromkeys(paces))
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -226,8 +243,8 @@ class Stepper:
                 f"The loss became {value}. Lower the learning rate (now {self._highest:g}), "
                 "or look for broken boxes in the ground truth."
             )
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._highest * one_cycle(share)
+        for group, pace in zip(self._optimiser.param_groups, self._paces, strict=True):
+            group["lr"] = self._highest * pace * one_cycle(share)
         nn.utils.clip_grad_norm_(self._parameters, GRADIENT_NORM)
         self._optimiser.step()
         return value

@@ -192,6 +192,7 @@ def _to_json(one: Example) -> dict[str, Any]:
         "boxes": one.target.boxes_xyxy.tolist(),
         "class_ids": one.target.class_ids.tolist(),
         "window": one.window,
+        "hidden": one.hidden,
     }
 
 
@@ -204,7 +205,12 @@ def _from_json(row: dict[str, Any], classes: tuple[str, ...]) -> Example:
         classes,
     )
     window = row["window"]
-    return Example(Path(row["image"]), target, window=tuple(window) if window else None)
+    return Example(
+        Path(row["image"]),
+        target,
+        window=tuple(window) if window else None,
+        hidden=tuple(tuple(one) for one in row["hidden"]),
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -9,19 +9,23 @@ alike.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
 
 from cascade.errors import CheckpointError, TrainingError
 from cascade.models import checkpoint
 from cascade.predictions import FloatArray
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 ADAPTER = "probe"
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # inverse of the penalty
@@ -44,6 +48,12 @@ class Probe:
     bias: float
     embedder: str
     strength: float
+
+    @cached_property
+    def identity(self) -> str:
+        """16 hex digits over all that decides what it says."""
+        content = f"{self.embedder} {self.bias!r} ".encode() + self.weights.tobytes()
+        return hashlib.sha256(content).hexdigest()[:16]
 
     def p_yes(self, vectors: FloatArray) -> NDArray[np.float64]:
         """Return the probability of yes of vectors (n, D), shape (n,).
@@ -69,8 +79,8 @@ class Probe:
         checkpoint.save(folder, config, {"weights": torch.from_numpy(self.weights)})
 
     @classmethod
-    def load(cls, folder: Path, *, embedder: str) -> Probe:
-        """Return the probe in `folder`.
+    def load(cls, folder: Path, *, embedder: str | None = None) -> Probe:
+        """Return the probe in `folder`; of whatever embedder, where none is named.
 
         Raises:
             CheckpointError: There is none, or it belongs to another embedder.
@@ -78,13 +88,13 @@ class Probe:
         config, tensors = checkpoint.load(folder)
         if config.get("adapter") != ADAPTER:
             raise CheckpointError(f"{folder} is no probe, but of {config.get('adapter')!r}.")
-        if config["embedder"] != embedder:
+        if embedder not in (None, config["embedder"]):
             raise CheckpointError(
                 f"{folder} was fitted on the embedder {config['embedder']}, not on {embedder}. "
                 "Fit it anew."
             )
         weights = tensors["weights"].double().numpy()
-        return cls(weights, float(config["bias"]), embedder, float(config["strength"]))
+        return cls(weights, float(config["bias"]), config["embedder"], float(config["strength"]))
 
 
 def fit_probe(
@@ -136,6 +146,8 @@ def _strength(
     seed: int,
 ) -> float:
     """Return the strength with the best log-likelihood on drives that were left out."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
     folds = min(_FOLDS, len(set(group_of[truth])), len(set(group_of[~truth])))
     if folds < 2:
         return 1.0
@@ -170,5 +182,7 @@ def _fitted(
     weights: NDArray[np.float64],
     strength: float,
 ) -> LogisticRegression:
+    from sklearn.linear_model import LogisticRegression
+
     line = LogisticRegression(C=strength, max_iter=2000)
     return line.fit(vectors.astype(np.float64), truth, sample_weight=weights)

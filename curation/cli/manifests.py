@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -126,6 +126,7 @@ def plan_manifest(
     shares = {**planning.ASSUMED_SHARES, **_shares(share or [])}
     planned = planning.plan(parsed, images, gpus, mode=mode, shares=shares, licence=licence)
     _show_plan(planned, parsed)
+    _show_placement(planned, parsed, gpus)
     if any(not parsed.member(name).optional for name in planned.unplaced):
         raise typer.Exit(EXPECTED_ERROR)
 
@@ -188,6 +189,15 @@ def _show_plan(plan: Plan, manifest: Manifest) -> None:
         f"Until all is done: {_time(plan.seconds)}. Times are estimates, good to a factor of two, "
         "without decoding and writing; ? where a GPU's speed is not known."
     )
+
+
+def _show_placement(plan: Plan, manifest: Manifest, gpus: Sequence[Gpu]) -> None:
+    """Say how `curate predict` lays out the detectors: by the very function that it calls."""
+    from cascade.placement import place
+
+    here = [one.member for one in plan.shares if manifest.member(one.member).tier == "detection"]
+    if here:
+        say(f"`curate predict` runs {place(manifest, here, gpus).words()}.")
 
 
 def _time(seconds: float | None) -> str:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 
+from cascade import placement
+from cascade.engine import fleet
+from cascade.engine.fleet import Job
 from cascade.ensemble import Ensemble
+from cascade.manifest import Member
+from cascade.placement import Placement
 from cascade.routing import Path as Route
-from cascade.run import Progress, default_device, run
+from cascade.run import COMPILED_FROM, Progress, Tally, default_device, gpus_here, run
 from curation import fields, store
 from curation import samples as query
+from curation.errors import StageError
 
 logger = logging.getLogger(__name__)
+
+Engine = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -44,20 +54,26 @@ def predict(
     ensemble: Ensemble,
     *,
     device: torch.device | None = None,
+    engine: Engine = "local",
+    address: str | None = None,
     progress: Progress | None = None,
 ) -> PredictResult:
     """Store every detector's boxes for every sample; do only what is missing.
 
     Work is keyed by (sample, member fingerprint): a run that was cut off goes on where it
-    stopped, and a second run does nothing.
+    stopped, and a second run does nothing. Who runs where is what `cascade.placement` says.
 
     Args:
         samples: A FiftyOne dataset or view.
         ensemble: Whose detectors run.
-        device: Where; the first GPU, else the CPU.
-        progress: Told after every batch.
+        device: Where; None for all GPUs, else the CPU.
+        engine: `local` for this machine's devices, `ray` for a cluster's.
+        address: Of the cluster; None to start one on this machine.
+        progress: Told after every batch, or every shard where there are several processes.
+
+    Raises:
+        StageError: A member that is not optional fits on no GPU.
     """
-    device = device or default_device()
     for reason in ensemble.left_out.values():
         logger.warning("%s", reason)
     dataset = query.dataset_of(samples)
@@ -66,17 +82,16 @@ def predict(
     ids, paths = store.ids_and_paths(samples)
     todo = {name: set(store.missing(samples, name, key)) for name, key in fingerprints.items()}
     waiting = {name: rest for name, rest in todo.items() if rest}
-    sink = _Sink(dataset, ensemble, fingerprints)
-    tally = run(
-        {name: ensemble.build(name, device) for name in waiting},
-        {name: ensemble.manifest.member(name) for name in waiting},
-        ids,
-        paths,
-        sink,
-        device=device,
-        todo=waiting,
-        progress=progress,
-    )
+    run_them = _Run(dataset, ensemble, fingerprints, ids, paths, waiting, progress)
+    left_out = dict(ensemble.left_out)
+    if engine == "ray":
+        tally = run_them.on_cluster(address)
+    elif device is not None:
+        tally = run_them.on(device, tuple(waiting), {})
+    else:
+        placed = placement.place(ensemble.manifest, tuple(waiting), gpus_here())
+        left_out |= _without_place(ensemble, placed)
+        tally = run_them.here(placed)
     query.note_costs(dataset, tally, tier="detection", paths={name: tuple(Route) for name in todo})
     known = query.remembered(dataset, "members") or {}
     query.remember(dataset, "members", known | _provenance(ensemble, fingerprints))
@@ -85,9 +100,118 @@ def predict(
         ran=tally.predicted,
         skipped=len(ids) * len(todo) - sum(map(len, todo.values())),
         failed=tally.failed,
-        left_out=dict(ensemble.left_out),
+        left_out=left_out,
         seconds={name: round(taken, 2) for name, taken in tally.seconds.items()},
     )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is to be run, whoever runs it."""
+
+    dataset: Any
+    ensemble: Ensemble
+    fingerprints: Mapping[str, str]
+    ids: list[str]
+    paths: list[str]
+    todo: Mapping[str, set[str]]
+    progress: Progress | None
+
+    def here(self, placed: Placement) -> Tally:
+        """Run on this machine, pass after pass."""
+        tally = Tally()
+        if len(placed.passes) > 1:
+            logger.info("Not all members fit together: %s", placed.words())
+        for lanes in placed.passes:
+            if len(lanes) == 1 and len(lanes[0].devices) == 1:
+                name = lanes[0].devices[0]
+                device = default_device() if name == "cpu" else torch.device(name)
+                tally.add(self.on(device, lanes[0].members, placed.batch_sizes))
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()  # for the next pass
+                continue
+            members = tuple(name for lane in lanes for name in lane.members)
+            tally.add(
+                fleet.run(
+                    self._job(members, placed.batch_sizes),
+                    lanes,
+                    self.ids,
+                    self.paths,
+                    todo=self.todo,
+                    progress=self.progress,
+                )
+            )
+        return tally
+
+    def on(
+        self, device: torch.device, members: tuple[str, ...], batch_sizes: Mapping[str, int]
+    ) -> Tally:
+        """Run in this process."""
+        return run(
+            {name: self.ensemble.build(name, device) for name in members},
+            self._entries(members, batch_sizes),
+            self.ids,
+            self.paths,
+            _Sink(self.dataset, self.ensemble, self.fingerprints),
+            device=device,
+            todo={name: self.todo[name] for name in members},
+            progress=self.progress,
+        )
+
+    def on_cluster(self, address: str | None) -> Tally:
+        """Run on a Ray cluster."""
+        from cascade import distributed
+
+        return distributed.run(
+            self._job(tuple(self.todo), {}), self.ids, self.paths, address=address,
+            todo=self.todo, progress=self.progress,
+        )  # fmt: skip
+
+    def _job(self, members: tuple[str, ...], batch_sizes: Mapping[str, int]) -> Job:
+        import fiftyone as fo
+
+        uri = os.environ.get("FIFTYONE_DATABASE_URI") or fo.config.database_uri
+        return Job(
+            build=self.ensemble.build,
+            members=self._entries(members, batch_sizes),
+            open_sink=partial(
+                _open_sink, self.dataset.name, uri, self.ensemble, dict(self.fingerprints)
+            ),
+            compiled=len(self.ids) >= COMPILED_FROM,
+        )
+
+    def _entries(
+        self, members: tuple[str, ...], batch_sizes: Mapping[str, int]
+    ) -> dict[str, Member]:
+        entries = {name: self.ensemble.manifest.member(name) for name in members}
+        return {
+            name: one.model_copy(update={"batch_size": batch_sizes.get(name, one.batch_size)})
+            for name, one in entries.items()
+        }
+
+
+def _without_place(ensemble: Ensemble, placed: Placement) -> dict[str, str]:
+    """Return the optional members that fit nowhere, with the reason.
+
+    Raises:
+        StageError: One of them is not optional.
+    """
+    for name in placed.unplaced:
+        if not ensemble.manifest.member(name).optional:
+            raise StageError(
+                f"The member {name!r} fits on no GPU of this machine, not even one image at a "
+                "time. `curate manifest plan` says what it needs."
+            )
+    return dict.fromkeys(placed.unplaced, "It fits on no GPU of this machine.")
+
+
+def _open_sink(
+    name: str, uri: str | None, ensemble: Ensemble, fingerprints: Mapping[str, str]
+) -> _Sink:
+    """Return the sink in another process, which has yet to connect to the database."""
+    if uri:
+        os.environ["FIFTYONE_DATABASE_URI"] = uri
+    return _Sink(query.load_dataset(name), ensemble, fingerprints)
 
 
 def _provenance(ensemble: Ensemble, fingerprints: Mapping[str, str]) -> dict[str, Any]:

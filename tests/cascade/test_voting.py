@@ -6,8 +6,9 @@ from cascade import manifest as manifests
 from cascade import taxonomy, voting
 from cascade.calibration import Calibration
 from cascade.ensemble import Ensemble
-from cascade.predictions import Detections
+from cascade.predictions import Detections, Embedding
 from cascade.run import Failure
+from cascade.training.probe import Probe
 
 ROADWORK = taxonomy.load("roadwork")
 CONE = (0.1, 0.1, 0.3, 0.5)
@@ -178,3 +179,71 @@ def test_recalibrating_changes_the_calibration_and_nothing_else():
     assert fitted.calibration.calibrated_members == ("a",)  # of b there is nothing to learn from
     assert fitted.calibration.apply("a", ["cone"], np.array([0.3]))[0] > 0.5
     assert fitted.calibration.silence["b"] > 0.5  # it saw none of 30 cones
+
+
+# --- the probe -----------------------------------------------------------------------------------
+
+EMBEDDING = """
+name: test
+members:
+  - {name: eye, tier: embedding, adapter: mobilenet, licence: MIT, weight: 2}
+  - {name: a, tier: detection, adapter: center_point, licence: MIT, vocabulary: [cone]}
+"""
+
+
+def with_probe(bias=0.0):
+    """Return an ensemble of one detector and a probe that reads the first of two numbers."""
+    start = Ensemble.from_manifest(manifests.parse(EMBEDDING))
+    line = Probe(np.array([1.0, 0.0]), bias, start.fingerprint("eye"), strength=1.0)
+    return start.with_probe(line)
+
+
+def test_the_probe_is_a_voter_with_its_own_weight():
+    """By hand: the detector's 0.8 once and the probe's sigmoid(-0.6) twice, in log-odds."""
+    ensemble = with_probe()
+    rows = [
+        {"a": said(("traffic cone", CONE, 0.8)), "eye": Embedding(np.float32([-0.6, 0.8]))},
+        {"a": said(("traffic cone", CONE, 0.8)), "eye": Failure("ImageError", "torn")},
+    ]
+    _, alone = conclude(rows, ensemble)
+    p_yes = voting.probed(rows, ensemble)
+    assert list(p_yes) == ["eye"]
+    assert p_yes["eye"] == pytest.approx([expit(-0.6), np.nan], nan_ok=True)
+    heard = voting.heard(alone, ensemble, p_yes)
+    assert heard.p[0] == pytest.approx(expit((logit(0.8) + 2 * -0.6) / 3))
+    assert heard.p[1] == pytest.approx(alone.p[1]), "it abstains where there is no embedding"
+    assert heard.n_voters.tolist() == [2, 1]
+
+
+def test_a_probe_of_another_embedder_has_no_say():
+    ensemble = with_probe()
+    strange = ensemble.with_probe(Probe(np.array([1.0, 0.0]), 0.0, "of another", strength=1.0))
+    rows = [{"a": said(), "eye": Embedding(np.float32([1, 0]))}]
+    assert voting.probed(rows, strange) == voting.probed(rows, strange.with_probe(None)) == {}
+    assert (ensemble.voters, strange.voters) == (("a", "eye"), ("a",))
+
+
+def test_the_probe_is_calibrated_on_validation():
+    """It says 0.73 for every yes and 0.65 for every no: a line puts them on their sides."""
+    ensemble = with_probe()
+    yes = np.arange(60) % 2 == 0
+    seen = [Embedding(np.float32([1, 0] if one else [0.6, 0.8])) for one in yes]
+    rows = [{"a": said(), "eye": one} for one in seen]
+    _, decisions = conclude(rows, ensemble)
+    p_yes = voting.probed(rows, ensemble)
+    fitted = voting.with_answers(ensemble, decisions, p_yes, yes)
+    heard = voting.heard(decisions, fitted, p_yes)
+    assert (p_yes["eye"] > 0.5).all()
+    assert (heard.p_members[yes, 1] > 0.5).all()
+    assert (heard.p_members[~yes, 1] < 0.5).all()
+
+
+def test_the_probe_is_part_of_the_ensemble_and_of_its_identity(tmp_path):
+    ensemble = with_probe()
+    loaded = Ensemble.load(ensemble.save(tmp_path / "whole"))
+    assert loaded.identity == ensemble.identity
+    assert loaded.probed == "eye"
+    assert loaded.probe.weights.tolist() == [1.0, 0.0]
+    others = [ensemble.with_probe(None), with_probe(bias=0.1)]
+    assert len({one.identity for one in (ensemble, *others)}) == 3
+    assert Ensemble.load(others[0].save(tmp_path / "without")).probe is None

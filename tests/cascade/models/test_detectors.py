@@ -86,9 +86,9 @@ SCORES = {
 # --- all of them -------------------------------------------------------------------------------
 
 
-def test_every_trainable_detector_is_tested_here_or_with_its_own_checkpoints():
+def test_every_trainable_detector_is_tested_here_or_in_a_file_of_its_own():
     others = set(registry.names("detection", trainable=True)) - set(FROM_NOTHING)
-    assert others <= {"detr", "ultralytics"}
+    assert others <= {"detr", "tuned_trunk", "ultralytics"}
 
 
 def test_it_can_be_trained(adapter):

@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 
-from cascade import registry
+from cascade import registry, sources
 from cascade.errors import TrainingError
 from cascade.predictions import Detections
-from cascade.training.distill import NEVER, lesson, pseudo_labels, teach, thresholds
+from cascade.training.distill import (
+    NEVER,
+    doubtful,
+    lesson,
+    pseudo_labels,
+    teach,
+    thresholds,
+)
 from cascade.training.examples import Example
 
 CLASSES = ("cone", "drum")
@@ -63,13 +70,62 @@ def test_a_lesson_leaves_out_what_the_teacher_is_not_sure_of():
         lesson(labeled, ["a", "b"], found[:1], {})
 
 
-def test_a_student_learns_the_lesson_then_the_ground_truth(tmp_path):
-    student = registry.create("center_point", classes=CLASSES, size=64, width=16)
+def test_what_the_teacher_doubts_is_hidden():
+    """A box under the threshold may be an object from 0.1 on; below it is background."""
+    least = {"cone": 0.5, "drum": NEVER}
+    found = says((0, 0.9, 0), (1, 0.4, 0), (2, 0.05, 0), (2, 0.3, 1))
+    assert np.array(doubtful(found, least)) == pytest.approx(np.array([PLACES[1], PLACES[2]]))
+    (taught,) = lesson([], ["a"], [found], least)
+    assert taught.target.labels == ["cone"]
+    assert taught.hidden == doubtful(found, least)
+    assert doubtful(says((0, 0.08, 0), (1, 0.07, 0)), {"cone": 0.075, "drum": NEVER}) == ()
+
+
+def student():
+    return registry.create("center_point", classes=CLASSES, size=64, width=16)
+
+
+def test_a_student_learns_the_ground_truth_then_the_lesson_and_gets_no_worse(tmp_path):
     labeled = [Example(image(1), says((0, 1, 0)))]
     everything = [*labeled, Example(image(2), says((1, 1, 1)))]
     first, second = teach(
-        student, labeled, everything, labeled, out=tmp_path / "a", epochs=(2, 3), patience=9
+        student(), labeled, everything, labeled, out=tmp_path / "a", epochs=(2, 3), patience=9
     )
     assert (first.epochs, second.epochs) == (2, 3)
     assert second.val_map50_before == max([first.val_map50_before, *first.val_map50])
     assert registry.create("center_point", tmp_path / "a").classes == CLASSES
+
+
+class CutOffError(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4])
+def test_a_lesson_that_was_cut_off_goes_on_in_either_fit(tmp_path, cut):
+    labeled = [Example(image(1), says((0, 1, 0)))]
+    everything = [*labeled, Example(image(2), says((1, 1, 1)))]
+    done = 0
+
+    def progress(epoch, epochs):
+        nonlocal done
+        done += 1
+        if done == cut:
+            raise CutOffError
+
+    def taught(name, **options):
+        return teach(
+            student(), labeled, everything, [], out=tmp_path / name, epochs=(2, 3), **options
+        )
+
+    whole = taught("whole")
+    goes_on = tmp_path / "fit.standing.safetensors"
+    with pytest.raises(CutOffError):
+        taught("cut", goes_on=goes_on, progress=progress)
+    first, second = taught("cut", goes_on=goes_on)
+    assert sources.fingerprint(tmp_path / "cut") == sources.fingerprint(tmp_path / "whole")
+    assert [one.train_loss for one in (first, second)] == [one.train_loss for one in whole]
+    # After the first fit's last epoch nothing of that fit is to be done again but its end.
+    assert (first.resumed_from, second.resumed_from) == {
+        1: (1, 0), 2: (1, 0), 3: (0, 1), 4: (0, 2)
+    }[cut]  # fmt: skip
+    assert [one.name for one in tmp_path.iterdir() if "standing" in one.name] == []

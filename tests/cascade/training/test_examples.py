@@ -1,5 +1,7 @@
 """Shelves: the same examples with and without memory, and honest errors."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -95,3 +97,18 @@ def test_a_view_batch_has_one_size():
     assert batch.view(32, 64) is batch.views
     with pytest.raises(TrainingError, match=r"\(32, 64\) pixels, the model asks for \(64, 64\)"):
         batch.view(64, 64)
+
+
+def test_what_nobody_knows_is_painted_over_but_for_the_objects():
+    """The left half is hidden; of the object, which reaches into it, every pixel stays."""
+    (plain, *_) = examples(1)
+    hidden = replace(plain, hidden=((0.0, 0.0, 0.5, 1.0),))
+    views = [
+        Shelf(model(), [one], seed=0, device=CPU).view_batch([0]).views[0].float()
+        for one in (plain, hidden)
+    ]
+    same = (views[0] - views[1]).abs().amax(0) == 0
+    assert same[:, 34:].all(), "the right half, but for the border that resizing blurs"
+    assert same[24:40, 24:].all(), "the object"
+    assert (views[1][:, :16, :30] == 114).all()
+    assert (plain.image != 114).any(), "the image itself is as it was"

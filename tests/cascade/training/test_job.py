@@ -52,13 +52,14 @@ def job(examples, folder, **options):
 
 
 def test_a_job_is_the_same_after_writing(examples, tmp_path):
-    windowed = replace(examples[0], window=(0.0, 0.0, 0.5, 0.5))
+    windowed = replace(examples[0], window=(0.0, 0.0, 0.5, 0.5), hidden=((0.1, 0.1, 0.2, 0.3),))
     whole = job([windowed, *examples], tmp_path, effects=STREET, goes_on=tmp_path / "standing",
                 weights=np.ones(6))  # fmt: skip
     whole.write(tmp_path / "job.json")
     again = Job.read(tmp_path / "job.json")
     assert again.options == {**whole.options, "weights": [1.0] * 6}
     assert again.train[0].window == windowed.window
+    assert again.train[0].hidden == windowed.hidden
     for ours, theirs in zip(again.train, whole.train, strict=True):
         assert ours.image == theirs.image
         assert (ours.target.boxes_xyxy == theirs.target.boxes_xyxy).all()

@@ -112,6 +112,20 @@ def test_serving_runs_what_is_due_and_ends_when_told(there, inbox):
     assert "often" in there.curate("jobs", "history", "often").out
 
 
+def test_a_paused_job_lets_its_times_pass(there, inbox):
+    add(there, "resting", inbox, "--every", "1d")
+    uri = mongod.status(there.settings).uri
+    there.curate("jobs", "pause", "resting")
+    assert "paused" in there.curate("jobs", "list", COLUMNS=200).out
+    a_day_passes(uri, "resting")
+    assert "resting owes nothing" in there.curate("jobs", "run", "resting", "--owed").out
+    there.curate("jobs", "resume", "resting")
+    shown = there.curate("jobs", "history", "resting", COLUMNS=200).out
+    assert re.search(r"skipped.*The job was paused\.", shown)
+    assert pushed(there, "resting") == []
+    there.curate("jobs", "remove", "resting")
+
+
 def test_what_cannot_be_meant_is_one_line(there, inbox):
     for more, said in (
         (("--every", "1d", "--cron", "0 2 * * *"), "either `--cron"),

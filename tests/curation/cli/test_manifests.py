@@ -141,6 +141,7 @@ def test_a_plan_says_who_runs_where_and_how_long(manifest):
         assert any(re.fullmatch(row, one) for one in rows), row
     assert "byte_track 1,000 16 0 0 - 0 s" in rows
     assert "not counted, their cost is not stated: yolo_master_n" in rows
+    assert re.search(r"`curate predict` runs .*mm_grounding_dino_l.* on cuda:0, cuda:1", out, re.S)
     assert "fits nowhere" not in out
 
 

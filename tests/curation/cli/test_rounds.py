@@ -1,5 +1,9 @@
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
+
+from curation.cli import app
+from curation.cli import rounds as doors
 
 MANIFEST = """
 name: one
@@ -24,3 +28,15 @@ def test_a_round_that_waits_for_people_is_exit_code_3(home):
     assert first.err == ""
     again = home.curate(*command[:-2], "--labels", "files", code=3)  # its other name
     assert "predict" not in again.out
+
+
+@pytest.mark.parametrize("verb", ["round", "train", "publish"])
+def test_focus_and_sign_off_are_part_of_the_plan(verb, monkeypatch):
+    plans = []
+    monkeypatch.setattr(doors, "connected", lambda *_: None)
+    monkeypatch.setattr(doors, "_run_rounds", lambda *_, plan, **__: plans.append(plan))
+    for words in ([], ["--focus"], ["--sign-off"]):
+        assert CliRunner().invoke(app, [verb, "demo", *words]).exit_code == 0
+    assert [(one.focus, one.sign_off) for one in plans] == [
+        (False, False), (True, False), (False, True)
+    ]  # fmt: skip

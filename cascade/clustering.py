@@ -1,0 +1,86 @@
+"""Which boxes of an image show one object: the discrete half of the consensus.
+
+V is the number of boxes that vote, n of images. Two functions give exactly the same: `plainly`
+says what is meant, image by image; `clustering_compiled` is for millions of boxes.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from cascade import boxes
+from cascade.manifest import Fusion
+from cascade.predictions import IntArray
+from cascade.votes import Votes
+from cascade.workload import Workload
+
+_workload = Workload()
+
+
+def cluster(votes: Votes, sizes_px: IntArray, fusion: Fusion) -> tuple[IntArray, IntArray]:
+    """Return the rows of `votes` that count, and the cluster of each.
+
+    Rows come ascending by image, and surest first within it; of equally sure ones the earlier
+    member, then the earlier row. Clusters are numbered in that order of their seeds. See
+    `consensus.fuse` for the rules.
+
+    Args:
+        votes: Calibrated votes.
+        sizes_px: Height and width of each image, shape (n, 2).
+        fusion: Thresholds.
+    """
+    if not _workload.pays(len(votes.p)):
+        return plainly(votes, sizes_px, fusion)
+    from cascade import clustering_compiled
+
+    starts = np.searchsorted(votes.image, np.arange(votes.n_images + 1))
+    kind = votes.member * len(votes.classes) + votes.class_id
+    return clustering_compiled.cluster(
+        starts.astype(np.int64),
+        np.ascontiguousarray(votes.p, np.float64),
+        np.ascontiguousarray(votes.member, np.int64),
+        np.ascontiguousarray(kind, np.int64),
+        np.ascontiguousarray(votes.boxes_xyxy, np.float64),
+        np.prod(np.asarray(sizes_px, np.float64).reshape(-1, 2), axis=1),
+        (fusion.min_p, fusion.nms_iou, fusion.iou, fusion.small_iou, fusion.small_px),
+    )
+
+
+def plainly(votes: Votes, sizes_px: IntArray, fusion: Fusion) -> tuple[IntArray, IntArray]:
+    """Return what `cluster` does, image by image."""
+    order = np.lexsort((votes.member, -votes.p, votes.image))
+    order = order[votes.p[order] >= fusion.min_p]
+    starts = np.searchsorted(votes.image[order], np.arange(votes.n_images + 1))
+    rows: list[IntArray] = [order[:0]]
+    clusters: list[IntArray] = [order[:0]]
+    n_clusters = 0
+    for image, (start, stop) in enumerate(pairwise(starts)):
+        if start == stop:
+            continue
+        kept, seed_of = _of_image(votes, order[start:stop], sizes_px[image], fusion)
+        rows.append(kept)
+        clusters.append(seed_of + n_clusters)
+        n_clusters += int(seed_of.max()) + 1
+    return np.concatenate(rows), np.concatenate(clusters)
+
+
+def _of_image(
+    votes: Votes, rows: IntArray, size_px: IntArray, fusion: Fusion
+) -> tuple[IntArray, IntArray]:
+    """Return the rows of one image that survive their doubles, and the seed of each."""
+    corners = votes.boxes_xyxy[rows].astype(np.float64)
+    overlaps = boxes.iou(corners, corners)
+    kind = votes.member[rows] * len(votes.classes) + votes.class_id[rows]
+    single = boxes.leaders((kind[:, None] == kind) & (overlaps > fusion.nms_iou))
+    overlaps = overlaps[np.ix_(single, single)]
+    side_px = np.sqrt(boxes.areas(corners[single]) * float(np.prod(size_px, dtype=np.float64)))
+    least = np.where(side_px < fusion.small_px, fusion.small_iou, fusion.iou)[:, None]
+    covers = overlaps >= least
+    np.fill_diagonal(covers, True)  # a box without extent overlaps nothing, not even itself
+    seeds = boxes.leaders(covers)
+    claims = np.where(covers, overlaps, -1.0)[seeds]
+    seed_of = claims.argmax(axis=0)  # of equals the first, which is the surest
+    seed_of[seeds] = np.arange(len(claims))
+    return rows[single], seed_of

@@ -1,0 +1,1 @@
+"""The engine's parts: reading, running members, batch sizes, overlapping, worker processes."""

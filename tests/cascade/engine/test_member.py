@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cascade.engine.member import Runner, of_member
+from cascade.images import Batch
+from cascade.manifest import Member
+from cascade.predictions import Detections, Embedding, Failure
+
+CPU = torch.device("cpu")
+
+
+class Level:
+    """Embeds an image by its brightness; what happens in `forward` can be added to."""
+
+    dimensions = 2
+
+    def __init__(self, forward=None):
+        self.module = nn.Identity()
+        self.batches = []
+        self._more = forward or (lambda view: None)
+
+    def prepare(self, batch):
+        return {"view": batch.view(4, 4)}
+
+    def forward(self, tensors):
+        view = tensors["view"]
+        self.batches.append(len(view))
+        self._more(view)
+        level = view.float().mean(dim=(1, 2, 3)) / 255
+        return torch.stack([level, 1 - level], dim=1)
+
+    def decode(self, raw, batch):
+        return [Embedding(one / np.linalg.norm(one)) for one in raw.numpy()]
+
+
+def member(batch_size=4, adapter="dino"):
+    return Member(
+        name="level", tier="embedding", adapter=adapter, licence="MIT", batch_size=batch_size
+    )
+
+
+def batch(n, start=10):
+    images = [np.full((6, 8, 3), start + 10 * i, np.uint8) for i in range(n)]
+    return Batch(tuple(f"i{i}" for i in range(n)), tuple(images))
+
+
+def levels(found):
+    return {name: round(float(one.vector[0]), 6) for name, one in found.items()}
+
+
+def test_a_batch_is_done_in_parts_of_the_members_size():
+    model = Level()
+    found = of_member(model, member(2), batch(5), CPU)
+    assert model.batches == [2, 2, 1]
+    assert list(found) == ["i0", "i1", "i2", "i3", "i4"]
+    assert levels(found) == levels(of_member(Level(), member(8), batch(5), CPU))
+
+
+def test_an_empty_batch_gives_nothing():
+    assert of_member(Level(), member(), batch(0), CPU) == {}
+
+
+def test_padding_changes_nothing_and_is_nobodys_result():
+    model = Level()
+    runner = Runner(model, member(4), CPU)
+    found = runner.now(batch(3).padded(8))
+    assert model.batches == [4, 4]
+    assert levels(found) == levels(of_member(Level(), member(4), batch(3), CPU))
+    assert runner.seen == 3
+
+
+def test_memory_that_runs_out_halves_the_batches_from_then_on(caplog):
+    def full(view):
+        if len(view) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = Level(full)
+    runner = Runner(model, member(8), CPU)
+    found = runner.now(batch(8))
+    assert model.batches == [8, 4, 2, 2, 2, 2]
+    assert levels(found) == levels(of_member(Level(), member(8), batch(8), CPU))
+    assert runner.size == 2
+    runner.now(batch(4))
+    assert model.batches[6:] == [2, 2]
+    assert "memory ran out with 8 images at a time; going on with 4" in caplog.text
+
+
+def test_an_image_that_alone_is_too_much_fails_alone(caplog):
+    def full(view):
+        if (view == 30).all(dim=1).all(dim=1).all(dim=1).any():
+            raise torch.OutOfMemoryError("CUDA out of\nmemory")
+
+    found = Runner(Level(full), member(4), CPU).now(batch(4))
+    assert found["i2"] == Failure("OutOfMemoryError", "CUDA out of memory")
+    assert [type(one) for one in found.values()].count(Embedding) == 3
+
+
+def test_a_device_that_is_lost_is_no_fault_of_the_image():
+    def lost(view):
+        raise torch.AcceleratorError("CUDA error: an illegal memory access")
+
+    with pytest.raises(torch.AcceleratorError):
+        Runner(Level(lost), member(), CPU).now(batch(2))
+
+
+def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch, caplog):
+    def refuse(forward, **_):
+        def compiled(tensors):
+            raise RuntimeError("no graph")
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    found = Runner(Level(), member(), CPU, compiled=True).now(batch(3))
+    assert levels(found) == levels(of_member(Level(), member(), batch(3), CPU))
+    assert "level could not be compiled, so it runs as it is: no graph" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("adapter", "compiled"), [("detr", True), ("worker", False), ("grounding_dino", False)]
+)
+def test_only_families_of_one_graph_are_compiled(monkeypatch, adapter, compiled):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda forward, **how: asked.append(how) or forward)
+    Runner(Level(), member(adapter=adapter), CPU, compiled=True)
+    assert asked == ([{"dynamic": False}] if compiled else [])
+
+
+def test_images_are_handed_in_halves_until_the_one_that_fails_is_found():
+    def choke(view):
+        if (view == 40).all(dim=1).all(dim=1).all(dim=1).any():
+            raise ValueError("odd")
+
+    model = Level(choke)
+    found = Runner(model, member(8), CPU).now(batch(6))
+    assert found["i3"] == Failure("ValueError", "odd")
+    assert len(found) == 6
+    assert not isinstance(found["i4"], Failure | Detections)

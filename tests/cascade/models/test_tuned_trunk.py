@@ -1,0 +1,107 @@
+"""The trunk is part of the model: it learns, more slowly, and travels with the checkpoint."""
+
+import numpy as np
+import pytest
+import torch
+
+from cascade import registry, sources
+from cascade.errors import CheckpointError
+from cascade.images import Batch
+from cascade.model import Trainable, predict
+from cascade.models import checkpoint, mobilenet
+from cascade.models.tuned_trunk import TRUNK_PACE
+from cascade.predictions import Detections
+from cascade.training.fit import Paced, Stepper
+
+CLASSES = ("cone", "drum")
+HEADS = ("center_point", "rt_detr")
+
+
+def batch(n=2, seed=0):
+    rng = np.random.default_rng(seed)
+    images = tuple(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(n))
+    return Batch(ids=tuple(str(i) for i in range(n)), images=images)
+
+
+def truth():
+    return Detections(
+        np.array([[0.2, 0.2, 0.6, 0.7]], np.float32), np.ones(1, np.float32), np.array([1]), CLASSES
+    )
+
+
+def same(one, other):
+    return all(
+        np.array_equal(a.boxes_xyxy, b.boxes_xyxy) and np.array_equal(a.scores, b.scores)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+@pytest.fixture(params=HEADS)
+def model(request):
+    return registry.create("tuned_trunk", head=request.param, classes=CLASSES, size=64)
+
+
+def test_it_can_be_trained_whole(model):
+    assert isinstance(model, Trainable)
+    before = {name: one.clone() for name, one in checkpoint.state(model.module).items()}
+    stepper = Stepper(model, learning_rate=1e-3, device=torch.device("cpu"))
+    model.module.train()
+    for _ in range(2):  # the last layers of RT-DETR start at zero and hold back the first gradient
+        stepper.step(model.prepare(batch()), [truth(), truth()], share=0.1)
+    moved = {n for n, one in checkpoint.state(model.module).items() if not one.equal(before[n])}
+    assert {"trunk.0.0.weight", "trunk.17.body.2.bias"} <= moved
+    assert any(name.startswith("head.") for name in moved)
+
+
+def test_the_trunk_learns_at_a_share_of_the_rate(model):
+    assert isinstance(model, Paced)
+    names = [name for name, _ in model.module.named_parameters()]
+    paces = {name.split(".")[0]: model.pace(name) for name in names}
+    assert paces == {"trunk": TRUNK_PACE, "head": 1.0}
+    stepper = Stepper(model, learning_rate=1e-3, device=torch.device("cpu"))
+    stepper.step(model.prepare(batch()), [truth(), truth()], share=0.1)  # at the cycle's top
+    rates = {len(one["params"]): one["lr"] for one in stepper._optimiser.param_groups}
+    n_trunk = sum(name.startswith("trunk.") for name in names)
+    assert rates[n_trunk] == pytest.approx(TRUNK_PACE * 1e-3)
+    assert rates[len(names) - n_trunk] == pytest.approx(1e-3)
+
+
+def test_what_was_saved_is_what_was_there(model, tmp_path):
+    with torch.no_grad():
+        model.module.trunk[0][0].bias.add_(0.5)
+    model.save(tmp_path / "a")
+    again = registry.create("tuned_trunk", tmp_path / "a")
+    assert again.classes == CLASSES
+    assert same(predict(model, batch()), predict(again, batch()))
+    again.save(tmp_path / "b")
+    assert sources.fingerprint(tmp_path / "a") == sources.fingerprint(tmp_path / "b")
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_head_that_was_trained_on_the_shared_trunk_says_the_same_on_its_own(head, tmp_path):
+    alone = registry.create(head, classes=CLASSES, size=64, seed=3)
+    alone.save(tmp_path / "head")
+    whole = registry.create("tuned_trunk", tmp_path / "head")
+    assert same(predict(alone, batch()), predict(whole, batch()))
+
+
+def test_it_leaves_the_shared_trunk_and_its_original_alone(model):
+    shared = mobilenet.trunk(torch.device("cpu"))
+    before = shared.layers[0][0].weight.clone()
+    other = model.with_classes(("drum", "sign"))
+    with torch.no_grad():
+        other.module.trunk[0][0].weight.add_(1.0)
+    assert shared.layers[0][0].weight.equal(before)
+    assert model.module.trunk[0][0].weight.equal(before)
+    assert (model.classes, other.classes) == (CLASSES, ("drum", "sign"))
+    assert not any(one.requires_grad for one in shared.parameters())
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    checkpoint.save(tmp_path / "a", {"adapter": "yolo"}, {})
+    with pytest.raises(CheckpointError, match="of the adapter 'yolo', expected 'tuned_trunk'"):
+        registry.create("tuned_trunk", tmp_path / "a")
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        registry.create("tuned_trunk", tmp_path / "absent")
+    with pytest.raises(CheckpointError, match="needs a checkpoint, or the parameter `classes`"):
+        registry.create("tuned_trunk")

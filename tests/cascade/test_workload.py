@@ -1,0 +1,10 @@
+from cascade.workload import Workload
+
+
+def test_much_work_pays_at_once():
+    assert Workload(enough=10).pays(10)
+
+
+def test_little_work_pays_once_it_has_added_up():
+    work = Workload(enough=10)
+    assert [work.pays(4) for _ in range(4)] == [False, False, True, True]
