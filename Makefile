@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: fresh-venv gate-power help install permissive quickstart app real vlm label-studio bench-gpu test test-servers lint format lock clean
+.PHONY: fresh-venv gate-power help install permissive quickstart app real vlm label-studio kubernetes-validate bench-app bench-cold-start bench-engine bench-gpu bench-hardness bench-panels bench-selection bench-store notebooks docs test test-servers test-app test-notebooks lint format lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -38,8 +38,32 @@ vlm: ## Build .vllm, a venv that serves language models on the CPU, for the test
 label-studio: ## Build .label-studio, a venv with the server, for the tests of the labeling bridge
 	PYTHON="$(PYTHON)" tools/label_studio.sh .label-studio
 
+kubernetes-validate: ## Build .kubernetes-validate, a venv with the schemas of Kubernetes, for a test
+	PYTHON="$(PYTHON)" tools/kubernetes_validate.sh .kubernetes-validate
+
+bench-engine: $(STAMP) ## The engine against the GPU's bound and FiftyOne's own way, in one run
+	$(BIN)/python tests/benchmarks/bench_engine.py --out build/bench
+
 bench-gpu: $(STAMP) ## Full-size members on this machine's GPU: memory and speed, beside the plan
 	$(BIN)/python tests/benchmarks/bench_members.py --out build/bench
+
+bench-app: $(STAMP) ## Opening 100,000 samples of 8 members in the App, in a browser (Chromium)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/benchmarks/bench_app.py --out build/bench
+
+bench-cold-start: $(STAMP) ## How long `curate --help` takes
+	$(BIN)/python tests/benchmarks/bench_cold_start.py
+
+bench-hardness: $(STAMP) ## Consensus and hardness of 100,000 samples, beside raw reading and writing
+	$(BIN)/python tests/benchmarks/bench_hardness.py --out build/bench
+
+bench-selection: $(STAMP) ## Choosing 5,000 of 1,000,000, and beside scikit-activeml
+	$(BIN)/python tests/benchmarks/bench_selection.py --out build/bench
+
+bench-store: $(STAMP) ## Writing 1,000,000 boxes, beside label objects and beside pymongo
+	$(BIN)/python tests/benchmarks/bench_store.py --out build/bench
+
+bench-panels: $(STAMP) ## How long the App's panels take on 100,000 samples of 8 members
+	$(BIN)/python tests/benchmarks/bench_panels.py
 
 gate-power: $(STAMP) ## Simulate the gate: how often equals are promoted, what gains it sees
 	$(BIN)/python tools/gate_power.py
@@ -47,14 +71,29 @@ gate-power: $(STAMP) ## Simulate the gate: how often equals are promoted, what g
 fresh-venv: $(STAMP) ## Load a registered ensemble in a venv of its own, and compare
 	PYTHON=$(BIN)/python tools/fresh_venv.sh .fresh-venv
 
-SERVERS := tests/labeling_server tests/servers tests/faults/test_language_server.py
+SERVERS := tests/labeling_server tests/servers tests/faults/test_language_server.py \
+  tests/faults/test_served_jobs.py
+
+notebooks: $(STAMP) ## Open the notebooks in JupyterLab, which is put into .jupyter
+	tools/jupyter.sh .jupyter jupyterlab
+	PATH="$(CURDIR)/$(BIN):$$PATH" .jupyter/bin/jupyter lab --ip 127.0.0.1 notebooks
+
+docs: $(STAMP) ## Build the documentation into build/site, strictly
+	$(BIN)/mkdocs build --strict
 
 test: lint ## Lint, then all tests but those of whole servers, with their coverage
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --cov --cov-report=term \
-	  $(SERVERS:%=--ignore=%) $(PYTEST_ARGS)
+	  $(SERVERS:%=--ignore=%) --ignore=tests/notebooks --ignore=tests/app $(PYTEST_ARGS)
 
-test-servers: $(STAMP) vlm label-studio ## Tests against whole servers: Label Studio, MLflow, vLLM
+test-servers: $(STAMP) vlm label-studio kubernetes-validate ## Tests against whole servers: Label Studio, MLflow, vLLM
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(SERVERS) $(PYTEST_ARGS)
+
+test-app: $(STAMP) ## Tests of the App: servers, a browser (Chromium) and workers
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile tests/app $(PYTEST_ARGS)
+
+test-notebooks: $(STAMP) label-studio ## Run the notebooks and the examples of the documentation
+	tools/jupyter.sh .jupyter
+	.jupyter/bin/python -m pytest tests/notebooks $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Style, formatting, types and import directions
 	$(BIN)/ruff check .

@@ -20,13 +20,26 @@ from PIL import Image
 from cascade.predictions import Detections, FloatArray, IntArray
 from cascade.taxonomy import Taxonomy
 from cascade.votes import Votes
-from curation import convert, fields
-from curation.collection import expect_fields, ids_and_paths, read_documents
+from curation import box_columns, convert, fields
+from curation.box_columns import BoxColumns, boxes_of
+from curation.collection import chunks, expect_fields, ids_and_paths, read_documents
 from curation.errors import StoreError
+
+__all__ = [
+    "VotesRead",
+    "boxes_of",
+    "failures",
+    "labels_of",
+    "read_columns",
+    "read_detections",
+    "read_votes",
+    "require_detections",
+    "sizes_px",
+]
 
 logger = logging.getLogger(__name__)
 
-_NO_CONFIDENCE = "(no confidence)"
+_NO_LABEL, _NO_CONFIDENCE, _NO_BOX = "(no label)", "(no confidence)", "(no box)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,59 +64,47 @@ class VotesRead:
         return used
 
 
-def missing(samples: Any, label_field: str, fingerprint: str) -> list[str]:
-    """Return the ids of the samples whose label field does not bear the fingerprint.
-
-    Those on which a member failed are among them: it may succeed now.
-    """
-    expect_fields(samples, [label_field])
-    path = f"{label_field}.{fields.FINGERPRINT}"
-    return list(samples.match({path: {"$ne": fingerprint}}).values("id"))
-
-
 def read_votes(
     samples: Any,
     members: Sequence[str],
     *,
     classes: Taxonomy,
     confidence: Literal["confidence", "score"] = "confidence",
+    ids: Sequence[str] | None = None,
 ) -> VotesRead:
     """Return what the members say about the samples.
 
     Any Detections field of a dataset is a member, whoever wrote it. Boxes whose label means
-    no class, or that bear no confidence, are left out and counted.
+    no class, or that bear no confidence or no place, are left out and counted.
 
     Args:
         samples: The dataset, or a view of it.
         members: The label fields.
         classes: What the labels mean.
         confidence: `confidence` for calibrated probabilities, `score` for raw scores.
+        ids: Which of the samples, in this order; all, in that of `ids_and_paths`, where None.
 
     Raises:
         StoreError: A field is absent, holds no Detections, or no confidences in [0, 1].
     """
     require_detections(samples, members)
+    found = list(ids_and_paths(samples)[0] if ids is None else ids)
+    columns = box_columns.read(samples, found, members, [confidence])
+    votes, unknown = _votes(columns, members, classes)
+    return VotesRead(ids=tuple(found), votes=votes, unknown_labels=unknown)
+
+
+def labels_of(samples: Any, members: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the labels that each label field uses, in the order in which they are met."""
+    require_detections(samples, members)
     ids, _ = ids_and_paths(samples)
-    ran = np.zeros((len(ids), len(members)), bool)
-    place: list[tuple[int, int]] = []
-    labels: list[str] = []
-    p: list[float | None] = []
-    boxes: list[list[float]] = []
-    wanted = ("label", "bounding_box", confidence)
-    projection = {f"{m}.detections.{one}": 1 for m in members for one in wanted}
-    projection |= {f"{m}._cls": 1 for m in members}
-    for i, row in read_documents(samples, ids, projection):
-        for m, name in enumerate(members):
-            if row.get(name) is None:
-                continue
-            ran[i, m] = True
-            found = boxes_of(row[name])
-            place += [(i, m)] * len(found)
-            labels += [one["label"] for one in found]
-            p += [one.get(confidence) for one in found]
-            boxes += [one["bounding_box"] for one in found]
-    votes, unknown = _votes(place, labels, p, boxes, ran, members, classes)
-    return VotesRead(ids=tuple(ids), votes=votes, unknown_labels=unknown)
+    used: dict[str, dict[str, None]] = {name: {} for name in members}
+    for part in chunks(ids):
+        found = box_columns.read(samples, part, members, [])
+        pairs = np.unique(found.member * len(found.labels) + found.label_id)
+        for m, label in zip(*np.divmod(pairs, max(len(found.labels), 1)), strict=True):
+            used[members[m]][found.labels[label]] = None
+    return {name: tuple(words) for name, words in used.items()}
 
 
 def read_detections(
@@ -171,57 +172,51 @@ def failures(samples: Any) -> list[dict[str, Any]]:
     ]
 
 
-def sizes_px(samples: Any) -> NDArray[np.int64]:
+def sizes_px(samples: Any, ids: Sequence[str] | None = None) -> NDArray[np.int64]:
     """Return height and width of each upright image, shape (n, 2), in pixels.
 
     From the samples' metadata; where there is none, from the head of the image file.
+
+    Args:
+        samples: The dataset, or a view of it.
+        ids: Which of the samples, in this order; all, in that of `ids_and_paths`, where None.
     """
-    names = ["metadata.height", "metadata.width"]
-    columns = read_columns(samples, [*names, "filepath"])
-    del columns["id"]
-    sizes = [
-        (height, width) if height and width else _size_of(path)
-        for height, width, path in zip(*columns.values(), strict=True)
-    ]
-    return np.array(sizes, np.int64).reshape(-1, 2)
+    found = list(ids_and_paths(samples)[0] if ids is None else ids)
+    sizes = np.zeros((len(found), 2), np.int64)
+    wanted = {"metadata.height": 1, "metadata.width": 1, "filepath": 1}
+    for i, row in read_documents(samples, found, wanted):
+        known = row.get("metadata") or {}
+        height, width = known.get("height"), known.get("width")
+        sizes[i] = (height, width) if height and width else _size_of(row["filepath"])
+    return sizes
 
 
 def _votes(
-    place: Sequence[tuple[int, int]],
-    labels: Sequence[str],
-    p: Sequence[float | None],
-    boxes: Sequence[Sequence[float]],
-    ran: NDArray[np.bool_],
-    members: Sequence[str],
-    taxonomy: Taxonomy,
+    columns: BoxColumns, members: Sequence[str], taxonomy: Taxonomy
 ) -> tuple[Votes, Counter[str]]:
     """Return the columns as votes, and how many boxes are none, by label."""
-    words = sorted(set(labels))
-    meaning = dict(zip(words, taxonomy.ids_of(words), strict=True))
-    class_id = np.array([meaning[word] for word in labels], np.int64)
-    certain = np.array([np.nan if one is None else one for one in p], np.float64)
-    _expect_probabilities(certain, members)
-    dropped = Counter(word for word in labels if meaning[word] < 0)
-    dropped[_NO_CONFIDENCE] = int(np.isnan(certain).sum())
-    kept = (class_id >= 0) & ~np.isnan(certain)
-    where: IntArray = np.array(place, np.int64).reshape(-1, 2)
-    corners = convert.inside(convert.xywh_to_xyxy(np.array(boxes, np.float64)))
+    p = columns.numbers[:, 0]
+    _expect_probabilities(p, members)
+    meaning: IntArray = np.array([*taxonomy.ids_of(columns.labels), -1], np.int64)
+    class_id = meaning[columns.label_id]
+    unsure, nowhere = np.isnan(p), np.isnan(columns.boxes_xywh).any(axis=1)
+    times = np.bincount(columns.label_id[class_id < 0] % len(meaning), minlength=len(meaning))
+    dropped = Counter(
+        {word: int(n) for word, n in zip([*columns.labels, _NO_LABEL], times, strict=True)}
+    )
+    dropped[_NO_CONFIDENCE], dropped[_NO_BOX] = int(unsure.sum()), int(nowhere.sum())
+    kept = (class_id >= 0) & ~unsure & ~nowhere
     votes = Votes(
-        image=where[kept, 0],
-        member=where[kept, 1],
+        image=columns.sample[kept],
+        member=columns.member[kept],
         class_id=class_id[kept],
-        p=certain[kept],
-        boxes_xyxy=corners[kept],
-        ran=ran,
+        p=p[kept],
+        boxes_xyxy=convert.inside(convert.xywh_to_xyxy(columns.boxes_xywh[kept])),
+        ran=columns.ran,
         members=tuple(members),
         classes=taxonomy.names,
     )
     return votes, +dropped
-
-
-def boxes_of(label: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Return the raw boxes of a raw label field; none where there is no field."""
-    return list((label or {}).get("detections") or [])
 
 
 def _size_of(path: str) -> tuple[int, int]:

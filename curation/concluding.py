@@ -9,7 +9,7 @@ from cascade import voting
 from cascade.consensus import Clusters, Decisions, Votes
 from cascade.ensemble import Ensemble
 from cascade.geometry import Sizes
-from curation import fields, samples, store
+from curation import fields, probing, samples, store
 from curation.closer import Closer, focals_px, measure, read_closer
 
 
@@ -21,7 +21,7 @@ class Conclusion:
         ids: The samples.
         votes: The detectors' boxes, calibrated.
         clusters: The objects.
-        first: What the detectors alone decide; the cascade's path follows from it.
+        first: What the detectors and the probe decide; the cascade's path follows from it.
         final: What they decide with the language members heard.
         said: What the deeper tiers said.
         sizes: Distance and size of each object; None where no depth is known.
@@ -45,15 +45,16 @@ def conclude(view: Any, ensemble: Ensemble) -> Conclusion:
     read = store.read_votes(view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score")
     votes = ensemble.calibration.of(read.votes)
     sizes_px = store.sizes_px(view)
-    clusters, first = voting.conclude(votes, ensemble, sizes_px)
+    clusters, detected = voting.conclude(votes, ensemble, sizes_px)
+    probed = probing.p_yes(view, read.ids, ensemble)
     said = read_closer(view, read.ids, ensemble)
     drives = store.read_columns(view, [fields.DRIVE])[fields.DRIVE]
     return Conclusion(
         ids=read.ids,
         votes=votes,
         clusters=clusters,
-        first=first,
-        final=voting.heard(first, ensemble, said.p_yes),
+        first=voting.heard(detected, ensemble, probed),
+        final=voting.heard(detected, ensemble, {**probed, **said.p_yes}),
         said=said,
         sizes=measure(
             clusters,

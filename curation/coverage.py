@@ -9,6 +9,9 @@ The sum never grows as S grows, and neither does the quota's factor, so an old v
 upper bound and only the candidates at the top are evaluated again (lazy greedy, exact).
 Memory is linear in the number of points: kernels are made in blocks and thrown away.
 
+What is done with the large arrays is behind `Cover`: `ArrayCover` does it with numpy,
+`device_coverage.DeviceCover` on a GPU.
+
 A is the number of candidates, T of points, L of labeled samples, G of slices, D the length
 of an embedding. Embeddings are float32.
 
@@ -19,7 +22,7 @@ of an embedding. Embeddings are float32.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +78,32 @@ class Herd:
     evaluations: int
 
 
+class Cover(Protocol):
+    """How well points are covered so far, and what candidates would add."""
+
+    def gains(self, rows: Ints) -> Floats:
+        """Return what each of these candidates would add, shape (len(rows),), float64."""
+        ...
+
+    def take(self, row: int) -> None:
+        """Let a candidate cover the points."""
+        ...
+
+    def together(self) -> float:
+        """Return what all candidates would add, if all of them covered."""
+        ...
+
+
+class MakeCover(Protocol):
+    """Builds a `Cover`; all arrays are numpy's, the embeddings float32."""
+
+    def __call__(
+        self, candidates: Floats, points: Floats, worth: Floats, *, sigma: float, taken: Floats
+    ) -> Cover:
+        """Return how well `taken` cover the points; the arguments are as in `herd`."""
+        ...
+
+
 def herd(
     candidates: Floats,
     points: Floats,
@@ -85,6 +114,7 @@ def herd(
     taken: Floats,
     scale: Floats | None = None,
     quota: Quota | None = None,
+    cover: MakeCover | None = None,
 ) -> Herd:
     """Pick up to `budget` candidates; of equal ones, the first.
 
@@ -97,26 +127,26 @@ def herd(
         taken: Embeddings that cover already: labeled, or in the batch, shape (L, D).
         scale: A factor on each candidate's gain, shape (A,), above 0, for instance of cost.
         quota: What slices the batch should hold.
+        cover: Does the arithmetic; `ArrayCover` where None.
     """
     factors = np.ones(len(candidates)) if scale is None else scale
     have = None if quota is None else quota.have.copy()
-    lazy = _Lazy(candidates, points, worth, sigma, nearest_cosine(points, taken))
-    near = nearest_cosine(candidates, taken)
-    order, gains, nearest = [], [], []
+    made = (cover or ArrayCover)(candidates, points, worth, sigma=sigma, taken=taken)
+    lazy = _Lazy(made, len(candidates))
+    order, gains = [], []
     for _ in range(min(budget, len(candidates))):
         by_slice = 1.0 if quota is None or have is None else quota.factor(have)
         pick = lazy.best(factors * by_slice)
         order.append(pick)
         gains.append(lazy.bound[pick])
-        nearest.append(near[pick])
         lazy.take(pick)
-        near = np.maximum(near, candidates @ candidates[pick])
         if quota is not None and have is not None:
             have += quota.belongs[:, pick]
+    rows = np.array(order, np.int64)
     return Herd(
-        order=np.array(order, np.int64),
+        order=rows,
         gain=np.array(gains, np.float64),
-        nearest=np.array(nearest, np.float64),
+        nearest=_nearest_before(candidates[rows], taken),
         evaluations=lazy.evaluations,
     )
 
@@ -155,11 +185,17 @@ def nearest_cosine(points: Floats, others: Floats) -> Floats:
     return best
 
 
-def covered(points: Floats, worth: Floats, *, taken: Floats, chosen: Floats, sigma: float) -> float:
+def covered(
+    points: Floats,
+    worth: Floats,
+    *,
+    taken: Floats,
+    chosen: Floats,
+    sigma: float,
+    cover: MakeCover | None = None,
+) -> float:
     """Return how much the chosen samples add to the coverage of the points by the taken ones."""
-    before = nearest_cosine(points, taken)
-    after = np.maximum(before, nearest_cosine(points, chosen))
-    return float(worth @ (kernel(after, sigma) - kernel(before, sigma)).astype(np.float64))
+    return (cover or ArrayCover)(chosen, points, worth, sigma=sigma, taken=taken).together()
 
 
 def kernel(cosine: Floats, sigma: float) -> Floats:
@@ -167,48 +203,92 @@ def kernel(cosine: Floats, sigma: float) -> Floats:
     return np.exp((2.0 * np.minimum(cosine, 1.0) - 2.0) / sigma**2)
 
 
-class _Lazy:
-    """The candidates' gains as upper bounds, made exact only where it matters."""
+def noise(sigma: float) -> float:
+    """Return what float32 cosines leave in a kernel: a gain below is none."""
+    return 1e-6 * max(1.0, sigma**-2)
+
+
+class ArrayCover:
+    """A `Cover` that numpy computes: see `herd` for the arguments."""
 
     def __init__(
-        self, candidates: Floats, points: Floats, worth: Floats, sigma: float, cosine: Floats
+        self, candidates: Floats, points: Floats, worth: Floats, *, sigma: float, taken: Floats
     ) -> None:
         self._candidates, self._points = candidates, points
         self._worth, self._sigma = worth.astype(np.float64), sigma
-        self._cover = kernel(cosine, sigma)
-        self._noise = 1e-6 * max(1.0, sigma**-2)  # what float32 cosines leave in a kernel
-        self._open = np.ones(len(candidates), bool)
-        self._fresh = np.zeros(len(candidates), bool)
-        self.bound = np.full(len(candidates), np.inf)
-        self.evaluations = 0
-        for rows in _blocks(len(candidates), columns=len(points)):
-            self._refresh(np.arange(len(candidates))[rows])
+        self._cover = kernel(nearest_cosine(points, taken), sigma)
+        self._rows = max(1, _BLOCK_BYTES // (4 * max(len(points), 1)))
+
+    def gains(self, rows: Ints) -> Floats:
+        """Return what each of these candidates would add."""
+        found = np.empty(len(rows))
+        least = noise(self._sigma)
+        for start in range(0, len(rows), self._rows):
+            part = rows[start : start + self._rows]
+            values = self._candidates[part] @ self._points.T
+            values -= 1.0  # in place from here on: exp(2 (cosine - 1) / sigma^2) - cover
+            np.minimum(values, 0.0, out=values)
+            values *= 2.0 / self._sigma**2
+            np.exp(values, out=values)
+            values -= self._cover
+            values *= values > least
+            found[start : start + len(part)] = values.astype(np.float64) @ self._worth
+        return found
+
+    def take(self, row: int) -> None:
+        """Let a candidate cover the points."""
+        cosine = self._points @ self._candidates[row]
+        np.maximum(self._cover, kernel(cosine, self._sigma), out=self._cover)
+
+    def together(self) -> float:
+        """Return what all candidates would add, if all of them covered."""
+        after = kernel(nearest_cosine(self._points, self._candidates), self._sigma)
+        return float(self._worth @ np.maximum(after - self._cover, 0.0).astype(np.float64))
+
+
+class _Lazy:
+    """The candidates' gains as upper bounds, made exact only where it matters."""
+
+    def __init__(self, cover: Cover, n: int) -> None:
+        self._cover = cover
+        self._open = np.ones(n, bool)
+        self._fresh = np.ones(n, bool)
+        self.bound = cover.gains(np.arange(n))
+        self.evaluations = n
 
     def best(self, factors: Floats) -> int:
         """Return the open candidate whose gain x factor is greatest, the first of equals."""
+        score = np.where(self._open, self.bound * factors, -np.inf)
         while True:
-            score = np.where(self._open, self.bound * factors, -np.inf)
             top = np.flatnonzero(score >= score.max() * (1.0 - _TIE))
             if self._fresh[top].all():
                 return int(top[0])
             stale = np.flatnonzero(self._open & ~self._fresh)
-            first = np.argsort(-score[stale], kind="stable")[:_REFRESHED]
-            self._refresh(stale[first])
+            if len(stale) > _REFRESHED:
+                stale = stale[np.argpartition(-score[stale], _REFRESHED)[:_REFRESHED]]
+            self.bound[stale] = self._cover.gains(stale)
+            score[stale] = (self.bound * factors)[stale]
+            self._fresh[stale] = True
+            self.evaluations += len(stale)
 
     def take(self, pick: int) -> None:
         """Let a candidate cover: every other gain may have shrunk."""
-        cosine = self._points @ self._candidates[pick]
-        np.maximum(self._cover, kernel(cosine, self._sigma), out=self._cover)
+        self._cover.take(pick)
         self._open[pick] = False
         self._fresh = self.bound == 0.0  # nothing left to shrink
 
-    def _refresh(self, rows: Ints) -> None:
-        values = kernel(self._candidates[rows] @ self._points.T, self._sigma)
-        values -= self._cover
-        values *= values > self._noise
-        self.bound[rows] = values.astype(np.float64) @ self._worth
-        self._fresh[rows] = True
-        self.evaluations += len(rows)
+
+def _nearest_before(picked: Floats, taken: Floats) -> Floats:
+    """Return the cosine of each pick to the nearest of the taken and the earlier picks, (B,)."""
+    best = nearest_cosine(picked, taken)
+    for rows in _blocks(len(picked), columns=len(picked)):
+        similar = picked[rows] @ picked[: rows.stop].T
+        later = (
+            np.arange(similar.shape[1]) >= np.arange(rows.start, rows.start + len(similar))[:, None]
+        )
+        similar[later] = -np.inf
+        best[rows] = np.maximum(best[rows], similar.max(axis=1, initial=-np.inf))
+    return best.astype(np.float64)
 
 
 def _to_neighbour(pool: Floats, queries: Ints) -> Floats:

@@ -1,7 +1,7 @@
 """Raw documents, as the database keeps them, from what the cascade says. Pure: no database.
 
-A raw document is ten times as quick to write as a label object. Numbers are python floats
-and ints: the database takes no others.
+A raw document is ten times as quick to write as a label object; see `box_documents` for how its
+boxes get there.
 """
 
 from __future__ import annotations
@@ -15,10 +15,25 @@ from bson import ObjectId
 
 from cascade.consensus import Clusters, Decisions
 from cascade.geometry import Sizes
-from cascade.predictions import Detections, FloatArray
+from cascade.predictions import Detections, FloatArray, IntArray
 from cascade.taxonomy import Taxonomy
-from curation.convert import inside, raw_detection, xyxy_to_xywh
+from curation.box_documents import Boxes, Lists, Numbers, Words, label_fields, labels_field
+from curation.convert import inside, xyxy_to_xywh
 from curation.fields import FINGERPRINT
+
+__all__ = [
+    "LEAST_STORED",
+    "Calibrate",
+    "Document",
+    "Failure",
+    "consensus_fields",
+    "decision_field",
+    "labels_field",
+    "member_boxes",
+    "member_fields",
+    "merged_failures",
+    "scalar",
+]
 
 Document = dict[str, Any]
 Calibrate = Callable[[str, Sequence[str], FloatArray], FloatArray]  # member, classes, scores
@@ -47,11 +62,8 @@ def member_fields(
     fingerprint: str,
     taxonomy: Taxonomy,
     calibrate: Calibrate,
-) -> tuple[dict[str, Document], Counter[str]]:
+) -> tuple[dict[str, Any], Counter[str]]:
     """Return a member's label field for each sample, and how many boxes meant no class.
-
-    A box is stored with its canonical label, its calibrated `confidence`, its raw `score` and
-    the member's own word; not where both numbers are under `LEAST_STORED`.
 
     Args:
         found: What the member said, in its own words, by sample.
@@ -60,32 +72,44 @@ def member_fields(
         taxonomy: What its words mean.
         calibrate: Turns scores into probabilities.
     """
-    words = [word for one in found.values() for word in one.labels]
-    meaning = {word: taxonomy.canonical(word) for word in set(words)}
-    dropped = Counter(word for word in words if meaning[word] is None)
-    owner = np.repeat(np.arange(len(found)), [len(one) for one in found.values()])
-    scores = _joined([one.scores for one in found.values()])
-    boxes = xyxy_to_xywh(inside(_joined([one.boxes_xyxy for one in found.values()]))).tolist()
+    boxes, dropped = member_boxes(found, member=member, taxonomy=taxonomy, calibrate=calibrate)
+    return dict(zip(found, label_fields(boxes, fingerprint), strict=True)), dropped
 
-    known = np.array([meaning[word] is not None for word in words], bool)
-    p = np.zeros(len(words))
-    names = [str(meaning[words[row]]) for row in np.flatnonzero(known)]
+
+def member_boxes(
+    found: Mapping[str, Detections], *, member: str, taxonomy: Taxonomy, calibrate: Calibrate
+) -> tuple[Boxes, Counter[str]]:
+    """Return the boxes of `member_fields`, which has the arguments, and how many were dropped.
+
+    A box is stored with its canonical label, its calibrated `confidence`, its raw `score` and
+    the member's own word; not where both numbers are under `LEAST_STORED`.
+    """
+    owner = np.repeat(np.arange(len(found)), [len(one) for one in found.values()])
+    scores = _joined([one.scores for one in found.values()]).astype(np.float64)
+    corners = _joined([one.boxes_xyxy for one in found.values()])
+    raw, words = _raw_labels(list(found.values()))
+    class_id = np.array([*taxonomy.ids_of(words), -1], np.int64)[raw]
+    times = np.bincount(raw[class_id < 0], minlength=len(words)).tolist()
+    dropped = +Counter(dict(zip(words, times, strict=True)))
+
+    known = class_id >= 0
+    p = np.zeros(len(raw))
+    names = [taxonomy.names[c] for c in class_id[known].tolist()]
     if names:
         p[known] = calibrate(member, names, scores[known])
     kept = known & (np.maximum(p, scores) >= LEAST_STORED)
-
-    ids = list(found)
-    fields = {one: labels_field(fingerprint) for one in ids}
-    for row in np.flatnonzero(kept):
-        box = raw_detection(
-            str(meaning[words[row]]),
-            boxes[row],
-            confidence=float(p[row]),
-            score=float(scores[row]),
-            raw_label=words[row],
-        )
-        fields[ids[owner[row]]]["detections"].append(box)
-    return fields, dropped
+    boxes = Boxes(
+        n=len(found),
+        owner=owner[kept],
+        label=Words(class_id[kept], taxonomy.names),
+        boxes_xywh=xyxy_to_xywh(inside(corners))[kept],
+        attributes={
+            "confidence": Numbers(p[kept]),
+            "score": Numbers(scores[kept]),
+            "raw_label": Words(raw[kept], words),
+        },
+    )
+    return boxes, dropped
 
 
 def consensus_fields(
@@ -94,7 +118,7 @@ def consensus_fields(
     fingerprint: str,
     hardness: FloatArray | None = None,
     sizes: Sizes | None = None,
-) -> list[Document]:
+) -> list[Any]:
     """Return the label field of the fused boxes, one for each of the n images.
 
     Args:
@@ -103,32 +127,29 @@ def consensus_fields(
         hardness: h_k of each cluster, shape (K,), in [0, 1]; None before it was scored.
         sizes: Distance and size of each cluster; None where no depth is known.
     """
-    fields = [labels_field(fingerprint) for _ in range(clusters.n_images)]
-    boxes = xyxy_to_xywh(inside(clusters.boxes_xyxy)).tolist()
-    spoke = ~np.isnan(clusters.member_boxes[..., 0])
-    for k, image in enumerate(clusters.image):
-        box = raw_detection(
-            clusters.classes[clusters.class_id[k]],
-            boxes[k],
-            confidence=float(clusters.p_fused[k]),
-            votes=int(clusters.votes[k]),
-            agreement=float(clusters.agreement[k]),
-            members=[clusters.members[m] for m in np.flatnonzero(spoke[k])],
-            hardness=None if hardness is None else scalar(hardness[k]),
-            **({} if sizes is None else _measured(sizes, k)),
-        )
-        fields[int(image)]["detections"].append(box)
-    return fields
-
-
-def _measured(sizes: Sizes, k: int) -> Document:
-    if np.isnan(sizes.distance_m[k]):
-        return {}
-    return {
-        "distance_m": float(sizes.distance_m[k]),
-        "height_m": scalar(sizes.height_m[k]),
-        "plausible": bool(sizes.plausible[k]),
+    attributes: dict[str, Numbers | Words | Lists] = {
+        "confidence": Numbers(clusters.p_fused),
+        "votes": Numbers(clusters.votes, "int"),
+        "agreement": Numbers(clusters.agreement),
+        "members": Lists(~np.isnan(clusters.member_boxes[..., 0]), clusters.members),
     }
+    if hardness is not None:
+        attributes["hardness"] = Numbers(hardness)
+    if sizes is not None:
+        measured = ~np.isnan(sizes.distance_m)
+        attributes |= {
+            "distance_m": Numbers(sizes.distance_m),
+            "height_m": Numbers(np.where(measured, sizes.height_m, np.nan)),
+            "plausible": Numbers(np.where(measured, sizes.plausible, np.nan), "bool"),
+        }
+    boxes = Boxes(
+        n=clusters.n_images,
+        owner=clusters.image,
+        label=Words(clusters.class_id, clusters.classes),
+        boxes_xywh=xyxy_to_xywh(inside(clusters.boxes_xyxy)),
+        attributes=attributes,
+    )
+    return label_fields(boxes, fingerprint)
 
 
 def decision_field(
@@ -146,11 +167,6 @@ def decision_field(
         "confidence": p,
         FINGERPRINT: fingerprint,
     }
-
-
-def labels_field(fingerprint: str) -> Document:
-    """Return a label field without boxes: "ran, found nothing"."""
-    return {"_cls": "Detections", "detections": [], FINGERPRINT: fingerprint}
 
 
 def merged_failures(
@@ -189,6 +205,19 @@ def scalar(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return [scalar(one) for one in value]
     return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _raw_labels(found: Sequence[Detections]) -> tuple[IntArray, list[str]]:
+    """Return each box's word as an index into the words, which are those that occur."""
+    words: dict[str, int] = {}
+    columns: dict[tuple[str, ...], IntArray] = {}
+    parts: list[IntArray] = [np.zeros(0, np.int64)]
+    for one in found:
+        if one.classes not in columns:
+            ids = [words.setdefault(word, len(words)) for word in one.classes]
+            columns[one.classes] = np.array(ids, np.int64)
+        parts.append(columns[one.classes][one.class_ids])
+    return np.concatenate(parts), list(words)
 
 
 def _joined(parts: Sequence[FloatArray]) -> FloatArray:

@@ -7,8 +7,9 @@ sample names a kept one that it really resembles, and no two kept ones resemble 
 Joining pairs into groups would not do: frames half a second apart chain up, and of a whole
 drive a single frame would be left.
 
-Time grows with N x kept samples (one matrix product), memory with N. N is the number of
-samples, D the length of an embedding, P and Q of pairs.
+Time grows with N x kept samples (one matrix product), or, where the pairs that look alike are
+known, with their number; both give the same. Memory grows with N. N is the number of samples, D
+the length of an embedding, P and Q of pairs.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curation import alike
+from curation.alike import CHUNK, Alike
 from curation.errors import SelectionError
 
+Bools = NDArray[np.bool_]
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 
 WITHIN_S = 1.0
 COSINE = 0.975  # between .97 and .98, where DINO's near-duplicates begin; see `calibrate_cosine`
-_CHUNK = 2048  # rows of a matrix product: 2048 x 2048 float32 are 16 MB
 _EPSILON_S = 1e-6  # frames at 30 Hz are 0.99999... s apart after 30
 
 
@@ -37,8 +40,9 @@ class Kept:
 
     Attributes:
         kept: Which are left, shape (N,), bool.
-        duplicate_of: The kept sample that each dropped one resembles, shape (N,), int64;
-            -1 for the kept ones.
+        duplicate_of: The kept sample that each dropped one resembles, shape (N,), int64: the
+            first visited of those that look like it, else the closest in time; -1 for the kept
+            ones.
     """
 
     kept: NDArray[np.bool_]
@@ -79,6 +83,7 @@ def drop(
     within_s: float = WITHIN_S,
     cosine: float = COSINE,
     always: int = 0,
+    known: Alike | None = None,
 ) -> Kept:
     """Return which samples are left when near-duplicates are dropped.
 
@@ -90,17 +95,13 @@ def drop(
         within_s: Two samples of a drive that are less apart are near-duplicates.
         cosine: Two samples whose embeddings agree so much are near-duplicates.
         always: The first so many of `order` are kept, whatever they resemble.
+        known: All pairs that look alike; those of another threshold are of no use here.
     """
-    duplicate_of = np.full(len(order), -1, np.int64)
     clock = _Clock(drives, times_s, within_s)
-    kept_rows = np.empty(0, np.int64)
-    for start in range(0, len(order), _CHUNK):
-        rows = order[start : start + _CHUNK]
-        twin = _most_similar(embeddings, rows, kept_rows, cosine)
-        twin[: max(0, always - start)] = -1
-        kept = _visit(embeddings[rows], rows, twin, clock, cosine, always - start)
-        duplicate_of[rows] = twin
-        kept_rows = np.concatenate([kept_rows, kept])
+    if known is not None and known.cosine == cosine:
+        duplicate_of = _by_pairs(order, known, clock, always)
+    else:
+        duplicate_of = _by_products(embeddings, order, clock, cosine, always)
     return Kept(kept=duplicate_of < 0, duplicate_of=duplicate_of)
 
 
@@ -170,11 +171,46 @@ class _Clock:
         return drive, int(time_s // self._within_s)
 
 
-def _visit(
-    vectors: Floats, rows: Ints, twin: Ints, clock: _Clock, cosine: float, always: int
+def _by_pairs(order: Ints, known: Alike, clock: _Clock, always: int) -> Ints:
+    """Visit all samples, and look up what each resembles; return `duplicate_of`."""
+    n = len(order)
+    begins, neighbours = known.neighbours(n)
+    visited_at = np.empty(n, np.int64)
+    visited_at[order] = np.arange(n)
+    kept, twin = np.zeros(n, bool), np.full(n, -1, np.int64)
+    bounds = begins.tolist()
+    for i, row in enumerate(order.tolist()):
+        if i >= always:
+            near = neighbours[bounds[row] : bounds[row + 1]]
+            near = near[kept[near]]
+            found = int(near[visited_at[near].argmin()]) if len(near) else clock.find(row)
+            if found >= 0:
+                twin[row] = found
+                continue
+        kept[row] = True
+        clock.add(row)
+    return twin
+
+
+def _by_products(
+    embeddings: Floats, order: Ints, clock: _Clock, cosine: float, always: int
 ) -> Ints:
+    """Compare every sample with the kept ones, chunk by chunk; return `duplicate_of`."""
+    duplicate_of = np.full(len(order), -1, np.int64)
+    kept_rows = np.empty(0, np.int64)
+    for start in range(0, len(order), CHUNK):
+        rows = order[start : start + CHUNK]
+        twin = _first_alike(embeddings, rows, kept_rows, cosine)
+        twin[: max(0, always - start)] = -1
+        close = alike.compare(embeddings, rows, rows, cosine)
+        kept = _visit(close, rows, twin, clock, always - start)
+        duplicate_of[rows] = twin
+        kept_rows = np.concatenate([kept_rows, kept])
+    return duplicate_of
+
+
+def _visit(close: Bools, rows: Ints, twin: Ints, clock: _Clock, always: int) -> Ints:
     """Visit one chunk in order, write into `twin` what resembles whom, return the kept rows."""
-    alike = vectors @ vectors.T >= cosine
     kept = []
     for i, row in enumerate(rows.tolist()):
         if twin[i] < 0 and i >= always:
@@ -183,23 +219,21 @@ def _visit(
             continue
         kept.append(row)
         clock.add(row)
-        later = alike[i] & (twin < 0)
+        later = close[i] & (twin < 0)
         later[: max(i + 1, always)] = False
         twin[later] = row
     return np.array(kept, np.int64)
 
 
-def _most_similar(embeddings: Floats, rows: Ints, kept: Ints, cosine: float) -> Ints:
-    """Return for each row the kept sample that resembles it most, -1 where none does."""
-    best = np.full(len(rows), -np.inf)
+def _first_alike(embeddings: Floats, rows: Ints, kept: Ints, cosine: float) -> Ints:
+    """Return for each row the first kept sample that looks like it, -1 where none does."""
     twin = np.full(len(rows), -1, np.int64)
-    for start in range(0, len(kept), _CHUNK):
-        block = kept[start : start + _CHUNK]
-        similar = embeddings[rows] @ embeddings[block].T
-        nearest = similar.argmax(axis=1)
-        value = similar[np.arange(len(rows)), nearest]
-        better = (value >= cosine) & (value > best)
-        best[better], twin[better] = value[better], block[nearest[better]]
+    for start in range(0, len(kept), CHUNK):
+        block = kept[start : start + CHUNK]
+        open_rows = np.flatnonzero(twin < 0)
+        close = alike.compare(embeddings, rows[open_rows], block, cosine)
+        found = close.any(axis=1)
+        twin[open_rows[found]] = block[close[found].argmax(axis=1)]
     return twin
 
 

@@ -65,13 +65,14 @@ def evaluate(
     An image on which nobody voted has no `p`, and counts as a no.
 
     Args:
-        rows: What its detectors said about each image, in the order of `frozen`.
+        rows: What its voters said about each image, in the order of `frozen`.
         ensemble: The ensemble; its threshold was fixed on validation.
         frozen: The images and their ground truth.
         latency_ms: Time for one image, as measured by `cascade.latency`.
     """
     votes = voting.gather(rows, ensemble)
     clusters, decided = voting.conclude(votes, ensemble, frozen.sizes_px)
+    decided = voting.heard(decided, ensemble, voting.probed(rows, ensemble))
     fused = voting.objects(clusters)
     p, voted = decided.p, np.isfinite(decided.p)
     truth = frozen.decisions(ensemble.taxonomy)

@@ -231,6 +231,12 @@ def groups(
     return arranged + [(name, paths) for name, paths in ours.items() if paths]
 
 
+def is_declared(dataset: Any, name: str) -> bool:
+    """Return whether a scalar field of a dataset is one that we declared: it bears our words."""
+    found = dataset.get_field(name)
+    return found is not None and name in _SCALARS and found.description == _SCALARS[name][1]
+
+
 def save_views(dataset: Any) -> list[str]:
     """Save the views that people open first; return the names of those that are new."""
     from fiftyone import ViewField as F

@@ -139,7 +139,7 @@ def of_images(
     image = np.full(n, np.nan) if sources is None else disagreement(sources)
     flags = np.zeros(n, bool) if contradiction is None else contradiction
     return ImageHardness(
-        hardness=_combine(detection, image, flags, in_pool),
+        hardness=over_pool(detection, image, flags, in_pool),
         detection=detection,
         image=image,
         existence=_at(parts.existence, hardest),
@@ -150,6 +150,18 @@ def of_images(
         n_voters=_at(parts.n_voters, hardest, fill=0.0).astype(np.int64),
         contradiction=flags,
     )
+
+
+def over_pool(detection: Floats, image: Floats, contradiction: Bools, in_pool: Bools) -> Floats:
+    """Return the hardness of n images from their raw values, shape (n,), NaN outside the pool.
+
+    It is .6 rank(detection) + .4 rank(image), or rank(detection) alone where `image` is NaN; at
+    least .9 on a contradiction. The arguments are as in `ImageHardness`.
+    """
+    by_detection, by_image = ranks(detection, in_pool), ranks(image, in_pool)
+    both = DETECTION_SHARE * by_detection + (1.0 - DETECTION_SHARE) * by_image
+    value = np.where(np.isfinite(by_image), both, by_detection)
+    return np.where(contradiction & in_pool, np.fmax(value, CONTRADICTION), value)
 
 
 def disagreement(p: Floats, weights: Floats | None = None) -> Floats:
@@ -281,10 +293,3 @@ def _at(values: NDArray[Any], rows: Ints, *, fill: float = np.nan) -> Floats:
     found = np.full(len(rows), fill)
     found[rows >= 0] = values[rows[rows >= 0]]
     return found
-
-
-def _combine(detection: Floats, image: Floats, contradiction: Bools, pool: Bools) -> Floats:
-    by_detection, by_image = ranks(detection, pool), ranks(image, pool)
-    both = DETECTION_SHARE * by_detection + (1.0 - DETECTION_SHARE) * by_image
-    value = np.where(np.isfinite(by_image), both, by_detection)
-    return np.where(contradiction & pool, np.fmax(value, CONTRADICTION), value)

@@ -53,6 +53,8 @@ class Plan:
         mode: Whether the deeper tiers look at every sample (`full`), or where the cascade's
             path leads to them (`routed`).
         device: Where models run; None for the first GPU, else the CPU.
+        focus: Whether training shows more often what the champion fails at: see `train`.
+        sign_off: Whether a person has to sign a promotion: see `publish`.
     """
 
     budget: int | None = None
@@ -60,6 +62,8 @@ class Plan:
     seed: int = 0
     mode: Mode = "full"
     device: torch.device | None = None
+    focus: bool = False
+    sign_off: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,12 +115,14 @@ def run_round(
         raise StageError(f"A round has no stage {until!r}. {nearest(until, _STEPS)}")
     this = rounds.of_dataset(settings.home, dataset.name, number)
     page = this.folder / "report.html"
+    this.expect_of(samples.identity(dataset))
     if this.is_done(until):
         return RoundResult(this, report=page if page.is_file() else None, changed=False)
     work = _Work(dataset, this, first, labeler, settings, plan, bars)
     start = work.start  # refuses a round whose turn has not come, before anything is written
     this.begin(
         dataset=dataset.name,
+        dataset_id=samples.identity(dataset),
         manifest=start.manifest.name,
         taxonomy=start.taxonomy.name,
         labeler=labeler.name,
@@ -288,6 +294,7 @@ def _train(work: _Work) -> int:
                 work.this.folder,
                 epochs=work.plan.epochs,
                 seed=work.plan.seed + work.this.number,
+                focus=work.plan.focus,
                 device=work.device,
                 progress=work.bars("train"),
             )
@@ -330,6 +337,7 @@ def _publish(work: _Work) -> int:
                 champion=_champion(work),
                 challenger=Ensemble.load(work.this.ensemble),
                 settings=work.settings,
+                sign_off_needed=work.plan.sign_off,
             )
         ),
     )

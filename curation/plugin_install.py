@@ -56,6 +56,23 @@ def install(target: Path | None = None, *, copy: bool = False) -> list[Path]:
     return list(places)
 
 
+def install_missing() -> list[Path]:
+    """Link our verbs where FiftyOne looks for plugins, unless they are there; return the new.
+
+    A folder of plugins that is our own, or holds a verb already, however it came there, stays.
+
+    Raises:
+        PluginError: The folder cannot be written.
+    """
+    folder, shipped = fiftyone_folder(), shipped_folder()
+    if folder.resolve() == shipped.resolve():
+        return []
+    there = {place.name for place in installed(folder) if place.exists()}
+    if there >= plugins().keys():
+        return []
+    return [place for place in install(folder) if place.name not in there]
+
+
 def uninstall(target: Path | None = None) -> list[Path]:
     """Remove what `install` put there, and return what was removed."""
     removed = installed(target)

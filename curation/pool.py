@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curation.alike import Alike
 from curation.errors import SelectionError
 
 Floats = NDArray[np.floating[Any]]
@@ -32,6 +33,7 @@ class Pool:
         times_s: Seconds within the drive, NaN where unknown, shape (N,).
         expected_boxes: Boxes that labeling will probably take, shape (N,), not negative.
         strata: Which samples belong to a slice, shape (N,) each, by the slice's name.
+        alike: All pairs of rows that look alike; None where they are still to be found.
     """
 
     embeddings: Floats
@@ -40,6 +42,7 @@ class Pool:
     times_s: Floats
     expected_boxes: Floats
     strata: Mapping[str, Bools] = field(default_factory=dict)
+    alike: Alike | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths, and vectors of another length than 1."""

@@ -83,6 +83,20 @@ class Round:
         finally:
             draft.unlink(missing_ok=True)
 
+    def expect_of(self, dataset_id: str) -> None:
+        """Refuse the record of another dataset that had the same name.
+
+        Raises:
+            StageError: It is one.
+        """
+        known = self.record().get("dataset_id", dataset_id)
+        if known != dataset_id:
+            raise StageError(
+                f"{self.folder.parent} holds the rounds of another dataset that had this name "
+                "(it was deleted, or is in another database). Move that folder away, or "
+                "give the new dataset another name with `--name`."
+            )
+
     def begin(self, **facts: Any) -> None:
         """Note what the round is about, once: later calls change nothing."""
         record = self.record()

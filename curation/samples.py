@@ -53,6 +53,11 @@ def dataset_of(samples: Any) -> Any:
     return samples._dataset
 
 
+def identity(samples: Any) -> str:
+    """Return what tells a dataset from every other, also from one that bore its name before."""
+    return str(dataset_of(samples)._doc.id)
+
+
 def taxonomy_of(dataset: Any) -> Taxonomy | None:
     """Return the taxonomy that the dataset was ingested with, None where there is none."""
     text = dataset_of(dataset).info.get(fields.INFO, {}).get("taxonomy")

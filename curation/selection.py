@@ -37,7 +37,7 @@ Ints = NDArray[np.int64]
 
 RANDOM_SHARE = 0.15
 _POINTS = 50_000  # most pool points that the coverage is summed over
-_GAP_KERNELS = 10**9  # most kernel values that the exact sum may cost: half a minute
+_GAP_KERNELS = 10**10  # most kernel values that the exact sum may cost: two minutes
 _FEW = 5  # samples of the pool for one of the batch: below, choosing can hardly help
 _UNKNOWN = 0.5  # worth of a sample without hardness: the middle of the ranks
 
@@ -83,6 +83,7 @@ def choose(
     within_s: float = duplicates.WITHIN_S,
     most_points: int = _POINTS,
     seed: int,
+    cover: coverage.MakeCover | None = None,
 ) -> Chosen:
     """Return the next batch; the same for the same arguments.
 
@@ -96,6 +97,7 @@ def choose(
         within_s: Two samples of a drive less apart than that are near-duplicates.
         most_points: Pool points that the coverage is summed over, where the pool holds more.
         seed: Of every draw.
+        cover: Does the arithmetic of the coverage; numpy where None.
 
     Raises:
         SelectionError: The budget is negative, a share is out of range, or a quota names a
@@ -115,10 +117,11 @@ def choose(
         within_s=within_s,
         cosine=duplicate_cosine,
         always=len(drawn),
+        known=pool.alike,
     )
     state = State(pool, labeled, size, wanted, drawn, np.setdiff1d(kept.rows, drawn))
     candidates = propose(state, rng)
-    herd, gap = _cover(state, candidates, most_points, rng)
+    herd, gap = _cover(state, candidates, most_points, rng, cover)
     index, arm, because = _in_order(
         (drawn, ["random"] * len(drawn), [_because_drawn(state)] * len(drawn)),
         (
@@ -181,7 +184,11 @@ def _visit_order(pool: Pool, drawn: Ints) -> Ints:
 
 
 def _cover(
-    state: State, candidates: Candidates, most_points: int, rng: np.random.Generator
+    state: State,
+    candidates: Candidates,
+    most_points: int,
+    rng: np.random.Generator,
+    cover: coverage.MakeCover | None,
 ) -> tuple[coverage.Herd, float | None]:
     """Pick among the candidates, and return how far the sampled sum is off the exact one."""
     z, rows = state.pool.embeddings, candidates.rows
@@ -199,8 +206,10 @@ def _cover(
         taken=taken,
         scale=(1.0 + np.nan_to_num(state.pool.expected_boxes[rows])) ** -0.5,  # 1: the look at it
         quota=_quota(state, rows),
+        cover=cover,
     )
-    return herd, _gap(state, points, worth, taken, rows[herd.order], sigma)
+    how: dict[str, Any] = {"taken": taken, "sigma": sigma, "cover": cover}
+    return herd, _gap(state, points, worth, rows[herd.order], how)
 
 
 def _points(
@@ -230,17 +239,16 @@ def _quota(state: State, rows: Ints) -> coverage.Quota | None:
 
 
 def _gap(
-    state: State, points: Ints, worth: Floats, taken: Floats, picked: Ints, sigma: float
+    state: State, points: Ints, worth: Floats, picked: Ints, how: dict[str, Any]
 ) -> float | None:
     """Return |sampled sum - exact sum| / exact sum of what the picks cover."""
     if len(points) == len(state.left):
         return 0.0
-    if len(state.left) * (len(taken) + len(picked)) > _GAP_KERNELS:
+    if len(state.left) * (len(how["taken"]) + len(picked)) > _GAP_KERNELS:
         return None
     z = state.pool.embeddings
-    how: dict[str, Any] = {"taken": taken, "chosen": z[picked], "sigma": sigma}
-    exact = coverage.covered(z[state.left], _worth(state.pool, state.left), **how)
-    sampled = coverage.covered(z[points], worth, **how)
+    exact = coverage.covered(z[state.left], _worth(state.pool, state.left), chosen=z[picked], **how)
+    sampled = coverage.covered(z[points], worth, chosen=z[picked], **how)
     return abs(sampled - exact) / exact if exact > 0 else 0.0
 
 
@@ -272,11 +280,13 @@ def _because_drawn(state: State) -> str:
 def _because_picked(state: State, candidates: Candidates, herd: coverage.Herd) -> list[str]:
     """Return a sentence on each pick: what made it a candidate, and how new it is."""
     sentences = []
+    ordered = np.sort([] if state.pool.hardness is None else state.pool.hardness)  # NaN last
+    known = ordered[np.isfinite(ordered)]
     for i, cosine in zip(herd.order, herd.nearest, strict=True):
         row, arm = candidates.rows[i], candidates.arms[i]
         why = "Stands for what no labeled sample shows yet."
         if arm == "hard":
-            why = _place(state.pool, row)
+            why = _place(state.pool, row, known)
         elif arm == "slice":
             slices = [
                 f"{n} ({w:.0f} wanted)"
@@ -291,10 +301,11 @@ def _because_picked(state: State, candidates: Candidates, herd: coverage.Herd) -
     return sentences
 
 
-def _place(pool: Pool, row: int) -> str:
-    hardness = pool.hardness if pool.hardness is not None else np.empty(0)
-    place = 1 + int((hardness > hardness[row]).sum())
-    return f"Hardness {hardness[row]:.2f}, number {place} of {len(pool)}."
+def _place(pool: Pool, row: int, ordered: Floats) -> str:
+    """Return the place of a row in the ranking, whose finite values are given, ascending."""
+    value = float("nan") if pool.hardness is None else float(pool.hardness[row])
+    place = 1 + len(ordered) - int(np.searchsorted(ordered, value, side="right"))
+    return f"Hardness {value:.2f}, number {place} of {len(pool)}."
 
 
 def _advice(state: State, index: Ints, budget: int, dropped: int) -> tuple[str, ...]:

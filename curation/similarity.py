@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation import fields
+from curation.alike import Alike
 from curation.errors import StageError
+from curation.known_pairs import KnownPairs
 from curation.vectors import Vectors
 
 _LEAST_FOR_UMAP = 5  # below, UMAP has no neighbourhood to keep
@@ -53,6 +55,19 @@ def vectors(dataset: Any, ids: Sequence[str]) -> NDArray[np.float32]:
     return Vectors(Path(note["folder"]), note["fingerprint"]).read(ids)
 
 
+def look_alike(dataset: Any, ids: Sequence[str], cosine: float) -> Alike | None:
+    """Return the pairs of `ids` whose vectors look alike; what is known is not compared again.
+
+    None where comparing `ids` by themselves costs less: see `known_pairs`.
+
+    Raises:
+        StageError: A sample has no vector.
+        StoreError: The disk did not take the pairs.
+    """
+    note = dataset.info[fields.EMBEDDER_INFO]
+    return KnownPairs(Path(note["folder"]), note["fingerprint"], cosine).among(ids)
+
+
 def is_drawn(dataset: Any, ids: Sequence[str]) -> bool:
     """Return whether the index and the picture are there, and show exactly these samples."""
     note = dataset.info.get(fields.EMBEDDER_INFO) or {}
@@ -63,17 +78,17 @@ def is_drawn(dataset: Any, ids: Sequence[str]) -> bool:
 def draw(dataset: Any, ids: Sequence[str]) -> None:
     """Make the index and the picture of `ids`; so few that there is no picture, or none, are fine.
 
+    An index that shows nothing else is extended; the picture is drawn anew.
+
     Args:
         dataset: The FiftyOne dataset.
         ids: Samples that have a vector.
     """
-    _forget(dataset)
-    keys = _keys(ids)
-    if keys:
-        view, matrix = dataset.select(list(ids), ordered=True), vectors(dataset, ids)
-        _index(view, matrix)
-        if fields.UMAP in keys:
-            _picture(view, matrix)
+    kept = {*indexed(dataset)} <= {*ids}
+    _forget(dataset, (fields.UMAP,) if kept else (fields.SIMILARITY, fields.UMAP))
+    index(dataset, ids)
+    if fields.UMAP in _keys(ids):
+        _picture(dataset.select(list(ids), ordered=True), vectors(dataset, ids))
     dataset.info[fields.EMBEDDER_INFO] = {
         **dataset.info[fields.EMBEDDER_INFO],
         _DRAWN: _digest(ids),
@@ -81,12 +96,36 @@ def draw(dataset: Any, ids: Sequence[str]) -> None:
     dataset.save()
 
 
-def _index(view: Any, matrix: NDArray[np.float32]) -> None:
+def indexed(dataset: Any) -> list[str]:
+    """Return the samples that the index shows; none where there is no index."""
+    if not dataset.has_brain_run(fields.SIMILARITY):
+        return []
+    return [str(one) for one in _loaded(dataset).sample_ids]
+
+
+def index(dataset: Any, ids: Sequence[str]) -> int:
+    """Make the index of `ids`, or add to the one that is there what it lacks; return how many."""
     import fiftyone.brain as fob
 
-    fob.compute_similarity(
-        view, embeddings=matrix, backend="sklearn", metric="cosine", brain_key=fields.SIMILARITY
-    )
+    if not dataset.has_brain_run(fields.SIMILARITY):
+        if ids:
+            fob.compute_similarity(
+                dataset.select(list(ids), ordered=True), embeddings=vectors(dataset, ids),
+                backend="sklearn", metric="cosine", brain_key=fields.SIMILARITY,
+            )  # fmt: skip
+        return len(ids)
+    found = _loaded(dataset)
+    there = set(found.sample_ids)
+    new = [one for one in ids if one not in there]
+    if new:
+        found.add_to_index(vectors(dataset, new), new)
+        found.save()
+    return len(new)
+
+
+def _loaded(dataset: Any) -> Any:
+    # Never the cached one: FiftyOne centres the vectors of an index in place to answer a query.
+    return dataset.load_brain_results(fields.SIMILARITY, cache=False, load_view=False)
 
 
 def _picture(view: Any, matrix: NDArray[np.float32]) -> None:
@@ -115,8 +154,8 @@ def _keys(ids: Sequence[str]) -> tuple[str, ...]:
     return (fields.SIMILARITY,) if ids else ()
 
 
-def _forget(dataset: Any) -> None:
-    for key in (fields.SIMILARITY, fields.UMAP):
+def _forget(dataset: Any, keys: Sequence[str] = (fields.SIMILARITY, fields.UMAP)) -> None:
+    for key in keys:
         if dataset.has_brain_run(key):
             dataset.delete_brain_run(key)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +21,11 @@ from cascade.consensus import Clusters, Decisions
 from cascade.geometry import Sizes
 from cascade.predictions import Answer, DepthMap, Detections, FloatArray, Masks, Prediction
 from cascade.taxonomy import Taxonomy
-from curation import closer_documents, convert, documents, fields
+from curation import box_columns, closer_documents, convert, documents, fields, ledger
 from curation.artifacts import Shelf
+from curation.box_documents import label_fields
 from curation.collection import (
+    CHUNK,
     chunks,
     expect_fields,
     ids_and_paths,
@@ -34,7 +37,7 @@ from curation.columns import (
     VotesRead,
     boxes_of,
     failures,
-    missing,
+    labels_of,
     read_columns,
     read_detections,
     read_votes,
@@ -43,6 +46,7 @@ from curation.columns import (
 )
 from curation.documents import Document, Failure
 from curation.errors import StoreError
+from curation.ledger import missing
 
 __all__ = [
     "Failure",
@@ -51,6 +55,7 @@ __all__ = [
     "add_tags",
     "failures",
     "ids_and_paths",
+    "labels_of",
     "missing",
     "read_columns",
     "read_detections",
@@ -113,21 +118,20 @@ def write_members(
         DatasetError: A sample does not exist.
     """
     expect_fields(samples, [*fingerprints, fields.CONSENSUS])
+    ledger.keep(samples, [*fingerprints, fields.CONSENSUS])
     written = Written()
     for ids in chunks(list(results)):
         update: dict[str, Document] = {one: {} for one in ids}
         for member, fingerprint in fingerprints.items():
             found = {one: results[one][member] for one in ids if member in results[one]}
-            stored, dropped = documents.member_fields(
-                {one: said for one, said in found.items() if isinstance(said, Detections)},
-                member=member,
-                fingerprint=fingerprint,
-                taxonomy=taxonomy,
-                calibrate=calibration.apply,
+            said = {i: one for i, one in found.items() if isinstance(one, Detections)}
+            boxes, dropped = documents.member_boxes(
+                said, member=member, taxonomy=taxonomy, calibrate=calibration.apply
             )
+            stored = dict(zip(said, label_fields(boxes, fingerprint), strict=True))
             for one in found:
                 update[one] |= {member: stored.get(one), fields.CONSENSUS: None}
-            written.boxes += sum(len(one["detections"]) for one in stored.values())
+            written.boxes += len(boxes)
             written.dropped += dropped
         written.failures += _record_outcomes(samples, update, results, stage)
         written.samples += write_documents(samples, update)
@@ -205,12 +209,19 @@ def write_closer(
         StoreError: A field is not declared, a file or the database did not take the write.
     """
     expect_fields(samples, [*shelves, fields.CONSENSUS])
+    ledger.keep(samples, shelves)
     written = Written()
     for ids in chunks(list(results)):
         update: dict[str, Document] = {one: {} for one in ids}
+        said = [(one, member) for one in ids for member in results[one]]
+        with ThreadPoolExecutor() as pool:  # a depth map is 6 ms of compressing
+            kept = pool.map(
+                lambda at: _closer_field(results[at[0]][at[1]], at[0], shelves[at[1]], taxonomy),
+                said,
+            )
+            for (one, member), field in zip(said, kept, strict=True):
+                update[one][member] = field
         for one in ids:
-            for member, said in results[one].items():
-                update[one][member] = _closer_field(said, one, shelves[member], taxonomy)
             update[one][f"{fields.CONSENSUS}.{fields.FINGERPRINT}"] = None
         written.failures += _record_outcomes(samples, update, results, "examine")
         written.samples += write_documents(samples, update)
@@ -271,32 +282,63 @@ def write_columns(samples: Any, ids: Sequence[str], columns: Mapping[str, Sequen
             raise StoreError(
                 f"{name} must have one value for each of {len(ids)} samples, got {len(values)}."
             )
-    update = {
-        one: {name: documents.scalar(values[i]) for name, values in columns.items()}
-        for i, one in enumerate(ids)
-    }
-    return write_documents(samples, update)
+    written = 0
+    for start in range(0, len(ids), CHUNK):
+        update = {
+            one: {name: documents.scalar(values[start + i]) for name, values in columns.items()}
+            for i, one in enumerate(ids[start : start + CHUNK])
+        }
+        written += write_documents(samples, update)
+    return written
 
 
-def recalibrate(samples: Any, members: Sequence[str], calibration: Calibration) -> int:
-    """Refresh the stored confidences from the stored raw scores; return how many boxes."""
-    ids, _ = ids_and_paths(samples)
-    projection = dict.fromkeys(members, 1)
-    boxes = 0
-    for chunk in chunks(ids):
-        update: dict[str, Document] = {}
-        found = dict(read_documents(samples, chunk, projection))
-        for name in members:
-            rows = [one for row in found.values() for one in boxes_of(row.get(name))]
-            scores = np.array([one["score"] for one in rows], np.float64)
-            p = calibration.apply(name, [one["label"] for one in rows], scores) if rows else scores
-            for one, confidence in zip(rows, p, strict=True):
+def recalibrate(
+    samples: Any,
+    members: Sequence[str],
+    calibration: Calibration,
+    *,
+    ids: Sequence[str] | None = None,
+) -> int:
+    """Refresh the stored confidences that are not what the raw scores now mean.
+
+    Args:
+        samples: The dataset, or a view of it.
+        members: The label fields.
+        calibration: Turns scores into confidences.
+        ids: Which of the samples; all where None.
+
+    Returns:
+        How many boxes had another confidence.
+    """
+    changed = 0
+    for chunk in chunks(ids_and_paths(samples)[0] if ids is None else ids):
+        found = box_columns.read(samples, chunk, members, ["score", "confidence"])
+        labels = np.array([*found.labels, ""])[found.label_id]
+        score, before = found.numbers.T
+        after = np.full(len(score), np.nan)
+        for m, name in enumerate(members):
+            mine = (found.member == m) & ~np.isnan(score)
+            after[mine] = calibration.apply(name, labels[mine].tolist(), score[mine])
+        other = ~np.isnan(after) & (after != before)
+        changed += int(other.sum())
+        _rewrite(samples, [chunk[i] for i in np.unique(found.sample[other])], members, calibration)
+    return changed
+
+
+def _rewrite(
+    samples: Any, ids: Sequence[str], members: Sequence[str], calibration: Calibration
+) -> None:
+    update: dict[str, Document] = {}
+    for i, row in read_documents(samples, ids, dict.fromkeys(members, 1)):
+        update[ids[i]] = {name: row[name] for name in members if row.get(name) is not None}
+        for name, label_field in update[ids[i]].items():
+            boxes = [one for one in boxes_of(label_field) if one.get("score") is not None]
+            scores = np.array([one["score"] for one in boxes], np.float64)
+            p = calibration.apply(name, [one["label"] for one in boxes], scores)
+            for one, confidence in zip(boxes, p, strict=True):
                 one["confidence"] = float(confidence)
-            boxes += len(rows)
-        for i, row in found.items():
-            update[chunk[i]] = {name: row[name] for name in members if row.get(name) is not None}
+    if update:
         write_documents(samples, update)
-    return boxes
 
 
 def write_failures(

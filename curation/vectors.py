@@ -32,6 +32,12 @@ class Vectors:
         self._folder = folder
         self._name = f"vectors-{fingerprint}"
 
+    @property
+    def version(self) -> int:
+        """A number that rises with every writing; 0 where there is no table yet."""
+        table = self._open()
+        return 0 if table is None else int(table.version)
+
     def ids(self) -> set[str]:
         """Return the ids of the samples that have a vector."""
         table = self._open()

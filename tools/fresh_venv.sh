@@ -11,4 +11,4 @@ uv venv --quiet --clear --python "$python" "$folder"
 uv pip sync --quiet --python "$folder/bin/python" --require-hashes requirements.lock
 uv pip install --quiet --python "$folder/bin/python" --no-deps --no-build-isolation .
 CURATION_FRESH_PYTHON="$(cd "$folder" && pwd)/bin/python" \
-    .venv/bin/python -m pytest -q tests/servers/test_mlflow.py -k fresh_environment
+    .venv/bin/python -m pytest -q tests/servers/test_mlflow.py -k "command or fresh_environment"

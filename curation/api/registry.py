@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curation.api.opening import connected
-from curation.errors import PublishError
 
 if TYPE_CHECKING:
     from curation.stages.compare import CompareResult
@@ -67,23 +66,9 @@ def promote(
     """
     from curation.tracking.promotion import promotions
 
-    name = _name(dataset)
     with promotions(connected()) as moving:
-        chosen = _version(moving.registry, name, version)
-        verdict = chosen.tags.get("verdict", "")
-        if verdict != "promote" and not against_the_gate:
-            raise PublishError(
-                f"The gate's verdict on version {chosen.version} is {verdict or 'none'}: "
-                f"{chosen.tags.get('reasons') or 'it was not judged.'} To promote it all the same, "
-                "say `against_the_gate=True`; that is kept with your name."
-            )
-        return moving.promote(
-            name,
-            chosen.version,
-            by=by,
-            why=f"Against the gate: {why}" if against_the_gate else why,
-            verdict=verdict or "none",
-            over=None if against_the_gate else chosen.tags.get("judged_against"),
+        return moving.promote_judged(
+            _name(dataset), version, by=by, why=why, against_the_gate=against_the_gate
         )
 
 
@@ -128,7 +113,7 @@ def compare(samples: Any, first: str = "champion", second: str = "challenger") -
     from curation.stages.compare import compare as run
 
     name, registry = _name(samples), _registry()
-    asked = [_version(registry, name, one).version for one in (first, second)]
+    asked = [registry.version(name, one).version for one in (first, second)]
     with tempfile.TemporaryDirectory(prefix="compare-") as folder:
         return run(
             samples,
@@ -150,13 +135,3 @@ def _name(samples: Any) -> str:
     from curation.samples import dataset_of
 
     return str(dataset_of(samples).name)
-
-
-def _version(registry: Registry, name: str, asked: str) -> Version:
-    """Return a version by its number or its alias."""
-    known = registry.versions(name)
-    for one in known:
-        if asked == one.version or asked in one.aliases:
-            return one
-    names = ", ".join([one.version, *one.aliases][-1] for one in known) or "none"
-    raise PublishError(f"No version of {name!r} is {asked!r}. Registered: {names}.")

@@ -38,25 +38,11 @@ def promote(
     ] = False,
 ) -> None:
     """Put a version into service, in your name; `rollback` takes it back."""
-    from curation.errors import PublishError
     from curation.tracking.promotion import promotions
 
     with promotions(connected(name)) as moving:
-        chosen = _version(moving.registry, name, version or "challenger")
-        verdict = chosen.tags.get("verdict", "")
-        if verdict != "promote" and not against_the_gate:
-            raise PublishError(
-                f"The gate's verdict on version {chosen.version} is {verdict or 'none'}: "
-                f"{chosen.tags.get('reasons') or 'it was not judged.'} To promote it all the same, "
-                "say --against-the-gate; that is kept with your name."
-            )
-        moved = moving.promote(
-            name,
-            chosen.version,
-            by=by,
-            why=f"Against the gate: {why}" if against_the_gate else why,
-            verdict=verdict or "none",
-            over=None if against_the_gate else chosen.tags.get("judged_against"),
+        moved = moving.promote_judged(
+            name, version or "challenger", by=by, why=why, against_the_gate=against_the_gate
         )
     say(moved.sentence)
 
@@ -126,7 +112,7 @@ def compare(
     if split:
         samples = samples.match({fields.SPLIT: split})
     registry = Registry.of(settings)
-    asked = [_version(registry, dataset, one) for one in (first, second)]
+    asked = [registry.version(dataset, one) for one in (first, second)]
     with tempfile.TemporaryDirectory(prefix="compare-") as folder, stage_bars() as bars:
         ensembles = {one.version: _ensemble(registry, dataset, one, Path(folder)) for one in asked}
         result = run(samples, ensembles, progress=bars("compare"))
@@ -194,21 +180,9 @@ def mirror(
 
     settings: Settings = from_environment()
     registry = Registry.of(settings)
-    chosen = _version(registry, name, version).version
+    chosen = registry.version(name, version).version
     place = copy(registry, name, chosen, project=project, folder=settings.dataset_folder(name))
     say(f"The run of version {chosen} is at {place}")
-
-
-def _version(registry: Registry, name: str, asked: str) -> Version:
-    """Return a version by its number or its alias."""
-    from curation.errors import PublishError
-
-    versions = registry.versions(name)
-    for one in versions:
-        if asked == one.version or asked in one.aliases:
-            return one
-    known = ", ".join([one.version, *one.aliases][-1] for one in versions) or "none"
-    raise PublishError(f"No version of {name!r} is {asked!r}. Registered: {known}.")
 
 
 def _ensemble(registry: Registry, name: str, version: Version, folder: Path) -> Any:
@@ -226,7 +200,7 @@ def _measured(registry: Registry, name: str, tag: str) -> Any:
     taxonomy = query.taxonomy_of(dataset)
     if taxonomy is None:
         raise DatasetError(f"The dataset {name!r} was not ingested here, so it has no taxonomy.")
-    one = _version(registry, name, "champion")
+    one = registry.version(name, "champion")
     return measure(dataset.match_tags(tag), taxonomy, version=one.version, ensemble=one.ensemble)
 
 

@@ -82,12 +82,12 @@ def measure(
             f"night must have shape (N, {reference.shape[1]}) like the reference, "
             f"got {night.shape}. Embed both with one member."
         )
-    own = _nearest(reference, reference, _numbers(drives))
+    own = nearest(reference, reference, _numbers(drives))
     own = own[np.isfinite(own)]
     if len(own) < LEAST_REFERENCE:  # all of one drive: nothing to compare with
         return None
     usual = float(np.quantile(own, FAR_QUANTILE))
-    distance = _nearest(night, reference, None)
+    distance = nearest(night, reference)
     far = float((distance > usual).mean())
     return Drift(
         night=len(night),
@@ -99,8 +99,15 @@ def measure(
     )
 
 
-def _nearest(rows: Floats, reference: Floats, drives: NDArray[np.int64] | None) -> Floats:
-    """Return the least cosine distance of each row; to other drives only, inf where none is."""
+def nearest(rows: Floats, reference: Floats, drives: NDArray[np.int64] | None = None) -> Floats:
+    """Return the least cosine distance of each row to the reference, shape (N,).
+
+    Args:
+        rows: Embeddings scaled to length 1, shape (N, D).
+        reference: The same, shape (R, D).
+        drives: Where the rows are the reference itself: the drive of each, shape (R,). Only
+            those of other drives count then; inf where there is none.
+    """
     found = np.empty(len(rows))
     for start in range(0, len(rows), _CHUNK):
         part = slice(start, start + _CHUNK)

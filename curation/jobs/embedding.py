@@ -70,12 +70,7 @@ def extend_index(dataset: Any) -> int:
     """Add the vectors that the similarity index lacks, where there is one; return how many."""
     if not dataset.has_brain_run(fields.SIMILARITY):
         return 0
-    index = dataset.load_brain_results(fields.SIMILARITY, cache=False)
     note = dataset.info[fields.EMBEDDER_INFO]
-    table = Vectors(Path(note["folder"]), note["fingerprint"])
-    indexed, there = set(index.sample_ids), table.ids()
-    new = [one for one in store.ids_and_paths(dataset)[0] if one in there and one not in indexed]
-    if new:
-        index.add_to_index(table.read(new), new)
-        index.save()
-    return len(new)
+    there = Vectors(Path(note["folder"]), note["fingerprint"]).ids()
+    known = [one for one in store.ids_and_paths(dataset)[0] if one in there]
+    return similarity.index(dataset, known)

@@ -59,9 +59,22 @@ class History:
             ) from None
 
     def remove(self, name: str) -> None:
-        """Forget a job; what is on record of its runs stays."""
+        """Forget a job; what is on record of its runs stays, and what waits is not run any more."""
         self.job(name)
         self._jobs.delete_one({"_id": name})
+        waits: dict[str, Any] = {"job": name, "state": {"$in": ["due", "waiting"]}}
+        self._runs.update_many(
+            waits, {"$set": {"state": "skipped", "reason": "The job was removed."}}
+        )
+
+    def pause(self, name: str, *, paused: bool) -> None:
+        """Note whether a job rests.
+
+        Raises:
+            JobError: There is no such job.
+        """
+        self.job(name)
+        self._jobs.update_one({"_id": name}, {"$set": {"paused": paused}})
 
     def job(self, name: str) -> Job:
         """Return the job of that name.

@@ -6,8 +6,10 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from curation.jobs.record import Job, Run
@@ -30,7 +32,7 @@ class Processes:
 
     def launch(self, job: Job, run: Run) -> None:
         """Begin an attempt in a process of its own."""
-        words = ["jobs", "run", job.name, "--due", run.due.isoformat(), "--once"]
+        words = _words(job.name, run.due)
         process = subprocess.Popen([*self._command, *words])  # noqa: S603 - our own command
         self._running[job.name] = process, time.monotonic() + job.timeout_s + _GRACE_S
 
@@ -60,6 +62,20 @@ class Processes:
                 process.kill()
                 process.wait()
         self._running.clear()
+
+
+def apart(job: str, due: datetime) -> int:
+    """Begin an attempt in a process that outlives this one; return its id. History has its log."""
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [*curate_command(), *_words(job, due)], stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    threading.Thread(target=process.wait, daemon=True).start()  # else it stays as a zombie
+    return process.pid
+
+
+def _words(job: str, due: datetime) -> list[str]:
+    return ["jobs", "run", job, "--due", due.isoformat(), "--once"]
 
 
 def curate_command() -> list[str]:

@@ -24,7 +24,7 @@ from curation import fields, similarity, store
 from curation import samples as query
 from curation.closer import estimators
 from curation.errors import StageError
-from curation.jobs import drift
+from curation.jobs import artifacts, bucket, drift
 from curation.jobs.drift import Drift
 from curation.jobs.embedding import embed_new, extend_index
 from curation.jobs.record import Refused, Run
@@ -55,7 +55,7 @@ class Night:
 
     Attributes:
         dataset: The FiftyOne dataset's name; made with the first images.
-        watched: The folder that new images arrive in; None to rank what is there.
+        watched: The folder, or bucket, that new images arrive in; None to rank what is there.
         taxonomy: What the dataset is ingested with.
         ensemble: Returns the ensemble to work with, once there is a dataset.
         labeler: Returns where the hardest go, once there is a dataset.
@@ -67,7 +67,7 @@ class Night:
     """
 
     dataset: str
-    watched: Path | None
+    watched: str | None
     taxonomy: Taxonomy
     ensemble: Callable[[Any], Ensemble]
     labeler: Callable[[Any], Labeler]
@@ -107,6 +107,8 @@ def rank(context: Context, night: Night) -> Mapping[str, Any]:
             )
     done |= _hand_over(context, dataset, night, use_hardness=calibrated)
     done["indexed"] = extend_index(dataset)
+    kept_in = night.settings.dataset_folder(dataset.name) / "jobs" / context.job.name
+    done["artifacts"] = artifacts.keep(kept_in, context.run, dataset, done)
     context.keep(**{THROUGH: newest(dataset)})
     return {**done, THROUGH: context.facts[THROUGH]}
 
@@ -139,9 +141,9 @@ def compare(context: Context, dataset: Any, *, most_far: float) -> Drift | None:
 
 
 def newest(dataset: Any) -> str:
-    """Return when the newest sample was added, ISO 8601, UTC."""
+    """Return when the newest sample was added, ISO 8601, UTC; nothing where there is none."""
     _, last = dataset.bounds("created_at")
-    return _stamp(last)
+    return "" if last is None else _stamp(last)
 
 
 def _through(runs: Sequence[Run]) -> str | None:
@@ -154,13 +156,19 @@ def _stamp(made: datetime) -> str:
     return aware.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
-def _ingest(night: Night, watched: Path) -> dict[str, Any]:
-    if not watched.is_dir():
+def _ingest(night: Night, watched: str) -> dict[str, Any]:
+    done: dict[str, Any] = {}
+    folder = Path(watched)
+    if bucket.is_address(watched):
+        folder = night.settings.dataset_folder(night.dataset) / "inbox"
+        done["fetched"] = bucket.fetch(watched, folder)
+    if not folder.is_dir():
         raise StageError(
-            f"The watched folder {watched} is not there. Mount it, or change the job's `--watch`."
+            f"The watched folder {folder} is not there. Mount it, or change the job's `--watch`."
         )
-    found = ingest(watched, name=night.dataset, taxonomy=night.taxonomy, settings=night.settings)
-    return {"added": found.added, "existing": found.existing, "failures": len(found.failures)}
+    found = ingest(folder, name=night.dataset, taxonomy=night.taxonomy, settings=night.settings)
+    failures = len(found.failures)
+    return done | {"added": found.added, "existing": found.existing, "failures": failures}
 
 
 def _look(dataset: Any, ensemble: Ensemble, night: Night) -> dict[str, Any]:

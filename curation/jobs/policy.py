@@ -9,6 +9,7 @@ from datetime import datetime
 from curation.jobs.record import Job, State
 
 GRACE_S = 60.0  # as late as that is still in time: a scheduler that looks now and then
+PAUSED = "The job was paused."
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ def _entry(
     job: Job, owed: Sequence[datetime], i: int, now: datetime, unfinished: datetime | None
 ) -> Entry:
     due, late_s = owed[i], (now - owed[i]).total_seconds()
+    if job.paused:
+        return Entry(due, "skipped", PAUSED)
     if job.catch_up == "latest" and i < len(owed) - 1:
         return Entry(
             due,

@@ -54,6 +54,7 @@ class Job:
             skipped, or runs afterwards.
         catch_up: Which of the times that passed while nobody watched are run afterwards.
         notify: Who is told when something is not as it should be: `https://...`, `mailto:...`.
+        paused: Whether its times pass with nothing done; each is on record as skipped.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Job:
     overlap: Overlap = "queue"
     catch_up: CatchUp = "latest"
     notify: tuple[str, ...] = ()
+    paused: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

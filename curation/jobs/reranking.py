@@ -17,11 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pymongo import ReplaceOne
 
-from cascade import voting
 from cascade.ensemble import Ensemble
-from curation import fields, hardness, store
+from curation import fields, hardness, raw_hardness, store
 from curation import samples as query
-from curation.closer import read_closer
 
 COLLECTION = "curation_raw_hardness"
 _CHUNK = 1000
@@ -135,42 +133,13 @@ class _Kept:
 
 def _score(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> Raw:
     """Read what the members say of samples, write the components, return the raw values."""
-    view = dataset.select(list(ids))
-    read = store.read_votes(view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score")
-    votes = ensemble.calibration.of(read.votes)
-    clusters, decisions = voting.conclude(votes, ensemble, store.sizes_px(view))
-    looked_at = np.any(votes.ran, axis=1)
-    p_yes = read_closer(view, read.ids, ensemble).p_yes
-    p_language = voting.together(ensemble, p_yes) if p_yes else np.full(len(read.ids), np.nan)
-    scored = hardness.of_images(
-        hardness.components(clusters, ensemble.calibration.quality),
-        clusters,
-        in_pool=looked_at,
-        sources=np.column_stack([decisions.p, p_language]),
-        contradiction=hardness.contradictions(decisions.p, p_language),
-    )
-    expected = np.bincount(clusters.image, weights=clusters.p_mean, minlength=clusters.n_images)
-    columns: dict[str, Any] = {
-        fields.HARDNESS_EXISTENCE: scored.existence,
-        fields.HARDNESS_CLASS: scored.class_,
-        fields.HARDNESS_LOCATION: scored.location,
-        fields.HARDNESS_MARGIN: scored.margin,
-        fields.HARDNESS_IMAGE: scored.image,
-        fields.N_VOTERS: decisions.n_voters.astype(int),
-        fields.EXPECTED_BOXES: np.where(looked_at, expected, np.nan),
-    }
-    store.write_columns(dataset, read.ids, columns)
-    detection = np.where(looked_at, scored.detection, np.nan)
-    rows = np.column_stack([detection, scored.image, scored.contradiction])
-    return {one: tuple(row) for one, row in zip(read.ids, rows.tolist(), strict=True)}
+    found = raw_hardness.of_ensemble(dataset, ids, ensemble)
+    store.write_columns(dataset, found.ids, found.columns())
+    rows = np.column_stack([found.detection, found.image, found.contradiction])
+    return {one: tuple(row) for one, row in zip(found.ids, rows.tolist(), strict=True)}
 
 
 def _ranked(raw: Floats) -> Floats:
-    """Return the hardness over the pool of raw values of shape (n, 3), as `hardness` has it."""
+    """Return the hardness over the pool of raw values of shape (n, 3)."""
     detection, image, contradiction = raw.T
-    pool = np.isfinite(detection)
-    by_detection, by_image = hardness.ranks(detection, pool), hardness.ranks(image, pool)
-    both = hardness.DETECTION_SHARE * by_detection + (1.0 - hardness.DETECTION_SHARE) * by_image
-    value = np.where(np.isfinite(by_image), both, by_detection)
-    flagged = (contradiction > 0) & pool
-    return np.where(flagged, np.fmax(value, hardness.CONTRADICTION), value)
+    return hardness.over_pool(detection, image, contradiction > 0, np.isfinite(detection))

@@ -101,6 +101,7 @@ def check(job: Job) -> None:
     Raises:
         JobError: It says what is wrong with it.
     """
+    _zone(job.zone)
     if following(job, job.created) is None:
         raise JobError(f"{job.when!r} never comes.")
 

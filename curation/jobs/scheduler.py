@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from curation.jobs import events, policy, runner, schedule
 from curation.jobs.events import Event
@@ -80,7 +80,20 @@ def note_owed(history: History, job: Job, *, now: datetime) -> None:
     entries = policy.plan(job, owed, now=now, unfinished=open_runs[0].due if open_runs else None)
     new = history.note(job.name, entries)
     _tell(history, job, "missed", [one for one in new if one.state == "missed"])
-    _tell(history, job, "skipped", [one for one in new if one.state == "skipped"])
+    skipped = [one for one in new if one.state == "skipped" and one.reason != policy.PAUSED]
+    _tell(history, job, "skipped", skipped)
+
+
+def pause(history: History, name: str, *, paused: bool, now: datetime) -> None:
+    """Let a job rest from now on, or no longer; what it owes up to now is put on record first.
+
+    What runs goes on; what waits for another attempt waits until the job is resumed.
+
+    Raises:
+        JobError: There is no such job.
+    """
+    note_owed(history, history.job(name), now=now)
+    history.pause(name, paused=paused)
 
 
 def _tell(history: History, job: Job, what: events.What, entries: Sequence[Entry]) -> None:
@@ -92,10 +105,26 @@ def _tell(history: History, job: Job, what: events.What, entries: Sequence[Entry
         history.told(job.name, last.due, said)
 
 
+def ask(history: History, name: str, *, now: datetime, **facts: Any) -> datetime:
+    """Put a run on record that a person asks for, with what it must keep to; return its time."""
+    due = now.replace(microsecond=0)
+    history.note(name, [Entry(due, "due")], scheduled=False, **facts)
+    return due
+
+
 def ready(history: History, job: Job, *, now: datetime) -> Run | None:
-    """Return the run to try next: the oldest that is not at its end, if its time has come."""
-    found = history.unfinished(job.name)
+    """Return the run to try next: the oldest that is not at its end, if its time has come.
+
+    Of a job that is paused, only what a person asked for.
+    """
+    found = to_run(history, job)
     return found[0] if found and starts_at(job, found[0]) <= now else None
+
+
+def to_run(history: History, job: Job) -> list[Run]:
+    """Return the runs to carry to their end, oldest first."""
+    found = history.unfinished(job.name)
+    return [one for one in found if not (job.paused and one.scheduled)]
 
 
 def starts_at(job: Job, run: Run) -> datetime:

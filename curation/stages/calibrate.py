@@ -8,15 +8,15 @@ from cascade import voting
 from cascade.ensemble import Ensemble
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
+from curation import probing, store
 from curation import samples as query
-from curation import store
 from curation.closer import read_closer
 
 
 def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
     """Return the ensemble, calibrated on what its members said about the validation split.
 
-    Detectors and, where they were asked, language members.
+    Detectors, the probe and, where they were asked, language members.
 
     Reads the members' stored raw scores: no model runs. Without enough labeled validation
     images the ensemble comes back as it was, uncalibrated.
@@ -31,7 +31,10 @@ def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
     said = {name: _said(view, name, ensemble.taxonomy) for name in ensemble.detectors}
     rows = [{name: said[name].get(one) for name in said} for one in frozen.ids]
     fitted = voting.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
-    p_yes = read_closer(view, frozen.ids, ensemble).p_yes
+    p_yes = {
+        **probing.p_yes(view, frozen.ids, fitted),
+        **read_closer(view, frozen.ids, ensemble).p_yes,
+    }
     if not p_yes:
         return fitted
     _, decisions = voting.conclude(voting.gather(rows, fitted), fitted, frozen.sizes_px)

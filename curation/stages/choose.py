@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cascade.run import Progress
-from curation import fields, selection, similarity, slices, stopping, store
+from curation import duplicates, fields, selection, similarity, slices, stopping, store
 from curation import samples as query
 from curation.errors import StageError
 from curation.pool import Pool
@@ -125,6 +125,7 @@ def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) ->
             {k: found[k] for k in (fields.TIME_OF_DAY, fields.WEATHER) if k in found},
             mean_luma=query.numbers(found.get(fields.LUMA, nothing)),
         ),
+        alike=similarity.look_alike(dataset, ids, duplicates.COSINE),
     )
 
 

@@ -97,7 +97,7 @@ def _look(
         return
     ids, paths = store.ids_and_paths(samples)
     sizes = dict(zip(ids, store.sizes_px(samples), strict=True))
-    members = {name: ensemble.manifest.member(name) for name in ensemble.detectors}
+    members = {name: ensemble.manifest.member(name) for name in ensemble.voters}
     run(
         {name: ensemble.build(name, device) for name in members},
         members,
@@ -142,6 +142,7 @@ class _Sink:
         ids, one = list(results), self.ensemble
         votes = voting.gather([results[i] for i in ids], one)
         clusters, decisions = voting.conclude(votes, one, np.array([self.sizes[i] for i in ids]))
+        decisions = voting.heard(decisions, one, voting.probed([results[i] for i in ids], one))
         fused = documents.consensus_fields(clusters, fingerprint=one.identity)
         update: dict[str, dict[str, Any]] = {i: {} for i in ids}
         for member in one.detectors:

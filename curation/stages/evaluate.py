@@ -59,7 +59,7 @@ def evaluate(
     for number, (name, ensemble) in enumerate(ensembles.items()):
         before = number * len(frozen)
         memory = Memory()
-        models = {member: ensemble.build(member, device) for member in ensemble.detectors}
+        models = {member: ensemble.build(member, device) for member in ensemble.voters}
         members = {member: ensemble.manifest.member(member) for member in models}
         run(
             models, members, frozen.ids, frozen.paths, memory, device=device,

@@ -74,9 +74,9 @@ def _chunks(samples: Any, stale: set[str]) -> list[list[str]]:
 
 
 def _fuse_chunk(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> None:
-    view = dataset.select(list(ids), ordered=True)
+    view = dataset.select(list(ids))
     found = conclude(view, ensemble)
-    store.recalibrate(view, ensemble.detectors, ensemble.calibration)
+    store.recalibrate(dataset, ensemble.detectors, ensemble.calibration, ids=found.ids)
     store.write_consensus(  # last: it says that the sample is up to date
         dataset,
         found.ids,

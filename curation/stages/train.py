@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from cascade import sources, voting
 from cascade.ensemble import Ensemble
-from cascade.predictions import Detections
+from cascade.errors import TrainingError
+from cascade.predictions import Detections, Embedding
 from cascade.run import Memory, Progress, default_device, run
 from cascade.training import hard_negatives, reweight
 from cascade.training.fit import Example, fit
 from cascade.training.job import Job, launch
+from cascade.training.probe import Probe, fit_probe
 from curation import fields, slices, store
 from curation import samples as query
 from curation.errors import StageError
@@ -117,7 +119,8 @@ def train(
             progress=progress and (lambda done, _, b=done_before: progress(b + done, total)),
         )  # fmt: skip
     checkpoints = {name: folder / "members" / name for name in start.trainable}
-    trained = _recalibrated(dataset, start.with_checkpoints(checkpoints), device)
+    probe = _probe(dataset, start, labeled, device, seed=seed)
+    trained = _recalibrated(dataset, start.with_checkpoints(checkpoints).with_probe(probe), device)
     trained.save(folder / "ensemble")
     return TrainResult(
         ensemble=Ensemble.load(folder / "ensemble"), examples=len(labeled), members=members
@@ -234,7 +237,7 @@ def _objects(
     device: torch.device,
 ) -> list[Detections]:
     """Return the ensemble's own objects in some images."""
-    rows = _rows(ensemble, ids, paths, device)
+    rows = _rows(ensemble, ensemble.detectors, ids, paths, device)
     clusters, _ = voting.conclude(voting.gather(rows, ensemble), ensemble, sizes_px)
     return voting.objects(clusters)
 
@@ -243,16 +246,48 @@ def _recalibrated(dataset: Any, ensemble: Ensemble, device: torch.device) -> Ens
     frozen = query.frozen_set(dataset, "val", ensemble.taxonomy)
     if not frozen.can_calibrate:
         return ensemble
-    rows = _rows(ensemble, frozen.ids, frozen.paths, device)
-    return voting.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
+    rows = _rows(ensemble, ensemble.voters, frozen.ids, frozen.paths, device)
+    fitted = voting.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
+    _, decisions = voting.conclude(voting.gather(rows, fitted), fitted, frozen.sizes_px)
+    truth = frozen.decisions(ensemble.taxonomy)
+    return voting.with_answers(fitted, decisions, voting.probed(rows, fitted), truth)
+
+
+def _probe(
+    dataset: Any, start: Ensemble, labeled: Sequence[Example], device: torch.device, *, seed: int
+) -> Probe | None:
+    """Return the probe of the labeled training images; that of the start with too few of them."""
+    for name in start.present("embedding")[:1]:
+        view = query.labeled(dataset, "train")
+        ids, paths = store.ids_and_paths(view)
+        said = [row.get(name) for row in _rows(start, [name], ids, paths, device)]
+        known = [i for i, one in enumerate(said) if isinstance(one, Embedding)]
+        truth = voting.decisions_of([one.target for one in labeled], start.taxonomy)
+        drives = store.read_columns(view, [fields.DRIVE])[fields.DRIVE]
+        groups = [drive or one for one, drive in zip(ids, drives, strict=True)]
+        try:
+            return fit_probe(
+                np.array([one.vector for one in said if isinstance(one, Embedding)]),
+                truth[known],
+                [groups[i] for i in known],
+                embedder=start.fingerprint(name),
+                seed=seed,
+            )
+        except TrainingError as error:
+            logger.info("%s", error)
+    return start.probe
 
 
 def _rows(
-    ensemble: Ensemble, ids: Sequence[str], paths: Sequence[str], device: torch.device
+    ensemble: Ensemble,
+    names: Sequence[str],
+    ids: Sequence[str],
+    paths: Sequence[str],
+    device: torch.device,
 ) -> list[dict[str, Any]]:
-    """Return what the detectors say about some images."""
+    """Return what some members say about some images."""
     memory = Memory()
-    models = {name: ensemble.build(name, device) for name in ensemble.detectors}
+    models = {name: ensemble.build(name, device) for name in names}
     members = {name: ensemble.manifest.member(name) for name in models}
     run(models, members, ids, paths, memory, device=device)
     return [memory.results[one] for one in ids]

@@ -140,6 +140,40 @@ class Promotions:
         sentence = f"Version {version} is champion: {before}."
         return Moved("promote", champion, version, changed=True, sentence=sentence)
 
+    def promote_judged(
+        self, name: str, asked: str, *, by: str, why: str, against_the_gate: bool = False
+    ) -> Moved:
+        """Put a version into service that the gate has passed, or, if you insist, any other.
+
+        Args:
+            name: Of the registered model.
+            asked: A version's number, or an alias.
+            by: Who answers for it.
+            why: In their words; kept, and marked where it was against the gate.
+            against_the_gate: Also where the gate did not say so, or judged it against an old
+                champion.
+
+        Raises:
+            PublishError: The gate did not say so, or `promote` refuses.
+            LeaseError: Somebody else is moving something right now.
+        """
+        chosen = self.registry.version(name, asked)
+        verdict = chosen.tags.get("verdict", "")
+        if verdict != "promote" and not against_the_gate:
+            raise PublishError(
+                f"The gate's verdict on version {chosen.version} is {verdict or 'none'}: "
+                f"{chosen.tags.get('reasons') or 'it was not judged.'} To promote it all the same, "
+                "say --against-the-gate (`against_the_gate=True`); that is kept with your name."
+            )
+        return self.promote(
+            name,
+            chosen.version,
+            by=by,
+            why=f"Against the gate: {why}" if against_the_gate else why,
+            verdict=verdict or "none",
+            over=None if against_the_gate else chosen.tags.get("judged_against"),
+        )
+
     def rollback(self, name: str, *, by: str, why: str, of: str | None = None) -> Moved:
         """Put the version that the champion replaced back into service.
 

@@ -129,6 +129,19 @@ class Registry:
                 key=lambda one: int(one.version),
             )
 
+    def version(self, name: str, asked: str) -> Version:
+        """Return a version by its number or its alias.
+
+        Raises:
+            PublishError: There is none; the message lists those that there are.
+        """
+        known = self.versions(name)
+        for one in known:
+            if asked == one.version or asked in one.aliases:
+                return one
+        listed = ", ".join(" ".join([one.version, *one.aliases]) for one in known) or "none"
+        raise PublishError(f"No version of {name!r} is {asked!r}. Registered: {listed}.")
+
     def champion(self, name: str) -> str | None:
         """Return the version in service, or None where none was promoted yet."""
         return self.aliases(name).get("champion")

@@ -1,18 +1,32 @@
-"""The App's door to predicting: one form, and the calls to predict and fuse."""
+"""The App's door to predicting: one form, and the calls to predict, fuse and look closer."""
 
 from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from cascade import manifest as manifests
-from curation import operators
+from curation import fields
+from curation.operators import estimates, rounding
+from curation.operators.door import RUN, Door
+from curation.operators.running import Outcome
 
-DEFAULT_MANIFEST = "tiny"
+CLOSER = ("geometry", "segmentation", "language")
+MODES = {
+    "full": "every member on every sample: disagreement is the signal",
+    "routed": "the deeper tiers only where the cascade is unsure",
+}
+LICENCES = {
+    "any": "any",
+    "permissive": "permissive only",
+    "copyleft": "permissive and copyleft",
+    "custom": "all but non-commercial",
+}
 
 
-class PredictCascade(foo.Operator):
-    """Runs every detector of a manifest that has not looked at a sample yet."""
+class PredictCascade(Door):
+    """Runs every member of a manifest that has not looked at a sample yet, and fuses them."""
+
+    button = "Predict"
 
     @property
     def config(self) -> foo.OperatorConfig:
@@ -21,62 +35,81 @@ class PredictCascade(foo.Operator):
             name="predict_cascade",
             label="Curation: predict",
             description="Run an ensemble over the samples that it has not seen, and fuse its boxes",
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
+            icon="layers",
             risk_level=types.RiskLevel.MEDIUM,
+            **RUN,
         )
 
-    def resolve_input(self, ctx: Any) -> types.Property:
-        """Ask which of the packaged manifests to run."""
-        ctx.target_view()
-        choices = types.DropdownView()
-        for name in manifests.packaged_names():
-            choices.add_choice(name, label=name)
-        inputs = types.Object()
-        inputs.enum(
-            "manifest",
-            choices.values(),
-            label="Manifest",
-            description="The ensemble to run",
-            required=False,
-            default=DEFAULT_MANIFEST,
-            view=choices,
+    def ask(self, ctx: Any, form: Any) -> None:
+        """Ask for the manifest, and say what it will take."""
+        name = rounding.ask_manifest(form)
+        parsed = rounding.read_manifest(form, name)
+        if parsed is None:
+            return
+        members = [one for one in parsed.members if one.tier != "embedding"]
+        mode = "full"
+        if any(one.tier in CLOSER for one in members):
+            mode = form.pick("mode", "Mode", MODES, default="full")
+        licence = form.pick("licence", "Licences", LICENCES, default="any")
+        kind = None if licence not in LICENCES or licence == "any" else licence
+        refused = parsed.refused(kind) if kind else {}
+        members = [one for one in members if one.name not in refused]
+        if form.problems:
+            return
+        form.say(
+            estimates.of_members(ctx.target_view(), parsed, members, mode=mode).sentence,
+            f"Writes a field for each of {', '.join(one.name for one in members)}, and "
+            f"`{fields.CONSENSUS}`. Fields that you have stay.",
         )
-        return types.Property(inputs, view=types.View(label="Predict with an ensemble"))
 
-    def resolve_execution_options(self, ctx: Any) -> foo.ExecutionOptions:
-        """Queue large views."""
-        return operators.execution_options(ctx)
-
-    def execute(self, ctx: Any) -> dict[str, Any]:
-        """Predict and fuse, and return what was done."""
-        from cascade.ensemble import Ensemble  # takes torch along: not at every request
+    def work(self, ctx: Any, bars: Any) -> Outcome:
+        """Predict, fuse, look closer where the manifest does, and fuse again."""
+        from curation.api.opening import connected, ensemble
+        from curation.closer import estimators
+        from curation.stages.adjudicate import adjudicate
+        from curation.stages.examine import examine
         from curation.stages.fuse import fuse
         from curation.stages.predict import predict
+        from curation.worker import warm
 
-        samples = ctx.target_view()
-        ensemble = Ensemble.from_manifest(ctx.params.get("manifest") or DEFAULT_MANIFEST)
-        predicted = predict(samples, ensemble, progress=operators.progress_of(ctx, "predict"))
-        fused = fuse(samples, ensemble, progress=operators.progress_of(ctx, "fuse"))
-        operators.refresh(ctx)
-        return {
-            "samples": predicted.samples,
-            "ran": predicted.ran,
-            "skipped": predicted.skipped,
-            "failed": predicted.failed,
-            "fused": fused.fused,
-            "left_out": "\n".join(predicted.left_out.values()),
-        }
-
-    def resolve_output(self, ctx: Any) -> types.Property:
-        """Show the counts, and which members could not run."""
-        outputs = types.Object()
-        outputs.int("samples", label="Samples")
-        outputs.int("ran", label="Predictions made")
-        outputs.int("skipped", label="Predictions that were there")
-        outputs.int("failed", label="Failures on record")
-        outputs.str("left_out", label="Members left out")
-        return types.Property(outputs, view=types.View(label="Predicted"))
+        given, samples = ctx.params, ctx.target_view()
+        licence = given.get("licence") or "any"
+        members = ensemble(
+            samples,
+            given.get("manifest") or rounding.DEFAULT_MANIFEST,
+            licence=None if licence == "any" else licence,
+        )
+        members = warm.of(members)
+        predicted = predict(samples, members, progress=bars("predict"))
+        fused = fuse(samples, members, progress=bars("fuse"))
+        closer: dict[str, Any] = {}
+        if any(estimators(members).values()):
+            folder = connected().artifacts(ctx.dataset.name)
+            mode = given.get("mode") or "full"
+            looked = examine(samples, members, folder=folder, mode=mode, progress=bars("examine"))
+            fused = fuse(samples, members, progress=bars("fuse"))
+            settled = adjudicate(samples, members, progress=bars("adjudicate"))
+            closer = {"looked_closer": looked.ran, "settled_of_doubtful": settled.settled}
+        left_out = "; ".join(predicted.left_out.values())
+        failed = (
+            f" {predicted.failed} failed, see the field `failures`." if predicted.failed else ""
+        )
+        lacking = f" Left out: {left_out}" if left_out else ""
+        return Outcome(
+            f"{predicted.ran} predictions on {predicted.samples} samples were made, "
+            f"{predicted.skipped} were there; the least agreed upon come first.{failed}{lacking}",
+            {
+                "samples": predicted.samples,
+                "ran": predicted.ran,
+                "skipped": predicted.skipped,
+                "failed": predicted.failed,
+                "fused": fused.fused,
+                **closer,
+                "seconds": dict(predicted.seconds),
+                "left_out": left_out,
+            },
+            view=samples.exists(fields.CONSENSUS).sort_by(fields.AGREEMENT),
+        )
 
 
 def register(plugin: Any) -> None:

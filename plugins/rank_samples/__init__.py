@@ -6,13 +6,25 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation import operators
+from cascade import manifest as manifests
+from curation import fields
+from curation.operators import choices, rounding
+from curation.operators.door import RUN, Door
+from curation.operators.running import Outcome
 
-DEFAULT_BUDGET = 40
+PLAIN = "fields"  # compare label fields as they are, whoever wrote them
 
 
-class ScoreHardness(foo.Operator):
+def packaged(dataset: Any) -> list[str]:
+    """Return the packaged manifests that predicted here: of others nobody knows the file."""
+    known = manifests.packaged_names()
+    return [name for name in choices.predicting_manifests(dataset) if name in known]
+
+
+class ScoreHardness(Door):
     """Ranks the unlabeled samples by the disagreement of fields that are there already."""
+
+    button = "Score"
 
     @property
     def config(self) -> foo.OperatorConfig:
@@ -21,58 +33,72 @@ class ScoreHardness(foo.Operator):
             name="score_hardness",
             label="Curation: score hardness",
             description="Rank unlabeled samples by how much their predictions disagree",
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
+            icon="trending_up",
             risk_level=types.RiskLevel.MEDIUM,
+            **RUN,
         )
 
-    def resolve_input(self, ctx: Any) -> types.Property:
+    def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the fields to compare."""
-        ctx.target_view()
-        found = operators.member_fields(ctx.dataset)
-        inputs = types.Object()
+        found, ours = choices.member_fields(ctx.dataset), packaged(ctx.dataset)
         if not found:
-            _explain(inputs, "No predictions", "This dataset has no field of predicted boxes.")
-        choices = types.AutocompleteView(allow_user_input=False, allow_duplicates=False)
-        for name in found:
-            choices.add_choice(name, label=name)
-        inputs.list(
-            "members",
-            types.String(),
-            label="Members",
-            description="Label fields whose disagreement counts; all of them by default",
-            required=False,
-            default=found,
-            view=choices,
+            form.refuse(
+                "This dataset has no field of predicted boxes. Run `Curation: predict`, or add "
+                "predictions of your own models as Detections fields with confidences."
+            )
+            return
+        by = PLAIN
+        if ours:
+            offered = {one: f"the members of {one}, calibrated and weighted" for one in ours}
+            offered[PLAIN] = "the fields below, as they are"
+            by = form.pick("by", "Compare", offered, default=next(iter(ours)))
+        if by == PLAIN:
+            picked = form.several(
+                "members",
+                "Members",
+                found,
+                default=found,
+                about="Label fields whose disagreement counts, of any model",
+            )
+            if len(picked) == 1:
+                form.warn(
+                    "One member has nobody to disagree with", "Only its own doubt will count."
+                )
+        n = len(choices.pool(ctx.target_view()))
+        form.say(
+            f"{n:,} samples of the pool will be ranked" if n else "No sample of it is in the pool",
+            "No model runs. Writes `hardness` in [0, 1] and its parts; validation and test are "
+            "never ranked."
+            if n
+            else "All are labeled, or in validation or test; all of them will be ranked.",
         )
-        return types.Property(inputs, view=types.View(label="Score hardness"))
 
-    def resolve_execution_options(self, ctx: Any) -> foo.ExecutionOptions:
-        """Queue large views."""
-        return operators.execution_options(ctx)
+    def work(self, ctx: Any, bars: Any) -> Outcome:
+        """Score, and show the hardest first."""
+        from curation.api.opening import ensemble
+        from curation.stages.score import score
 
-    def execute(self, ctx: Any) -> dict[str, Any]:
-        """Score, and return the stage's own summary."""
-        from curation.stages.score import score  # takes torch along: not at every request
-
-        result = score(
-            ctx.target_view(),
-            members=ctx.params.get("members") or operators.member_fields(ctx.dataset),
-            progress=operators.progress_of(ctx, "score"),
+        samples, given = ctx.target_view(), ctx.params
+        ours = packaged(ctx.dataset)
+        by = given.get("by") or (PLAIN if given.get("members") or not ours else next(iter(ours)))
+        if by == PLAIN:
+            named = given.get("members") or choices.member_fields(ctx.dataset)
+            result = score(samples, members=named, progress=bars("score"))
+        else:
+            result = score(samples, ensemble=ensemble(samples, by), progress=bars("score"))
+        how = "calibrated" if result.calibrated else "taken as they are"
+        return Outcome(
+            f"{result.scored} of {result.ranked} samples are ranked by {len(result.members)} "
+            f"members, their confidences {how}; the hardest come first.",
+            asdict(result),
+            view=samples.exists(fields.HARDNESS).sort_by(fields.HARDNESS, reverse=True),
         )
-        operators.refresh(ctx)
-        return asdict(result)
-
-    def resolve_output(self, ctx: Any) -> types.Property:
-        """Show the counts."""
-        outputs = types.Object()
-        outputs.int("ranked", label="Samples ranked")
-        outputs.int("scored", label="Scored")
-        return types.Property(outputs, view=types.View(label="Hardness scored"))
 
 
-class ChooseSamples(foo.Operator):
+class ChooseSamples(Door):
     """Tags the next batch to label: hard, varied, and a random arm to compare with."""
+
+    button = "Choose"
 
     @property
     def config(self) -> foo.OperatorConfig:
@@ -81,73 +107,71 @@ class ChooseSamples(foo.Operator):
             name="choose_samples",
             label="Curation: choose samples",
             description="Tag the next batch to label: hard, varied, and a random arm",
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
+            icon="checklist",
             risk_level=types.RiskLevel.MEDIUM,
+            **RUN,
         )
 
-    def resolve_input(self, ctx: Any) -> types.Property:
+    def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the budget, the round and the seed."""
-        ctx.target_view()
-        inputs = types.Object()
-        inputs.int(
-            "budget",
-            label="Budget",
-            description="Samples to choose",
-            required=False,
-            default=DEFAULT_BUDGET,
-            min=1,
+        view = choices.pool(ctx.target_view())
+        n = len(view)
+        if not n:
+            form.refuse(
+                "No sample of the target is in the pool: all are labeled, or in validation or test."
+            )
+            return
+        default = min(choices.budget(view), n)
+        budget = form.whole(
+            "budget", "Budget", default=default, least=1, most=n, about="Samples to choose"
         )
-        inputs.int(
+        number = form.whole(
             "round_number",
-            label="Round",
-            description="Names the tag of the batch, such as round-01; a new round by default",
-            required=False,
-            default=operators.next_round(ctx.dataset),
-            min=1,
+            "Round",
+            default=choices.next_round(ctx.dataset),
+            least=1,
+            about="Names the tag of the batch, such as round-01; a new round by default",
         )
-        inputs.int(
-            "seed",
-            label="Seed",
-            description="Of the random arm",
-            required=False,
-            default=0,
-            min=0,
-        )
-        return types.Property(inputs, view=types.View(label="Choose samples"))
+        form.whole("seed", "Seed", default=0, about="Of the random arm")
+        use = form.tick("use_hardness", "Use hardness", default=True, about="Else coverage only")
+        scored = view.get_field(fields.HARDNESS) is not None and view.count(fields.HARDNESS)
+        if use and not scored:
+            form.refuse(
+                "No sample has a hardness yet. Run `Curation: score hardness` first, or leave "
+                "`Use hardness` out: then only coverage counts.",
+                "use_hardness",
+            )
+        if form.problems:
+            return
+        if number in choices.chosen_rounds(ctx.dataset):
+            form.warn(f"Round {number} is chosen already", "It stays as it is, and is shown.")
+        if not ctx.dataset.info.get(fields.EMBEDDER_INFO):
+            form.say("This dataset has no vectors yet", "It will be embedded first.")
+        form.say(f"Tags {budget:,} of {n:,} samples", f"`{fields.round_tag(number)}`, `arm:...`")
 
-    def resolve_execution_options(self, ctx: Any) -> foo.ExecutionOptions:
-        """Queue large views."""
-        return operators.execution_options(ctx)
+    def work(self, ctx: Any, bars: Any) -> Outcome:
+        """Choose, and show the batch in its order."""
+        from curation.api.stages import choose, embed
 
-    def execute(self, ctx: Any) -> dict[str, Any]:
-        """Choose, and return the stage's own summary."""
-        from curation.stages.choose import choose
-
+        given, samples = ctx.params, ctx.target_view()
+        if not ctx.dataset.info.get(fields.EMBEDDER_INFO):
+            embed(ctx.dataset, rounding.DEFAULT_MANIFEST, progress=bars("embed"))
+        number = given.get("round_number") or choices.next_round(ctx.dataset)
         result = choose(
-            ctx.target_view(),
-            round_number=ctx.params.get("round_number") or operators.next_round(ctx.dataset),
-            budget=ctx.params.get("budget", DEFAULT_BUDGET),
-            seed=ctx.params.get("seed", 0),
-            progress=operators.progress_of(ctx, "choose"),
+            samples,
+            given.get("budget") or choices.budget(samples),
+            round_number=number,
+            seed=given.get("seed") or 0,
+            use_hardness=given.get("use_hardness") is not False,
+            progress=bars("choose"),
         )
-        operators.refresh(ctx)
-        summary = asdict(result)
-        return summary | {"advice": "\n".join(result.advice)}
-
-    def resolve_output(self, ctx: Any) -> types.Property:
-        """Show the batch, its cost, and what to know before labeling."""
-        outputs = types.Object()
-        outputs.int("chosen", label="Chosen")
-        outputs.int("duplicates_dropped", label="Near-duplicates left out")
-        outputs.float("boxes", label="Boxes to expect")
-        outputs.float("hours", label="Hours to expect")
-        outputs.str("advice", label="Before you label")
-        return types.Property(outputs, view=types.View(label="Samples chosen"))
-
-
-def _explain(inputs: types.Object, label: str, description: str) -> None:
-    inputs.view("explanation", types.Warning(label=label, description=description))
+        batch = ctx.dataset.match_tags(fields.round_tag(number)).sort_by(fields.RANK)
+        return Outcome(
+            f"{result.chosen} of {result.pool} samples are chosen for round {number}. "
+            + " ".join(result.advice),
+            {**asdict(result), "advice": "\n".join(result.advice)},
+            view=batch,
+        )
 
 
 def register(plugin: Any) -> None:

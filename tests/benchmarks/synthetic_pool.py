@@ -24,6 +24,7 @@ from curation.settings import Settings
 from curation.stages.fuse import fuse
 from curation.vectors import Vectors
 
+ALIKE = 0.1  # share of the pool that looks like another sample, or nearly does
 BOXES = 3.0  # of each member on an image, on average
 DIMENSIONS = 1280  # of the packaged embedder's vectors
 PER_DRIVE = 50
@@ -53,8 +54,18 @@ def ensemble(folder: Path) -> Ensemble:
     )
 
 
-def build(name: str, size: int, made: Ensemble, settings: Settings) -> Any:
-    """Return a dataset of `size` pool samples that an ensemble is through with; no file exists."""
+def build(
+    name: str,
+    size: int,
+    made: Ensemble,
+    settings: Settings,
+    like: NDArray[np.float32] | None = None,
+) -> Any:
+    """Return a dataset of `size` pool samples that an ensemble is through with; no file exists.
+
+    Some vectors are near those of others, on both sides of where near-duplicates begin; half of
+    these are near rows of `like`, where it is given: the vectors of images that are to come.
+    """
     import fiftyone as fo
 
     dataset = fo.Dataset(name, persistent=True)
@@ -78,9 +89,22 @@ def build(name: str, size: int, made: Ensemble, settings: Settings) -> Any:
             dataset, said, taxonomy=made.taxonomy, fingerprints=fingerprints,
             calibration=made.calibration,
         )  # fmt: skip
-        table.add(ids, _unit(rng, len(ids)))
+        table.add(ids, _vectors(rng, len(ids), like))
     fuse(dataset, made)
     return dataset
+
+
+def embedded(paths: Sequence[Path], made: Ensemble) -> NDArray[np.float32]:
+    """Return the vectors of pictures, as a night will find them."""
+    import torch
+
+    from cascade.run import Memory, run
+
+    memory, name, cpu = Memory(), made.embedder, torch.device("cpu")
+    files = [str(one) for one in paths]
+    members = {name: made.manifest.member(name)}
+    run({name: made.build(name, cpu)}, members, files, files, memory, device=cpu)
+    return np.array([memory.results[one][name].vector for one in files], np.float32)
 
 
 def new_images(folder: Path, number: int) -> Path:
@@ -130,6 +154,23 @@ def _seen(
         class_ids=rng.integers(0, len(classes), len(moved)),
         classes=tuple(classes),
     )  # fmt: skip
+
+
+def _vectors(
+    rng: np.random.Generator, n: int, like: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Return vectors of length 1, of which `ALIKE` have a cosine of .96 to .99 with another."""
+    vectors = _unit(rng, n)
+    number = int(ALIKE * n)
+    near, models = rng.permutation(n)[: 2 * number].reshape(2, number)
+    target = vectors[models]
+    if like is not None:
+        target[::2] = like[rng.integers(len(like), size=len(target[::2]))]
+    cosine = rng.uniform(0.96, 0.99, (number, 1))
+    noise = vectors[near] - (vectors[near] * target).sum(axis=1, keepdims=True) * target
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    vectors[near] = cosine * target + np.sqrt(1 - cosine**2) * noise
+    return vectors
 
 
 def _unit(rng: np.random.Generator, n: int) -> NDArray[np.float32]:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from curation import duplicates
+from curation import alike, duplicates
+from curation.alike import Alike
 from curation.errors import SelectionError
 
 NAN = np.nan
@@ -51,7 +52,7 @@ def _slowly(z, order, drives, times, *, within_s, cosine, always):
 @pytest.mark.parametrize("always", [0, 20])
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_brute_force(seed, always, chunk, monkeypatch):
-    monkeypatch.setattr(duplicates, "_CHUNK", chunk)
+    monkeypatch.setattr(duplicates, "CHUNK", chunk)
     z, drives, times, order = bursts(seed)
     limits = {"within_s": 1.0, "cosine": 0.95, "always": always}
     kept = duplicates.drop(z, order, drives=drives, times_s=times, **limits)
@@ -63,6 +64,37 @@ def test_equals_brute_force(seed, always, chunk, monkeypatch):
         assert kept.kept[twin]
         close = drives[row] == drives[twin] and abs(times[row] - times[twin]) < 1.0
         assert close or z[row] @ z[twin] >= 0.95 - 1e-6
+
+
+@pytest.mark.parametrize("always", [0, 20])
+@pytest.mark.parametrize("seed", range(5))
+def test_known_pairs_give_the_same_as_comparing(seed, always, monkeypatch):
+    monkeypatch.setattr(duplicates, "CHUNK", 64)
+    z, drives, times, order = bursts(seed)
+    known = Alike(0.95, alike.find(z, 0.95))
+    limits = {"drives": drives, "times_s": times, "cosine": 0.95, "always": always}
+    looked_up = duplicates.drop(z, order, known=known, **limits)
+    compared = duplicates.drop(z, order, **limits)
+    assert 0 < len(compared.dropped) < len(z)
+    assert looked_up.duplicate_of.tolist() == compared.duplicate_of.tolist()
+    nowhere = np.zeros_like(z)  # what is known is not compared again
+    again = duplicates.drop(nowhere, order, known=known, **limits)
+    assert again.duplicate_of.tolist() == compared.duplicate_of.tolist()
+
+
+def test_pairs_of_another_threshold_are_not_used():
+    z, drives, times, order = bursts(0)
+    known = Alike(0.5, alike.find(z, 0.5))
+    limits = {"drives": drives, "times_s": times, "cosine": 0.95}
+    found = duplicates.drop(z, order, known=known, **limits)
+    assert found.duplicate_of.tolist() == duplicates.drop(z, order, **limits).duplicate_of.tolist()
+
+
+def test_a_duplicate_is_of_the_first_kept_sample_that_looks_like_it():
+    z = unit([[1, 0.2], [1, -0.2], [1, 0.15]])  # 0 and 1 differ; 2 is nearer to 0 than to 1
+    order = np.array([1, 0, 2])
+    found = duplicates.drop(z, order, drives=[None] * 3, times_s=np.full(3, NAN), cosine=0.94)
+    assert found.duplicate_of.tolist() == [-1, -1, 1]
 
 
 FOUR = unit(np.eye(4))  # four images that have nothing in common

@@ -133,3 +133,18 @@ def test_fiftyone_agrees_on_where_it_looks(database, monkeypatch, tmp_path):
     from fiftyone.core.config import load_config
 
     assert str(plugin_install.fiftyone_folder()) == load_config().plugins_dir
+
+
+def test_what_is_missing_is_linked_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIFTYONE_PLUGINS_DIR", str(tmp_path))
+    first = plugin_install.install_missing()
+    assert {place.name for place in first} == set(plugin_install.plugins())
+    first[0].unlink()
+    assert plugin_install.install_missing() == first[:1]
+    assert plugin_install.install_missing() == []
+
+
+def test_a_folder_that_is_our_own_is_left_alone(monkeypatch):
+    monkeypatch.setenv("FIFTYONE_PLUGINS_DIR", str(plugin_install.shipped_folder()))
+    assert plugin_install.install_missing() == []
+    assert not (plugin_install.shipped_folder() / "@curation").exists()

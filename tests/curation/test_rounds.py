@@ -52,6 +52,14 @@ def test_begin_keeps_the_first_facts(first):
     assert first.record()["manifest"] == "tiny"
 
 
+def test_a_record_of_another_dataset_of_the_same_name_is_refused(first):
+    first.expect_of("one")  # nothing is on record yet
+    first.begin(dataset_id="one")
+    first.expect_of("one")
+    with pytest.raises(StageError, match="another dataset that had this name"):
+        first.expect_of("two")
+
+
 def test_a_damaged_record_is_an_error_that_names_the_file(first):
     first.write(rounds.RECORD, {"round": 1, "stages": {}})
     (first.folder / rounds.RECORD).write_text('{"round": ')

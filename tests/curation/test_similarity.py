@@ -53,6 +53,18 @@ def test_the_index_finds_the_nearest_and_the_picture_shows_all(embedded):
     assert list(picture.sample_ids) == ids
 
 
+def test_more_samples_are_added_to_the_index_and_a_new_picture_drawn(embedded, monkeypatch):
+    import fiftyone.brain as fob
+
+    dataset, ids, _ = embedded(12)
+    similarity.draw(dataset, ids[:9])
+    monkeypatch.setattr(fob, "compute_similarity", lambda *_, **__: pytest.fail("made anew"))
+    similarity.draw(dataset, ids)
+    assert set(similarity.indexed(dataset)) == set(ids)
+    assert list(dataset.load_brain_results(fields.UMAP).sample_ids) == ids
+    assert similarity.is_drawn(dataset, ids)
+
+
 @pytest.mark.parametrize("n", [1, 4])
 def test_a_few_samples_have_an_index_and_no_picture(embedded, n):
     dataset, ids, _ = embedded(n)

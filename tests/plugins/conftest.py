@@ -13,6 +13,7 @@ def execute(database, monkeypatch):
     from fiftyone.operators.executor import execute_or_delegate_operator
 
     monkeypatch.setattr(fo.config, "plugins_dir", str(PLUGINS))
+    monkeypatch.setattr(fo.config, "plugins_cache_enabled", True)  # else all run at each request
 
     def run(operator, dataset, *, delegate=False, **params):
         request = {"dataset_name": dataset.name, "params": params, "request_delegation": delegate}
@@ -30,6 +31,7 @@ def form(database, monkeypatch):
     from fiftyone.operators.registry import OperatorRegistry
 
     monkeypatch.setattr(fo.config, "plugins_dir", str(PLUGINS))
+    monkeypatch.setattr(fo.config, "plugins_cache_enabled", True)
 
     def resolve(operator, dataset, **params):
         request = {"dataset_name": dataset.name, "params": params, "target": "inputs"}

@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
+FIFTYONES_OWN = 61  # operators that FiftyOne 1.22 registers by itself
 
 LOOK = """
 import json
@@ -21,7 +23,8 @@ from fiftyone.operators.registry import OperatorRegistry
 
 registry = OperatorRegistry()
 print(json.dumps({
-    "ours": sorted(o.uri for o in registry.list_operators() if o.uri.startswith("@curation/")),
+    "ours": sorted({o.uri for o in registry.list_operators() if o.uri.startswith("@curation/")}),
+    "own": len([o for o in registry.list_operators() if o.builtin]),
     "builtin": foo.operator_exists("@voxel51/operators/list_workspaces"),
     "errors": registry.list_errors(),
 }))
@@ -42,12 +45,19 @@ def found(database):
     return json.loads(printed.splitlines()[-1])
 
 
-def test_our_operators_register(found):
-    assert found["ours"] == [
-        "@curation/predict_cascade/predict_cascade",
-        "@curation/rank_samples/choose_samples",
-        "@curation/rank_samples/score_hardness",
-    ]
+def listed():
+    """Return the URIs of all that our definitions list, operators and panels."""
+    return sorted(
+        f"{definition['name']}/{one}"
+        for file in (ROOT / "plugins").glob("*/fiftyone.yml")
+        for definition in [yaml.safe_load(file.read_text())]
+        for one in [*definition.get("operators", []), *definition.get("panels", [])]
+    )
+
+
+def test_all_that_we_list_registers(found):
+    assert found["ours"] == listed()
+    assert len(found["ours"]) >= 25
 
 
 def test_nothing_failed_to_register(found):
@@ -56,3 +66,4 @@ def test_nothing_failed_to_register(found):
 
 def test_fiftyones_own_operators_stay(found):
     assert found["builtin"]
+    assert found["own"] >= FIFTYONES_OWN

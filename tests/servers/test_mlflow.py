@@ -1,5 +1,7 @@
 """The registry over REST: two rounds, promotion, rollback, loading, and what the pages show."""
 
+import base64
+import json
 import os
 import shutil
 import subprocess
@@ -31,7 +33,10 @@ NAME = "site"
 
 
 def make_ensemble(folder, seed):
-    CenterPoint(classes=("cone", "vehicle"), size=64, width=8, seed=seed).save(folder / "small")
+    """Return an ensemble of one network that was never trained, yet sees things everywhere."""
+    network = CenterPoint(classes=("cone", "vehicle"), size=64, width=8, seed=seed)
+    network.module.heat.weight.data *= 100
+    network.save(folder / "small")
     text = f"""
         name: small
         members:
@@ -164,27 +169,103 @@ def test_the_pages_show_both_versions(published, tmp_path):
         browser.close()
 
 
-def test_a_fresh_environment_gives_the_same_answer(published, tmp_path):
-    """`CURATION_FRESH_PYTHON` names its interpreter: `make fresh-venv`."""
-    python = os.environ.get("CURATION_FRESH_PYTHON")
-    if python is None:
+@pytest.fixture(params=["here", "fresh"])
+def python(request):
+    """An interpreter: ours, or that of a fresh venv, named by `CURATION_FRESH_PYTHON`."""
+    if request.param == "here":
+        return sys.executable
+    if "CURATION_FRESH_PYTHON" not in os.environ:
         pytest.skip("CURATION_FRESH_PYTHON is not set: run `make fresh-venv`.")
-    settings, _, _ = published
-    path = tmp_path / "image.png"
-    noise = np.random.default_rng(2).integers(0, 255, (480, 640, 3), np.uint8)
-    Image.fromarray(noise).save(path)
-    code = (
-        "import sys, mlflow, pandas as pd; mlflow.set_tracking_uri(sys.argv[1]); "
-        "m = mlflow.pyfunc.load_model(f'models:/{sys.argv[2]}@champion'); "
-        "a = m.predict(pd.DataFrame({'content': [open(sys.argv[3], 'rb').read()]})); "
-        "print(a.drop(columns='image').to_json())"
-    )
-    words = ["-c", code, settings.tracking_uri, NAME, str(path)]
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "FIFTYONE"))}
-    answers = [
-        subprocess.run(
-            [one, *words], cwd=tmp_path, env=kept, capture_output=True, text=True, check=True
-        ).stdout.splitlines()[-1]
-        for one in (sys.executable, python)
+    return os.environ["CURATION_FRESH_PYTHON"]
+
+
+def photographs(folder):
+    """Write two images, and return their paths."""
+    paths = [folder / f"{seed}.png" for seed in (2, 3)]
+    for seed, path in enumerate(paths):
+        noise = np.random.default_rng(seed).integers(0, 255, (480, 640, 3), np.uint8)
+        Image.fromarray(noise).save(path)
+    return paths
+
+
+def answers_here(settings, folder, paths):
+    """Return what the champion says when this process loads it as an ensemble."""
+    ensemble = Ensemble.load(Registry.of(settings).download(NAME, "champion", folder / "loaded"))
+    said = Predictor(ensemble).predict([read(path) for path in paths])
+    return [
+        {
+            "p": one.p,
+            "yes": one.yes,
+            "n_voters": one.n_voters,
+            "boxes": [
+                {"label": label, "score": float(score), "box": [float(x) for x in box]}
+                for label, score, box in zip(
+                    one.objects.labels, one.objects.scores, one.objects.boxes_xyxy, strict=True
+                )
+            ],
+        }
+        for one in said
     ]
-    assert answers[0] == answers[1]
+
+
+def said_by(python, words, *, settings, folder):
+    """Run MLflow there, away from this repository, and return what it printed."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "FIFTYONE"))}
+    done = subprocess.run(
+        [python, *words], cwd=folder, capture_output=True, text=True, check=False,
+        env=kept | {"MLFLOW_TRACKING_URI": settings.tracking_uri},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("given", ["image", "content"])
+def test_mlflows_command_gives_the_answers_of_this_process(published, tmp_path, python, given):
+    """`mlflow models predict`, from the registry over REST: paths, or bytes as base64."""
+    settings, _, _ = published
+    paths = photographs(tmp_path)
+    values = {"image": str, "content": lambda one: base64.b64encode(one.read_bytes()).decode()}
+    table = {"columns": [given], "data": [[values[given](one)] for one in paths]}
+    (tmp_path / "in.json").write_text(json.dumps({"dataframe_split": table}))
+    words = [
+        "-m",
+        "mlflow",
+        "models",
+        "predict",
+        "--model-uri",
+        f"models:/{NAME}@champion",
+        "--env-manager",
+        "local",
+        "--content-type",
+        "json",
+        "-i",
+        "in.json",
+        "-o",
+        "out.json",
+    ]
+    said_by(python, words, settings=settings, folder=tmp_path)
+    rows = json.loads((tmp_path / "out.json").read_text())["predictions"]
+    expected = answers_here(settings, tmp_path, paths)
+    assert len(rows) == len(expected) == 2
+    for row, one in zip(rows, expected, strict=True):
+        assert (row["p"], row["yes"], row["n_voters"]) == (one["p"], one["yes"], one["n_voters"])
+        assert json.loads(row["boxes"]) == one["boxes"]
+    assert all(json.loads(row["boxes"]) for row in rows), "it has something to say"
+    assert rows[0]["p"] != rows[1]["p"]
+
+
+def test_a_fresh_environment_loads_the_same_model(published, tmp_path, python):
+    settings, _, _ = published
+    paths = photographs(tmp_path)
+    code = (
+        "import sys, mlflow, pandas as pd; import curation; "
+        "m = mlflow.pyfunc.load_model(f'models:/{sys.argv[1]}@champion'); "
+        "a = m.predict(pd.DataFrame({'image': sys.argv[2:]})); "
+        "print(curation.__file__); print(a['p'].to_json(double_precision=15))"
+    )
+    words = ["-c", code, NAME, *map(str, paths)]
+    *_, where, p = said_by(python, words, settings=settings, folder=tmp_path).splitlines()
+    expected = [one["p"] for one in answers_here(settings, tmp_path, paths)]
+    assert list(json.loads(p).values()) == pytest.approx(expected, abs=1e-12)
+    if python != sys.executable:
+        assert Path(where).is_relative_to(Path(python).parent.parent), "its own copy of the package"

@@ -60,7 +60,7 @@ def test_what_a_release_manager_does(site):
                      "rollback 3 → 2 Bob misses cones", "withdrawn", "champion"):  # fmt: skip
         assert expected in shown
     wrong = home.curate("promote", "site", 9, "--by", "a", "--why", "b", code=1)
-    assert "No version of 'site' is '9'. Registered: previous, champion, 3." in wrong.err
+    assert "No version of 'site' is '9'. Registered: 1 previous, 2 champion, 3." in wrong.err
 
 
 def test_the_guard_rolls_back_and_leaves_an_event(site):

@@ -1,5 +1,6 @@
 """The nightly ranking on a pool that is there, and a folder that new images arrive in."""
 
+import csv
 import json
 import shutil
 import sys
@@ -69,7 +70,7 @@ def night(pool, ensemble, settings, tmp_path):
     pool.save()
     return Night(
         dataset="pool",
-        watched=tmp_path / "inbox",
+        watched=str(tmp_path / "inbox"),
         taxonomy=ensemble.taxonomy,
         ensemble=lambda _: ensemble,
         labeler=lambda _: Files(labeling, taxonomy=ensemble.taxonomy, copy_images=False),
@@ -136,7 +137,10 @@ def test_only_what_is_new_is_looked_at_and_all_of_the_pool_is_ranked(
     del info["chosen round-02"]
     anew.info[fields.INFO] = info
     anew.untag_samples("round-02")
+    (pairs,) = night.settings.vectors("pool").glob("alike-*")
+    pairs.unlink()  # the pairs that look alike are found anew, too
     again = choose(anew, round_number=2, budget=30, use_hardness=True)
+    assert again.duplicates_dropped > 0
     chosen = store.read_columns(anew, [fields.RANK, "tags"])
     assert again.chosen == 30
     assert chosen[fields.RANK] == mine[fields.RANK]
@@ -239,6 +243,28 @@ def test_a_drift_job_looks_and_pushes_nothing(pool, night, history, clock, make_
     assert run.state == "refused"
     assert "100% of 10 new images" in run.reason
     assert not (tmp_path / "labeling").exists()
+
+
+def test_a_night_leaves_its_batch_and_what_it_did_as_files(pool, night, pass_night, tmp_path):
+    synthetic_pool.new_images(tmp_path / "inbox", 1)
+    run = pass_night(night)
+    result, batch = map(Path, run.result["artifacts"])
+    assert json.loads(result.read_text())["push"]["pushed"] == 30
+    rows = list(csv.DictReader(batch.read_text().splitlines()))
+    assert [int(row[fields.RANK]) for row in rows] == list(range(1, 31))
+    chosen = pool.match_tags("round-01").sort_by(fields.RANK)
+    assert [row["filepath"] for row in rows] == chosen.values("filepath")
+    assert all("round-01" in row["tags"] and row[fields.CHOSEN_BECAUSE] for row in rows)
+    assert f"{run.due:%Y-%m-%d}" in str(batch)
+
+
+def test_a_bucket_is_read_as_a_folder_is(night, pass_night, tmp_path):
+    there = synthetic_pool.new_images(tmp_path / "inbox", 2)
+    run = pass_night(replace(night, watched=there.as_uri()))
+    assert run.state == "done", run.reason
+    assert (run.result["ingest"]["fetched"], run.result["ingest"]["added"]) == (2, 2)
+    again = pass_night(replace(night, watched=there.as_uri()))
+    assert (again.result["ingest"]["fetched"], again.result["ingest"]["added"]) == (0, 0)
 
 
 def test_a_watched_folder_that_is_gone_is_said_and_tried_again(night, pass_night):

@@ -155,3 +155,61 @@ def test_nobody_gets_in_while_it_runs(history, clock, make_job, launchers):
     clock.forward(hours=1)
     Scheduler(history, here, clock=clock).tick()
     assert len(launched) == 1
+
+
+def test_a_paused_job_rests_and_its_times_are_on_record(
+    history, clock, make_job, launchers, caplog
+):
+    history.add(make_job())
+    done = []
+    work = launchers["here"](lambda context: done.append(context.run.due) or {}, history, clock)
+    looks = Scheduler(history, work, clock=clock)
+    clock.forward(minutes=30)
+    scheduler.pause(history, "nightly", paused=True, now=clock())
+    for _ in range(3):
+        clock.forward(hours=1)
+        looks.tick()
+    clock.forward(hours=1)
+    scheduler.pause(history, "nightly", paused=False, now=clock())  # nobody looked in between
+    clock.forward(hours=1)
+    looks.tick()
+    runs = history.runs("nightly")[::-1]
+    assert [run.state for run in runs] == ["skipped"] * 4 + ["done"]
+    assert {run.reason for run in runs[:4]} == {"The job was paused."}
+    assert len(done) == 1
+    assert caplog.messages == [], "nobody is told of what was asked for"
+
+
+def test_what_waits_is_run_once_the_job_is_resumed(history, clock, make_job, launchers):
+    history.add(make_job())
+    looks = Scheduler(history, launchers["here"](lambda _: {}, history, clock), clock=clock)
+    clock.forward(hours=1)
+    scheduler.pause(history, "nightly", paused=True, now=clock())
+    looks.tick()
+    assert [run.state for run in history.runs("nightly")] == ["due"]
+    asked = scheduler.ask(history, "nightly", now=clock())
+    looks.tick()
+    assert history.run("nightly", asked).state == "due", "the schedule asked for that time, too"
+    clock.forward(minutes=5)
+    asked = scheduler.ask(history, "nightly", now=clock())
+    looks.tick()
+    assert history.run("nightly", asked).state == "done", "a person is not kept waiting"
+    scheduler.pause(history, "nightly", paused=False, now=clock())
+    looks.tick()
+    assert [run.state for run in history.runs("nightly")] == ["done", "done"]
+
+
+def test_what_a_removed_job_left_waiting_is_never_run(history, clock, make_job, launchers):
+    def fails(context):
+        raise TimeoutError("no answer")
+
+    history.add(make_job())
+    clock.forward(hours=1)
+    Scheduler(history, launchers["here"](fails, history, clock), clock=clock).tick()
+    assert history.runs("nightly")[0].state == "waiting"
+    history.remove("nightly")
+    history.add(make_job())
+    clock.forward(minutes=30)
+    Scheduler(history, launchers["here"](lambda _: {}, history, clock), clock=clock).tick()
+    (run,) = history.runs("nightly")
+    assert (run.state, run.reason) == ("skipped", "The job was removed.")

@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from cascade import manifest as manifests
-from cascade import registry
+from cascade import placement, registry
 from cascade.calibration import Calibration
 from cascade.ensemble import Ensemble
 from cascade.models.center_point import CenterPoint
+from cascade.placement import Lane, Placement
 from curation import fields, store
 from curation import samples as query
 from curation.collection import read_documents
+from curation.errors import StageError
 from curation.stages.fuse import fuse
 from curation.stages.predict import predict
 
@@ -208,3 +210,41 @@ def test_progress_ends_at_all_images(scenes, weights):
     few = pair_of(weights, more=", batch_size: 2")
     predict(scenes.limit(5), few, device=CPU, progress=lambda *at: told.append(at))
     assert told == [(2, 5), (4, 5), (5, 5)]
+
+
+def boxes_by_sample(dataset, member):
+    return {
+        one: [
+            (box["bounding_box"], box["score"], box["label"]) for box in row[member]["detections"]
+        ]
+        for one, row in raw(dataset, [member]).items()
+    }
+
+
+def test_two_processes_store_what_one_stores(scenes, predicted, center, monkeypatch):
+    """On two CPU "devices"; both open the database themselves."""
+    some = scenes.limit(40)
+    two = Placement(((Lane(("tiny_center",), ("cpu", "cpu")),),), {})
+    monkeypatch.setattr(placement, "place", lambda *_: two)
+    told = []
+    result = predict(some, center, progress=lambda *at: told.append(at))
+    assert (result.samples, result.ran, result.skipped, result.failed) == (40, 40, 0, 0)
+    assert told[-1] == (40, 40)
+    expected = boxes_by_sample(predicted.select(some.values("id")), "tiny_center")
+    found = boxes_by_sample(some, "tiny_center")
+    assert found.keys() == expected.keys()
+    assert sum(map(len, found.values())) > 20
+    for one, rows in found.items():
+        boxes, scores, labels = zip(*rows, strict=True) if rows else ((), (), ())
+        wanted = zip(*expected[one], strict=True) if rows else ((), (), ())
+        wanted_boxes, wanted_scores, wanted_labels = wanted
+        assert labels == wanted_labels
+        assert np.allclose(boxes, wanted_boxes, atol=1e-5)  # threads decide on the last digits
+        assert np.allclose(scores, wanted_scores, atol=1e-5)
+    assert predict(some, center, device=CPU).ran == 0, "and the ledger knows of it"
+
+
+def test_a_member_that_fits_on_no_gpu_is_named(scenes, pair, monkeypatch):
+    monkeypatch.setattr(placement, "place", lambda *_: Placement((), {}, ("b",)))
+    with pytest.raises(StageError, match="'b' fits on no GPU of this machine"):
+        predict(scenes.limit(2), pair)

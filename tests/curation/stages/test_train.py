@@ -1,13 +1,16 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
 from cascade.ensemble import Ensemble
+from cascade.training.probe import Probe
 from curation import fields, store
 from curation.errors import StageError
-from curation.stages.train import train
+from curation.stages.evaluate import evaluate
+from curation.stages.train import _probe, train
 
 CPU = torch.device("cpu")
 
@@ -152,3 +155,20 @@ def test_too_few_validation_labels_leave_the_calibration_as_it_was(
     result = train(few, worn, tmp_path / "few", epochs=1, device=CPU)
     assert result.ensemble.calibration == worn.calibration
     few.delete()
+
+
+def test_a_probe_is_fitted_with_it_and_heard(trained, labeled, worn):
+    """Twelve images hold five of either answer; the frozen images then have one voter more."""
+    result, folder, _ = trained
+    probe = result.ensemble.probe
+    assert probe.embedder == worn.fingerprint("mobilenet")
+    assert result.ensemble.probed == "mobilenet"
+    assert Ensemble.load(folder / "ensemble").probe.identity == probe.identity
+    evaluated = evaluate(labeled, {"with": result.ensemble}, device=CPU)["with"]
+    without = evaluate(labeled, {"without": result.ensemble.with_probe(None)}, device=CPU)
+    assert evaluated["samples"]["p"] != without["without"]["samples"]["p"]
+
+
+def test_too_few_of_either_answer_leave_the_probe_that_was_there(labeled, worn):
+    before = Probe(np.array([1.0]), 0.0, "of another", strength=1.0)
+    assert _probe(labeled.limit(0), worn.with_probe(before), [], CPU, seed=0) is before

@@ -1,0 +1,62 @@
+"""What every stage that wrote something does last: the App shows it as it should be shown.
+
+Colours, saved views and, on a large dataset, the figures that panels show. A dataset that
+nobody of us ingested gets the views and figures, too; its own sidebar and colours stay.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from curation.appearance import colours, views
+from curation.collection import dataset_of
+from curation.summary import counts, kept, outcomes, plane
+
+_OUTCOMES = "failures"  # of the sidebar
+
+
+def after_stage(samples: Any) -> list[str]:
+    """Bring the look of a dataset up to date; return the names of the views that are new.
+
+    May be repeated. On a small dataset panels count by themselves, so this takes moments.
+
+    Args:
+        samples: A FiftyOne dataset, or a view of it.
+    """
+    dataset = dataset_of(samples)
+    named = counts.member_fields(dataset)
+    members = [name for name, kind in named.items() if kind == "boxes"]
+    if members:
+        colours.write(dataset, members, sorted(_boxed(dataset)))
+    _group_outcomes(dataset)
+    if kept.size(dataset) > kept.LIVE:
+        kept.keep(dataset, counts.NAME, counts.count)
+        plane.keep(dataset)
+        _index_tags(dataset)
+    return views.save(dataset)
+
+
+def _boxed(dataset: Any) -> list[str]:
+    import fiftyone as fo
+
+    return list(dataset.get_field_schema(embedded_doc_type=fo.Detections))
+
+
+def _group_outcomes(dataset: Any) -> None:
+    """Put what comparing with ground truth wrote into a group of its own, in our sidebar."""
+    import fiftyone as fo
+
+    groups = dataset.app_config.sidebar_groups
+    ours = [one for one in outcomes.WRITTEN if one in dataset.get_field_schema()]
+    if not ours or not groups or any(one.name == _OUTCOMES for one in groups):
+        return
+    for one in groups:
+        one.paths = [path for path in one.paths or () if path not in ours]
+    groups.append(fo.SidebarGroupDocument(name=_OUTCOMES, paths=ours))
+    dataset.save()
+
+
+def _index_tags(dataset: Any) -> None:
+    """Index tags, by which rounds are found and the sidebar counts."""
+    if "tags" not in dataset.list_indexes():
+        dataset.create_index("tags")

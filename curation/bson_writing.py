@@ -1,0 +1,202 @@
+"""Label fields as the bytes that the database keeps, without an object for any of their boxes.
+
+What it makes of a column is what `bson.encode` makes of the same documents, to the byte; see
+`box_documents` for the columns, and for the documents.
+
+- [0] https://bsonspec.org/spec.html
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade.compiled import compiled
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+DOUBLE, INT, BOOL, TEXT, TEXTS, BOX = range(6)  # what a column holds
+_LONGEST_INDEX = 12  # bytes of an element of an array beside its value: kind, digits, zero
+
+
+def object_ids(n: int) -> Bytes:
+    """Return new ids as the database knows them, shape (n, 12); n is at most 2**24.
+
+    As in any driver: the second, five random bytes, and a counter.
+    """
+    made = np.empty((n, 12), np.uint8)
+    made[:, :4] = np.frombuffer(int(time.time()).to_bytes(4, "big"), np.uint8)
+    made[:, 4:9] = np.frombuffer(os.urandom(5), np.uint8)
+    made[:, 9:] = np.arange(n, dtype=">u4").view(np.uint8).reshape(-1, 4)[:, 1:]
+    return made
+
+
+@compiled
+def encode(
+    owner_starts: Ints,
+    ids: Bytes,
+    boxes_xywh: Floats,
+    numbers: Floats,
+    texts: Ints,
+    lists: NDArray[np.bool_],
+    kinds: Ints,
+    column: Ints,
+    names: tuple[Bytes, Ints],
+    words: tuple[Bytes, Ints],
+    fixed: tuple[Bytes, Bytes, Bytes],
+    size: int,
+) -> tuple[Bytes, Ints]:
+    """Return label fields, one after the other, and where each starts and the last ends.
+
+    Args:
+        owner_starts: The first box of each field, and the end, shape (n + 1,).
+        ids: Of the boxes, shape (V, 12).
+        boxes_xywh: Shape (V, 4).
+        numbers: Columns of numbers, shape (A, V); a box has none where it is NaN.
+        texts: Columns of indexes into `words`, shape (T, V); a box has none where it is -1.
+        lists: Which of the words of a list a box has, shape (V, W); the last W of `words`.
+        kinds: What each attribute holds, in order.
+        column: The column of `numbers` or `texts` that holds it.
+        names: Of the attributes: bytes, and where each starts.
+        words: Bytes, and where each starts.
+        fixed: What is the same in all: elements of a box before its attributes; elements of a
+            field before its boxes; those after.
+        size: Bytes that are enough.
+    """
+    out, at = np.empty(size, np.uint8), 0
+    starts = np.empty(len(owner_starts), np.int64)
+    in_box, before, after = fixed
+    first_of_list = len(words[1]) - 1 - lists.shape[1]
+    for i in range(len(owner_starts) - 1):
+        starts[i] = at
+        field_at, at = at, _put(out, at + 4, before, 0, len(before))
+        at = _put_name(out, at, 4, _DETECTIONS, 0, len(_DETECTIONS))
+        array_at, at = at, at + 4
+        for row in range(owner_starts[i], owner_starts[i + 1]):
+            at = _put_index(out, at, 3, row - owner_starts[i])
+            box_at, at = at, at + 4
+            at = _put_name(out, at, 7, _ID, 0, len(_ID))
+            at = _put(out, at, ids[row], 0, 12)
+            at = _put(out, at, in_box, 0, len(in_box))
+            for k in range(len(kinds)):
+                start, stop = names[1][k], names[1][k + 1]
+                if kinds[k] == BOX:
+                    at = _put_name(out, at, 4, names[0], start, stop)
+                    at = _put_four(out, at, boxes_xywh[row])
+                elif kinds[k] == TEXT:
+                    word = texts[column[k], row]
+                    if word >= 0:
+                        at = _put_name(out, at, 2, names[0], start, stop)
+                        at = _put_text(out, at, words[0], words[1][word], words[1][word + 1])
+                elif kinds[k] == TEXTS:
+                    at = _put_name(out, at, 4, names[0], start, stop)
+                    at = _put_list(out, at, lists[row], words, first_of_list)
+                elif not np.isnan(numbers[column[k], row]):
+                    at = _put_number(
+                        out, at, kinds[k], numbers[column[k], row], names[0], start, stop
+                    )
+            at = _close(out, box_at, at)
+        at = _close(out, array_at, at)
+        at = _close(out, field_at, _put(out, at, after, 0, len(after)))
+    starts[-1] = at
+    return out[:at], starts
+
+
+_ID = np.frombuffer(b"_id", np.uint8)
+_DETECTIONS = np.frombuffer(b"detections", np.uint8)
+
+
+@compiled
+def _put_number(
+    out: Bytes, at: int, kind: int, value: float, names: Bytes, start: int, stop: int
+) -> int:
+    if kind == DOUBLE:
+        return _put_double(out, _put_name(out, at, 1, names, start, stop), value)
+    if kind == INT:
+        return _put_int32(out, _put_name(out, at, 16, names, start, stop), int(value))
+    at = _put_name(out, at, 8, names, start, stop)
+    out[at] = value != 0
+    return at + 1
+
+
+@compiled
+def _put_four(out: Bytes, at: int, values: Floats) -> int:
+    start, at = at, at + 4
+    for i in range(4):
+        at = _put_double(out, _put_index(out, at, 1, i), values[i])
+    return _close(out, start, at)
+
+
+@compiled
+def _put_list(
+    out: Bytes, at: int, has: NDArray[np.bool_], words: tuple[Bytes, Ints], first: int
+) -> int:
+    start, at, n = at, at + 4, 0
+    for i in range(len(has)):
+        if has[i]:
+            at = _put_index(out, at, 2, n)
+            at = _put_text(out, at, words[0], words[1][first + i], words[1][first + i + 1])
+            n += 1
+    return _close(out, start, at)
+
+
+@compiled
+def _put_text(out: Bytes, at: int, words: Bytes, start: int, stop: int) -> int:
+    at = _put(out, _put_int32(out, at, stop - start + 1), words, start, stop)
+    out[at] = 0
+    return at + 1
+
+
+@compiled
+def _put_name(out: Bytes, at: int, kind: int, names: Bytes, start: int, stop: int) -> int:
+    """Begin an element: its kind and its name."""
+    out[at] = kind
+    at = _put(out, at + 1, names, start, stop)
+    out[at] = 0
+    return at + 1
+
+
+@compiled
+def _put_index(out: Bytes, at: int, kind: int, index: int) -> int:
+    """Begin an element of an array, whose name is its index in digits."""
+    out[at] = kind
+    digits = 1
+    while 10**digits <= index:
+        digits += 1
+    for i in range(digits):
+        out[at + digits - i] = 48 + index // 10**i % 10
+    out[at + digits + 1] = 0
+    return at + digits + 2
+
+
+@compiled
+def _close(out: Bytes, start: int, at: int) -> int:
+    """End a document that starts with its size."""
+    out[at] = 0
+    _put_int32(out, start, at + 1 - start)
+    return at + 1
+
+
+@compiled
+def _put_double(out: Bytes, at: int, value: float) -> int:
+    out[at : at + 8].view(np.float64)[0] = value
+    return at + 8
+
+
+@compiled
+def _put_int32(out: Bytes, at: int, value: int) -> int:
+    for i in range(4):
+        out[at + i] = value >> 8 * i & 255
+    return at + 4
+
+
+@compiled
+def _put(out: Bytes, at: int, data: Bytes, start: int, stop: int) -> int:
+    for i in range(start, stop):
+        out[at + i - start] = data[i]
+    return at + stop - start

@@ -1,0 +1,136 @@
+"""A round carried as far as one of its stages, from a form: what the forms share, and the call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cascade import manifest as manifests
+from curation import fields
+from curation.operators import choices
+from curation.operators.forms import Form
+from curation.operators.progress import Bars
+from curation.operators.running import Outcome
+
+DEFAULT_MANIFEST = "tiny"
+LABELERS = {
+    "oracle": "oracle: ground truth that was held back",
+    "label-studio": "Label Studio",
+    "cvat": "CVAT",
+    "files": "files (COCO)",
+    "yolo": "files (YOLO)",
+    "voc": "files (VOC)",
+    "datumaro": "files (Datumaro)",
+}
+_SERVERS = {"label-studio": "LABEL_STUDIO_URL", "cvat": "CVAT_URL"}
+
+
+def ask_manifest(form: Form, *, about: str = "The ensemble to run") -> str:
+    """Ask for a packaged manifest, or a YAML file; the one that predicted last is proposed."""
+    known = list(choices.predicting_manifests(form.ctx.dataset))
+    packaged = manifests.packaged_names()
+    default = next((one for one in known if one in packaged), DEFAULT_MANIFEST)
+    return str(form.pick("manifest", "Manifest", packaged, default=default, about=about, free=True))
+
+
+def read_manifest(form: Form, name: str) -> Any:
+    """Return a manifest, None where it is wrong: then the form says so."""
+    from cascade.errors import CascadeError
+
+    try:
+        return manifests.load(name)
+    except CascadeError as error:
+        form.refuse(str(error), "manifest")
+        return None
+
+
+def ask_round(form: Form, *, default: int) -> int:
+    """Ask for the round."""
+    return form.whole("round_number", "Round", default=default, least=1)
+
+
+def ask_labeler(form: Form, *, oracle: bool = True) -> str:
+    """Ask who labels; refuse a server that the environment does not name."""
+    dataset = form.ctx.dataset
+    held = (
+        dataset.get_field(fields.ORACLE) is not None and dataset.exists(fields.ORACLE).count() > 0
+    )
+    offered = {k: v for k, v in LABELERS.items() if k != "oracle" or (held and oracle)}
+    server = "label-studio" if form.ctx.secret("LABEL_STUDIO_URL") else "files"
+    labeler = str(
+        form.pick(
+            "labeler", "Labeler", offered, default="oracle" if "oracle" in offered else server
+        )
+    )
+    variable = _SERVERS.get(labeler)
+    if variable and not form.ctx.secret(variable):
+        form.refuse(
+            f"{variable} is not set where the App's server runs. Set where it answers, and start "
+            "the App again; or pick files.",
+            "labeler",
+        )
+    return labeler
+
+
+def require_taxonomy(form: Form) -> bool:
+    """Refuse a dataset of which nobody said what its labels mean; return whether it is fine."""
+    if choices.has_taxonomy(form.ctx.dataset):
+        return True
+    form.refuse(
+        "Nobody said yet what the labels of this dataset mean. Run `Curation: adopt this dataset` "
+        "first: it asks for the classes, the ground truth and the splits."
+    )
+    return False
+
+
+def require_chosen(form: Form, number: int) -> int:
+    """Refuse a round that has chosen nothing; return how many samples it chose."""
+    rounds = choices.chosen_rounds(form.ctx.dataset)
+    if number not in rounds:
+        known = ", ".join(map(str, rounds)) or "none"
+        form.refuse(
+            f"Round {number} has chosen no sample. Rounds that have: {known}. Run "
+            "`Curation: choose samples` first.",
+            "round_number",
+        )
+    return rounds.get(number, 0)
+
+
+def carry(
+    dataset: Any,
+    number: int,
+    *,
+    until: str,
+    bars: Bars,
+    manifest: str = DEFAULT_MANIFEST,
+    labeler: str = "oracle",
+    epochs: int = 12,
+    seed: int = 0,
+) -> Outcome:
+    """Carry a round as far as a stage, and tell what that stage says of itself."""
+    from curation import loop
+    from curation.api.opening import connected, ensemble
+    from curation.labeling import backends
+
+    settings = connected()
+    result = loop.run_round(
+        dataset,
+        number,
+        ensemble(dataset, manifest, fresh=True),
+        backends.create(labeler, dataset, settings),
+        settings,
+        plan=loop.Plan(epochs=epochs, seed=seed),
+        bars=bars,
+        until=until,
+    )
+    if result.waiting:
+        return Outcome(
+            f"Round {number} waits for the labels of {result.waiting} chosen samples. "
+            f"{result.where} Run this again when they are labeled.",
+            {"waiting": result.waiting},
+            view=dataset.match_tags(fields.round_tag(number)).exists(fields.LABELED_ROUND, False),
+        )
+    summary = result.round.record()["stages"].get(until, {}).get("summary", {})
+    said = f"Round {number} is carried to `{until}`."
+    if not result.changed:
+        said = f"Round {number} had been carried to `{until}` before; nothing was changed."
+    return Outcome(said, summary)

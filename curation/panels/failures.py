@@ -1,0 +1,168 @@
+"""The page about failures against ground truth: slices down, members across."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from curation import fields, samples
+from curation.appearance import arrange
+from curation.panels import plots, words
+from curation.panels.page import Button, Buttons, Choice, Notice, Page, Piece, Plot, Text
+from curation.summary import counts, kept, outcomes
+from curation.summary.outcomes import Cell
+
+WHAT, TRUTH = "what", "truth"  # state: which failures; which field is the ground truth
+_WHAT = {
+    "failed": "missed or saw too much",
+    "missed": "missed an object",
+    "false": "saw what is not there",
+}
+_ALL = "all"
+_ROW_PX = 36  # two lines
+_ROOMY = 9  # members: with more, intervals are said under the mouse only
+
+
+def page(dataset: Any, what: str | None = None, truth: str | None = None) -> Page:
+    """Return the page of a dataset.
+
+    Args:
+        dataset: The FiftyOne dataset.
+        what: `failed`, `missed` or `false`.
+        truth: The field of the ground truth, where the user has chosen one.
+    """
+    fields_of_truth = truth_fields(dataset)
+    if not fields_of_truth:
+        return Page.saying(
+            "There is no ground truth yet",
+            "Label a round (`curate label`), or ingest images with their labels: then members "
+            "can be compared with it.",
+        )
+    chosen = truth if truth in fields_of_truth else fields_of_truth[0]
+    found = outcomes.of(dataset)
+    compare = _comparing(fields_of_truth, chosen, first=found is None)
+    if found is None:
+        return Page.of(
+            Notice(
+                "uncompared",
+                "Nobody has been compared with the ground truth yet",
+                "Comparing matches every member's boxes with the labels, image by image.",
+            ),
+            *compare,
+        )
+    cells, age = found
+    asked = what if what in _WHAT else "failed"
+    about = samples.remembered(dataset, outcomes.REMEMBERED) or {}
+    return Page.of(
+        Text(
+            "head",
+            f"**{words.counted(about.get('samples', 0), 'sample')}** compared with "
+            f"`{about.get('truth', chosen)}`, boxes from probability 0.5 at IoU 0.5. "
+            f"{words.age(age)}",
+        ),
+        Choice(WHAT, "Share of images on which a member", _WHAT, asked, "change"),
+        _heat(cells, asked),
+        _small(cells),
+        *compare,
+    )
+
+
+def truth_fields(dataset: Any) -> list[str]:
+    """Return the fields of boxes without confidences: ours first, then those of the user.
+
+    Only those that hold a box somewhere.
+    """
+    import fiftyone as fo
+
+    found = dataset.get_field_schema(
+        ftype=fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections
+    )
+    skipped = {fields.CONSENSUS, fields.ORACLE}
+    known = counts.of(dataset)
+    predicting = {one.name for one in known[0].members} if known else set()
+    candidates = [one for one in found if one not in skipped | predicting]
+    there = [one for one in candidates if _labels(dataset, one)]
+    return sorted(there, key=lambda one: (one != fields.GROUND_TRUTH, one))
+
+
+def judge(dataset: Any, truth: str | None) -> str:
+    """Compare every member with the ground truth, and say on how many samples."""
+    known = truth_fields(dataset)
+    n = outcomes.judge(dataset, truth=truth if truth in known else (known or [""])[0])
+    arrange.after_stage(dataset)
+    return f"Compared on {words.counted(n, 'sample')}."
+
+
+def of_cell(dataset: Any, row: str, member: str, what: str | None) -> Any:
+    """Return the view of the samples of a cell, as the plot names it."""
+    missed, false = {outcomes.MISSED_BY: member}, {outcomes.FALSE_BY: member}
+    failed = {"missed": missed, "false": false}.get(what or "", {"$or": [missed, false]})
+    view = dataset.match({outcomes.COMPARED: member}).match(failed)
+    name, _, value = row.rpartition(" (")[0].partition("=")
+    return view.match({name: value}) if value else view
+
+
+def _labels(dataset: Any, name: str) -> bool:
+    found = kept.aggregate(
+        dataset,
+        [
+            {"$match": {f"{name}.detections.0": {"$exists": True}}},
+            {"$limit": 1},
+            {"$project": {"_id": 1}},
+        ],
+    )
+    return bool(found)
+
+
+def _comparing(known: Sequence[str], chosen: str, *, first: bool) -> list[Piece]:
+    label = "Compare members with the ground truth"
+    pieces: list[Piece] = [
+        Buttons("comparing", (Button("judge", label, "rule", main=first),)),
+    ]
+    if len(known) > 1:
+        names = {one: one for one in known}
+        pieces.insert(0, Choice(TRUTH, "Ground truth", names, chosen, "change"))
+    return pieces
+
+
+def _heat(cells: Sequence[Cell], what: str) -> Plot:
+    shown = [one for one in cells if one.slice == ("", "") or one.n >= outcomes.LEAST]
+    rows = sorted({one.slice for one in shown}, key=lambda one: (one[0] != "", one))
+    sizes = {row: max(one.n for one in shown if one.slice == row) for row in rows}
+    members = sorted({one.member for one in shown}, key=lambda one: (one == fields.CONSENSUS, one))
+    place = {(one.slice, one.member): one for one in shown}
+    values = np.full((len(rows), len(members)), np.nan)
+    texts = [["" for _ in members] for _ in rows]
+    hovers = [["not compared" for _ in members] for _ in rows]
+    names = [f"{'='.join(row) if row[0] else _ALL} ({sizes[row]:,})" for row in rows]
+    for i, row in enumerate(rows):
+        for j, member in enumerate(members):
+            if (one := place.get((row, member))) is None:
+                continue
+            values[i, j], lower, upper = one.share(what)
+            said = words.interval(values[i, j], lower, upper)
+            texts[i][j] = (
+                said.replace(" (", "<br>(") if len(members) <= _ROOMY else said.partition(" (")[0]
+            )
+            hovers[i][j] = (
+                f"{member} on {names[i]}<br>{getattr(one, what):,} of {one.n:,}: {said}<br>"
+                f"missed on {one.missed:,}, too much on {one.false:,}"
+            )
+    return plots.heat(
+        "heat", "Slices and members", names, members, values, texts=texts, hovers=hovers,
+        reverse=True, row_px=_ROW_PX, on_click="show_cell",
+        hint="In brackets below a share: its 95 % interval; behind a slice: its images. "
+        "Click a cell to see them.",
+    )  # fmt: skip
+
+
+def _small(cells: Sequence[Cell]) -> Text | None:
+    """Return which slices are too small to say anything."""
+    small = sorted({"=".join(one.slice) for one in cells if one.slice[0]} - {
+        "=".join(one.slice) for one in cells if one.n >= outcomes.LEAST
+    })  # fmt: skip
+    if not small:
+        return None
+    return Text("small", f"Left out, with fewer than {outcomes.LEAST} images: {', '.join(small)}.")

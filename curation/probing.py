@@ -1,0 +1,46 @@
+"""What the ensemble's probe reads off the stored vectors of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cascade.ensemble import Ensemble
+from cascade.predictions import FloatArray
+from cascade.training.probe import Probe
+from curation import fields
+from curation import samples as query
+from curation.vectors import Vectors
+
+
+def p_yes(samples: Any, ids: Sequence[str], ensemble: Ensemble) -> dict[str, FloatArray]:
+    """Return by the embedder's name the probability of yes, shape (n,), NaN without a vector.
+
+    Empty where the ensemble has no probe, or the vectors are of another embedder.
+
+    Args:
+        samples: The dataset or a view of it.
+        ids: The n samples.
+        ensemble: Whose probe.
+    """
+    note = query.dataset_of(samples).info.get(fields.EMBEDDER_INFO)
+    if ensemble.probed is None or ensemble.probe is None or not note:
+        return {}
+    if note["fingerprint"] != ensemble.probe.embedder:
+        return {}
+    folder = Path(note["folder"])
+    version = Vectors(folder, note["fingerprint"]).version
+    known = _all(folder, note["fingerprint"], version, ensemble.probe)
+    return {ensemble.probed: np.array([known.get(one, np.nan) for one in ids], np.float64)}
+
+
+@lru_cache(maxsize=2)
+def _all(folder: Path, fingerprint: str, version: int, probe: Probe) -> Mapping[str, float]:
+    """Return the probability of every sample that has a vector: one scan, however many ask."""
+    table = Vectors(folder, fingerprint)
+    ids = sorted(table.ids())
+    return dict(zip(ids, probe.p_yes(table.read(ids)).tolist(), strict=True)) if ids else {}

@@ -1,0 +1,158 @@
+"""The App's door to the registry: judge, promote, roll back."""
+
+from dataclasses import asdict
+from typing import Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
+
+from curation.operators import choices, rounding, versions
+from curation.operators.door import RUN, Door
+from curation.operators.running import Outcome
+
+AT_ONCE = {**RUN, "allow_delegated_execution": False}  # a person's word, not a worker's
+
+
+def ask_signature(form: Any) -> None:
+    """Ask who answers for it, and why."""
+    form.text("by", "Who answers for it", needed="Say who you are.")
+    form.text("why", "Why", needed="Say why, in your words: it is kept with the version.")
+
+
+class PublishChallenger(Door):
+    """Registers what a round trained, and lets the gate judge it."""
+
+    looks_at = "dataset"
+    button = "Publish"
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """How the App lists and runs it."""
+        return foo.OperatorConfig(
+            name="publish_challenger",
+            label="Curation: publish",
+            description="Register what a round trained; the gate promotes it or keeps the champion",
+            icon="gavel",
+            risk_level=types.RiskLevel.HIGH,
+            **RUN,
+        )
+
+    def ask(self, ctx: Any, form: Any) -> None:
+        """Ask for the round."""
+        if not rounding.require_taxonomy(form):
+            return
+        rounding.read_manifest(form, rounding.ask_manifest(form))
+        number = rounding.ask_round(form, default=choices.last_round(ctx.dataset))
+        rounding.require_chosen(form, number)
+        rounding.ask_labeler(form)
+        form.warn(
+            "The gate may put it into service",
+            "It does where every test holds, and says why not where one does not.",
+        )
+
+    def work(self, ctx: Any, bars: Any) -> Outcome:
+        """Publish."""
+        done = rounding.carry(
+            ctx.dataset,
+            ctx.params.get("round_number") or choices.last_round(ctx.dataset),
+            until="publish",
+            bars=bars,
+            manifest=ctx.params.get("manifest") or rounding.DEFAULT_MANIFEST,
+            labeler=ctx.params.get("labeler") or "oracle",
+        )
+        said = str(done.facts.get("sentence") or done.sentence)
+        return Outcome(said, done.facts, view=done.view, wrote=False)
+
+
+class PromoteVersion(Door):
+    """Puts a version into service, in somebody's name."""
+
+    looks_at = "dataset"
+    button = "Promote"
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """How the App lists and runs it."""
+        return foo.OperatorConfig(
+            name="promote_version",
+            label="Curation: promote a version",
+            description="Put a registered ensemble into service, in your name",
+            icon="verified",
+            risk_level=types.RiskLevel.DANGEROUS,
+            **AT_ONCE,
+        )
+
+    def ask(self, ctx: Any, form: Any) -> None:
+        """Ask for the version and the signature."""
+        known = versions.require(form, 1)
+        if not known:
+            return
+        version = versions.ask(form, "version", "Version", alias="challenger", known=known)
+        ask_signature(form)
+        against = form.tick("against_the_gate", "Also against the gate's verdict")
+        if version in known and "verdict promote" not in known[version] and not against:
+            form.refuse(
+                f"The gate did not say that version {version} may replace the champion. To "
+                "promote it all the same, tick `Also against the gate's verdict`.",
+                "version",
+            )
+        form.confirm(f"Put version {version} into service")
+
+    def work(self, ctx: Any, bars: Any) -> Outcome:
+        """Promote."""
+        from curation.api.registry import promote
+
+        given = ctx.params
+        moved = promote(
+            ctx.dataset,
+            given.get("version") or "challenger",
+            by=given["by"].strip(),
+            why=given["why"].strip(),
+            against_the_gate=bool(given.get("against_the_gate")),
+        )
+        return Outcome(moved.sentence, asdict(moved), wrote=False)
+
+
+class RollbackVersion(Door):
+    """Puts the version that the champion replaced back into service."""
+
+    looks_at = "dataset"
+    button = "Roll back"
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """How the App lists and runs it."""
+        return foo.OperatorConfig(
+            name="rollback_version",
+            label="Curation: roll back",
+            description="Put the version that the champion replaced back into service",
+            icon="history",
+            risk_level=types.RiskLevel.DANGEROUS,
+            **AT_ONCE,
+        )
+
+    def ask(self, ctx: Any, form: Any) -> None:
+        """Ask for the signature; say what is withdrawn."""
+        known = versions.require(form, 1)
+        champion = next((one for one, text in known.items() if "champion" in text), None)
+        if champion is None:
+            if known:
+                form.refuse("No version is in service, so there is nothing to roll back.")
+            return
+        form.warn(f"Withdraws {known[champion]}", "The version that it replaced takes its place.")
+        ask_signature(form)
+        form.confirm(f"Withdraw version {champion}")
+
+    def work(self, ctx: Any, bars: Any) -> Outcome:
+        """Roll back."""
+        from curation.api.registry import rollback
+
+        moved = rollback(ctx.dataset, by=ctx.params["by"].strip(), why=ctx.params["why"].strip())
+        return Outcome(moved.sentence, asdict(moved), wrote=False)
+
+
+def register(plugin: Any) -> None:
+    """Hand the operators to FiftyOne; `fiftyone.yml` lists the same names."""
+    plugin.register(PublishChallenger)
+    plugin.register(PromoteVersion)
+    plugin.register(RollbackVersion)

@@ -1,0 +1,142 @@
+"""The App's door to training and measuring: each carries a round as far as itself."""
+
+from typing import Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
+
+from curation import fields
+from curation.operators import choices, estimates, rounding
+from curation.operators.door import RUN, Door
+from curation.operators.running import Outcome
+
+DEFAULT_EPOCHS = 12
+LEAST_EXAMPLES = 8  # as in `stages.train`
+
+
+class TrainEnsemble(Door):
+    """Fine-tunes every detector on the labeled samples, and refits the calibration."""
+
+    looks_at = "dataset"
+    button = "Train"
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """How the App lists and runs it."""
+        return foo.OperatorConfig(
+            name="train_ensemble",
+            label="Curation: train",
+            description="Fine-tune the detectors on what a round labeled",
+            icon="model_training",
+            default_choice_to_delegated=True,
+            risk_level=types.RiskLevel.HIGH,
+            **RUN,
+        )
+
+    def ask(self, ctx: Any, form: Any) -> None:
+        """Ask for the round and the epochs; say what is trained on what."""
+        if not rounding.require_taxonomy(form):
+            return
+        parsed = rounding.read_manifest(form, rounding.ask_manifest(form))
+        number = rounding.ask_round(form, default=choices.last_round(ctx.dataset))
+        chosen = rounding.require_chosen(form, number)
+        rounding.ask_labeler(form)
+        epochs = form.whole("epochs", "Epochs", default=DEFAULT_EPOCHS, least=1, about="At most")
+        form.whole("seed", "Seed", default=0)
+        if parsed is None or form.problems:
+            return
+        labeled = ctx.dataset.match({fields.SPLIT: "train"}).exists(fields.LABELED_ROUND).count()
+        batch = ctx.dataset.match_tags(fields.round_tag(number))
+        waiting = batch.exists(fields.LABELED_ROUND, False).count()
+        if waiting:
+            form.warn(
+                f"{waiting} of {chosen} samples of round {number} wait for labels",
+                "They are asked for first; the round goes on when all are there.",
+            )
+        elif labeled < LEAST_EXAMPLES:
+            form.refuse(
+                f"{labeled} training samples are labeled; a fit needs at least {LEAST_EXAMPLES}."
+            )
+        detectors = [one.name for one in parsed.of_tier("detection")]
+        form.say(
+            f"{len(detectors)} detectors {estimates.TIMES} {labeled + waiting:,} labeled samples, "
+            f"up to {epochs} epochs each",
+            "Nothing in service changes: that is for the gate to judge.",
+        )
+
+    def work(self, ctx: Any, bars: Any) -> Outcome:
+        """Train."""
+        return rounding.carry(
+            ctx.dataset,
+            ctx.params.get("round_number") or choices.last_round(ctx.dataset),
+            until="train",
+            bars=bars,
+            manifest=ctx.params.get("manifest") or rounding.DEFAULT_MANIFEST,
+            labeler=ctx.params.get("labeler") or "oracle",
+            epochs=ctx.params.get("epochs") or DEFAULT_EPOCHS,
+            seed=ctx.params.get("seed") or 0,
+        )
+
+
+class EvaluateEnsemble(Door):
+    """Measures champion and challenger side by side on the frozen test split."""
+
+    looks_at = "dataset"
+    button = "Evaluate"
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """How the App lists and runs it."""
+        return foo.OperatorConfig(
+            name="evaluate_ensemble",
+            label="Curation: evaluate",
+            description="Measure what was trained, and what is in service, on the test split",
+            icon="assessment",
+            risk_level=types.RiskLevel.MEDIUM,
+            **RUN,
+        )
+
+    def ask(self, ctx: Any, form: Any) -> None:
+        """Ask for the round; say on how many images."""
+        if not rounding.require_taxonomy(form):
+            return
+        rounding.read_manifest(form, rounding.ask_manifest(form))
+        number = rounding.ask_round(form, default=choices.last_round(ctx.dataset))
+        rounding.require_chosen(form, number)
+        rounding.ask_labeler(form)
+        frozen = ctx.dataset.match({fields.SPLIT: "test", fields.LABELED_ROUND: 0}).count()
+        if not frozen:
+            form.refuse(
+                "The split test has no labeled image, so nothing can be measured. Ingest labeled "
+                "images with that split."
+            )
+        form.say(
+            f"2 ensembles {estimates.TIMES} {frozen:,} frozen images",
+            "Writes nothing into the dataset.",
+        )
+
+    def work(self, ctx: Any, bars: Any) -> Outcome:
+        """Evaluate."""
+        done = rounding.carry(
+            ctx.dataset,
+            ctx.params.get("round_number") or choices.last_round(ctx.dataset),
+            until="evaluate",
+            bars=bars,
+            manifest=ctx.params.get("manifest") or rounding.DEFAULT_MANIFEST,
+            labeler=ctx.params.get("labeler") or "oracle",
+        )
+        if "champion" not in done.facts:
+            return done
+        before, after = (done.facts[one]["mcc"] for one in ("champion", "challenger"))
+        shown = [f"{one:.3f}" if one is not None else "not defined" for one in (before, after)]
+        return Outcome(
+            f"MCC on {done.facts['champion']['n_images']} images: champion {shown[0]}, challenger "
+            f"{shown[1]}. The gate says whether that is a difference.",
+            done.facts,
+        )
+
+
+def register(plugin: Any) -> None:
+    """Hand the operators to FiftyOne; `fiftyone.yml` lists the same names."""
+    plugin.register(TrainEnsemble)
+    plugin.register(EvaluateEnsemble)

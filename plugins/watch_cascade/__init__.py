@@ -1,0 +1,79 @@
+"""The App's door to what the ensemble did: tiers, members, agreement, time, failures."""
+
+from typing import Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
+
+from curation.panels import drawing
+
+
+class Cascade(foo.Panel):
+    """Shows what each tier and member did; every bar and cell leads to its samples."""
+
+    @property
+    def config(self) -> foo.PanelConfig:
+        """How the App lists it."""
+        return foo.PanelConfig(
+            name="cascade_panel",
+            label="Curation: cascade",
+            icon="account_tree",
+            surfaces="grid",
+            category=foo.Categories.CURATE,
+            help_markdown="Tiers, members, agreement, time and failures. Click to see samples.",
+            risk_level=types.RiskLevel.LOW,
+        )
+
+    def on_load(self, ctx: Any) -> None:
+        """Show the page."""
+        drawing.show(ctx, lambda dataset: _page().page(dataset))
+
+    def on_change_dataset(self, ctx: Any) -> None:
+        """Show the page of the other dataset."""
+        self.on_load(ctx)
+
+    def count_again(self, ctx: Any) -> None:
+        """Count the samples anew."""
+        drawing.attempt(ctx, lambda: _page().count_again(ctx.dataset))
+        self.on_load(ctx)
+
+    def show_tier(self, ctx: Any) -> None:
+        """Narrow the grid to what a tier looked at, or where the cascade stopped."""
+        tier, trace = ctx.params["y"], ctx.params["trace"]
+        drawing.narrow(ctx, _page().of_tier(ctx.dataset, tier, trace), called=f"{tier}: {trace}")
+
+    def show_member(self, ctx: Any) -> None:
+        """Narrow the grid to what the member of a row looked at."""
+        name, view = _page().seen_by(ctx.dataset, ctx.params["row"])
+        drawing.narrow(ctx, view, called=f"seen by {name}", active=(name,))
+
+    def show_member_named(self, ctx: Any) -> None:
+        """Narrow the grid to what the member of a bar looked at."""
+        name = ctx.params["y"]
+        drawing.narrow(ctx, ctx.dataset.exists(name), called=f"seen by {name}", active=(name,))
+
+    def show_disagreement(self, ctx: Any) -> None:
+        """Narrow the grid to what one member found and another did not."""
+        a, b = ctx.params["y"], ctx.params["x"]
+        called = f"{a} found something" + ("" if a == b else f" that {b} did not")
+        view = _page().found_without(ctx.dataset, a, b)
+        drawing.narrow(ctx, view, called=called, active=tuple(dict.fromkeys((a, b))))
+
+    def show_failed(self, ctx: Any) -> None:
+        """Narrow the grid to a kind of failure."""
+        drawing.narrow(ctx, _page().failed(ctx.dataset, ctx.params["y"]), called=ctx.params["y"])
+
+    def render(self, ctx: Any) -> types.Property:
+        """Draw what is shown."""
+        return drawing.render(self, ctx)
+
+
+def _page() -> Any:
+    from curation.panels import cascade  # takes torch along: not when the App starts
+
+    return cascade
+
+
+def register(plugin: Any) -> None:
+    """Hand the panel to FiftyOne; `fiftyone.yml` lists the same name."""
+    plugin.register(Cascade)

@@ -1,0 +1,170 @@
+"""Panels in a real App: opened, clicked, and the grid shows what was clicked.
+
+Pictures of each go to the screenshots' folder, to be looked at.
+"""
+
+import re
+
+import fiftyone as fo
+import numpy as np
+import panel_dataset
+import pytest
+from PIL import Image
+
+from curation.appearance import arrange
+from curation.summary import outcomes
+
+PLOT = ".js-plotly-plot"
+PANEL = "[data-cy='panel-container']"
+
+
+@pytest.fixture(scope="module")
+def pool(database, tmp_path_factory):
+    """160 made-up samples of which a round is through, with pictures that can be shown."""
+    made = fo.Dataset("panels", persistent=True)
+    folder = tmp_path_factory.mktemp("pool")
+    panel_dataset.fill(made, 160, labeled=0.5, folder=str(folder))
+    noise = np.random.default_rng(0).integers(40, 200, (160, 9, 16, 3), np.uint8)
+    for path, pixels in zip(made.values("filepath"), noise, strict=True):
+        Image.fromarray(pixels).resize((480, 270)).save(path)
+    panel_dataset.place(made)
+    panel_dataset.choose(made, 1, 40)
+    outcomes.judge(made)
+    arrange.after_stage(made)
+    yield made
+    made.delete()
+
+
+@pytest.fixture
+def mine(pool, request):
+    """A copy for the test alone: the App keeps open panels and the view with a dataset's name."""
+    made = pool.clone(re.sub(r"[^\w]+", "-", request.node.name).strip("-"), persistent=True)
+    yield made
+    made.delete()
+
+
+@pytest.fixture
+def opened(app, mine, until):
+    """The App on that copy, and ways to look at it."""
+    app.open(mine.name)
+    return Opened(app, until)
+
+
+class Opened:
+    def __init__(self, app, until):
+        self.app, self.page, self._until = app, app.page, until
+        self.page.set_default_timeout(60_000)
+        import time as t; t0=t.time()
+        self.page.on("request", lambda r: print(f"{t.time()-t0:6.1f}", r.url[-30:], (r.post_data or "")[:90], (r.post_data or "")[-160:]) if "operators/execute" in r.url else None)
+        self.page.on("response", lambda r: print(f"{t.time()-t0:6.1f} <-", r.status) if "operators/execute" in r.url else None)
+        self.page.on("console", lambda m: print("console", m.text[:300]) if m.type=="error" else None)
+
+    def panel(self, label):
+        """Open a panel, and wait until something is on it."""
+        self.page.locator("[data-cy=new-panel-btn]").first.click()
+        self.page.locator("[data-cy^=new-panel-option]").get_by_text(label, exact=True).click()
+        self.page.wait_for_selector(f"{PLOT}, table, .MuiAlert-root", timeout=60_000)
+
+    def plot(self, heading):
+        """Return the plot under a heading, once it lies still: plotly draws twice."""
+        below = self.page.get_by_text(heading, exact=False).first
+        below.wait_for()
+        found, last = None, None
+        for _ in range(60):
+            top = below.bounding_box()["y"]
+            plots = [one for one in self.page.locator(PLOT).all() if one.bounding_box()["y"] > top]
+            found = min(plots, key=lambda one: one.bounding_box()["y"], default=None)
+            box = found and found.bounding_box()
+            if box is not None and box == last:
+                return found
+            last = box
+            self.page.wait_for_timeout(1000)
+        raise AssertionError(f"the plot under {heading!r} never lies still")
+
+    def count(self):
+        """Return how many samples the grid shows."""
+        text = self.page.locator("[data-cy=entry-counts]").inner_text()
+        return int(re.sub(r"[^\d]", "", text.split("sample", maxsplit=1)[0]) or 0)
+
+    def click_until_narrowed(self, x, y, expected):
+        """Click into a plot, and wait until the grid shows so many samples."""
+        self.page.mouse.move(x, y)
+        self.page.wait_for_timeout(300)  # plotly tells of a click on what it was told to hover on
+        self.page.mouse.click(x, y)
+        self._until(
+            lambda: self.count() == expected,
+            within_s=60,
+            saying=lambda: f"the grid shows {self.count()}, not {expected}",
+        )
+
+
+def test_a_bar_of_the_cascade_narrows_the_grid(opened, mine):
+    opened.panel("Curation: cascade")
+    plot = opened.plot("Tiers")
+    opened.app.shot("panel-cascade")
+    bar = plot.locator(".bars .point").last.bounding_box()  # language, went no further
+    last = [row[-1] for row in mine.values("tiers_reached")].count("language")
+    opened.click_until_narrowed(bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2, last)
+    opened.app.shot("panel-cascade-clicked")
+
+
+def test_a_column_of_hardness_narrows_the_grid(opened, mine):
+    opened.panel("Curation: hardness")
+    plot = opened.plot("Distribution")
+    opened.app.shot("panel-hardness")
+    column = plot.locator(".bars .point").nth(3).bounding_box()
+    inside = sum(0.15 <= one < 0.2 for one in mine.values("hardness"))
+    opened.click_until_narrowed(
+        column["x"] + column["width"] / 2, column["y"] + column["height"] - 2, inside
+    )
+
+
+def test_a_lasso_picks_samples_and_a_word_tags_them(opened, mine, until):
+    opened.panel("Curation: hardness")
+    opened.plot("Where hardness lies").scroll_into_view_if_needed()
+    box = opened.plot("Where hardness lies").bounding_box()
+    left, top = box["x"] + 30, box["y"] + 50
+    right, bottom = box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.9
+    mouse = opened.page.mouse
+    mouse.move(left, top)
+    mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top)):
+        mouse.move(x, y, steps=12)
+    mouse.up()
+    until(lambda: 0 < opened.count() < 160, within_s=60)
+    picked = opened.count()
+    opened.app.shot("panel-hardness-lasso")
+    word = opened.page.get_by_text("A word to tag with").locator("xpath=following::input[1]")
+    word.fill("look-again")
+    word.press("Tab")
+    opened.page.get_by_text("Tag what the grid shows").click()
+    until(lambda: len(mine.match_tags("look-again")) == picked, within_s=60)
+    mine.untag_samples("look-again")
+
+
+def test_a_cell_of_failures_narrows_the_grid(opened, mine):
+    opened.panel("Curation: failures")
+    plot = opened.plot("Slices and members")
+    opened.app.shot("panel-failures")
+    area = plot.locator(".nsewdrag").first.bounding_box()
+    compared = {one for row in mine.values("compared") if row for one in row}
+    first = min(compared - {"consensus"})
+    wrong = {"$or": [{"missed_by": first}, {"false_by": first}], "compared": first}
+    # the topmost row is all images, the leftmost column the first member
+    opened.click_until_narrowed(area["x"] + 20, area["y"] + 12, mine.match(wrong).count())
+
+
+@pytest.mark.parametrize("label", ["round", "drift", "registry", "runs"])
+def test_every_other_panel_shows_something(opened, label):
+    opened.panel(f"Curation: {label}")
+    assert opened.page.get_by_text("Traceback").count() == 0
+    opened.app.shot(f"panel-{label}")
+
+
+def test_beside_an_open_sample_the_members_are_compared(opened):
+    page = opened.page
+    page.locator("[data-cy=looker]").first.click()
+    page.get_by_text("Curation: members", exact=True).first.click()  # a tab beside the sample
+    page.wait_for_selector("img[alt*='members on one sample']")
+    assert page.get_by_text(re.compile(r"(no detection|✓)")).count()
+    opened.app.shot("panel-members")

@@ -1,0 +1,274 @@
+"""Queued operations with real processes: ours, FiftyOne's own, cancelled, killed, two at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.worker import runs
+
+ROOT = Path(__file__).parents[2]
+LEASE_S = 6.0
+PATIENCE_S = 240.0
+
+# An operator of its own, so that a test says how long it takes. Every step is put on record with
+# the process that did it: two processes that ran one job would show there.
+DEFINITION = """
+name: "@test/take_steps"
+fiftyone: {version: ">=1.22,<2"}
+operators: [take_steps]
+"""
+PLUGIN = """
+import os, time
+import fiftyone.operators as foo
+import fiftyone.core.odm as odm
+from fiftyone.operators import types
+from curation.operators.door import RUN, Door
+from curation.operators.running import Outcome
+
+class TakeSteps(Door):
+    @property
+    def config(self):
+        return foo.OperatorConfig(name="take_steps", label="Take steps", risk_level="LOW", **RUN)
+
+    def work(self, ctx, bars):
+        log, bar, p = odm.get_db_conn()["steps_of_tests"], bars("walk"), ctx.params
+        for step in range(p["steps"]):
+            log.insert_one({"job": p["job"], "step": step, "pid": os.getpid()})
+            print(f"step {step} of {p['job']}")
+            bar(step + 1, p["steps"])
+            time.sleep(p.get("pause", 0.0))
+        if p.get("fail"):
+            raise ValueError("the last step was wrong")
+        return Outcome(f"{p['job']} has walked.", {"pid": os.getpid()}, wrote=False)
+
+def register(plugin):
+    plugin.register(TakeSteps)
+"""
+
+
+# A small batch a write, so that there is something to go on from.
+ONE_BY_ONE = """
+name: one_by_one
+members:
+  - {name: tiny_center, tier: detection, adapter: center_point, batch_size: 1,
+     source: "package:tiny_center", licence: Apache-2.0}
+"""
+
+
+@pytest.fixture(scope="module")
+def plugins(tmp_path_factory):
+    """A plugins folder with ours and with the operator above."""
+    folder = tmp_path_factory.mktemp("plugins")
+    (folder / "ours").symlink_to(ROOT / "plugins", target_is_directory=True)
+    (folder / "take_steps").mkdir()
+    (folder / "take_steps" / "fiftyone.yml").write_text(DEFINITION)
+    (folder / "take_steps" / "__init__.py").write_text(PLUGIN)
+    return folder
+
+
+@pytest.fixture
+def queue(plugins, scenes, monkeypatch):
+    """Return `queue(job, steps=..., ...)`, which queues the operator above; gives the run's id."""
+    import fiftyone as fo
+    import fiftyone.operators as foo
+
+    monkeypatch.setattr(fo.config, "plugins_dir", str(plugins))
+
+    def put(job, operator="@test/take_steps/take_steps", **params):
+        given = {"job": job, **params} if operator.startswith("@test") else params
+        done = foo.execute_operator(operator, dataset=scenes, params=given, request_delegation=True)
+        return str(done.result["id"])
+
+    yield put
+    steps_kept().drop()
+
+
+@pytest.fixture
+def ours(processes, plugins):
+    """Return `ours(*options)`, which starts `curate worker`."""
+
+    def start(*options: object) -> Any:
+        return processes.start(
+            "curate", "worker", "--lease", LEASE_S, "--grace", 3, *options,
+            FIFTYONE_PLUGINS_DIR=plugins,
+        )  # fmt: skip
+
+    return start
+
+
+def steps_kept():
+    import fiftyone.core.odm as foo
+
+    return foo.get_db_conn()["steps_of_tests"]
+
+
+def steps_of(job):
+    return [(one["step"], one["pid"]) for one in steps_kept().find({"job": job}).sort("_id", 1)]
+
+
+def state(run):
+    return runs.get(run).state
+
+
+def test_ours_takes_the_oldest_first_stays_warm_and_tells_how_far_it_is(queue, ours, until):
+    first, second, third = (queue(f"job {n}", steps=n + 2) for n in range(3))
+    broken = queue("broken", steps=1, fail=True)
+    waiting = runs.list_runs()
+    assert [one.id for one in waiting if one.state == "queued"][:4] == [
+        first,
+        second,
+        third,
+        broken,
+    ]
+    assert [one.place for one in waiting[:4]] == [1, 2, 3, 4]
+
+    process = ours("--once")
+    assert process.wait(PATIENCE_S) == 0
+    done = [runs.get(one) for one in (first, second, third)]
+    assert [one.state for one in done] == ["done"] * 3
+    assert done[0].ended_at <= done[1].started_at <= done[1].ended_at <= done[2].started_at
+    pids = {runs.result_of(one)["pid"] for one in (first, second, third)}
+    assert len(pids) == 1, "one warm process"
+    assert (done[0].progress, done[0].note, done[0].attempts) == (1.0, "walk: 2 of 2", 1)
+    assert "step 1 of job 0" in runs.log_of(first)
+    assert "step 1 of job 1" not in runs.log_of(first)
+
+    failed = runs.get(broken)
+    assert (failed.state, failed.error) == ("failed", "ValueError: the last step was wrong")
+    assert "Traceback" in runs.log_of(broken)
+
+
+def test_cancelled_by_request_and_run_again(queue, ours, until, processes):
+    long, after = queue("long", steps=600, pause=0.1), queue("after", steps=1)
+    unwanted = queue("unwanted", steps=1)
+    assert runs.cancel(unwanted).state == "cancelled"
+    worker = ours()
+    until(lambda: len(steps_of("long")) > 5, within_s=PATIENCE_S)
+    moved = {runs.get(long).progress}
+    until(lambda: moved.add(runs.get(long).progress) or len(moved) > 2, within_s=30)
+    assert sorted(moved) == sorted(moved, key=float), "progress moves"
+    assert runs.cancel(long).state == "cancelling"
+    until(lambda: state(long) == "cancelled", within_s=20)
+    until(lambda: state(after) == "done", within_s=60)
+    assert steps_of("unwanted") == []
+    assert len(steps_of("long")) < 600
+
+    again = runs.rerun(unwanted)
+    until(lambda: state(again) == "done", within_s=60)
+    assert [step for step, _ in steps_of("unwanted")] == [0]
+    assert steps_of("after")[0][1] == steps_of("unwanted")[0][1] == steps_of("long")[0][1], "warm"
+    assert processes.stop(worker, signal.SIGTERM) == 0
+
+
+def test_a_run_that_does_not_listen_is_ended_with_its_process(queue, ours, until):
+    deaf, after = queue("deaf", steps=1, pause=600), queue("after", steps=1)
+    ours()
+    until(lambda: steps_of("deaf"), within_s=PATIENCE_S)
+    runs.cancel(deaf)
+    until(lambda: state(deaf) == "cancelled", within_s=30)
+    until(lambda: state(after) == "done", within_s=120)
+    assert steps_of("after")[0][1] != steps_of("deaf")[0][1], "another process took over"
+
+
+def test_a_worker_that_is_stopped_gives_its_run_back_at_once(queue, ours, until, processes):
+    run = queue("stopped", steps=600, pause=0.1)
+    worker = ours()
+    until(lambda: steps_of("stopped"), within_s=PATIENCE_S)
+    assert processes.stop(worker, signal.SIGTERM) == 0
+    assert (state(run), runs.get(run).attempts) == ("queued", 0)
+    runs.cancel(run)
+
+
+def test_killed_amid_a_run_it_is_put_back_within_its_lease_and_goes_on(
+    queue, ours, until, scenes, tmp_path
+):
+    """Two workers: one is killed amid predicting, the other goes on where that stopped."""
+    manifest = tmp_path / "one_by_one.yaml"
+    manifest.write_text(ONE_BY_ONE)
+    hello = [queue(f"hello {n}", steps=1, pause=4.0) for n in range(2)]
+    ours(), ours()
+    until(lambda: all(state(one) == "done" for one in hello), within_s=PATIENCE_S)
+    assert len({steps_of(f"hello {n}")[0][1] for n in range(2)}) == 2, "both are there"
+    run = queue("", "@curation/predict_cascade/predict_cascade", manifest=str(manifest))
+
+    def written():
+        scenes.reload()
+        known = scenes.get_field("tiny_center.fingerprint") is not None
+        return (scenes.count("tiny_center.fingerprint") if known else 0) or runs.get(run).is_over
+
+    until(written, within_s=PATIENCE_S, saying=lambda: runs.log_of(run))
+    victim = process_of(run)
+    os.kill(victim, signal.SIGKILL)
+    assert 0 < scenes.count("tiny_center.fingerprint") < len(scenes), "too late to kill it"
+    until(
+        lambda: state(run) == "queued" or runs.get(run).attempts == 2,
+        within_s=LEASE_S + 3.0,
+    )
+    until(lambda: state(run) == "done", within_s=PATIENCE_S, saying=lambda: runs.log_of(run))
+    assert (runs.get(run).attempts, process_of(run) == victim) == (2, False)
+    result = runs.result_of(run)
+    assert result["skipped"] > 0, "what was predicted before stays"
+    assert result["ran"] + result["skipped"] == len(scenes)
+    assert None not in scenes.values("consensus.detections")
+    log = runs.log_of(run)
+    assert "Attempt 1" in log
+    assert "Attempt 2" in log
+
+
+def process_of(run):
+    """Return the process that holds a run, or held it last."""
+    return int(runs.get(run).worker.split(":")[1].split()[0])
+
+
+def test_processes_end_with_the_command_that_started_them(queue, ours, until, processes):
+    """Killed itself, it can tell them nothing; the run goes back to the queue all the same."""
+    run = queue("orphaned", steps=600, pause=0.1)
+    worker = ours()
+    until(lambda: steps_of("orphaned"), within_s=PATIENCE_S)
+    process = process_of(run)
+    processes.stop(worker, signal.SIGKILL)
+    until(lambda: state(run) == "queued", within_s=LEASE_S + 3.0)
+    until(lambda: not Path(f"/proc/{process}").exists(), within_s=10)
+    runs.cancel(run)
+
+
+def test_two_workers_run_no_job_twice(queue, ours, until):
+    jobs = {f"job {n}": queue(f"job {n}", steps=4, pause=0.2) for n in range(10)}
+    both = [ours("--once"), ours("--once")]
+    assert [one.wait(PATIENCE_S) for one in both] == [0, 0]
+    assert {state(run) for run in jobs.values()} == {"done"}
+    for job in jobs:
+        steps = steps_of(job)
+        assert [step for step, _ in steps] == [0, 1, 2, 3], "each step once, in order"
+        assert len({pid for _, pid in steps}) == 1
+
+
+def test_fiftyones_own_worker_executes_ours_and_ours_leaves_its_runs_alone(
+    queue, processes, plugins, until
+):
+    """The stock `fiftyone delegated launch`, cancelled as ours is: at the next step."""
+    long, short = queue("long", steps=600, pause=0.1), queue("short", steps=3)
+    stock = processes.start("fiftyone", "delegated", "launch", FIFTYONE_PLUGINS_DIR=plugins)
+    until(
+        lambda: state(short) == "done", within_s=PATIENCE_S, saying=lambda: processes.log_of(stock)
+    )  # the newest first: that is why we have a worker
+    until(lambda: len(steps_of("long")) > 5, within_s=60)
+    assert runs.get(long).worker == ""
+    assert runs.cancel(long).state == "cancelled"
+    n = len(steps_of("long"))
+    processes.stop(stock)
+    assert n < 600
+    assert state(long) == "cancelled"
+
+
+def test_a_worker_without_a_database_says_so(processes):
+    worker = processes.start(
+        "curate", "worker", "--once", FIFTYONE_DATABASE_URI="mongodb://127.0.0.1:1"
+    )
+    assert worker.wait(PATIENCE_S) == 1
+    assert "No MongoDB answers" in processes.log_of(worker)

@@ -1,0 +1,75 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from cascade.errors import CascadeError
+from curation.jobs import drafting
+from curation.jobs.record import JobError
+
+NOW = datetime(2027, 3, 25, 12, 0, 0, 999, tzinfo=UTC)
+
+
+def draft(**words):
+    return drafting.draft("nightly", "site", now=NOW, **{"every": "1d"} | words)
+
+
+def test_words_become_a_job():
+    job = draft(
+        every=None, cron="30 2 * * *", zone="Europe/Berlin", watch="/data/inbox",
+        jitter="90s", timeout="2h", backoff="5m", notify=["https://example.org/hook"],
+    )  # fmt: skip
+    assert (job.cron, job.every_s, job.zone) == ("30 2 * * *", None, "Europe/Berlin")
+    assert (job.jitter_s, job.timeout_s, job.backoff_s) == (90, 7200, 300)
+    assert job.options["watch"] == "/data/inbox"
+    assert job.options["taxonomy"] == "roadwork_core", "that of the manifest"
+    assert job.created == NOW.replace(microsecond=0)
+
+
+def test_a_relative_folder_is_one_of_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert draft(watch="inbox").options["watch"] == str(tmp_path / "inbox")
+
+
+def test_the_address_of_a_bucket_stays_as_it_is():
+    assert draft(watch="s3://bucket/prefix").options["watch"] == "s3://bucket/prefix"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("15m", 900), ("6h", 21600), ("1d", 86400)]
+)
+def test_spans(text, seconds):
+    assert drafting.seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"every": "often"}, "like 90s, 15m, 6h or 1d, got 'often'"),
+        ({"every": "-5m"}, "got '-5m'"),
+        ({"every": None}, "either `--cron"),
+        ({"every": "0s"}, "every second at most"),
+        ({"cron": "0 2 * * *"}, "either `--cron"),
+        ({"kind": "nightli"}, "No kind is named 'nightli'. Did you mean 'nightly'"),
+        ({"kind": "metric"}, "`--live`"),
+        ({"overlap": "both"}, "No overlap is named 'both'"),
+        ({"catch_up": "some"}, "No catch-up is named 'some'"),
+        ({"labeler": "label-studioo"}, "label-studio"),
+        ({"budget": 0}, "at least 1"),
+        ({"most_far": 1.5}, r"in \[0, 1\]"),
+        ({"notify": ["ada@example.org"]}, "mailto:ada@example.org"),
+        ({"zone": "Mars"}, "No time zone is named 'Mars'"),
+    ],
+)
+def test_what_cannot_be_meant(words, says):
+    with pytest.raises(JobError, match=says):
+        draft(**words)
+
+
+def test_a_job_without_a_dataset_is_refused():
+    with pytest.raises(JobError, match="Name the dataset"):
+        drafting.draft("nightly", "", now=NOW, every="1d")
+
+
+def test_a_manifest_that_is_not_there_is_refused_now():
+    with pytest.raises(CascadeError, match="no_such"):
+        draft(manifest="no_such")

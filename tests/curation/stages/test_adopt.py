@@ -1,0 +1,121 @@
+import pytest
+
+from cascade import taxonomy
+from curation import fields, samples
+from curation.errors import StageError, StoreError
+from curation.stages.adopt import TAGS, adopt
+
+ROADWORK = taxonomy.load("roadwork_core")
+
+
+@pytest.fixture
+def theirs(dataset, scenes_folder):
+    """A dataset as a stranger has it: fields and tags of their own names."""
+    import fiftyone as fo
+
+    def boxes(*labels):
+        found = [fo.Detection(label=one, bounding_box=[0.1, 0.1, 0.2, 0.3]) for one in labels]
+        return fo.Detections(detections=found)
+
+    images = sorted((scenes_folder / "images").glob("*.jpg"))[:6]
+    dataset.add_samples(
+        [
+            fo.Sample(filepath=str(path), tags=[tag] if tag else [], subset=tag, people=truth)
+            for path, tag, truth in zip(
+                images,
+                ("training", "validation", "test", None, "training", "test"),
+                (
+                    boxes("cone", "dragon"),
+                    boxes(),
+                    boxes("drum"),
+                    None,
+                    None,
+                    boxes("Traffic Cone"),
+                ),
+                strict=True,
+            )
+        ]
+    )
+    return dataset
+
+
+@pytest.mark.parametrize("split_from", [TAGS, "subset"])
+def test_splits_and_ground_truth_are_written_where_stages_look(theirs, split_from):
+    result = adopt(theirs, taxonomy=ROADWORK, ground_truth="people", split_from=split_from)
+    assert result.splits == {"test": 2, "train": 3, "val": 1}
+    assert (result.labeled, result.held_back) == (4, 0)
+    assert dict(result.unknown_labels) == {"dragon": 1}
+    assert len(samples.pool(theirs)) == 2
+    assert theirs.count_values("ground_truth.detections.label") == {"cone": 2, "drum": 1}
+    assert samples.taxonomy_of(theirs).identity == ROADWORK.identity
+    assert len(samples.frozen_set(theirs, "test", ROADWORK)) == 2
+
+
+def test_their_own_fields_stay(theirs):
+    before = theirs.values("people.detections.label")
+    adopt(theirs, taxonomy=ROADWORK, ground_truth="people", split_from="subset")
+    assert theirs.values("people.detections.label") == before
+
+
+def test_labels_of_train_can_be_held_back(theirs):
+    result = adopt(
+        theirs, taxonomy=ROADWORK, ground_truth="people", split_from=TAGS, hold_back=True
+    )
+    assert (result.labeled, result.held_back) == (3, 1)
+    assert theirs.count("oracle.detections") == 1
+    assert len(samples.pool(theirs)) == 3
+
+
+def test_again_changes_nothing(theirs):
+    def all_of():
+        return theirs.values(["split", "labeled_round", "ground_truth.detections.label"])
+
+    adopt(theirs, taxonomy=ROADWORK, ground_truth="people", split_from=TAGS)
+    before = all_of()
+    adopt(theirs, taxonomy=ROADWORK, ground_truth="people", split_from=TAGS)
+    assert all_of() == before
+
+
+def test_ground_truth_of_a_round_is_not_overwritten(theirs):
+    adopt(theirs, taxonomy=ROADWORK, ground_truth="people", split_from=TAGS)
+    first = theirs.first()
+    first[fields.LABELED_ROUND] = 1
+    first.ground_truth = None
+    first.save()
+    adopt(theirs, taxonomy=ROADWORK, ground_truth="people", split_from=TAGS)
+    theirs.reload()
+    assert theirs.first().ground_truth is None
+
+
+def test_without_labels_all_is_the_pool(theirs):
+    result = adopt(theirs, taxonomy=ROADWORK)
+    assert (result.labeled, result.splits) == (0, {"train": 6})
+    assert len(samples.pool(theirs)) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"ground_truth": "nobody"}, StoreError, "no field 'nobody'"),
+        ({"split_from": "nowhere"}, StageError, "no field 'nowhere'"),
+        ({"split_from": "filepath"}, StageError, "is a split"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_and_nothing_is_written(theirs, options, error, message):
+    before = set(theirs.get_field_schema())
+    with pytest.raises(error, match=message):
+        adopt(theirs, taxonomy=ROADWORK, **options)
+    assert set(theirs.get_field_schema()) == before
+    assert samples.taxonomy_of(theirs) is None
+
+
+def test_another_taxonomy_is_refused(theirs):
+    adopt(theirs, taxonomy=ROADWORK)
+    other = taxonomy.from_labels("own", ["cone"], ["cone"])
+    with pytest.raises(StageError, match="has the taxonomy 'roadwork_core' already"):
+        adopt(theirs, taxonomy=other)
+
+
+def test_what_lies_where_stages_look_cannot_be_held_back(scenes):
+    with pytest.raises(StageError, match="cannot be held back"):
+        adopt(scenes, taxonomy=ROADWORK, ground_truth=fields.GROUND_TRUTH, hold_back=True)

@@ -1,0 +1,16 @@
+from cascade.planning import Gpu
+from curation.worker import gpus
+
+
+def test_what_the_driver_prints_is_read():
+    printed = "NVIDIA H100 80GB HBM3, 81559\nNVIDIA L4, 23034\n"
+    assert gpus.parse(printed) == (Gpu("NVIDIA H100 80GB HBM3", 81559.0), Gpu("NVIDIA L4", 23034.0))
+    assert gpus.parse("") == ()
+
+
+def test_only_the_visible_ones_are_used(monkeypatch):
+    monkeypatch.setattr(gpus, "here", lambda: (Gpu("NVIDIA L4", 23034.0),) * 3)
+    assert gpus.visible({}) == (0, 1, 2)
+    assert gpus.visible({"CUDA_VISIBLE_DEVICES": "2,0"}) == (2, 0)
+    assert gpus.visible({"CUDA_VISIBLE_DEVICES": ""}) == ()
+    assert gpus.visible({"CUDA_VISIBLE_DEVICES": "7"}) == ()
