@@ -54,10 +54,6 @@ class Opened:
     def __init__(self, app, until):
         self.app, self.page, self._until = app, app.page, until
         self.page.set_default_timeout(60_000)
-        import time as t; t0=t.time()
-        self.page.on("request", lambda r: print(f"{t.time()-t0:6.1f}", r.url[-30:], (r.post_data or "")[:90], (r.post_data or "")[-160:]) if "operators/execute" in r.url else None)
-        self.page.on("response", lambda r: print(f"{t.time()-t0:6.1f} <-", r.status) if "operators/execute" in r.url else None)
-        self.page.on("console", lambda m: print("console", m.text[:300]) if m.type=="error" else None)
 
     def panel(self, label):
         """Open a panel, and wait until something is on it."""
@@ -67,7 +63,7 @@ class Opened:
 
     def plot(self, heading):
         """Return the plot under a heading, once it lies still: plotly draws twice."""
-        below = self.page.get_by_text(heading, exact=False).first
+        below = self.page.get_by_text(heading, exact=True).first
         below.wait_for()
         found, last = None, None
         for _ in range(60):

@@ -6,7 +6,8 @@ import pytest
 from curation import plugin_install
 from curation.errors import PluginError
 
-VERBS = ["predict_cascade", "rank_samples"]
+VERBS = sorted(plugin_install.plugins())
+KNOWN = {"predict_cascade", "rank_samples", "label_roundtrip", "manage_runs"}
 
 
 def test_install_links_every_plugin_that_ships(tmp_path):
@@ -15,6 +16,10 @@ def test_install_links_every_plugin_that_ships(tmp_path):
         f"@curation/{verb}" for verb in VERBS
     ]
     assert all(place.is_symlink() and (place / "fiftyone.yml").is_file() for place in places)
+
+
+def test_the_verbs_ship():
+    assert set(VERBS) >= KNOWN
 
 
 def test_installing_twice_changes_nothing(tmp_path):
