@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +20,7 @@ from cascade.consensus import Clusters, Decisions
 from cascade.geometry import Sizes
 from cascade.predictions import Answer, DepthMap, Detections, FloatArray, Masks, Prediction
 from cascade.taxonomy import Taxonomy
+from cascade.votes import Votes
 from curation import box_columns, closer_documents, convert, documents, fields, ledger
 from curation.artifacts import Shelf
 from curation.box_documents import label_fields
@@ -213,15 +213,9 @@ def write_closer(
     written = Written()
     for ids in chunks(list(results)):
         update: dict[str, Document] = {one: {} for one in ids}
-        said = [(one, member) for one in ids for member in results[one]]
-        with ThreadPoolExecutor() as pool:  # a depth map is 6 ms of compressing
-            kept = pool.map(
-                lambda at: _closer_field(results[at[0]][at[1]], at[0], shelves[at[1]], taxonomy),
-                said,
-            )
-            for (one, member), field in zip(said, kept, strict=True):
-                update[one][member] = field
         for one in ids:
+            for member, said in results[one].items():
+                update[one][member] = _closer_field(said, one, shelves[member], taxonomy)
             update[one][f"{fields.CONSENSUS}.{fields.FINGERPRINT}"] = None
         written.failures += _record_outcomes(samples, update, results, "examine")
         written.samples += write_documents(samples, update)
@@ -313,13 +307,18 @@ def recalibrate(
     changed = 0
     for chunk in chunks(ids_and_paths(samples)[0] if ids is None else ids):
         found = box_columns.read(samples, chunk, members, ["score", "confidence"])
-        labels = np.array([*found.labels, ""])[found.label_id]
         score, before = found.numbers.T
-        after = np.full(len(score), np.nan)
-        for m, name in enumerate(members):
-            mine = (found.member == m) & ~np.isnan(score)
-            after[mine] = calibration.apply(name, labels[mine].tolist(), score[mine])
-        other = ~np.isnan(after) & (after != before)
+        scored = Votes(
+            image=found.sample,
+            member=found.member,
+            class_id=np.maximum(found.label_id, 0),
+            p=np.nan_to_num(score),
+            boxes_xyxy=found.boxes_xywh,
+            ran=found.ran,
+            members=tuple(members),
+            classes=found.labels or ("",),
+        )
+        other = ~np.isnan(score) & (calibration.of(scored).p != before)
         changed += int(other.sum())
         _rewrite(samples, [chunk[i] for i in np.unique(found.sample[other])], members, calibration)
     return changed

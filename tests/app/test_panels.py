@@ -4,6 +4,7 @@ Pictures of each go to the screenshots' folder, to be looked at.
 """
 
 import re
+import time
 
 import fiftyone as fo
 import numpy as np
@@ -43,8 +44,17 @@ def mine(pool, request):
     made.delete()
 
 
+@pytest.fixture(scope="module")
+def settled(app_url):
+    """Nothing, once the Python session behind the App is connected.
+
+    It tries every ten seconds, and then has every open tab show its own dataset.
+    """
+    time.sleep(12)
+
+
 @pytest.fixture
-def opened(app, mine, until):
+def opened(app, mine, settled, until):
     """The App on that copy, and ways to look at it."""
     app.open(mine.name)
     return Opened(app, until)
