@@ -149,11 +149,15 @@ class Calibration:
 
     def of(self, votes: Votes) -> Votes:
         """Return the votes with each member's raw scores turned into probabilities."""
-        p = np.array(votes.p, np.float64)
+        p = np.clip(np.array(votes.p, np.float64), 0.0, 1.0)
         for m, name in enumerate(votes.members):
-            mine = votes.member == m
-            names = [votes.classes[c] for c in votes.class_id[mine]]
-            p[mine] = self.apply(name, names, p[mine])
+            lines = self.scaling.get(name)
+            if lines is None:
+                continue
+            mine = np.flatnonzero(votes.member == m)
+            of_class = np.array([lines.get(c, lines[ALL_CLASSES]) for c in votes.classes])
+            slope, intercept = of_class[votes.class_id[mine]].T
+            p[mine] = expit(slope * _logit(p[mine]) + intercept)
         return replace(votes, p=p)
 
 

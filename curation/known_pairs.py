@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curation import alike
+from curation import alike, neighbours
 from curation.alike import Alike
 from curation.errors import StoreError
 from curation.vectors import Vectors
@@ -26,6 +26,7 @@ from curation.vectors import Vectors
 logger = logging.getLogger(__name__)
 
 Ints = NDArray[np.int64]
+_MOST_COMPARED = 10**11  # cosines: some minutes; beyond, an index finds nearly all pairs
 _LEAST_SHARE = 0.5  # of all vectors: fewer are compared quicker by themselves
 
 
@@ -101,7 +102,12 @@ class KnownPairs:
         number = int(same.sum())
         made = None
         if not before.too_many or not number:
-            made = alike.find(matrix[order], self._cosine, known=number)
+            find = (
+                alike.find
+                if len(matrix) * (len(matrix) - number) <= _MOST_COMPARED
+                else neighbours.find
+            )
+            made = find(matrix[order], self._cosine, known=number)
         names, hashes = names[order], hashes[order]
         if made is None:
             found = _Compared(names, hashes, np.empty((0, 2), np.int64), too_many=True)

@@ -199,8 +199,8 @@ def _labeling(this: rounds.Round, batch: Mapping[str, tuple[int, int]]) -> list[
             Notice(
                 "labeling",
                 f"{waiting:,} samples wait for labels",
-                "Run “Curation: push to label” (press ` and type it), or `curate label`, to hand "
-                "them to a labeler.",
+                "Run “Curation: push to labeling” (press ` and type it), or `curate label`, to "
+                "hand them to a labeler.",
             )
         ]
     text = [

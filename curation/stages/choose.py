@@ -9,8 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from cascade.run import Progress
-from curation import duplicates, fields, selection, similarity, slices, stopping, store
+from cascade.run import Progress, default_device
+from curation import (
+    coverage,
+    device_coverage,
+    duplicates,
+    fields,
+    selection,
+    similarity,
+    slices,
+    stopping,
+    store,
+)
 from curation import samples as query
 from curation.errors import StageError
 from curation.pool import Pool
@@ -78,7 +88,11 @@ def choose(
     _tell(progress, 1)
     labeled, _ = store.ids_and_paths(_embeddable(query.labeled(dataset, "train")))
     picked = selection.choose(
-        pool, similarity.vectors(dataset, labeled), budget, seed=seed + round_number
+        pool,
+        similarity.vectors(dataset, labeled),
+        budget,
+        seed=seed + round_number,
+        cover=_on_gpu(),
     )
     _tell(progress, 2)
     fields.declare_choice(dataset)
@@ -87,6 +101,12 @@ def choose(
     query.remember(dataset, f"chosen {tag}", asdict(result))
     _tell(progress, 3)
     return result
+
+
+def _on_gpu() -> coverage.MakeCover | None:
+    """Return what does the arithmetic on a GPU of CUDA; None where there is none."""
+    device = default_device()
+    return device_coverage.on(device) if device.type == "cuda" else None
 
 
 def _embeddable(view: Any) -> Any:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cascade import consensus, voting
-from cascade.consensus import Clusters, Decisions, Votes
 from cascade.ensemble import Ensemble
-from cascade.manifest import Fusion
 from cascade.run import Progress
 from cascade.taxonomy import Taxonomy
-from curation import fields, hardness, store
+from curation import fields, raw_hardness, store
 from curation import samples as query
-from curation.closer import read_closer
 from curation.errors import StageError
+from curation.raw_hardness import RawHardness
+
+_CHUNK = 1000  # samples whose boxes are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def score(
         members: Label fields to compare.
         ensemble: Whose calibration, weights and vocabulary hold.
         taxonomy: What the labels of `members` mean; by default each label means itself.
-        progress: Told when the fields are read, scored and written.
+        progress: Told after every thousand samples.
 
     Raises:
         StageError: Not one of both was given, or there is no sample to rank.
@@ -76,101 +75,56 @@ def score(
     if not len(view) and ensemble is None:
         view = samples.view()
     query.require_pool(view, dataset.name)
-    classes = ensemble.taxonomy if ensemble else taxonomy or query.own_taxonomy(view, names)
-    read = store.read_votes(
-        view, names, classes=classes, confidence="score" if ensemble else "confidence"
-    )
-    ids, votes = read.ids, read.votes
-    _tell(progress, 1)
-    clusters, decisions, quality = _concluded(votes, ensemble, classes, store.sizes_px(view))
-    looked_at: NDArray[np.bool_] = np.any(votes.ran, axis=1)
-    p_language = _language(view, ids, ensemble) if ensemble else np.full(len(ids), np.nan)
-    scored = hardness.of_images(
-        hardness.components(clusters, quality),
-        clusters,
-        in_pool=looked_at,
-        sources=np.column_stack([decisions.p, p_language]),
-        contradiction=hardness.contradictions(decisions.p, p_language),
-    )
-    _tell(progress, 2)
+    if ensemble:
+        raw, unknown = _of_ensemble(view, ensemble, progress)
+    else:
+        raw, unknown = _of_fields(view, names, taxonomy, progress)
     fields.declare_hardness(dataset)
-    store.write_columns(dataset, ids, _columns(scored, clusters, decisions, looked_at))
+    columns: dict[str, Any] = {fields.HARDNESS: raw.over_pool(), **raw.columns()}
+    store.write_columns(dataset, raw.ids, columns)
     query.remember(
         dataset, "score", {"members": list(names), "ensemble": ensemble and ensemble.identity}
     )
-    _tell(progress, 3)
     return ScoreResult(
-        ranked=len(ids),
-        scored=int(looked_at.sum()),
+        ranked=len(raw.ids),
+        scored=int(raw.looked_at.sum()),
         members=names,
         calibrated=bool(ensemble and ensemble.calibration.calibrated_members),
-        unknown_labels=dict(read.unknown_labels),
+        unknown_labels=dict(unknown),
     )
 
 
-def _concluded(
-    votes: Votes, ensemble: Ensemble | None, taxonomy: Taxonomy, sizes_px: NDArray[np.int64]
-) -> tuple[Clusters, Decisions, dict[str, float]]:
-    if ensemble:
-        clusters, decisions = voting.conclude(ensemble.calibration.of(votes), ensemble, sizes_px)
-        return clusters, decisions, dict(ensemble.calibration.quality)
-    return *_plainly(votes, taxonomy, sizes_px), {}
+def _of_ensemble(
+    view: Any, ensemble: Ensemble, progress: Progress | None
+) -> tuple[RawHardness, Counter[str]]:
+    unknown: Counter[str] = Counter()
+    parts = [
+        raw_hardness.of_ensemble(view, chunk, ensemble, unknown=unknown)
+        for chunk in _chunks(view, progress)
+    ]
+    return raw_hardness.joined(parts), unknown
 
 
-def _language(view: Any, ids: Sequence[str], ensemble: Ensemble) -> NDArray[np.float64]:
-    """Return what the language members say together, shape (n,), NaN where none has a say."""
-    p_yes = read_closer(view, ids, ensemble).p_yes
-    if not p_yes:
-        return np.full(len(ids), np.nan)
-    return np.asarray(voting.together(ensemble, p_yes), np.float64)
+def _of_fields(
+    view: Any, members: Sequence[str], taxonomy: Taxonomy | None, progress: Progress | None
+) -> tuple[RawHardness, Counter[str]]:
+    """Score fields of unknown origin: equal voices, and each can name the labels that it uses."""
+    used = store.labels_of(view, members)
+    classes = taxonomy or query.own_taxonomy(view, members)
+    competent = np.zeros((len(members), len(classes.names)), bool)
+    for m, name in enumerate(members):
+        competent[m, [c for c in classes.ids_of(used[name]) if c >= 0]] = True
+    unknown: Counter[str] = Counter()
+    parts = [
+        raw_hardness.of_fields(view, chunk, members, classes, competent=competent, unknown=unknown)
+        for chunk in _chunks(view, progress)
+    ]
+    return raw_hardness.joined(parts), unknown
 
 
-def _plainly(
-    votes: Votes, taxonomy: Taxonomy, sizes_px: NDArray[np.int64]
-) -> tuple[Clusters, Decisions]:
-    """Fuse fields of unknown origin: equal voices, and each can name the labels that it uses."""
-    fusion = Fusion()
-    competent = np.zeros((len(votes.members), len(votes.classes)), bool)
-    competent[votes.member, votes.class_id] = True
-    clusters = consensus.fuse(
-        votes,
-        competent=competent,
-        weights=np.ones(len(votes.members)),
-        silence=np.full(len(votes.members), fusion.silence),
-        sizes_px=sizes_px,
-        fusion=fusion,
-    )
-    deciding = set(taxonomy.deciding)
-    decisions = consensus.decide(
-        clusters,
-        votes.ran,
-        competent=competent,
-        relevance=np.array([float(name in deciding) for name in votes.classes]),
-        threshold=0.5,
-        epsilon=fusion.epsilon,
-    )
-    return clusters, decisions
-
-
-def _columns(
-    scored: hardness.ImageHardness,
-    clusters: Clusters,
-    decisions: Decisions,
-    looked_at: NDArray[np.bool_],
-) -> dict[str, Any]:
-    expected = np.bincount(clusters.image, weights=clusters.p_mean, minlength=clusters.n_images)
-    return {
-        fields.HARDNESS: scored.hardness,
-        fields.HARDNESS_EXISTENCE: scored.existence,
-        fields.HARDNESS_CLASS: scored.class_,
-        fields.HARDNESS_LOCATION: scored.location,
-        fields.HARDNESS_MARGIN: scored.margin,
-        fields.HARDNESS_IMAGE: scored.image,
-        fields.N_VOTERS: decisions.n_voters.astype(int),
-        fields.EXPECTED_BOXES: np.where(looked_at, expected, np.nan),
-    }
-
-
-def _tell(progress: Progress | None, done: int) -> None:
-    if progress:
-        progress(done, 3)
+def _chunks(view: Any, progress: Progress | None) -> Iterator[Sequence[str]]:
+    ids, _ = store.ids_and_paths(view)
+    for start in range(0, len(ids), _CHUNK):
+        yield ids[start : start + _CHUNK]
+        if progress:
+            progress(min(start + _CHUNK, len(ids)), len(ids))

@@ -138,16 +138,8 @@ def judge(
         done += len(chunk)
         if progress:
             progress(done, len(ids))
-    samples.remember(
-        dataset,
-        REMEMBERED,
-        {
-            "truth": truth,
-            "samples": len(ids),
-            "at": datetime.now(UTC).isoformat(),
-            "newest": kept.newest(dataset),
-        },
-    )
+    about = {"truth": truth, "samples": len(ids), "newest": kept.newest(dataset)}
+    samples.remember(dataset, REMEMBERED, {**about, "at": datetime.now(UTC).isoformat()})
     kept.keep(dataset, NAME, _count_slices)
     return len(ids)
 

@@ -16,7 +16,6 @@ from curation.appearance import arrange
 from curation.summary import outcomes
 
 PLOT = ".js-plotly-plot"
-PANEL = "[data-cy='panel-container']"
 
 
 @pytest.fixture(scope="module")

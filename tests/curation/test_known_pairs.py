@@ -137,6 +137,6 @@ def test_a_full_disk_leaves_what_was_there(table, known, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(StoreError, match="No space left on device. Make room"):
+    with pytest.raises(StoreError, match=r"No space left on device\. Make room"):
         known.among(ids(61))
     assert {one.name: one.read_bytes() for one in tmp_path.glob("alike-*")} == before

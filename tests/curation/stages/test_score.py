@@ -208,7 +208,17 @@ def test_where_every_sample_is_labeled_a_round_has_nothing_to_rank(predicted, ce
         score(all_labeled(predicted), ensemble=center)
 
 
-def test_progress_is_told_in_three_steps(stock):
+def test_progress_is_told_chunk_by_chunk(stock, monkeypatch):
+    monkeypatch.setattr("curation.stages.score._CHUNK", 1)
     told = []
     score(stock, members=["yolo"], progress=lambda *at: told.append(at))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert told == [(i + 1, len(stock)) for i in range(len(stock))]
+
+
+def test_chunks_of_any_size_give_the_same(stock, monkeypatch):
+    names = [fields.HARDNESS, *fields.HARDNESS_PARTS, fields.N_VOTERS, fields.EXPECTED_BOXES]
+    score(stock, members=["yolo"])
+    whole = stock.values(names)
+    monkeypatch.setattr("curation.stages.score._CHUNK", 2)
+    score(stock, members=["yolo"])
+    assert stock.values(names) == whole
