@@ -59,6 +59,7 @@ FAILURES = "failures"  # what went wrong with this sample, by stage and member
 FINGERPRINT = "fingerprint"  # of a label field: `tiny_center.fingerprint`
 
 DUPLICATE = "duplicate"  # tag: another sample has exactly the same bytes
+NEAR_DUPLICATE = "near-duplicate"  # tag: choosing left it out, because another is like it
 LABEL_PROBLEM = "label-problem"  # tag: rows of its label file were malformed and left out
 
 SIMILARITY = "similarity"  # brain key
@@ -111,8 +112,6 @@ _CONSENSUS_ATTRIBUTES = {
     "hardness": "FloatField",
 }
 _INDEXED = (SPLIT, DRIVE, HARDNESS)
-_HARDEST = 200  # samples in the saved view
-_DISAGREE_BELOW = 0.65  # design: below this agreement the cascade looks again
 
 
 def round_tag(number: int) -> str:
@@ -235,28 +234,6 @@ def is_declared(dataset: Any, name: str) -> bool:
     """Return whether a scalar field of a dataset is one that we declared: it bears our words."""
     found = dataset.get_field(name)
     return found is not None and name in _SCALARS and found.description == _SCALARS[name][1]
-
-
-def save_views(dataset: Any) -> list[str]:
-    """Save the views that people open first; return the names of those that are new."""
-    from fiftyone import ViewField as F
-
-    views = {
-        "hardest": lambda: dataset.exists(HARDNESS).sort_by(HARDNESS, reverse=True).limit(_HARDEST),
-        "disagreements": lambda: (
-            dataset.exists(AGREEMENT).match(F(AGREEMENT) < _DISAGREE_BELOW).sort_by(AGREEMENT)
-        ),
-        "night": lambda: dataset.match(F(TIME_OF_DAY) == "night"),
-        "hallucinations": lambda: contradicting(dataset),
-        "failed": lambda: dataset.match(F(FAILURES).length() > 0),
-        "exact duplicates": lambda: dataset.match_tags(DUPLICATE).sort_by(CONTENT_HASH),
-    }
-    if not answer_fields(dataset):
-        del views["hallucinations"]
-    new = [name for name in views if not dataset.has_saved_view(name)]
-    for name in new:
-        dataset.save_view(name, views[name]())
-    return new
 
 
 def answer_fields(dataset: Any) -> list[str]:

@@ -156,6 +156,12 @@ def tag_chosen(
     store.write_documents(dataset, update)
 
 
+def tag_only(dataset: Any, tag: str, ids: Sequence[str]) -> None:
+    """Have these samples bear a tag, and no other sample of the dataset."""
+    dataset.match_tags(tag).untag_samples(tag)
+    store.add_tags(dataset, {one: [tag] for one in ids})
+
+
 def remember(dataset: Any, key: str, content: Mapping[str, Any]) -> None:
     """Keep plain facts with the dataset, under `dataset.info["curation"][key]`."""
     info = dict(dataset.info.get(fields.INFO, {}))

@@ -8,8 +8,6 @@ from typing import Any
 from curation import fields
 from curation.summary import outcomes
 
-NEAR_DUPLICATE = "near-duplicate"  # tag: choosing left it out, because another is like it
-
 _HARDEST = 200  # samples in the saved view
 _DISAGREE_BELOW = 0.65  # design: below this agreement the cascade looks again
 
@@ -61,7 +59,7 @@ _VIEWS: dict[str, tuple[Callable[[Any], bool], Callable[[Any], Any]]] = {
     ),
     "near duplicates": (
         _has(fields.RANK),
-        lambda one: one.match_tags(NEAR_DUPLICATE),
+        lambda one: one.match_tags(fields.NEAR_DUPLICATE),
     ),
     "exact duplicates": (
         _has(fields.CONTENT_HASH),

@@ -22,6 +22,7 @@ from curation import (
     store,
 )
 from curation import samples as query
+from curation.appearance import arrange
 from curation.errors import StageError
 from curation.pool import Pool
 
@@ -97,8 +98,10 @@ def choose(
     _tell(progress, 2)
     fields.declare_choice(dataset)
     query.tag_chosen(dataset, tag, [ids[i] for i in picked.index], picked.arm, picked.because)
+    query.tag_only(dataset, fields.NEAR_DUPLICATE, [ids[i] for i in picked.dropped])
     result = _result(pool, picked, lost=len(view) - len(ids), scored=use_hardness)
     query.remember(dataset, f"chosen {tag}", asdict(result))
+    arrange.after_stage(dataset)
     _tell(progress, 3)
     return result
 

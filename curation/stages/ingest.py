@@ -11,6 +11,7 @@ from typing import Any
 from cascade import taxonomy as taxonomies
 from cascade.taxonomy import Taxonomy
 from curation import fields, store
+from curation.appearance import arrange
 from curation.errors import IngestError
 from curation.ingest import checks, placement, sources
 from curation.ingest.checks import Checked
@@ -176,7 +177,7 @@ def _open(name: str, taxonomy: Taxonomy) -> Any:
         dataset = fo.load_dataset(name)
         _expect_same(dataset, taxonomy)
     fields.declare(dataset, taxonomy)
-    fields.save_views(dataset)
+    arrange.after_stage(dataset)
     about = dataset.info.get(fields.INFO) or {}
     if "taxonomy" not in about:
         dataset.info[fields.INFO] = {**about, "taxonomy": taxonomies.to_yaml(taxonomy)}

@@ -9,6 +9,7 @@ from typing import Any
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation import failure_yield, fields, samples, store
+from curation.appearance import arrange
 from curation.errors import StageError
 from curation.failure_yield import Comparison, Yield
 from curation.labeling import app_colours, tasks
@@ -96,6 +97,7 @@ def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
         store.write_ground_truth(dataset, truths, labeled_round=round_number)
         if isinstance(labeler, Remembering):
             labeler.taken_over(fields.round_tag(round_number), truths)
+    arrange.after_stage(dataset)
     labeled = _batch(dataset, round_number).exists(fields.LABELED_ROUND)
     confirmed = store.read_detections(labeled, fields.GROUND_TRUTH, taxonomy)
     return LabelResult(

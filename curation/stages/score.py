@@ -14,6 +14,7 @@ from cascade.run import Progress
 from cascade.taxonomy import Taxonomy
 from curation import fields, raw_hardness, store
 from curation import samples as query
+from curation.appearance import arrange
 from curation.errors import StageError
 from curation.raw_hardness import RawHardness
 
@@ -85,6 +86,7 @@ def score(
     query.remember(
         dataset, "score", {"members": list(names), "ensemble": ensemble and ensemble.identity}
     )
+    arrange.after_stage(dataset)
     return ScoreResult(
         ranked=len(raw.ids),
         scored=int(raw.looked_at.sum()),

@@ -24,7 +24,9 @@ def test_a_fresh_dataset_gets_every_field_before_the_first_write(dataset):
 def test_every_constant_that_names_a_field_is_declared(dataset):
     fields.declare(dataset, TAXONOMY)
     fields.declare_adjudication(dataset)
-    no_fields = {"DUPLICATE", "LABEL_PROBLEM", "SIMILARITY", "UMAP", "FINGERPRINT", "COSTS"}
+    no_fields = {
+        "DUPLICATE", "NEAR_DUPLICATE", "LABEL_PROBLEM", "SIMILARITY", "UMAP", "FINGERPRINT", "COSTS",
+    }  # fmt: skip
     named = {
         value
         for name, value in vars(fields).items()
@@ -80,18 +82,6 @@ def test_groups_that_exist_come_before_ours(existing, expected):
     assert ours == [
         "ground truth", "detection", "consensus", "hardness", "choice", "slices", "records",
     ]  # fmt: skip
-
-
-def test_saved_views_show_what_they_say(dataset):
-    dataset.add_samples([fo.Sample(filepath=f"/{i}.jpg") for i in range(3)])
-    fields.declare(dataset, TAXONOMY)
-    dataset.set_values(fields.HARDNESS, [0.1, 0.9, None])
-    dataset.set_values(fields.AGREEMENT, [0.5, 0.9, None])
-    assert "hardest" in fields.save_views(dataset)
-    assert fields.save_views(dataset) == []
-    assert dataset.load_saved_view("hardest").values("hardness") == [0.9, 0.1]
-    assert dataset.load_saved_view("disagreements").values("filepath") == ["/0.jpg"]
-    assert len(dataset.load_saved_view("failed")) == 0
 
 
 def test_tags_are_spelt_in_one_place():

@@ -17,7 +17,7 @@ MEMBERS = ("plain", "confused")
 PATIENCE_S = 1200
 
 NOT_COMPARED = {
-    "_id", "_dataset_id", "_rand", "created_at", "last_modified_at",  # FiftyOne's own
+    "_id", "_dataset_id", "dataset_id", "_rand", "created_at", "last_modified_at",  # of FiftyOne
     "seconds", "started", "latency_ms",  # what a clock said
     "run", "costs",  # of the tracking server; of the clock
     "ran", "skipped", "resumed_from",  # what was left to do for this call

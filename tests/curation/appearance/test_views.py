@@ -40,9 +40,9 @@ def test_they_show_what_they_say(finished):
 
 def test_near_duplicates_are_those_that_choosing_left_out(finished):
     some = finished.limit(2)
-    some.tag_samples(views.NEAR_DUPLICATE)
+    some.tag_samples(fields.NEAR_DUPLICATE)
     assert len(finished.load_saved_view("near duplicates")) == 2
-    some.untag_samples(views.NEAR_DUPLICATE)
+    some.untag_samples(fields.NEAR_DUPLICATE)
 
 
 def test_a_view_comes_when_what_it_shows_is_there(dataset):

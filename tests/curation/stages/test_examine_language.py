@@ -83,7 +83,7 @@ def test_a_claim_without_support_is_on_record_and_in_the_saved_view(some, served
     assert sorted(contradicting.values("id")) == sorted(without)
     assert len(without) > 0
     assert "claims drum" in contradicting.first().vlm.contradicts
-    assert "hallucinations" in fields.save_views(some._dataset)
+    assert "hallucinations" in some._dataset.list_saved_views()
 
 
 def test_a_server_that_is_down_leaves_a_record_and_a_resume_fills_the_gap(some, served, tmp_path):
