@@ -25,7 +25,8 @@ def test_every_constant_that_names_a_field_is_declared(dataset):
     fields.declare(dataset, TAXONOMY)
     fields.declare_adjudication(dataset)
     no_fields = {
-        "DUPLICATE", "NEAR_DUPLICATE", "LABEL_PROBLEM", "SIMILARITY", "UMAP", "FINGERPRINT", "COSTS",
+        "DUPLICATE", "NEAR_DUPLICATE", "LABEL_PROBLEM",
+        "SIMILARITY", "UMAP", "FINGERPRINT", "COSTS",
     }  # fmt: skip
     named = {
         value
