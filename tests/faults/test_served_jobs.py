@@ -5,10 +5,8 @@ while. What counts is what the labeling server holds in the end.
 """
 
 import json
-import os
 import random
 import re
-import signal
 import sys
 import threading
 import time
@@ -88,21 +86,27 @@ def tasks_of(server, dataset):
     return found
 
 
-def killed(scheduler, chance):
-    """Kill a scheduler, an attempt of it, or both at once; return whether it was the first."""
-    group = [one for one in psutil.process_iter() if _group(one) == scheduler.process.pid]
-    attempts = [one for one in group if one.pid != scheduler.process.pid]
+def killed(scheduler, home, chance):
+    """Kill a scheduler, whatever attempt goes on, or both; return whether it was the scheduler."""
     what = chance.choice(["scheduler", "attempt", "both"])
-    if what == "attempt" and attempts:
-        with suppress(psutil.NoSuchProcess):
-            attempts[0].kill()
-        return False
-    if what == "both":
-        os.killpg(scheduler.process.pid, signal.SIGKILL)
-    else:
+    if what != "attempt":
         scheduler.process.kill()
-    scheduler.process.wait()
-    return True
+        scheduler.process.wait()
+    if what != "scheduler":
+        for one in attempts_of(home):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+    return what != "attempt"
+
+
+def attempts_of(home):
+    """Return the processes that are at a run, also those whose scheduler is gone."""
+    found = []
+    for one in psutil.process_iter():
+        with suppress(psutil.Error):
+            if "--once" in one.cmdline() and one.cwd() == str(home.user):
+                found.append(one)
+    return found
 
 
 def latest_s(kept):
@@ -110,12 +114,6 @@ def latest_s(kept):
     for run in kept.runs("nightly", limit=5):
         if run.state == "done":
             return (run.attempts[-1].ended - run.attempts[-1].began).total_seconds()
-    return None
-
-
-def _group(process):
-    with suppress(ProcessLookupError, psutil.NoSuchProcess):
-        return os.getpgid(process.pid)
     return None
 
 
@@ -139,9 +137,9 @@ def test_two_schedulers_killed_fifty_times_push_every_sample_once(home, studio, 
     with mongod.client_of(mongod.status(home.settings).uri) as client:
         kept = History(client.fiftyone)
         for _ in range(KILLS):
-            time.sleep(chance.uniform(0.1, latest_s(kept) or takes_s))
+            time.sleep(chance.uniform(0.1, 1.5 * (latest_s(kept) or takes_s)))
             i = chance.randrange(2)
-            if killed(running[i], chance):
+            if killed(running[i], home, chance):
                 running[i] = home.start(*serve, **environment)
         ends = time.monotonic() + PATIENCE_S
         while not all("Watching" in one.out for one in running):  # before, SIGTERM just ends them
