@@ -1,7 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from bson import ObjectId
 
 from curation.worker import runs
 from curation.worker.queue import COLLECTION
