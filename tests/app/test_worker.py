@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,11 @@ def queue(plugins, scenes, monkeypatch):
 
     def put(job, operator="@test/take_steps/take_steps", **params):
         given = {"job": job, **params} if operator.startswith("@test") else params
-        done = foo.execute_operator(operator, dataset=scenes, params=given, request_delegation=True)
+        with ThreadPoolExecutor(1) as beside:  # a browser's loop may run in this thread
+            done = beside.submit(
+                foo.execute_operator,
+                operator, dataset=scenes, params=given, request_delegation=True,
+            ).result()  # fmt: skip
         return str(done.result["id"])
 
     yield put
