@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: fresh-venv gate-power help install permissive quickstart app real vlm label-studio kubernetes-validate bench-app bench-cold-start bench-engine bench-gpu bench-hardness bench-panels bench-selection bench-store notebooks docs test test-servers test-app test-notebooks lint format lock clean
+.PHONY: fresh-venv gate-power help install permissive quickstart app real vlm label-studio kubernetes-validate bench-app bench-cold-start bench-engine bench-gpu bench-hardness bench-panels bench-selection bench-store notebooks docs test test-servers test-schedulers test-app test-notebooks lint format lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -71,8 +71,8 @@ gate-power: $(STAMP) ## Simulate the gate: how often equals are promoted, what g
 fresh-venv: $(STAMP) ## Load a registered ensemble in a venv of its own, and compare
 	PYTHON=$(BIN)/python tools/fresh_venv.sh .fresh-venv
 
-SERVERS := tests/labeling_server tests/servers tests/faults/test_language_server.py \
-  tests/faults/test_served_jobs.py
+SERVERS := tests/labeling_server tests/servers tests/faults/test_language_server.py
+SCHEDULERS := tests/faults/test_served_jobs.py
 
 notebooks: $(STAMP) ## Open the notebooks in JupyterLab, which is put into .jupyter
 	tools/jupyter.sh .jupyter jupyterlab
@@ -83,10 +83,13 @@ docs: $(STAMP) ## Build the documentation into build/site, strictly
 
 test: lint ## Lint, then all tests but those of whole servers, with their coverage
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --cov --cov-report=term \
-	  $(SERVERS:%=--ignore=%) --ignore=tests/notebooks --ignore=tests/app $(PYTEST_ARGS)
+	  $(SERVERS:%=--ignore=%) $(SCHEDULERS:%=--ignore=%) --ignore=tests/notebooks --ignore=tests/app $(PYTEST_ARGS)
 
 test-servers: $(STAMP) vlm label-studio kubernetes-validate ## Tests against whole servers: Label Studio, MLflow, vLLM
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(SERVERS) $(PYTEST_ARGS)
+
+test-schedulers: $(STAMP) label-studio kubernetes-validate ## Two schedulers through 50 kills, with a real labeling server: 30 minutes and more
+	$(BIN)/python -m pytest -s $(SCHEDULERS) $(PYTEST_ARGS)
 
 test-app: $(STAMP) ## Tests of the App: servers, a browser (Chromium) and workers
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile tests/app $(PYTEST_ARGS)
