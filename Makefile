@@ -71,7 +71,8 @@ gate-power: $(STAMP) ## Simulate the gate: how often equals are promoted, what g
 fresh-venv: $(STAMP) ## Load a registered ensemble in a venv of its own, and compare
 	PYTHON=$(BIN)/python tools/fresh_venv.sh .fresh-venv
 
-SERVERS := tests/labeling_server tests/servers tests/faults/test_language_server.py
+SERVERS := tests/labeling_server tests/servers tests/faults/test_language_server.py \
+  tests/cascade/test_distributed.py
 SCHEDULERS := tests/faults/test_served_jobs.py
 
 notebooks: $(STAMP) ## Open the notebooks in JupyterLab, which is put into .jupyter
@@ -85,7 +86,7 @@ test: lint ## Lint, then all tests but those of whole servers, with their covera
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --cov --cov-report=term \
 	  $(SERVERS:%=--ignore=%) $(SCHEDULERS:%=--ignore=%) --ignore=tests/notebooks --ignore=tests/app $(PYTEST_ARGS)
 
-test-servers: $(STAMP) vlm label-studio kubernetes-validate ## Tests against whole servers: Label Studio, MLflow, vLLM
+test-servers: $(STAMP) vlm label-studio kubernetes-validate ## Tests against whole servers: Label Studio, MLflow, vLLM, Ray
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(SERVERS) $(PYTEST_ARGS)
 
 test-schedulers: $(STAMP) label-studio kubernetes-validate ## Two schedulers through 50 kills, with a real labeling server: 30 minutes and more
