@@ -89,7 +89,7 @@ test: lint ## Lint, then all tests but those of whole servers, with their covera
 test-servers: $(STAMP) vlm label-studio kubernetes-validate ## Tests against whole servers: Label Studio, MLflow, vLLM, Ray
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(SERVERS) $(PYTEST_ARGS)
 
-test-schedulers: $(STAMP) label-studio kubernetes-validate ## Two schedulers through 50 kills, with a real labeling server: 30 minutes and more
+test-schedulers: $(STAMP) label-studio kubernetes-validate ## Two schedulers through 50 kills, with a real labeling server: ten minutes
 	$(BIN)/python -m pytest -s $(SCHEDULERS) $(PYTEST_ARGS)
 
 test-app: $(STAMP) ## Tests of the App: servers, a browser (Chromium) and workers
