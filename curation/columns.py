@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from cascade.pillow import opened
 from cascade.predictions import Detections, FloatArray, IntArray
 from cascade.taxonomy import Taxonomy
 from cascade.votes import Votes
@@ -221,7 +221,7 @@ def _votes(
 
 def _size_of(path: str) -> tuple[int, int]:
     """Return height and width of an image file, upright, from its head."""
-    with Image.open(path) as image:
+    with opened(path) as image:
         turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
         return (image.width, image.height) if turned else (image.height, image.width)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from cascade import masks
 from cascade.calibration import Calibration
 from cascade.consensus import Clusters, Decisions
 from cascade.geometry import Sizes
+from cascade.images import cores
 from cascade.predictions import Answer, DepthMap, Detections, FloatArray, Masks, Prediction
 from cascade.taxonomy import Taxonomy
 from cascade.votes import Votes
@@ -211,14 +213,20 @@ def write_closer(
     expect_fields(samples, [*shelves, fields.CONSENSUS])
     ledger.keep(samples, shelves)
     written = Written()
-    for ids in chunks(list(results)):
-        update: dict[str, Document] = {one: {} for one in ids}
-        for one in ids:
-            for member, said in results[one].items():
-                update[one][member] = _closer_field(said, one, shelves[member], taxonomy)
-            update[one][f"{fields.CONSENSUS}.{fields.FINGERPRINT}"] = None
-        written.failures += _record_outcomes(samples, update, results, "examine")
-        written.samples += write_documents(samples, update)
+    with ThreadPoolExecutor(cores()) as pool:  # for PNGs, which take the time
+        for ids in chunks(list(results)):
+            update: dict[str, Document] = {one: {} for one in ids}
+            kept = {
+                (one, member): pool.submit(_closer_field, said, one, shelves[member], taxonomy)
+                for one in ids
+                for member, said in results[one].items()
+            }
+            for (one, member), stored in kept.items():
+                update[one][member] = stored.result()
+            for one in ids:
+                update[one][f"{fields.CONSENSUS}.{fields.FINGERPRINT}"] = None
+            written.failures += _record_outcomes(samples, update, results, "examine")
+            written.samples += write_documents(samples, update)
     return written
 
 

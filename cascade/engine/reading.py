@@ -39,6 +39,7 @@ from cascade.images import (
     read_ahead,
     to_device,
 )
+from cascade.pillow import opened
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def orientation_of(data: bytes) -> int | None:
     if not data.startswith(b"\xff\xd8") or not data.rstrip(b"\0").endswith(_END):
         return None
     try:
-        with PIL.Image.open(io.BytesIO(data)) as head:
+        with opened(io.BytesIO(data)) as head:
             if head.format != "JPEG" or head.mode not in ("RGB", "L"):
                 return None
             found = head.getexif().get(_ORIENTATION, 1)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from cascade.pillow import opened
 from curation.ingest import jpeg
 from curation.ingest.records import Problem
 
@@ -67,7 +68,7 @@ def check(path: Path) -> Checked | Problem:
     if not data:
         return Problem(str(path), "ImageError", "has zero bytes")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with opened(io.BytesIO(data)) as image:
             image.load()
             turned = image.getexif().get(_ORIENTATION) in _TURNED
             height, width = (image.width, image.height) if turned else (image.height, image.width)
@@ -80,8 +81,7 @@ def check(path: Path) -> Checked | Problem:
                 mime_type=Image.MIME.get(image.format or "") or mimetypes.guess_type(path)[0],
                 luma=float(np.asarray(image.convert("L")).mean()) / 255.0,
             )
-    except (UnidentifiedImageError, ModuleNotFoundError):
-        # Where somebody has imported ultralytics, Pillow asks for a package of HEIC files first.
+    except UnidentifiedImageError:
         return Problem(str(path), "ImageError", "is no image of a known kind")
     except _BROKEN as error:
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cascade import images
+from cascade import images, pillow
 from cascade.errors import ImageError
 from curation.errors import LabelingError
 
@@ -87,7 +87,7 @@ class Blur:
         self._hidden[path] = found
         if not found:
             return path
-        with Image.open(path) as original:
+        with pillow.opened(path) as original:
             kind = original.format
         into.parent.mkdir(parents=True, exist_ok=True)
         temporary = into.with_name(f".{into.name}.part")

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
-from cascade import images
+from cascade import images, pillow
 from cascade.errors import ImageError
 from curation.errors import LabelingError
 from curation.labeling.protocol import Task
@@ -110,8 +110,8 @@ def copy_upright(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}")
     try:
-        images.read(source)  # ultralytics makes PIL install packages where it knows no format
-        with Image.open(source) as image:
+        images.read(source)
+        with pillow.opened(source) as image:
             if image.getexif().get(_ORIENTATION, 1) == 1:
                 shutil.copyfile(source, temporary)
             else:

@@ -86,9 +86,8 @@ def tasks_of(server, dataset):
     return found
 
 
-def killed(scheduler, home, chance):
+def killed(scheduler, home, what):
     """Kill a scheduler, whatever attempt goes on, or both; return whether it was the scheduler."""
-    what = chance.choice(["scheduler", "attempt", "both"])
     if what != "attempt":
         scheduler.process.kill()
         scheduler.process.wait()
@@ -107,6 +106,15 @@ def attempts_of(home):
             if "--once" in one.cmdline() and one.cwd() == str(home.user):
                 found.append(one)
     return found
+
+
+def await_work(kept, *, most_s):
+    """Wait until an attempt has begun its work, though not for ever."""
+    ends = time.monotonic() + most_s
+    while time.monotonic() < ends:
+        if any(one.state == "running" for one in kept.unfinished("nightly")):
+            return
+        time.sleep(0.05)
 
 
 def latest_s(kept):
@@ -137,9 +145,13 @@ def test_two_schedulers_killed_fifty_times_push_every_sample_once(home, studio, 
     with mongod.client_of(mongod.status(home.settings).uri) as client:
         kept = History(client.fiftyone)
         for _ in range(KILLS):
-            time.sleep(chance.uniform(0.1, 1.5 * (latest_s(kept) or takes_s)))
+            aimed = chance.random() < 0.5  # else it may fall anywhere, into a start or a pause, too
+            if aimed:
+                await_work(kept, most_s=3 * every_s)
+            time.sleep(chance.uniform(0, 0.8 if aimed else 2.0) * (latest_s(kept) or takes_s))
             i = chance.randrange(2)
-            if killed(running[i], home, chance):
+            what = chance.choice(["attempt", "both"] if aimed else ["scheduler", "attempt", "both"])
+            if killed(running[i], home, what):
                 running[i] = home.start(*serve, **environment)
         ends = time.monotonic() + PATIENCE_S
         while not all("Watching" in one.out for one in running):  # before, SIGTERM just ends them

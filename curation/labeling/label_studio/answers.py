@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
+from cascade.pillow import opened
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.labeling.label_studio import merge, pull_state, results
@@ -140,7 +139,7 @@ def _orientation(sample: Known, annotations: Iterable[Mapping[str, Any]]) -> int
     if shapes <= {(sample.width, sample.height), (None, None)}:
         return 1
     try:
-        with Image.open(sample.filepath) as image:
+        with opened(sample.filepath) as image:
             return int(image.getexif().get(_ORIENTATION, 1))
     except (OSError, ValueError):  # in a cloud, or gone: then it is a doubt
         return 1

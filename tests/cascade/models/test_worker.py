@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_worker as tiny
+import torch
 
 from cascade import registry
 from cascade.errors import BadPredictionsError, CheckpointError, ServerError
@@ -21,6 +22,7 @@ from cascade.run import Failure, of_member
 from cascade.worker import worker as foreign_side
 
 ROOT = Path(__file__).parents[3]
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +103,11 @@ def test_a_crash_costs_its_image_and_the_next_batch_works(tmp_path):
     model = build(script)
     member = Member(name="m", tier="detection", adapter="worker", licence="MIT", batch_size=4)
     images = [scene(value=50), scene(value=255), scene(value=50), scene(value=50)]
-    results = of_member(model, member, batch_of(*images), None)
+    results = of_member(model, member, batch_of(*images), CPU)
     assert [isinstance(one, Failure) for one in results.values()] == [False, True, False, False]
     assert results["1"].error == "ServerError"
     assert "ended with code 7" in results["1"].message
-    results = of_member(model, member, batch_of(*[scene(value=50)] * 3), None)
+    results = of_member(model, member, batch_of(*[scene(value=50)] * 3), CPU)
     assert all(len(one) == 0 for one in results.values())
 
 
