@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: fresh-venv gate-power help install permissive quickstart app real vlm label-studio kubernetes-validate bench-app bench-cold-start bench-engine bench-gpu bench-hardness bench-panels bench-selection bench-store notebooks docs test test-servers test-schedulers test-app test-notebooks lint format lock clean
+.PHONY: fresh-venv gate-power help install permissive quickstart app real vlm label-studio kubernetes-validate bench-app bench-cold-start bench-engine bench-gpu bench-hardness bench-incremental bench-label-studio bench-panels bench-selection bench-store notebooks docs test test-faults test-servers test-schedulers test-app test-notebooks lint format lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -62,6 +62,12 @@ bench-selection: $(STAMP) ## Choosing 5,000 of 1,000,000, and beside scikit-acti
 bench-store: $(STAMP) ## Writing 1,000,000 boxes, beside label objects and beside pymongo
 	$(BIN)/python tests/benchmarks/bench_store.py --out build/bench
 
+bench-incremental: $(STAMP) ## A night with 1,000 new images on a pool of 100,000, beside ranking all of it anew
+	$(BIN)/python tests/benchmarks/bench_incremental.py
+
+bench-label-studio: $(STAMP) label-studio ## Pushing 20,000 tasks to a real Label Studio, and 100 beside FiftyOne's own connector
+	$(BIN)/python tests/benchmarks/bench_label_studio.py
+
 bench-panels: $(STAMP) ## How long the App's panels take on 100,000 samples of 8 members
 	$(BIN)/python tests/benchmarks/bench_panels.py
 
@@ -74,6 +80,8 @@ fresh-venv: $(STAMP) ## Load a registered ensemble in a venv of its own, and com
 SERVERS := tests/labeling_server tests/servers tests/faults/test_language_server.py \
   tests/cascade/test_distributed.py
 SCHEDULERS := tests/faults/test_served_jobs.py
+APART := $(SERVERS) tests/faults tests/notebooks tests/app
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 notebooks: $(STAMP) ## Open the notebooks in JupyterLab, which is put into .jupyter
 	tools/jupyter.sh .jupyter jupyterlab
@@ -82,18 +90,20 @@ notebooks: $(STAMP) ## Open the notebooks in JupyterLab, which is put into .jupy
 docs: $(STAMP) ## Build the documentation into build/site, strictly
 	$(BIN)/mkdocs build --strict
 
-test: lint ## Lint, then all tests but those of whole servers, with their coverage
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --cov --cov-report=term \
-	  $(SERVERS:%=--ignore=%) $(SCHEDULERS:%=--ignore=%) --ignore=tests/notebooks --ignore=tests/app $(PYTEST_ARGS)
+test: lint ## Lint, then the tests but those that the targets below run, with their coverage
+	$(PYTEST) --cov --cov-report=term $(APART:%=--ignore=%) $(PYTEST_ARGS)
+
+test-faults: $(STAMP) ## What is killed, damaged, full or gone: whole runs of curate
+	$(PYTEST) tests/faults $(patsubst %,--ignore=%,$(filter tests/faults/%,$(SERVERS) $(SCHEDULERS))) $(PYTEST_ARGS)
 
 test-servers: $(STAMP) vlm label-studio kubernetes-validate ## Tests against whole servers: Label Studio, MLflow, vLLM, Ray
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(SERVERS) $(PYTEST_ARGS)
+	$(PYTEST) $(SERVERS) $(PYTEST_ARGS)
 
 test-schedulers: $(STAMP) label-studio kubernetes-validate ## Two schedulers through 50 kills, with a real labeling server: ten minutes
 	$(BIN)/python -m pytest -s $(SCHEDULERS) $(PYTEST_ARGS)
 
 test-app: $(STAMP) ## Tests of the App: servers, a browser (Chromium) and workers
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile tests/app $(PYTEST_ARGS)
+	$(PYTEST) tests/app $(PYTEST_ARGS)
 
 test-notebooks: $(STAMP) label-studio ## Run the notebooks and the examples of the documentation
 	tools/jupyter.sh .jupyter

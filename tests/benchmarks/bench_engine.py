@@ -109,7 +109,9 @@ def write_pictures(folder: Path, count: int) -> list[Path]:
 def write_checkpoints(folder: Path, *, tiny: bool) -> None:
     """Write every member's weights."""
     for name, write in full_size.ENGINE_WRITERS.items():
-        (folder / name).mkdir()
+        if (folder / name / "config.json").exists():
+            continue
+        (folder / name).mkdir(parents=True, exist_ok=True)
         if tiny:
             _write_tiny(name, folder / name)
         else:
@@ -206,7 +208,7 @@ def warm_all(folder: Path, names: Sequence[str]) -> float:
     told = {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": str(threads)}
     children = [
         subprocess.Popen(
-            [sys.executable, __file__, "--warm", name, "--folder", str(folder)],
+            [sys.executable, __file__, "--warm", name, "--weights", str(folder)],
             stdout=subprocess.DEVNULL,
             env=told,
         )
@@ -577,9 +579,10 @@ def measure_rival(bench: Bench, folder: Path, count: int) -> None:
 def table(report: Mapping[str, Any]) -> str:
     """Return the results as Markdown."""
     rows = ["| what | images/s |", "| --- | --- |"]
+    how = ", compiled" if "compiling_s" in report else ""
     for name, one in report.get("forward", {}).items():
         size, best = max(one.items(), key=lambda pair: pair[1])
-        rows.append(f"| forward of {name}, compiled, {size} at a time | {best:.0f} |")
+        rows.append(f"| forward of {name}{how}, {size} at a time | {best:.0f} |")
     bound = report.get("bound_images_s")
     if bound:
         rows.append(f"| **bound**: all of them, one after another | **{bound:.1f}** |")
@@ -638,14 +641,15 @@ def main() -> int:
         "--sizes", help="batch sizes to try, separated by commas: each is compiled for minutes"
     )
     parser.add_argument("--tiny", action="store_true", help="tiny checkpoints: a dry run")
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--eager", action="store_true", help="nothing is compiled: a quick look")
+    parser.add_argument("--weights", type=Path, help="folder that keeps them for another run")
     parser.add_argument("--warm", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     if asked.warm:
-        warm(asked.folder, asked.warm)
+        warm(asked.weights, asked.warm)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         measure(asked, Path(folder))
@@ -657,15 +661,17 @@ def measure(asked: argparse.Namespace, folder: Path) -> None:
     until = time.monotonic() + asked.minutes * 60
     device = engine.default_device()
     report: dict[str, Any] = {"machine": machine(device)}
-    write_checkpoints(folder, tiny=asked.tiny)
-    if device.type == "cuda":
-        report["compiling_s"] = warm_all(folder, list(full_size.ENGINE_WRITERS))
+    weights = asked.weights or folder / "weights"
+    write_checkpoints(weights, tiny=asked.tiny)
+    compiled = device.type == "cuda" and not asked.eager
+    if compiled:
+        report["compiling_s"] = warm_all(weights, list(full_size.ENGINE_WRITERS))
         logger.info("compiled in %.0f s", report["compiling_s"])
     paths = write_pictures(folder / "pictures", asked.images)
-    ensemble = ensemble_in(folder)
+    ensemble = ensemble_in(weights)
     members = {one.name: one for one in ensemble.manifest.members}
     runners = {
-        name: Runner(ensemble.build(name, device), one, device, compiled=device.type == "cuda")
+        name: Runner(ensemble.build(name, device), one, device, compiled=compiled)
         for name, one in members.items()
     }
     bench = Bench(ensemble, runners, paths, device, report)
@@ -683,11 +689,11 @@ def measure(asked: argparse.Namespace, folder: Path) -> None:
     parts: list[Callable[[], None]] = [
         bound,
         lambda: measure_engine(bench, make_sink, asked.runs),
-        lambda: measure_agreement(bench, folder, asked.compared),
+        lambda: measure_agreement(bench, weights, asked.compared),
         lambda: measure_trained(bench, folder / "scenes"),
     ]
     if report["stored_in"] != "a file":
-        parts.append(lambda: measure_rival(bench, folder, asked.rival_images))
+        parts.append(lambda: measure_rival(bench, weights, asked.rival_images))
     asked.out.mkdir(parents=True, exist_ok=True)
     for part in parts:
         if time.monotonic() > until:
