@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from cascade import manifest as manifests
@@ -69,6 +70,46 @@ def ask_labeler(form: Form, *, oracle: bool = True) -> str:
             "labeler",
         )
     return labeler
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a form asks that carries a round on.
+
+    Attributes:
+        manifest: The ensemble's; None where it is wrong.
+        number: The round's.
+        chosen: How many samples it chose.
+    """
+
+    manifest: Any
+    number: int
+    chosen: int
+
+
+def ask_carried(form: Form) -> Asked | None:
+    """Ask for what `carry_asked` needs; None where the dataset has no taxonomy."""
+    if not require_taxonomy(form):
+        return None
+    parsed = read_manifest(form, ask_manifest(form))
+    number = ask_round(form, default=choices.last_round(form.ctx.dataset))
+    chosen = require_chosen(form, number)
+    ask_labeler(form)
+    return Asked(parsed, number, chosen)
+
+
+def carry_asked(ctx: Any, *, until: str, bars: Bars, **plan: int) -> Outcome:
+    """Carry the round that a form asked for as far as a stage; `plan`: see `carry`."""
+    given = ctx.params
+    return carry(
+        ctx.dataset,
+        given.get("round_number") or choices.last_round(ctx.dataset),
+        until=until,
+        bars=bars,
+        manifest=given.get("manifest") or DEFAULT_MANIFEST,
+        labeler=given.get("labeler") or "oracle",
+        **plan,
+    )
 
 
 def require_taxonomy(form: Form) -> bool:

@@ -5,11 +5,13 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.panels import drawing
+from curation.panels.door import Door
 
 
-class Members(foo.Panel):
+class Members(Door):
     """Shows, beside an open sample, what every member saw on it."""
+
+    shows = "sample"
 
     @property
     def config(self) -> foo.PanelConfig:
@@ -24,24 +26,13 @@ class Members(foo.Panel):
             risk_level=types.RiskLevel.LOW,
         )
 
-    def on_load(self, ctx: Any) -> None:
-        """Show the page."""
-        sample = ctx.current_sample
-        drawing.show(ctx, lambda dataset: _page().page(dataset, sample))
+    def make(self, ctx: Any, dataset: Any) -> Any:
+        """Return the page of the sample that is open."""
+        return self.pages.page(dataset, ctx.current_sample)
 
     def on_change_current_sample(self, ctx: Any) -> None:
         """Show the page of the other sample."""
         self.on_load(ctx)
-
-    def render(self, ctx: Any) -> types.Property:
-        """Draw what is shown."""
-        return drawing.render(self, ctx)
-
-
-def _page() -> Any:
-    from curation.panels import sample  # takes torch along: not when the App starts
-
-    return sample
 
 
 def register(plugin: Any) -> None:

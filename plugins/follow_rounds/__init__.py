@@ -6,11 +6,15 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from curation.panels import drawing
+from curation.panels.door import Door
 from curation.settings import from_environment
 
 
-class Rounds(foo.Panel):
+class Rounds(Door):
     """Shows one round; every bar leads to its samples."""
+
+    shows = "rounds"
+    forgets = ("round",)
 
     @property
     def config(self) -> foo.PanelConfig:
@@ -25,15 +29,9 @@ class Rounds(foo.Panel):
             risk_level=types.RiskLevel.LOW,
         )
 
-    def on_load(self, ctx: Any) -> None:
-        """Show the page."""
-        home, number = from_environment().home, ctx.panel.get_state("round")
-        drawing.show(ctx, lambda dataset: _page().page(dataset, home, number))
-
-    def on_change_dataset(self, ctx: Any) -> None:
-        """Show the page of the other dataset."""
-        ctx.panel.set_state("round", None)
-        self.on_load(ctx)
+    def make(self, ctx: Any, dataset: Any) -> Any:
+        """Return the page of the round that is asked for."""
+        return self.pages.page(dataset, from_environment().home, ctx.panel.get_state("round"))
 
     def change(self, ctx: Any) -> None:
         """Show another round."""
@@ -43,32 +41,22 @@ class Rounds(foo.Panel):
     def show_arm(self, ctx: Any) -> None:
         """Narrow the grid to the labeled or waiting samples of an arm."""
         arm, trace = ctx.params["y"], ctx.params["trace"]
-        view = _page().of_arm(ctx.dataset, self._number(ctx), arm, trace)
+        view = self.pages.of_arm(ctx.dataset, self._number(ctx), arm, trace)
         drawing.narrow(ctx, view, called=f"{arm}, {trace}")
 
     def show_slice(self, ctx: Any) -> None:
         """Narrow the grid to a slice of the batch, or of the dataset."""
         key, trace = ctx.params["y"], ctx.params["trace"]
-        view = _page().of_slice(ctx.dataset, self._number(ctx), key, trace)
+        view = self.pages.of_slice(ctx.dataset, self._number(ctx), key, trace)
         drawing.narrow(ctx, view, called=f"{key} {trace}")
 
     def show_changed(self, ctx: Any) -> None:
         """Narrow the grid to where challenger and champion decide differently."""
-        view = _page().changed(ctx.dataset, from_environment().home, self._number(ctx))
+        view = self.pages.changed(ctx.dataset, from_environment().home, self._number(ctx))
         drawing.narrow(ctx, view, called="decided differently after training")
 
     def _number(self, ctx: Any) -> str:
-        return ctx.panel.get_state("round") or _page().last(ctx.dataset, from_environment().home)
-
-    def render(self, ctx: Any) -> types.Property:
-        """Draw what is shown."""
-        return drawing.render(self, ctx)
-
-
-def _page() -> Any:
-    from curation.panels import rounds  # takes torch along: not when the App starts
-
-    return rounds
+        return ctx.panel.get_state("round") or self.pages.last(ctx.dataset, from_environment().home)
 
 
 def register(plugin: Any) -> None:

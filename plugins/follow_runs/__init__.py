@@ -6,10 +6,14 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from curation.panels import drawing
+from curation.panels.door import Door
 
 
-class Runs(foo.Panel):
+class Runs(Door):
     """Shows what is queued, runs, is done or failed; logs, cancel, run again."""
+
+    shows = "runs"
+    forgets = ("shown",)
 
     @property
     def config(self) -> foo.PanelConfig:
@@ -24,21 +28,12 @@ class Runs(foo.Panel):
             risk_level=types.RiskLevel.MEDIUM,  # it cancels and reruns
         )
 
-    def on_load(self, ctx: Any) -> None:
-        """Show the page, and remember which run is in which row."""
+    def make(self, ctx: Any, dataset: Any) -> Any:
+        """Return the page, and remember which run is in which row."""
         whose, shown = ctx.panel.get_state("whose") or "here", ctx.panel.get_state("shown")
-
-        def page(dataset: Any) -> Any:
-            found = _page().listed(dataset, whose)
-            ctx.panel.set_state("ids", [one.id for one in found])
-            return _page().page(dataset, found, whose, shown)
-
-        drawing.show(ctx, page)
-
-    def on_change_dataset(self, ctx: Any) -> None:
-        """Show the page of the other dataset."""
-        ctx.panel.set_state("shown", None)
-        self.on_load(ctx)
+        found = self.pages.listed(dataset, whose)
+        ctx.panel.set_state("ids", [one.id for one in found])
+        return self.pages.page(dataset, found, whose, shown)
 
     def refresh(self, ctx: Any) -> None:
         """Show how things are now."""
@@ -61,26 +56,16 @@ class Runs(foo.Panel):
 
     def cancel(self, ctx: Any) -> None:
         """Ask a row's run to end."""
-        drawing.attempt(ctx, lambda: _page().cancel(self._run(ctx)))
+        drawing.attempt(ctx, lambda: self.pages.cancel(self._run(ctx)))
         self.on_load(ctx)
 
     def rerun(self, ctx: Any) -> None:
         """Queue a row's run again."""
-        drawing.attempt(ctx, lambda: _page().rerun(self._run(ctx)))
+        drawing.attempt(ctx, lambda: self.pages.rerun(self._run(ctx)))
         self.on_load(ctx)
 
     def _run(self, ctx: Any) -> str:
         return ctx.panel.get_state("ids")[ctx.params["row"]]
-
-    def render(self, ctx: Any) -> types.Property:
-        """Draw what is shown."""
-        return drawing.render(self, ctx)
-
-
-def _page() -> Any:
-    from curation.panels import runs  # takes torch along: not when the App starts
-
-    return runs
 
 
 def register(plugin: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.operators import choices, rounding, versions
+from curation.operators import rounding, versions
 from curation.operators.door import RUN, Door
 from curation.operators.running import Outcome
 
@@ -39,12 +39,8 @@ class PublishChallenger(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the round."""
-        if not rounding.require_taxonomy(form):
+        if rounding.ask_carried(form) is None:
             return
-        rounding.read_manifest(form, rounding.ask_manifest(form))
-        number = rounding.ask_round(form, default=choices.last_round(ctx.dataset))
-        rounding.require_chosen(form, number)
-        rounding.ask_labeler(form)
         form.warn(
             "The gate may put it into service",
             "It does where every test holds, and says why not where one does not.",
@@ -52,14 +48,7 @@ class PublishChallenger(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Publish."""
-        done = rounding.carry(
-            ctx.dataset,
-            ctx.params.get("round_number") or choices.last_round(ctx.dataset),
-            until="publish",
-            bars=bars,
-            manifest=ctx.params.get("manifest") or rounding.DEFAULT_MANIFEST,
-            labeler=ctx.params.get("labeler") or "oracle",
-        )
+        done = rounding.carry_asked(ctx, until="publish", bars=bars)
         said = str(done.facts.get("sentence") or done.sentence)
         return Outcome(said, done.facts, view=done.view, wrote=False)
 

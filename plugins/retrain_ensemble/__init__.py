@@ -6,7 +6,7 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from curation import fields
-from curation.operators import choices, estimates, rounding
+from curation.operators import estimates, rounding
 from curation.operators.door import RUN, Door
 from curation.operators.running import Outcome
 
@@ -35,29 +35,26 @@ class TrainEnsemble(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the round and the epochs; say what is trained on what."""
-        if not rounding.require_taxonomy(form):
+        asked = rounding.ask_carried(form)
+        if asked is None:
             return
-        parsed = rounding.read_manifest(form, rounding.ask_manifest(form))
-        number = rounding.ask_round(form, default=choices.last_round(ctx.dataset))
-        chosen = rounding.require_chosen(form, number)
-        rounding.ask_labeler(form)
         epochs = form.whole("epochs", "Epochs", default=DEFAULT_EPOCHS, least=1, about="At most")
         form.whole("seed", "Seed", default=0)
-        if parsed is None or form.problems:
+        if asked.manifest is None or form.problems:
             return
         labeled = ctx.dataset.match({fields.SPLIT: "train"}).exists(fields.LABELED_ROUND).count()
-        batch = ctx.dataset.match_tags(fields.round_tag(number))
+        batch = ctx.dataset.match_tags(fields.round_tag(asked.number))
         waiting = batch.exists(fields.LABELED_ROUND, False).count()
         if waiting:
             form.warn(
-                f"{waiting} of {chosen} samples of round {number} wait for labels",
+                f"{waiting} of {asked.chosen} samples of round {asked.number} wait for labels",
                 "They are asked for first; the round goes on when all are there.",
             )
         elif labeled < LEAST_EXAMPLES:
             form.refuse(
                 f"{labeled} training samples are labeled; a fit needs at least {LEAST_EXAMPLES}."
             )
-        detectors = [one.name for one in parsed.of_tier("detection")]
+        detectors = [one.name for one in asked.manifest.of_tier("detection")]
         form.say(
             f"{len(detectors)} detectors {estimates.TIMES} {labeled + waiting:,} labeled samples, "
             f"up to {epochs} epochs each",
@@ -66,13 +63,10 @@ class TrainEnsemble(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Train."""
-        return rounding.carry(
-            ctx.dataset,
-            ctx.params.get("round_number") or choices.last_round(ctx.dataset),
+        return rounding.carry_asked(
+            ctx,
             until="train",
             bars=bars,
-            manifest=ctx.params.get("manifest") or rounding.DEFAULT_MANIFEST,
-            labeler=ctx.params.get("labeler") or "oracle",
             epochs=ctx.params.get("epochs") or DEFAULT_EPOCHS,
             seed=ctx.params.get("seed") or 0,
         )
@@ -98,12 +92,8 @@ class EvaluateEnsemble(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the round; say on how many images."""
-        if not rounding.require_taxonomy(form):
+        if rounding.ask_carried(form) is None:
             return
-        rounding.read_manifest(form, rounding.ask_manifest(form))
-        number = rounding.ask_round(form, default=choices.last_round(ctx.dataset))
-        rounding.require_chosen(form, number)
-        rounding.ask_labeler(form)
         frozen = ctx.dataset.match({fields.SPLIT: "test", fields.LABELED_ROUND: 0}).count()
         if not frozen:
             form.refuse(
@@ -117,14 +107,7 @@ class EvaluateEnsemble(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Evaluate."""
-        done = rounding.carry(
-            ctx.dataset,
-            ctx.params.get("round_number") or choices.last_round(ctx.dataset),
-            until="evaluate",
-            bars=bars,
-            manifest=ctx.params.get("manifest") or rounding.DEFAULT_MANIFEST,
-            labeler=ctx.params.get("labeler") or "oracle",
-        )
+        done = rounding.carry_asked(ctx, until="evaluate", bars=bars)
         if "champion" not in done.facts:
             return done
         before, after = (done.facts[one]["mcc"] for one in ("champion", "challenger"))

@@ -6,10 +6,13 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from curation.panels import drawing
+from curation.panels.door import Door
 
 
-class Cascade(foo.Panel):
+class Cascade(Door):
     """Shows what each tier and member did; every bar and cell leads to its samples."""
+
+    shows = "cascade"
 
     @property
     def config(self) -> foo.PanelConfig:
@@ -24,27 +27,19 @@ class Cascade(foo.Panel):
             risk_level=types.RiskLevel.LOW,
         )
 
-    def on_load(self, ctx: Any) -> None:
-        """Show the page."""
-        drawing.show(ctx, lambda dataset: _page().page(dataset))
-
-    def on_change_dataset(self, ctx: Any) -> None:
-        """Show the page of the other dataset."""
-        self.on_load(ctx)
-
     def count_again(self, ctx: Any) -> None:
         """Count the samples anew."""
-        drawing.attempt(ctx, lambda: _page().count_again(ctx.dataset))
+        drawing.attempt(ctx, lambda: self.pages.count_again(ctx.dataset))
         self.on_load(ctx)
 
     def show_tier(self, ctx: Any) -> None:
         """Narrow the grid to what a tier looked at, or where the cascade stopped."""
         tier, trace = ctx.params["y"], ctx.params["trace"]
-        drawing.narrow(ctx, _page().of_tier(ctx.dataset, tier, trace), called=f"{tier}: {trace}")
+        drawing.narrow(ctx, self.pages.of_tier(ctx.dataset, tier, trace), called=f"{tier}: {trace}")
 
     def show_member(self, ctx: Any) -> None:
         """Narrow the grid to what the member of a row looked at."""
-        name, view = _page().seen_by(ctx.dataset, ctx.params["row"])
+        name, view = self.pages.seen_by(ctx.dataset, ctx.params["row"])
         drawing.narrow(ctx, view, called=f"seen by {name}", active=(name,))
 
     def show_member_named(self, ctx: Any) -> None:
@@ -56,22 +51,12 @@ class Cascade(foo.Panel):
         """Narrow the grid to what one member found and another did not."""
         a, b = ctx.params["y"], ctx.params["x"]
         called = f"{a} found something" + ("" if a == b else f" that {b} did not")
-        view = _page().found_without(ctx.dataset, a, b)
+        view = self.pages.found_without(ctx.dataset, a, b)
         drawing.narrow(ctx, view, called=called, active=tuple(dict.fromkeys((a, b))))
 
     def show_failed(self, ctx: Any) -> None:
         """Narrow the grid to a kind of failure."""
-        drawing.narrow(ctx, _page().failed(ctx.dataset, ctx.params["y"]), called=ctx.params["y"])
-
-    def render(self, ctx: Any) -> types.Property:
-        """Draw what is shown."""
-        return drawing.render(self, ctx)
-
-
-def _page() -> Any:
-    from curation.panels import cascade  # takes torch along: not when the App starts
-
-    return cascade
+        drawing.narrow(ctx, self.pages.failed(ctx.dataset, ctx.params["y"]), called=ctx.params["y"])
 
 
 def register(plugin: Any) -> None:

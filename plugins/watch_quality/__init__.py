@@ -6,10 +6,13 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from curation.panels import drawing
+from curation.panels.door import Door
 
 
-class Failures(foo.Panel):
+class Failures(Door):
     """Shows slices by members; a cell leads to the images on which the member failed."""
+
+    shows = "failures"
 
     @property
     def config(self) -> foo.PanelConfig:
@@ -24,14 +27,10 @@ class Failures(foo.Panel):
             risk_level=types.RiskLevel.MEDIUM,  # comparing writes fields
         )
 
-    def on_load(self, ctx: Any) -> None:
-        """Show the page."""
-        what, truth = ctx.panel.get_state("what"), ctx.panel.get_state("truth")
-        drawing.show(ctx, lambda dataset: _failures().page(dataset, what, truth))
-
-    def on_change_dataset(self, ctx: Any) -> None:
-        """Show the page of the other dataset."""
-        self.on_load(ctx)
+    def make(self, ctx: Any, dataset: Any) -> Any:
+        """Return the page of the failures that are asked for."""
+        state = ctx.panel.get_state
+        return self.pages.page(dataset, state("what"), state("truth"))
 
     def change(self, ctx: Any) -> None:
         """Show other failures, or take another field for the truth."""
@@ -41,24 +40,22 @@ class Failures(foo.Panel):
     def judge(self, ctx: Any) -> None:
         """Compare every member with the ground truth."""
         truth = ctx.panel.get_state("truth")
-        if drawing.attempt(ctx, lambda: _failures().judge(ctx.dataset, truth)):
+        if drawing.attempt(ctx, lambda: self.pages.judge(ctx.dataset, truth)):
             ctx.ops.reload_dataset()
         self.on_load(ctx)
 
     def show_cell(self, ctx: Any) -> None:
         """Narrow the grid to the failures of a cell."""
         row, member = ctx.params["y"], ctx.params["x"]
-        view = _failures().of_cell(ctx.dataset, row, member, ctx.panel.get_state("what"))
+        view = self.pages.of_cell(ctx.dataset, row, member, ctx.panel.get_state("what"))
         called = f"{member} failed on {row.rpartition(' (')[0]}"
         drawing.narrow(ctx, view, called=called, active=("ground_truth", member))
 
-    def render(self, ctx: Any) -> types.Property:
-        """Draw what is shown."""
-        return drawing.render(self, ctx)
 
-
-class Drift(foo.Panel):
+class Drift(Door):
     """Shows whether new images are like those before; a column leads to its images."""
+
+    shows = "drift"
 
     @property
     def config(self) -> foo.PanelConfig:
@@ -73,40 +70,16 @@ class Drift(foo.Panel):
             risk_level=types.RiskLevel.LOW,
         )
 
-    def on_load(self, ctx: Any) -> None:
-        """Show the page."""
-        drawing.show(ctx, lambda dataset: _drift().page(dataset))
-
-    def on_change_dataset(self, ctx: Any) -> None:
-        """Show the page of the other dataset."""
-        self.on_load(ctx)
-
     def measure(self, ctx: Any) -> None:
         """Compare the newest day, or what the grid shows, with the rest."""
         which = ctx.params["which"]
-        drawing.attempt(ctx, lambda: _drift().measure(ctx.dataset, ctx.view, which))
+        drawing.attempt(ctx, lambda: self.pages.measure(ctx.dataset, ctx.view, which))
         self.on_load(ctx)
 
     def show_column(self, ctx: Any) -> None:
         """Narrow the grid to a column of the histogram."""
-        view = _drift().of_column(ctx.dataset, ctx.params["x"])
+        view = self.pages.of_column(ctx.dataset, ctx.params["x"])
         drawing.narrow(ctx, view, called=f"about {ctx.params['x']:.3f} from the nearest known")
-
-    def render(self, ctx: Any) -> types.Property:
-        """Draw what is shown."""
-        return drawing.render(self, ctx)
-
-
-def _failures() -> Any:
-    from curation.panels import failures  # takes torch along: not when the App starts
-
-    return failures
-
-
-def _drift() -> Any:
-    from curation.panels import drift
-
-    return drift
 
 
 def register(plugin: Any) -> None:
