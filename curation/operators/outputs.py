@@ -7,7 +7,7 @@ from typing import Any
 
 from fiftyone.operators import types
 
-_NOT_SHOWN = ("summary", "view")
+_NOT_SHOWN = ("summary", "view", "advice")  # advice is in the summary
 
 
 def of_result(title: str, result: Mapping[str, Any]) -> Any:

@@ -19,6 +19,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -26,6 +27,10 @@ from urllib.error import URLError
 import pytest
 
 ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tests" / "labeling_server")]
+
+from app_in_browser import App  # noqa: E402 - it lies beside this file
+
 CHROMIUM = Path("/usr/bin/chromium")
 _START_S = 180.0  # for a server on a machine that is busy with others
 _ARGUMENTS = (
@@ -94,25 +99,38 @@ def _ended(made: Processes) -> Iterator[Processes]:
         made.stop(one)
 
 
-@pytest.fixture(scope="session")
-def app_url(session_processes: Processes) -> str:
-    """The address of an App server on loopback; it shows every dataset of this session."""
+def _served(processes: Processes, **environment: object) -> str:
+    """Start an App server on loopback that shows every dataset; return its address."""
     import fiftyone as fo
 
-    first = fo.Dataset("first to be shown", persistent=True)
+    first = fo.Dataset(persistent=True)
     port = _free_port()
-    process = session_processes.start("curate", "app", first.name, "--port", port, "--no-browser")
+    process = processes.start(
+        "curate", "app", first.name, "--port", port, "--no-browser", **environment
+    )
     url = f"http://127.0.0.1:{port}"
     wait_until(
         lambda: _answers(url) or process.poll() is not None,
         within_s=_START_S,
-        saying=lambda: session_processes.log_of(process),
+        saying=lambda: processes.log_of(process),
     )
-    assert process.poll() is None, session_processes.log_of(process)
+    assert process.poll() is None, processes.log_of(process)
     return url
 
 
 @pytest.fixture(scope="session")
+def app_url(session_processes: Processes) -> str:
+    """The address of an App server that knows no labeling server."""
+    return _served(session_processes)
+
+
+@pytest.fixture
+def serve(processes: Processes) -> Callable[..., str]:
+    """Return `serve(**environment)`, which starts an App server of the test's own."""
+    return partial(_served, processes)
+
+
+@pytest.fixture(scope="module")  # while it is open, an event loop runs in this process
 def browser(tmp_path_factory: Any) -> Iterator[Any]:
     """A headless Chromium (a playwright context) with a profile of its own."""
     if not CHROMIUM.exists():
@@ -131,61 +149,29 @@ def browser(tmp_path_factory: Any) -> Iterator[Any]:
         context.close()
 
 
-@dataclass
-class App:
-    """One tab of the App, driven as a person drives it.
+@pytest.fixture
+def tab(browser: Any, tmp_path: Path, request: Any) -> Iterator[Callable[[str], App]]:
+    """Return `tab(url)`, a new tab of an App; when the test fails, its last picture is kept."""
+    shots = Path(os.environ.get("CURATION_SCREENSHOTS") or tmp_path / "screenshots")
+    shots.mkdir(parents=True, exist_ok=True)
+    opened: list[App] = []
 
-    Attributes:
-        page: The tab (a playwright page).
-        url: Of the server.
-        shots: Where screenshots go.
-    """
+    def make(url: str) -> App:
+        opened.append(App(browser.new_page(), url, shots, wait_until))
+        return opened[-1]
 
-    page: Any
-    url: str
-    shots: Path
-
-    def open(self, dataset: str) -> None:
-        """Open a dataset and wait until its grid is there."""
-        slug = re.sub(r"[^\w-]+", "-", dataset).strip("-").lower()
-        self.page.goto(f"{self.url}/datasets/{slug}")
-        self.page.wait_for_selector("[data-cy=fo-grid], [data-cy=looker]", timeout=90_000)
-        for notice in ("Dismiss", "Close"):
-            with contextlib.suppress(Exception):  # shown to newcomers only
-                self.page.get_by_text(notice, exact=True).first.click(timeout=700)
-
-    def run_operator(self, label: str) -> None:
-        """Find an operator in the browser of operators by its label, and open its form."""
-        self.page.keyboard.press("Escape")
-        self.page.locator("body").press("`")
-        box = self.page.get_by_placeholder("Search operations by name...")
-        box.wait_for(timeout=20_000)
-        box.fill(label)
-        self.page.get_by_text(label, exact=True).first.click()
-
-    def open_panel(self, label: str) -> None:
-        """Open a panel by its label from the `+` beside the tabs of panels."""
-        self.page.locator("[data-cy=new-panel-btn]").first.click()
-        self.page.locator("[data-cy=new-panel-option]").get_by_text(label, exact=True).click()
-
-    def shot(self, name: str) -> Path:
-        """Keep a picture of the tab, to be looked at; return its file."""
-        file = self.shots / f"{name}.png"
-        self.page.screenshot(path=file)
-        return file
+    failed = request.session.testsfailed
+    yield make
+    for one in opened:
+        if request.session.testsfailed > failed:
+            one.shot(f"failed-{request.node.name}")
+        one.page.close()
 
 
 @pytest.fixture
-def app(app_url: str, browser: Any, tmp_path: Path, request: Any) -> Iterator[App]:
-    """A new tab of the App; when the test fails, its last picture is kept."""
-    shots = Path(os.environ.get("CURATION_SCREENSHOTS") or tmp_path / "screenshots")
-    shots.mkdir(parents=True, exist_ok=True)
-    made = App(browser.new_page(), app_url, shots)
-    failed = request.session.testsfailed
-    yield made
-    if request.session.testsfailed > failed:
-        made.shot(f"failed-{request.node.name}")
-    made.page.close()
+def app(tab: Callable[[str], App], app_url: str) -> App:
+    """A new tab of the App."""
+    return tab(app_url)
 
 
 @pytest.fixture(scope="session")

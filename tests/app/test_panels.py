@@ -15,8 +15,6 @@ from PIL import Image
 from curation.appearance import arrange
 from curation.summary import outcomes
 
-PLOT = ".js-plotly-plot"
-
 
 @pytest.fixture(scope="module")
 def pool(database, tmp_path_factory):
@@ -53,70 +51,27 @@ def settled(app_url):
 
 
 @pytest.fixture
-def opened(app, mine, settled, until):
-    """The App on that copy, and ways to look at it."""
+def opened(app, mine, settled):
+    """The App on that copy."""
     app.open(mine.name)
-    return Opened(app, until)
-
-
-class Opened:
-    def __init__(self, app, until):
-        self.app, self.page, self._until = app, app.page, until
-        self.page.set_default_timeout(60_000)
-
-    def panel(self, label):
-        """Open a panel, and wait until something is on it."""
-        self.page.locator("[data-cy=new-panel-btn]").first.click()
-        self.page.locator("[data-cy^=new-panel-option]").get_by_text(label, exact=True).click()
-        self.page.wait_for_selector(f"{PLOT}, table, .MuiAlert-root", timeout=60_000)
-
-    def plot(self, heading):
-        """Return the plot under a heading, once it lies still: plotly draws twice."""
-        below = self.page.get_by_text(heading, exact=True).first
-        below.wait_for()
-        found, last = None, None
-        for _ in range(60):
-            top = below.bounding_box()["y"]
-            plots = [one for one in self.page.locator(PLOT).all() if one.bounding_box()["y"] > top]
-            found = min(plots, key=lambda one: one.bounding_box()["y"], default=None)
-            box = found and found.bounding_box()
-            if box is not None and box == last:
-                return found
-            last = box
-            self.page.wait_for_timeout(1000)
-        raise AssertionError(f"the plot under {heading!r} never lies still")
-
-    def count(self):
-        """Return how many samples the grid shows."""
-        text = self.page.locator("[data-cy=entry-counts]").inner_text()
-        return int(re.sub(r"[^\d]", "", text.split("sample", maxsplit=1)[0]) or 0)
-
-    def click_until_narrowed(self, x, y, expected):
-        """Click into a plot, and wait until the grid shows so many samples."""
-        self.page.mouse.move(x, y)
-        self.page.wait_for_timeout(300)  # plotly tells of a click on what it was told to hover on
-        self.page.mouse.click(x, y)
-        self._until(
-            lambda: self.count() == expected,
-            within_s=60,
-            saying=lambda: f"the grid shows {self.count()}, not {expected}",
-        )
+    app.page.set_default_timeout(60_000)
+    return app
 
 
 def test_a_bar_of_the_cascade_narrows_the_grid(opened, mine):
     opened.panel("Curation: cascade")
     plot = opened.plot("Tiers")
-    opened.app.shot("panel-cascade")
+    opened.shot("panel-cascade")
     bar = plot.locator(".bars .point").last.bounding_box()  # language, went no further
     last = [row[-1] for row in mine.values("tiers_reached")].count("language")
     opened.click_until_narrowed(bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2, last)
-    opened.app.shot("panel-cascade-clicked")
+    opened.shot("panel-cascade-clicked")
 
 
 def test_a_column_of_hardness_narrows_the_grid(opened, mine):
     opened.panel("Curation: hardness")
     plot = opened.plot("Distribution")
-    opened.app.shot("panel-hardness")
+    opened.shot("panel-hardness")
     column = plot.locator(".bars .point").nth(3).bounding_box()
     inside = sum(0.15 <= one < 0.2 for one in mine.values("hardness"))
     opened.click_until_narrowed(
@@ -126,23 +81,11 @@ def test_a_column_of_hardness_narrows_the_grid(opened, mine):
 
 def test_a_lasso_picks_samples_and_a_word_tags_them(opened, mine, until):
     opened.panel("Curation: hardness")
-    opened.plot("Where hardness lies").scroll_into_view_if_needed()
-    box = opened.plot("Where hardness lies").bounding_box()
-    left, top = box["x"] + 30, box["y"] + 50
-    right, bottom = box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.9
-    mouse = opened.page.mouse
-    mouse.move(left, top)
-    mouse.down()
-    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top)):
-        mouse.move(x, y, steps=12)
-    mouse.up()
+    opened.lasso("Where hardness lies", right=0.5, bottom=0.9)
     until(lambda: 0 < opened.count() < 160, within_s=60)
     picked = opened.count()
-    opened.app.shot("panel-hardness-lasso")
-    word = opened.page.get_by_text("A word to tag with").locator("xpath=following::input[1]")
-    word.fill("look-again")
-    word.press("Tab")
-    opened.page.get_by_text("Tag what the grid shows").click()
+    opened.shot("panel-hardness-lasso")
+    opened.tag_the_grid("look-again")
     until(lambda: len(mine.match_tags("look-again")) == picked, within_s=60)
     mine.untag_samples("look-again")
 
@@ -150,7 +93,7 @@ def test_a_lasso_picks_samples_and_a_word_tags_them(opened, mine, until):
 def test_a_cell_of_failures_narrows_the_grid(opened, mine):
     opened.panel("Curation: failures")
     plot = opened.plot("Slices and members")
-    opened.app.shot("panel-failures")
+    opened.shot("panel-failures")
     area = plot.locator(".nsewdrag").first.bounding_box()
     compared = {one for row in mine.values("compared") if row for one in row}
     first = min(compared - {"consensus"})
@@ -163,7 +106,7 @@ def test_a_cell_of_failures_narrows_the_grid(opened, mine):
 def test_every_other_panel_shows_something(opened, label):
     opened.panel(f"Curation: {label}")
     assert opened.page.get_by_text("Traceback").count() == 0
-    opened.app.shot(f"panel-{label}")
+    opened.shot(f"panel-{label}")
 
 
 def test_beside_an_open_sample_the_members_are_compared(opened):
@@ -172,4 +115,4 @@ def test_beside_an_open_sample_the_members_are_compared(opened):
     page.get_by_text("Curation: members", exact=True).first.click()  # a tab beside the sample
     page.wait_for_selector("img[alt*='members on one sample']")
     assert page.get_by_text(re.compile(r"(no detection|✓)")).count()
-    opened.app.shot("panel-members")
+    opened.shot("panel-members")

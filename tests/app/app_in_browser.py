@@ -1,0 +1,112 @@
+"""One tab of the App, driven as a person drives it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PLOT = ".js-plotly-plot"
+
+
+@dataclass
+class App:
+    """The tab.
+
+    Attributes:
+        page: Of playwright.
+        url: Of the server.
+        shots: Where screenshots go.
+        until: Waits for a condition.
+    """
+
+    page: Any
+    url: str
+    shots: Path
+    until: Callable[..., Any]
+
+    def open(self, dataset: str) -> None:
+        """Open a dataset and wait until its grid is there."""
+        slug = re.sub(r"[^\w-]+", "-", dataset).strip("-").lower()
+        self.page.goto(f"{self.url}/datasets/{slug}")
+        self.page.wait_for_selector("[data-cy=fo-grid], [data-cy=looker]", timeout=90_000)
+        for notice in ("Dismiss", "Close"):
+            with contextlib.suppress(Exception):  # shown to newcomers only
+                self.page.get_by_text(notice, exact=True).first.click(timeout=700)
+
+    def run_operator(self, label: str) -> Any:
+        """Find an operator by its label in the browser of operators; return its form."""
+        self.page.keyboard.press("Escape")
+        self.page.locator("body").press("`")
+        box = self.page.get_by_placeholder("Search operations by name...")
+        box.wait_for(timeout=20_000)
+        box.fill(label)
+        self.page.get_by_text(label, exact=True).first.click()
+        return self.page.locator("[data-cy=operators-prompt-modal]")
+
+    def panel(self, label: str) -> None:
+        """Open a panel from the `+` beside the tabs, and wait until something is on it."""
+        self.page.locator("[data-cy=new-panel-btn]").first.click()
+        self.page.locator("[data-cy^=new-panel-option]").get_by_text(label, exact=True).click()
+        self.page.wait_for_selector(f"{PLOT}, table, .MuiAlert-root", timeout=60_000)
+
+    def plot(self, heading: str) -> Any:
+        """Return the plot under a heading, once it lies still: plotly draws twice."""
+        below = self.page.get_by_text(heading, exact=True).first
+        below.wait_for()
+        found, last = None, None
+        for _ in range(60):
+            top = below.bounding_box()["y"]
+            plots = [one for one in self.page.locator(PLOT).all() if one.bounding_box()["y"] > top]
+            found = min(plots, key=lambda one: one.bounding_box()["y"], default=None)
+            box = found and found.bounding_box()
+            if box is not None and box == last:
+                return found
+            last = box
+            self.page.wait_for_timeout(1000)
+        raise AssertionError(f"the plot under {heading!r} never lies still")
+
+    def lasso(self, heading: str, *, right: float, bottom: float) -> None:
+        """Draw a lasso around the upper left of a plot, as far as these shares of its size."""
+        self.plot(heading).scroll_into_view_if_needed()
+        box = self.plot(heading).bounding_box()
+        low = (box["x"] + 30, box["y"] + 50)
+        high = (box["x"] + box["width"] * right, box["y"] + box["height"] * bottom)
+        mouse = self.page.mouse
+        mouse.move(*low)
+        mouse.down()
+        for x, y in ((high[0], low[1]), high, (low[0], high[1]), low):
+            mouse.move(x, y, steps=12)
+        mouse.up()
+
+    def tag_the_grid(self, word: str) -> None:
+        """Tag what the grid shows, from the panel of hardness."""
+        box = self.page.get_by_text("A word to tag with").locator("xpath=following::input[1]")
+        box.fill(word)
+        box.press("Tab")
+        self.page.get_by_text("Tag what the grid shows").click()
+
+    def count(self) -> int:
+        """Return how many samples the grid shows."""
+        text = self.page.locator("[data-cy=entry-counts]").inner_text()
+        return int(re.sub(r"[^\d]", "", text.split("sample", maxsplit=1)[0]) or 0)
+
+    def click_until_narrowed(self, x: float, y: float, expected: int) -> None:
+        """Click into a plot, and wait until the grid shows so many samples."""
+        self.page.mouse.move(x, y)
+        self.page.wait_for_timeout(300)  # plotly tells of a click on what it was told to hover on
+        self.page.mouse.click(x, y)
+        self.until(
+            lambda: self.count() == expected,
+            within_s=60,
+            saying=lambda: f"the grid shows {self.count()}, not {expected}",
+        )
+
+    def shot(self, name: str) -> Path:
+        """Keep a picture of the tab, to be looked at; return its file."""
+        file = self.shots / f"{name}.png"
+        self.page.screenshot(path=file)
+        return file

@@ -1,0 +1,90 @@
+"""By hand, all of it in the App: from images that nobody looked at to a labeled round."""
+
+import re
+
+import label_studio_server
+import pytest
+
+BUDGET = 3
+BOX = {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 0}
+
+
+@pytest.fixture
+def label_studio(tmp_path_factory):
+    label_studio_server.require()
+    return label_studio_server.shared(tmp_path_factory)
+
+
+def annotate(server):
+    """Draw a box on every task of the newest project, as a person would; return how many."""
+    project = server.ask("GET", "/api/projects/?page_size=100")["results"][0]["id"]
+    tasks = server.ask("GET", f"/api/tasks/?project={project}&page_size=100&fields=all")["tasks"]
+    row = {
+        "id": "r", "type": "rectanglelabels", "from_name": "box", "to_name": "image",
+        "value": BOX | {"rectanglelabels": ["cone"]},
+    }  # fmt: skip
+    for one in tasks:
+        body = {"result": [row], "lead_time": 5.0}
+        server.ask("POST", f"/api/tasks/{one['id']}/annotations/", body)
+    return len(tasks)
+
+
+def test_from_images_to_a_labeled_round(tab, scenes, serve, label_studio, until):
+    url = serve(
+        LABEL_STUDIO_URL=label_studio.url,
+        LABEL_STUDIO_API_KEY=label_studio.personal_token(),
+    )
+    app = tab(url)
+    app.page.set_default_timeout(90_000)
+    app.open(scenes.name)
+
+    def do(label, button, *, preview, result):
+        """Run an operator from the browser of operators; read what it shows before and after."""
+        prompt = app.run_operator(label)
+        prompt.get_by_text(re.compile(preview)).first.wait_for()
+        app.shot(f"path-{button.lower()}-form")
+        prompt.get_by_role("button", name=button, exact=True).click()
+        app.page.get_by_text(re.compile(result)).first.wait_for(timeout=240_000)
+        app.shot(f"path-{button.lower()}-done")
+        app.page.get_by_role("button", name="Done", exact=True).click()
+        scenes.reload()
+
+    do("Curation: predict", "Predict", preview=r"3 members . \d+ samples",
+       result=r"predictions on \d+ samples were made")  # fmt: skip
+    do("Curation: embed", "Embed", preview=r"1 member . \d+ samples", result=r"made \d+ vectors")
+    do("Curation: score hardness", "Score", preview=r"samples", result=r"samples (are|were) ")
+    assert scenes.count("hardness") > BUDGET
+
+    whole = app.count()
+    app.panel("Curation: hardness")
+    app.lasso("Where hardness lies", right=0.6, bottom=0.9)
+    until(lambda: 0 < app.count() < whole, within_s=60)
+    picked = app.count()
+    app.tag_the_grid("look-again")
+    until(lambda: len(scenes.match_tags("look-again")) == picked, within_s=60)
+    app.shot("path-tagged")
+
+    app.open(scenes.name)  # what was picked is what is chosen from
+    prompt = app.run_operator("Curation: choose samples")
+    budget = prompt.get_by_role("spinbutton").first
+    budget.wait_for()
+    budget.fill(str(BUDGET))
+    budget.press("Tab")
+    prompt.get_by_role("button", name="Choose", exact=True).click()
+    until(lambda: len(scenes.match_tags("round-01")) == BUDGET, within_s=120)
+    app.shot("path-choose-done")
+
+    do("Curation: push to labeling", "Push", preview=r"min|hours",
+       result=rf"{BUDGET} tasks of round 1 were pushed")  # fmt: skip
+    assert annotate(label_studio) == BUDGET
+    do("Curation: pull labels", "Pull", preview="Only what was submitted",
+       result=rf"{BUDGET} samples of round 1 got labels now; 0 wait")  # fmt: skip
+    labeled = scenes.match({"labeled_round": 1})
+    assert labeled.distinct("ground_truth.detections.label") == ["cone"]
+    assert len(labeled) == BUDGET
+
+    app.open(scenes.name)
+    app.panel("Curation: round")
+    app.page.get_by_text(re.compile(rf"{BUDGET} of {BUDGET}")).first.wait_for()
+    app.shot("path-round")
+    assert app.page.get_by_text("Traceback").count() == 0
