@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade import taxonomy as taxonomies
 from cascade.errors import nearest
-from cascade.run import Tally
 from cascade.taxonomy import Taxonomy
 from curation import fields, slices, store
 from curation.errors import DatasetError, StageError
 from curation.evaluation import FrozenSet
+
+if TYPE_CHECKING:
+    from cascade.run import Tally
 
 _SLICED_BY = (fields.TIME_OF_DAY, fields.WEATHER)
 _ROUND = re.compile(r"round-\d+")

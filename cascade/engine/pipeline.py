@@ -89,7 +89,7 @@ def run(
             _unpacking(pace) as pool,
             _writing(sink, tally, work.written, pace) as write,
             _quick_switching(pace),
-            _tensor_cores(device),
+            _multiplying_as_before(device),
             torch.cuda.device(device) if device.type == "cuda" else nullcontext(),
         ):
             gathered = _Gathered(write, work, batches_a_write)
@@ -277,12 +277,15 @@ def _quick_switching(pace: Pace) -> Iterator[None]:
 
 
 @contextmanager
-def _tensor_cores(device: torch.device) -> Iterator[None]:
-    """Let a GPU multiply what stays in float32 in TF32: 10 bits of mantissa, float32's range."""
-    before = torch.get_float32_matmul_precision()
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
+def _multiplying_as_before(device: torch.device) -> Iterator[None]:
+    """Let float32 be multiplied afterwards as before the members asked for their own way."""
+    if device.type != "cuda":
+        yield
+        return
+    multiplied: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+    before = [one.fp32_precision for one in multiplied]
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        for one, how in zip(multiplied, before, strict=True):
+            one.fp32_precision = how

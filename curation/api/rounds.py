@@ -33,6 +33,8 @@ class Options(TypedDict, total=False):
         mode: `full` (the default) or `routed`: see `predict`.
         licence: The strictest kind of licence that members may have.
         blur: What to hide in the copies of images that leave: `faces`.
+        focus: Whether training shows more often what the champion fails at. Default: no.
+        sign_off: Whether a promotion waits for a person: `cu.promote`. Default: no.
     """
 
     manifest: str | Path
@@ -44,6 +46,8 @@ class Options(TypedDict, total=False):
     mode: Mode
     licence: Kind | None
     blur: Sequence[str]
+    focus: bool
+    sign_off: bool
 
 
 def run_round(
@@ -83,6 +87,8 @@ def run_round(
         epochs=options.get("epochs", 12),
         seed=options.get("seed", 0),
         mode=options.get("mode", "full"),
+        focus=options.get("focus", False),
+        sign_off=options.get("sign_off", False),
     )
     return loop.run_round(dataset, round_number, first, labeler, settings, plan=plan, until=until)
 

@@ -1,4 +1,4 @@
-"""The stages that need nobody's answer: ingest, predict, embed, score, choose."""
+"""The stages that need nobody's answer: ingest, adopt, predict, embed, score, choose."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from curation.progress import Progress
 if TYPE_CHECKING:
     from cascade.licences import Kind
     from curation.stages.adjudicate import AdjudicateResult
+    from curation.stages.adopt import AdoptResult
     from curation.stages.choose import ChooseResult
     from curation.stages.embed import EmbedResult
     from curation.stages.examine import ExamineResult, Mode
@@ -83,6 +84,47 @@ def ingest(
         source_format=source_format, names=names, hold_back=hold_back, resplit=resplit,
         drive_pattern=drive_pattern, fps=fps, progress=progress,
     )  # fmt: skip
+
+
+def adopt(
+    dataset: Any,
+    *,
+    taxonomy: str = "roadwork_core",
+    ground_truth: str | None = None,
+    split_from: str | None = None,
+    hold_back: bool = False,
+    progress: Progress | None = None,
+) -> AdoptResult:
+    """Take a dataset that you have into rounds; its own fields stay as they are.
+
+    Example:
+        >>> cu.adopt(dataset, taxonomy="construction_site", ground_truth="people")
+
+    Args:
+        dataset: A FiftyOne dataset of images.
+        taxonomy: A packaged name, or a YAML file.
+        ground_truth: The Detections field that people confirmed; None where nothing is labeled.
+        split_from: The field with the split of each sample, or `tags`; None: all is the pool.
+        hold_back: Keep the labels of train for the labeler `oracle`, to replay a project.
+        progress: Told when fields are declared, splits and labels written.
+
+    Raises:
+        LabelingError: The dataset is not of images.
+        StageError: It has another taxonomy already, or the field of splits names none.
+        StoreError: `ground_truth` is no Detections field.
+    """
+    from cascade import taxonomy as taxonomies
+    from curation.stages.adopt import adopt as run
+
+    connected()
+    return run(
+        dataset,
+        taxonomy=taxonomies.load(taxonomy),
+        ground_truth=ground_truth,
+        split_from=split_from,
+        hold_back=hold_back,
+        progress=progress,
+    )
 
 
 def predict(

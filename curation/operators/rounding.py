@@ -98,8 +98,8 @@ def ask_carried(form: Form) -> Asked | None:
     return Asked(parsed, number, chosen)
 
 
-def carry_asked(ctx: Any, *, until: str, bars: Bars, **plan: int) -> Outcome:
-    """Carry the round that a form asked for as far as a stage; `plan`: see `carry`."""
+def carry_asked(ctx: Any, *, until: str, bars: Bars, **plan: Any) -> Outcome:
+    """Carry the round that a form asked for as far as a stage; `plan` is of a `loop.Plan`."""
     given = ctx.params
     return carry(
         ctx.dataset,
@@ -144,10 +144,19 @@ def carry(
     bars: Bars,
     manifest: str = DEFAULT_MANIFEST,
     labeler: str = "oracle",
-    epochs: int = 12,
-    seed: int = 0,
+    **plan: Any,
 ) -> Outcome:
-    """Carry a round as far as a stage, and tell what that stage says of itself."""
+    """Carry a round as far as a stage, and tell what that stage says of itself.
+
+    Args:
+        dataset: The FiftyOne dataset.
+        number: The round.
+        until: The stage.
+        bars: Gives the progress of each stage.
+        manifest: The ensemble's.
+        labeler: Who labels.
+        plan: Of a `loop.Plan`: `epochs`, `seed`, `focus`, `sign_off`.
+    """
     from curation import loop
     from curation.api.opening import connected, ensemble
     from curation.labeling import backends
@@ -159,7 +168,7 @@ def carry(
         ensemble(dataset, manifest, fresh=True),
         backends.create(labeler, dataset, settings),
         settings,
-        plan=loop.Plan(epochs=epochs, seed=seed),
+        plan=loop.Plan(**plan),
         bars=bars,
         until=until,
     )

@@ -41,14 +41,19 @@ class PublishChallenger(Door):
         """Ask for the round."""
         if rounding.ask_carried(form) is None:
             return
-        form.warn(
-            "The gate may put it into service",
-            "It does where every test holds, and says why not where one does not.",
-        )
+        if form.tick("sign_off", "Wait for a signature", about="A person promotes it, or nobody"):
+            form.say("The gate judges, and nothing is put into service before somebody signs")
+        else:
+            form.warn(
+                "The gate may put it into service",
+                "It does where every test holds, and says why not where one does not.",
+            )
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Publish."""
-        done = rounding.carry_asked(ctx, until="publish", bars=bars)
+        done = rounding.carry_asked(
+            ctx, until="publish", bars=bars, sign_off=bool(ctx.params.get("sign_off"))
+        )
         said = str(done.facts.get("sentence") or done.sentence)
         return Outcome(said, done.facts, view=done.view, wrote=False)
 

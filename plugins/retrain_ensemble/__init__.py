@@ -40,6 +40,7 @@ class TrainEnsemble(Door):
             return
         epochs = form.whole("epochs", "Epochs", default=DEFAULT_EPOCHS, least=1, about="At most")
         form.whole("seed", "Seed", default=0)
+        form.tick("focus", "Focus", about="Show more often what the champion fails at")
         if asked.manifest is None or form.problems:
             return
         labeled = ctx.dataset.match({fields.SPLIT: "train"}).exists(fields.LABELED_ROUND).count()
@@ -69,6 +70,7 @@ class TrainEnsemble(Door):
             bars=bars,
             epochs=ctx.params.get("epochs") or DEFAULT_EPOCHS,
             seed=ctx.params.get("seed") or 0,
+            focus=bool(ctx.params.get("focus")),
         )
 
 

@@ -46,7 +46,7 @@ def test_from_images_to_a_labeled_round(tab, scenes, serve, label_studio, until)
         prompt.get_by_role("button", name=button, exact=True).click()
         app.page.get_by_text(re.compile(result)).first.wait_for(timeout=240_000)
         app.shot(f"path-{button.lower()}-done")
-        app.page.get_by_role("button", name="Done", exact=True).click()
+        app.page.get_by_role("button", name=re.compile("^(Done|Close)$")).last.click()
         scenes.reload()
 
     do("Curation: predict", "Predict", preview=r"3 members . \d+ samples",

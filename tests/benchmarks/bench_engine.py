@@ -22,15 +22,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("FIFTYONE_DATABASE_VALIDATION", "false")  # else it warns at every worker
 os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")
 sys.path.append(str(Path(__file__).parents[1] / "tiny"))
 
@@ -44,7 +44,7 @@ from pictures import drawn
 from cascade import manifest as manifests
 from cascade import run as engine
 from cascade.engine import pipeline, reading
-from cascade.engine.member import Runner, autocast
+from cascade.engine.member import Runner, autocast, multiply_for
 from cascade.engine.pipeline import Work
 from cascade.ensemble import Ensemble
 from cascade.images import Batch, Group
@@ -139,13 +139,6 @@ def ensemble_in(folder: Path) -> Ensemble:
     return Ensemble.from_manifest(manifests.parse(MANIFEST.format(folder=folder)))
 
 
-@contextmanager
-def tensor_cores() -> Iterator[None]:
-    """Multiply as the engine does."""
-    with pipeline._tensor_cores(engine.default_device()):
-        yield
-
-
 # -- The bound ------------------------------------------------------------------------------------
 
 
@@ -185,6 +178,7 @@ def forward_rates(
     best = SIZES.get(runner.member.name, OTHER_SIZES)
     for size in (best,) if asked is None else asked:
         tensors = prepared(runner.model, size, device)
+        multiply_for(runner.member, device)
         with torch.inference_mode(), autocast(runner.member, device):
             found[size] = rate(lambda given=tensors: runner._forward(given), size, device)
         logger.info("%s: %d at a time, %.1f images/s", runner.member.name, size, found[size])
@@ -196,7 +190,8 @@ def warm(folder: Path, name: str) -> None:
     ensemble, device = ensemble_in(folder), engine.default_device()
     model = ensemble.build(name, device)
     runner = Runner(model, ensemble.manifest.member(name), device, compiled=True)
-    with tensor_cores(), torch.inference_mode(), autocast(runner.member, device):
+    multiply_for(runner.member, device)
+    with torch.inference_mode(), autocast(runner.member, device):
         runner._forward(prepared(model, SIZES.get(name, OTHER_SIZES), device))
     torch.cuda.synchronize()
 
@@ -341,6 +336,12 @@ class Bench:
     paths: list[Path]
     device: torch.device
     report: dict[str, Any]
+    out: Path
+
+    def save(self) -> None:
+        """Write what is known so far."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        (self.out / "engine.json").write_text(json.dumps(self.report, indent=1))
 
     @property
     def size(self) -> int:
@@ -475,11 +476,8 @@ def _referred(model: Any, member: Member, ids: Sequence[str], bench: Bench) -> d
     from cascade.images import batches
 
     found: dict[str, Any] = {}
-    convolutions = torch.backends.cudnn.conv.fp32_precision
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
     for batch, _ in batches(ids, bench.paths[: len(ids)], batch_size=8, device=bench.device):
         found |= engine.of_member(model, member, batch, bench.device)
-    torch.backends.cudnn.conv.fp32_precision = convolutions
     return found
 
 
@@ -565,6 +563,7 @@ def measure_rival(bench: Bench, folder: Path, count: int) -> None:
         rates[one.name] = count / (time.perf_counter() - began)
         logger.info("FiftyOne, %s: %.1f images/s", one.name, rates[one.name])
         bench.report["rival_images_s"] = rates
+        bench.save()
     first = dataset.first()
     bench.report["rival_boxes_an_image"] = {
         name: statistics.mean(map(len, dataset.values(f"{name}.detections.label")))
@@ -674,12 +673,11 @@ def measure(asked: argparse.Namespace, folder: Path) -> None:
         name: Runner(ensemble.build(name, device), one, device, compiled=compiled)
         for name, one in members.items()
     }
-    bench = Bench(ensemble, runners, paths, device, report)
+    bench = Bench(ensemble, runners, paths, device, report, asked.out)
 
     def bound() -> None:
-        with tensor_cores():
-            sizes = asked.sizes and [int(one) for one in asked.sizes.split(",")]
-            report["forward"] = {n: forward_rates(one, device, sizes) for n, one in runners.items()}
+        sizes = asked.sizes and [int(one) for one in asked.sizes.split(",")]
+        report["forward"] = {n: forward_rates(one, device, sizes) for n, one in runners.items()}
         for name, one in runners.items():
             one.size = max(report["forward"][name].items(), key=lambda pair: pair[1])[0]
         best = [max(one.values()) for one in report["forward"].values()]
@@ -694,13 +692,12 @@ def measure(asked: argparse.Namespace, folder: Path) -> None:
     ]
     if report["stored_in"] != "a file":
         parts.append(lambda: measure_rival(bench, weights, asked.rival_images))
-    asked.out.mkdir(parents=True, exist_ok=True)
     for part in parts:
         if time.monotonic() > until:
             logger.warning("no time was left")
             break
         part()
-        (asked.out / "engine.json").write_text(json.dumps(report, indent=1))
+        bench.save()
     text = table(report)
     (asked.out / "engine.md").write_text(text)
     sys.stdout.write(text)

@@ -138,11 +138,11 @@ def push(server: LabelStudioServer, folder: Path, count: int) -> dict[str, Any]:
 def pull(server: LabelStudioServer, folder: Path, count: int) -> dict[str, Any]:
     """Pull many annotations while others write."""
     taxonomy = taxonomies.load("roadwork_core")
-    given = tasks_of(taxonomy, count)
+    given = tasks_of(taxonomy, count + 1)
     ours = labeler_of(server, given, folder, "pull")
-    ours.push(given[:1])
+    ours.push(given[:1])  # makes the project
     with ours.project() as (client, project):
-        for i in range(1, count, 500):
+        for i in range(1, len(given), 500):
             rows = [_annotated(taxonomy, one) for one in given[i : i + 500]]
             stored_tasks.add(client, project, json.dumps(rows).encode())
         pages = stored_tasks.pages(client, project, include=("id", "annotations"))

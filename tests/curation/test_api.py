@@ -102,6 +102,27 @@ def test_plain_fiftyone_predicts_scores_and_chooses_a_view(scenes_folder, databa
         dataset.delete()
 
 
+def test_a_dataset_of_ones_own_is_taken_into_rounds(database):
+    import fiftyone as fo
+
+    dataset = fo.Dataset()
+    cone = fo.Detection(label="cone", bounding_box=[0.1, 0.1, 0.2, 0.2])
+    dataset.add_samples(
+        [
+            fo.Sample("/a.jpg", people=fo.Detections(detections=[cone]), tags=["val"]),
+            fo.Sample("/b.jpg", tags=["train"]),
+        ],
+        progress=False,
+    )
+    try:
+        made = cu.adopt(dataset, ground_truth="people", split_from="tags")
+        assert made.labeled == 1
+        assert dataset.values("split") == ["val", "train"]
+        assert dataset.values("ground_truth.detections.label") == [["cone"], None]
+    finally:
+        dataset.delete()
+
+
 def test_fields_that_are_there_are_scored_without_a_model(predicted):
     made = cu.score(predicted, members=["tiny_center"])
     assert made.members == ("tiny_center",)

@@ -1,0 +1,59 @@
+from functools import partial
+
+import pytest
+from typer.testing import CliRunner
+
+from curation import fields, store
+from curation.cli import app
+from curation.stages import distil as stage
+from curation.student import Recipe
+
+
+def run(*words):
+    return CliRunner().invoke(app, [str(one) for one in words])
+
+
+@pytest.fixture
+def site(scenes, center, monkeypatch):
+    """A dataset with ten labeled images, and a student that is quickly made."""
+    small = partial(stage.distil, recipe=Recipe(width=8, size=64, batch_size=4))
+    monkeypatch.setattr(stage, "distil", small)
+    view = scenes.match({fields.SPLIT: "train"}).limit(10)
+    ids, _ = store.ids_and_paths(view)
+    truths = store.read_detections(view, fields.ORACLE, center.taxonomy)
+    store.write_ground_truth(scenes, dict(zip(ids, truths, strict=True)), labeled_round=1)
+    return scenes
+
+
+@pytest.mark.slow
+def test_a_student_is_made_of_a_manifest_and_predicts(site, settings):
+    words = ("distil", site.name, "--epochs", 1, "--seed", 2)
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    assert "  labeled: 10\n" in done.stdout
+    assert "of the ensemble's mAP50 on 19 test images of 2 drives" in done.stdout
+    assert "90 % at 3 times the speed is not shown" in done.stdout
+    made = settings.dataset_folder(site.name) / "student" / "student.yaml"
+    assert f"Try it: curate predict {site.name} --manifest {made}" in done.stdout
+
+    again = run(*words)
+    assert "All that it is made from is as it was, so nothing was done." in again.stdout
+
+    predicted = run("predict", site.name, "--manifest", made)
+    assert predicted.exit_code == 0, predicted.output
+    site.reload()
+    assert len(site.exists("student")) == len(site)
+
+
+def test_a_version_that_is_not_registered_is_an_expected_error(site, tmp_path):
+    from curation.errors import PublishError
+
+    done = run("distil", site.name, "--version", "champion", "--out", tmp_path)
+    assert isinstance(done.exception, PublishError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_and_a_version_exclude_each_other():
+    done = run("distil", "site", "--manifest", "tiny", "--version", "champion")
+    assert done.exit_code == 2
+    assert "exclude each other" in done.stderr

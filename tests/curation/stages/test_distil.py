@@ -1,0 +1,191 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from cascade import manifest as manifests
+from cascade import sources
+from cascade.ensemble import Ensemble
+from curation import fields, store
+from curation import samples as query
+from curation.errors import StageError
+from curation.stages.distil import distil
+from curation.stages.predict import predict
+from curation.student import Recipe, licence_of
+
+CPU = torch.device("cpu")
+N_LABELED, N_POOL = 10, 6
+SMALL = Recipe(width=16, size=96, batch_size=4)
+OPTIONS = {"epochs": 3, "seed": 3, "recipe": SMALL, "device": CPU}
+
+
+def label(dataset, taxonomy, n):
+    """Have the oracle label n images of the training split."""
+    view = dataset.match({fields.SPLIT: "train"}).sort_by("filepath").limit(n)
+    ids, _ = store.ids_and_paths(view)
+    truths = store.read_detections(view, fields.ORACLE, taxonomy)
+    store.write_ground_truth(dataset, dict(zip(ids, truths, strict=True)), labeled_round=1)
+
+
+class Bars:
+    """Takes note of what each part was told."""
+
+    def __init__(self):
+        self.told = {}
+
+    def __call__(self, part):
+        return lambda *at: self.told.setdefault(part, []).append(at)
+
+
+@pytest.fixture(scope="module")
+def labeled(ingested, center):
+    made = ingested.clone()
+    label(made, center.taxonomy, N_LABELED)
+    made.delete_samples(query.pool(made).skip(N_POOL))
+    return made
+
+
+@pytest.fixture(scope="module")
+def made(labeled, center, tmp_path_factory):
+    """Return what three epochs on ten images came to, its folder, and what was told."""
+    folder, bars = tmp_path_factory.mktemp("out") / "student", Bars()
+    return distil(labeled, center, folder, bars=bars, **OPTIONS), folder, bars.told
+
+
+def files(folder):
+    return {one: one.stat().st_mtime_ns for one in sorted(folder.rglob("*")) if one.is_file()}
+
+
+def test_the_student_names_the_classes_of_the_ensemble(made, center):
+    result, folder, _ = made
+    assert result.changed
+    assert result.manifest == folder / "student.yaml"
+    alone = Ensemble.from_manifest(manifests.load(result.manifest))
+    assert alone.detectors == ("student",)
+    assert alone.taxonomy == center.taxonomy
+    assert alone.build("student", CPU).classes == center.taxonomy.names
+    assert [one.name for one in folder.iterdir() if "safetensors" in one.name] == []
+
+
+def test_what_it_learned_from_is_on_record(made, labeled, center):
+    result, folder, told = made
+    content = json.loads((folder / "taught.json").read_text())["content"]
+    assert result.labeled == content["labeled"] == N_LABELED
+    assert 0 < result.taught <= N_POOL
+    assert result.lesson_kept == content["lesson_kept"]
+    assert result.licence == licence_of(SMALL, center if result.lesson_kept else None)
+    assert content["checkpoint"] == sources.fingerprint(folder / "student")
+    assert result.unreadable == ()
+    n_val = len(query.frozen_set(labeled, "val", center.taxonomy))
+    assert told["ask"][-1] == (n_val + N_POOL, n_val + N_POOL)
+    assert told["teach"] == [(i, 5) for i in range(1, 6)], "3 of the ground truth, then the lesson"
+
+
+def test_both_are_measured_on_the_frozen_test_split(made, labeled, center):
+    result, _, told = made
+    frozen = query.frozen_set(labeled, "test", center.taxonomy)
+    kept = result.kept
+    assert (kept.images, kept.drives) == (len(frozen), 2)
+    assert kept.ensemble_map50 > 0.2
+    assert 0 <= kept.student_map50 <= 1
+    assert kept.share_low <= kept.share <= kept.share_high
+    assert kept.ensemble_images_s > 0
+    assert kept.student_images_s > 0
+    assert "2 drives are too few" in kept.sentence
+    assert told["measure"][-1] == (2 * len(frozen), 2 * len(frozen))
+
+
+def test_the_dataset_is_as_it_was_and_takes_its_predictions(made, labeled):
+    result, _, _ = made
+    assert "student" not in labeled.get_field_schema()
+    few = labeled.limit(2).clone()
+    predict(few, Ensemble.from_manifest(result.manifest), device=CPU)
+    assert len(few.exists("student")) == 2
+    few.delete()
+
+
+def test_a_second_call_changes_nothing(made, labeled, center):
+    result, folder, _ = made
+    before, bars = files(folder), Bars()
+    again = distil(labeled, center, folder, bars=bars, **OPTIONS)
+    assert not again.changed
+    assert again.kept == result.kept
+    assert (again.taught, again.licence) == (result.taught, result.licence)
+    assert files(folder) == before
+    assert bars.told == {}
+
+
+@pytest.mark.parametrize("after", [1, 4], ids=["the ground truth", "the lesson"])
+def test_a_call_that_was_cut_off_goes_on(made, labeled, center, tmp_path, after):
+    class PulledPlugError(Exception):
+        """What ends a call in the middle."""
+
+    def cut(part):
+        def progress(done, _):
+            if part == "teach" and done == after:
+                raise PulledPlugError
+
+        return progress
+
+    _, folder, told = made
+    with pytest.raises(PulledPlugError):
+        distil(labeled, center, tmp_path, bars=cut, **OPTIONS)
+    assert not (tmp_path / "student.yaml").exists()
+    bars = Bars()
+    distil(labeled, center, tmp_path, bars=bars, **OPTIONS)
+    assert "ask" not in bars.told, "the ensemble is not asked again"
+    assert len(bars.told["teach"]) == len(told["teach"]) - after
+    assert sources.fingerprint(tmp_path / "student") == sources.fingerprint(folder / "student")
+    assert [one.name for one in tmp_path.iterdir() if "safetensors" in one.name] == []
+
+
+def test_images_that_are_gone_are_left_out_and_on_record(made, labeled, center, tmp_path):
+    """Of the labeled, of the pool, and of validation; and what it is made from is another thing."""
+    _, folder, _ = made
+    shutil.copytree(folder, tmp_path / "out")
+    changed = labeled.clone()
+    train = changed.match({fields.SPLIT: "train"})
+    views = {
+        "labeled": train.exists(fields.LABELED_ROUND),
+        "pool": query.pool(changed),
+        "val": changed.match({fields.SPLIT: "val"}),
+    }
+    for name, view in views.items():
+        gone = view.first()
+        gone["filepath"] = str(tmp_path / f"{name}.jpg")
+        gone.save()
+    result = distil(changed, center, tmp_path / "out", **OPTIONS)
+    assert result.changed
+    assert sorted(one.split("/")[-1] for one in result.unreadable) == [
+        f"{name}.jpg cannot be read: No such file or directory." for name in sorted(views)
+    ]
+    changed.delete()
+
+
+def test_without_a_test_split_nothing_is_measured(labeled, center, tmp_path):
+    without = labeled.clone()
+    without.delete_samples(without.match({fields.SPLIT: "test"}))
+    without.delete_samples(query.pool(without))  # nor is there anything to be taught
+    result = distil(without, center, tmp_path, **OPTIONS)
+    assert result.kept is None
+    assert (result.taught, result.lesson_kept, result.licence) == (0, False, "MIT")
+    assert not (tmp_path / "kept.json").exists()
+    without.delete()
+
+
+def test_what_cannot_be_taught_is_refused_before_anything_is_written(scenes, center, tmp_path):
+    label(scenes, center.taxonomy, 7)
+    with pytest.raises(StageError, match=r"7 training samples are labeled; .* at least 8"):
+        distil(scenes, center, tmp_path, **OPTIONS)
+    label(scenes, center.taxonomy, N_LABELED)
+    scenes.delete_samples(scenes.match({fields.SPLIT: "val"}))
+    with pytest.raises(StageError, match=r"The split 'val' of .* has no labeled box"):
+        distil(scenes, center, tmp_path, **OPTIONS)
+    text = """
+        name: looks_only
+        members: [{name: mobilenet, tier: embedding, adapter: mobilenet, licence: MIT}]
+        """
+    with pytest.raises(StageError, match="'looks_only' has no detector"):
+        distil(scenes, Ensemble.from_manifest(manifests.parse(text)), tmp_path, **OPTIONS)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,20 @@
+import pytest
+
+from curation import examples, fields, store
+from curation.errors import StageError
+
+
+def test_the_labeled_images_of_a_split_come_with_their_ground_truth(ingested, center):
+    found = examples.of_split(ingested, "val", center.taxonomy)
+    view = ingested.match({fields.SPLIT: "val"})
+    ids, paths = store.ids_and_paths(view)
+    truths = store.read_detections(view, fields.GROUND_TRUTH, center.taxonomy)
+    assert [str(one.image) for one in found] == paths
+    assert [len(one.target) for one in found] == [len(one) for one in truths]
+    assert sum(len(one.target) for one in found) > len(ids)
+
+
+def test_nothing_is_labeled_yet(ingested, center):
+    assert examples.of_split(ingested, "train", center.taxonomy) == []
+    with pytest.raises(StageError, match="0 training samples are labeled"):
+        examples.to_train_on(ingested, center.taxonomy)

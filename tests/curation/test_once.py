@@ -1,0 +1,23 @@
+from curation.once import once, replace_text
+
+
+def test_it_is_done_once_for_all_that_it_depends_on(tmp_path):
+    file, done = tmp_path / "folder" / "record.json", []
+
+    def work():
+        done.append(1)
+        return {"n": len(done)}
+
+    assert once(file, "a", work) == ({"n": 1}, True)
+    assert once(file, "a", work) == ({"n": 1}, False)
+    assert once(file, "b", work) == ({"n": 2}, True)
+    assert once(file, "b", work, needs=[tmp_path / "gone"]) == ({"n": 3}, True)
+    file.write_text("{")
+    assert once(file, "b", work) == ({"n": 4}, True)
+
+
+def test_a_text_is_replaced_and_leaves_no_draft(tmp_path):
+    for text in ("first", "second"):
+        replace_text(tmp_path / "a.txt", text)
+        assert (tmp_path / "a.txt").read_text() == text
+    assert [one.name for one in tmp_path.iterdir()] == ["a.txt"]

@@ -1,0 +1,33 @@
+from cascade import licences
+from cascade import manifest as manifests
+from cascade.ensemble import Ensemble
+from curation import student
+from curation.student import Recipe
+
+SMALL = Recipe(width=8, size=64)
+
+
+def test_its_licence_is_that_of_all_who_taught_it(center):
+    assert student.licence_of(SMALL, None) == "MIT"
+    assert student.licence_of(SMALL, center) == "Apache-2.0 AND MIT"
+
+
+def test_of_alternatives_the_strictest_holds(center):
+    """A user of the teacher may choose; who is given the student cannot."""
+    content = center.manifest.model_dump()
+    content["members"][1]["licence"] = "MIT OR AGPL-3.0"
+    either = Ensemble.from_manifest(manifests.Manifest.model_validate(content))
+    said = student.licence_of(SMALL, either)
+    assert said == "MIT AND (MIT OR AGPL-3.0)"
+    assert licences.kind(said) == "copyleft"
+
+
+def test_its_manifest_can_be_loaded_with_a_taxonomy_of_ones_own(center, tmp_path):
+    own = center.taxonomy.model_copy(update={"name": "own"})
+    SMALL.build(own.names, seed=1).save(tmp_path / "student")
+    file = tmp_path / "student.yaml"
+    student.write_manifest(file, tmp_path / "student", SMALL, licence="MIT", taxonomy=own)
+    loaded = Ensemble.from_manifest(file)
+    assert loaded.detectors == ("student",)
+    assert loaded.taxonomy == own
+    assert loaded.vocabulary("student") == own.names
