@@ -16,6 +16,7 @@ from cascade.taxonomy import Taxonomy
 
 GROUND_TRUTH = "ground_truth"  # what a person or a named oracle confirmed
 ORACLE = "oracle"  # ground truth that is held back; only the labeler of that name reads it
+PUSHED = "pushed {}"  # info: who was handed a round's tasks, by the round's tag
 LABELED_ROUND = "labeled_round"  # int; whose labeling gave the ground truth; 0: came with the data
 
 CONSENSUS = "consensus"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from curation.stages.review import ReviewResult
 
 
+_SERVER = "label-studio"
+
+
 def preview(dataset: Any, budget: int | None = None, *, round_number: int = 1) -> Preview:
     """Say what labeling a round will cost, and whether the last rounds were worth it.
 
@@ -36,7 +39,7 @@ def preview(dataset: Any, budget: int | None = None, *, round_number: int = 1) -
     return outlook(dataset, round_number, settings, budget=loop.budget(dataset, budget))
 
 
-def push(dataset: Any, round_number: int = 1, *, labeler: str = "label-studio") -> PushResult:
+def push(dataset: Any, round_number: int = 1, *, labeler: str = _SERVER) -> PushResult:
     """Hand over the round's samples that wait for labels, each once, however often it is called.
 
     Example:
@@ -63,17 +66,17 @@ def push(dataset: Any, round_number: int = 1, *, labeler: str = "label-studio") 
 
 
 def pull(
-    dataset: Any, round_number: int = 1, *, labeler: str = "label-studio"
+    dataset: Any, round_number: int = 1, *, labeler: str | None = None
 ) -> Synced | LabelResult:
     """Take over what was submitted. From Label Studio also what was changed or deleted since.
 
     Example:
-        >>> cu.pull(dataset, labeler="files").waiting
+        >>> cu.pull(dataset).waiting
 
     Args:
         dataset: A FiftyOne dataset, made by `ingest`.
         round_number: The round that was pushed.
-        labeler: As for `push`.
+        labeler: As for `push`; None for who was handed the tasks.
 
     Returns:
         How much came, and how many samples still wait.
@@ -81,16 +84,19 @@ def pull(
     Raises:
         LabelingError: The labeler cannot give back its answers.
     """
-    from curation import fields
+    from curation import fields, samples
     from curation.labeling import backends
     from curation.labeling.label_studio.sync import take_over
     from curation.stages.label import label
 
-    giver: Any = backends.create(labeler, dataset, connected())
-    if labeler != "label-studio":
+    settings = connected()
+    name = fields.round_tag(round_number)
+    known = samples.remembered(dataset, fields.PUSHED.format(name)) or {}
+    giver: Any = backends.create(labeler or known.get("labeler", _SERVER), dataset, settings)
+    if giver.name != _SERVER:
         return label(dataset, round_number, giver)
     with giver.alone():
-        return take_over(dataset, round_number, giver, giver.look(fields.round_tag(round_number)))
+        return take_over(dataset, round_number, giver, giver.look(name))
 
 
 def review(dataset: Any, *, limit: int = 200, manifest: str | Path = "tiny") -> ReviewResult:

@@ -20,8 +20,8 @@ from curation.cli.frame import EXPECTED_ERROR, INTERRUPTED, app, errors
 
 # isort: off
 from curation.cli import (  # noqa: F401 - verbs, in the order of `--help`
-    rounds, stages, adopt, labeling, advice, undo, registry, jobs, worker, manage, serving,
-    manifests,
+    rounds, stages, adopt, labeling, advice, undo, registry, distil, jobs, worker, manage,
+    serving, manifests,
 )  # fmt: skip
 # isort: on
 

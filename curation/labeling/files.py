@@ -68,15 +68,15 @@ class Files:
             raise LabelingError("Only copies are blurred. Export with copied images.")
         self._root = root
         self._taxonomy = taxonomy
-        self._format = FORMATS[form]
+        self._form, self._format = form, FORMATS[form]
         self._copy_images = copy_images
         self._show_predictions = show_predictions
         self._blur = blur
 
     @property
     def name(self) -> str:
-        """What records call it."""
-        return "files"
+        """What `--labeler` calls it."""
+        return "files" if self._form == "coco" else self._form
 
     @property
     def where(self) -> str:

@@ -67,6 +67,12 @@ def chosen_rounds(dataset: Any) -> dict[int, int]:
     return dict(sorted(found.items()))
 
 
+def holder(dataset: Any, number: int) -> str | None:
+    """Return which labeler was handed the tasks of a round last; None for nobody."""
+    found = info(dataset, fields.PUSHED.format(fields.round_tag(number)))
+    return None if found is None else str(found["labeler"])
+
+
 def next_round(dataset: Any) -> int:
     """Return the number of the first round that has chosen nothing yet."""
     taken, number = chosen_rounds(dataset), 1

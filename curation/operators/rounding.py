@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,18 +50,15 @@ def ask_round(form: Form, *, default: int) -> int:
     return form.whole("round_number", "Round", default=default, least=1)
 
 
-def ask_labeler(form: Form, *, oracle: bool = True) -> str:
-    """Ask who labels; refuse a server that the environment does not name."""
+def ask_labeler(form: Form, number: int, *, oracle: bool = True) -> str:
+    """Ask who labels a round, whoever has its tasks first; refuse a server that is not named."""
     dataset = form.ctx.dataset
     held = (
         dataset.get_field(fields.ORACLE) is not None and dataset.exists(fields.ORACLE).count() > 0
     )
     offered = {k: v for k, v in LABELERS.items() if k != "oracle" or (held and oracle)}
-    server = "label-studio" if form.ctx.secret("LABEL_STUDIO_URL") else "files"
     labeler = str(
-        form.pick(
-            "labeler", "Labeler", offered, default="oracle" if "oracle" in offered else server
-        )
+        form.pick("labeler", "Labeler", offered, default=_likeliest(form.ctx, number, offered))
     )
     variable = _SERVERS.get(labeler)
     if variable and not form.ctx.secret(variable):
@@ -94,22 +92,32 @@ def ask_carried(form: Form) -> Asked | None:
     parsed = read_manifest(form, ask_manifest(form))
     number = ask_round(form, default=choices.last_round(form.ctx.dataset))
     chosen = require_chosen(form, number)
-    ask_labeler(form)
+    ask_labeler(form, number)
     return Asked(parsed, number, chosen)
 
 
 def carry_asked(ctx: Any, *, until: str, bars: Bars, **plan: Any) -> Outcome:
     """Carry the round that a form asked for as far as a stage; `plan` is of a `loop.Plan`."""
     given = ctx.params
+    number = given.get("round_number") or choices.last_round(ctx.dataset)
     return carry(
         ctx.dataset,
-        given.get("round_number") or choices.last_round(ctx.dataset),
+        number,
         until=until,
         bars=bars,
         manifest=given.get("manifest") or DEFAULT_MANIFEST,
-        labeler=given.get("labeler") or "oracle",
+        labeler=given.get("labeler") or choices.holder(ctx.dataset, number) or "oracle",
         **plan,
     )
+
+
+def _likeliest(ctx: Any, number: int, offered: Container[str]) -> str:
+    known = choices.holder(ctx.dataset, number)
+    if known in offered:
+        return str(known)
+    if "oracle" in offered:
+        return "oracle"
+    return "label-studio" if ctx.secret("LABEL_STUDIO_URL") else "files"
 
 
 def require_taxonomy(form: Form) -> bool:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from itertools import islice
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from cascade import latency
 from cascade.ensemble import Ensemble
-from cascade.errors import ImageError
-from cascade.images import Image, read
-from cascade.predictor import Predictor
-from cascade.run import Memory, Progress, default_device, run
-from curation import evaluation
+from cascade.run import Progress, default_device
+from curation import asking, evaluation
 from curation import samples as query
 from curation.errors import StageError
-
-_TIMED_IMAGES = 20
 
 
 def evaluate(
@@ -53,33 +45,14 @@ def evaluate(
             f"The split {split!r} of {dataset.name!r} has no labeled image, so nothing can be "
             "measured. Ingest labeled images with that split."
         )
-    timed = _time(ensembles, frozen, device)
+    timed = asking.timed(ensembles, frozen.paths, device)
     results: dict[str, dict[str, Any]] = {}
     total = len(frozen) * len(ensembles)
     for number, (name, ensemble) in enumerate(ensembles.items()):
         before = number * len(frozen)
-        memory = Memory()
-        models = {member: ensemble.build(member, device) for member in ensemble.voters}
-        members = {member: ensemble.manifest.member(member) for member in models}
-        run(
-            models, members, frozen.ids, frozen.paths, memory, device=device,
-            progress=progress and (lambda done, _, b=before: progress(b + done, total)),
+        rows = asking.rows(
+            ensemble, ensemble.voters, frozen.ids, frozen.paths, device,
+            progress and (lambda done, _, b=before: progress(b + done, total)),
         )  # fmt: skip
-        rows = [memory.results[one] for one in frozen.ids]
         results[name] = evaluation.evaluate(rows, ensemble, frozen, timed[name])
     return results
-
-
-def _time(
-    ensembles: Mapping[str, Ensemble], frozen: evaluation.FrozenSet, device: torch.device
-) -> dict[str, dict[str, float]]:
-    images = list(islice(_readable(frozen.paths), _TIMED_IMAGES))
-    predictors = {name: Predictor(one, device) for name, one in ensembles.items()}
-    return latency.measure(predictors, images)
-
-
-def _readable(paths: Sequence[str]) -> Iterator[Image]:
-    """Give the images that can be read; the others are failures in the evaluation."""
-    for path in paths:
-        with suppress(ImageError):
-            yield read(path)

@@ -90,6 +90,7 @@ def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
         pushed = labeler.push(_tasks(waiting, round_number, taxonomy))
         asked = set(waiting.values("id"))
         name = fields.round_tag(round_number)
+        samples.remember(dataset, fields.PUSHED.format(name), {"labeler": labeler.name})
         annotated = [one for one in labeler.pull(name) if one.sample_id in asked]
         where, strangers = pushed.where, labeler.status(name).strangers
     truths = {one.sample_id: one.boxes for one in annotated if one.complete}

@@ -17,18 +17,16 @@ from cascade import sources, voting
 from cascade.ensemble import Ensemble
 from cascade.errors import TrainingError
 from cascade.predictions import Detections, Embedding
-from cascade.run import Memory, Progress, default_device, run
+from cascade.run import Progress, default_device
 from cascade.training import hard_negatives, reweight
 from cascade.training.fit import Example, fit
 from cascade.training.job import Job, launch
 from cascade.training.probe import Probe, fit_probe
-from curation import fields, slices, store
+from curation import asking, examples, fields, slices, store
 from curation import samples as query
-from curation.errors import StageError
 
 logger = logging.getLogger(__name__)
 
-LEAST_EXAMPLES = 8  # labeled training images, below which a fit would only memorise
 BATCH_SIZE = {"cpu": 4, "cuda": 16}
 
 
@@ -99,22 +97,17 @@ def train(
         StageError: Too few samples are labeled.
     """
     device = device or default_device()
-    labeled = examples = _examples(dataset, "train", start)
-    if len(examples) < LEAST_EXAMPLES:
-        raise StageError(
-            f"{len(examples)} training samples are labeled; a fit needs at least "
-            f"{LEAST_EXAMPLES}. Label more of the chosen samples, then run the round again."
-        )
-    validation = _examples(dataset, "val", start)
+    labeled = shown = examples.to_train_on(dataset, start.taxonomy)
+    validation = examples.of_split(dataset, "val", start.taxonomy)
     weights: Sequence[float] | None = None
     if focus:
-        examples, weights = _focused(dataset, start, examples, device)
+        shown, weights = _focused(dataset, start, labeled, device)
     members: dict[str, Any] = {}
     total = epochs * len(start.trainable)
     for number, name in enumerate(start.trainable):
         done_before = number * epochs
         members[name] = _fit_member(
-            name, start, examples, validation, folder / "members" / name,
+            name, start, shown, validation, folder / "members" / name,
             epochs=epochs, seed=seed, weights=weights, device=device,
             progress=progress and (lambda done, _, b=done_before: progress(b + done, total)),
         )  # fmt: skip
@@ -130,7 +123,7 @@ def train(
 def _fit_member(
     name: str,
     start: Ensemble,
-    examples: list[Example],
+    shown: list[Example],
     validation: list[Example],
     out: Path,
     *,
@@ -160,16 +153,14 @@ def _fit_member(
         words = _words(start, name)
         job = Job(
             adapter=member.adapter, checkpoint=start.checkpoints[name], params=member.params,
-            classes=start.taxonomy.names, meaning=words, train=examples, val=validation, out=out,
+            classes=start.taxonomy.names, meaning=words, train=shown, val=validation, out=out,
             options=options,
         )  # fmt: skip
         result = launch(job, out.with_suffix(".job.json"), processes=gpus, progress=progress)
     else:
         model = start.build(name, device)
         model = model.with_classes(start.taxonomy.names, meaning=start.taxonomy.canonical)
-        result = fit(
-            model, examples, validation, out=out, device=device, progress=progress, **options
-        )
+        result = fit(model, shown, validation, out=out, device=device, progress=progress, **options)
     summary = {
         "epochs": result.epochs,
         "best_epoch": result.best_epoch,
@@ -194,29 +185,29 @@ def _words(ensemble: Ensemble, name: str) -> dict[str, str]:
 
 
 def _focused(
-    dataset: Any, start: Ensemble, examples: list[Example], device: torch.device
+    dataset: Any, start: Ensemble, labeled: list[Example], device: torch.device
 ) -> tuple[list[Example], Sequence[float]]:
     """Return the examples with windows around look-alikes, and how often to show each."""
     frozen = query.frozen_set(dataset, "val", start.taxonomy)
-    said = _objects(start, frozen.ids, frozen.paths, frozen.sizes_px, device)
+    said = asking.objects(start, frozen.ids, frozen.paths, frozen.sizes_px, device).found
     least = float(start.calibration.threshold)
     view = query.labeled(dataset, "train")
-    mine, theirs = _slices(view, [one.target for one in examples]), dict(frozen.slices)
+    mine, theirs = _slices(view, [one.target for one in labeled]), dict(frozen.slices)
     shared = [name for name in mine if name in theirs]
     weights = reweight.image_weights(
-        [one.target for one in examples],
+        [one.target for one in labeled],
         reweight.of_classes(said, frozen.truths, least=least),
-        slices=[[name for name in shared if mine[name][i]] for i in range(len(examples))],
+        slices=[[name for name in shared if mine[name][i]] for i in range(len(labeled))],
         of_slice=reweight.of_slices(
             said, frozen.truths, {name: theirs[name] for name in shared}, least=least
         ),
     )
     ids, paths = store.ids_and_paths(view)
-    found = _objects(start, ids, paths, store.sizes_px(view), device)
-    mined = hard_negatives.look_alikes(found, [one.target for one in examples])
-    windows = hard_negatives.examples(examples, mined)
+    found = asking.objects(start, ids, paths, store.sizes_px(view), device).found
+    mined = hard_negatives.look_alikes(found, [one.target for one in labeled])
+    windows = hard_negatives.examples(labeled, mined)
     logger.info("%d windows around %d look-alikes", len(windows), len(mined))
-    return [*examples, *windows], [*weights.tolist(), *[1.0] * len(windows)]
+    return [*labeled, *windows], [*weights.tolist(), *[1.0] * len(windows)]
 
 
 def _slices(view: Any, truths: Sequence[Detections]) -> dict[str, NDArray[np.bool_]]:
@@ -229,24 +220,11 @@ def _slices(view: Any, truths: Sequence[Detections]) -> dict[str, NDArray[np.boo
     return slices.build({}, tallest=tallest, mean_luma=luma, least=1)
 
 
-def _objects(
-    ensemble: Ensemble,
-    ids: Sequence[str],
-    paths: Sequence[str],
-    sizes_px: NDArray[np.int64],
-    device: torch.device,
-) -> list[Detections]:
-    """Return the ensemble's own objects in some images."""
-    rows = _rows(ensemble, ensemble.detectors, ids, paths, device)
-    clusters, _ = voting.conclude(voting.gather(rows, ensemble), ensemble, sizes_px)
-    return voting.objects(clusters)
-
-
 def _recalibrated(dataset: Any, ensemble: Ensemble, device: torch.device) -> Ensemble:
     frozen = query.frozen_set(dataset, "val", ensemble.taxonomy)
     if not frozen.can_calibrate:
         return ensemble
-    rows = _rows(ensemble, ensemble.voters, frozen.ids, frozen.paths, device)
+    rows = asking.rows(ensemble, ensemble.voters, frozen.ids, frozen.paths, device)
     fitted = voting.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
     _, decisions = voting.conclude(voting.gather(rows, fitted), fitted, frozen.sizes_px)
     truth = frozen.decisions(ensemble.taxonomy)
@@ -260,7 +238,7 @@ def _probe(
     for name in start.present("embedding")[:1]:
         view = query.labeled(dataset, "train")
         ids, paths = store.ids_and_paths(view)
-        said = [row.get(name) for row in _rows(start, [name], ids, paths, device)]
+        said = [row.get(name) for row in asking.rows(start, [name], ids, paths, device)]
         known = [i for i, one in enumerate(said) if isinstance(one, Embedding)]
         truth = voting.decisions_of([one.target for one in labeled], start.taxonomy)
         drives = store.read_columns(view, [fields.DRIVE])[fields.DRIVE]
@@ -276,25 +254,3 @@ def _probe(
         except TrainingError as error:
             logger.info("%s", error)
     return start.probe
-
-
-def _rows(
-    ensemble: Ensemble,
-    names: Sequence[str],
-    ids: Sequence[str],
-    paths: Sequence[str],
-    device: torch.device,
-) -> list[dict[str, Any]]:
-    """Return what some members say about some images."""
-    memory = Memory()
-    models = {name: ensemble.build(name, device) for name in names}
-    members = {name: ensemble.manifest.member(name) for name in models}
-    run(models, members, ids, paths, memory, device=device)
-    return [memory.results[one] for one in ids]
-
-
-def _examples(dataset: Any, split: str, ensemble: Ensemble) -> list[Example]:
-    view = query.labeled(dataset, split)
-    _, paths = store.ids_and_paths(view)
-    targets = store.read_detections(view, fields.GROUND_TRUTH, ensemble.taxonomy)
-    return [Example(Path(path), target) for path, target in zip(paths, targets, strict=True)]

@@ -159,8 +159,10 @@ def _forget_truth(dataset: Any, number: int) -> None:
 def _forget_choice(dataset: Any, number: int) -> None:
     """Forget that the round has chosen, so that it may choose again."""
     info = dict(dataset.info.get(fields.INFO, {}))
-    if info.pop(f"chosen {fields.round_tag(number)}", None) is not None:
-        dataset.info[fields.INFO] = info
+    tag = fields.round_tag(number)
+    known = [one for one in (f"chosen {tag}", fields.PUSHED.format(tag)) if one in info]
+    if known:
+        dataset.info[fields.INFO] = {k: v for k, v in info.items() if k not in known}
         dataset.save()
 
 

@@ -18,15 +18,16 @@ def ask_batch(form: Any, *, oracle: bool = True) -> tuple[int, str] | None:
         return None
     number = rounding.ask_round(form, default=choices.last_round(form.ctx.dataset))
     rounding.require_chosen(form, number)
-    labeler = rounding.ask_labeler(form, oracle=oracle)
+    labeler = rounding.ask_labeler(form, number, oracle=oracle)
     return None if form.problems else (number, labeler)
 
 
 def given_batch(ctx: Any) -> tuple[int, str]:
     """Return the round and the labeler that were given, or those that the form proposes."""
-    server = "label-studio" if ctx.secret("LABEL_STUDIO_URL") else "files"
     number = ctx.params.get("round_number") or choices.last_round(ctx.dataset)
-    return number, ctx.params.get("labeler") or server
+    server = "label-studio" if ctx.secret("LABEL_STUDIO_URL") else "files"
+    known = choices.holder(ctx.dataset, number)
+    return number, ctx.params.get("labeler") or known or server
 
 
 class PushLabels(Door):

@@ -37,15 +37,26 @@ class App:
             with contextlib.suppress(Exception):  # shown to newcomers only
                 self.page.get_by_text(notice, exact=True).first.click(timeout=700)
 
+    @property
+    def prompt(self) -> Any:
+        """The form of an operator, or what it did."""
+        return self.page.locator("[data-cy=operators-prompt-modal]")
+
     def run_operator(self, label: str) -> Any:
         """Find an operator by its label in the browser of operators; return its form."""
         self.page.keyboard.press("Escape")
+        self.page.evaluate("document.activeElement && document.activeElement.blur()")
         self.page.locator("body").press("`")
         box = self.page.get_by_placeholder("Search operations by name...")
         box.wait_for(timeout=20_000)
         box.fill(label)
         self.page.get_by_text(label, exact=True).first.click()
-        return self.page.locator("[data-cy=operators-prompt-modal]")
+        return self.prompt
+
+    def close_prompt(self) -> None:
+        """Close what an operator did, once that is shown."""
+        self.page.get_by_role("button", name=re.compile("^(Done|Close)$")).last.click()
+        self.prompt.wait_for(state="hidden")
 
     def panel(self, label: str) -> None:
         """Open a panel from the `+` beside the tabs, and wait until something is on it."""

@@ -99,15 +99,17 @@ def _ended(made: Processes) -> Iterator[Processes]:
         made.stop(one)
 
 
-def _served(processes: Processes, **environment: object) -> str:
-    """Start an App server on loopback that shows every dataset; return its address."""
-    import fiftyone as fo
+def _served(processes: Processes, first: str, **environment: object) -> str:
+    """Start an App server on loopback; return its address.
 
-    first = fo.Dataset(persistent=True)
+    Args:
+        processes: Who ends it.
+        first: The dataset that it opens; its tabs are taken there once more when the Python session
+            behind it connects. It shows the others, too.
+        environment: Of the server.
+    """
     port = _free_port()
-    process = processes.start(
-        "curate", "app", first.name, "--port", port, "--no-browser", **environment
-    )
+    process = processes.start("curate", "app", first, "--port", port, "--no-browser", **environment)
     url = f"http://127.0.0.1:{port}"
     wait_until(
         lambda: _answers(url) or process.poll() is not None,
@@ -121,12 +123,14 @@ def _served(processes: Processes, **environment: object) -> str:
 @pytest.fixture(scope="session")
 def app_url(session_processes: Processes) -> str:
     """The address of an App server that knows no labeling server."""
-    return _served(session_processes)
+    import fiftyone as fo
+
+    return _served(session_processes, fo.Dataset("first to be shown", persistent=True).name)
 
 
 @pytest.fixture
 def serve(processes: Processes) -> Callable[..., str]:
-    """Return `serve(**environment)`, which starts an App server of the test's own."""
+    """Return `serve(dataset, **environment)`, which starts an App server of the test's own."""
     return partial(_served, processes)
 
 

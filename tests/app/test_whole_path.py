@@ -31,6 +31,7 @@ def annotate(server):
 
 def test_from_images_to_a_labeled_round(tab, scenes, serve, label_studio, until):
     url = serve(
+        scenes.name,
         LABEL_STUDIO_URL=label_studio.url,
         LABEL_STUDIO_API_KEY=label_studio.personal_token(),
     )
@@ -40,13 +41,13 @@ def test_from_images_to_a_labeled_round(tab, scenes, serve, label_studio, until)
 
     def do(label, button, *, preview, result):
         """Run an operator from the browser of operators; read what it shows before and after."""
-        prompt = app.run_operator(label)
-        prompt.get_by_text(re.compile(preview)).first.wait_for()
+        app.run_operator(label)
+        app.prompt.get_by_text(re.compile(preview)).first.wait_for()
         app.shot(f"path-{button.lower()}-form")
-        prompt.get_by_role("button", name=button, exact=True).click()
+        app.prompt.get_by_role("button", name=button, exact=True).click()
         app.page.get_by_text(re.compile(result)).first.wait_for(timeout=240_000)
         app.shot(f"path-{button.lower()}-done")
-        app.page.get_by_role("button", name=re.compile("^(Done|Close)$")).last.click()
+        app.close_prompt()
         scenes.reload()
 
     do("Curation: predict", "Predict", preview=r"3 members . \d+ samples",
@@ -65,14 +66,16 @@ def test_from_images_to_a_labeled_round(tab, scenes, serve, label_studio, until)
     app.shot("path-tagged")
 
     app.open(scenes.name)  # what was picked is what is chosen from
-    prompt = app.run_operator("Curation: choose samples")
-    budget = prompt.get_by_role("spinbutton").first
+    app.run_operator("Curation: choose samples")
+    budget = app.prompt.get_by_role("spinbutton").first
     budget.wait_for()
     budget.fill(str(BUDGET))
     budget.press("Tab")
-    prompt.get_by_role("button", name="Choose", exact=True).click()
+    app.prompt.get_by_role("button", name="Choose", exact=True).click()
     until(lambda: len(scenes.match_tags("round-01")) == BUDGET, within_s=120)
+    app.page.get_by_text(re.compile(rf"{BUDGET} of \d+ samples are chosen")).first.wait_for()
     app.shot("path-choose-done")
+    app.close_prompt()
 
     do("Curation: push to labeling", "Push", preview=r"min|hours",
        result=rf"{BUDGET} tasks of round 1 were pushed")  # fmt: skip

@@ -135,7 +135,7 @@ def test_a_round_goes_out_to_files_comes_back_and_is_taken_back(predicted):
     pushed = cu.push(predicted, labeler="files")
     assert (pushed.pushed, pushed.existing) == (4, 0)
     assert cu.push(predicted, labeler="files").existing == 4
-    assert cu.pull(predicted, labeler="files").waiting == 4
+    assert cu.pull(predicted).waiting == 4  # of who was handed them
     with pytest.raises(StageError, match="waits for the labels of 4 chosen samples"):
         cu.train(predicted, labeler="files", epochs=1)
     taken = cu.withdraw(predicted, labeler="files")

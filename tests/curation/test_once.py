@@ -1,3 +1,5 @@
+import pytest
+
 from curation.once import once, replace_text
 
 
@@ -14,6 +16,15 @@ def test_it_is_done_once_for_all_that_it_depends_on(tmp_path):
     assert once(file, "b", work, needs=[tmp_path / "gone"]) == ({"n": 3}, True)
     file.write_text("{")
     assert once(file, "b", work) == ({"n": 4}, True)
+
+
+def test_what_is_replaced_is_no_longer_on_record(tmp_path):
+    """Cut off in between, the work may have left half of its own and nothing of the other."""
+    file = tmp_path / "record.json"
+    once(file, "a", lambda: {"n": 1})
+    with pytest.raises(ZeroDivisionError):
+        once(file, "b", lambda: {"n": 1 // 0})
+    assert once(file, "a", lambda: {"n": 2}) == ({"n": 2}, True)
 
 
 def test_a_text_is_replaced_and_leaves_no_draft(tmp_path):

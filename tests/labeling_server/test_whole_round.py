@@ -100,7 +100,7 @@ def finished(home, server, *command):
     """Carry the round to its end, check its record, and return the ground truth by sample."""
     done = home.curate(*command, **at(server))
     assert "Report:" in done.out
-    labeled = last_line(home.python(LABELED, "site"))
+    labeled = last_line(home.python(LABELED, command[1]))
     assert labeled["rounds"] == [1] * BUDGET
     (record,) = home.folder.rglob("rounds/round-01/record.json")
     stages = json.loads(record.read_text())["stages"]
@@ -149,10 +149,19 @@ def test_the_same_on_real_photographs(home, label_studio, tmp_path):
     """The annotator sees the image that the server shows, and knows it by its content."""
     source = subset(Path(SHARED) / "data" / "construction_site_safety", tmp_path / "photographs")
     home.curate(
-        "ingest", source, "--name", "site", "--hold-back", "--taxonomy", "construction_site",
+        "ingest", source, "--name", "photographs", "--hold-back", "--taxonomy", "construction_site",
         "--names", ",".join(CLASSES),
     )  # fmt: skip
-    command = ("round", "site", "--labeler", "label-studio", "--budget", BUDGET, "--epochs", 1)
+    command = (
+        "round",
+        "photographs",
+        "--labeler",
+        "label-studio",
+        "--budget",
+        BUDGET,
+        "--epochs",
+        1,
+    )
     tasks = pushed(home, label_studio, *command)
     known = {digest(one.read_bytes()): one for one in (source / "images" / "train").iterdir()}
     answers = {}

@@ -5,6 +5,8 @@ from typer.testing import CliRunner
 
 from curation import fields, store
 from curation.cli import app
+from curation.errors import PublishError, StageError
+from curation.settings import from_environment
 from curation.stages import distil as stage
 from curation.student import Recipe
 
@@ -26,8 +28,15 @@ def site(scenes, center, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_student_is_made_of_a_manifest_and_predicts(site, settings):
-    words = ("distil", site.name, "--epochs", 1, "--seed", 2)
+def test_a_student_is_made_of_a_version_and_predicts(
+    site, center, settings, tracking_uri, tmp_path, monkeypatch
+):
+    from curation.tracking import Registry
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
+    whole = center.save(tmp_path / "whole")
+    Registry.of(from_environment()).register(whole, name=site.name, identity=center.identity)
+    words = ("distil", site.name, "--version", 1, "--epochs", 1, "--seed", 2)
     done = run(*words)
     assert done.exit_code == 0, done.output
     assert "  labeled: 10\n" in done.stdout
@@ -44,13 +53,27 @@ def test_a_student_is_made_of_a_manifest_and_predicts(site, settings):
     site.reload()
     assert len(site.exists("student")) == len(site)
 
+    unknown = run("distil", site.name, "--version", "champion")
+    assert isinstance(unknown.exception, PublishError)
 
-def test_a_version_that_is_not_registered_is_an_expected_error(site, tmp_path):
-    from curation.errors import PublishError
 
-    done = run("distil", site.name, "--version", "champion", "--out", tmp_path)
-    assert isinstance(done.exception, PublishError)
-    assert list(tmp_path.iterdir()) == []
+def test_the_manifest_the_folder_and_the_epochs_are_handed_on(site, tmp_path, monkeypatch):
+    asked = []
+
+    def told(dataset, ensemble, folder, *, epochs, seed, bars):
+        asked.append((dataset.name, ensemble.manifest.name, folder, epochs, seed))
+        raise StageError("Enough.")
+
+    monkeypatch.setattr(stage, "distil", told)
+    one = tmp_path / "one.yaml"
+    one.write_text(
+        "{name: one, members: [{name: plain, tier: detection, adapter: center_point, "
+        'source: "package:tiny_center", licence: Apache-2.0}]}'
+    )
+    ours = from_environment().dataset_folder(site.name) / "student"
+    for words in ([], ["-m", one, "--out", tmp_path, "--epochs", 7, "--seed", 1]):
+        assert isinstance(run("distil", site.name, *words).exception, StageError)
+    assert asked == [(site.name, "tiny", ours, 40, 0), (site.name, "one", tmp_path, 7, 1)]
 
 
 def test_a_manifest_and_a_version_exclude_each_other():

@@ -1,0 +1,37 @@
+"""The labeled images of a dataset, as models learn from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cascade.taxonomy import Taxonomy
+from cascade.training.examples import Example
+from curation import fields, store
+from curation import samples as query
+from curation.errors import StageError
+
+LEAST_EXAMPLES = 8  # labeled training images, below which a fit would only memorise
+
+
+def of_split(dataset: Any, split: str, taxonomy: Taxonomy) -> list[Example]:
+    """Return the split's images that have ground truth, with it."""
+    view = query.labeled(dataset, split)
+    _, paths = store.ids_and_paths(view)
+    targets = store.read_detections(view, fields.GROUND_TRUTH, taxonomy)
+    return [Example(Path(path), target) for path, target in zip(paths, targets, strict=True)]
+
+
+def to_train_on(dataset: Any, taxonomy: Taxonomy) -> list[Example]:
+    """Return the labeled training images.
+
+    Raises:
+        StageError: There are too few of them.
+    """
+    found = of_split(dataset, "train", taxonomy)
+    if len(found) < LEAST_EXAMPLES:
+        raise StageError(
+            f"{len(found)} training samples are labeled; a fit needs at least "
+            f"{LEAST_EXAMPLES}. Label more of the chosen samples, then run the same command again."
+        )
+    return found

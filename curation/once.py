@@ -1,0 +1,50 @@
+"""Work that is done once: what came of it is on record, with what it depended on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+
+def once(
+    file: Path, identity: str, work: Callable[[], Mapping[str, Any]], *, needs: Sequence[Path] = ()
+) -> tuple[dict[str, Any], bool]:
+    """Return what is on record for this identity, or what the work returns, and whether it ran.
+
+    Args:
+        file: The record; one of another identity, or a damaged one, is gone as soon as the work
+            begins, for that may replace what the record is of.
+        identity: Of all that the work depends on.
+        work: Does it, and returns what is put on record, as plain JSON.
+        needs: What it makes beside: if any of it is gone, all is done again.
+    """
+    known = _read(file) if all(one.exists() for one in needs) else {}
+    if known.get("identity") == identity:
+        return dict(known["content"]), False
+    file.unlink(missing_ok=True)
+    content = dict(work())
+    replace_text(file, json.dumps({"identity": identity, "content": content}, indent=1) + "\n")
+    return content, True
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{uuid4().hex}")
+    try:
+        draft.write_text(text)
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return the record; nothing where there is none, or it is damaged."""
+    try:
+        known = json.loads(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
