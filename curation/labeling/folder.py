@@ -87,7 +87,8 @@ def read_rows(folder: Path) -> list[Row]:
 def write_rows(folder: Path, rows: Sequence[Row]) -> None:
     """Replace the list of tasks, whole or not at all."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Row)], lineterminator="\n")
+    names = [field.name for field in fields(Row)]
+    writer = csv.DictWriter(text, names, lineterminator="\r\n")  # then both are quoted inside
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     write(folder / TASKS, text.getvalue())

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -292,6 +292,7 @@ def any_boxes(draw):
 
 
 @settings(max_examples=60, deadline=None)
+@example(boxes=Detections.empty(WORDS.names), size_wh=(1, 1), form="coco", stem="\r")
 @given(
     boxes=any_boxes(),
     size_wh=st.tuples(st.integers(1, 20_000), st.integers(1, 20_000)),
