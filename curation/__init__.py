@@ -34,12 +34,12 @@ if TYPE_CHECKING:
         train,
         withdraw,
     )
-    from curation.api.stages import adopt, choose, embed, ingest, predict, score
+    from curation.api.stages import adopt, choose, distil, embed, ingest, predict, score
 
 __all__ = [
-    "adopt", "choose", "compare", "demo_dataset", "embed", "ensemble", "evaluate", "history",
-    "ingest", "label", "load", "pictures", "predict", "preview", "promote", "publish", "pull",
-    "push", "report", "reproduce", "review", "rollback", "run_round", "score", "train",
+    "adopt", "choose", "compare", "demo_dataset", "distil", "embed", "ensemble", "evaluate",
+    "history", "ingest", "label", "load", "pictures", "predict", "preview", "promote", "publish",
+    "pull", "push", "report", "reproduce", "review", "rollback", "run_round", "score", "train",
     "versions", "withdraw",
 ]  # fmt: skip
 
@@ -50,7 +50,7 @@ _VERBS = {
     "rounds": (
         "evaluate", "label", "publish", "report", "reproduce", "run_round", "train", "withdraw",
     ),
-    "stages": ("adopt", "choose", "embed", "ingest", "predict", "score"),
+    "stages": ("adopt", "choose", "distil", "embed", "ingest", "predict", "score"),
 }  # fmt: skip
 _HOMES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
 

@@ -1,4 +1,4 @@
-"""The stages that need nobody's answer: ingest, adopt, predict, embed, score, choose."""
+"""The stages that need nobody's answer: ingest, adopt, predict, embed, score, choose, distil."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from curation.stages.adjudicate import AdjudicateResult
     from curation.stages.adopt import AdoptResult
     from curation.stages.choose import ChooseResult
+    from curation.stages.distil import DistilResult
     from curation.stages.embed import EmbedResult
     from curation.stages.examine import ExamineResult, Mode
     from curation.stages.fuse import FuseResult
@@ -274,3 +275,33 @@ def choose(
         samples, round_number=round_number, budget=loop.budget(samples, budget), seed=seed,
         use_hardness=use_hardness, progress=progress,
     )  # fmt: skip
+
+
+def distil(
+    dataset: Any,
+    *,
+    manifest: str | Path = "tiny",
+    epochs: int = 40,
+    seed: int = 0,
+    out: Path | None = None,
+) -> DistilResult:
+    """Make one fast student of an ensemble, and measure what it keeps of it.
+
+    Example:
+        >>> cu.distil(dataset).kept.sentence
+
+    Args:
+        dataset: A FiftyOne dataset with labeled training and validation samples.
+        manifest: The ensemble, as its last round trained it.
+        epochs: Passes over the labeled samples.
+        seed: Of the student.
+        out: Its folder; None for one of ours.
+
+    Raises:
+        StageError: Too few samples are labeled, or the ensemble has no detector.
+    """
+    from curation.stages.distil import distil as run
+
+    settings = connected()
+    folder = out or settings.dataset_folder(dataset.name) / "student"
+    return run(dataset, ensemble(dataset, manifest), folder, epochs=epochs, seed=seed)
