@@ -20,6 +20,7 @@ RUN = {
     "allow_immediate_execution": True,
     "allow_delegated_execution": True,
 }
+AT_ONCE = {**RUN, "allow_delegated_execution": False}  # what is no work for a worker
 
 
 class _Options(foo.ExecutionOptions):  # type: ignore[misc] # FiftyOne has no types

@@ -7,10 +7,8 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from curation.operators import rounding, versions
-from curation.operators.door import RUN, Door
+from curation.operators.door import AT_ONCE, RUN, Door
 from curation.operators.running import Outcome
-
-AT_ONCE = {**RUN, "allow_delegated_execution": False}  # a person's word, not a worker's
 
 
 def ask_signature(form: Any) -> None:

@@ -6,22 +6,26 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from curation.jobs import board
+from curation.operators.door import AT_ONCE, Door
+from curation.operators.running import Outcome
 
-_PREFIX = "Curation: "
 
-
-class ListJobs(foo.Operator):
+class ListJobs(Door):
     """Shows all jobs, and what became of the latest runs."""
+
+    looks_at = "nothing"
+    button = "Show"
 
     @property
     def config(self) -> foo.OperatorConfig:
         """How the App lists and runs it."""
         return foo.OperatorConfig(
             name="list_jobs",
-            label=f"{_PREFIX}scheduled jobs",
+            label="Curation: scheduled jobs",
             description="What is due when, and what became of it",
             icon="schedule",
             risk_level=types.RiskLevel.LOW,
+            **AT_ONCE,
         )
 
     def resolve_placement(self, ctx: Any) -> types.Placement:
@@ -29,9 +33,10 @@ class ListJobs(foo.Operator):
         view = types.Button(label="Scheduled jobs", icon="schedule", prompt=True)
         return types.Placement(types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, view)
 
-    def execute(self, ctx: Any) -> dict[str, Any]:
+    def work(self, ctx: Any, bars: Any) -> Outcome:
         """Return the rows of both tables."""
-        return board.tables()
+        found = board.tables()
+        return Outcome(f"{len(found['jobs'])} jobs are scheduled.", found, wrote=False)
 
     def resolve_output(self, ctx: Any) -> types.Property:
         """Show both tables."""
@@ -41,142 +46,119 @@ class ListJobs(foo.Operator):
             for key, heading in board.COLUMNS[name].items():
                 table.add_column(key, label=heading)
             outputs.list(name, types.Object(), label=label, view=table)
-        return types.Property(outputs, view=types.View(label="Scheduled jobs"))
+        return types.Property(outputs, view=types.View(label=self.config.label))
 
 
-class AddJob(foo.Operator):
+class AddJob(Door):
     """Adds a nightly ranking, or a watch for drift."""
+
+    looks_at = "nothing"  # the dataset may be empty: the first images are to come
+    button = "Add"
 
     @property
     def config(self) -> foo.OperatorConfig:
         """How the App lists and runs it."""
         return foo.OperatorConfig(
             name="add_job",
-            label=f"{_PREFIX}add a scheduled job",
+            label="Curation: add a scheduled job",
             description="Rank new images by the clock, and hand the hardest to people",
             icon="more_time",
-            dynamic=True,
             risk_level=types.RiskLevel.MEDIUM,
+            **AT_ONCE,
         )
 
-    def resolve_input(self, ctx: Any) -> types.Property:
+    def ask(self, ctx: Any, form: Any) -> None:
         """Ask for what `curate jobs add` asks for; say at once what cannot be meant."""
-        inputs, dataset = types.Object(), ctx.dataset.name
-        for name, (label, description, default) in board.TEXTS.items():
-            inputs.str(
-                name, label=label, description=description, required=False,
-                default=dataset if name == "dataset" else default,
-            )  # fmt: skip
+        if ctx.dataset is None:
+            form.refuse("Open a dataset first.")
+            return
+        for name, (label, about, default) in board.TEXTS.items():
+            proposed = ctx.dataset.name if name == "dataset" else default
+            form.text(name, label, default=proposed or "", about=about)
         for name, (label, values) in board.choices().items():
-            view = types.DropdownView()
-            for one in values:
-                view.add_choice(one, label=one)
-            inputs.enum(
-                name, view.values(), label=label, required=False, default=board.DEFAULTS[name],
-                view=view,
-            )  # fmt: skip
-        inputs.int(
-            "budget", label="Budget", description="Samples a time", required=False,
-            default=board.DEFAULTS["budget"], min=1,
-        )  # fmt: skip
-        _refuse(inputs, board.problem(ctx.params, dataset=dataset))
-        return types.Property(inputs, view=types.View(label="Add a scheduled job"))
+            form.pick(name, label, values, default=board.DEFAULTS[name])
+        budget = board.DEFAULTS["budget"]
+        form.whole("budget", "Budget", default=budget, least=1, about="Samples a time")
+        if form.problems:
+            return
+        if why := board.problem(ctx.params, dataset=ctx.dataset.name):
+            form.refuse(why)
 
-    def execute(self, ctx: Any) -> dict[str, Any]:
+    def work(self, ctx: Any, bars: Any) -> Outcome:
         """Keep the job, and say when it is due."""
-        return {"said": board.add(ctx.params, dataset=ctx.dataset.name)}
-
-    def resolve_output(self, ctx: Any) -> types.Property:
-        """Show the sentence."""
-        return _said()
+        return Outcome(board.add(ctx.params, dataset=ctx.dataset.name), wrote=False)
 
 
-class _OnOne(foo.Operator):
+class _OnOne(Door):
     """What is done to one job: the form asks which."""
 
-    def resolve_input(self, ctx: Any) -> types.Property:
+    looks_at = "nothing"
+
+    def ask(self, ctx: Any, form: Any) -> None:
         """Ask which job."""
-        inputs, names = types.Object(), board.names()
-        choices = types.DropdownView()
-        for one in names:
-            choices.add_choice(one, label=one)
-        inputs.str("name", label="Job", required=False, default=next(iter(names), None),
-                   view=choices)  # fmt: skip
-        asked = ctx.params.get("name")
-        if not names:
-            _refuse(inputs, "There is no job yet. Add one first.")
-        elif asked is not None and asked not in names:
-            _refuse(inputs, f"No job is named {asked!r}. There are: {', '.join(names)}.")
-        return types.Property(inputs, view=types.View(label=self.config.label))
+        names = board.names()
+        if names:
+            form.pick("name", "Job", names, default=names[0])
+        else:
+            form.refuse("There is no job yet. Add one first.")
 
     def chosen(self, ctx: Any) -> str:
         """Return the name that was asked for; the first where none was."""
         return ctx.params.get("name") or board.names()[0]
 
-    def resolve_output(self, ctx: Any) -> types.Property:
-        """Show what was done, as a sentence."""
-        return _said()
-
 
 class RunJob(_OnOne):
     """Runs a job once, beside its schedule."""
+
+    button = "Run it"
 
     @property
     def config(self) -> foo.OperatorConfig:
         """How the App lists and runs it."""
         return foo.OperatorConfig(
-            name="run_job", label=f"{_PREFIX}run a scheduled job now", icon="play_arrow",
-            dynamic=True, risk_level=types.RiskLevel.MEDIUM,
+            name="run_job", label="Curation: run a scheduled job now", icon="play_arrow",
+            risk_level=types.RiskLevel.MEDIUM, **AT_ONCE,
         )  # fmt: skip
 
-    def execute(self, ctx: Any) -> dict[str, Any]:
+    def work(self, ctx: Any, bars: Any) -> Outcome:
         """Begin the run, in a process of its own."""
-        return {"said": board.run_now(self.chosen(ctx))}
+        return Outcome(board.run_now(self.chosen(ctx)), wrote=False)
 
 
 class PauseJob(_OnOne):
     """Lets a job rest, or resumes it."""
 
+    button = "Pause or resume"
+
     @property
     def config(self) -> foo.OperatorConfig:
         """How the App lists and runs it."""
         return foo.OperatorConfig(
-            name="pause_job", label=f"{_PREFIX}pause or resume a scheduled job", icon="pause",
-            dynamic=True, risk_level=types.RiskLevel.MEDIUM,
+            name="pause_job", label="Curation: pause or resume a scheduled job", icon="pause",
+            risk_level=types.RiskLevel.MEDIUM, **AT_ONCE,
         )  # fmt: skip
 
-    def execute(self, ctx: Any) -> dict[str, Any]:
+    def work(self, ctx: Any, bars: Any) -> Outcome:
         """Pause the job, or resume it."""
-        return {"said": board.toggle(self.chosen(ctx))}
+        return Outcome(board.toggle(self.chosen(ctx)), wrote=False)
 
 
 class RemoveJob(_OnOne):
     """Removes a job; its history stays."""
 
+    button = "Remove"
+
     @property
     def config(self) -> foo.OperatorConfig:
         """How the App lists and runs it."""
         return foo.OperatorConfig(
-            name="remove_job", label=f"{_PREFIX}remove a scheduled job", icon="delete",
-            dynamic=True, risk_level=types.RiskLevel.HIGH,
+            name="remove_job", label="Curation: remove a scheduled job", icon="delete",
+            risk_level=types.RiskLevel.HIGH, **AT_ONCE,
         )  # fmt: skip
 
-    def execute(self, ctx: Any) -> dict[str, Any]:
+    def work(self, ctx: Any, bars: Any) -> Outcome:
         """Remove the job."""
-        return {"said": board.remove(self.chosen(ctx))}
-
-
-def _refuse(inputs: types.Object, why: str) -> None:
-    """Show in the form what is wrong, if anything is, so that it cannot be sent."""
-    if why:
-        view = types.Error(label="This cannot be done yet", description=why)
-        inputs.view("problem", view, invalid=True, error_message=why)
-
-
-def _said() -> types.Property:
-    outputs = types.Object()
-    outputs.str("said", label="Done")
-    return types.Property(outputs)
+        return Outcome(board.remove(self.chosen(ctx)), wrote=False)
 
 
 def register(plugin: Any) -> None:
