@@ -26,7 +26,7 @@ def test_every_constant_that_names_a_field_is_declared(dataset):
     fields.declare_adjudication(dataset)
     no_fields = {
         "DUPLICATE", "NEAR_DUPLICATE", "LABEL_PROBLEM",
-        "SIMILARITY", "UMAP", "FINGERPRINT", "COSTS",
+        "SIMILARITY", "UMAP", "FINGERPRINT", "COSTS", "PUSHED",
     }  # fmt: skip
     named = {
         value
