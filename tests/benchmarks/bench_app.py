@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe, table
+from own_database import own_database
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 CHROMIUM = "/usr/bin/chromium"
@@ -52,24 +53,11 @@ def main() -> int:
 
 
 def _measure(size: int, members: int, times: int, home: Path) -> dict[str, Any]:
-    for name in [one for one in os.environ if one.startswith("FIFTYONE_")]:
-        del os.environ[name]
-    os.environ |= {
-        "CURATION_HOME": str(home), "FIFTYONE_CONFIG_PATH": str(home / "none.json"),
-        "FIFTYONE_DATABASE_VALIDATION": "false", "FIFTYONE_DO_NOT_TRACK": "true",
-    }  # fmt: skip
-    from curation import database, mongod
-    from curation.settings import from_environment
-
-    settings = from_environment()
-    database.connect(settings)
-    try:
+    with own_database(home):
         began = time.monotonic()
         names = _datasets(size, members, home)
         _say("datasets are there", time.monotonic() - began)
         seen = _open_in_turn(names, times, home)
-    finally:
-        mongod.stop(settings)
     median = {
         name: [statistics.median(column) for column in zip(*rows, strict=True)]
         for name, rows in seen.items()

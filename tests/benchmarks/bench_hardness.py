@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from machine import describe, peak_gib, table, timed
+from own_database import own_database
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 MEMBERS = tuple(f"member_{one}" for one in "abcdef")
@@ -42,18 +43,8 @@ def main() -> int:
 
 
 def _measure(size: int, home: Path) -> dict[str, Any]:
-    for name in [one for one in os.environ if one.startswith("FIFTYONE_")]:
-        del os.environ[name]
-    os.environ |= {"CURATION_HOME": str(home), "FIFTYONE_CONFIG_PATH": str(home / "none.json")}
-    from curation import database, mongod
-    from curation.settings import from_environment
-
-    settings = from_environment()
-    database.connect(settings)
-    try:
+    with own_database(home):
         return _compare(size, home)
-    finally:
-        mongod.stop(settings)
 
 
 def _compare(size: int, home: Path) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from own_database import own_database
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 MOST_S, BUDGET = 60.0, 100
 
@@ -42,19 +44,11 @@ def main() -> int:
 
 def _measure(size: int, home: Path, *, indexing: bool) -> dict[str, Any]:
     """Return seconds and counts; FiftyOne is imported in here, once our database runs."""
-    for name in [one for one in os.environ if one.startswith("FIFTYONE_")]:
-        del os.environ[name]
-    os.environ |= {"CURATION_HOME": str(home), "FIFTYONE_CONFIG_PATH": str(home / "none.json")}
-    from curation import database, mongod
-    from curation.settings import from_environment
+    with own_database(home) as (settings, uri):
+        from curation import mongod
 
-    settings = from_environment()
-    uri = database.connect(settings).uri
-    try:
         with mongod.client_of(uri) as client:
             return _night(size, home, settings, client.jobs, indexing=indexing)
-    finally:
-        mongod.stop(settings)
 
 
 def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -> dict[str, Any]:

@@ -23,8 +23,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ sys.path.append(str(Path(__file__).parents[1] / "labeling_server"))
 
 import numpy as np
 from label_studio_server import EXECUTABLE, MISSING, LabelStudioServer
+from own_database import own_database
 from PIL import Image
 
 from cascade import taxonomy as taxonomies
@@ -255,23 +254,6 @@ def _sample(fo: Any, task: Task) -> Any:
     )
 
 
-@contextmanager
-def database(home: Path) -> Iterator[None]:
-    """Give FiftyOne a database of its own."""
-    from curation import database as door
-    from curation import mongod
-    from curation.settings import from_environment
-
-    os.environ |= {"CURATION_HOME": str(home), "FIFTYONE_DO_NOT_TRACK": "1"}
-    os.environ.pop("FIFTYONE_DATABASE_URI", None)
-    settings = from_environment()
-    door.connect(settings)
-    try:
-        yield
-    finally:
-        mongod.stop(settings)
-
-
 def main() -> int:
     """Run all of it and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -291,7 +273,7 @@ def main() -> int:
                 report[name] = run(server, folder, chosen.tasks)
                 print(json.dumps({name: report[name]}), flush=True)  # noqa: T201
         if chosen.only in (None, "side_by_side"):
-            with database(folder / "home"):
+            with own_database(folder / "home"):
                 report["side_by_side"] = side_by_side(server, folder)
                 print(json.dumps(report["side_by_side"]), flush=True)  # noqa: T201
     finally:

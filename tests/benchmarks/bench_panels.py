@@ -22,6 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from own_database import own_database
+
 ROOT = Path(__file__).parents[2]
 PANELS = {
     "cascade": "watch_cascade/cascade_panel",
@@ -55,26 +57,13 @@ def main() -> int:
     parser.add_argument("--most", type=float, default=2.0, help="seconds that a panel may take")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-panels-") as home:
-        os.environ.pop("FIFTYONE_DATABASE_URI", None)
-        os.environ |= {
-            "CURATION_HOME": home,
-            "MLFLOW_TRACKING_URI": f"sqlite:///{home}/mlflow.db",
-            "FIFTYONE_PLUGINS_DIR": str(ROOT / "plugins"),
-        }
-        from curation import mongod
-        from curation.settings import from_environment
-
-        try:
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{home}/mlflow.db"
+        with own_database(Path(home)):
+            os.environ["FIFTYONE_PLUGINS_DIR"] = str(ROOT / "plugins")
             return _measure(asked.size, asked.most)
-        finally:
-            mongod.stop(from_environment())
 
 
 def _measure(size: int, most: float) -> int:
-    from curation import database
-    from curation.settings import from_environment
-
-    database.connect(from_environment())
     dataset = _timed(f"write {size:,} samples", lambda: _build(size))
     _count(dataset)
     slow = []

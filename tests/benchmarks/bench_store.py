@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe, table, timed
+from own_database import own_database
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 MEMBERS = tuple(f"member_{one}" for one in "abcde")
@@ -43,18 +44,8 @@ def main() -> int:
 
 
 def _measure(size: int, times: int, home: Path) -> dict[str, Any]:
-    for name in [one for one in os.environ if one.startswith("FIFTYONE_")]:
-        del os.environ[name]
-    os.environ |= {"CURATION_HOME": str(home), "FIFTYONE_CONFIG_PATH": str(home / "none.json")}
-    from curation import database, mongod
-    from curation.settings import from_environment
-
-    settings = from_environment()
-    database.connect(settings)
-    try:
+    with own_database(home):
         return _compare(size, times, home)
-    finally:
-        mongod.stop(settings)
 
 
 def _compare(size: int, times: int, home: Path) -> dict[str, Any]:
