@@ -80,10 +80,10 @@ def table(report: Mapping[str, Any]) -> str:
             words = ", ".join(f"{name} {one:.1f}" for name, one in each.items())
             rows.append(f"| FiftyOne, one member after another ({words}) | {rival:.1f} |")
             rows.append(f"| engine / FiftyOne | {median / rival:.1f} |")
-    for key in ("agreement", "agreement_trained"):
+    for key in ("agreement", "agreement_with_itself", "agreement_trained"):
         for name, one in report.get(key, {}).items():
             words = ", ".join(f"{what} {value:.5g}" for what, value in one.items())
-            rows.append(f"| {key.replace('_', ', ')}: {name} | {words} |")
+            rows.append(f"| {key.replace('_', ' ')}: {name} | {words} |")
     return "\n".join(rows) + "\n"
 
 
