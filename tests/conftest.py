@@ -33,7 +33,9 @@ _PATIENCE_S = 1500  # for one command, on a machine that is busy with others
 
 
 def pytest_configure() -> None:
-    """Point this process at a server that does not run yet."""
+    """Point this process at a server that does not run yet, and settle what signals do."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell has it in the background:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # programs that we start obey
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that fixtures clean up then, too
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
