@@ -258,10 +258,10 @@ def multiply_for(member: Member, device: torch.device) -> None:
     What a member of half precision leaves in float32 is multiplied in TF32: 10 bits of mantissa.
     One of `fp32` is computed in full, convolutions too, which torch itself would round.
     """
-    if device.type == "cuda":
-        how = "ieee" if member.precision == "fp32" else "tf32"
-        torch.backends.cuda.matmul.fp32_precision = how
-        torch.backends.cudnn.conv.fp32_precision = how  # type: ignore[attr-defined]
+    if device.type == "cuda":  # by the older names: torch's compiler still asks for those
+        rounds = member.precision != "fp32"
+        torch.set_float32_matmul_precision("high" if rounds else "highest")
+        torch.backends.cudnn.allow_tf32 = rounds
 
 
 def split(batch: Batch, size: int) -> list[Batch]:

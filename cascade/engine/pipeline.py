@@ -279,13 +279,10 @@ def _quick_switching(pace: Pace) -> Iterator[None]:
 @contextmanager
 def _multiplying_as_before(device: torch.device) -> Iterator[None]:
     """Let float32 be multiplied afterwards as before the members asked for their own way."""
-    if device.type != "cuda":
-        yield
-        return
-    multiplied: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
-    before = [one.fp32_precision for one in multiplied]
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:
         yield
     finally:
-        for one, how in zip(multiplied, before, strict=True):
-            one.fp32_precision = how
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision(before[0])
+            torch.backends.cudnn.allow_tf32 = before[1]

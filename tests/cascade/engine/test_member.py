@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from cascade.engine.member import Runner, of_member
+from cascade.engine.member import Runner, multiply_for, of_member
 from cascade.images import Batch
 from cascade.manifest import Member
 from cascade.predictions import Detections, Embedding, Failure
@@ -138,3 +138,19 @@ def test_images_are_handed_in_halves_until_the_one_that_fails_is_found():
     assert found["i3"] == Failure("ValueError", "odd")
     assert len(found) == 6
     assert not isinstance(found["i4"], Failure | Detections)
+
+
+@pytest.mark.parametrize(("precision", "rounds"), [("fp32", False), ("bf16", True)])
+def test_float32_is_multiplied_as_the_precision_asks_and_compilers_can_ask_how(precision, rounds):
+    """torch keeps it under two names; where these differ, to ask by the older one is an error."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    member = Member(name="m", tier="detection", adapter="a", licence="MIT", precision=precision)
+    try:
+        multiply_for(member, torch.device("cuda"))
+        assert torch.backends.cuda.matmul.allow_tf32 == rounds
+        assert torch.backends.cudnn.allow_tf32 == rounds
+        assert (torch.backends.cuda.matmul.fp32_precision == "tf32") == rounds
+        assert (torch.backends.cudnn.conv.fp32_precision == "tf32") == rounds
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
