@@ -2,20 +2,21 @@
 
     python tools/show_retraining.py --data construction_site_safety --out OUT [--seeds 0 1]
 
-For every seed: a champion of two members (RT-DETRv2 of transformers on a MobileNetV2, YOLO26 of
-ultralytics) learns 30 % of the labels, then a challenger goes on from its checkpoints with 60 %,
-and, so that more steps are not mistaken for more labels, a control goes on with the same 30 %.
-A student (centre points on a MobileNetV2) learns those 60 %, then also what the challenger says
-about the other images; another one, untaught, those 60 % alone, in as many steps. Everything is
-chosen on the split `valid`; on `test` it is only measured. OUT/retraining.json has the figures with
-bootstrap intervals; OUT/predictions.json and archives of the models are written after every step,
-so that nothing is lost if time runs out. Training images whose source photograph is in another
-split are left out.
+For every seed, all seeds side by side: a champion of two members (RT-DETRv2 of transformers on a
+MobileNetV2, YOLO26 of ultralytics) learns 30 % of the labels, then a challenger goes on from its
+checkpoints with 60 %, and, so that more steps are not mistaken for more labels, a control goes on
+with the same 30 %. A student (centre points on a MobileNetV2) learns those 60 %, then also what the
+challenger says about the other images; another one, untaught, those 60 % alone, in as many steps.
+Everything is chosen on the split `valid`; on `test` it is only measured. OUT/retraining.json has
+the figures with bootstrap intervals; OUT/predictions.json and archives of the models are written
+after every step, so that nothing is lost if time runs out. Training images whose source photograph
+is in another split are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import multiprocessing as mp
@@ -53,7 +54,9 @@ logger = logging.getLogger("show")
 
 DECIDING = ("Safety Cone", "machinery")
 RECIPES = MEMBERS | {"student": STUDENT}
-OVERHEAD_S = 45  # of a seed beside its fits: measuring, speeds
+STUDENTS = ("student", "untaught")
+OVERHEAD_S = 30  # of a seed beside its fits: measuring, speeds
+REST = 4  # times what the champions took: twice as many members, then students for twice as long
 
 
 def main() -> int:
@@ -66,14 +69,10 @@ def main() -> int:
         ProcessPoolExecutor(args.at_once, mp_context=mp.get_context("spawn")) as pool,
     ):
         show = _Show(args, Path(scratch), pool)
-        for i, seed in enumerate(args.seeds):
-            if i and show.left() < 0.9 * show.seconds() / i:
-                logger.warning("no time for seed %d", seed)
-                break
-            show.ensembles_of(seed)
-            show.students_of(seed)
+        show.train_ensembles()
+        show.train_students()
+        for seed in args.seeds:
             show.measure_speeds(seed)
-            logger.info("seed %d done after %.0f s", seed, show.seconds())
         if args.draws:
             show.report |= figures(show.said, show.splits["test"], args.draws)
             show.write()
@@ -120,47 +119,50 @@ class _Show:
         (out / "predictions.json").write_text(json.dumps(answers))
         (out / "retraining.json").write_text(json.dumps(self.report, indent=1) + "\n")
 
-    def ensembles_of(self, seed: int) -> None:
-        """Train the ensembles, and ask each about the split `test`."""
+    def train_ensembles(self) -> None:
+        """Train the ensembles, and ask each about the splits `valid` and `test`."""
         began = time.perf_counter()
-        self._done(self._members(seed, "champion"))
-        if seed == self._args.seeds[0]:
-            self._fit_into_the_time(time.perf_counter() - began)
-        self._done(self._members(seed, "challenger") + self._members(seed, "control"))
-        for role in SHARES:
+        self._done(self._members("champion"))
+        self._fit_into_the_time(time.perf_counter() - began)
+        self._done(self._members("challenger") + self._members("control"))
+        for seed, role in itertools.product(self._args.seeds, SHARES):
             one = _ensemble(self._root / str(seed) / role, self.splits["valid"], self._device)
             self._ensembles[seed, role] = one
-            for split, name in (("test", "map50"), ("valid", "valid")):
+            for split in ("test", "valid"):
                 rows = _rows(one, self.splits[split], self._device)
-                found = {m: [row[m] for row in rows] for m in MEMBERS} | {"": _fused(one, rows)}
-                truths = [example.target for example in self.splits[split]]
-                self.report[name] |= {
-                    f"{role}{m and '-' + m}-{seed}": map50(said, truths)
-                    for m, said in found.items()
-                }
+                for member in MEMBERS:
+                    self._ask(f"{role}-{member}-{seed}", split, [row[member] for row in rows])
+                fused = _fused(one, rows)
+                self._ask(f"{role}-{seed}", split, fused)
                 if split == "test":
-                    self.said[seed, role] = found[""]
-        self._keep(seed, *SHARES)
+                    self.said[seed, role] = fused
+        self._keep(*SHARES)
 
-    def students_of(self, seed: int) -> None:
-        """Train the students of the challenger, and ask them about the split `test`."""
-        labeled = shares(len(self.splits["train"]), seed)["challenger"]
-        teacher = self._ensembles[seed, "challenger"]
-        _teach(teacher, self.splits, labeled, self._root / str(seed) / "taught.json", self._device)
-        roles = ("student", "untaught")
-        jobs = [self._student_job(seed, role) for role in roles]
+    def train_students(self) -> None:
+        """Train the students of the challengers, and ask them the same."""
+        for seed in self._args.seeds:
+            labeled = shares(len(self.splits["train"]), seed)["challenger"]
+            path = self._root / str(seed) / "taught.json"
+            teacher = self._ensembles[seed, "challenger"]
+            _teach(teacher, self.splits, labeled, path, self._device)
+        each = list(itertools.product(self._args.seeds, STUDENTS))
+        jobs = [self._student_job(seed, role) for seed, role in each]
         self._done([(one.name, self._pool.submit(fit_one, one)) for one in jobs])
-        for role in roles:
+        for seed, role in each:
             model = registry.create(STUDENT.adapter, self._root / str(seed) / role / "whole")
             model.module.to(self._device)
-            for split, name in (("test", "map50"), ("valid", "valid")):
+            for split in ("test", "valid"):
                 batches = _batches(self.splits[split], self._device, size=16)
                 found = [one for batch in batches for one in predict(model, batch)]
-                truths = [example.target for example in self.splits[split]]
-                self.report[name][f"{role}-{seed}"] = map50(found, truths)
+                self._ask(f"{role}-{seed}", split, found)
                 if split == "test":
                     self.said[seed, role] = found
-        self._keep(seed, *roles)
+        self._keep(*STUDENTS)
+
+    def _ask(self, name: str, split: str, said: Sequence[Detections]) -> None:
+        """Put down the mAP50 of some answers."""
+        truths = [example.target for example in self.splits[split]]
+        self.report["map50" if split == "test" else split][name] = map50(said, truths)
 
     def measure_speeds(self, seed: int) -> None:
         """Put down images per second of a seed's ensemble and student."""
@@ -173,14 +175,13 @@ class _Show:
             }
         self.write()
 
-    def _members(self, seed: int, role: str) -> list[tuple[str, Future[dict[str, Any]]]]:
-        folder = self._root / str(seed)
-        source = None if role == "champion" else folder / "champion"
+    def _members(self, role: str) -> list[tuple[str, Future[dict[str, Any]]]]:
         return [
             (f"{role}-{m}-{seed}", self._pool.submit(fit_one, self._job(
-                f"{role}-{m}-{seed}", one, seed, role, folder / role / m,
-                source=None if source is None else str(source / m),
+                f"{role}-{m}-{seed}", one, seed, role, self._root / str(seed) / role / m,
+                source=None if role == "champion" else str(self._root / str(seed) / "champion" / m),
             )))
+            for seed in self._args.seeds
             for m, one in MEMBERS.items()
         ]  # fmt: skip
 
@@ -207,9 +208,9 @@ class _Show:
             self.report["fits"][name] = one.result()
         self.write()
 
-    def _keep(self, seed: int, *roles: str) -> None:
+    def _keep(self, *roles: str) -> None:
         """Write the checkpoints of some roles into an archive each."""
-        for role in roles:
+        for seed, role in itertools.product(self._args.seeds, roles):
             with tarfile.open(Path(self._args.out) / f"{seed}-{role}.tar.gz", "w:gz") as archive:
                 for path in sorted((self._root / str(seed) / role).glob("*")):
                     if not path.name.endswith("-start"):
@@ -217,12 +218,10 @@ class _Show:
         self.write()
 
     def _fit_into_the_time(self, seconds: float) -> None:
-        """Shorten the fits to come where the champion's tell that the time will not do."""
-        # Of a seed's four rounds: four members share the device in the second, students follow.
-        rounds = 4 * len(self._args.seeds) - 1
-        factor = (self.left() - OVERHEAD_S * len(self._args.seeds)) / (rounds * seconds)
-        self._scale *= min(1.0, max(0.1, factor))
-        logger.info("champion: %.0f s; scale of the fits to come: %.2f", seconds, self._scale)
+        """Shorten the fits to come where the champions' tell that the time will not do."""
+        left = self.left() - OVERHEAD_S * len(self._args.seeds)
+        self._scale *= min(1.0, max(0.1, left / (REST * seconds)))
+        logger.info("champions: %.0f s; scale of the fits to come: %.2f", seconds, self._scale)
 
 
 def _arguments() -> argparse.Namespace:
