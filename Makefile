@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: fresh-venv gate-power help install permissive quickstart app real vlm label-studio kubernetes-validate bench-app bench-cold-start bench-engine bench-gpu bench-hardness bench-incremental bench-label-studio bench-panels bench-selection bench-store notebooks docs test test-faults test-servers test-schedulers test-app test-notebooks lint format lock clean
+.PHONY: fresh-venv gate-power help install permissive quickstart app real vlm label-studio kubernetes-validate bench-agreement bench-app bench-cold-start bench-engine bench-gpu bench-hardness bench-incremental bench-label-studio bench-panels bench-selection bench-store notebooks docs test test-faults test-servers test-schedulers test-app test-notebooks lint format lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -40,6 +40,9 @@ label-studio: ## Build .label-studio, a venv with the server, for the tests of t
 
 kubernetes-validate: ## Build .kubernetes-validate, a venv with the schemas of Kubernetes, for a test
 	PYTHON="$(PYTHON)" tools/kubernetes_validate.sh .kubernetes-validate
+
+bench-agreement: $(STAMP) ## What half precision changes: the engine beside plain float32, trained detectors
+	$(BIN)/python tests/benchmarks/bench_agreement.py --out build/bench
 
 bench-engine: $(STAMP) ## The engine against the GPU's bound and FiftyOne's own way, in one run
 	$(BIN)/python tests/benchmarks/bench_engine.py --out build/bench

@@ -5,7 +5,8 @@ and starts the forward pass, and returns while the GPU computes; `finish` waits 
 unpacks, in any thread.
 
 A GPU that runs out of memory halves the member's batches from then on. Whatever else a model
-raises halves one batch until the image is found that it chokes on.
+raises halves one batch until the image is found that it chokes on. What leaves the range of fp16
+is computed again in float32: it would be NaN, or silently nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import torch
 
+from cascade.engine.finite import in_range
 from cascade.errors import CascadeError
 from cascade.images import Batch
 from cascade.manifest import Member
@@ -92,6 +94,7 @@ class Runner:
         self._tallying = threading.Lock()  # `finish` runs in several threads
         self._forward: Callable[[Any], Any] = model.forward
         self._trusts_forward = True
+        self._overflowed = False
         if device.type == "cuda" and member.adapter in CONVOLUTIONAL:
             model.module.to(memory_format=torch.channels_last)
         if compiled and member.adapter in COMPILABLE:
@@ -180,12 +183,26 @@ class Runner:
             return self._halved(one.batch, one.error)
         try:
             with self._aside(one), autocast(self.member, self.device):
-                found = self.model.decode(one.raw, one.batch)
+                found = self.model.decode(self._sound(one.raw, one.batch), one.batch)
             return dict(zip(one.batch.ids, found, strict=True))
         except torch.AcceleratorError:
             raise
         except MEMBER_ERRORS as error:
             return self._halved(one.batch, error)
+
+    def _sound(self, raw: Any, part: Batch) -> Any:
+        """Return what `forward` gave, or float32's own where it left the range of fp16."""
+        if self.member.precision != "fp16" or in_range(raw):
+            return raw
+        if not self._overflowed:
+            self._overflowed = True
+            logger.warning(
+                "%s leaves the range of fp16, so such batches are computed again in float32. Where "
+                "that happens often, `precision: bf16` in the manifest is quicker and less exact.",
+                self.member.name,
+            )
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            return self.model.forward(self.model.prepare(part))
 
     def _halved(self, batch: Batch, error: Exception) -> dict[str, Any]:
         """Find out, in halves, which images a member fails on."""
@@ -199,7 +216,8 @@ class Runner:
             try:
                 raw = self._computed(half, self.model.forward)
                 with autocast(self.member, self.device):
-                    results |= zip(half.ids, self.model.decode(raw, half), strict=True)
+                    found = self.model.decode(self._sound(raw, half), half)
+                    results |= zip(half.ids, found, strict=True)
             except torch.AcceleratorError:
                 raise
             except MEMBER_ERRORS as worse:

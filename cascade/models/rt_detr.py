@@ -106,8 +106,8 @@ class RtDetr:
         return {"features": mobilenet.trunk_features(batch, self.size, self._trunk_weights)}
 
     def forward(self, tensors: Tensors) -> Any:
-        """Return transformers' own output: logits and boxes of every query."""
-        return self.module(**_inputs(tensors))
+        """Return transformers' own output, float32: logits and boxes of every query."""
+        return self._precise(tensors)
 
     def decode(self, raw: Any, batch: Batch) -> list[Detections]:
         """Return the surest queries of each image; there is nothing to suppress."""
@@ -129,9 +129,13 @@ class RtDetr:
             torch.split(class_ids, sizes), torch.split(to_centres(boxes), sizes), strict=True
         )
         labels = [{"class_labels": ids, "boxes": rows} for ids, rows in per_image]
+        loss: Tensor = self._precise(tensors, labels=labels).loss
+        return loss
+
+    def _precise(self, tensors: Tensors, **more: Any) -> Any:
         # In bf16 a relative coordinate is right to a pixel at best: too coarse to match by.
-        with torch.autocast(device.type, enabled=False):
-            return self.module(**_inputs(tensors), labels=labels).loss
+        with torch.autocast(tensors["features"][0].device.type, enabled=False):
+            return self.module(**_inputs(tensors), **more)
 
     def with_classes(
         self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None

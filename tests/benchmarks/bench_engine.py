@@ -33,7 +33,6 @@ sys.path.append(str(Path(__file__).parents[1] / "tiny"))
 import full_size
 import torch
 import transformers
-from engine_agreement import measure_agreement, measure_trained
 from engine_bound import forward_rates, warm, warm_all
 from engine_members import ensemble_in, write_checkpoints, write_pictures
 from engine_rival import measure_rival
@@ -80,10 +79,6 @@ def table(report: Mapping[str, Any]) -> str:
             words = ", ".join(f"{name} {one:.1f}" for name, one in each.items())
             rows.append(f"| FiftyOne, one member after another ({words}) | {rival:.1f} |")
             rows.append(f"| engine / FiftyOne | {median / rival:.1f} |")
-    for key in ("agreement", "agreement_with_itself", "agreement_trained"):
-        for name, one in report.get(key, {}).items():
-            words = ", ".join(f"{what} {value:.5g}" for what, value in one.items())
-            rows.append(f"| {key.replace('_', ' ')}: {name} | {words} |")
     return "\n".join(rows) + "\n"
 
 
@@ -105,7 +100,6 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--rival-images", type=int, default=256)
-    parser.add_argument("--compared", type=int, default=128, help="images that paths agree on")
     parser.add_argument("--minutes", type=float, default=60, help="start no part after it")
     parser.add_argument(
         "--sizes", help="batch sizes to try, separated by commas: each is compiled for minutes"
@@ -158,8 +152,6 @@ def measure(asked: argparse.Namespace, folder: Path) -> None:
     parts: list[Callable[[], None]] = [
         bound,
         lambda: measure_engine(bench, make_sink, asked.runs),
-        lambda: measure_agreement(bench, weights, asked.compared),
-        lambda: measure_trained(bench, folder / "scenes"),
     ]
     if report["stored_in"] != "a file":
         parts.append(lambda: measure_rival(bench, weights, asked.rival_images))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import statistics
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,11 +24,11 @@ name: engine
 members:
   - {{name: dinov3_l, tier: embedding, adapter: dino, licence: MIT, precision: bf16,
      source: {folder}/dinov3_l}}
-  - {{name: rt_detr_v2_r50, tier: detection, adapter: detr, licence: MIT, precision: bf16,
+  - {{name: rt_detr_v2_r50, tier: detection, adapter: detr, licence: MIT, precision: fp16,
      source: {folder}/rt_detr_v2_r50}}
-  - {{name: d_fine_l, tier: detection, adapter: detr, licence: MIT, precision: bf16,
+  - {{name: d_fine_l, tier: detection, adapter: detr, licence: MIT, precision: fp16,
      source: {folder}/d_fine_l}}
-  - {{name: rf_detr_l, tier: detection, adapter: detr, licence: MIT, precision: bf16,
+  - {{name: rf_detr_l, tier: detection, adapter: detr, licence: MIT, precision: fp16,
      source: {folder}/rf_detr_l}}
   - {{name: depth_anything_2_l, tier: geometry, adapter: depth_anything_2, licence: MIT,
      precision: bf16, source: {folder}/depth_anything_2_l}}
@@ -52,16 +53,18 @@ def write_pictures(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def write_checkpoints(folder: Path, *, tiny: bool) -> None:
-    """Write every member's weights."""
-    for name, write in full_size.ENGINE_WRITERS.items():
+def write_checkpoints(
+    folder: Path, names: Iterable[str] = full_size.ENGINE_WRITERS, *, tiny: bool = False
+) -> None:
+    """Write members' weights, where they are not there yet."""
+    for name in names:
         if (folder / name / "config.json").exists():
             continue
         (folder / name).mkdir(parents=True, exist_ok=True)
         if tiny:
             _write_tiny(name, folder / name)
         else:
-            write(folder / name)
+            full_size.ENGINE_WRITERS[name](folder / name)
         logger.info("written: %s", name)
 
 

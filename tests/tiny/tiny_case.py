@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,24 @@ def seeded(seed: int = 0) -> Iterator[None]:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         yield
+
+
+@torch.no_grad()
+def settle_norms(module: nn.Module, call: Callable[[], object]) -> None:
+    """Give batch normalisations the statistics of what they see in a call, as training would.
+
+    As they are initialised they change nothing, and random layers shrink what passes through them
+    until half precision has no number for it.
+    """
+
+    def settle(norm: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        var, mean = torch.var_mean(inputs[0].float(), dim=(0, 2, 3))
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(var)
+
+    norms = [one for one in module.modules() if hasattr(one, "running_mean")]
+    hooks = [one.register_forward_pre_hook(settle) for one in norms]
+    if hooks:
+        call()
+    for hook in hooks:
+        hook.remove()

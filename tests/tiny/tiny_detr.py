@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_case import Case, seeded
+from tiny_case import Case, seeded, settle_norms
 from torch import nn
 from transformers import (
     Deimv2Config,
@@ -97,8 +97,11 @@ def save(
 ) -> Path:
     """Write a random model and its processor into `folder`, in the format of the hub."""
     with seeded(seed):
-        module = build()
+        module = build().eval()
         _enliven(module)
+        side = processor.size["height"]
+        images = torch.rand(2, 3, side, side, dtype=module.dtype)
+        settle_norms(module, lambda: module(pixel_values=images))
     module.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder

@@ -154,3 +154,36 @@ def test_float32_is_multiplied_as_the_precision_asks_and_compilers_can_ask_how(p
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.backends.cudnn.allow_tf32 = before[1]
+
+
+class Loud(Level):
+    """Multiplies in whatever autocast says; grey levels of 100 and more leave the range of fp16."""
+
+    def forward(self, tensors):
+        flat = tensors["view"].float().flatten(1)
+        self.batches.append(len(flat))
+        return torch.nn.functional.linear(flat, torch.full((2, flat.shape[1]), 20.0))
+
+    def decode(self, raw, batch):
+        return super().decode(raw.float() / 1000, batch)
+
+
+def half(batch_size):
+    return member(batch_size).model_copy(update={"precision": "fp16"})
+
+
+def test_what_leaves_the_range_of_fp16_is_computed_again_in_float32(caplog):
+    model, whole = Loud(), Loud()
+    runner = Runner(model, half(4), CPU)
+    quiet = runner.now(batch(4, start=5))
+    assert model.batches == [4]
+    assert not caplog.records
+    loud = [runner.now(batch(4, start=200)) for _ in range(2)]
+    assert model.batches == [4, 4, 4, 4, 4]
+    assert levels(loud[0]) == levels(Runner(whole, member(4), CPU).now(batch(4, start=200)))
+    assert levels(loud[0]) == levels(loud[1])
+    assert len(quiet) == 4
+    assert [one.message for one in caplog.records if "range of fp16" in one.message] == [
+        "level leaves the range of fp16, so such batches are computed again in float32. Where that "
+        "happens often, `precision: bf16` in the manifest is quicker and less exact."
+    ]

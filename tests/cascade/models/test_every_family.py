@@ -12,8 +12,9 @@ import torch
 
 from cascade import manifest as manifests
 from cascade import registry, taxonomy
+from cascade.engine.finite import in_range
 from cascade.images import Batch
-from cascade.model import predict
+from cascade.model import PRECISIONS, predict
 from cascade.predictions import DepthMap, Detections, Embedding, Masks, Tracks
 
 MAKERS = [
@@ -128,6 +129,33 @@ def compare(one, other, tolerance):
     np.testing.assert_allclose(one.boxes_xyxy, other.boxes_xyxy, atol=tolerance)
     assert one.labels == other.labels
     return len(one)
+
+
+PACKAGED = [manifests.load(name) for name in manifests.packaged_names()]
+HALVES = {
+    (name, manifest.member(member).precision)
+    for name, case in CASES.items()
+    for member in case.members
+    for manifest in PACKAGED
+    if member in {one.name for one in manifest.members}
+} - {(name, "fp32") for name in CASES}
+
+
+@pytest.mark.parametrize(("name", "precision"), sorted(HALVES))
+def test_it_runs_in_the_half_precision_of_its_members(built, name, precision):
+    """Near what float32 says, where random weights are smooth enough; in range everywhere."""
+    model = built(name)
+    whole = answers(model, [0, 1, 2])
+    with torch.autocast("cpu", dtype=PRECISIONS[precision]):
+        with torch.inference_mode():
+            raw = model.forward(model.prepare(batch_of([0, 1, 2])))
+        half = model.decode(raw, batch_of([0, 1, 2]))
+    assert in_range(raw)
+    for one, other in zip(half, whole, strict=True):
+        if isinstance(one, Embedding):
+            assert one.vector @ other.vector > 0.995
+        elif isinstance(one, Detections) and len(other):
+            assert abs(one.scores.max() - other.scores.max()) < 0.05
 
 
 def test_every_adapter_is_exercised_somewhere():

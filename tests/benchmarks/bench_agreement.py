@@ -1,0 +1,146 @@
+"""How far the engine's fast path says what plain float32 says, member by member.
+
+    make bench-agreement     or:  python tests/benchmarks/bench_agreement.py --out build/bench
+
+The fast path is the engine: half precision, compiled on a GPU, batches that overlap. The reference
+is float32, uncompiled, eight images at a time. Three detectors of published size learn some scenes
+by heart first, for minutes on a GPU, and are compared on these; so are the packaged ones, which
+were trained before. The embedder and the depth estimator have random weights: what they do is
+smooth. Every detector is compared in fp16, bf16 and fp32, whatever its manifest says. Nothing is
+asserted: what comes out is the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")
+sys.path.append(str(Path(__file__).parents[1] / "tiny"))
+
+import torch
+import transformers
+from bench_engine import machine
+from by_heart import learn, write_scenes
+from engine_agreement import SURE, agreement, reference_of
+from engine_members import write_checkpoints
+from engine_run import Bench
+
+from cascade import manifest as manifests
+from cascade import run as engine
+from cascade.ensemble import Ensemble
+
+logger = logging.getLogger("bench_agreement")
+
+SMALL = """
+name: small
+members:
+  - {name: tiny_center, tier: detection, adapter: center_point, source: "package:tiny_center",
+     licence: Apache-2.0}
+  - {name: tiny_rtdetr, tier: detection, adapter: rt_detr, source: "package:tiny_rtdetr",
+     licence: Apache-2.0}
+  - {name: tiny_yolo, tier: detection, adapter: yolo, source: "package:tiny_yolo",
+     licence: AGPL-3.0, optional: true}
+"""
+LEARNED = """
+name: learned
+members:
+  - {{name: rt_detr_v2_r50, tier: detection, adapter: detr, licence: MIT,
+     source: {folder}/rt_detr_v2_r50}}
+  - {{name: d_fine_l, tier: detection, adapter: detr, licence: MIT, source: {folder}/d_fine_l}}
+  - {{name: rf_detr_l, tier: detection, adapter: detr, licence: MIT, source: {folder}/rf_detr_l}}
+"""
+SMOOTH = """
+name: smooth
+members:
+  - {{name: dinov3_l, tier: embedding, adapter: dino, licence: MIT, source: {folder}/dinov3_l}}
+  - {{name: depth_anything_2_l, tier: geometry, adapter: depth_anything_2, licence: MIT,
+     source: {folder}/depth_anything_2_l}}
+"""
+
+
+def main() -> int:
+    """Train, compare, and write the report as it grows."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=150, help="of learning them by heart")
+    parser.add_argument("--weights", type=Path, help="folder that keeps them for another run")
+    parser.add_argument("--small", action="store_true", help="only what is packaged: for a CPU")
+    asked = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    device = engine.default_device()
+    report: dict[str, Any] = {"machine": machine(device), "agreement": {}}
+    with tempfile.TemporaryDirectory() as scratch:
+        examples = write_scenes(Path(scratch) / "scenes", asked.images)
+        paths = [Path(str(one.image)) for one in examples]
+        whole = Whole(paths, device, report, asked.out)
+        whole.compare(SMALL, ("fp32", "fp16", "bf16"))
+        if not asked.small:
+            folder = asked.weights or Path(scratch) / "weights"
+            write_checkpoints(folder, names=("dinov3_l", "depth_anything_2_l"))
+            whole.compare(SMOOTH.format(folder=folder), ("bf16",))
+            learn(folder / "learned", examples, asked.epochs, device)
+            whole.compare(LEARNED.format(folder=folder / "learned"), ("fp16", "bf16", "fp32"))
+    sys.stdout.write(whole.table())
+    return 0
+
+
+class Whole:
+    """What every comparison shares."""
+
+    def __init__(
+        self, paths: Sequence[Path], device: torch.device, report: dict[str, Any], out: Path
+    ) -> None:
+        self._paths, self._device, self._report, self._out = list(paths), device, report, out
+
+    def compare(self, text: str, precisions: Sequence[str]) -> None:
+        """Compare every member of a manifest in some precisions with what float32 says."""
+        ensemble = Ensemble.from_manifest(manifests.parse(text))
+        ids = [str(i) for i in range(len(self._paths))]
+        for name in ensemble.checkpoints:
+            plain = ensemble.manifest.member(name).model_copy(update={"precision": "fp32"})
+            model = ensemble.build(name, self._device)
+            exact = {
+                i: {name: said}
+                for i, said in reference_of(model, plain, ids, self._paths, self._device).items()
+            }
+            for precision in precisions:
+                fast = self._fast(ensemble, name, precision, ids)
+                self._note(f"{name}, {precision}", agreement(fast, exact)[name])
+
+    def table(self) -> str:
+        """Return the results as Markdown."""
+        rows = ["| member | agreement |", "| --- | --- |"]
+        for name, one in self._report["agreement"].items():
+            words = ", ".join(f"{what} {value:.5g}" for what, value in one.items())
+            rows.append(f"| {name} | {words} |")
+        return "\n".join([*rows, "", f"Boxes: of scores over {SURE}.", ""])
+
+    def _fast(self, ensemble: Ensemble, name: str, precision: str, ids: Sequence[str]) -> Any:
+        member = ensemble.manifest.member(name).model_copy(update={"precision": precision})
+        model = ensemble.build(name, self._device)
+        runners = engine.runners_of({name: model}, {name: member}, self._device, compiled=True)
+        memory = engine.Memory()
+        Bench(ensemble, runners, self._paths, self._device, {}, self._out).run(memory, ids)
+        return memory.results
+
+    def _note(self, name: str, found: Any) -> None:
+        self._report["agreement"][name] = found
+        logger.info("%s: %s", name, json.dumps(found))
+        self._out.mkdir(parents=True, exist_ok=True)
+        (self._out / "agreement.json").write_text(json.dumps(self._report, indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
