@@ -273,11 +273,11 @@ def autocast(member: Member, device: torch.device) -> AbstractContextManager[Any
 def multiply_for(member: Member, device: torch.device) -> None:
     """Have a GPU multiply float32, from now on, as a member's precision asks.
 
-    What a member of half precision leaves in float32 is multiplied in TF32: 10 bits of mantissa.
-    One of `fp32` is computed in full, convolutions too, which torch itself would round.
+    What a member of bf16 leaves in float32 is multiplied in TF32: 10 bits of mantissa, three more
+    than it has itself. Others are computed in full, convolutions too, which torch would round.
     """
     if device.type == "cuda":  # by the older names: torch's compiler still asks for those
-        rounds = member.precision != "fp32"
+        rounds = member.precision == "bf16"
         torch.set_float32_matmul_precision("high" if rounds else "highest")
         torch.backends.cudnn.allow_tf32 = rounds
 

@@ -36,6 +36,7 @@ from engine_run import Bench
 
 from cascade import manifest as manifests
 from cascade import run as engine
+from cascade.engine.member import Runner
 from cascade.ensemble import Ensemble
 
 logger = logging.getLogger("bench_agreement")
@@ -72,8 +73,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--images", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=150, help="of learning them by heart")
+    parser.add_argument("--seconds", type=float, default=180, help="of learning them by heart")
+    parser.add_argument("--precisions", default="fp16,bf16,fp32", help="of detectors")
+    parser.add_argument("--eager", action="store_true", help="nothing is compiled")
     parser.add_argument("--weights", type=Path, help="folder that keeps them for another run")
+    parser.add_argument("--manifest", type=Path, help="of more members to compare, on --photos")
+    parser.add_argument("--photos", type=Path, help="folder of JPEGs")
     parser.add_argument("--small", action="store_true", help="only what is packaged: for a CPU")
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -83,15 +88,18 @@ def main() -> int:
     report: dict[str, Any] = {"machine": machine(device), "agreement": {}}
     with tempfile.TemporaryDirectory() as scratch:
         examples = write_scenes(Path(scratch) / "scenes", asked.images)
-        paths = [Path(str(one.image)) for one in examples]
-        whole = Whole(paths, device, report, asked.out)
-        whole.compare(SMALL, ("fp32", "fp16", "bf16"))
+        whole = Whole(device, report, asked)
+        scenes = [Path(str(one.image)) for one in examples]
+        whole.compare(SMALL, scenes)
+        if asked.manifest:
+            photos = sorted(asked.photos.glob("*.jpg"))[: asked.images]
+            whole.compare(asked.manifest.read_text(), photos)
         if not asked.small:
             folder = asked.weights or Path(scratch) / "weights"
+            learn(folder / "learned", examples, asked.seconds, device)
+            whole.compare(LEARNED.format(folder=folder / "learned"), scenes)
             write_checkpoints(folder, names=("dinov3_l", "depth_anything_2_l"))
-            whole.compare(SMOOTH.format(folder=folder), ("bf16",))
-            learn(folder / "learned", examples, asked.epochs, device)
-            whole.compare(LEARNED.format(folder=folder / "learned"), ("fp16", "bf16", "fp32"))
+            whole.compare(SMOOTH.format(folder=folder), scenes)
     sys.stdout.write(whole.table())
     return 0
 
@@ -100,24 +108,27 @@ class Whole:
     """What every comparison shares."""
 
     def __init__(
-        self, paths: Sequence[Path], device: torch.device, report: dict[str, Any], out: Path
+        self, device: torch.device, report: dict[str, Any], asked: argparse.Namespace
     ) -> None:
-        self._paths, self._device, self._report, self._out = list(paths), device, report, out
+        self._device, self._report, self._asked = device, report, asked
 
-    def compare(self, text: str, precisions: Sequence[str]) -> None:
-        """Compare every member of a manifest in some precisions with what float32 says."""
+    def compare(self, text: str, paths: Sequence[Path]) -> None:
+        """Compare every member of a manifest with what it says in float32."""
         ensemble = Ensemble.from_manifest(manifests.parse(text))
-        ids = [str(i) for i in range(len(self._paths))]
+        ids = [str(i) for i in range(len(paths))]
         for name in ensemble.checkpoints:
-            plain = ensemble.manifest.member(name).model_copy(update={"precision": "fp32"})
+            member = ensemble.manifest.member(name)
+            plain = member.model_copy(update={"precision": "fp32"})
             model = ensemble.build(name, self._device)
-            exact = {
-                i: {name: said}
-                for i, said in reference_of(model, plain, ids, self._paths, self._device).items()
-            }
-            for precision in precisions:
-                fast = self._fast(ensemble, name, precision, ids)
-                self._note(f"{name}, {precision}", agreement(fast, exact)[name])
+            said = reference_of(model, plain, ids, paths, self._device)
+            exact = {i: {name: one} for i, one in said.items()}
+            half = ("bf16",) if member.tier != "detection" else self._asked.precisions.split(",")
+            for precision in half:
+                runner = self._runner(ensemble, name, precision)
+                memory = engine.Memory()
+                bench = Bench(ensemble, {name: runner}, list(paths), self._device, {}, Path())
+                bench.run(memory, ids)
+                self._note(f"{name}, {precision}", agreement(memory.results, exact)[name])
 
     def table(self) -> str:
         """Return the results as Markdown."""
@@ -127,19 +138,16 @@ class Whole:
             rows.append(f"| {name} | {words} |")
         return "\n".join([*rows, "", f"Boxes: of scores over {SURE}.", ""])
 
-    def _fast(self, ensemble: Ensemble, name: str, precision: str, ids: Sequence[str]) -> Any:
+    def _runner(self, ensemble: Ensemble, name: str, precision: str) -> Runner:
         member = ensemble.manifest.member(name).model_copy(update={"precision": precision})
-        model = ensemble.build(name, self._device)
-        runners = engine.runners_of({name: model}, {name: member}, self._device, compiled=True)
-        memory = engine.Memory()
-        Bench(ensemble, runners, self._paths, self._device, {}, self._out).run(memory, ids)
-        return memory.results
+        models, compiled = {name: ensemble.build(name, self._device)}, not self._asked.eager
+        return engine.runners_of(models, {name: member}, self._device, compiled=compiled)[name]
 
     def _note(self, name: str, found: Any) -> None:
         self._report["agreement"][name] = found
         logger.info("%s: %s", name, json.dumps(found))
-        self._out.mkdir(parents=True, exist_ok=True)
-        (self._out / "agreement.json").write_text(json.dumps(self._report, indent=1))
+        self._asked.out.mkdir(parents=True, exist_ok=True)
+        (self._asked.out / "agreement.json").write_text(json.dumps(self._report, indent=1))
 
 
 if __name__ == "__main__":

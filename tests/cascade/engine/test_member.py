@@ -140,7 +140,9 @@ def test_images_are_handed_in_halves_until_the_one_that_fails_is_found():
     assert not isinstance(found["i4"], Failure | Detections)
 
 
-@pytest.mark.parametrize(("precision", "rounds"), [("fp32", False), ("bf16", True)])
+@pytest.mark.parametrize(
+    ("precision", "rounds"), [("fp32", False), ("fp16", False), ("bf16", True)]
+)
 def test_float32_is_multiplied_as_the_precision_asks_and_compilers_can_ask_how(precision, rounds):
     """torch keeps it under two names; where these differ, to ask by the older one is an error."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
