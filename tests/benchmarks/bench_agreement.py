@@ -73,7 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--images", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=180, help="of learning them by heart")
+    parser.add_argument("--seconds", type=float, default=300, help="of learning them by heart")
     parser.add_argument("--precisions", default="fp16,bf16,fp32", help="of detectors")
     parser.add_argument("--eager", action="store_true", help="nothing is compiled")
     parser.add_argument("--weights", type=Path, help="folder that keeps them for another run")
