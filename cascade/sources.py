@@ -15,7 +15,6 @@ import os
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import httpx
 from huggingface_hub import snapshot_download
@@ -28,6 +27,7 @@ from huggingface_hub.errors import (
 )
 
 from cascade.errors import CheckpointError, nearest
+from cascade.whole import replaced
 
 PACKAGE, HUB, RELEASE = "package:", "hub:", "release:"
 _RELEASES = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
@@ -139,14 +139,11 @@ def _release(name: str, sha256: str | None) -> Path:
 
 def _download(address: str, target: Path) -> None:
     """Fetch a file, whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=target.parent, delete=False) as draft:
-        try:
-            with httpx.stream("GET", address, follow_redirects=True, timeout=60) as answer:
-                answer.raise_for_status()
-                for chunk in answer.iter_bytes():
-                    draft.write(chunk)
-        except BaseException:
-            Path(draft.name).unlink()
-            raise
-    Path(draft.name).rename(target)
+    with (
+        replaced(target) as draft,
+        draft.open("wb") as file,
+        httpx.stream("GET", address, follow_redirects=True, timeout=60) as answer,
+    ):
+        answer.raise_for_status()
+        for chunk in answer.iter_bytes():
+            file.write(chunk)

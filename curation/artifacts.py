@@ -9,17 +9,15 @@ points to what another version of the member said.
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade.predictions import DepthMap, FloatArray
+from cascade.whole import replaced
 from curation.errors import StoreError
 
 CENTIMETRE = 0.01  # metres of one step of a depth map in metres: 655 m at most
@@ -99,13 +97,8 @@ def _write(path: Path, pixels: NDArray[np.generic]) -> None:
     done, encoded = cv2.imencode(".png", pixels)
     if not done:
         raise StoreError(f"{path} could not be encoded as PNG.")
-    draft = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(encoded.tobytes())
-        os.replace(draft, path)
+        with replaced(path) as draft:
+            draft.write_bytes(encoded.tobytes())
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        with suppress(OSError):  # no folder, no draft
-            draft.unlink(missing_ok=True)

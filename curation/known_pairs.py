@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.whole import replaced
 from curation import alike, neighbours
 from curation.alike import Alike
 from curation.errors import StoreError
@@ -140,17 +140,14 @@ class KnownPairs:
 
     def _write(self, found: _Compared) -> None:
         """Replace the file in one step: whoever reads meanwhile has the old one or the new."""
-        partly = self._path.with_suffix(f".{os.getpid()}.part")
         content: dict[str, Any] = {
             "ids": found.ids, "hashes": found.hashes, "pairs": found.pairs.astype(np.int32),
             "too_many": np.array(found.too_many),
         }  # fmt: skip
         try:
-            with partly.open("wb") as file:
+            with replaced(self._path) as draft, draft.open("wb") as file:
                 np.savez(file, **content)
-            partly.replace(self._path)
         except OSError as error:
-            partly.unlink(missing_ok=True)
             raise StoreError(
                 f"The pairs that look alike cannot be stored in {self._path.parent}: "
                 f"{error.strerror}. Make room or give write permission there, then run again."

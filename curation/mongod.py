@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cascade.whole import replace_text
 from curation.errors import DatabaseError
 from curation.settings import Settings
 
@@ -267,9 +268,7 @@ def _shut_down(port: int, folder: Path) -> None:
 
 def record_port(folder: Path, port: int) -> None:
     """Have our mongod in `folder` start on `port`, where that is free then."""
-    draft = folder / "mongod.json.new"
-    draft.write_text(json.dumps({"port": port}))
-    draft.replace(folder / "mongod.json")
+    replace_text(folder / "mongod.json", json.dumps({"port": port}))
 
 
 def _is_ours(port: int, folder: Path) -> bool:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+
+from cascade.whole import replace_text
 
 
 def once(
@@ -28,17 +29,6 @@ def once(
     content = dict(work())
     replace_text(file, json.dumps({"identity": identity, "content": content}, indent=1) + "\n")
     return content, True
-
-
-def replace_text(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{uuid4().hex}")
-    try:
-        draft.write_text(text)
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -7,15 +7,14 @@ stage without one. Files are replaced whole, so a record is never half-written.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+from cascade.whole import replace_text
 from curation.errors import StageError
 from curation.settings import folder_of
 
@@ -75,13 +74,7 @@ class Round:
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Replace one of the round's JSON files, whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / f".{name}.{uuid4().hex}"
-        try:
-            draft.write_text(json.dumps(content, indent=1))
-            os.replace(draft, self.folder / name)
-        finally:
-            draft.unlink(missing_ok=True)
+        replace_text(self.folder / name, json.dumps(content, indent=1))
 
     def expect_of(self, dataset_id: str) -> None:
         """Refuse the record of another dataset that had the same name.

@@ -12,7 +12,7 @@ from cascade import registry
 from cascade import taxonomy as taxonomies
 from cascade.ensemble import Ensemble
 from cascade.taxonomy import Taxonomy
-from curation.once import replace_text
+from cascade.whole import replace_text
 
 NAME = "student"  # of the manifest and of its member
 

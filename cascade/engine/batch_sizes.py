@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 
 from cascade.images import Batch, Image
 from cascade.manifest import Member
+from cascade.whole import replace_text
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +44,9 @@ class Remembered:
 
     def put(self, key: str, size: int) -> None:
         """Keep a size; where the folder cannot be written to, it is found anew next time."""
-        draft = self.file.with_name(f".{self.file.name}.{uuid4().hex}")
+        sizes = json.dumps({**self._all(), key: size}, indent=1, sort_keys=True)
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps({**self._all(), key: size}, indent=1, sort_keys=True))
-            draft.replace(self.file)
+            replace_text(self.file, sizes)
         except OSError as error:
             logger.warning("The batch size of %s could not be kept: %s", key, error)
 

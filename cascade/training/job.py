@@ -28,6 +28,7 @@ from cascade.training.augment import Effects
 from cascade.training.examples import Example
 from cascade.training.fit import FitResult, fit
 from cascade.training.parallel import joined
+from cascade.whole import replace_text
 
 _LAST_WORDS = 2000  # characters of a failed process's output that are passed on
 
@@ -157,9 +158,7 @@ def main(path: Path) -> None:
         device = torch.device(place, index) if index is not None else torch.device(place)
         result = Job.read(path).run(device, progress=_say)
         if group.rank == 0:
-            draft = _result(path).with_suffix(".draft")
-            draft.write_text(json.dumps(asdict(result), default=str))
-            draft.replace(_result(path))
+            replace_text(_result(path), json.dumps(asdict(result), default=str))
 
 
 def _say(done: int, total: int) -> None:

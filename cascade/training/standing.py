@@ -9,7 +9,6 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cascade.errors import TrainingError
+from cascade.whole import replaced
 
 logger = logging.getLogger(__name__)
 
@@ -44,18 +44,14 @@ def save(path: Path, record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
     Raises:
         TrainingError: The place cannot be written to.
     """
-    draft = path.with_name(f".{path.name}.draft")
     # A copy each: weights that share memory cannot be written.
     contiguous = {name: one.detach().cpu().contiguous().clone() for name, one in tensors.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(contiguous, draft, metadata={_RECORD: json.dumps(dict(record))})
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
+        with replaced(path) as draft:
+            save_file(contiguous, draft, metadata={_RECORD: json.dumps(dict(record))})
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            draft.unlink()
         raise TrainingError(
             f"Where the fit stands cannot be written to {path}: {error}."
         ) from error

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cascade.whole import replaced
 from curation.errors import StageError
 
 
@@ -50,12 +51,10 @@ def _fetched(source: Any, one: Any, target: Path | None) -> bool:
         there = target.stat()
         if (there.st_size, there.st_mtime_ns) == (one.size, one.mtime_ns):
             return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partly = target.with_name(f".{target.name}.{os.getpid()}")
-    with source.open_input_stream(one.path) as stream, partly.open("wb") as file:
-        shutil.copyfileobj(stream, file)
-    os.utime(partly, ns=(one.mtime_ns, one.mtime_ns))
-    partly.replace(target)
+    with replaced(target) as draft:
+        with source.open_input_stream(one.path) as stream, draft.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        os.utime(draft, ns=(one.mtime_ns, one.mtime_ns))
     return True
 
 

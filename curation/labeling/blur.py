@@ -12,7 +12,6 @@ only), platedet 0.0.2 (Brazilian ones, no licence stated) and pyplatex 0.0.5 (a 
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from PIL import Image
 
 from cascade import images, pillow
 from cascade.errors import ImageError
+from cascade.whole import replaced
 from curation.errors import LabelingError
 
 Kind = Literal["faces"]
@@ -89,10 +89,8 @@ class Blur:
             return path
         with pillow.opened(path) as original:
             kind = original.format
-        into.parent.mkdir(parents=True, exist_ok=True)
-        temporary = into.with_name(f".{into.name}.part")
-        Image.fromarray(hide(pixels, found)).save(temporary, format=kind, quality=_QUALITY)
-        os.replace(temporary, into)
+        with replaced(into) as draft:
+            Image.fromarray(hide(pixels, found)).save(draft, format=kind, quality=_QUALITY)
         return into
 
     def hidden(self, path: Path) -> tuple[Hidden, ...]:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cascade.taxonomy import Taxonomy
+from cascade.whole import replace_text
 from curation.errors import LabelingError
 from curation.labeling import folder
 from curation.labeling.blur import Blur
@@ -189,7 +190,7 @@ class Files:
             ]
             self._format.write(place / "predictions", images, self._taxonomy.names)
         text = _READ_ME.format(list_name=folder.TASKS, how=self._format.how)
-        folder.write(place / "README.txt", text)
+        replace_text(place / "README.txt", text)
         folder.write_rows(place, [*known, *new])  # last: it says that the others are there
 
     def _copied(self, row: Row, target: Path) -> Row:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from PIL import ImageOps
 
 from cascade import images, pillow
 from cascade.errors import ImageError
+from cascade.whole import replace_text, replaced
 from curation.errors import LabelingError
 from curation.labeling.protocol import Task
 
@@ -91,15 +91,7 @@ def write_rows(folder: Path, rows: Sequence[Row]) -> None:
     writer = csv.DictWriter(text, names, lineterminator="\r\n")  # then both are quoted inside
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
-    write(folder / TASKS, text.getvalue())
-
-
-def write(path: Path, text: str) -> None:
-    """Replace a text file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    replace_text(folder / TASKS, text.getvalue())
 
 
 def copy_upright(source: Path, target: Path) -> None:
@@ -108,19 +100,16 @@ def copy_upright(source: Path, target: Path) -> None:
     Raises:
         LabelingError: The image is gone, or cannot be read.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}")
     try:
         images.read(source)
-        with pillow.opened(source) as image:
+        with pillow.opened(source) as image, replaced(target) as draft:
             if image.getexif().get(_ORIENTATION, 1) == 1:
-                shutil.copyfile(source, temporary)
+                shutil.copyfile(source, draft)
             else:
                 turned = ImageOps.exif_transpose(image)
-                turned.save(temporary, format=image.format, quality=_UPRIGHT_QUALITY)
+                turned.save(draft, format=image.format, quality=_UPRIGHT_QUALITY)
     except ImageError as error:
         raise LabelingError(f"{error} Put the image back, or remove the sample.") from error
-    os.replace(temporary, target)
 
 
 def within(folder: Path, pattern: str) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
+from cascade.whole import replace_text
 from curation.errors import LabelingError
 from curation.labeling import coco_files, datumaro_files, folder, voc_files, yolo_files
 from curation.labeling.folder import Row
@@ -38,7 +39,7 @@ class FileFormat:
 
 def _write_coco(place: Path, images: Images, classes: Sequence[str]) -> None:
     text = coco_files.dump(images, classes=classes, description="Predictions: a start")
-    folder.write(place / "annotations.json", text)
+    replace_text(place / "annotations.json", text)
 
 
 def _read_coco(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[str, Submission]:
@@ -58,9 +59,9 @@ def _read_coco(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[
 
 
 def _write_yolo(place: Path, images: Images, classes: Sequence[str]) -> None:
-    folder.write(place / "data.yaml", yolo_files.dump_classes(classes))
+    replace_text(place / "data.yaml", yolo_files.dump_classes(classes))
     for name, _, _, boxes in images:
-        folder.write(place / "labels" / f"{Path(name).stem}.txt", yolo_files.dump(boxes))
+        replace_text(place / "labels" / f"{Path(name).stem}.txt", yolo_files.dump(boxes))
 
 
 def _read_yolo(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[str, Submission]:
@@ -90,12 +91,12 @@ def _returned_classes(returned: Path) -> Sequence[str]:
 
 
 def _write_voc(place: Path, images: Images, classes: Sequence[str]) -> None:
-    folder.write(place / "labelmap.txt", voc_files.dump_classes(classes))
+    replace_text(place / "labelmap.txt", voc_files.dump_classes(classes))
     stems = "".join(f"{Path(name).stem}\n" for name, *_ in images)
-    folder.write(place / "ImageSets" / "Main" / "default.txt", stems)
+    replace_text(place / "ImageSets" / "Main" / "default.txt", stems)
     for name, width, height, boxes in images:
         text = voc_files.dump(name, (width, height), boxes)
-        folder.write(place / "Annotations" / f"{Path(name).stem}.xml", text)
+        replace_text(place / "Annotations" / f"{Path(name).stem}.xml", text)
 
 
 def _read_voc(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[str, Submission]:
@@ -116,7 +117,7 @@ def _read_voc(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[s
 
 def _write_datumaro(place: Path, images: Images, classes: Sequence[str]) -> None:
     text = datumaro_files.dump(images, classes=classes)
-    folder.write(place / "annotations" / "default.json", text)
+    replace_text(place / "annotations" / "default.json", text)
 
 
 def _read_datumaro(

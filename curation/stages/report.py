@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
+from cascade.whole import replace_text
 from curation import fields, rounds, samples, store
 from curation.labeling import tasks
 from curation.report import content, words
@@ -45,10 +45,7 @@ def report(dataset: Any, this: Round, settings: Settings) -> Path:
     from curation.report import html
 
     text = html.render(_compose(dataset, this, settings))
-    this.folder.mkdir(parents=True, exist_ok=True)
-    temporary = this.folder / f".{PAGE}.part"
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, this.folder / PAGE)
+    replace_text(this.folder / PAGE, text)
     return this.folder / PAGE
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from cascade.ensemble import Ensemble
+from cascade.whole import replace_text
 from curation import fields, store
 from curation import samples as query
 from curation import snapshot as snapshots
@@ -49,10 +49,7 @@ class ReproduceResult:
 
 def keep(dataset: Any, this: Round) -> None:
     """Keep, beside the record of a round, all images that it trains on: what its hash is of."""
-    this.folder.mkdir(parents=True, exist_ok=True)
-    draft = this.folder / f".{SNAPSHOT}"
-    draft.write_text("\n".join(_lines(dataset, this.number)), encoding="utf-8")
-    os.replace(draft, this.folder / SNAPSHOT)
+    replace_text(this.folder / SNAPSHOT, "\n".join(_lines(dataset, this.number)))
 
 
 def reproduce(dataset: Any, this: Round) -> ReproduceResult:

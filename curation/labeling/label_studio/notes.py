@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cascade.whole import replace_text, replaced
 from curation.errors import LabelingError
 from curation.labeling import folder as files
 from curation.labeling.label_studio.pull_state import Stamp
@@ -67,7 +68,7 @@ class Notes:
     def begin_push(self, project_id: int) -> None:
         """Note that tasks are about to be imported."""
         with files.explained(self.folder):
-            files.write(self._pushing, json.dumps({"project": project_id}))
+            replace_text(self._pushing, json.dumps({"project": project_id}))
 
     def end_push(self) -> None:
         """Note that all of them are there, each once."""
@@ -82,7 +83,7 @@ class Notes:
             for one, (stamp, sample) in annotations.items()
         }
         with files.explained(self.folder):
-            files.write(self.folder / f"{round_name}.json", json.dumps(rows))
+            replace_text(self.folder / f"{round_name}.json", json.dumps(rows))
 
     def taken_over(self, round_name: str) -> dict[int, tuple[Stamp, str]]:
         """Return stamp and sample of what was taken over; nothing where that is not known.
@@ -109,9 +110,9 @@ class Notes:
     def answers(self, round_name: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
         """Give what keeps every annotator's version of one sample; the file is whole or the old."""
         path = self.folder / f"{round_name}.jsonl"
-        part = path.with_name(f".{path.name}.part")
-        with files.explained(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with part.open("w", encoding="utf-8") as file:
-                yield lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
-            os.replace(part, path)
+        with (
+            files.explained(self.folder),
+            replaced(path) as draft,
+            draft.open("w", encoding="utf-8") as file,
+        ):
+            yield lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
