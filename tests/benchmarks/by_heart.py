@@ -1,34 +1,119 @@
-"""Detectors of published size that have learned: a few rendered scenes by heart, from nothing.
+"""Small detection transformers that have learned something: a few rendered scenes, by heart.
 
 What random weights find changes altogether with one grey level, so they cannot tell a rounding
-that matters from one that does not. Weights that have learned anything can.
+that matters from one that does not. Weights that have learned anything can, and to learn eight
+scenes takes a CPU a few minutes.
 """
 
 from __future__ import annotations
 
 import logging
-import multiprocessing as mp
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
-import full_size
 import numpy as np
 import torch
+import transformers
+from tiny_case import seeded, settle_norms
+from torch import nn
 
 from cascade import registry
 from cascade.predictions import Detections
 from cascade.training.augment import NO_EFFECTS
 from cascade.training.examples import Example
-from cascade.training.fit import FitResult, fit
+from cascade.training.fit import fit
 from curation.demo import CLASSES, drive_scenes
 
 logger = logging.getLogger("bench_agreement")
 
-DETECTORS = ("rt_detr_v2_r50", "d_fine_l", "rf_detr_l")
-BATCH, RATE = 8, 2e-4
-TRIAL = 8  # epochs, which tell how many there is time for
+SIDE, RATE = 320, 4e-4
+_NAMES = dict(enumerate(CLASSES))
+_LABELS = {"id2label": _NAMES, "label2id": {name: i for i, name in _NAMES.items()}}
+_RESNET = {
+    "model_type": "rt_detr_resnet",
+    "embedding_size": 64,
+    "hidden_sizes": [64, 128, 256, 512],
+    "depths": [2, 2, 2, 2],
+    "layer_type": "basic",
+    "out_features": ["stage2", "stage3", "stage4"],
+}
+_HGNET = {
+    "model_type": "hgnet_v2",
+    "embedding_size": 32,
+    "stem_channels": [3, 16, 32],
+    "hidden_sizes": [64, 128, 256, 512],
+    "depths": [1, 1, 1, 1],
+    "stage_in_channels": [32, 64, 128, 256],
+    "stage_mid_channels": [32, 32, 64, 128],
+    "stage_out_channels": [64, 128, 256, 512],
+    "stage_num_blocks": [1, 1, 1, 1],
+    "stage_numb_of_layers": [3, 3, 3, 3],
+    "stage_downsample": [False, True, True, True],
+    "stage_light_block": [False, False, False, False],
+    "stage_kernel_size": [3, 3, 3, 3],
+    "out_features": ["stage2", "stage3", "stage4"],
+}
+_DINO = {
+    "model_type": "rf_detr_dinov2",
+    "hidden_size": 192,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 6,
+    "image_size": SIDE,
+    "patch_size": 16,
+    "num_windows": 2,
+    "out_indices": [2, 4, 6, 8],
+}
+_DETR = {
+    "encoder_in_channels": [128, 256, 512],
+    "encoder_hidden_dim": 128,
+    "encoder_ffn_dim": 256,
+    "encoder_attention_heads": 4,
+    "d_model": 128,
+    "decoder_in_channels": [128, 128, 128],
+    "decoder_ffn_dim": 256,
+    "decoder_layers": 3,
+    "decoder_attention_heads": 4,
+    "num_queries": 100,
+    "num_denoising": 40,
+}
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """A family, small.
+
+    Attributes:
+        family: The class in transformers.
+        config: Likewise.
+        processor: Likewise.
+        params: Of the configuration.
+        epochs: After which it knows eight scenes.
+    """
+
+    family: str
+    config: str
+    processor: str
+    params: dict[str, Any]
+    epochs: int
+
+
+PUPILS = {
+    "rt_detr_v2": Pupil(
+        "RTDetrV2ForObjectDetection", "RTDetrV2Config", "RTDetrImageProcessor",
+        _DETR | {"backbone_config": _RESNET}, epochs=120,
+    ),
+    "d_fine": Pupil(
+        "DFineForObjectDetection", "DFineConfig", "RTDetrImageProcessor",
+        _DETR | {"backbone_config": _HGNET}, epochs=120,
+    ),
+    "rf_detr": Pupil(
+        "RfDetrForObjectDetection", "RfDetrConfig", "RfDetrImageProcessor",
+        {"backbone_config": _DINO, "decoder_layers": 2, "num_queries": 100}, epochs=200,
+    ),
+}  # fmt: skip
 
 
 def write_scenes(folder: Path, count: int) -> list[Example]:
@@ -45,31 +130,50 @@ def write_scenes(folder: Path, count: int) -> list[Example]:
     return examples
 
 
-def learn(folder: Path, examples: Sequence[Example], seconds: float, device: torch.device) -> None:
-    """Train every detector that is not in the folder yet, side by side, and put it there."""
-    missing = [one for one in DETECTORS if not (folder / one).exists()]
-    with ProcessPoolExecutor(len(DETECTORS), mp_context=mp.get_context("spawn")) as pool:
-        fits = [pool.submit(_learn, folder, one, examples, seconds, str(device)) for one in missing]
-        for one in fits:
-            logger.info("%s", one.result())
+def learn(folder: Path, name: str, examples: Sequence[Example], device: torch.device) -> None:
+    """Train a pupil from nothing and write its checkpoint into `folder`."""
+    pupil, nothing = PUPILS[name], folder.with_name(f"{folder.name}-random")
+    _write_random(pupil, nothing)
+    model = registry.create("detr", nothing).with_classes(CLASSES)
+    done = fit(
+        model, examples, (), out=folder, epochs=pupil.epochs, patience=pupil.epochs, device=device,
+        batch_size=len(examples), learning_rate=RATE, variants=1, effects=NO_EFFECTS,
+    )  # fmt: skip
+    first, last = done.train_loss[0], done.train_loss[-1]
+    logger.info("%s: learned in %.0f s, loss %.1f to %.1f", name, done.seconds, first, last)
 
 
-def _learn(
-    folder: Path, name: str, examples: Sequence[Example], seconds: float, device: str
-) -> str:
-    random = folder / f"{name}-random"
-    random.mkdir(parents=True)
-    full_size.WRITERS[name](random)
-    model = registry.create("detr", random).with_classes(CLASSES)
+def _write_random(pupil: Pupil, folder: Path) -> None:
+    """Write new weights from which it can learn, as its hub repository would have them."""
+    config = getattr(transformers, pupil.config)(**pupil.params, **_LABELS)
+    with seeded():
+        module = getattr(transformers, pupil.family)(config).eval()
+        _initialise(module)
+        pixels = torch.rand(4, 3, SIDE, SIDE)
+        settle_norms(module, lambda: module(pixel_values=pixels))
+    module.save_pretrained(folder)
+    size = {"height": SIDE, "width": SIDE}
+    getattr(transformers, pupil.processor)(size=size).save_pretrained(folder)
 
-    def further(epochs: int) -> FitResult:
-        return fit(
-            model, examples, (), out=folder / name, epochs=epochs, patience=epochs, device=device,
-            batch_size=BATCH, learning_rate=RATE, variants=1, effects=NO_EFFECTS,
-        )  # fmt: skip
 
-    trial = further(TRIAL)
-    epochs = max(1, int(TRIAL * (seconds / trial.seconds - 1)))
-    done = further(epochs)
-    took, first, last = trial.seconds + done.seconds, trial.train_loss[0], done.train_loss[-1]
-    return f"{name}: {TRIAL + epochs} epochs, {took:.0f} s, loss {first:.1f} to {last:.1f}"
+@torch.no_grad()
+def _initialise(module: nn.Module) -> None:
+    """Draw new weights where transformers' own deviation of 0.01 lets nothing pass."""
+    for name, one in module.named_modules():
+        if isinstance(one, nn.Conv2d):
+            nn.init.kaiming_normal_(one.weight)
+            if one.bias is not None:
+                nn.init.zeros_(one.bias)
+        elif isinstance(one, nn.Linear) and not any(part in name for part in _INITIALISED_WELL):
+            nn.init.xavier_uniform_(one.weight)
+            nn.init.zeros_(one.bias)
+
+
+_INITIALISED_WELL = (
+    "attention_weights",
+    "bbox",
+    "class_embed",
+    "enc_score_head",
+    "sampling_offsets",
+    "value_proj",
+)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 from uuid import uuid4
 
 from cascade.predictions import Failure
+
+_PATIENCE_S = 120  # with a machine on which a process starts late
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,17 @@ class FolderSink:
         folder: Where.
         deadly: An image whose writing kills the process, `deaths` times; None for none.
         deaths: How often.
+        company: Processes that must have opened it before one of them writes.
     """
 
     folder: Path
     deadly: str | None = None
     deaths: int = 1
+    company: int = 1
 
     def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
         """Store `results`; the process that wrote each is on record."""
+        self._wait_for_company()
         for image, row in results.items():
             self._die(image)
             for member, said in row.items():
@@ -52,6 +58,11 @@ class FolderSink:
         """Return the processes that wrote."""
         return {json.loads(one.read_text())[0] for one in self.folder.glob("*.json")}
 
+    def _wait_for_company(self) -> None:
+        ends = time.monotonic() + _PATIENCE_S
+        while len(list(self.folder.glob("opened by *"))) < self.company and time.monotonic() < ends:
+            time.sleep(0.05)
+
     def _die(self, image: str) -> None:
         if image != self.deadly or len(list(self.folder.glob("death *"))) >= self.deaths:
             return
@@ -59,9 +70,12 @@ class FolderSink:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def opened(folder: Path, deadly: str | None = None, deaths: int = 1) -> FolderSink:
+def opened(
+    folder: Path, deadly: str | None = None, deaths: int = 1, company: int = 1
+) -> FolderSink:
     """Return the sink: what a worker process calls."""
-    return FolderSink(folder, deadly, deaths)
+    (folder / f"opened by {os.getpid()}").touch()
+    return FolderSink(folder, deadly, deaths, company)
 
 
 def plain(said: Any) -> Any:

@@ -22,6 +22,7 @@ from cascade.distributed import ClusterError
 from cascade.engine.fleet import Job
 from cascade.ensemble import Ensemble
 
+ACTORS = 2
 ATTEMPTS = 4  # Ray gives a machine that is busy with others 30 seconds to start
 
 
@@ -30,9 +31,8 @@ def main() -> None:
     given = json.loads(Path(sys.argv[1]).read_text())
     ensemble = Ensemble.from_manifest(manifests.parse(given["manifest"]))
     members = {name: ensemble.manifest.member(name) for name in ensemble.detectors}
-    job = Job(
-        ensemble.build, members, partial(folder_sink.opened, Path(given["folder"])), threads=1
-    )
+    sink = partial(folder_sink.opened, Path(given["folder"]), company=ACTORS)
+    job = Job(ensemble.build, members, sink, threads=1)
     told: list[tuple[int, int]] = []
     for attempt in range(ATTEMPTS):
         try:
@@ -40,7 +40,7 @@ def main() -> None:
                 job,
                 given["ids"],
                 given["paths"],
-                actors=2,
+                actors=ACTORS,
                 todo={name: set(rest) for name, rest in given["todo"].items()},
                 batches_a_shard=1,
                 progress=lambda *at: told.append(at),
