@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: fresh-venv gate-power help install permissive quickstart app real vlm label-studio kubernetes-validate bench-agreement bench-app bench-cold-start bench-engine bench-gpu bench-hardness bench-incremental bench-label-studio bench-panels bench-selection bench-store notebooks docs test test-faults test-servers test-schedulers test-app test-notebooks lint format lock clean
+.PHONY: fresh-venv gate-power help install permissive quickstart app real vlm label-studio kubernetes-validate bench-agreement bench-app bench-cold-start bench-engine bench-gpu bench-hardness bench-incremental bench-label-studio bench-panels bench-scaling bench-selection bench-store notebooks docs test test-faults test-servers test-schedulers test-app test-notebooks lint format lock clean
 
 help: ## List the targets
 	@echo "make TARGET, where TARGET is one of:"
@@ -58,6 +58,9 @@ bench-cold-start: $(STAMP) ## How long `curate --help` takes
 
 bench-hardness: $(STAMP) ## Consensus and hardness of 100,000 samples, beside raw reading and writing
 	$(BIN)/python tests/benchmarks/bench_hardness.py --out build/bench
+
+bench-scaling: $(STAMP) ## Images a second over 1, 2, 4 and 8 GPUs, as many as there are
+	$(BIN)/python tests/benchmarks/bench_scaling.py --out build/bench
 
 bench-selection: $(STAMP) ## Choosing 5,000 of 1,000,000, and beside scikit-activeml
 	$(BIN)/python tests/benchmarks/bench_selection.py --out build/bench

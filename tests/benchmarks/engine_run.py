@@ -65,12 +65,12 @@ class Bench:
             logger.warning("%d predictions failed", tally.failed)
         return seconds
 
-    def read_only(self) -> float:
-        """Return the seconds of reading and decoding alone."""
+    def read_only(self, size: int) -> float:
+        """Return the seconds of reading and decoding alone, `size` images at a time."""
         groups = [
             Group([str(i)] * len(part), part)
-            for i in range(0, len(self.paths), self.size)
-            for part in [self.paths[i : i + self.size]]
+            for i in range(0, len(self.paths), size)
+            for part in [self.paths[i : i + size]]
         ]
         began = time.perf_counter()
         for one in reading.read(groups, device=self.device):
@@ -86,7 +86,7 @@ def measure_engine(
     report, n = bench.report, len(bench.paths)
     ids = [str(i) for i in range(n)]
     bench.run(Nowhere(), ids[: 2 * bench.size])
-    report["reading_images_s"] = n / bench.read_only()
+    report["reading_images_s"] = n / bench.read_only(bench.size)
     report["without_writing_images_s"] = n / bench.run(Nowhere(), ids)
     logger.info("reading %.0f, without writing %.1f images/s",
                 report["reading_images_s"], report["without_writing_images_s"])  # fmt: skip
