@@ -30,7 +30,6 @@ os.environ.setdefault("FIFTYONE_DATABASE_VALIDATION", "false")  # else it warns 
 os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")
 sys.path.append(str(Path(__file__).parents[1] / "tiny"))
 
-import full_size
 import torch
 import transformers
 from engine_bound import forward_rates, warm, warm_all
@@ -38,6 +37,7 @@ from engine_members import ensemble_in, write_checkpoints, write_pictures
 from engine_rival import measure_rival
 from engine_run import Bench, measure_engine
 from engine_sinks import sinks
+from engine_writers import ENGINE_WRITERS
 
 from cascade import run as engine
 from cascade.engine.member import Runner
@@ -129,7 +129,7 @@ def measure(asked: argparse.Namespace, folder: Path) -> None:
     write_checkpoints(weights, tiny=asked.tiny)
     compiled = device.type == "cuda" and not asked.eager
     if compiled:
-        report["compiling_s"] = warm_all(weights, list(full_size.ENGINE_WRITERS))
+        report["compiling_s"] = warm_all(weights, list(ENGINE_WRITERS))
         logger.info("compiled in %.0f s", report["compiling_s"])
     paths = write_pictures(folder / "pictures", asked.images)
     ensemble = ensemble_in(weights)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import transformers
 from tiny_case import seeded, settle_norms
+from tiny_detr import HGNET, RESNET
 from torch import nn
 
 from cascade import registry
@@ -32,29 +33,19 @@ logger = logging.getLogger("bench_agreement")
 SIDE, RATE = 320, 4e-4
 _NAMES = dict(enumerate(CLASSES))
 _LABELS = {"id2label": _NAMES, "label2id": {name: i for i, name in _NAMES.items()}}
-_RESNET = {
-    "model_type": "rt_detr_resnet",
+_RESNET = RESNET | {
     "embedding_size": 64,
     "hidden_sizes": [64, 128, 256, 512],
     "depths": [2, 2, 2, 2],
-    "layer_type": "basic",
-    "out_features": ["stage2", "stage3", "stage4"],
 }
-_HGNET = {
-    "model_type": "hgnet_v2",
+_HGNET = HGNET | {
     "embedding_size": 32,
     "stem_channels": [3, 16, 32],
     "hidden_sizes": [64, 128, 256, 512],
-    "depths": [1, 1, 1, 1],
     "stage_in_channels": [32, 64, 128, 256],
     "stage_mid_channels": [32, 32, 64, 128],
     "stage_out_channels": [64, 128, 256, 512],
-    "stage_num_blocks": [1, 1, 1, 1],
     "stage_numb_of_layers": [3, 3, 3, 3],
-    "stage_downsample": [False, True, True, True],
-    "stage_light_block": [False, False, False, False],
-    "stage_kernel_size": [3, 3, 3, 3],
-    "out_features": ["stage2", "stage3", "stage4"],
 }
 _DINO = {
     "model_type": "rf_detr_dinov2",

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
-import full_size
+from engine_writers import ENGINE_WRITERS
 from pictures import drawn
 
 from cascade import manifest as manifests
@@ -54,7 +54,7 @@ def write_pictures(folder: Path, count: int) -> list[Path]:
 
 
 def write_checkpoints(
-    folder: Path, names: Iterable[str] = full_size.ENGINE_WRITERS, *, tiny: bool = False
+    folder: Path, names: Iterable[str] = ENGINE_WRITERS, *, tiny: bool = False
 ) -> None:
     """Write members' weights, where they are not there yet."""
     for name in names:
@@ -64,7 +64,7 @@ def write_checkpoints(
         if tiny:
             _write_tiny(name, folder / name)
         else:
-            full_size.ENGINE_WRITERS[name](folder / name)
+            ENGINE_WRITERS[name](folder / name)
         logger.info("written: %s", name)
 
 

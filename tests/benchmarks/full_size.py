@@ -25,7 +25,6 @@ import tiny_yoloe
 import torch
 import transformers
 import yaml
-from pictures import drawn
 from safetensors.torch import save_file
 from tiny_case import seeded
 
@@ -104,8 +103,7 @@ def _rt_detr_v2_r50() -> Any:
     return transformers.RTDetrV2ForObjectDetection(transformers.RTDetrV2Config(**_LABELS))
 
 
-_HGNET_B5 = {
-    "model_type": "hgnet_v2",
+_HGNET_B5 = tiny_detr.HGNET | {
     "embedding_size": 64,
     "stem_channels": [3, 32, 64],
     "hidden_sizes": [128, 512, 1024, 2048],
@@ -115,10 +113,8 @@ _HGNET_B5 = {
     "stage_out_channels": [128, 512, 1024, 2048],
     "stage_num_blocks": [1, 2, 5, 2],
     "stage_numb_of_layers": [6, 6, 6, 6],
-    "stage_downsample": [False, True, True, True],
     "stage_light_block": [False, False, True, True],
     "stage_kernel_size": [3, 3, 5, 5],
-    "out_features": ["stage2", "stage3", "stage4"],
 }
 
 
@@ -451,16 +447,9 @@ WRITERS: Mapping[str, Callable[[Path], Path]] = {
         {"size": square(1024), "mask_size": square(256)},
     ),
     "rf_detr_seg": lambda folder: _detr(folder, _rf_detr_seg_m, 432, "RfDetr"),
-}
-"""By member: writes its checkpoint into an empty folder and returns what `source` would name."""
-
-ENGINE_WRITERS: Mapping[str, Callable[[Path], Path]] = {
     "dinov3_l": lambda folder: _enlarged(
         folder, tiny_dino.CASES["dinov3_vit"].write, _dinov3_l, {"size": square(224)}
     ),
-    "rt_detr_v2_r50": lambda folder: _speaking(folder, "rt_detr_v2_r50"),
-    "d_fine_l": lambda folder: _speaking(folder, "d_fine_l"),
-    "rf_detr_l": lambda folder: _speaking(folder, "rf_detr_l"),
     "depth_anything_2_l": lambda folder: _enlarged(
         folder,
         tiny_depth_anything_2.CASES["depth_anything_2_metric"].write,
@@ -468,40 +457,4 @@ ENGINE_WRITERS: Mapping[str, Callable[[Path], Path]] = {
         _SQUARE_518,
     ),
 }
-"""The same for the members of `bench_engine.py`: what they are called, they find."""
-
-
-def _speaking(folder: Path, member: str) -> Path:
-    """Write a detector that surely finds about a dozen boxes an image, in words of ours."""
-    WRITERS[member](folder)
-    names = taxonomy.load("roadwork").names
-    model = transformers.AutoModelForObjectDetection.from_pretrained(folder, dtype=torch.float32)
-    model.config.id2label = {i: names[i % len(names)] for i in _COCO}
-    model.config.label2id = {name: i for i, name in enumerate(names)}
-    processor = transformers.AutoImageProcessor.from_pretrained(folder)
-    device = default_device()
-    seen = processor(images=drawn([(720, 1280)] * 4, seed=1), return_tensors="pt").pixel_values
-    _settle(model.to(device).eval(), seen.to(device))
-    model.to(torch.bfloat16).save_pretrained(folder)
-    return folder
-
-
-@torch.no_grad()
-def _settle(model: Any, seen: torch.Tensor) -> None:
-    """Spread the scores of the last layer, so that the 12th of an image is just over 0.3."""
-    rows = [
-        one
-        for name, one in model.named_modules()
-        if isinstance(one, torch.nn.Linear) and "class_embed" in name and "enc_out" not in name
-    ]
-    head = rows[-1]
-    for _ in range(3):  # D-FINE adds to its logits what this cannot scale
-        logits = model(pixel_values=seen).logits.float().flatten(1)
-        spread = _SPREAD / logits.std(dim=1).mean()
-        head.weight.mul_(spread)
-        head.bias.mul_(spread)
-        logits = model(pixel_values=seen).logits.float().flatten(1)
-        head.bias.add_(_SURE - logits.topk(_FOUND).values[:, -1].mean())
-
-
-_SPREAD, _SURE, _FOUND = 1.5, -0.7, 12  # sigmoid(-0.7) = 0.33
+"""By member: writes its checkpoint into an empty folder and returns what `source` would name."""

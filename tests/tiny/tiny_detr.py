@@ -29,7 +29,7 @@ from transformers import (
 NAMES = {0: "traffic cone", 1: "barrier", 2: "worker"}
 LABELS = {"id2label": NAMES, "label2id": {name: i for i, name in NAMES.items()}}
 SIDE = 64  # of the view, in pixels
-_RESNET = {
+RESNET = {
     "model_type": "rt_detr_resnet",
     "embedding_size": 8,
     "hidden_sizes": [8, 16, 24, 32],  # equal neighbours would not be strided
@@ -37,7 +37,7 @@ _RESNET = {
     "layer_type": "basic",
     "out_features": ["stage2", "stage3", "stage4"],
 }
-_HGNET = {
+HGNET = {
     "model_type": "hgnet_v2",
     "embedding_size": 8,
     "stem_channels": [3, 8, 8],
@@ -67,7 +67,7 @@ _DETR = {
     "num_denoising": 0,
     **LABELS,
 }
-_DISTRIBUTED = _DETR | {"backbone_config": _HGNET, "lqe_hidden_dim": 16}  # D-FINE's kind of box
+_DISTRIBUTED = _DETR | {"backbone_config": HGNET, "lqe_hidden_dim": 16}  # D-FINE's kind of box
 RF_DETR = {
     "backbone_config": {
         "model_type": "rf_detr_dinov2",
@@ -136,12 +136,12 @@ def _case(
 CASES = {
     "rt_detr": _case(
         RTDetrForObjectDetection,
-        lambda: RTDetrConfig(backbone_config=_RESNET, **_DETR),
+        lambda: RTDetrConfig(backbone_config=RESNET, **_DETR),
         processor=RTDetrImageProcessor,
     ),
     "rt_detr_v2": _case(
         RTDetrV2ForObjectDetection,
-        lambda: RTDetrV2Config(backbone_config=_RESNET, **_DETR),
+        lambda: RTDetrV2Config(backbone_config=RESNET, **_DETR),
         "rt_detr_v2_r50",
         processor=RTDetrImageProcessor,
     ),

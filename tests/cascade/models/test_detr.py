@@ -227,62 +227,6 @@ def test_the_surest_pairs_by_hand():
     assert queries[0].tolist() == [0, 2, 0]
 
 
-# --- on a fast device --------------------------------------------------------------------------
-
-
-def test_boxes_keep_their_precision_under_autocast(folders, model, family):
-    """Queries may change places: what counts is that a box has one like it."""
-    batch = batch_of(*SIZES)
-    plain = AutoModelForObjectDetection.from_pretrained(folders[family])
-    exact = raw_of(model, batch)
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.float16):
-        half = raw_of(model, batch)
-        found = model.decode(half, batch)
-        unwrapped = plain(pixel_values=model.prepare(batch)["pixel_values"]).pred_boxes
-    assert {one.dtype for one in half.values()} == {torch.float32}
-    assert all(one.isfinite().all() for one in half.values())
-    assert not torch.equal(half["logits"], exact["logits"])  # the rest did run in float16
-    error = off(exact["boxes"], half["boxes"])
-    if family in ("d_fine", "deimv2"):  # whose random weights pass on every change of a feature
-        assert error < 3e-3
-    else:
-        assert error < 1e-4  # a fifth of a pixel of a full HD image's width
-        assert error < off(exact["boxes"], unwrapped.float()) / 2
-    for one in found:
-        assert len(one) >= 20
-        assert one.boxes_xyxy.dtype == np.float32
-        assert one.boxes_xyxy.min() >= 0
-        assert one.boxes_xyxy.max() <= 1
-
-
-def off(boxes, others):
-    """Return how far the nearest box of the same image is, the median over all."""
-    apart = (boxes[:, :, None] - others[:, None]).abs().amax(dim=-1)
-    return float(apart.amin(dim=-1).median())
-
-
-def test_the_wrapped_heads_change_nothing_in_full_precision(folders, model, family):
-    batch = batch_of(*SIZES)
-    plain = AutoModelForObjectDetection.from_pretrained(folders[family])
-    with torch.inference_mode():
-        expected = plain(pixel_values=model.prepare(batch)["pixel_values"])
-    raw = raw_of(model, batch)
-    assert torch.equal(raw["logits"], expected.logits)
-    assert torch.equal(raw["boxes"], expected.pred_boxes)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["d_fine", "rf_detr"], indirect=True)
-def test_forward_is_one_graph(model):
-    tensors = model.prepare(batch_of(*SIZES[:2]))
-    torch.compiler.reset()
-    compiled = torch.compile(model.forward, fullgraph=True, backend="eager")
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        raw, expected = compiled(tensors), model.forward(tensors)
-    for name, one in raw.items():
-        assert torch.allclose(one, expected[name], atol=1e-5)
-
-
 # --- how it is trained -------------------------------------------------------------------------
 
 
