@@ -4,7 +4,7 @@
 
 The fast path is the engine: half precision, compiled on a GPU, batches that overlap. The reference
 is float32, uncompiled, eight images at a time. Detectors must have learned something: the packaged
-ones have; three small ones of transformers' families learn eight scenes by heart first, for
+ones have; two small ones of transformers' families learn eight scenes by heart first, for
 minutes; and `--manifest` names those of yours. With `--full-size`, the embedder and the depth
 estimator of `bench_engine.py`, too, with random weights: what they do is smooth. Every detector is
 compared in fp16, bf16 and fp32, whatever its manifest says. Nothing is asserted: what comes out is

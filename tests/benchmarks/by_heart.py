@@ -47,16 +47,6 @@ _HGNET = HGNET | {
     "stage_out_channels": [64, 128, 256, 512],
     "stage_numb_of_layers": [3, 3, 3, 3],
 }
-_DINO = {
-    "model_type": "rf_detr_dinov2",
-    "hidden_size": 192,
-    "num_hidden_layers": 8,
-    "num_attention_heads": 6,
-    "image_size": SIDE,
-    "patch_size": 16,
-    "num_windows": 2,
-    "out_indices": [2, 4, 6, 8],
-}
 _DETR = {
     "encoder_in_channels": [128, 256, 512],
     "encoder_hidden_dim": 128,
@@ -79,30 +69,24 @@ class Pupil:
     Attributes:
         family: The class in transformers.
         config: Likewise.
-        processor: Likewise.
         params: Of the configuration.
         epochs: After which it knows eight scenes.
     """
 
     family: str
     config: str
-    processor: str
     params: dict[str, Any]
     epochs: int
 
 
 PUPILS = {
     "rt_detr_v2": Pupil(
-        "RTDetrV2ForObjectDetection", "RTDetrV2Config", "RTDetrImageProcessor",
+        "RTDetrV2ForObjectDetection", "RTDetrV2Config",
         _DETR | {"backbone_config": _RESNET}, epochs=120,
     ),
     "d_fine": Pupil(
-        "DFineForObjectDetection", "DFineConfig", "RTDetrImageProcessor",
+        "DFineForObjectDetection", "DFineConfig",
         _DETR | {"backbone_config": _HGNET}, epochs=120,
-    ),
-    "rf_detr": Pupil(
-        "RfDetrForObjectDetection", "RfDetrConfig", "RfDetrImageProcessor",
-        {"backbone_config": _DINO, "decoder_layers": 2, "num_queries": 100}, epochs=200,
     ),
 }  # fmt: skip
 
@@ -144,7 +128,7 @@ def _write_random(pupil: Pupil, folder: Path) -> None:
         settle_norms(module, lambda: module(pixel_values=pixels))
     module.save_pretrained(folder)
     size = {"height": SIDE, "width": SIDE}
-    getattr(transformers, pupil.processor)(size=size).save_pretrained(folder)
+    transformers.RTDetrImageProcessor(size=size).save_pretrained(folder)
 
 
 @torch.no_grad()
