@@ -50,6 +50,7 @@ def test_no_module_is_called_utils():
 
 OF_SEVERAL_MODULES = [
     "tests/cascade/models/test_detectors.py",  # what every detector must do
+    "tests/cascade/models/test_detr_precision.py",  # detection transformers in fp16 and bf16
     "tests/cascade/models/test_every_family.py",  # what every adapter must do, on tiny checkpoints
     "tests/cascade/models/test_real_weights.py",  # small real detectors on real photographs
     "tests/cascade/models/test_weights.py",  # the checkpoints that ship
