@@ -5,7 +5,6 @@ Images are RGB, uint8, shape (H, W, 3), with the EXIF orientation applied.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cascade import views
+from cascade.cores import cores
 from cascade.errors import ImageError
 from cascade.predictions import Detections
 from cascade.views import Mode, Placement
@@ -284,11 +284,6 @@ def read_ahead(
                 yield _collect(*pending.popleft(), device)
         while pending:
             yield _collect(*pending.popleft(), device)
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _collect(

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade import calibration, consensus
 from cascade.consensus import Clusters, Decisions, Votes
-from cascade.ensemble import Ensemble
 from cascade.predictions import Detections, Embedding, FloatArray
 from cascade.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from cascade.ensemble import Ensemble  # brings torch along
 
 
 def gather(rows: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> Votes:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cascade import metrics, voting
 from cascade.average_precision import average_precision
-from cascade.ensemble import Ensemble
 from cascade.predictions import Detections, FloatArray
 from cascade.resampled_precision import ap50_intervals
 from cascade.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from cascade.ensemble import Ensemble  # brings torch along
 
 LEAST_IMAGES = 10  # below, no calibration is fitted
 

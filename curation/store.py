@@ -18,8 +18,8 @@ import numpy as np
 from cascade import masks
 from cascade.calibration import Calibration
 from cascade.consensus import Clusters, Decisions
+from cascade.cores import cores
 from cascade.geometry import Sizes
-from cascade.images import cores
 from cascade.predictions import Answer, DepthMap, Detections, FloatArray, Masks, Prediction
 from cascade.taxonomy import Taxonomy
 from cascade.votes import Votes

@@ -1,4 +1,4 @@
-"""The labeling backends by name."""
+"""The labeling backends by name; each is imported when it is asked for."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from cascade.errors import nearest
 from cascade.predictions import Detections
 from curation import fields, samples, secrets, store
 from curation.errors import LabelingError, SettingsError
-from curation.labeling import blur as blurring
 from curation.labeling import media
-from curation.labeling.cvat import Cvat
-from curation.labeling.files import Files
-from curation.labeling.formats import Format
 from curation.labeling.oracle import Oracle
 from curation.labeling.protocol import Labeler
 
 if TYPE_CHECKING:
     from cascade.taxonomy import Taxonomy
+    from curation.labeling.blur import Blur
+    from curation.labeling.formats import Format
     from curation.labeling.label_studio.labeler import LabelStudio
     from curation.settings import Settings
 
@@ -65,8 +63,10 @@ def create(name: str, dataset: Any, settings: Settings, *, blur: Sequence[str] =
         )
     if name == "label-studio":
         return label_studio(dataset, taxonomy, settings, blur=blur)
-    hiding = blurring.blur(blur) if blur else None
+    hiding = _hiding(blur)
     if name == "cvat":
+        from curation.labeling.cvat import Cvat
+
         return Cvat(
             _address(_CVAT_URL),
             secrets.read(_CVAT_TOKEN),
@@ -74,6 +74,8 @@ def create(name: str, dataset: Any, settings: Settings, *, blur: Sequence[str] =
             title=dataset.name,
             outgoing=hiding.outgoing if hiding else None,
         )
+    from curation.labeling.files import Files
+
     root = settings.dataset_folder(dataset.name) / "labeling"
     return Files(root, taxonomy=taxonomy, form=_FORMS[name], blur=hiding)
 
@@ -139,14 +141,23 @@ def label_studio(
     return LabelStudio(
         lambda: Client(server),
         dataset=dataset.name,
+        dataset_id=str(dataset._doc.id),
         taxonomy=taxonomy,
         known=known,
         folder=settings.dataset_folder(dataset.name) / "labeling" / "label-studio",
         document_root=server.document_root,
         overlap=overlap,
         model_version=_consensus_version(dataset),
-        blur=blurring.blur(blur) if blur else None,
+        blur=_hiding(blur),
     )
+
+
+def _hiding(what: Sequence[str]) -> Blur | None:
+    if not what:
+        return None
+    from curation.labeling import blur  # brings torch along
+
+    return blur.blur(what)
 
 
 def _consensus_version(dataset: Any) -> str:

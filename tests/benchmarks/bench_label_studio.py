@@ -102,7 +102,8 @@ def labeler_of(server: LabelStudioServer, tasks: list[Task], folder: Path, name:
     known = {one.sample_id: Known(one.width, one.height, one.filepath) for one in tasks}
     address = Server(server.url, server.token)
     return LabelStudio(
-        lambda: Client(address), dataset=name, taxonomy=taxonomies.load("roadwork_core"),
+        lambda: Client(address), dataset=name, dataset_id=name,
+        taxonomy=taxonomies.load("roadwork_core"),
         known=lambda _: known, folder=folder / name,
     )  # fmt: skip
 

@@ -54,7 +54,7 @@ def labeler_of(server, given, taxonomy, folder, name):
     sizes = {one.sample_id: Known(one.width, one.height, one.filepath) for one in given}
     return LabelStudio(
         lambda: Client(Server(server.url, server.token), retrying=retrying),
-        dataset=name, taxonomy=taxonomy, known=lambda _: sizes, folder=folder,
+        dataset=name, dataset_id=name, taxonomy=taxonomy, known=lambda _: sizes, folder=folder,
     )  # fmt: skip
 
 

@@ -59,7 +59,8 @@ def labeler(roadwork, given, tmp_path, request, monkeypatch):
         address = Server(url or server.url, server.token)
         return LabelStudio(
             lambda: Client(address, retrying=retrying), dataset=request.node.name,
-            taxonomy=roadwork, known=lambda _: sizes, folder=tmp_path / "notes",
+            dataset_id=request.node.name, taxonomy=roadwork, known=lambda _: sizes,
+            folder=tmp_path / "notes",
         )  # fmt: skip
 
     return make

@@ -40,8 +40,9 @@ def tasks_of(taxonomy, count):
 def labeler_of(tasks, connect, taxonomy, folder, name):
     sizes = {one.sample_id: Known(one.width, one.height, one.filepath) for one in tasks}
     return LabelStudio(
-        connect, dataset=name, taxonomy=taxonomy, known=lambda _: sizes, folder=folder
-    )
+        connect, dataset=name, dataset_id=name, taxonomy=taxonomy, known=lambda _: sizes,
+        folder=folder,
+    )  # fmt: skip
 
 
 def test_a_push_of_many_is_quick_and_adds_each_once(label_studio, connect, roadwork, tmp_path):

@@ -35,8 +35,9 @@ TRANSPOSED = (5, 6, 7, 8)
 def labeler_of(tasks, connect, taxonomy, folder, name):
     sizes = {one.sample_id: Known(one.width, one.height, one.filepath) for one in tasks}
     return LabelStudio(
-        connect, dataset=name, taxonomy=taxonomy, known=lambda _: sizes, folder=folder
-    )
+        connect, dataset=name, dataset_id=name, taxonomy=taxonomy, known=lambda _: sizes,
+        folder=folder,
+    )  # fmt: skip
 
 
 def task_of(i, path, size_wh, boxes):

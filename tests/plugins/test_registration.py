@@ -18,6 +18,7 @@ FIFTYONES_OWN = 61  # operators that FiftyOne 1.22 registers by itself
 
 LOOK = """
 import json
+import sys
 import fiftyone.operators as foo
 from fiftyone.operators.registry import OperatorRegistry
 
@@ -27,6 +28,7 @@ print(json.dumps({
     "own": len([o for o in registry.list_operators() if o.builtin]),
     "builtin": foo.operator_exists("@voxel51/operators/list_workspaces"),
     "errors": registry.list_errors(),
+    "torch": "torch" in sys.modules,
 }))
 """
 
@@ -53,6 +55,11 @@ def listed():
         for definition in [yaml.safe_load(file.read_text())]
         for one in [*definition.get("operators", []), *definition.get("panels", [])]
     )
+
+
+def test_the_app_starts_without_torch(found):
+    """It takes seconds to import; a form or a stage that needs it brings it."""
+    assert not found["torch"]
 
 
 def test_all_that_we_list_registers(found):

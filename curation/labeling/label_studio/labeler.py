@@ -37,7 +37,9 @@ class LabelStudio:
 
     Args:
         connect: Makes a client.
-        dataset: The dataset's name; the project is found by it.
+        dataset: The dataset's name, as people see it.
+        dataset_id: What no other dataset is called, in whatever database; the project is found by
+            it.
         taxonomy: The classes to offer, and what labels mean.
         known: Reads the samples of a round, which answers may be for, by the round's name.
         folder: Where notes are kept.
@@ -52,6 +54,7 @@ class LabelStudio:
         connect: Callable[[], Client],
         *,
         dataset: str,
+        dataset_id: str,
         taxonomy: Taxonomy,
         known: ReadKnown,
         folder: Path,
@@ -63,7 +66,7 @@ class LabelStudio:
         self._connect = connect
         self._dataset = dataset
         self._taxonomy = taxonomy
-        self._project = OwnProject(dataset, taxonomy, overlap)
+        self._project = OwnProject(dataset, dataset_id, taxonomy, overlap)
         self._known = known
         self._notes = Notes(folder)
         self._document_root = document_root

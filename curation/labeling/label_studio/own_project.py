@@ -22,13 +22,17 @@ _LEAST_TITLE, _TITLE = 3, 50  # letters that the server takes
 class OwnProject:
     """The project of a dataset. It bears a mark in its description, by which it is found.
 
+    The mark is of the dataset's id: teams that share a server may call theirs the same.
+
     Attributes:
-        dataset: The dataset's name.
+        dataset: The dataset's name, as people see it.
+        dataset_id: What no other dataset is called, in whatever database.
         taxonomy: The classes that it offers.
         overlap: How many people are to label each image, where it is made.
     """
 
     dataset: str
+    dataset_id: str
     taxonomy: Taxonomy
     overlap: int
 
@@ -87,7 +91,7 @@ class OwnProject:
             projects.create_view(client, made.id, title=title, order_by=column)
 
     def _mark(self) -> str:
-        digest = hashlib.sha256(self.dataset.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(self.dataset_id.encode()).hexdigest()[:16]
         return f"[cascade-curation:{digest}]"
 
     def _description(self, label_config: str) -> str:

@@ -18,13 +18,14 @@ def labeler(connect, roadwork, tmp_path, request):  # noqa: F811
     """Return `labeler(tasks, ...)`: a labeler of a dataset named like the test."""
 
     def make(
-        tasks=(), *, name=request.node.name, url=None, token=None, overlap=1, taxonomy=roadwork,
-        blur=None, **client,
+        tasks=(), *, name=request.node.name, dataset_id=None, url=None, token=None, overlap=1,
+        taxonomy=roadwork, blur=None, **client,
     ):  # fmt: skip
         sizes = {one.sample_id: Known(one.width, one.height, one.filepath) for one in tasks}
         return LabelStudio(
             lambda: connect(url, token, **client),
             dataset=name,
+            dataset_id=dataset_id or name,
             taxonomy=taxonomy,
             known=lambda round_name: sizes,
             folder=tmp_path / "notes",

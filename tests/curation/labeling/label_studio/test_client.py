@@ -230,8 +230,8 @@ KILLED = """
         for i in range(1, 401)
     ]
     ours = LabelStudio(
-        lambda: Client(Server(url, token)), dataset=name, taxonomy=roadwork,
-        known=lambda _: {}, folder=Path(folder),
+        lambda: Client(Server(url, token)), dataset=name, dataset_id=name,
+        taxonomy=roadwork, known=lambda _: {}, folder=Path(folder),
     )
     print("begin", flush=True)
     print(ours.push(tasks), flush=True)

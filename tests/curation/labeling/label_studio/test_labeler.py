@@ -202,6 +202,18 @@ def test_a_withdrawn_round_keeps_what_people_did(label_studio, labeler, make_tas
     assert [one["id"] for one in tasks_of(label_studio, ours)] == [rows[1]["id"]]
 
 
+def test_two_datasets_of_one_name_have_a_project_each(labeler, make_task):
+    tasks = [make_task(i) for i in range(1, 4)]
+    ours = labeler(tasks, name="drive", dataset_id="ours")
+    theirs = labeler(tasks, name="drive", dataset_id="theirs")
+    ours.push(tasks)
+    assert theirs.push(tasks).pushed == 3
+    with ours.project() as (_, one), theirs.project() as (_, other):
+        assert one != other
+    assert ours.withdraw("round-01").startswith("3 tasks")
+    assert theirs.status("round-01").tasks == 3
+
+
 def test_the_data_manager_sorts_by_rank_as_numbers(label_studio, labeler, make_task):
     given = [make_task(i) for i in range(1, 13)]
     ours = labeler(given)
