@@ -178,7 +178,7 @@ def _expect_usable(
             raise EvidenceError(f"{name} must have length {n} like truth, got {length}.")
     for who, one in ensembles.items():
         for value in (one.mean_latency_ms, one.p99_latency_ms):
-            if not (np.isfinite(value) and value > 0):
+            if value is None or not (np.isfinite(value) and value > 0):
                 raise EvidenceError(
                     f"The latency of the {who} must be above 0 ms, got {value}. Measure it first."
                 )

@@ -4,8 +4,8 @@ Checks come as JSON lines, one object a line, oldest first:
 
     {"at": "2026-11-23T06:00:00+00:00", "version": "3", "value": 0.971, "n": 240}
 
-Only checks of the version in service count: those of the one before it say nothing about it,
-and after a rollback the counting begins anew.
+Only checks of the version in service count: those of the one before it say nothing about it.
+And only those since it was put into service: after a rollback the counting begins anew.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class LiveCheck:
     """The metric of the champion on live samples, once.
 
     Attributes:
-        at: When, ISO 8601.
+        at: When, ISO 8601; UTC where it names no zone.
         version: Which version it is of.
         value: The metric; higher is better.
         n: Samples that it rests on.
@@ -37,6 +38,15 @@ class LiveCheck:
     version: str
     value: float
     n: int
+
+    @property
+    def when(self) -> datetime:
+        """The time, with its zone.
+
+        Raises:
+            ValueError: It is not written as ISO 8601 says.
+        """
+        return _moment(self.at)
 
 
 @dataclass(frozen=True)
@@ -75,9 +85,20 @@ class Decision:
     reason: str
 
 
-def decide(checks: Sequence[LiveCheck], *, champion: str, watch: Watch) -> Decision:
-    """Return whether to roll back: the last checks of the champion are all below the floor."""
+def decide(
+    checks: Sequence[LiveCheck], *, champion: str, watch: Watch, since: str | None = None
+) -> Decision:
+    """Return whether to roll back: the last checks of the champion are all below the floor.
+
+    Args:
+        checks: Oldest first.
+        champion: The version in service.
+        watch: When to roll back.
+        since: When it was put there, ISO 8601: earlier checks are of another time in service.
+    """
     own = [one for one in checks if one.version == champion and one.n >= watch.least]
+    if since is not None:
+        own = [one for one in own if one.when >= _moment(since)]
     last = own[-watch.checks :]
     if not last:
         return Decision(
@@ -122,14 +143,21 @@ def append(path: Path, check: LiveCheck) -> None:
         file.write(json.dumps(asdict(check)) + "\n")
 
 
+def _moment(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def _check(line: str, where: str) -> LiveCheck:
     try:
         row: dict[str, Any] = json.loads(line)
         value = float(row["value"])
         found = LiveCheck(str(row["at"]), str(row["version"]), value, int(row["n"]))
+        _moment(found.at)
     except (ValueError, KeyError, TypeError) as error:
         raise EvidenceError(
-            f"{where} is no check. Expected a JSON object with {', '.join(_KEYS)}, got {line!r}."
+            f"{where} is no check. Expected a JSON object with {', '.join(_KEYS)}, the first in "
+            f"ISO 8601, got {line!r}."
         ) from error
     if not math.isfinite(value):
         raise EvidenceError(f"{where}: the value must be a number, got {line!r}.")

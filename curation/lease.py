@@ -170,18 +170,23 @@ def _holder(found: dict[str, Any]) -> Holder:
 
 
 def _place() -> str:
-    """Return a word for this machine, or this container of it: who shares it sees our pids."""
-    space = ""
-    with suppress(OSError):  # only Linux has it
-        space = f"/{Path('/proc/self/ns/pid').readlink()}"
-    return f"{socket.gethostname()}{space}"
+    """Return a word for this machine, or this container of it: who shares it sees our pids.
+
+    Two machines may have one name, and the first space of pids has one number on all of them, so
+    the word holds what the kernel drew when it started. Empty where that cannot be known.
+    """
+    try:  # only Linux has them
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{socket.gethostname()}/{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
 
 
 def _is_dead(owner: str) -> bool:
     """Return whether the holder is a process of this machine that is known to have ended."""
     place, _, rest = owner.partition(" ")
     pid = rest.partition(" ")[0]
-    if place != _place() or not pid.isdecimal():
+    if not place or place != _place() or not pid.isdecimal():
         return False
     try:
         os.kill(int(pid), 0)

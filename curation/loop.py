@@ -6,6 +6,7 @@ cut off, by Ctrl-C or worse, goes on where it stopped when it is called again.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ from curation.stages.reproduce import keep
 from curation.stages.score import score
 from curation.stages.train import train
 from curation.tracking.runs import Runs
+
+logger = logging.getLogger(__name__)
 
 Bars = Callable[[str], Progress | None]  # a progress bar for each stage, by its verb
 LEAST_BUDGET = 20
@@ -116,9 +119,9 @@ def run_round(
     this = rounds.of_dataset(settings.home, dataset.name, number)
     page = this.folder / "report.html"
     this.expect_of(samples.identity(dataset))
-    if this.is_done(until):
-        return RoundResult(this, report=page if page.is_file() else None, changed=False)
     work = _Work(dataset, this, first, labeler, settings, plan, bars)
+    if this.is_done(until) and not (until == "evaluate" and _is_stale(work)):
+        return RoundResult(this, report=page if page.is_file() else None, changed=False)
     start = work.start  # refuses a round whose turn has not come, before anything is written
     this.begin(
         dataset=dataset.name,
@@ -315,8 +318,22 @@ def _evaluate(work: _Work) -> int:
         shown = ("mcc", "map50", "ece", "n_images", "n_positive")
         return {name: {key: one[key] for key in shown} for name, one in results.items()}
 
+    if _is_stale(work):
+        logger.info("The champion is another one since round %d was evaluated.", work.this.number)
+        work.this.forget("evaluate")
     work.this.do("evaluate", measured)
     return 0
+
+
+def _is_stale(work: _Work) -> bool:
+    """Return whether the gate would refuse the evaluation: another champion is in service now.
+
+    The challenger may be it, where `publish` was cut off after it promoted.
+    """
+    if not work.this.is_done("evaluate") or work.this.is_done("publish"):
+        return False
+    judged = [work.this.read(one) or {} for one in (rounds.CHAMPION, rounds.CHALLENGER)]
+    return _champion(work).identity not in [one.get("ensemble") for one in judged]
 
 
 def _champion(work: _Work) -> Ensemble:

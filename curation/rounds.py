@@ -105,6 +105,12 @@ class Round:
         """Return whether the stage is on record."""
         return stage in self.record()["stages"]
 
+    def forget(self, stage: str) -> None:
+        """Take a stage off the record, so that it is done again."""
+        record = self.record()
+        record["stages"].pop(stage, None)
+        self.write(RECORD, record)
+
     def do(self, stage: str, work: Callable[[], Mapping[str, Any]]) -> bool:
         """Do the stage's work unless it is on record; return whether it was done now.
 

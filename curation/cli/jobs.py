@@ -270,8 +270,14 @@ def export(
 
     with _history() as (kept, _):
         job = kept.job(name)
-    here = {one: os.environ[one] for one in forms.VARIABLES if one in os.environ}
-    here = {one: value for one, value in here.items() if "@" not in value}  # a password
+    here, left_out = forms.here(os.environ)
+    if left_out and form in ("cron", "systemd"):
+        typer.echo(
+            f"# Not written down, for it is secret: {', '.join(left_out)}. Put it where only the "
+            "job's user reads it: $CURATION_SECRETS_DIR, a vault, or the scheduler's own "
+            "environment.",
+            err=True,
+        )
     if form == "systemd":
         files = forms.systemd(job, curate_command(), here)
     elif form == "kubernetes":

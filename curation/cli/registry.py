@@ -11,7 +11,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from cascade.errors import CascadeError
 from curation.cli.frame import app, connected, console, say, stage_bars
+from curation.errors import CurationError
 
 if TYPE_CHECKING:
     from curation.settings import Settings
@@ -153,17 +155,29 @@ def guard(
     file = live or settings.dataset_folder(name) / "live.jsonl"
     watching = guarding.Watch(floor=floor, checks=checks, least=least)
     with promotions(settings) as moving:
-        while True:
+
+        def measured() -> None:
             if measure:
                 guarding.append(file, _measured(moving.registry, name, measure))
+
+        def looked() -> None:
             result = stage.watch(
                 moving, name, live=file, watching=watching,
                 events=settings.dataset_folder(name) / "events.jsonl",
             )  # fmt: skip
             done = f" Version {result.in_service} is back in service." if result.rolled_back else ""
             say(f"{result.at} {result.reason}{done}")
-            if every is None:
-                return
+
+        if every is None:
+            measured()
+            looked()
+            return
+        while True:
+            for step in (measured, looked):  # what cannot be measured now is looked at all the same
+                try:
+                    step()
+                except (CascadeError, CurationError) as error:
+                    say(f"{error} It is tried again in {every:g} s.")
             time.sleep(every)
 
 

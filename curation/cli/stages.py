@@ -37,6 +37,7 @@ from curation.cli.frame import (
     taxonomy_for,
 )
 from curation.cli.rounds import stage_verb
+from curation.errors import DatasetError
 
 
 @app.command(
@@ -88,6 +89,11 @@ def ingest(
     if watch:
         from curation.jobs import inbox
 
+        if not source.is_dir():
+            raise DatasetError(
+                f"`--watch` takes a folder that is there, got {source}. Copy a bucket into one, or "
+                "have a job do it: `curate jobs add --watch s3://...`."
+            )
         inbox.watch(source, bring)
     else:
         bring()

@@ -1,4 +1,8 @@
-"""An end to work that takes too long: the main thread is interrupted by the alarm clock."""
+"""An end to work that takes too long: the main thread is interrupted by the alarm clock.
+
+It is no `Exception`, and no `OSError` above all: a driver that waits for a socket would take it
+for a time-out of the network, and try again.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+_AGAIN_S = 20.0  # where the first ring was swallowed, as by a finalizer
 
-class DeadlineError(TimeoutError):
+
+class DeadlineError(BaseException):
     """The time is up."""
 
 
@@ -25,7 +31,7 @@ def deadline(seconds: float) -> Iterator[None]:
         raise DeadlineError(f"The attempt took longer than {seconds:g} s.")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
     try:
         yield
     finally:

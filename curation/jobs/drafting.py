@@ -84,6 +84,8 @@ def draft(
         raise JobError(f"Nothing labels as {labeler!r}. {nearest(labeler, backends.NAMES)}")
     if kind == "metric" and live is None:
         raise JobError("A metric job reads live checks: name their file with `--live`.")
+    if kind == "metric" and watch:
+        raise JobError("A metric job brings in no images: leave `--watch` out.")
     if budget < 1 or not 0.0 <= most_far <= 1.0:
         raise JobError(
             f"The budget is at least 1, and a share lies in [0, 1]; got {budget} and {most_far}."

@@ -2,8 +2,8 @@
 
 A target is `https://...` (a JSON object is posted there), or `mailto:ada@example.org`; mail goes
 to the server that `CURATION_SMTP` names, `smtp://host:port` or `smtps://user@host:port`, with the
-secret `smtp-password`. An event that cannot be delivered never fails the run: what became of
-each is put on its record.
+secret `smtp-password`, which travels encrypted or not at all. An event that cannot be delivered
+never fails the run: what became of each is put on its record.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 import os
 import smtplib
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from email.message import EmailMessage
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from curation import secrets
 from curation.errors import SettingsError
@@ -114,8 +115,16 @@ def _mail(event: Event, target: str) -> None:
     message["From"] = f"curation@{server.hostname}"
     message["To"] = address
     message.set_content(event.sentence)
-    kind = smtplib.SMTP_SSL if server.scheme == "smtps" else smtplib.SMTP
-    with kind(server.hostname, server.port or 0, timeout=_TIMEOUT_S) as smtp:
+    with _connected(server.scheme, server.hostname, server.port or 0) as smtp:
         if server.username:
-            smtp.login(server.username, secrets.read("smtp-password").reveal())
+            if server.scheme == "smtp":
+                smtp.starttls(context=ssl.create_default_context())
+            smtp.login(unquote(server.username), secrets.read("smtp-password").reveal())
         smtp.send_message(message)
+
+
+def _connected(scheme: str, host: str, port: int) -> smtplib.SMTP:
+    if scheme == "smtp":
+        return smtplib.SMTP(host, port, timeout=_TIMEOUT_S)
+    checked = ssl.create_default_context()  # without it, smtplib believes any certificate
+    return smtplib.SMTP_SSL(host, port, timeout=_TIMEOUT_S, context=checked)

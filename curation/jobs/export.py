@@ -1,14 +1,15 @@
 """The same job for other schedulers: cron, systemd, Kubernetes, Airflow, Prefect.
 
 All of them run `curate jobs run NAME --owed`, which looks up what the schedule owes and does
-that, once, whoever calls and however often. So a scheduler that fires twice, late, or by a clock
-of another time zone does no harm; what this machine's scheduler cannot express is said in a
-comment. No address or secret is in what is exported: they come from the environment.
+that, once, whoever calls and however often. So a scheduler that fires twice, or late, does no
+harm; what this machine's scheduler cannot express is said in a comment. Addresses are exported, no
+secret is, nor an address with a password in it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,10 +19,28 @@ import yaml
 from curation.jobs import schedule
 from curation.jobs.record import Job, JobError
 
-VARIABLES = ("CURATION_HOME", "FIFTYONE_DATABASE_URI", "FIFTYONE_DATABASE_NAME")
+VARIABLES = (
+    "CURATION_HOME", "FIFTYONE_DATABASE_URI", "FIFTYONE_DATABASE_NAME", "MLFLOW_TRACKING_URI",
+    "LABEL_STUDIO_URL", "CVAT_URL", "CURATION_SMTP", "CURATION_SECRETS_DIR", "VAULT_ADDR",
+    "CURATION_VAULT_MOUNT", "CURATION_VAULT_PATH",
+)  # fmt: skip
+SECRETS = ("LABEL_STUDIO_API_KEY", "CVAT_TOKEN", "SMTP_PASSWORD", "VAULT_TOKEN")
+_PASSWORD = re.compile(r"//[^/@]*:[^/@]*@")
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _GRACE_S = 300  # beyond all attempts, before another scheduler ends the process
 _SECRET = "curation"  # noqa: S105 - the name of the Kubernetes secret that holds the variables
+
+
+def here(variables: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the variables of `VARIABLES` that may be written down, and the names of the others.
+
+    Args:
+        variables: The environment.
+    """
+    known = {one: variables[one] for one in VARIABLES if variables.get(one)}
+    left_out = tuple(one for one, value in known.items() if _PASSWORD.search(value))
+    left_out += tuple(one for one in SECRETS if variables.get(one))
+    return {one: value for one, value in known.items() if one not in left_out}, left_out
 
 
 def cron(job: Job, command: Sequence[str], environment: Mapping[str, str]) -> str:
@@ -34,9 +53,10 @@ def cron(job: Job, command: Sequence[str], environment: Mapping[str, str]) -> st
     """
     line = " ".join([_crontab(job), _shell([*command, *_words(job)]).replace("%", "\\%")])
     remark = (
-        "" if job.zone == "UTC" or job.cron is None else
+        "" if job.cron is None else
         f"# The times are of {job.zone}. A cron that does not know CRON_TZ, such as Debian's,\n"
-        "# takes them for its own zone's; the job is then late, and right all the same.\n"
+        "# takes them for its own zone's, and the job is run up to a day late, or is missed where\n"
+        "# it is not to be caught up. There, write `0 * * * *`: to ask more often does no harm.\n"
         f"CRON_TZ={job.zone}\n"
     )  # fmt: skip
     variables = "".join(f"{name}={value}\n" for name, value in environment.items())
@@ -51,6 +71,7 @@ def systemd(job: Job, command: Sequence[str], environment: Mapping[str, str]) ->
         command: How `curate` is called: absolute.
         environment: Variables of `VARIABLES` that are set here.
     """
+    _refuse_strict(job)
     name = f"curation-{job.name}"
     variables = "".join(
         f"Environment={_quoted(f'{key}={value}')}\n" for key, value in environment.items()
@@ -80,7 +101,7 @@ def kubernetes(job: Job, image: str) -> str:
         job: The job.
         image: The container image that has `curate`.
     """
-    keys = {name: name.lower().replace("_", "-") for name in VARIABLES}
+    keys = {name: name.lower().replace("_", "-") for name in (*VARIABLES, *SECRETS)}
     container = {
         "name": "curate",
         "image": image,
@@ -171,6 +192,7 @@ def _crontab(job: Job) -> str:
     Raises:
         JobError: Cron cannot look so often, or at such times.
     """
+    _refuse_strict(job)
     if job.cron is not None:
         values = schedule.cron_values(job.cron)
         return " ".join("*" if one is None else ",".join(map(str, one)) for one in values)
@@ -183,6 +205,16 @@ def _crontab(job: Job) -> str:
         f"cron cannot say every {job.every_s} s. Choose a part of an hour or of a day, or run "
         "`curate jobs serve`."
     )
+
+
+def _refuse_strict(job: Job) -> None:
+    """Refuse an interval of which nothing is caught up: another clock never meets its times."""
+    if job.cron is None and job.catch_up == "none":
+        raise JobError(
+            f"Job {job.name} counts from when it was made, and catches nothing up; another "
+            "scheduler's clock would miss every time. Let it catch up (`--catch-up latest`), give "
+            "it `--cron`, or run `curate jobs serve`."
+        )
 
 
 def _calendar(job: Job) -> str:

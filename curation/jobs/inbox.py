@@ -6,10 +6,16 @@ folder, so that it may lie on any disk, a network's or a mounted bucket's.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from cascade.errors import CascadeError
+from curation.errors import CurationError
+
+logger = logging.getLogger(__name__)
 
 Listing = frozenset[tuple[str, int, int]]
 
@@ -24,6 +30,8 @@ def watch(
 ) -> None:
     """Call `bring` whenever the folder holds something else, and no longer changes.
 
+    What it cannot bring in is said, once, and tried again.
+
     Args:
         folder: Looked at with all that is below.
         bring: Brings in what is new; it must do no harm when nothing is.
@@ -33,11 +41,17 @@ def watch(
     """
     brought: Listing | None = None
     before: Listing | None = None
+    said = ""
     while not stop():
         now = listing(folder)
         if now and now == before and now != brought:
-            bring()
-            brought = now
+            try:
+                bring()
+                brought, said = now, ""
+            except (CascadeError, CurationError) as error:
+                if str(error) != said:
+                    logger.warning("%s It is tried again.", error)
+                said = str(error)
         before = now
         sleep(every_s)
 

@@ -9,29 +9,32 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from cascade.ensemble import Ensemble
 from cascade.run import default_device
 from cascade.taxonomy import Taxonomy
-from curation import fields, similarity, store
+from curation import fields, lease, similarity, store
 from curation import samples as query
 from curation.closer import estimators
 from curation.errors import StageError
 from curation.jobs import artifacts, bucket, drift
 from curation.jobs.drift import Drift
 from curation.jobs.embedding import embed_new, extend_index
+from curation.jobs.heartbeat import Heartbeat
 from curation.jobs.record import Refused, Run
 from curation.jobs.reranking import rerank
-from curation.jobs.runner import Context
+from curation.jobs.runner import LEASE_S, Context, who
 from curation.labeling.label_studio.sync import OnlyPush
 from curation.labeling.protocol import Labeler
+from curation.lease import LeaseError
 from curation.settings import Settings
 from curation.stages.adjudicate import adjudicate
 from curation.stages.choose import choose
@@ -46,6 +49,7 @@ logger = logging.getLogger(__name__)
 THROUGH = "through"  # fact: the newest sample that the night looked at
 ACCEPTED = "accepted"  # fact: a person has looked at what drifted
 _ROUND = re.compile(r"(?:chosen )?round-(\d+)")
+_PATIENCE_S = 600.0  # with another job that hands a batch of the same dataset over
 _MOST_COMPARED = 5000  # reference images; drawn by their ids, so always the same ones
 
 
@@ -88,7 +92,7 @@ def rank(context: Context, night: Night) -> Mapping[str, Any]:
     """
     done: dict[str, Any] = {}
     if night.watched is not None:
-        done["ingest"] = _ingest(night, night.watched)
+        done["ingest"] = bring_in(night, night.watched)
     dataset = query.load_dataset(night.dataset)
     ensemble = night.ensemble(dataset)
     done |= _look(dataset, ensemble, night)
@@ -96,7 +100,7 @@ def rank(context: Context, night: Night) -> Mapping[str, Any]:
     pool = query.pool(dataset)
     if calibrated and len(pool):
         done["score"] = asdict(rerank(dataset, ensemble, context.history.database))
-    found = compare(context, dataset, most_far=night.most_far)
+    found, through = compare(context, dataset, most_far=night.most_far)
     if found is not None:
         done["drift"] = asdict(found)
         logger.info("%s", found.sentence)
@@ -105,22 +109,27 @@ def rank(context: Context, night: Night) -> Mapping[str, Any]:
                 f"{found.sentence} Nothing is pushed. Look at them; if they are as they should "
                 f"be, run `curate jobs run {context.job.name} --accept-drift`."
             )
-    done |= _hand_over(context, dataset, night, use_hardness=calibrated)
+    with _alone(context, dataset):
+        done |= _hand_over_late(context, dataset, night)
+        done |= _hand_over(context, dataset, night, use_hardness=calibrated)
     done["indexed"] = extend_index(dataset)
     kept_in = night.settings.dataset_folder(dataset.name) / "jobs" / context.job.name
     done["artifacts"] = artifacts.keep(kept_in, context.run, dataset, done)
-    context.keep(**{THROUGH: newest(dataset)})
-    return {**done, THROUGH: context.facts[THROUGH]}
+    context.keep(**{THROUGH: through})
+    return {**done, THROUGH: through}
 
 
-def compare(context: Context, dataset: Any, *, most_far: float) -> Drift | None:
+def compare(context: Context, dataset: Any, *, most_far: float) -> tuple[Drift | None, str]:
     """Return how far what is new since the last accepted night is from what was there before.
 
-    None in the first night, and where one of the two is too small.
+    The first is None in the first night, and where one of the two is too small. The second is
+    when the newest sample was added that need not be looked at again, ISO 8601, UTC: new ones that
+    are too few to be judged are looked at again with those that come next.
     """
     through = _through(context.history.runs(context.job.name))
+    last = newest(dataset)
     if through is None:
-        return None
+        return None, last
     ids, _ = store.ids_and_paths(dataset)
     columns = store.read_columns(dataset, ["created_at", fields.DRIVE])
     failed = {one["sample"] for one in store.failures(dataset) if one["stage"] == "embed"}
@@ -130,14 +139,17 @@ def compare(context: Context, dataset: Any, *, most_far: float) -> Drift | None:
         (one, drive) for one, made, drive in rows if _stamp(made) <= through and one not in failed
     )
     known = known[:: max(1, -(-len(known) // _MOST_COMPARED))]
+    if len(new) < drift.LEAST_NIGHT and len(known) >= drift.LEAST_REFERENCE:
+        return None, through
     if not new or not known:
-        return None
-    return drift.measure(
+        return None, last
+    found = drift.measure(
         similarity.vectors(dataset, new),
         similarity.vectors(dataset, [one for one, _ in known]),
         [drive for _, drive in known],
         most_far=most_far,
     )
+    return found, last
 
 
 def newest(dataset: Any) -> str:
@@ -156,7 +168,12 @@ def _stamp(made: datetime) -> str:
     return aware.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
-def _ingest(night: Night, watched: str) -> dict[str, Any]:
+def bring_in(night: Night, watched: str) -> dict[str, Any]:
+    """Ingest what arrived in the watched folder or bucket; return how much of it was new.
+
+    Raises:
+        StageError: The folder is not there.
+    """
     done: dict[str, Any] = {}
     folder = Path(watched)
     if bucket.is_address(watched):
@@ -189,6 +206,50 @@ def _look(dataset: Any, ensemble: Ensemble, night: Night) -> dict[str, Any]:
     vectors = night.settings.vectors(dataset.name)
     done["embed"] = asdict(embed_new(dataset, ensemble, folder=vectors, device=device))
     return done
+
+
+@contextmanager
+def _alone(context: Context, dataset: Any) -> Iterator[None]:
+    """Keep other jobs from numbering a round of the dataset, and from choosing, meanwhile.
+
+    Raises:
+        StageError: Another one took too long; the next attempt goes on here.
+    """
+    with ExitStack() as stack:
+        try:
+            held = stack.enter_context(
+                lease.held(
+                    context.history.database,
+                    f"hand over {dataset.name}",
+                    who=who(),
+                    seconds=LEASE_S,
+                    wait_s=_PATIENCE_S,
+                )
+            )
+        except LeaseError as error:  # not of this job: nobody has taken over
+            raise StageError(f"Another job works on {dataset.name!r}. {error}") from error
+        stack.enter_context(Heartbeat(held, every_s=LEASE_S / 3))
+        dataset.reload()
+        yield
+
+
+def _hand_over_late(context: Context, dataset: Any, night: Night) -> dict[str, Any]:
+    """Push what earlier nights chose, and could not push before they were given up."""
+    pushed = []
+    chosen = set(dataset.distinct("tags"))
+    notes = dataset.info.get(fields.INFO, {})
+    for run in reversed(context.history.runs(context.job.name)):
+        tag = fields.round_tag(int(run.facts.get("round", 0)))
+        given_up = not run.is_open and run.state != "done"
+        if given_up and tag in chosen and fields.PUSHED.format(tag) not in notes:
+            context.expect_alone()
+            number = int(run.facts["round"])
+            once = OnlyPush(cast(Any, night.labeler(dataset)))
+            label(dataset, number, once)
+            if once.result.where:  # somebody labeled all of it otherwise: nothing was to be pushed
+                logger.info("Round %d of the night of %s is pushed now.", number, run.due.date())
+                pushed.append(number)
+    return {"late": pushed} if pushed else {}
 
 
 def _hand_over(

@@ -22,7 +22,7 @@ from cascade.errors import CascadeError
 from curation import lease
 from curation.errors import CurationError
 from curation.jobs import events, lines, schedule
-from curation.jobs.deadline import deadline
+from curation.jobs.deadline import DeadlineError, deadline
 from curation.jobs.events import Event, What
 from curation.jobs.heartbeat import Heartbeat
 from curation.jobs.history import History
@@ -166,8 +166,8 @@ def _carry(
     except (Stopped, KeyboardInterrupt):
         end("waiting", _STOPPED, not_before=clock())
         raise
-    except Exception as error:
-        expected = isinstance(error, (CascadeError, CurationError, TimeoutError))
+    except (Exception, DeadlineError) as error:
+        expected = isinstance(error, (CascadeError, CurationError, DeadlineError))
         logger.error("%s", _words(error), exc_info=not expected)
         failures = 1 + _failures(context.run)
         if failures > job.retries:

@@ -9,34 +9,38 @@ from typing import Any
 
 from curation import samples as query
 from curation import store
+from curation.errors import StageError
 from curation.guard import Watch
 from curation.jobs import nightly
 from curation.jobs.embedding import embed_new
 from curation.jobs.nightly import ACCEPTED, THROUGH, Night
 from curation.jobs.record import Refused
 from curation.jobs.runner import Context
+from curation.lease import LeaseError
 from curation.settings import Settings
 from curation.stages.guard import watch
 from curation.tracking.promotion import promotions
 
 
 def drift(context: Context, night: Night) -> Mapping[str, Any]:
-    """Embed what is new in the dataset, and say whether it is like what was there before.
+    """Bring in and embed what is new, and say whether it is like what was there before.
 
     Raises:
         Refused: It is not; the event that tells of it is the purpose of the job.
     """
+    done = {} if night.watched is None else {"ingest": nightly.bring_in(night, night.watched)}
     dataset = query.load_dataset(night.dataset)
     folder = night.settings.vectors(dataset.name)
     embedded = embed_new(dataset, night.ensemble(dataset), folder=folder, device=night.device)
-    found = nightly.compare(context, dataset, most_far=night.most_far)
+    found, through = nightly.compare(context, dataset, most_far=night.most_far)
     if found is not None and found.drifted and not context.facts.get(ACCEPTED):
         raise Refused(found.sentence)
     return {
+        **done,
         "samples": len(store.ids_and_paths(dataset)[0]),
         "embed": asdict(embedded),
         "drift": None if found is None else asdict(found),
-        THROUGH: nightly.newest(dataset),
+        THROUGH: through,
     }
 
 
@@ -44,17 +48,20 @@ def metric(context: Context, settings: Settings) -> Mapping[str, Any]:
     """Look at the champion's live checks, and roll back where they ask for it.
 
     Raises:
-        StageError: Nothing is in service.
+        StageError: Nothing is in service, or somebody moves what is.
     """
     wants = context.job.options
     with promotions(settings) as moving:
         context.expect_alone()
-        found = watch(
-            moving,
-            wants["dataset"],
-            live=Path(wants["live"]),
-            watching=Watch(floor=wants["floor"]),
-        )
+        try:
+            found = watch(
+                moving,
+                wants["dataset"],
+                live=Path(wants["live"]),
+                watching=Watch(floor=wants["floor"]),
+            )
+        except LeaseError as error:  # the champion's; that of the job is held
+            raise StageError(f"The champion is being moved. {error}") from error
     if found.rolled_back:
         raise Refused(f"Rolled back to version {found.in_service}. {found.reason}")
     return asdict(found)

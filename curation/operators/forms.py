@@ -147,6 +147,10 @@ class Form:
             return default
         return value
 
+    def carry(self, name: str, value: str) -> None:
+        """Hand on what the form shows, unseen, so that just that is meant when it is run."""
+        self.inputs.str(name, default=value, view=types.HiddenView())
+
     def confirm(self, label: str) -> None:
         """Ask for a yes without which nothing is done; from Python: `confirmed=True`."""
         if not self.tick("confirmed", label):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from curation.errors import PublishError
 from curation.panels import words
 from curation.panels.page import Action, Button, Buttons, Entry, Notice, Page, Piece, Table, Text
+from curation.tracking.connection import without_password
 
 if TYPE_CHECKING:
     from curation.settings import Settings
@@ -48,7 +49,7 @@ def page(dataset: Any, settings: Settings, pending: str | None = None) -> Page:
     Args:
         dataset: The FiftyOne dataset.
         settings: Where the registry is.
-        pending: What waits for confirmation: a version to promote, or `rollback`.
+        pending: What waits for confirmation: a version to promote, or `rollback:3`, to withdraw 3.
     """
     if not is_there(settings.tracking_uri):
         return Page.saying("Nothing is registered yet", _NOTHING.format(name=dataset.name))
@@ -63,7 +64,7 @@ def page(dataset: Any, settings: Settings, pending: str | None = None) -> Page:
         _versions(found),
         *_verdicts(found),
         _trail(found.events),
-        Text("where", f"Registry: `{_without_password(settings.tracking_uri)}`"),
+        Text("where", f"Registry: `{without_password(settings.tracking_uri)}`"),
     )
 
 
@@ -82,7 +83,7 @@ def is_there(tracking_uri: str) -> bool:
         socket.create_connection((parts.hostname or "", port), _ANSWER_S).close()
     except OSError as error:
         raise PublishError(
-            f"No MLflow answers at {_without_password(tracking_uri)} ({error}). Start it, or mend "
+            f"No MLflow answers at {without_password(tracking_uri)} ({error}). Start it, or mend "
             "MLFLOW_TRACKING_URI where the App was started."
         ) from error
     return True
@@ -106,7 +107,7 @@ def move(name: str, settings: Settings, pending: str | None, *, by: str, why: st
     Args:
         name: Of the registered model.
         settings: Where the registry is.
-        pending: A version to promote, or `rollback`.
+        pending: A version to promote, or `rollback:3`, to withdraw version 3.
         by: Who answers for it.
         why: In their words.
 
@@ -121,8 +122,8 @@ def move(name: str, settings: Settings, pending: str | None, *, by: str, why: st
     if pending is None:
         raise PublishError("Nothing waits for confirmation: choose a version first.")
     with promotions(settings) as moving:
-        if pending == ROLLBACK:
-            of = moving.registry.champion(name)
+        kind, _, of = pending.partition(":")
+        if kind == ROLLBACK:
             return moving.rollback(name, by=by, why=why, of=of).sentence
         return _promote(moving, name, pending, by=by, why=why)
 
@@ -170,10 +171,13 @@ def _confirming(found: Registered, pending: str | None) -> list[Piece]:
         ]
         if champion is not None and champion.tags.get("replaced"):
             label = f"Roll back version {champion.version} …"
-            buttons.append(Button("ask", label, "undo", {PENDING: ROLLBACK}))
+            buttons.append(
+                Button("ask", label, "undo", {PENDING: f"{ROLLBACK}:{champion.version}"})
+            )
         return [Buttons("moves", tuple(buttons))] if buttons else []
-    if pending == ROLLBACK:
-        label = f"Withdraw version {champion.version if champion else '?'}?"
+    kind, _, of = pending.partition(":")
+    if kind == ROLLBACK:
+        label = f"Withdraw version {of}?"
         what = f"Version {champion.tags.get('replaced') if champion else '?'} comes back."
         sure = "Yes, roll back"
     else:
@@ -263,8 +267,3 @@ def _said(verdict: str) -> str:
         "no_verdict": "no verdict",
         "bootstrap": "the first",
     }.get(verdict, words.UNKNOWN)
-
-
-def _without_password(uri: str) -> str:
-    scheme, found, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if found else uri

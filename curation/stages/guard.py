@@ -15,7 +15,7 @@ from cascade.taxonomy import Taxonomy
 from curation import fields, guard, store
 from curation.errors import StageError
 from curation.guard import LiveCheck, Watch
-from curation.tracking.promotion import Moved, Promotions
+from curation.tracking.promotion import Moved, Promotions, history
 
 GUARD = "guard"  # who rolls back
 
@@ -60,7 +60,9 @@ def watch(
     champion = moving.registry.champion(name)
     if champion is None:
         raise StageError(f"No version of {name!r} is in service, so there is nothing to guard.")
-    decision = guard.decide(guard.read(live), champion=champion, watch=watching)
+    moves = history(moving.registry, name)
+    since = moves[-1].at if moves and moves[-1].after == champion else None
+    decision = guard.decide(guard.read(live), champion=champion, watch=watching, since=since)
     moved: Moved | None = None
     if decision.roll_back:
         moved = moving.rollback(name, by=GUARD, why=decision.reason, of=champion)

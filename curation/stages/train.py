@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,12 @@ from cascade.predictions import Detections, Embedding
 from cascade.run import Progress, default_device
 from cascade.training import hard_negatives, reweight
 from cascade.training.fit import Example, fit
+from cascade.training.identity import identity_of
 from cascade.training.job import Job, launch
 from cascade.training.probe import Probe, fit_probe
 from curation import asking, examples, fields, slices, store
 from curation import samples as query
+from curation.once import once
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +79,10 @@ def train(
 ) -> TrainResult:
     """Fit each detector on all labeled training samples and save the challenger.
 
-    A member whose fit was finished before a crash is not fitted again; one that was cut off goes
-    on after its last whole epoch. Several GPUs work together, one process each. An image that
-    cannot be read is left out, and on record with the member.
+    A member whose fit was finished before a crash is not fitted again, unless what was asked or
+    labeled has changed since; one that was cut off goes on after its last whole epoch. Several
+    GPUs work together, one process each. An image that cannot be read is left out, and on record
+    with the member.
 
     Args:
         dataset: The FiftyOne dataset.
@@ -134,9 +136,32 @@ def _fit_member(
     progress: Progress | None,
 ) -> dict[str, Any]:
     report = out.with_suffix(".json")
-    if report.is_file() and out.is_dir():
-        done: dict[str, Any] = json.loads(report.read_text())
-        return done
+    asked = (shown, validation, epochs, seed, weights, start.fingerprint(name))
+    identity = identity_of(asked, {})
+
+    def work() -> dict[str, Any]:
+        return _fitted(
+            name, start, shown, validation, out,
+            epochs=epochs, seed=seed, weights=weights, device=device, progress=progress,
+        )  # fmt: skip
+
+    done, _ = once(report, identity, work, needs=[out])
+    return done
+
+
+def _fitted(
+    name: str,
+    start: Ensemble,
+    shown: list[Example],
+    validation: list[Example],
+    out: Path,
+    *,
+    epochs: int,
+    seed: int,
+    weights: Sequence[float] | None,
+    device: torch.device,
+    progress: Progress | None,
+) -> dict[str, Any]:
     member = start.manifest.member(name)
     rates = RATES.get(member.adapter, SMALL)
     knows_all = start.vocabulary(name) == start.taxonomy.names
@@ -161,7 +186,7 @@ def _fit_member(
         model = start.build(name, device)
         model = model.with_classes(start.taxonomy.names, meaning=start.taxonomy.canonical)
         result = fit(model, shown, validation, out=out, device=device, progress=progress, **options)
-    summary = {
+    return {
         "epochs": result.epochs,
         "best_epoch": result.best_epoch,
         "train_loss": [round(one, 4) for one in result.train_loss],
@@ -171,10 +196,6 @@ def _fit_member(
         "resumed_from": result.resumed_from,
         "unreadable": list(result.unreadable),
     }
-    temporary = report.with_suffix(".tmp")
-    temporary.write_text(json.dumps(summary))
-    temporary.replace(report)
-    return summary
 
 
 def _words(ensemble: Ensemble, name: str) -> dict[str, str]:

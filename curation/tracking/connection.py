@@ -81,11 +81,18 @@ class Connection:
             yield
         except MlflowException as error:
             raise PublishError(
-                f"{what} ({self.uri}): {error.message} "
+                f"{what} ({without_password(self.uri)}): {without_password(error.message)} "
                 "MLFLOW_TRACKING_URI says where ensembles are registered."
-            ) from error
+            ) from None  # its own words hold the password
         except OSError as error:
-            raise PublishError(f"{what} ({self.uri}): {error}.") from error
+            raise PublishError(
+                f"{what} ({without_password(self.uri)}): {without_password(str(error))}."
+            ) from None
+
+
+def without_password(text: str) -> str:
+    """Return a text in which addresses have lost who logs in, and with what password."""
+    return re.sub(r"(?<=//)[^/@\s]*@", "", text)
 
 
 def model_name(name: str) -> str:

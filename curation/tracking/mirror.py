@@ -6,6 +6,7 @@ An option: `pip install cascade-curation[wandb]`. Only this file knows W&B. With
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -45,7 +46,7 @@ def mirror(registry: Registry, name: str, version: str, *, project: str, folder:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="mirror-") as temporary,
+            tempfile.TemporaryDirectory(prefix="mirror-", dir=folder) as temporary,
             wandb.init(
                 project=project,
                 name=f"{name} v{version}",
@@ -59,7 +60,11 @@ def mirror(registry: Registry, name: str, version: str, *, project: str, folder:
                 run.log(dict(step))
             run.summary.update(_final(registry, one.run_id))
             for path in _files(registry, one.run_id, Path(temporary)):
-                run.save(str(path), base_path=temporary, policy="now")
+                # Copied: W&B's own `save` links to where it found the file, which goes away.
+                kept = Path(run.dir) / path.relative_to(temporary)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, kept)
+                run.save(str(kept), base_path=run.dir, policy="now")
             return str(run.url or run.dir)
     except wandb.Error as error:
         raise PublishError(f"W&B did not take the run of version {version}: {error}.") from error

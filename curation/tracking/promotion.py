@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from curation import lease
 from curation.errors import PublishError
 from curation.tracking import moves
-from curation.tracking.connection import model_name
+from curation.tracking.connection import model_name, without_password
 from curation.tracking.journal import Entry, Journal
 from curation.tracking.moves import WITHDRAWN, Kind, Move, Signature
 from curation.tracking.versions import Registry
@@ -249,7 +249,8 @@ class Promotions:
 
     @contextmanager
     def _alone(self, name: str, by: str, *, wait_s: float) -> Iterator[tuple[Lease, Journal]]:
-        key = f"{hashlib.sha256(self.registry.uri.encode()).hexdigest()[:12]}/{model_name(name)}"
+        place = without_password(self.registry.uri).rstrip("/")  # the same for all who log in
+        key = f"{hashlib.sha256(place.encode()).hexdigest()[:12]}/{model_name(name)}"
         with lease.held(
             self._database, f"champion of {key}", who=by, seconds=_HELD_S, wait_s=wait_s
         ) as held:

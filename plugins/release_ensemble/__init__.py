@@ -133,13 +133,17 @@ class RollbackVersion(Door):
             return
         form.warn(f"Withdraws {known[champion]}", "The version that it replaced takes its place.")
         ask_signature(form)
+        form.carry("of", champion)
         form.confirm(f"Withdraw version {champion}")
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Roll back."""
         from curation.api.registry import rollback
 
-        moved = rollback(ctx.dataset, by=ctx.params["by"].strip(), why=ctx.params["why"].strip())
+        given = ctx.params
+        moved = rollback(
+            ctx.dataset, by=given["by"].strip(), why=given["why"].strip(), of=given.get("of")
+        )
         return Outcome(moved.sentence, asdict(moved), wrote=False)
 
 

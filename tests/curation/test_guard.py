@@ -47,6 +47,7 @@ def test_a_line_that_is_being_written_waits(tmp_path):
 
 @pytest.mark.parametrize(
     "line", ["nonsense", '{"at": "x", "version": "1", "n": 3}', "[]",
+             '{"at": "x", "version": "1", "n": 3, "value": 0.5}',
              '{"at": "x", "version": "1", "n": 3, "value": NaN}'],
 )  # fmt: skip
 def test_a_line_that_is_no_check_is_named(tmp_path, line):

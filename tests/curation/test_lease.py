@@ -119,3 +119,18 @@ def test_of_many_at_once_one_wins(mongo):
     for one in threads:
         one.join()
     assert (len(won), len(lost)) == (1, 7)
+
+
+def test_a_machine_of_the_same_name_is_another_one(monkeypatch):
+    here = lease._place()
+    monkeypatch.setattr(lease.Path, "read_text", lambda *_, **__: "another-boot")
+    assert lease._place() != here
+    assert not lease._is_dead(f"{here} 999999999 x")
+
+
+def test_where_no_machine_can_be_told_nobody_is_thought_dead(monkeypatch):
+    def absent(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(lease.Path, "read_text", absent)
+    assert not lease._is_dead(f"{lease._place()} 999999999 x")

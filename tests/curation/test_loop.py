@@ -150,10 +150,10 @@ def test_the_next_round_goes_on_with_what_was_trained(first, world, worn, home):
 
 @pytest.fixture
 def few(seen, center, tmp_path, empty_store):
-    """Return twelve images to choose from and the validation split, all seen, and settings."""
+    """Return twelve images to choose from and the frozen splits, all seen, and settings."""
     train = seen.match({fields.SPLIT: "train"}).limit(12).values("id")
-    val = seen.match({fields.SPLIT: "val"}).values("id")
-    made = seen.select([*train, *val]).clone()
+    frozen = seen.match({fields.SPLIT: {"$in": ["val", "test"]}}).values("id")
+    made = seen.select([*train, *frozen]).clone()
     shutil.copy(empty_store, tmp_path)
     settings = settings_in(tmp_path)
     ids, paths = store.ids_and_paths(made)
@@ -258,6 +258,27 @@ def test_a_round_that_was_cut_off_goes_on_where_it_stopped(few, center):
     assert {verb: after[verb] for verb in done} == done
     assert dataset.match_tags("round-01").values("id") == batch
     assert after["label"]["summary"]["labeled"] == 5
+
+
+def test_what_was_evaluated_against_another_champion_is_evaluated_again(few, center):
+    dataset, settings = few
+
+    def until(stage):
+        labeler = backends.oracle(dataset)
+        return run_round(dataset, 1, center, labeler, settings, plan=FIVE, until=stage)
+
+    until("label")
+    rest = dataset.match({fields.SPLIT: "train"}).exists(fields.LABELED_ROUND, False)
+    truths = store.read_detections(rest, fields.ORACLE, center.taxonomy)
+    ids, _ = store.ids_and_paths(rest)
+    store.write_ground_truth(dataset, dict(zip(ids, truths, strict=True)), labeled_round=1)
+    this = until("evaluate").round
+    measured = this.read(rounds.CHAMPION)
+    assert until("evaluate").changed is False
+    this.write(rounds.CHAMPION, {**measured, "ensemble": "of somebody who was withdrawn"})
+    until("publish")
+    assert this.read(rounds.CHAMPION)["ensemble"] == measured["ensemble"]
+    assert this.is_done("publish")
 
 
 def test_a_choice_that_did_not_reach_the_record_is_the_same_choice(few, center):

@@ -358,7 +358,7 @@ class TestRegistry:
         assert "Version 2 is champion" in done.of("notify")[0]["message"]
         assert done.state["pending"] is None
 
-        back = panel(REGISTRY, whole, "ask", pending="rollback").state
+        back = panel(REGISTRY, whole, "ask", pending="rollback:2").state
         panel(REGISTRY, whole, "confirm", back | {"by": "Ada", "why": "misses cones"})
         registry = Registry(store, tmp_path / "artifacts")
         assert registry.champion(whole.name) == versions[0]

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_what_a_release_manager_does(site):
 def test_the_guard_rolls_back_and_leaves_an_event(site):
     home, registry = site
     live = home.user / "live.jsonl"
-    rows = [{"at": "x", "version": "2", "value": 0.5, "n": 80}] * 3
+    rows = [{"at": datetime.now(UTC).isoformat(), "version": "2", "value": 0.5, "n": 80}] * 3
     live.write_text("".join(json.dumps(one) + "\n" for one in rows))
     words = ("guard", "site", "--floor", 0.9, "--live", live)
     assert "Version 1 is back in service." in home.curate(*words).out

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,7 @@ def test_spans(text, seconds):
         ({"cron": "0 2 * * *"}, "either `--cron"),
         ({"kind": "nightli"}, "No kind is named 'nightli'. Did you mean 'nightly'"),
         ({"kind": "metric"}, "`--live`"),
+        ({"kind": "metric", "live": Path("x"), "watch": "in"}, "leave `--watch` out"),
         ({"overlap": "both"}, "No overlap is named 'both'"),
         ({"catch_up": "some"}, "No catch-up is named 'some'"),
         ({"labeler": "label-studioo"}, "label-studio"),

@@ -140,3 +140,26 @@ def test_no_snippet_breaks_at_a_quote():
     for text in (export.airflow(odd), export.prefect(odd)):
         ast.parse(text)
     assert json.loads(json.dumps(yaml.safe_load(export.kubernetes(odd, 'a"b'))))
+
+
+def test_addresses_are_written_down_and_secrets_named():
+    found, left_out = export.here({
+        "LABEL_STUDIO_URL": "https://labels.example", "LABEL_STUDIO_API_KEY": "k3y",
+        "FIFTYONE_DATABASE_URI": "mongodb://ada:s3cr3t@db.example", "PATH": "/bin",
+        "CURATION_SMTP": "smtps://ada@mail.example:465",
+    })  # fmt: skip
+    assert found == {
+        "LABEL_STUDIO_URL": "https://labels.example",
+        "CURATION_SMTP": "smtps://ada@mail.example:465",
+    }
+    assert left_out == ("FIFTYONE_DATABASE_URI", "LABEL_STUDIO_API_KEY")
+
+
+def test_times_of_utc_are_named_too():
+    assert "CRON_TZ=UTC" in export.cron(job(zone="UTC"), ["curate"], {})
+
+
+@pytest.mark.parametrize("form", [export.airflow, lambda job: export.systemd(job, ["curate"], {})])
+def test_an_interval_that_catches_nothing_up_is_refused(form):
+    with pytest.raises(JobError, match="--catch-up latest"):
+        form(job(every_s=3600, catch_up="none"))

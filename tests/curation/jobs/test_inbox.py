@@ -1,3 +1,4 @@
+from curation.errors import IngestError
 from curation.jobs import inbox
 
 
@@ -30,6 +31,20 @@ def test_what_arrives_is_brought_in_once_it_is_whole(tmp_path):
     # 6 another file; 7 the same: brought
     other = (tmp_path / "b.jpg").touch
     assert run(tmp_path, [grow, grow, nothing, nothing, nothing, other, nothing, nothing]) == [3, 7]
+
+
+def test_what_cannot_be_brought_in_is_said_once_and_tried_again(tmp_path, caplog):
+    (tmp_path / "notes.txt").write_text("x")
+    tries, looks = [], iter(range(6))
+
+    def bring():
+        tries.append(1)
+        if len(tries) < 4:
+            raise IngestError("The folder holds no images.")
+
+    inbox.watch(tmp_path, bring, sleep=lambda _: None, stop=lambda: next(looks) == 5)
+    assert len(tries) == 4
+    assert caplog.messages == ["The folder holds no images. It is tried again."]
 
 
 def test_an_empty_folder_and_hidden_files_are_nothing(tmp_path):

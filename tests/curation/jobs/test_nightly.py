@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import synthetic_pool
 from PIL import Image
 
-from curation import fields, similarity, store
+from curation import fields, lease, similarity, store
 from curation.jobs import nightly, reranking, runner, watching
 from curation.jobs.nightly import Night
 from curation.jobs.policy import Entry
@@ -26,7 +26,6 @@ from curation.jobs.scheduler import Scheduler
 from curation.labeling.files import Files
 from curation.labeling.folder import read_rows
 from curation.stages.choose import choose
-from curation.stages.ingest import ingest
 from curation.stages.score import score
 from curation.vectors import Vectors
 
@@ -199,6 +198,43 @@ def test_a_labeling_server_that_is_away_gets_the_batch_once_when_it_is_back(
     )
 
 
+def test_a_batch_that_was_given_up_is_pushed_by_the_next_night(night, pass_night, tmp_path):
+    synthetic_pool.new_images(tmp_path / "inbox", 1)
+    away = tmp_path / "labeling"
+    away.write_text("no folder")
+    assert pass_night(night, retries=0).state == "failed"
+    away.unlink()
+    run = pass_night(night)
+    assert (run.state, run.result["late"], run.result["round"]) == ("done", [1], 2)
+    assert len({*rows(tmp_path, 1), *rows(tmp_path, 2)}) == 60
+    assert "late" not in pass_night(night).result
+
+
+def test_new_images_that_are_too_few_are_judged_with_the_next(pool, night, pass_night, tmp_path):
+    here_only(pool)
+    inbox = synthetic_pool.new_images(tmp_path / "inbox", 1)
+    assert pass_night(night).state == "done"
+    for i in range(6):
+        shutil.copy(inbox / "new_000000.png", inbox / f"strange_{i}.png")
+        change(inbox / f"strange_{i}.png", i)
+        run = pass_night(night)
+        assert run.state == ("done" if i < 4 else "refused")
+    assert "of 6 new images" in run.reason
+
+
+def test_two_jobs_of_one_dataset_wait_for_each_other(night, pass_night, history, tmp_path):
+    synthetic_pool.new_images(tmp_path / "inbox", 1)
+    with (
+        lease.held(history.database, "hand over pool", who="the other camera", seconds=60),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(nightly, "_PATIENCE_S", 0.2)
+        run = pass_night(night)
+    assert run.state == "waiting"
+    assert "the other camera holds the lease" in run.reason
+    assert not (tmp_path / "labeling").exists()
+
+
 def test_a_night_that_is_nothing_like_the_reference_is_not_pushed(
     pool, night, pass_night, history, clock, tmp_path
 ):
@@ -233,12 +269,13 @@ def test_a_drift_job_looks_and_pushes_nothing(pool, night, history, clock, make_
         clock.forward(hours=1)
         history.note("nightly", [Entry(clock(), "due")])
         return runner.attempt(
-            job, clock(), lambda context: watching.drift(context, night), history, clock=clock
+            job, clock(), lambda context: watching.drift(context, looked_at), history, clock=clock
         )
 
+    looked_at = replace(night, watched=None)
     assert (look().state, look().result["drift"]) == ("done", None)
     inbox = synthetic_pool.new_images(tmp_path / "inbox", 10)
-    ingest(inbox, name="pool", taxonomy=night.taxonomy, settings=night.settings)
+    looked_at = replace(night, watched=str(inbox))  # brings them in itself
     run = look()
     assert run.state == "refused"
     assert "100% of 10 new images" in run.reason

@@ -9,6 +9,7 @@ import pytest
 from curation import lease
 from curation.errors import LabelingError
 from curation.jobs import runner
+from curation.jobs.deadline import DeadlineError, deadline
 from curation.jobs.policy import Entry
 from curation.jobs.record import JobError, Refused, Run
 from curation.lease import LeaseError
@@ -82,6 +83,19 @@ def test_what_takes_too_long_is_interrupted(history, clock, make_job):
     assert (run.state, run.reason) == (
         "waiting", "DeadlineError: The attempt took longer than 0.2 s.",
     )  # fmt: skip
+
+
+def test_no_driver_takes_the_deadline_for_a_failure_of_its_own():
+    """pymongo takes an OSError that comes out of a read for the network's, and reads again."""
+
+    def as_drivers_do():
+        try:
+            time.sleep(5)
+        except Exception:  # noqa: BLE001
+            time.sleep(5)
+
+    with pytest.raises(DeadlineError), deadline(0.1):
+        as_drivers_do()
 
 
 def test_sigterm_leaves_the_run_to_the_next(attempt, history):

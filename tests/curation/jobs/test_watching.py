@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_a_metric_that_fell_rolls_back_and_the_run_says_so(
     job = make_job(kind="metric", options={"dataset": "demo", "live": str(live), "floor": 0.9})
 
     def look(value):
-        append(live, LiveCheck("2026-01-01", "2", value, 100))
+        append(live, LiveCheck(datetime.now(UTC).isoformat(), "2", value, 100))
         clock.forward(hours=1)
         history.note("nightly", [Entry(clock(), "due")])
         return runner.attempt(

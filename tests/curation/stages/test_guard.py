@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_a_drop_rolls_back_once_and_leaves_an_event(moving, tmp_path):
 
     def look(value):
         champion = moving.registry.champion("demo")
-        append(live, LiveCheck("2026-01-01", champion, value, 100))
+        append(live, LiveCheck(datetime.now(UTC).isoformat(), champion, value, 100))
         return watch(moving, "demo", live=live, watching=FLOOR, events=events)
 
     assert look(0.95).rolled_back is False
@@ -52,6 +53,18 @@ def test_a_drop_rolls_back_once_and_leaves_an_event(moving, tmp_path):
     trail = history(moving.registry, "demo")[-1]
     assert (trail.kind, trail.by, trail.why) == ("rollback", "guard", last.reason)
     assert look(0.70).rolled_back is False, "of the version that is back, one check so far"
+
+
+def test_checks_of_an_earlier_time_in_service_do_not_count_again(moving, tmp_path):
+    live = tmp_path / "live.jsonl"
+    for value in (0.5, 0.6):
+        append(live, LiveCheck("2026-01-01", "1", value, 100))
+    for value in (0.5, 0.6):
+        append(live, LiveCheck(datetime.now(UTC).isoformat(), "2", value, 100))
+    assert watch(moving, "demo", live=live, watching=FLOOR).in_service == "1"
+    again = watch(moving, "demo", live=live, watching=FLOOR)
+    assert (again.rolled_back, again.in_service) == (False, "1")
+    assert "No check of version 1" in again.reason
 
 
 def test_without_a_champion_there_is_nothing_to_guard(moving, tmp_path):

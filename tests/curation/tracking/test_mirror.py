@@ -43,6 +43,7 @@ def test_offline_all_of_a_run_lies_on_this_disk(registry, version, tmp_path):
     content = kept.read_bytes()
     for expected in (b"tiny/train_loss", b"mcc", b"seed", b"tables/verdict.json"):
         assert expected in content
+    assert "keep" in (kept.parent / "files" / "tables" / "verdict.json").read_text()
 
 
 def test_without_wandb_it_says_what_to_install(registry, version, tmp_path, monkeypatch):
