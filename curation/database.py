@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 from curation.errors import DatabaseError
 from curation.mongod import ANSWER_S, Status, client_of, recorded_port, start, status, stop, uri_of
+from curation.secrets import without_password
 from curation.settings import Settings, silence_telemetry
 
 __all__ = ["Connection", "Owner", "Status", "connect", "start", "status", "stop"]
@@ -102,7 +103,7 @@ def _given(settings: Settings, uri: str, owner: Owner = "environment") -> Connec
         return _ours(start(settings))
     if not _answers(uri):
         raise DatabaseError(
-            f"No MongoDB answers at {_without_password(uri)} within {ANSWER_S:.0f} s. Start it, "
+            f"No MongoDB answers at {without_password(uri)} within {ANSWER_S:.0f} s. Start it, "
             "or unset FIFTYONE_DATABASE_URI (and `database_uri` in FiftyOne's configuration) "
             "to use our own."
         )
@@ -172,8 +173,3 @@ def _holds(uri: str, dataset: str) -> bool:
     name = os.environ["FIFTYONE_DATABASE_NAME"]
     with client_of(uri) as client:
         return client[name]["datasets"].find_one({"name": dataset}, {"_id": 1}) is not None
-
-
-def _without_password(uri: str) -> str:
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -26,6 +26,7 @@ from cascade import registry
 from cascade.manifest import Manifest
 from curation import database, mongod, plugin_install
 from curation.errors import CurationError
+from curation.secrets import without_password
 from curation.settings import Settings
 
 DISTRIBUTION = "cascade-curation"
@@ -215,10 +216,10 @@ def check_address(uri: str) -> Check:
         return Check(
             "database",
             "fail",
-            f"none answers at {_without_password(uri)} ({type(error).__name__})",
+            f"none answers at {without_password(uri)} ({type(error).__name__})",
             "Start it, or unset FIFTYONE_DATABASE_URI to use our own.",
         )
-    return Check("database", "ok", f"MongoDB {version} answers at {_without_password(uri)}")
+    return Check("database", "ok", f"MongoDB {version} answers at {without_password(uri)}")
 
 
 def check_device() -> Check:
@@ -321,7 +322,7 @@ def check_server(name: str, url: str | None, path: str) -> Check:
     """Check that an optional server answers, where one is configured."""
     if not url:
         return Check(name, "ok", "not configured (optional)")
-    shown = _without_password(url)
+    shown = without_password(url)
     if not url.startswith(("http://", "https://")):
         return Check(name, "fail", f"{shown} is no http address", "Give it as http://HOST:PORT.")
     try:
@@ -350,10 +351,6 @@ def _version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _without_password(address: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", address)
 
 
 def _existing(folder: Path) -> Path:

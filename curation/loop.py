@@ -120,7 +120,10 @@ def run_round(
     page = this.folder / "report.html"
     this.expect_of(samples.identity(dataset))
     work = _Work(dataset, this, first, labeler, settings, plan, bars)
-    if this.is_done(until) and not (until == "evaluate" and _is_stale(work)):
+    if until in _JUDGING and _is_stale(work):
+        logger.info("The champion is another one since round %d was evaluated.", number)
+        this.forget("evaluate")
+    if this.is_done(until):
         return RoundResult(this, report=page if page.is_file() else None, changed=False)
     start = work.start  # refuses a round whose turn has not come, before anything is written
     this.begin(
@@ -318,9 +321,6 @@ def _evaluate(work: _Work) -> int:
         shown = ("mcc", "map50", "ece", "n_images", "n_positive")
         return {name: {key: one[key] for key in shown} for name, one in results.items()}
 
-    if _is_stale(work):
-        logger.info("The champion is another one since round %d was evaluated.", work.this.number)
-        work.this.forget("evaluate")
     work.this.do("evaluate", measured)
     return 0
 
@@ -367,6 +367,7 @@ def _report(work: _Work) -> int:
     return 0
 
 
+_JUDGING = ("evaluate", "publish", "report")
 _STEPS: Mapping[str, Callable[[_Work], int]] = {
     "predict": _predict,
     "calibrate": _calibrate,

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from curation.errors import SettingsError
 
+_LOGIN = re.compile(r"(?<=://)[^/\s]\S*@")  # greedy: a password may hold an @ of its own
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _TIMEOUT_S = 10
@@ -217,3 +218,8 @@ def _advice(name: str, given: Mapping[str, str]) -> str:
         f"The secret {name!r} is nowhere. Put it into the environment variable {variable(name)}, "
         f"or into {file} (mode 600), or into {vault}."
     )
+
+
+def without_password(text: str) -> str:
+    """Return a text in which addresses have lost who logs in, and with what password."""
+    return _LOGIN.sub("", text)

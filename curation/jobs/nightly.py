@@ -239,11 +239,12 @@ def _hand_over_late(context: Context, dataset: Any, night: Night) -> dict[str, A
     chosen = set(dataset.distinct("tags"))
     notes = dataset.info.get(fields.INFO, {})
     for run in reversed(context.history.runs(context.job.name)):
-        tag = fields.round_tag(int(run.facts.get("round", 0)))
-        given_up = not run.is_open and run.state != "done"
-        if given_up and tag in chosen and fields.PUSHED.format(tag) not in notes:
+        if run.is_open or run.state == "done" or "round" not in run.facts:
+            continue
+        number = int(run.facts["round"])
+        tag = fields.round_tag(number)
+        if tag in chosen and fields.PUSHED.format(tag) not in notes:
             context.expect_alone()
-            number = int(run.facts["round"])
             once = OnlyPush(cast(Any, night.labeler(dataset)))
             label(dataset, number, once)
             if once.result.where:  # somebody labeled all of it otherwise: nothing was to be pushed

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from curation.errors import PublishError
 from curation.panels import words
 from curation.panels.page import Action, Button, Buttons, Entry, Notice, Page, Piece, Table, Text
-from curation.tracking.connection import without_password
+from curation.secrets import without_password
 
 if TYPE_CHECKING:
     from curation.settings import Settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,15 @@ def train(
     members: dict[str, Any] = {}
     total = epochs * len(start.trainable)
     for number, name in enumerate(start.trainable):
-        done_before = number * epochs
-        members[name] = _fit_member(
-            name, start, shown, validation, folder / "members" / name,
+        done_before, out = number * epochs, folder / "members" / name
+        asked = (shown, validation, epochs, seed, weights, start.fingerprint(name))
+        fitted = partial(
+            _fit_member, name, start, shown, validation, out,
             epochs=epochs, seed=seed, weights=weights, device=device,
             progress=progress and (lambda done, _, b=done_before: progress(b + done, total)),
         )  # fmt: skip
+        report = out.with_suffix(".json")
+        members[name], _ = once(report, identity_of(asked, {}), fitted, needs=[out])
     checkpoints = {name: folder / "members" / name for name in start.trainable}
     probe = _probe(dataset, start, labeled, device, seed=seed)
     trained = _recalibrated(dataset, start.with_checkpoints(checkpoints).with_probe(probe), device)
@@ -123,33 +127,6 @@ def train(
 
 
 def _fit_member(
-    name: str,
-    start: Ensemble,
-    shown: list[Example],
-    validation: list[Example],
-    out: Path,
-    *,
-    epochs: int,
-    seed: int,
-    weights: Sequence[float] | None,
-    device: torch.device,
-    progress: Progress | None,
-) -> dict[str, Any]:
-    report = out.with_suffix(".json")
-    asked = (shown, validation, epochs, seed, weights, start.fingerprint(name))
-    identity = identity_of(asked, {})
-
-    def work() -> dict[str, Any]:
-        return _fitted(
-            name, start, shown, validation, out,
-            epochs=epochs, seed=seed, weights=weights, device=device, progress=progress,
-        )  # fmt: skip
-
-    done, _ = once(report, identity, work, needs=[out])
-    return done
-
-
-def _fitted(
     name: str,
     start: Ensemble,
     shown: list[Example],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import PublishError
+from curation.secrets import without_password
 
 _QUIET = {
     "DO_NOT_TRACK": "1",
@@ -88,11 +89,6 @@ class Connection:
             raise PublishError(
                 f"{what} ({without_password(self.uri)}): {without_password(str(error))}."
             ) from None
-
-
-def without_password(text: str) -> str:
-    """Return a text in which addresses have lost who logs in, and with what password."""
-    return re.sub(r"(?<=//)[^/@\s]*@", "", text)
 
 
 def model_name(name: str) -> str:

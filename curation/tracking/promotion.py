@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 from curation import lease
 from curation.errors import PublishError
+from curation.secrets import without_password
 from curation.tracking import moves
-from curation.tracking.connection import model_name, without_password
+from curation.tracking.connection import model_name
 from curation.tracking.journal import Entry, Journal
 from curation.tracking.moves import WITHDRAWN, Kind, Move, Signature
 from curation.tracking.versions import Registry

@@ -16,7 +16,7 @@ import pytest
 
 from curation import secrets
 from curation.errors import SettingsError
-from curation.secrets import Secret
+from curation.secrets import Secret, without_password
 
 HIDDEN = "hunter2-hunter2"
 
@@ -264,3 +264,16 @@ def test_a_wrong_token_and_a_vault_that_is_gone_are_one_sentence_each(vault):
         with pytest.raises(SettingsError, match="did not give secret/curation") as raised:
             secrets.read("demo-token", {**wrong, "VAULT_TOKEN": HIDDEN})
         assert HIDDEN not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http://ada:s3cr3t@mlflow:5000 and http://a@b/c", "http://mlflow:5000 and http://b/c"),
+        ("mongodb://ada:p@ss/w@db.example/x", "mongodb://db.example/x"),
+        ("sqlite:////home/ada@work/mlflow.db", "sqlite:////home/ada@work/mlflow.db"),
+        ("https://labels.example", "https://labels.example"),
+    ],
+)
+def test_an_address_loses_who_logs_in(text, expected):
+    assert without_password(text) == expected
