@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -40,6 +40,8 @@ import full_size
 import numpy as np
 import torch
 import transformers
+from member_report import faults_of, table
+from member_results import HalvedBatches, counts, expect_valid, tensors_in
 from pictures import drawn
 
 from cascade import manifest as manifests
@@ -52,13 +54,12 @@ from cascade.images import Batch, Image
 from cascade.manifest import Manifest, Member
 from cascade.model import PRECISIONS
 from cascade.planning import CONTEXT_MB, IMAGE_MB, Gpu
-from cascade.predictions import DepthMap, Detections, Embedding, Failure, Masks
+from cascade.predictions import Detections
 
 HEIGHT, WIDTH = 720, 1280
 BOXES = 16  # an image, that segmenters are prompted by: as in the manifest's figures
 REPETITIONS = 5
 LOADED_AHEAD = 3  # members, while another has the GPU
-PARAMETERS_OFF, MEMORY_OFF = 0.02, 0.15
 TIERS = ("embedding", "detection", "geometry", "segmentation")
 _FORK = multiprocessing.get_context("fork")  # what is imported is imported once
 _MIB = 2**20
@@ -234,62 +235,6 @@ def results_of(
     return results
 
 
-class HalvedBatches(logging.Handler):
-    """Remembers what the engine says while it tries again with smaller batches."""
-
-    def __init__(self) -> None:
-        super().__init__(level=logging.INFO)
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-    def __enter__(self) -> HalvedBatches:
-        run.logger.setLevel(logging.INFO)
-        run.logger.addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        run.logger.removeHandler(self)
-
-
-def expect_valid(one: Any) -> None:
-    """Raise where a prediction is none; the values validate their shapes and ranges themselves."""
-    if isinstance(one, Failure):
-        raise RuntimeError(f"A prediction failed: {one}")
-    if isinstance(one, Embedding):
-        assert np.isfinite(one.vector).all()
-        assert abs(np.linalg.norm(one.vector) - 1) < 1e-2
-    elif isinstance(one, DepthMap):
-        assert np.isfinite(one.depth).any(), "no pixel has a depth"
-    elif isinstance(one, Masks):
-        assert np.isfinite(one.scores).all()
-    else:
-        assert isinstance(one, Detections), type(one)
-        assert np.isfinite(one.boxes_xyxy).all()
-        assert np.isfinite(one.scores).all()
-
-
-def counts(results: Mapping[str, Any]) -> float:
-    """Return how many boxes or masks an image has, on average; 1 for vectors and depth."""
-    each = [
-        len(one.scores) if isinstance(one, Detections | Masks) else 1 for one in results.values()
-    ]
-    return sum(each) / len(each)
-
-
-def tensors_in(raw: Any) -> Iterator[torch.Tensor]:
-    """Return every tensor of a raw output."""
-    if isinstance(raw, torch.Tensor):
-        yield raw
-    for one in raw.values() if isinstance(raw, Mapping) else raw if _is_row(raw) else ():
-        yield from tensors_in(one)
-
-
-def _is_row(raw: Any) -> bool:
-    return isinstance(raw, list | tuple)
-
-
 def speed_of_forward(task: Task, member: Member, model: Any, device: torch.device) -> float:
     """Return images a second of `forward`, whose inputs are ready; raise for NaN in its output."""
     half = member.precision != "fp32"
@@ -454,50 +399,6 @@ def unable(member: Member, writers: Mapping[str, Any]) -> str | None:
 
 
 # -- The report ------------------------------------------------------------------------------
-
-
-def faults_of(row: Mapping[str, Any], *, tiny: bool) -> list[str]:
-    """Return what is not as planned."""
-    faults = []
-    wanted = row.get("manifest_parameters_m")
-    if wanted and not tiny and abs(row["parameters_m"] / wanted - 1) > PARAMETERS_OFF:
-        faults.append(f"{row['parameters_m']} M parameters, {wanted} in the manifest")
-    for name, measured in (("planned_mb", "memory"), ("half_planned_mb", "half")):
-        if row.get(measured) and abs(row[name] / row[measured]["total"] - 1) > MEMORY_OFF:
-            faults.append(f"{name} {row[name]:.0f}, measured {row[measured]['total']:.0f}")
-    return faults
-
-
-_COLUMNS = (
-    "member", "batch", "M parameters", "plan MiB", "GPU MiB", "plan / GPU", "allocated MiB",
-    "reserved MiB", "half batch: plan / GPU", "forward images/s", "all three calls images/s",
-    "outputs an image",
-)  # fmt: skip
-
-
-def table(rows: Sequence[Mapping[str, Any]], all_of_them: Mapping[str, Any] | None) -> str:
-    """Return the results as a Markdown table."""
-    lines = ["| " + " | ".join(_COLUMNS) + " |", "|" + " --- |" * len(_COLUMNS)]
-    for row in rows:
-        half = _ratio(row.get("half_planned_mb"), row.get("half"))
-        cells = [row["member"], row["batch_size"], row["parameters_m"], *_memory_cells(row), half]
-        cells += [row["forward_images_s"], row["images_s"], f"{row['outputs']:.1f}"]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    if all_of_them:
-        name = f"all {len(all_of_them['members'])} together"
-        cells = [name, all_of_them["batch_size"], "", *_memory_cells(all_of_them), *[""] * 4]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _memory_cells(row: Mapping[str, Any]) -> list[str]:
-    took = row["memory"]
-    each = [f"{took[name]:.0f}" if took else "" for name in ("total", "allocated", "reserved")]
-    return [f"{row['planned_mb']:.0f}", each[0], _ratio(row["planned_mb"], took), *each[1:]]
-
-
-def _ratio(planned: float | None, took: Mapping[str, float] | None) -> str:
-    return f"{planned / took['total']:.2f}" if planned and took else ""
 
 
 def machine(turn: Turn) -> dict[str, Any]:

@@ -228,3 +228,10 @@ def _consensus(
         for k in range(len(objects)) if sees[:, k].any()
     ]  # fmt: skip
     return {"_cls": "Detections", "detections": found, fields.FINGERPRINT: "f"}
+
+
+def view_of(dataset: Any, stages: Any) -> Any:
+    """Return the view that stages make, as a panel hands them to the App."""
+    import fiftyone as fo
+
+    return fo.DatasetView._build(dataset, stages)

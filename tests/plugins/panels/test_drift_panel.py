@@ -1,0 +1,60 @@
+"""The page about drift: what is compared, and what jobs found."""
+
+from datetime import UTC, datetime
+
+import fiftyone as fo
+import numpy as np
+import pytest
+from panel_dataset import view_of
+
+DRIFT = "watch_quality/drift_panel"
+
+
+class TestDrift:
+    @pytest.fixture
+    def embedded(self, dataset, tmp_path):
+        """100 samples of ten drives, of which the last ten look like nothing before."""
+        from curation import similarity
+        from curation.vectors import Vectors
+
+        rng = np.random.default_rng(0)
+        dataset.add_samples(
+            [fo.Sample(filepath=f"/{i:03d}.jpg", drive=f"d{i // 10}") for i in range(100)]
+        )
+        ids = dataset.values("id")
+        vectors = rng.normal(0, 0.1, (100, 8)) + np.eye(8)[[0] * 90 + [1] * 10]
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        similarity.remember_embedder(dataset, tmp_path, "dino", "f")
+        Vectors(tmp_path, "f").add(ids, vectors.astype(np.float32))
+        return dataset
+
+    def test_what_the_grid_shows_is_compared_with_the_rest(self, panel, embedded):
+        assert "Nothing has been compared" in panel(DRIFT, embedded).said
+        strange = embedded.match({"drive": "d9"})
+        told = panel(DRIFT, embedded, "measure", which="grid",
+                     request={"view": strange._serialize()})  # fmt: skip
+        assert "Nothing like those before: 10 images in the grid" in told.said
+        (bars,) = told.data["distances"]
+        assert sum(bars["y"]) == 10
+        column = next(x for x, n in zip(bars["x"], bars["y"], strict=True) if n)
+        shown = panel(DRIFT, embedded, "show_column", x=column)
+        assert set(view_of(embedded, shown.shown).values("id")) <= set(strange.values("id"))
+
+    def test_too_few_are_refused_in_words(self, panel, embedded):
+        few = embedded.limit(2)
+        told = panel(DRIFT, embedded, "measure", which="grid", request={"view": few._serialize()})
+        assert "too few to compare" in told.of("notify")[0]["message"]
+
+    def test_what_the_jobs_found_is_listed(self, panel, embedded):
+        from curation.jobs.history import History
+        from curation.jobs.policy import Entry
+        from curation.jobs.record import Job
+
+        history = History(embedded._sample_collection.database)
+        due = datetime(2026, 1, 2, tzinfo=UTC)
+        history.add(Job("watch-site", "drift", due, every_s=60, options={"dataset": embedded.name}))
+        history.note("watch-site", [Entry(due, "refused", "60 % of 10 new images are farther")])
+        (row,) = panel(DRIFT, embedded).data["jobs"]
+        assert (row["job"], row["state"]) == ("watch-site", "refused")
+        assert row["said"].startswith("60 %")
+        history.remove("watch-site")
