@@ -30,8 +30,8 @@ from cascade.calibration import Calibration
 from cascade.errors import CheckpointError, ManifestError
 from cascade.licences import Kind
 from cascade.manifest import Manifest, Member
-from cascade.model import PRECISIONS
 from cascade.models import checkpoint
+from cascade.protocols import PRECISIONS
 from cascade.registry import Tier
 from cascade.taxonomy import Taxonomy
 from cascade.training.probe import Probe

@@ -44,8 +44,8 @@ from retraining_fits import MEMBERS, STUDENT, Job, Recipe, fit_one, log_to_stdou
 from cascade import images, manifest, registry, voting
 from cascade.ensemble import Ensemble
 from cascade.images import Batch
-from cascade.model import predict
 from cascade.predictions import Detections
+from cascade.protocols import predict
 from cascade.taxonomy import Decision, ObjectClass, Taxonomy
 from cascade.training import distill
 from cascade.training.examples import Example

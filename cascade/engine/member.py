@@ -25,8 +25,8 @@ from cascade.engine.finite import in_range
 from cascade.errors import CascadeError
 from cascade.images import Batch
 from cascade.manifest import Member
-from cascade.model import PRECISIONS
 from cascade.predictions import Failure
+from cascade.protocols import PRECISIONS
 
 logger = logging.getLogger(__name__)
 

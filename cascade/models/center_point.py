@@ -23,7 +23,6 @@ from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss
 
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import checkpoint as checkpoints
 from cascade.models import mobilenet
 from cascade.models.detecting import (
@@ -36,6 +35,7 @@ from cascade.models.detecting import (
     to_detections,
 )
 from cascade.predictions import Detections
+from cascade.protocols import Tensors
 
 ADAPTER = "center_point"
 STRIDE = 8

@@ -13,9 +13,9 @@ from transformers import AutoModelForDepthEstimation
 
 from cascade import views
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import pretrained, processor_view
 from cascade.predictions import DepthMap, FloatArray
+from cascade.protocols import Tensors
 
 ADAPTER = "depth_anything_2"
 FAMILIES = ("depth_anything",)

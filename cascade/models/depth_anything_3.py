@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from cascade.errors import CheckpointError
 from cascade.images import Batch, Image
-from cascade.model import Tensors
 from cascade.predictions import DepthMap
+from cascade.protocols import Tensors
 
 METRIC = "da3metric"
 PATCH = 14

@@ -36,7 +36,6 @@ from transformers import AutoImageProcessor, AutoModelForObjectDetection, RfDetr
 
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import checkpoint as checkpoints
 from cascade.models import pretrained, processor_view
 from cascade.models.detecting import (
@@ -50,6 +49,7 @@ from cascade.models.detecting import (
 from cascade.models.linear_letterbox import Inset
 from cascade.models.processor_view import ProcessorView
 from cascade.predictions import Detections
+from cascade.protocols import Tensors
 
 MODEL_TYPES = ("d_fine", "deimv2", "rf_detr", "rt_detr", "rt_detr_v2")
 # What is never computed in half precision, by its name in transformers: the heads, and the maps

@@ -15,9 +15,9 @@ from torch.nn import functional
 from transformers import AutoModel
 
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import pretrained, processor_view
 from cascade.predictions import Embedding
+from cascade.protocols import Tensors
 
 ADAPTER = "dino"
 FAMILIES = ("dinov2", "dinov2_with_registers", "dinov3_vit")

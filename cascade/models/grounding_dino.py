@@ -25,11 +25,11 @@ from transformers.image_transforms import center_to_corners_format, get_size_wit
 from cascade import views
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import prompting
 from cascade.models.detecting import to_detections
 from cascade.models.zero_shot import open_folder
 from cascade.predictions import Detections
+from cascade.protocols import Tensors
 from cascade.taxonomy import Taxonomy
 
 ADAPTER = "grounding_dino"

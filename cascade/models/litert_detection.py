@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import exported_detection as exported
 from cascade.models.exported_detection import GridLayout
 from cascade.models.litert_file import LitertFile
 from cascade.predictions import Detections
+from cascade.protocols import Tensors
 
 _MOST_RELATIVE = 2.0  # the outermost cells' centres: near 1, or near the side in pixels
 

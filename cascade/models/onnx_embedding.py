@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models.onnx_file import OnnxFile
 from cascade.models.processor_view import ProcessorView
 from cascade.predictions import Embedding
+from cascade.protocols import Tensors
 from cascade.views import Mode
 
 

@@ -17,11 +17,11 @@ from transformers.image_transforms import center_to_corners_format
 
 from cascade.errors import TaxonomyError
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models.detecting import NMS_IOU, to_detections
 from cascade.models.prompting import prompts_of
 from cascade.models.zero_shot import open_folder
 from cascade.predictions import Detections
+from cascade.protocols import Tensors
 from cascade.taxonomy import Taxonomy
 
 ADAPTER = "owlv2"

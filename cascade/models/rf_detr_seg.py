@@ -18,11 +18,11 @@ from torch import Tensor
 from transformers import RfDetrForInstanceSegmentation
 
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import pretrained
 from cascade.models.detr import Stretched, class_names, precise, surest
 from cascade.models.segmenting import enlarged
 from cascade.predictions import Masks
+from cascade.protocols import Tensors
 
 
 class RfDetrSegmenter:

@@ -27,7 +27,6 @@ from transformers import (
 )
 
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import checkpoint as checkpoints
 from cascade.models import mobilenet
 from cascade.models.detecting import (
@@ -40,6 +39,7 @@ from cascade.models.detecting import (
     to_detections,
 )
 from cascade.predictions import Detections
+from cascade.protocols import Tensors
 
 ADAPTER = "rt_detr"
 _ARCHITECTURE = {

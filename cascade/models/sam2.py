@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from transformers import Sam2Model
 
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import pretrained, processor_view, segmenting
 from cascade.predictions import Masks
+from cascade.protocols import Tensors
 
 ADAPTER = "sam2"
 FAMILIES = ("sam2", "sam2_video")  # the published folders are the video model's

@@ -21,10 +21,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from cascade.errors import TaxonomyError
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import pretrained, processor_view, segmenting
 from cascade.models.prompting import prompts_of
 from cascade.predictions import Masks
+from cascade.protocols import Tensors
 from cascade.taxonomy import Taxonomy
 
 ADAPTER = "sam3"

@@ -17,9 +17,9 @@ from torch.nn import functional
 from transformers import AutoModel
 
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import pretrained, processor_view
 from cascade.predictions import Embedding
+from cascade.protocols import Tensors
 
 ADAPTER = "siglip"
 FAMILIES = ("siglip", "clip")  # SigLIP 2 at fixed resolution calls itself siglip

@@ -21,9 +21,9 @@ from torch.nn import functional
 
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models.processor_view import ProcessorView
 from cascade.predictions import Embedding
+from cascade.protocols import Tensors
 from cascade.views import Mode
 
 _FILES = ("config.json", "model.safetensors")

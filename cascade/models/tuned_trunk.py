@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import checkpoint as checkpoints
 from cascade.models import mobilenet
 from cascade.models.center_point import CenterPoint
 from cascade.models.rt_detr import RtDetr
 from cascade.predictions import Detections
+from cascade.protocols import Tensors
 
 ADAPTER = "tuned_trunk"
 TRUNK_PACE = 0.3  # of the learning rate: its weights are good already

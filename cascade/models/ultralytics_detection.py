@@ -18,7 +18,6 @@ from torch import Tensor
 
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import checkpoint as checkpoints
 from cascade.models import ultralytics_pickle
 from cascade.models.detecting import (
@@ -33,6 +32,7 @@ from cascade.models.linear_letterbox import Inset, linear_letterbox
 from cascade.models.suppression import suppressed
 from cascade.models.ultralytics_network import detection_model, refuse_foreign_rows
 from cascade.predictions import Detections
+from cascade.protocols import Tensors
 
 ADAPTER = "ultralytics"
 _STRIDE = 32

@@ -20,9 +20,9 @@ from torch import nn
 
 from cascade.errors import CheckpointError, ServerError
 from cascade.images import Batch, Image
-from cascade.model import Tensors
 from cascade.models.language_client import LanguageClient, Question
 from cascade.predictions import Answer, Detections, Failure
+from cascade.protocols import Tensors
 from cascade.serving import defaults, question
 from cascade.serving.reply import Reply, answer_of
 from cascade.taxonomy import Taxonomy

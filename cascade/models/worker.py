@@ -18,10 +18,10 @@ from torch import nn
 
 from cascade.errors import BadPredictionsError, CheckpointError, ServerError
 from cascade.images import Batch, Image
-from cascade.model import Tensors
 from cascade.models.detecting import to_detections
 from cascade.models.worker_process import WorkerProcess
 from cascade.predictions import Detections
+from cascade.protocols import Tensors
 from cascade.worker.worker import PROTOCOL
 
 # Failures in a row after which it is not started again: the engine halves a batch until the bad

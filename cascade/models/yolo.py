@@ -17,7 +17,6 @@ from torch import Tensor
 
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import checkpoint as checkpoints
 from cascade.models.detecting import (
     NMS_IOU,
@@ -30,6 +29,7 @@ from cascade.models.detecting import (
 )
 from cascade.models.ultralytics_network import detection_model, refuse_foreign_rows
 from cascade.predictions import Detections
+from cascade.protocols import Tensors
 
 ADAPTER = "yolo"
 _CANDIDATES = 300  # boxes of an image that suppression looks at

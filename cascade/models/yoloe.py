@@ -29,7 +29,6 @@ from torch import Tensor, nn
 
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Tensors
 from cascade.models import checkpoint as checkpoints
 from cascade.models import ultralytics_pickle
 from cascade.models.detecting import open_checkpoint
@@ -42,6 +41,7 @@ from cascade.models.ultralytics_network import (
     refuse_foreign_rows,
 )
 from cascade.predictions import Detections
+from cascade.protocols import Tensors
 from cascade.taxonomy import Taxonomy
 
 ADAPTER = "yoloe"

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from cascade import boxes
 from cascade.errors import TrainingError
 from cascade.images import Image
-from cascade.model import Trainable
 from cascade.models import checkpoint
 from cascade.predictions import Detections, FloatArray
+from cascade.protocols import Trainable
 from cascade.training import standing
 from cascade.training.examples import Corners, Example
 from cascade.training.fit import FitResult, fit

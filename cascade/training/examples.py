@@ -23,9 +23,9 @@ from torch import Tensor
 from cascade import images
 from cascade.errors import ImageError, TrainingError
 from cascade.images import Batch, Image
-from cascade.model import Tensors, Trainable
 from cascade.models.linear_letterbox import Inset
 from cascade.predictions import Detections
+from cascade.protocols import Tensors, Trainable
 from cascade.training.augment import (
     NO_EFFECTS,
     UNCHANGED,

@@ -22,9 +22,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cascade.average_precision import average_precision
 from cascade.errors import TrainingError
-from cascade.model import Trainable
 from cascade.models import checkpoint
 from cascade.predictions import Detections
+from cascade.protocols import Trainable
 from cascade.training import standing
 from cascade.training.augment import STREET, Effects
 from cascade.training.examples import PREPARED_BYTES, Shelf

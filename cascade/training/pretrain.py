@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cascade.average_precision import AveragePrecision, average_precision
 from cascade.errors import TrainingError
-from cascade.model import Trainable
 from cascade.predictions import Detections
+from cascade.protocols import Trainable
 from cascade.training.augment import apply, draw
 from cascade.training.examples import ViewBatch
 from cascade.training.fit import Stepper

@@ -52,9 +52,9 @@ from cascade.ensemble import Ensemble
 from cascade.errors import CascadeError
 from cascade.images import Batch, Image
 from cascade.manifest import Manifest, Member
-from cascade.model import PRECISIONS
 from cascade.planning import CONTEXT_MB, IMAGE_MB, Gpu
 from cascade.predictions import Detections
+from cascade.protocols import PRECISIONS
 
 HEIGHT, WIDTH = 720, 1280
 BOXES = 16  # an image, that segmenters are prompted by: as in the manifest's figures

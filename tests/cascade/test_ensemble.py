@@ -14,7 +14,7 @@ from cascade.calibration import Calibration
 from cascade.ensemble import Ensemble
 from cascade.errors import CheckpointError, ManifestError, MissingExtraError
 from cascade.images import Batch
-from cascade.model import predict
+from cascade.protocols import predict
 
 
 @pytest.fixture

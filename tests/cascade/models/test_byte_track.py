@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import model, registry
+from cascade import protocols, registry
 from cascade.errors import BadPredictionsError, CheckpointError
 from cascade.images import Batch
 from cascade.models.byte_track import ByteTrack
@@ -137,5 +137,5 @@ def test_weights_are_refused(tmp_path):
 
 def test_the_registry_builds_it():
     tracker = registry.create("byte_track", frames_lost=5)
-    assert isinstance(tracker, model.Tracker)
+    assert isinstance(tracker, protocols.Tracker)
     assert isinstance(tracker.module, torch.nn.Module)

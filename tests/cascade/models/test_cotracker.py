@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import model
+from cascade import protocols
 from cascade.errors import BadPredictionsError, CheckpointError
 from cascade.images import Batch
 from cascade.models.cotracker import WEIGHTS, CoTracker, identities
@@ -137,7 +137,7 @@ def clip(frames):
 def test_a_checkout_is_loaded_and_its_points_carry_the_boxes(tmp_path):
     """51.2 of 512 pixels a frame are a tenth of the image, as the boxes move."""
     tracker = CoTracker(checkout(tmp_path, speed_px=(51.2, 0.0)))
-    assert isinstance(tracker, model.Tracker)
+    assert isinstance(tracker, protocols.Tracker)
     found, batch = clip([boxes(0.2, 0.5), boxes(0.6, 0.3), boxes(0.4, 0.7)])
     tracks = tracker.track(found, batch)
     assert [one.track_ids.tolist() for one in tracks] == [[0, 1], [1, 0], [0, 1]]

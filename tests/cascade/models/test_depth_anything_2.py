@@ -11,9 +11,9 @@ from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
 from cascade import registry
 from cascade.errors import CheckpointError
-from cascade.model import DepthEstimator, predict
 from cascade.models import processor_view
 from cascade.models.depth_anything_2 import from_inverse, metres
+from cascade.protocols import DepthEstimator, predict
 
 CASES = pytest.mark.parametrize("name", tiny.CASES)
 ADAPTER = "depth_anything_2"

@@ -11,7 +11,6 @@ import tiny_depth_anything_3 as tiny
 import torch
 
 from cascade.errors import CheckpointError
-from cascade.model import DepthEstimator, predict
 from cascade.models.depth_anything_3 import (
     SKY,
     DepthAnything3,
@@ -19,6 +18,7 @@ from cascade.models.depth_anything_3 import (
     processed_focal_px,
     processed_size,
 )
+from cascade.protocols import DepthEstimator, predict
 
 with_package = pytest.mark.skipif(
     find_spec("depth_anything_3") is None,

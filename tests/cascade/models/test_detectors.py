@@ -15,9 +15,9 @@ from torch import nn
 from cascade import registry, sources
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Trainable, predict
 from cascade.models import checkpoint
 from cascade.predictions import Detections
+from cascade.protocols import Trainable, predict
 
 CLASSES = ("cone", "drum", "sign")
 SIZE = 64

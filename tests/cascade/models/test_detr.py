@@ -21,10 +21,10 @@ from transformers import (
 from cascade import images, registry, sources
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Detector, Trainable, predict
 from cascade.models import checkpoint, detecting
 from cascade.models.detr import MODEL_TYPES, DetrDetector, Stretched, surest
 from cascade.predictions import Detections
+from cascade.protocols import Detector, Trainable, predict
 from cascade.training.augment import NO_EFFECTS
 from cascade.training.examples import Example, ViewBatch
 from cascade.training.fit import fit

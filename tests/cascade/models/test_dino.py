@@ -11,7 +11,7 @@ from transformers import AutoImageProcessor, AutoModel
 
 from cascade import registry
 from cascade.errors import CheckpointError
-from cascade.model import Embedder, predict
+from cascade.protocols import Embedder, predict
 
 CASES = pytest.mark.parametrize("name", tiny_dino.CASES)
 

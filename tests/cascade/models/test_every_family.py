@@ -14,8 +14,8 @@ from cascade import manifest as manifests
 from cascade import registry, taxonomy
 from cascade.engine.finite import in_range
 from cascade.images import Batch
-from cascade.model import PRECISIONS, predict
 from cascade.predictions import DepthMap, Detections, Embedding, Masks, Tracks
+from cascade.protocols import PRECISIONS, predict
 
 MAKERS = [
     import_module(path.stem) for path in sorted(Path(__file__).parents[2].glob("tiny/tiny_*.py"))

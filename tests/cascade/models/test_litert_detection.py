@@ -7,8 +7,8 @@ import torch
 from cascade import registry
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import predict
 from cascade.models.linear_letterbox import linear_letterbox
+from cascade.protocols import predict
 
 pytest.importorskip("ai_edge_litert", reason="ai_edge_litert is not installed")
 import tiny_litert as tiny

@@ -9,9 +9,9 @@ import torch
 from cascade import registry
 from cascade.errors import CascadeError, CheckpointError
 from cascade.images import Batch
-from cascade.model import predict
 from cascade.models import coco
 from cascade.models.linear_letterbox import Inset
+from cascade.protocols import predict
 
 onnx_detection = pytest.importorskip(
     "cascade.models.onnx_detection", reason="onnxruntime is not installed"

@@ -6,7 +6,7 @@ import pytest
 
 from cascade import registry
 from cascade.errors import CheckpointError
-from cascade.model import Embedder, predict
+from cascade.protocols import Embedder, predict
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 import onnx_protobuf as onnx

@@ -13,8 +13,8 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 from cascade import images, registry, taxonomy
 from cascade.errors import CheckpointError, TaxonomyError
 from cascade.images import Batch
-from cascade.model import predict
 from cascade.models.prompting import prompts_of
+from cascade.protocols import predict
 
 ROADWORK = taxonomy.load("roadwork")
 PROMPTS = prompts_of(ROADWORK)

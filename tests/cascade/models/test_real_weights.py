@@ -15,9 +15,9 @@ import pytest
 from cascade import boxes, images, registry
 from cascade.average_precision import average_precision
 from cascade.images import Batch
-from cascade.model import predict
 from cascade.models import coco
 from cascade.predictions import Detections
+from cascade.protocols import predict
 
 SHARED = Path(os.environ.get("CURATION_SHARED", "/nowhere"))
 pytestmark = pytest.mark.skipif(

@@ -13,8 +13,8 @@ from transformers import AutoImageProcessor
 from cascade import registry
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Segmenter, predict
 from cascade.models.rf_detr_seg import RfDetrSegmenter
+from cascade.protocols import Segmenter, predict
 
 CLASSES = ("traffic cone", "barrier", "worker")
 SIZES = ((90, 160), (64, 64), (200, 120))

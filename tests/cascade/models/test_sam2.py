@@ -13,9 +13,9 @@ from transformers import Sam2Model, Sam2Processor
 from cascade import images, registry
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Segmenter, predict
 from cascade.models import sam2
 from cascade.predictions import Detections
+from cascade.protocols import Segmenter, predict
 
 CLASSES = ("cone", "drum", "sign")
 SIZES = [(120, 160), (90, 64), (64, 200), (128, 128)]

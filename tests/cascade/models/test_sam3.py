@@ -15,8 +15,8 @@ from transformers import Sam3Model, Sam3Processor
 from cascade import images, registry, taxonomy
 from cascade.errors import CheckpointError, TaxonomyError
 from cascade.images import Batch
-from cascade.model import Segmenter, predict
 from cascade.models import sam3, segmenting
+from cascade.protocols import Segmenter, predict
 
 SIZES = [(120, 160), (90, 64), (64, 200)]
 CLASSES = taxonomy.parse(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import Sam2VideoProcessor
 
-from cascade import model
+from cascade import protocols
 from cascade.errors import BadPredictionsError, CheckpointError
 from cascade.images import Batch
 from cascade.models.sam_video import SamVideo, around
@@ -179,7 +179,7 @@ def test_as_many_frames_as_images_are_needed(tracker):
 
 
 def test_it_is_a_tracker(tracker):
-    assert isinstance(tracker, model.Tracker)
+    assert isinstance(tracker, protocols.Tracker)
     assert not any(one.requires_grad for one in tracker.module.parameters())
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cascade import registry
 from cascade.errors import CheckpointError
-from cascade.model import Embedder, predict
+from cascade.protocols import Embedder, predict
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
 import tiny_timm_embedding as tiny  # noqa: E402

@@ -7,10 +7,10 @@ import torch
 from cascade import registry, sources
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Trainable, predict
 from cascade.models import checkpoint, mobilenet
 from cascade.models.tuned_trunk import TRUNK_PACE
 from cascade.predictions import Detections
+from cascade.protocols import Trainable, predict
 from cascade.training.fit import Paced, Stepper
 
 CLASSES = ("cone", "drum")

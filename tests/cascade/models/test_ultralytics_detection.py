@@ -14,12 +14,12 @@ import torch
 from cascade import images, registry, sources
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import Trainable, predict
 from cascade.models import ultralytics_pickle
 from cascade.models.linear_letterbox import linear_letterbox
 from cascade.models.ultralytics_detection import to_folder
 from cascade.models.ultralytics_network import undisturbed
 from cascade.predictions import Detections
+from cascade.protocols import Trainable, predict
 from cascade.training.examples import Example, Shelf
 from cascade.training.fit import fit
 

@@ -11,9 +11,9 @@ from cascade import registry, taxonomy
 from cascade.errors import CheckpointError, ServerError
 from cascade.images import Batch, read
 from cascade.manifest import Member
-from cascade.model import LanguageModel, predict
 from cascade.models.vision_language import VisionLanguage, jpeg
 from cascade.predictions import Answer, Detections
+from cascade.protocols import LanguageModel, predict
 from cascade.run import Failure, Memory, run
 
 ROADS = taxonomy.from_labels("roads", ["cone", "worker"], ["cone"])

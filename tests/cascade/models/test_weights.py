@@ -10,9 +10,9 @@ import torch
 from cascade import manifest, registry, sources, taxonomy
 from cascade.average_precision import average_precision
 from cascade.images import Batch
-from cascade.model import predict
 from cascade.models import checkpoint
 from cascade.predictions import Detections
+from cascade.protocols import predict
 from curation.demo import CLASSES, PRETRAIN, scenes
 
 SHIPPED = {

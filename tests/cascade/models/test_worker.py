@@ -16,8 +16,8 @@ from cascade import registry
 from cascade.errors import BadPredictionsError, CheckpointError, ServerError
 from cascade.images import Batch
 from cascade.manifest import Member
-from cascade.model import predict
 from cascade.models import worker_process
+from cascade.protocols import predict
 from cascade.run import Failure, of_member
 from cascade.worker import worker as foreign_side
 

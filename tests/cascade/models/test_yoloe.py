@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from cascade import registry, taxonomy
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.model import predict
 from cascade.models.prompting import prompts_of
+from cascade.protocols import predict
 
 pytestmark = pytest.mark.skipif(
     find_spec("ultralytics") is None, reason="ultralytics is not installed"

@@ -10,9 +10,9 @@ import torch
 from cascade import registry, sources
 from cascade.errors import TrainingError
 from cascade.images import Batch
-from cascade.model import predict
 from cascade.models import checkpoint
 from cascade.predictions import Detections
+from cascade.protocols import predict
 from cascade.training.fit import Example, fit, one_cycle, order_of
 
 CLASSES = ("red", "blue")

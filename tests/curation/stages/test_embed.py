@@ -7,7 +7,7 @@ import torch
 
 from cascade import images
 from cascade.images import Batch
-from cascade.model import predict
+from cascade.protocols import predict
 from curation import fields, similarity, store
 from curation.stages.embed import embed
 
