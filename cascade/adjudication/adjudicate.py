@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from cascade.adjudication.bounds import Bounds
+from cascade.adjudication.agent import inquire
 from cascade.adjudication.case import Case
-from cascade.adjudication.inquiry import inquire
-from cascade.adjudication.ruling import Ruling
-from cascade.adjudication.seam import Eye, Root
+from cascade.adjudication.limits import Bounds
+from cascade.adjudication.protocols import Eye, Root
+from cascade.adjudication.result import Ruling
 from cascade.adjudication.together import together
 from cascade.serving.loop_thread import LoopThread
 

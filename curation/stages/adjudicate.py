@@ -12,11 +12,11 @@ from bson import ObjectId
 
 from cascade import routing
 from cascade.adjudication.adjudicate import adjudicate as settle
-from cascade.adjudication.bounds import Bounds
 from cascade.adjudication.case import Case, of_consensus
-from cascade.adjudication.ruling import Ruling
-from cascade.adjudication.seam import Eye, Root
-from cascade.adjudication.served import ServedEye, ServedRoot
+from cascade.adjudication.limits import Bounds
+from cascade.adjudication.openai_backend import ServedEye, ServedRoot
+from cascade.adjudication.protocols import Eye, Root
+from cascade.adjudication.result import Ruling
 from cascade.ensemble import Ensemble
 from cascade.errors import ImageError
 from cascade.images import Image, read

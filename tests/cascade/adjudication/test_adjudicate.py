@@ -6,7 +6,7 @@ import json
 from adjudication_cases import ScriptedEye, ScriptedRoot, case, look, turn, verdict
 
 from cascade.adjudication.adjudicate import adjudicate
-from cascade.adjudication.bounds import Bounds
+from cascade.adjudication.limits import Bounds
 from cascade.errors import ServerError
 from cascade.predictions import Answer
 from cascade.serving.reply import Reply

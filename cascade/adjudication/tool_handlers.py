@@ -6,7 +6,7 @@ from typing import Any
 
 from cascade.adjudication import crops
 from cascade.adjudication.crops import Region
-from cascade.adjudication.operations import (
+from cascade.adjudication.tools import (
     CompareSizes,
     CountVotes,
     ListBoxes,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.adjudication.quoting import as_json, shortened, unmarked, without_thoughts
+from cascade.adjudication.sanitizing import as_json, shortened, unmarked, without_thoughts
 
 MARKS = ["<|im_end|>", "[INST]", "[/INST]", "[TOOL_CALLS]", "</think>", "<\uff5cUser\uff5c>", "<s>"]
 

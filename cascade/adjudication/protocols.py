@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from cascade.adjudication.words import Message
+from cascade.adjudication.prompts import Message
 from cascade.images import Image
 from cascade.predictions import Answer
 from cascade.serving.reply import Reply

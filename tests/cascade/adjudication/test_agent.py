@@ -15,8 +15,8 @@ from adjudication_cases import (
     verdict,
 )
 
-from cascade.adjudication.bounds import Bounds
-from cascade.adjudication.inquiry import inquire
+from cascade.adjudication.agent import inquire
+from cascade.adjudication.limits import Bounds
 from cascade.adjudication.trace import Trace
 from cascade.errors import ServerError
 from cascade.predictions import Answer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cascade.adjudication.operations import LONGEST_NAME, MOST_AT_ONCE, MOST_BOXES
-from cascade.adjudication.quoting import as_json, shortened, unmarked, without_thoughts
+from cascade.adjudication.sanitizing import as_json, shortened, unmarked, without_thoughts
+from cascade.adjudication.tools import LONGEST_NAME, MOST_AT_ONCE, MOST_BOXES
 from cascade.adjudication.view import CONSENSUS, View
 from cascade.predictions import Answer
 

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from cascade.adjudication.quoting import shortened, without_thoughts
+from cascade.adjudication.sanitizing import shortened, without_thoughts
 from cascade.errors import CascadeError
 from cascade.taxonomy import Taxonomy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cascade.adjudication.bounds import Limit
+from cascade.adjudication.limits import Limit
 from cascade.adjudication.trace import Trace
 
 Why = Literal["verdict", "server"] | Limit

@@ -7,8 +7,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cascade.adjudication.quoting import as_json
-from cascade.adjudication.words import LONGEST_REASON, Message
+from cascade.adjudication.prompts import LONGEST_REASON, Message
+from cascade.adjudication.sanitizing import as_json
 from cascade.images import Image
 from cascade.models.language_client import LanguageClient, Question
 from cascade.models.vision_language import jpeg

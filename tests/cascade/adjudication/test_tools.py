@@ -5,8 +5,8 @@ import json
 import pytest
 from adjudication_cases import TAXONOMY, look, recurse, turn, verdict
 
-from cascade.adjudication import operations
-from cascade.adjudication.operations import (
+from cascade.adjudication import tools
+from cascade.adjudication.tools import (
     CountVotes,
     ListBoxes,
     Look,
@@ -53,7 +53,7 @@ def test_what_stands_around_the_json_is_ignored(around):
 
 def test_a_long_question_is_cut():
     (asked,) = parse(turn(look(question="x" * 999)))
-    assert len(asked.question) == operations.LONGEST_TEXT
+    assert len(asked.question) == tools.LONGEST_TEXT
 
 
 def test_a_key_left_out_and_one_that_is_null_are_the_same():

@@ -11,9 +11,9 @@ from adjudication_cases import TAXONOMY, case, look, turn, verdict
 from language_server import LanguageServer, Told, images_of, text_of
 
 from cascade.adjudication.adjudicate import adjudicate
-from cascade.adjudication.bounds import Bounds
-from cascade.adjudication.operations import schema
-from cascade.adjudication.served import ServedEye, ServedRoot
+from cascade.adjudication.limits import Bounds
+from cascade.adjudication.openai_backend import ServedEye, ServedRoot
+from cascade.adjudication.tools import schema
 from cascade.models.language_client import LanguageClient
 
 

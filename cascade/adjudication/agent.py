@@ -8,17 +8,17 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from cascade.adjudication import crops, operations, queries, words
-from cascade.adjudication.bounds import BoundReachedError, Bounds, Budget
+from cascade.adjudication import crops, prompts, tool_handlers, tools
 from cascade.adjudication.case import Case
-from cascade.adjudication.operations import Look, Operation, OperationError, Recurse, Verdict
-from cascade.adjudication.quoting import as_json, shortened
-from cascade.adjudication.ruling import Ruling, Why
-from cascade.adjudication.seam import Eye, Root
+from cascade.adjudication.limits import BoundReachedError, Bounds, Budget
+from cascade.adjudication.prompts import Message
+from cascade.adjudication.protocols import Eye, Root
+from cascade.adjudication.result import Ruling, Why
+from cascade.adjudication.sanitizing import as_json, shortened
 from cascade.adjudication.together import together
+from cascade.adjudication.tools import Look, Operation, OperationError, Recurse, Verdict
 from cascade.adjudication.trace import Log, Step, Trace
 from cascade.adjudication.view import View
-from cascade.adjudication.words import Message
 from cascade.errors import ServerError
 
 T = TypeVar("T")
@@ -76,14 +76,14 @@ class _Inquiry:
     async def _converse(self, view: View, place: _Place) -> Ruling:
         if place.depth > self.bounds.depth:
             raise BoundReachedError("depth")
-        schema = operations.schema(view.taxonomy)
+        schema = tools.schema(view.taxonomy)
         left = self.bounds.depth - place.depth
-        messages = words.opening(view, turns=self.bounds.turns, depth_left=left)
+        messages = prompts.opening(view, turns=self.bounds.turns, depth_left=left)
         for turn in range(1, self.bounds.turns + 1):
             here = replace(place, turn=turn)
             reply = await self._reply(messages, schema, here)
             try:
-                asked = operations.parse(reply)
+                asked = tools.parse(reply)
             except OperationError as error:
                 results: Sequence[Any] = [{"error": str(error)}]
                 here.log.add(_step(here, "invalid", {}, str(error)))
@@ -91,7 +91,7 @@ class _Inquiry:
                 if isinstance(asked, Verdict):
                     return self._ruled(asked)
                 results = await self._carry_out(asked, view, here)
-            messages += words.next_turn(reply, results, turns_left=self.bounds.turns - turn)
+            messages += prompts.next_turn(reply, results, turns_left=self.bounds.turns - turn)
         raise BoundReachedError("turns")
 
     def _ruled(self, verdict: Verdict) -> Ruling:
@@ -144,7 +144,7 @@ class _Inquiry:
             elif isinstance(operation, Recurse):
                 result = await self._recurse(operation, view, here)
             else:
-                result = queries.answer(operation, view)
+                result = tool_handlers.answer(operation, view)
         except OperationError as error:
             result = {"error": str(error)}
         here.log.add(_step(here, operation.op, arguments, as_json(result), _since_ms(start)))
@@ -153,18 +153,18 @@ class _Inquiry:
     async def _look(
         self, look: Look, view: View, here: _Place, arguments: Mapping[str, Any]
     ) -> dict[str, Any]:
-        region = queries.place(look, view)
+        region = tool_handlers.place(look, view)
         if view.image is None:
             raise OperationError("There is no image to look at; go by the boxes.")
         crop = crops.close_up(view.image, region)
         answer, _ = await _timed(self.eye.look(crop, look.question), here, "look", arguments)
-        return words.said(answer)
+        return prompts.said(answer)
 
     async def _recurse(self, recurse: Recurse, view: View, here: _Place) -> dict[str, Any]:
         part = view.within(recurse.region, recurse.question)
         deeper = replace(here, depth=here.depth + 1)
         ruling = await self.settle(part, deeper)
-        reason = shortened(ruling.reason, words.LONGEST_REASON)
+        reason = shortened(ruling.reason, prompts.LONGEST_REASON)
         p_yes = None if ruling.p_yes is None else round(ruling.p_yes, 2)
         return {"p_yes": p_yes, "reason": reason, "fell_back": ruling.fell_back}
 

@@ -3,15 +3,15 @@
 import pytest
 from adjudication_cases import CAR, CONE, LEFT, case, found
 
-from cascade.adjudication import crops, queries
-from cascade.adjudication.operations import CompareSizes, CountVotes, ListBoxes, Look
+from cascade.adjudication import crops, tool_handlers
+from cascade.adjudication.tools import CompareSizes, CountVotes, ListBoxes, Look
 from cascade.adjudication.view import View
 
 VIEW = View.of(case())
 
 
 def listed(view=VIEW, **given):
-    return queries.answer(ListBoxes(op="list_boxes", **given), view)
+    return tool_handlers.answer(ListBoxes(op="list_boxes", **given), view)
 
 
 def ids(**given):
@@ -19,7 +19,7 @@ def ids(**given):
 
 
 def test_a_vote_tells_silence_from_not_being_able_to_name():
-    assert queries.answer(CountVotes(op="count_votes", class_="cone"), VIEW) == {
+    assert tool_handlers.answer(CountVotes(op="count_votes", class_="cone"), VIEW) == {
         "class": "cone",
         "seen_by": {"yolo": 0.8},
         "not_seen_by": ["detr"],
@@ -31,7 +31,7 @@ def test_a_vote_tells_silence_from_not_being_able_to_name():
 
 
 def test_a_class_that_nobody_sees():
-    votes = queries.answer(CountVotes(op="count_votes", class_="drum"), VIEW)
+    votes = tool_handlers.answer(CountVotes(op="count_votes", class_="drum"), VIEW)
     assert votes["seen_by"] == {}
     assert votes["not_seen_by"] == ["yolo", "detr"]
     assert votes["consensus_p"] is None
@@ -40,7 +40,7 @@ def test_a_class_that_nobody_sees():
 
 
 def test_a_class_may_be_asked_for_by_a_synonym():
-    votes = queries.answer(CountVotes(op="count_votes", class_="Traffic-Cone"), VIEW)
+    votes = tool_handlers.answer(CountVotes(op="count_votes", class_="Traffic-Cone"), VIEW)
     assert votes["class"] == "cone"
 
 
@@ -83,7 +83,7 @@ def test_many_boxes_come_in_pages():
 
 def test_sizes_stand_beside_what_their_class_comes_in():
     asked = CompareSizes(op="compare_sizes", boxes=("o1", "o2", "b1"))
-    cone, car, member = queries.answer(asked, VIEW)["sizes"]
+    cone, car, member = tool_handlers.answer(asked, VIEW)["sizes"]
     assert cone == {
         "id": "o1",
         "class": "cone",
@@ -99,19 +99,19 @@ def test_sizes_stand_beside_what_their_class_comes_in():
 
 
 def test_a_look_at_a_box_shows_what_is_around_it():
-    place = queries.place(Look(op="look", question="?", box="o1"), VIEW)
+    place = tool_handlers.place(Look(op="look", question="?", box="o1"), VIEW)
     assert place == pytest.approx((0.07, 0.34, 0.23, 0.66))
 
 
 def test_a_look_at_a_region_shows_the_region():
     asked = Look(op="look", question="?", region=(0.1, 0.2, 0.3, 0.4))
-    assert queries.place(asked, VIEW) == (0.1, 0.2, 0.3, 0.4)
+    assert tool_handlers.place(asked, VIEW) == (0.1, 0.2, 0.3, 0.4)
 
 
 def test_an_empty_case_has_nothing_to_list():
     nothing = View.of(case(detections={}, objects=found(), sizes=None, answers={}, masked=()))
     assert listed(nothing) == {"total": 0, "page": 1, "pages": 1, "boxes": []}
-    votes = queries.answer(CountVotes(op="count_votes", class_="cone"), nothing)
+    votes = tool_handlers.answer(CountVotes(op="count_votes", class_="cone"), nothing)
     assert votes["seen_by"] == {}
     assert votes["not_seen_by"] == []
 
@@ -119,8 +119,8 @@ def test_an_empty_case_has_nothing_to_list():
 def test_boxes_of_a_crop_are_found_under_their_names():
     part = VIEW.within((0.5, 0.0, 1.0, 1.0), "?")
     assert [one["id"] for one in listed(part)["boxes"]] == ["o2", "b2", "b3"]
-    assert queries.box_named("o2", part).xyxy == pytest.approx((0.4, 0.4, 0.6, 0.6))
-    assert queries.box_named("o2", part).label == VIEW.taxonomy.names[CAR]
+    assert tool_handlers.box_named("o2", part).xyxy == pytest.approx((0.4, 0.4, 0.6, 0.6))
+    assert tool_handlers.box_named("o2", part).label == VIEW.taxonomy.names[CAR]
 
 
 def test_a_region_holds_what_has_its_centre_in_it():

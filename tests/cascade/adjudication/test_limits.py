@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascade.adjudication.bounds import BoundReachedError, Bounds, Budget
+from cascade.adjudication.limits import BoundReachedError, Bounds, Budget
 
 
 @pytest.mark.parametrize(
