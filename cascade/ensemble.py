@@ -24,13 +24,13 @@ import torch
 from numpy.typing import NDArray
 
 from cascade import manifest as manifests
-from cascade import registry, sources
+from cascade import registry
 from cascade import taxonomy as taxonomies
 from cascade.calibration import Calibration
+from cascade.checkpoints import format, sources
+from cascade.checkpoints.licenses import Kind
 from cascade.errors import CheckpointError, ManifestError
-from cascade.licences import Kind
 from cascade.manifest import Manifest, Member
-from cascade.models import checkpoint
 from cascade.protocols import PRECISIONS
 from cascade.registry import Tier
 from cascade.taxonomy import Taxonomy
@@ -137,7 +137,7 @@ class Ensemble:
                     _copy(path, draft / "members" / name)
             if self.probe:
                 self.probe.save(draft / _PROBE)
-            checkpoint.put_in_place(draft, folder)
+            format.put_in_place(draft, folder)
         except OSError as error:
             raise CheckpointError(f"The ensemble {folder} cannot be written: {error}.") from error
         finally:

@@ -18,9 +18,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cascade import licences, registry, taxonomy
+from cascade import registry, taxonomy
+from cascade.checkpoints import licenses
+from cascade.checkpoints.licenses import Kind
 from cascade.errors import ManifestError, TaxonomyError, UnknownModelError, nearest
-from cascade.licences import Kind
 from cascade.registry import Tier
 
 _PACKAGED = resources.files("cascade") / "manifests"
@@ -232,7 +233,7 @@ class Manifest(_Frozen):
         strict = [
             one
             for one in self.members
-            if licence is not None and not licences.accepts(licence, one.licence)
+            if licence is not None and not licenses.accepts(licence, one.licence)
         ]
         needed = [f"{one.name} ({one.licence})" for one in strict if not one.optional]
         if needed:
@@ -241,7 +242,7 @@ class Manifest(_Frozen):
                 f"{', '.join(needed)}. Leave them out, or mark them `optional`."
             )
         return {
-            one.name: f"Its licence {one.licence} is {licences.kind(one.licence)}; "
+            one.name: f"Its licence {one.licence} is {licenses.kind(one.licence)}; "
             f"{licence} is asked for."
             for one in strict
         }

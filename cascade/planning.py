@@ -34,8 +34,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cascade import registry
+from cascade.checkpoints.licenses import Kind
 from cascade.errors import ManifestError
-from cascade.licences import Kind
 from cascade.manifest import PATHS, Manifest, Member
 
 Mode = Literal["full", "routed"]

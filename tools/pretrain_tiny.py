@@ -35,7 +35,8 @@ import tiny_rtdetr_loss
 import tiny_scenes
 from tiny_scenes import DOMAINS, SIZE
 
-from cascade import registry, sources
+from cascade import registry
+from cascade.checkpoints import sources
 from cascade.training.pretrain import measure, pretrain
 from curation.demo import CLASSES
 

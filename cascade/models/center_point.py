@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss
 
+from cascade.checkpoints import format as checkpoints
 from cascade.images import Batch
-from cascade.models import checkpoint as checkpoints
 from cascade.models import mobilenet
 from cascade.models.detecting import (
     MAX_BOXES,

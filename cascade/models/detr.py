@@ -34,9 +34,9 @@ os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")
 
 from transformers import AutoImageProcessor, AutoModelForObjectDetection, RfDetrImageProcessor
 
+from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.models import checkpoint as checkpoints
 from cascade.models import pretrained, processor_view
 from cascade.models.detecting import (
     MAX_BOXES,

@@ -26,8 +26,8 @@ from transformers import (
     RTDetrV2ForObjectDetection,
 )
 
+from cascade.checkpoints import format as checkpoints
 from cascade.images import Batch
-from cascade.models import checkpoint as checkpoints
 from cascade.models import mobilenet
 from cascade.models.detecting import (
     MIN_SCORE,

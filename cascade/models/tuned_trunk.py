@@ -16,9 +16,9 @@ from uuid import uuid4
 import torch
 from torch import Tensor, nn
 
+from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.models import checkpoint as checkpoints
 from cascade.models import mobilenet
 from cascade.models.center_point import CenterPoint
 from cascade.models.rt_detr import RtDetr

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.models import checkpoint as checkpoints
 from cascade.models import ultralytics_pickle
 from cascade.models.detecting import (
     carry_over,

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.models import checkpoint as checkpoints
 from cascade.models.detecting import (
     NMS_IOU,
     carry_over,

@@ -27,9 +27,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.models import checkpoint as checkpoints
 from cascade.models import ultralytics_pickle
 from cascade.models.detecting import open_checkpoint
 from cascade.models.linear_letterbox import linear_letterbox

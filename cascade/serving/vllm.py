@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from cascade.checkpoints.sources import HUB
 from cascade.errors import ManifestError, ServerError
 from cascade.manifest import Member
 from cascade.serving import defaults
-from cascade.sources import HUB
 
 ADAPTER = "vision_language"
 Device = Literal["cpu", "gpu"]

@@ -10,8 +10,8 @@ from curation import database
 from curation.settings import Settings, from_environment
 
 if TYPE_CHECKING:
+    from cascade.checkpoints.licenses import Kind
     from cascade.ensemble import Ensemble
-    from cascade.licences import Kind
 
 DEMO_DRIVES = {"train": 12, "val": 5, "test": 10}  # the gate wants ten drives
 _DEMO_TAXONOMY = "roadwork_core"  # the classes that the scenes are drawn with

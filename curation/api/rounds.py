@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from curation.api.opening import connected, ensemble
 
 if TYPE_CHECKING:
-    from cascade.licences import Kind
+    from cascade.checkpoints.licenses import Kind
     from curation.loop import RoundResult
     from curation.rounds import Round
     from curation.stages.examine import Mode

@@ -11,7 +11,7 @@ from curation.api.opening import connected, ensemble
 from curation.progress import Progress
 
 if TYPE_CHECKING:
-    from cascade.licences import Kind
+    from cascade.checkpoints.licenses import Kind
     from curation.stages.adjudicate import AdjudicateResult
     from curation.stages.adopt import AdoptResult
     from curation.stages.choose import ChooseResult

@@ -14,8 +14,8 @@ from rich.console import Console
 from curation.settings import Settings, from_environment
 
 if TYPE_CHECKING:
+    from cascade.checkpoints.licenses import Kind
     from cascade.ensemble import Ensemble
-    from cascade.licences import Kind
 
 DEFAULT_TAXONOMY = "roadwork_core"  # that of the manifest `tiny`
 EXPECTED_ERROR, WAITING, INTERRUPTED = 1, 3, 130  # click itself exits with 2 on wrong usage

@@ -28,8 +28,9 @@ app.add_typer(manifest_app, name="manifest")
 @manifest_app.command("show", epilog="Example: curate manifest show roadwork")
 def show_manifest(manifest: ManifestArgument = "tiny") -> None:
     """Show the members of a manifest: what they cost, where they come from, on what terms."""
-    from cascade import licences, planning
     from cascade import manifest as manifests
+    from cascade import planning
+    from cascade.checkpoints import licenses
 
     parsed = manifests.load(manifest)
     say(f"{parsed.name} v{parsed.version}, hash {parsed.identity}, taxonomy {parsed.taxonomy}")
@@ -51,7 +52,7 @@ def show_manifest(manifest: ManifestArgument = "tiny") -> None:
             gated = ", gated" if one.gated else ""
             terms.add_row(
                 one.name, one.adapter, f"{one.weight:g}", _pinned(one),
-                licences.kind(one.licence) + gated,
+                licenses.kind(one.licence) + gated,
             )  # fmt: skip
             origins.add_row(
                 one.name, escape(one.repository or one.source or "packaged"), escape(one.licence)
@@ -236,7 +237,8 @@ def _here(member: Member) -> str:
 
 def _absent(member: Member) -> str | None:
     """Return what keeps a member from running here, and cannot be fetched; None if nothing."""
-    from cascade import registry, sources
+    from cascade import registry
+    from cascade.checkpoints import sources
     from cascade.errors import CheckpointError, MissingExtraError
 
     missing = registry.get(member.adapter).missing
@@ -254,7 +256,7 @@ def _to_fetch(member: Member) -> bool:
     """Tell whether a member's weights come from elsewhere, and are not on this machine yet."""
     from huggingface_hub import try_to_load_from_cache
 
-    from cascade import sources
+    from cascade.checkpoints import sources
 
     if member.source is None or not sources.is_remote(member.source):
         return False

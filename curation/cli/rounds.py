@@ -33,7 +33,7 @@ from curation.cli.frame import (
 )
 
 if TYPE_CHECKING:
-    from cascade.licences import Kind
+    from cascade.checkpoints.licenses import Kind
     from curation.loop import Plan, RoundResult
     from curation.settings import Settings
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cascade import sources
+from cascade.checkpoints import sources
 from cascade.ensemble import Ensemble
 from cascade.run import Progress, default_device
 from cascade.training import distill

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cascade import sources, voting
+from cascade import voting
+from cascade.checkpoints import sources
 from cascade.ensemble import Ensemble
 from cascade.errors import TrainingError
 from cascade.predictions import Detections, Embedding

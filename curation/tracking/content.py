@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cascade import licences
-from cascade.licences import KINDS
+from cascade.checkpoints import licenses
+from cascade.checkpoints.licenses import KINDS
 from curation import figures
 from curation.tracking.about import About, DataInput
 
@@ -68,7 +68,7 @@ def tags_of(ensemble: Ensemble, evaluation: Mapping[str, Any]) -> dict[str, str]
     """Return what is noted with a version: what it is made of, on what terms, judged on what."""
     members = [ensemble.manifest.member(name) for name in ensemble.checkpoints]
     counted = Counter(one.licence for one in members)
-    kinds = [licences.kind(one.licence) for one in members]
+    kinds = [licenses.kind(one.licence) for one in members]
     return {
         "manifest": ensemble.manifest.identity,
         "taxonomy": ensemble.taxonomy.identity,

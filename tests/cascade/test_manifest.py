@@ -6,7 +6,8 @@ import re
 import pytest
 import yaml
 
-from cascade import licences, manifest, registry, taxonomy
+from cascade import manifest, registry, taxonomy
+from cascade.checkpoints import licenses
 from cascade.errors import ManifestError
 from cascade.manifest import Budget, Fusion, Member, Routing
 from cascade.models.coco import NAMES
@@ -277,7 +278,7 @@ def test_roadwork_is_the_ensemble_of_26_over_all_tiers():
 def test_what_cannot_run_everywhere_is_optional():
     for one in ROADWORK.members:
         own_process = one.adapter in ("worker", "vision_language", "yoloe", "ultralytics")
-        strict = one.gated or not licences.accepts("permissive", one.licence)
+        strict = one.gated or not licenses.accepts("permissive", one.licence)
         if own_process or strict or registry.get(one.adapter).needs:
             assert one.optional, one.name
 

@@ -74,15 +74,15 @@ def worn(center, tmp_path_factory):
     """Return `center` with a detector that forgot much: an epoch on a few images mends it."""
     import torch
 
-    from cascade.models import checkpoint
+    from cascade.checkpoints import format
 
-    config, tensors = checkpoint.load(center.checkpoints["tiny_center"])
+    config, tensors = format.load(center.checkpoints["tiny_center"])
     generator = torch.Generator().manual_seed(0)
     for one in tensors.values():
         if one.dim() > 1:
             one += 0.7 * one.std() * torch.randn(one.shape, generator=generator)
     folder = tmp_path_factory.mktemp("worn") / "tiny_center"
-    checkpoint.save(folder, config, tensors)
+    format.save(folder, config, tensors)
     return center.with_checkpoints({"tiny_center": folder})
 
 

@@ -1,5 +1,5 @@
-from cascade import licences
 from cascade import manifest as manifests
+from cascade.checkpoints import licenses
 from cascade.ensemble import Ensemble
 from curation import student
 from curation.student import Recipe
@@ -19,7 +19,7 @@ def test_of_alternatives_the_strictest_holds(center):
     either = Ensemble.from_manifest(manifests.Manifest.model_validate(content))
     said = student.licence_of(SMALL, either)
     assert said == "MIT AND (MIT OR AGPL-3.0)"
-    assert licences.kind(said) == "copyleft"
+    assert licenses.kind(said) == "copyleft"
 
 
 def test_its_manifest_can_be_loaded_with_a_taxonomy_of_ones_own(center, tmp_path):

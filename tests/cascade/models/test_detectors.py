@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from cascade import registry, sources
+from cascade import registry
+from cascade.checkpoints import format, sources
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.models import checkpoint
 from cascade.predictions import Detections
 from cascade.protocols import Trainable, predict
 
@@ -191,7 +191,7 @@ def test_it_needs_classes_or_a_checkpoint(adapter, tmp_path):
 
 
 def test_another_adapters_checkpoint_is_refused(adapter, tmp_path):
-    checkpoint.save(tmp_path / "a", {"adapter": "foreign"}, {})
+    format.save(tmp_path / "a", {"adapter": "foreign"}, {})
     with pytest.raises(CheckpointError, match=f"of the adapter 'foreign', expected '{adapter}'"):
         registry.create(adapter, tmp_path / "a")
 

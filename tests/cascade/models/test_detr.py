@@ -18,10 +18,11 @@ from transformers import (
     RTDetrImageProcessor,
 )
 
-from cascade import images, registry, sources
+from cascade import images, registry
+from cascade.checkpoints import format, sources
 from cascade.errors import CheckpointError
 from cascade.images import Batch
-from cascade.models import checkpoint, detecting
+from cascade.models import detecting
 from cascade.models.detr import MODEL_TYPES, DetrDetector, Stretched, surest
 from cascade.predictions import Detections
 from cascade.protocols import Detector, Trainable, predict
@@ -279,7 +280,7 @@ def test_what_means_the_same_is_carried_over_and_new_classes_start_anew(model, t
     a, b = (sources.fingerprint(tmp_path / name) for name in "ab")
     assert a == b
     assert model.classes == CLASSES
-    weights = [one for one in checkpoint.state(other.module) if "class_embed" in one]
+    weights = [one for one in format.state(other.module) if "class_embed" in one]
     assert weights
 
 

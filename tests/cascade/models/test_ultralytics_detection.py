@@ -11,7 +11,8 @@ import pytest
 import tiny_ultralytics as tiny
 import torch
 
-from cascade import images, registry, sources
+from cascade import images, registry
+from cascade.checkpoints import sources
 from cascade.errors import CheckpointError
 from cascade.images import Batch
 from cascade.models import ultralytics_pickle

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import manifest, registry, sources, taxonomy
+from cascade import manifest, registry, taxonomy
 from cascade.average_precision import average_precision
+from cascade.checkpoints import format, sources
 from cascade.images import Batch
-from cascade.models import checkpoint
 from cascade.predictions import Detections
 from cascade.protocols import predict
 from curation.demo import CLASSES, PRETRAIN, scenes
@@ -56,12 +56,12 @@ def test_it_is_the_one_that_is_documented(member):
 
 
 def test_it_names_what_the_taxonomy_names(member):
-    config, _ = checkpoint.load(sources.resolve(member.source))
+    config, _ = format.load(sources.resolve(member.source))
     assert tuple(config["classes"]) == taxonomy.load("roadwork_core").names == CLASSES
 
 
 def test_it_holds_finite_numbers(member):
-    _, tensors = checkpoint.load(sources.resolve(member.source))
+    _, tensors = format.load(sources.resolve(member.source))
     assert all(torch.isfinite(one.float()).all() for one in tensors.values())
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cascade import registry, sources
+from cascade import registry
+from cascade.checkpoints import sources
 from cascade.errors import TrainingError
 from cascade.predictions import Detections
 from cascade.training.distill import (

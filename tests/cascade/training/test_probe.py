@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from cascade.checkpoints import format
 from cascade.errors import CheckpointError, TrainingError
-from cascade.models import checkpoint
 from cascade.training.probe import STRENGTHS, Probe, fit_probe
 
 
@@ -42,7 +42,7 @@ def test_it_is_the_same_after_saving(tmp_path):
     assert not list((tmp_path / "probe").glob("*.pkl"))
     with pytest.raises(CheckpointError, match="fitted on the embedder abc, not on other"):
         Probe.load(tmp_path / "probe", embedder="other")
-    checkpoint.save(tmp_path / "foreign", {"adapter": "yolo"}, {})
+    format.save(tmp_path / "foreign", {"adapter": "yolo"}, {})
     with pytest.raises(CheckpointError, match="is no probe, but of 'yolo'"):
         Probe.load(tmp_path / "foreign", embedder="abc")
 

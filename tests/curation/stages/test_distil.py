@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cascade import manifest as manifests
-from cascade import sources
+from cascade.checkpoints import sources
 from cascade.ensemble import Ensemble
 from curation import fields, store
 from curation import samples as query

@@ -9,7 +9,7 @@ import tiny_sam2
 import torch
 
 from cascade import manifest as manifests
-from cascade import sources
+from cascade.checkpoints import sources
 from cascade.ensemble import Ensemble
 from curation import fields, samples, store
 from curation.errors import StageError

@@ -3,15 +3,14 @@
 import pytest
 import torch
 
-from cascade import sources
+from cascade.checkpoints import format, sources
 from cascade.errors import CheckpointError
-from cascade.models import checkpoint
 
 CONFIG = {"adapter": "center_point", "classes": ["cone"], "size": 64}
 
 
 def saved(folder, *, config=CONFIG, value=1.0):
-    checkpoint.save(folder, config, {"a": torch.full((2, 3), value)})
+    format.save(folder, config, {"a": torch.full((2, 3), value)})
     return folder
 
 

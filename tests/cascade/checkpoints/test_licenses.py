@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascade.licences import KINDS, accepts, kind
+from cascade.checkpoints.licenses import KINDS, accepts, kind
 
 NAMES = [
     pytest.param("Apache-2.0", "permissive", id="Apache"),
