@@ -11,10 +11,10 @@ import torch
 
 from cascade import voting
 from cascade.consensus import Decisions
+from cascade.engine.run import default_device, of_member
 from cascade.ensemble import Ensemble
 from cascade.images import Batch, Image
 from cascade.predictions import Detections, Failure
-from cascade.run import default_device, of_member
 
 
 @dataclass(frozen=True)

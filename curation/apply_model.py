@@ -15,10 +15,10 @@ from fiftyone.core.models import EmbeddingsMixin, Model
 from numpy.typing import NDArray
 
 from cascade import masks, voting
+from cascade.engine.run import default_device, of_member
 from cascade.ensemble import Ensemble
 from cascade.images import Batch
 from cascade.predictions import Answer, DepthMap, Detections, Embedding, Failure, Masks
-from cascade.run import default_device, of_member
 from cascade.taxonomy import Taxonomy
 from curation import convert
 from curation.closer_documents import UNUSABLE

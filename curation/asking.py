@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from cascade import latency, voting
+from cascade.engine.run import Memory, Progress, run
 from cascade.ensemble import Ensemble
 from cascade.errors import ImageError
 from cascade.images import Image, read
 from cascade.predictions import Detections, Failure
 from cascade.predictor import Predictor
-from cascade.run import Memory, Progress, run
 from cascade.taxonomy import Taxonomy
 from cascade.training import standing
 from cascade.training.identity import identity_of

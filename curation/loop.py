@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
+from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
 from cascade.errors import nearest
-from cascade.run import Progress, default_device
 from curation import rounds, samples, store, tracking
 from curation.closer import estimators
 from curation.errors import StageError

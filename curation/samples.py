@@ -21,7 +21,7 @@ from curation.errors import DatasetError, StageError
 from curation.evaluation import FrozenSet
 
 if TYPE_CHECKING:
-    from cascade.run import Tally
+    from cascade.engine.run import Tally
 
 _SLICED_BY = (fields.TIME_OF_DAY, fields.WEATHER)
 _ROUND = re.compile(r"round-\d+")

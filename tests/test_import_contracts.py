@@ -52,7 +52,10 @@ def test_the_contracts_hold():
             "cascade/consensus.py", "import fiftyone", MODEL_SIDE, id="a model knows a dataset"
         ),
         pytest.param(
-            "cascade/run.py", "from curation import fields", MODEL_SIDE, id="cascade looks up"
+            "cascade/engine/run.py",
+            "from curation import fields",
+            MODEL_SIDE,
+            id="cascade looks up",
         ),
         pytest.param(
             "cascade/metrics.py",
@@ -82,7 +85,10 @@ def test_the_contracts_hold():
             "curation/selection.py", "import fiftyone", PURE, id="selection knows a dataset"
         ),
         pytest.param(
-            "curation/hardness.py", "import cascade.run", PURE, id="torch comes in by the back door"
+            "curation/hardness.py",
+            "import cascade.engine.run",
+            PURE,
+            id="torch comes in by the back door",
         ),
     ],
 )

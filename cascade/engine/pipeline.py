@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
-from cascade.engine import reading
-from cascade.engine.member import Runner
-from cascade.engine.reading import Read
-from cascade.engine.tally import Sink, Tally
+from cascade.engine import loader
+from cascade.engine.loader import Read
+from cascade.engine.member_runner import Runner
+from cascade.engine.sinks import Sink, Tally
 from cascade.images import Batch, Group
 from cascade.predictions import Failure
 
@@ -83,7 +83,7 @@ def run(
     A group without images has what came before it written at once.
     """
     tally = Tally()
-    reader = reading.read(groups, device=device)
+    reader = loader.read(groups, device=device)
     try:
         with (
             _unpacking(pace) as pool,

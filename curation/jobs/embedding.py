@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from cascade.engine.run import default_device, run
 from cascade.ensemble import Ensemble
-from cascade.run import default_device, run
 from curation import fields, similarity, store
 from curation.stages.embed import VectorSink
 from curation.vectors import Vectors

@@ -18,8 +18,8 @@ from typing import Any, cast
 
 import torch
 
+from cascade.engine.run import default_device
 from cascade.ensemble import Ensemble
-from cascade.run import default_device
 from cascade.taxonomy import Taxonomy
 from curation import fields, lease, similarity, store
 from curation import samples as query

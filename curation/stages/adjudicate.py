@@ -17,10 +17,10 @@ from cascade.adjudication.limits import Bounds
 from cascade.adjudication.openai_backend import ServedEye, ServedRoot
 from cascade.adjudication.protocols import Eye, Root
 from cascade.adjudication.result import Ruling
+from cascade.engine.run import Progress
 from cascade.ensemble import Ensemble
 from cascade.errors import ImageError
 from cascade.images import Image, read
-from cascade.run import Progress
 from curation import fields, store
 from curation import samples as query
 from curation.concluding import Conclusion, conclude

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade import taxonomy as taxonomies
-from cascade.run import Progress
+from cascade.engine.run import Progress
 from cascade.taxonomy import Taxonomy
 from curation import convert, fields, store
 from curation import samples as query

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cascade.run import Progress, default_device
+from cascade.engine.run import Progress, default_device
 from curation import (
     coverage,
     device_coverage,

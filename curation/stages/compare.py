@@ -11,9 +11,9 @@ import torch
 
 from cascade import metrics, voting
 from cascade.average_precision import average_precision
+from cascade.engine.run import Progress, default_device, run
 from cascade.ensemble import Ensemble
 from cascade.predictions import Detections
-from cascade.run import Progress, default_device, run
 from curation import documents, fields, store
 from curation import samples as query
 from curation.errors import StageError

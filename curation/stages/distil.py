@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from cascade.checkpoints import sources
+from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
-from cascade.run import Progress, default_device
 from cascade.training import distill
 from cascade.training.examples import Example
 from cascade.training.identity import identity_of

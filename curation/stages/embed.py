@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from cascade.engine.run import Progress, default_device, run
 from cascade.ensemble import Ensemble
 from cascade.predictions import Embedding, Failure
-from cascade.run import Progress, default_device, run
 from curation import fields, similarity, store
 from curation import samples as query
 from curation.vectors import Vectors

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
-from cascade.run import Progress, default_device
 from curation import asking, evaluation
 from curation import samples as query
 from curation.errors import StageError

@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 import torch
 
+from cascade.engine.run import Progress, default_device, run
 from cascade.ensemble import Ensemble
 from cascade.images import Batch
 from cascade.manifest import Manifest
 from cascade.predictions import Detections
 from cascade.routing import Path as Route
-from cascade.run import Progress, default_device, run
 from curation import fields, store
 from curation import samples as query
 from curation.artifacts import Shelf

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cascade import hallucination, routing
+from cascade.engine.run import Progress
 from cascade.ensemble import Ensemble
-from cascade.run import Progress
 from curation import fields, store
 from curation import samples as query
 from curation.appearance import arrange

@@ -12,13 +12,13 @@ from typing import Any, Literal
 import torch
 
 from cascade import placement
-from cascade.engine import fleet
-from cascade.engine.fleet import Job
+from cascade.engine import multiprocess
+from cascade.engine.multiprocess import Job
+from cascade.engine.run import COMPILED_FROM, Progress, Tally, default_device, gpus_here, run
 from cascade.ensemble import Ensemble
 from cascade.manifest import Member
 from cascade.placement import Placement
 from cascade.routing import Path as Route
-from cascade.run import COMPILED_FROM, Progress, Tally, default_device, gpus_here, run
 from curation import fields, store
 from curation import samples as query
 from curation.errors import StageError
@@ -132,7 +132,7 @@ class _Run:
                 continue
             members = tuple(name for lane in lanes for name in lane.members)
             tally.add(
-                fleet.run(
+                multiprocess.run(
                     self._job(members, placed.batch_sizes),
                     lanes,
                     self.ids,
@@ -160,9 +160,9 @@ class _Run:
 
     def on_cluster(self, address: str | None) -> Tally:
         """Run on a Ray cluster."""
-        from cascade import distributed
+        from cascade.engine import ray
 
-        return distributed.run(
+        return ray.run(
             self._job(tuple(self.todo), {}), self.ids, self.paths, address=address,
             todo=self.todo, progress=self.progress,
         )  # fmt: skip

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cascade.engine.run import Progress
 from cascade.ensemble import Ensemble
-from cascade.run import Progress
 from cascade.taxonomy import Taxonomy
 from curation import fields, raw_hardness, store
 from curation import samples as query

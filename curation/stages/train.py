@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from cascade import voting
 from cascade.checkpoints import sources
+from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
 from cascade.errors import TrainingError
 from cascade.predictions import Detections, Embedding
-from cascade.run import Progress, default_device
 from cascade.training import hard_negatives, reweight
 from cascade.training.fit import Example, fit
 from cascade.training.identity import identity_of

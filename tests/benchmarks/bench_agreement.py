@@ -36,8 +36,8 @@ from engine_members import write_checkpoints
 from engine_run import Bench
 
 from cascade import manifest as manifests
-from cascade import run as engine
-from cascade.engine.member import Runner
+from cascade.engine import run as engine
+from cascade.engine.member_runner import Runner
 from cascade.ensemble import Ensemble
 
 logger = logging.getLogger("bench_agreement")

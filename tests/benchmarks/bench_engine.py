@@ -39,8 +39,8 @@ from engine_run import Bench, measure_engine
 from engine_sinks import sinks
 from engine_writers import ENGINE_WRITERS
 
-from cascade import run as engine
-from cascade.engine.member import Runner
+from cascade.engine import run as engine
+from cascade.engine.member_runner import Runner
 
 logger = logging.getLogger("bench_engine")
 

@@ -45,9 +45,10 @@ from member_results import HalvedBatches, counts, expect_valid, tensors_in
 from pictures import drawn
 
 from cascade import manifest as manifests
-from cascade import planning, registry, run
+from cascade import planning, registry
 from cascade import taxonomy as taxonomies
 from cascade.calibration import Calibration
+from cascade.engine import run
 from cascade.ensemble import Ensemble
 from cascade.errors import CascadeError
 from cascade.images import Batch, Image

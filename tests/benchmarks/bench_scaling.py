@@ -3,7 +3,7 @@
     make bench-scaling       or, where there is no GPU:
     python tests/benchmarks/bench_scaling.py --tiny --devices cpu,cpu --images 512
 
-Each count is a run of its own over worker processes (`cascade/engine/fleet.py`), from file to
+Each count is a run of its own over worker processes (`cascade/engine/multiprocess.py`), from file to
 results that are thrown away: what the database takes is in `bench_engine.py`. Loading and compiling
 are left out: each process is timed from its first write to its last, and the rates are added.
 Reading alone is measured beside it, so that one sees whether decoding is what the GPUs wait
@@ -36,8 +36,8 @@ from engine_bound import OTHER_SIZES, SIZES
 from engine_members import ensemble_in, write_checkpoints, write_pictures
 from engine_run import Bench
 
-from cascade.engine import fleet
-from cascade.engine.fleet import Job
+from cascade.engine import multiprocess
+from cascade.engine.multiprocess import Job
 from cascade.placement import Lane
 
 logger = logging.getLogger("bench_scaling")
@@ -115,7 +115,7 @@ def _rate(weights: Path, paths: Sequence[Path], devices: Sequence[str]) -> float
     }
     with tempfile.TemporaryDirectory() as clocks:
         job = Job(ensemble.build, members, partial(Clock, Path(clocks)), compiled=compiled)
-        fleet.run(
+        multiprocess.run(
             job, [Lane(tuple(members), tuple(devices))], [str(i) for i in range(len(paths))],
             paths, batches_a_shard=BATCHES_A_SHARD,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cascade import run as engine
+from cascade.engine import run as engine
 from cascade.images import batches
 from cascade.manifest import Member
 from cascade.predictions import DepthMap, Detections, Embedding

@@ -16,8 +16,8 @@ import torch
 from engine_members import HEIGHT, WIDTH, ensemble_in
 from pictures import drawn
 
-from cascade import run as engine
-from cascade.engine.member import Runner, autocast, multiply_for
+from cascade.engine import run as engine
+from cascade.engine.member_runner import Runner, autocast, multiply_for
 from cascade.images import Batch
 
 logger = logging.getLogger("bench_engine")

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from engine_sinks import Nowhere
 
-from cascade import run as engine
-from cascade.engine import pipeline, reading
-from cascade.engine.member import Runner
+from cascade.engine import loader, pipeline
+from cascade.engine import run as engine
+from cascade.engine.member_runner import Runner
 from cascade.engine.pipeline import Work
 from cascade.ensemble import Ensemble
 from cascade.images import Group
@@ -73,7 +73,7 @@ class Bench:
             for part in [self.paths[i : i + size]]
         ]
         began = time.perf_counter()
-        for one in reading.read(groups, device=self.device):
+        for one in loader.read(groups, device=self.device):
             if one.ready is not None:
                 one.ready.synchronize()
         return time.perf_counter() - began

@@ -29,9 +29,9 @@ from safetensors.torch import save_file
 from tiny_case import seeded
 
 from cascade import taxonomy
+from cascade.engine.run import default_device
 from cascade.models import depth_anything_3, ultralytics_network, yoloe
 from cascade.models.prompting import prompts_of
-from cascade.run import default_device
 
 _COCO = {i: f"class {i}" for i in range(80)}
 _LABELS = {"id2label": _COCO, "label2id": {name: i for i, name in _COCO.items()}}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cascade.engine import member
+from cascade.engine import member_runner
 from cascade.predictions import DepthMap, Detections, Embedding, Failure, Masks
 
 
@@ -25,12 +25,12 @@ class HalvedBatches(logging.Handler):
             self.records.append(record)
 
     def __enter__(self) -> HalvedBatches:
-        member.logger.setLevel(logging.INFO)
-        member.logger.addHandler(self)
+        member_runner.logger.setLevel(logging.INFO)
+        member_runner.logger.addHandler(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        member.logger.removeHandler(self)
+        member_runner.logger.removeHandler(self)
 
 
 def expect_valid(one: Any) -> None:

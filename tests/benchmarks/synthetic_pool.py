@@ -98,7 +98,7 @@ def embedded(paths: Sequence[Path], made: Ensemble) -> NDArray[np.float32]:
     """Return the vectors of pictures, as a night will find them."""
     import torch
 
-    from cascade.run import Memory, run
+    from cascade.engine.run import Memory, run
 
     memory, name, cpu = Memory(), made.embedder, torch.device("cpu")
     files = [str(one) for one in paths]

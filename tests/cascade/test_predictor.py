@@ -7,11 +7,11 @@ import torch
 
 from cascade import images, registry, voting
 from cascade import manifest as manifests
+from cascade.engine.run import Failure, Memory, run
 from cascade.ensemble import Ensemble
 from cascade.errors import CascadeError
 from cascade.predictions import Detections
 from cascade.predictor import Predictor
-from cascade.run import Failure, Memory, run
 
 CPU = torch.device("cpu")
 

@@ -91,7 +91,7 @@ def seen(ingested, center, settings):
     """Return the scenes with predictions and vectors of `center`. To look at: see `predicted`."""
     import torch
 
-    from cascade.run import Memory, run
+    from cascade.engine.run import Memory, run
     from curation import similarity, store
     from curation.stages.predict import predict
     from curation.vectors import Vectors

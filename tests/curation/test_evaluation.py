@@ -6,9 +6,9 @@ import pytest
 
 from cascade import manifest as manifests
 from cascade import taxonomy
+from cascade.engine.run import Failure
 from cascade.ensemble import Ensemble
 from cascade.predictions import Detections
-from cascade.run import Failure
 from curation.evaluation import FrozenSet, evaluate
 
 ROADWORK = taxonomy.load("roadwork")

@@ -20,12 +20,12 @@ import torch
 from jsonschema import validate
 
 from cascade import taxonomy
+from cascade.engine.run import Failure, Memory, run
 from cascade.images import Batch
 from cascade.manifest import Member
 from cascade.models.center_point import CenterPoint
 from cascade.models.vision_language import VisionLanguage
 from cascade.predictions import Answer, Detections
-from cascade.run import Failure, Memory, run
 from cascade.serving import question, vllm
 from cascade.serving.vllm import Plan
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import folder_sink
 
-from cascade import distributed
 from cascade import manifest as manifests
-from cascade.distributed import ClusterError
-from cascade.engine.fleet import Job
+from cascade.engine import ray
+from cascade.engine.multiprocess import Job
+from cascade.engine.ray import ClusterError
 from cascade.ensemble import Ensemble
 
 ACTORS = 2
@@ -36,7 +36,7 @@ def main() -> None:
     told: list[tuple[int, int]] = []
     for attempt in range(ATTEMPTS):
         try:
-            done = distributed.run(
+            done = ray.run(
                 job,
                 given["ids"],
                 given["paths"],

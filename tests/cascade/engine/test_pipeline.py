@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from cascade.engine import pipeline
-from cascade.engine.member import Runner
+from cascade.engine.member_runner import Runner
 from cascade.engine.pipeline import IN_TURN, Pace, Work
-from cascade.engine.tally import Memory
+from cascade.engine.sinks import Memory
 from cascade.images import Group
 from cascade.manifest import Member
 from cascade.predictions import Embedding, Failure

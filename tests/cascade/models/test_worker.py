@@ -13,12 +13,12 @@ import tiny_worker as tiny
 import torch
 
 from cascade import registry
+from cascade.engine.run import Failure, of_member
 from cascade.errors import BadPredictionsError, CheckpointError, ServerError
 from cascade.images import Batch
 from cascade.manifest import Member
 from cascade.models import worker_process
 from cascade.protocols import predict
-from cascade.run import Failure, of_member
 from cascade.worker import worker as foreign_side
 
 ROOT = Path(__file__).parents[3]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cascade.run import Failure
+from cascade.engine.run import Failure
 from curation import fields, similarity, store
 from curation.errors import StageError
 from curation.stages.choose import choose

@@ -10,12 +10,12 @@ from folder_sink import FolderSink, opened, plain
 from pictures import drawn
 
 from cascade import manifest as manifests
-from cascade.engine import fleet
-from cascade.engine.fleet import FleetError, Job
+from cascade.engine import multiprocess
+from cascade.engine.multiprocess import FleetError, Job
+from cascade.engine.run import Memory, run
 from cascade.engine.shards import ShardError
 from cascade.ensemble import Ensemble
 from cascade.placement import Lane
-from cascade.run import Memory, run
 
 CPU = torch.device("cpu")
 NAMES = [f"{i:02d}" for i in range(20)]
@@ -74,7 +74,7 @@ def test_a_killed_process_has_its_shards_taken_over_and_nothing_is_lost(
     ensemble, paths, alone, tmp_path, caplog
 ):
     pids, told = [], []
-    tally = fleet.run(
+    tally = multiprocess.run(
         job(ensemble, tmp_path, deadly="07"), [Lane(ensemble.detectors, ("cpu", "cpu"))], NAMES,
         paths, batches_a_shard=2, started=pids.append, progress=lambda *at: told.append(at),
     )  # fmt: skip
@@ -91,7 +91,7 @@ def test_a_killed_process_has_its_shards_taken_over_and_nothing_is_lost(
 def test_members_on_lanes_of_their_own_see_every_image_once(ensemble, paths, alone, tmp_path):
     lanes = [Lane((name,), ("cpu",)) for name in ensemble.detectors]
     todo = {"center": set(NAMES), "other": {"03", "13"}}
-    tally = fleet.run(job(ensemble, tmp_path), lanes, NAMES, paths, todo=todo)
+    tally = multiprocess.run(job(ensemble, tmp_path), lanes, NAMES, paths, todo=todo)
     found = FolderSink(tmp_path).read()
     assert {image: row["center"] for image, row in found.items()} == {
         image: row["center"] for image, row in alone.items()
@@ -108,19 +108,21 @@ def test_what_kills_every_worker_stops_the_run_and_says_where(ensemble, paths, t
     with pytest.raises(
         ShardError, match=r"3 worker processes died over the 4 images from .*00.png"
     ):
-        fleet.run(deadly, [Lane(ensemble.detectors[:1], ("cpu",))], NAMES, paths, batches_a_shard=2)
+        multiprocess.run(
+            deadly, [Lane(ensemble.detectors[:1], ("cpu",))], NAMES, paths, batches_a_shard=2
+        )
 
 
 def test_a_model_that_cannot_be_built_is_an_error_and_no_death(ensemble, paths, tmp_path):
     broken = ensemble.with_checkpoints({"center": tmp_path / "absent"})
     with pytest.raises(FleetError, match="A worker on cpu failed: CheckpointError"):
-        fleet.run(job(broken, tmp_path), [Lane(("center",), ("cpu",))], NAMES, paths)
+        multiprocess.run(job(broken, tmp_path), [Lane(("center",), ("cpu",))], NAMES, paths)
 
 
 def test_nothing_to_do_starts_nobody(ensemble, paths, tmp_path):
     pids = []
     todo = {name: set() for name in ensemble.detectors}
-    tally = fleet.run(
+    tally = multiprocess.run(
         job(ensemble, tmp_path), [Lane(ensemble.detectors, ("cpu",))], NAMES, paths, todo=todo,
         started=pids.append,
     )  # fmt: skip

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from cascade.engine import batch_sizes, pipeline
-from cascade.engine.member import Runner, of_member
+from cascade.engine.member_runner import Runner, of_member
 from cascade.engine.pipeline import Pace, Work
-from cascade.engine.tally import Memory, Progress, Sink, Tally
+from cascade.engine.sinks import Memory, Progress, Sink, Tally
 from cascade.errors import ImageError
 from cascade.images import Batch, Group, Image, read
 from cascade.manifest import Member

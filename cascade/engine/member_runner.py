@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from cascade.engine.finite import in_range
+from cascade.engine.overflow import in_range
 from cascade.errors import CascadeError
 from cascade.images import Batch
 from cascade.manifest import Member

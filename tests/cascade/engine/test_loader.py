@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from cascade.engine.reading import read
+from cascade.engine.loader import read
 from cascade.images import Group
 
 CPU = torch.device("cpu")

@@ -3,7 +3,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from cascade.engine.finite import in_range
+from cascade.engine.overflow import in_range
 
 FINE = torch.tensor([1.0, -3.0])
 

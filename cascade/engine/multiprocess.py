@@ -24,12 +24,12 @@ from typing import Any
 
 import torch
 
-from cascade import run as engine
 from cascade.cores import cores
 from cascade.engine import pipeline, shards
+from cascade.engine import run as engine
 from cascade.engine.pipeline import Work
 from cascade.engine.shards import Leases, Shard
-from cascade.engine.tally import Progress, Sink, Tally
+from cascade.engine.sinks import Progress, Sink, Tally
 from cascade.errors import CascadeError
 from cascade.images import Group
 from cascade.manifest import Member

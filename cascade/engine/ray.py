@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from cascade import run as engine
 from cascade.engine import pipeline, shards
-from cascade.engine.fleet import BATCHES_A_SHARD, Job
+from cascade.engine import run as engine
+from cascade.engine.multiprocess import BATCHES_A_SHARD, Job
 from cascade.engine.pipeline import Work
-from cascade.engine.tally import Progress, Tally
+from cascade.engine.sinks import Progress, Tally
 from cascade.errors import CascadeError, MissingExtraError
 from cascade.images import Group
 

@@ -13,13 +13,13 @@ import torch
 from folder_sink import FolderSink, opened, plain
 from pictures import drawn
 
-from cascade import distributed
 from cascade import manifest as manifests
-from cascade.distributed import ClusterError
-from cascade.engine.fleet import Job
+from cascade.engine import ray as distributed
+from cascade.engine.multiprocess import Job
+from cascade.engine.ray import ClusterError
+from cascade.engine.run import Memory, run
 from cascade.ensemble import Ensemble
 from cascade.errors import MissingExtraError
-from cascade.run import Memory, run
 
 CPU = torch.device("cpu")
 NAMES = [f"{i:02d}" for i in range(12)]

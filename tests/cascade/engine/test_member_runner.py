@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from cascade.engine.member import Runner, multiply_for, of_member
+from cascade.engine.member_runner import Runner, multiply_for, of_member
 from cascade.images import Batch
 from cascade.manifest import Member
 from cascade.predictions import Detections, Embedding, Failure

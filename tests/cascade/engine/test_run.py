@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from cascade.engine.run import Failure, Memory, run
 from cascade.manifest import Member
 from cascade.predictions import Detections
-from cascade.run import Failure, Memory, run
 
 CPU = torch.device("cpu")
 
