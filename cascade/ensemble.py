@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from cascade import manifest as manifests
 from cascade import registry
 from cascade import taxonomy as taxonomies
-from cascade.calibration import Calibration
 from cascade.checkpoints import format, sources
 from cascade.checkpoints.licenses import Kind
 from cascade.errors import CheckpointError, ManifestError
+from cascade.fusion.calibration import Calibration
 from cascade.manifest import Manifest, Member
 from cascade.protocols import PRECISIONS
 from cascade.registry import Tier

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from cascade import voting
-from cascade.consensus import Decisions
 from cascade.engine.run import default_device, of_member
 from cascade.ensemble import Ensemble
+from cascade.fusion.consensus import Decisions
 from cascade.images import Batch, Image
 from cascade.predictions import Detections, Failure
 

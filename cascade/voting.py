@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import calibration, consensus
-from cascade.consensus import Clusters, Decisions, Votes
+from cascade.fusion import calibration, consensus
+from cascade.fusion.consensus import Clusters, Decisions, Votes
 from cascade.predictions import Detections, Embedding, FloatArray
 from cascade.taxonomy import Taxonomy
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr
 
-from cascade.consensus import Clusters
+from cascade.fusion.consensus import Clusters
 
 Floats = NDArray[np.floating[Any]]
 

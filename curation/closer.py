@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade import focal, geometry, registry
-from cascade.consensus import Clusters
 from cascade.ensemble import Ensemble
+from cascade.fusion.consensus import Clusters
 from cascade.geometry import Sizes
 from cascade.predictions import Answer, FloatArray
 from cascade.taxonomy import Taxonomy

@@ -16,10 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.fusion.votes import Votes
 from cascade.pillow import opened
 from cascade.predictions import Detections, FloatArray, IntArray
 from cascade.taxonomy import Taxonomy
-from cascade.votes import Votes
 from curation import box_columns, convert, fields
 from curation.box_columns import BoxColumns, boxes_of
 from curation.collection import chunks, expect_fields, ids_and_paths, read_documents

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade import voting
-from cascade.consensus import Clusters, Decisions, Votes
 from cascade.ensemble import Ensemble
+from cascade.fusion.consensus import Clusters, Decisions, Votes
 from cascade.geometry import Sizes
 from curation import fields, probing, samples, store
 from curation.closer import Closer, focals_px, measure, read_closer

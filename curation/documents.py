@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from bson import ObjectId
 
-from cascade.consensus import Clusters, Decisions
+from cascade.fusion.consensus import Clusters, Decisions
 from cascade.geometry import Sizes
 from cascade.predictions import Detections, FloatArray, IntArray
 from cascade.taxonomy import Taxonomy

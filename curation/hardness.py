@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.special import entr
 from scipy.stats import rankdata
 
-from cascade.consensus import Clusters
+from cascade.fusion.consensus import Clusters
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import consensus, voting
-from cascade.consensus import Clusters, Decisions
+from cascade import voting
 from cascade.ensemble import Ensemble
+from cascade.fusion import consensus
+from cascade.fusion.consensus import Clusters, Decisions
 from cascade.manifest import Fusion
 from cascade.taxonomy import Taxonomy
 from curation import fields, hardness, store

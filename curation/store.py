@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from cascade import masks
-from cascade.calibration import Calibration
-from cascade.consensus import Clusters, Decisions
 from cascade.cores import cores
+from cascade.fusion.calibration import Calibration
+from cascade.fusion.consensus import Clusters, Decisions
+from cascade.fusion.votes import Votes
 from cascade.geometry import Sizes
 from cascade.predictions import Answer, DepthMap, Detections, FloatArray, Masks, Prediction
 from cascade.taxonomy import Taxonomy
-from cascade.votes import Votes
 from curation import box_columns, closer_documents, convert, documents, fields, ledger
 from curation.artifacts import Shelf
 from curation.box_documents import label_fields

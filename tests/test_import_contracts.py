@@ -49,7 +49,10 @@ def test_the_contracts_hold():
     ("file", "line", "contract"),
     [
         pytest.param(
-            "cascade/consensus.py", "import fiftyone", MODEL_SIDE, id="a model knows a dataset"
+            "cascade/fusion/consensus.py",
+            "import fiftyone",
+            MODEL_SIDE,
+            id="a model knows a dataset",
         ),
         pytest.param(
             "cascade/engine/run.py",

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cascade.consensus import Clusters, Decisions
 from cascade.errors import BadPredictionsError
+from cascade.fusion.consensus import Clusters, Decisions
+from cascade.fusion.votes import BoolArray, Votes
 from cascade.geometry import Sizes
 from cascade.images import Image
 from cascade.predictions import Answer, Detections
 from cascade.taxonomy import Taxonomy
-from cascade.votes import BoolArray, Votes
 
 
 @dataclass(frozen=True, eq=False)

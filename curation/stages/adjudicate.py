@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from bson import ObjectId
 
-from cascade import routing
 from cascade.adjudication.adjudicate import adjudicate as settle
 from cascade.adjudication.case import Case, of_consensus
 from cascade.adjudication.limits import Bounds
@@ -20,6 +19,7 @@ from cascade.adjudication.result import Ruling
 from cascade.engine.run import Progress
 from cascade.ensemble import Ensemble
 from cascade.errors import ImageError
+from cascade.fusion import routing
 from cascade.images import Image, read
 from curation import fields, store
 from curation import samples as query

@@ -18,10 +18,10 @@ import torch
 
 from cascade.engine.run import Progress, default_device, run
 from cascade.ensemble import Ensemble
+from cascade.fusion.routing import Path as Route
 from cascade.images import Batch
 from cascade.manifest import Manifest
 from cascade.predictions import Detections
-from cascade.routing import Path as Route
 from curation import fields, store
 from curation import samples as query
 from curation.artifacts import Shelf

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cascade import hallucination, routing
 from cascade.engine.run import Progress
 from cascade.ensemble import Ensemble
+from cascade.fusion import contradictions, routing
 from curation import fields, store
 from curation import samples as query
 from curation.appearance import arrange
@@ -96,10 +96,10 @@ def _further(found: Conclusion, ensemble: Ensemble) -> list[dict[str, Any]]:
     """Return the record of the cascade's way: path, tiers, and what contradicts them."""
     first, said = found.first, found.said
     paths = routing.route(first.p, first.agreement, ensemble.manifest.routing).tolist()
-    detected = hallucination.support(found.clusters)
+    detected = contradictions.support(found.clusters)
     knowable = np.asarray(ensemble.competent.any(axis=0), bool)
     contradicts = {
-        name: hallucination.contradictions(
+        name: contradictions.contradictions(
             answers, detected, said.masked, knowable, first, ensemble.taxonomy
         )
         for name, answers in said.answers.items()

@@ -16,9 +16,9 @@ from cascade.engine import multiprocess
 from cascade.engine.multiprocess import Job
 from cascade.engine.run import COMPILED_FROM, Progress, Tally, default_device, gpus_here, run
 from cascade.ensemble import Ensemble
+from cascade.fusion.routing import Path as Route
 from cascade.manifest import Member
 from cascade.placement import Placement
-from cascade.routing import Path as Route
 from curation import fields, store
 from curation import samples as query
 from curation.errors import StageError

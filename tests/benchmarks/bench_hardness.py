@@ -82,7 +82,8 @@ def _computing(size: int, made: Any) -> dict[str, Any]:
     """Return how long columns in memory take, and whether the plain code finds the same."""
     import synthetic_boxes
 
-    from cascade import clustering, voting
+    from cascade import voting
+    from cascade.fusion import clustering
     from curation import hardness
 
     chunk = synthetic_boxes.CHUNK

@@ -47,10 +47,10 @@ from pictures import drawn
 from cascade import manifest as manifests
 from cascade import planning, registry
 from cascade import taxonomy as taxonomies
-from cascade.calibration import Calibration
 from cascade.engine import run
 from cascade.ensemble import Ensemble
 from cascade.errors import CascadeError
+from cascade.fusion.calibration import Calibration
 from cascade.images import Batch, Image
 from cascade.manifest import Manifest, Member
 from cascade.planning import CONTEXT_MB, IMAGE_MB, Gpu

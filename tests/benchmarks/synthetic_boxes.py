@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from cascade import manifest as manifests
-from cascade.calibration import Calibration
 from cascade.ensemble import Ensemble
+from cascade.fusion.calibration import Calibration
+from cascade.fusion.votes import Votes
 from cascade.models.center_point import CenterPoint
-from cascade.votes import Votes
 from curation import box_documents, convert, fields, store
 from curation.box_documents import Boxes, Numbers, Words
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cascade import manifest as manifests
-from cascade.calibration import Calibration
 from cascade.ensemble import Ensemble
+from cascade.fusion.calibration import Calibration
 from cascade.models.center_point import CenterPoint
 from cascade.predictions import Detections
 from curation import fields, similarity, store

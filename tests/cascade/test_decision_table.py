@@ -6,9 +6,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from cascade import consensus
+from cascade.fusion import consensus
+from cascade.fusion.routing import needs_adjudication, route
 from cascade.manifest import Routing
-from cascade.routing import needs_adjudication, route
 
 ROUTING = Routing()
 SAID = (0.02, 0.3, 0.6, 0.72, 0.8, 0.91, 0.98, None)  # None: failed, or abstains

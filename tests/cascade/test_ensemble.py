@@ -10,9 +10,9 @@ import torch
 
 from cascade import manifest as manifests
 from cascade import registry, taxonomy
-from cascade.calibration import Calibration
 from cascade.ensemble import Ensemble
 from cascade.errors import CheckpointError, ManifestError, MissingExtraError
+from cascade.fusion.calibration import Calibration
 from cascade.images import Batch
 from cascade.protocols import predict
 

@@ -4,9 +4,9 @@ from scipy.special import expit, logit
 
 from cascade import manifest as manifests
 from cascade import taxonomy, voting
-from cascade.calibration import Calibration
 from cascade.engine.run import Failure
 from cascade.ensemble import Ensemble
+from cascade.fusion.calibration import Calibration
 from cascade.predictions import Detections, Embedding
 from cascade.training.probe import Probe
 

@@ -5,7 +5,7 @@ from math import log
 import numpy as np
 import pytest
 
-from cascade.consensus import Clusters
+from cascade.fusion.consensus import Clusters
 from curation import baselines
 
 

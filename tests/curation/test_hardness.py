@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy as scipy_entropy
 
-from cascade.consensus import Clusters
+from cascade.fusion.consensus import Clusters
 from curation import hardness
 
 NAN = np.nan

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cascade import taxonomy as taxonomies
-from cascade.calibration import Calibration
-from cascade.consensus import decide, fuse
+from cascade.fusion.calibration import Calibration
+from cascade.fusion.consensus import decide, fuse
 from cascade.manifest import Fusion
 from cascade.predictions import Detections
 from curation import fields, store

@@ -43,7 +43,7 @@ def quickstart(database):
             classes=("cone",),
         )
 
-    from cascade.calibration import Calibration
+    from cascade.fusion.calibration import Calibration
 
     store.write_members(
         dataset,

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from adjudication_cases import CAR, CONE, DRUM, LEFT, RIGHT, TAXONOMY, case, found
 
-from cascade import consensus
 from cascade.adjudication.case import of_consensus
 from cascade.errors import BadPredictionsError
+from cascade.fusion import consensus
+from cascade.fusion.votes import Votes
 from cascade.geometry import Sizes
 from cascade.manifest import Fusion
 from cascade.predictions import Answer
-from cascade.votes import Votes
 
 COMPETENT = np.array([[True, True, True], [False, False, True]])
 

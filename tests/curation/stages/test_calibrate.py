@@ -4,9 +4,9 @@ import torch
 
 from cascade import manifest as manifests
 from cascade import voting
-from cascade.calibration import Calibration
 from cascade.engine.run import Memory, run
 from cascade.ensemble import Ensemble
+from cascade.fusion.calibration import Calibration
 from curation import fields, store
 from curation import samples as query
 from curation.errors import StoreError

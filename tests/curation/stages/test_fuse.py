@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cascade import images
-from cascade.calibration import Calibration
+from cascade.fusion.calibration import Calibration
 from cascade.predictor import Predictor
 from curation import fields, store
 from curation.collection import read_documents

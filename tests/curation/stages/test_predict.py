@@ -8,8 +8,8 @@ import torch
 
 from cascade import manifest as manifests
 from cascade import placement, registry
-from cascade.calibration import Calibration
 from cascade.ensemble import Ensemble
+from cascade.fusion.calibration import Calibration
 from cascade.models.center_point import CenterPoint
 from cascade.placement import Lane, Placement
 from curation import fields, store

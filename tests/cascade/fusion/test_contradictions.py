@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from cascade import hallucination, taxonomy
-from cascade.consensus import Decisions
+from cascade import taxonomy
+from cascade.fusion import contradictions
+from cascade.fusion.consensus import Decisions
 from cascade.predictions import Answer
 
 CLASSES = taxonomy.parse(
@@ -26,7 +27,7 @@ def contradiction(answer, *, detected=(0, 0, 0), masked=(), knowable=(1, 1, 1), 
         agreement=np.array([agreement]),
         n_voters=np.array([1]),
     )
-    (found,) = hallucination.contradictions(
+    (found,) = contradictions.contradictions(
         [answer],
         np.array([detected], float),
         np.array([[name in masked for name in CLASSES.names]]),

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cascade.fusion.routing import Path, needs_adjudication, route
 from cascade.manifest import Routing
-from cascade.routing import Path, needs_adjudication, route
 
 ROUTING = Routing()
 NAN = float("nan")

@@ -7,7 +7,7 @@ from math import exp, isnan, log, nan, sqrt
 import numpy as np
 import pytest
 
-from cascade.consensus import Votes, decide, fuse
+from cascade.fusion.consensus import Votes, decide, fuse
 from cascade.manifest import Fusion
 
 CLASSES = ("cone", "drum", "vehicle")

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cascade import clustering
+from cascade.fusion import clustering
+from cascade.fusion.votes import Votes
 from cascade.manifest import Fusion
-from cascade.votes import Votes
 from cascade.workload import Workload
 
 
@@ -80,7 +80,7 @@ import sys
 import numpy as np
 from cascade import clustering
 from cascade.manifest import Fusion
-from cascade.votes import Votes
+from cascade.fusion.votes import Votes
 none = np.zeros(0, np.int64)
 votes = Votes(image=none, member=none, class_id=none, p=np.zeros(0), boxes_xyxy=np.zeros((0, 4)),
               ran=np.ones((3, 1), bool), members=("a",), classes=("cone",))

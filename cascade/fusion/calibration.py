@@ -23,12 +23,12 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from cascade import boxes
-from cascade.consensus import Clusters, decide, fuse
 from cascade.errors import BadPredictionsError, CheckpointError
+from cascade.fusion.consensus import Clusters, decide, fuse
+from cascade.fusion.votes import BoolArray, Votes
 from cascade.manifest import Fusion
 from cascade.metrics import best_threshold
 from cascade.predictions import Detections, FloatArray, IntArray
-from cascade.votes import BoolArray, Votes
 
 ALL_CLASSES = "*"
 MATCH_IOU = 0.5  # overlap from which a box has found an object

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
-from cascade import clustering
+from cascade.fusion import clustering
+from cascade.fusion.votes import BoolArray, Votes
 from cascade.manifest import Fusion
 from cascade.predictions import FloatArray, IntArray
-from cascade.votes import BoolArray, Votes
 
 __all__ = ["Clusters", "Decisions", "Votes", "decide", "fuse", "pooled"]
 

@@ -11,9 +11,9 @@ from itertools import pairwise
 import numpy as np
 
 from cascade import boxes
+from cascade.fusion.votes import Votes
 from cascade.manifest import Fusion
 from cascade.predictions import IntArray
-from cascade.votes import Votes
 from cascade.workload import Workload
 
 _workload = Workload()
@@ -33,11 +33,11 @@ def cluster(votes: Votes, sizes_px: IntArray, fusion: Fusion) -> tuple[IntArray,
     """
     if not _workload.pays(len(votes.p)):
         return plainly(votes, sizes_px, fusion)
-    from cascade import clustering_compiled
+    from cascade.fusion import clustering_jit
 
     starts = np.searchsorted(votes.image, np.arange(votes.n_images + 1))
     kind = votes.member * len(votes.classes) + votes.class_id
-    return clustering_compiled.cluster(
+    return clustering_jit.cluster(
         starts.astype(np.int64),
         np.ascontiguousarray(votes.p, np.float64),
         np.ascontiguousarray(votes.member, np.int64),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cascade.errors import BadPredictionsError
+from cascade.fusion.votes import Votes
 from cascade.predictions import Detections
-from cascade.votes import Votes
 
 CLASSES = ("cone", "drum")
 

@@ -8,13 +8,13 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from cascade import calibration
-from cascade.calibration import Calibration
 from cascade.errors import BadPredictionsError, CheckpointError
+from cascade.fusion import calibration
+from cascade.fusion.calibration import Calibration
+from cascade.fusion.votes import Votes
 from cascade.manifest import Fusion
 from cascade.metrics import ece
 from cascade.predictions import Detections
-from cascade.votes import Votes
 
 CLASSES = ("cone", "drum", "vehicle")
 DECIDING = ("cone", "drum")

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cascade.consensus import Clusters, Decisions
+from cascade.fusion.consensus import Clusters, Decisions
+from cascade.fusion.votes import BoolArray
 from cascade.predictions import Answer, FloatArray
 from cascade.taxonomy import Taxonomy
-from cascade.votes import BoolArray
 
 SUPPORT = 0.25  # fused probability from which a box supports the claim that its class is there
 SURE_NO, SURE_YES = 0.1, 0.9  # the detectors' side of a contradiction
