@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import boxes
 from cascade.average_precision import MAX_BOXES
 from cascade.errors import BadPredictionsError
+from cascade.geometry import boxes
 from cascade.metrics import grouped_bootstrap
 from cascade.predictions import Detections, FloatArray, IntArray
 

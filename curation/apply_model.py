@@ -14,9 +14,10 @@ import torch
 from fiftyone.core.models import EmbeddingsMixin, Model
 from numpy.typing import NDArray
 
-from cascade import masks, voting
+from cascade import voting
 from cascade.engine.run import default_device, of_member
 from cascade.ensemble import Ensemble
+from cascade.geometry import masks
 from cascade.images import Batch
 from cascade.predictions import Answer, DepthMap, Detections, Embedding, Failure, Masks
 from cascade.taxonomy import Taxonomy

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import focal, geometry, registry
+from cascade import registry
 from cascade.ensemble import Ensemble
 from cascade.fusion.consensus import Clusters
-from cascade.geometry import Sizes
+from cascade.geometry import focal_length, sizes
+from cascade.geometry.sizes import Sizes
 from cascade.predictions import Answer, FloatArray
 from cascade.taxonomy import Taxonomy
 from curation import closer_documents, fields
@@ -122,13 +123,13 @@ def measure(
         mine = clusters.image == i
         if one is not None and mine.any():
             kept = read_depth(one["map_path"], one["step"], one["unit"])
-            distance[mine] = geometry.distances_m(kept, clusters.boxes_xyxy[mine])
+            distance[mine] = sizes.distances_m(kept, clusters.boxes_xyxy[mine])
     labels = [taxonomy.names[int(c)] for c in clusters.class_id]
     focal_px, tolerance = _focals(
         clusters, labels, distance, sizes_px=sizes_px, drives=drives, taxonomy=taxonomy
     )
     known = np.isfinite(focals_px[clusters.image])
-    return geometry.sizes(
+    return sizes.sizes(
         clusters.boxes_xyxy,
         labels,
         distance,
@@ -153,7 +154,7 @@ def _focals(
     focal_px, tolerance = np.zeros(len(clusters)), np.zeros(len(clusters))
     for drive in dict.fromkeys(drives):
         mine = np.flatnonzero(drive_of == drive)
-        found = focal.estimate(
+        found = focal_length.estimate(
             clusters.boxes_xyxy[mine],
             [labels[int(k)] for k in mine],
             distance_m[mine],

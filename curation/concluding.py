@@ -8,7 +8,7 @@ from typing import Any
 from cascade import voting
 from cascade.ensemble import Ensemble
 from cascade.fusion.consensus import Clusters, Decisions, Votes
-from cascade.geometry import Sizes
+from cascade.geometry.sizes import Sizes
 from curation import fields, probing, samples, store
 from curation.closer import Closer, focals_px, measure, read_closer
 

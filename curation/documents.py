@@ -14,7 +14,7 @@ import numpy as np
 from bson import ObjectId
 
 from cascade.fusion.consensus import Clusters, Decisions
-from cascade.geometry import Sizes
+from cascade.geometry.sizes import Sizes
 from cascade.predictions import Detections, FloatArray, IntArray
 from cascade.taxonomy import Taxonomy
 from curation.box_documents import Boxes, Lists, Numbers, Words, label_fields, labels_field

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade import boxes
+from cascade.geometry import boxes
 from cascade.predictions import Detections
 
 LEAST_P = 0.5

@@ -10,7 +10,7 @@ import numpy as np
 from cascade.adjudication import crops
 from cascade.adjudication.case import Case
 from cascade.adjudication.crops import Region
-from cascade.geometry import Sizes
+from cascade.geometry.sizes import Sizes
 from cascade.images import Image
 from cascade.predictions import Answer, Detections
 from cascade.taxonomy import Taxonomy

@@ -22,10 +22,10 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from cascade import boxes
 from cascade.errors import BadPredictionsError, CheckpointError
 from cascade.fusion.consensus import Clusters, decide, fuse
 from cascade.fusion.votes import BoolArray, Votes
+from cascade.geometry import boxes
 from cascade.manifest import Fusion
 from cascade.metrics import best_threshold
 from cascade.predictions import Detections, FloatArray, IntArray

@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from cascade import boxes
 from cascade.fusion.votes import Votes
+from cascade.geometry import boxes
 from cascade.manifest import Fusion
 from cascade.predictions import IntArray
 from cascade.workload import Workload

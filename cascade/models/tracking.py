@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from cascade.boxes import iou
 from cascade.errors import BadPredictionsError
+from cascade.geometry.boxes import iou
 from cascade.images import Batch
 from cascade.predictions import Detections, FloatArray, IntArray
 

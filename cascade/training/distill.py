@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import boxes
 from cascade.checkpoints import format
 from cascade.errors import TrainingError
+from cascade.geometry import boxes
 from cascade.images import Image
 from cascade.predictions import Detections, FloatArray
 from cascade.protocols import Trainable

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade import boxes
 from cascade.errors import TrainingError
+from cascade.geometry import boxes
 from cascade.predictions import Detections, FloatArray
 from cascade.training.examples import Example
 

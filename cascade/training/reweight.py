@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import boxes
 from cascade.errors import TrainingError
+from cascade.geometry import boxes
 from cascade.predictions import Detections
 
 PRIOR = 10.0  # objects' worth of belief in the overall rate

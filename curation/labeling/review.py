@@ -30,7 +30,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import boxes
+from cascade.geometry import boxes
 from cascade.predictions import Detections
 
 Kind = Literal["missing", "wrong class", "shifted", "spurious"]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import boxes
+from cascade.geometry import boxes
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation import fields, samples, slices, store

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from cascade import taxonomy
-from cascade.focal import ASSUMED, Focal, estimate
-from cascade.geometry import distances_m, sizes
+from cascade.geometry.focal_length import ASSUMED, Focal, estimate
+from cascade.geometry.sizes import distances_m, sizes
 from cascade.predictions import DepthMap
 
 ROADWORK = taxonomy.load("roadwork")

@@ -10,7 +10,7 @@ import numpy as np
 
 from cascade import taxonomy as taxonomies
 from cascade.adjudication.case import Case
-from cascade.geometry import Sizes
+from cascade.geometry.sizes import Sizes
 from cascade.predictions import Answer, Detections
 from cascade.serving.reply import Reply, Token
 

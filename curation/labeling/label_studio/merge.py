@@ -26,7 +26,7 @@ from itertools import combinations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from cascade.boxes import iou
+from cascade.geometry.boxes import iou
 from cascade.predictions import Detections, FloatArray
 from curation.errors import LabelingError
 from curation.labeling.protocol import Doubt

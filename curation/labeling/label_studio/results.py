@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cascade.boxes import iou
+from cascade.geometry.boxes import iou
 from cascade.taxonomy import Taxonomy
 from curation.labeling.label_studio import config, regions
 from curation.labeling.label_studio.regions import Region

@@ -8,7 +8,7 @@ from cascade.adjudication.case import of_consensus
 from cascade.errors import BadPredictionsError
 from cascade.fusion import consensus
 from cascade.fusion.votes import Votes
-from cascade.geometry import Sizes
+from cascade.geometry.sizes import Sizes
 from cascade.manifest import Fusion
 from cascade.predictions import Answer
 

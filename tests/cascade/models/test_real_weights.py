@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cascade import boxes, images, registry
+from cascade import images, registry
 from cascade.average_precision import average_precision
+from cascade.geometry import boxes
 from cascade.images import Batch
 from cascade.models import coco
 from cascade.predictions import Detections

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cascade import boxes
+from cascade.geometry import boxes
 from cascade.predictions import Detections
 from curation.labeling.review import Opinion, review
 

@@ -5,7 +5,7 @@ import pytest
 
 from cascade import taxonomy
 from cascade.errors import BadPredictionsError
-from cascade.focal import ASSUMED, estimate
+from cascade.geometry.focal_length import ASSUMED, estimate
 
 ROADWORK = taxonomy.load("roadwork")
 SIZE_PX = (720, 1280)

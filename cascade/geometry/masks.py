@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import boxes
 from cascade.errors import BadPredictionsError
+from cascade.geometry import boxes
 from cascade.predictions import FloatArray, Masks
 from cascade.taxonomy import fold
 

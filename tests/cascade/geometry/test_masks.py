@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cascade import boxes, masks
 from cascade.errors import BadPredictionsError
+from cascade.geometry import boxes, masks
 from cascade.predictions import Masks
 
 CLASSES = ("a traffic cone", "an orange cone", "a car")

@@ -5,7 +5,7 @@ import pytest
 
 from cascade import taxonomy
 from cascade.errors import BadPredictionsError
-from cascade.geometry import distances_m, sizes
+from cascade.geometry.sizes import distances_m, sizes
 from cascade.predictions import DepthMap
 
 ROADWORK = taxonomy.load("roadwork")

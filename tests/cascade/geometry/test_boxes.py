@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cascade import boxes
+from cascade.geometry import boxes
 
 UNIT = [0.0, 0.0, 1.0, 1.0]
 

@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from cascade.errors import BadPredictionsError
-from cascade.geometry import BOX_TOLERANCE_PX, DEPTH_TOLERANCE, cut_off
+from cascade.geometry.sizes import BOX_TOLERANCE_PX, DEPTH_TOLERANCE, cut_off
 from cascade.predictions import FloatArray
 from cascade.taxonomy import Taxonomy
 
