@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cascade.ensemble import Ensemble
-    from cascade.images import read
+    from cascade.imaging.batches import read
     from cascade.predictions import Detections
     from cascade.predictor import Predictor
     from cascade.registry import register

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cascade.images import Image
+from cascade.imaging.batches import Image
 from cascade.predictor import Predictor
 
 

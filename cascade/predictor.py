@@ -13,7 +13,7 @@ from cascade import voting
 from cascade.engine.run import default_device, of_member
 from cascade.ensemble import Ensemble
 from cascade.fusion.consensus import Decisions
-from cascade.images import Batch, Image
+from cascade.imaging.batches import Batch, Image
 from cascade.predictions import Detections, Failure
 
 

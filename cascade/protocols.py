@@ -17,7 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.predictions import Answer, DepthMap, Detections, Embedding, Failure, Masks, Tracks
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

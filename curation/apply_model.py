@@ -18,7 +18,7 @@ from cascade import voting
 from cascade.engine.run import default_device, of_member
 from cascade.ensemble import Ensemble
 from cascade.geometry import masks
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.predictions import Answer, DepthMap, Detections, Embedding, Failure, Masks
 from cascade.taxonomy import Taxonomy
 from curation import convert

@@ -17,7 +17,7 @@ from cascade import latency, voting
 from cascade.engine.run import Memory, Progress, run
 from cascade.ensemble import Ensemble
 from cascade.errors import ImageError
-from cascade.images import Image, read
+from cascade.imaging.batches import Image, read
 from cascade.predictions import Detections, Failure
 from cascade.predictor import Predictor
 from cascade.taxonomy import Taxonomy

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.fusion.votes import Votes
-from cascade.pillow import opened
+from cascade.imaging.pillow import opened
 from cascade.predictions import Detections, FloatArray, IntArray
 from cascade.taxonomy import Taxonomy
 from curation import box_columns, convert, fields

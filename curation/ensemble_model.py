@@ -19,7 +19,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, Schema
 
 if TYPE_CHECKING:
-    from cascade.images import Image
+    from cascade.imaging.batches import Image
     from cascade.predictor import Verdict
 
 ARTIFACT = "ensemble"  # the key under which the folder is logged
@@ -111,7 +111,7 @@ def _column(table: pd.DataFrame, name: str) -> list[object]:
 
 def _read(name: object, content: object) -> "Image":
     from cascade.errors import ImageError
-    from cascade.images import read
+    from cascade.imaging.batches import read
 
     if isinstance(content, bytes):
         with TemporaryDirectory(prefix="image-") as folder:

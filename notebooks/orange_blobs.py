@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from torch import nn
 
-from cascade.images import Batch, Image
+from cascade.imaging.batches import Batch, Image
 from cascade.predictions import Detections
 
 ORANGE_HSV = ((3, 140, 110), (16, 255, 255))  # least and most; OpenCV's hue ends at 180

@@ -41,9 +41,10 @@ from retraining_data import CLASSES, SHARES, read_split, shares, to_rows
 from retraining_figures import Said, figures, map50
 from retraining_fits import MEMBERS, STUDENT, Job, Recipe, fit_one, log_to_stdout
 
-from cascade import images, manifest, registry, voting
+from cascade import manifest, registry, voting
 from cascade.ensemble import Ensemble
-from cascade.images import Batch
+from cascade.imaging import batches as images
+from cascade.imaging.batches import Batch
 from cascade.predictions import Detections
 from cascade.protocols import predict
 from cascade.taxonomy import Decision, ObjectClass, Taxonomy

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.predictions import Detections
 from curation.demo import CLASSES, DEPLOYMENT, PRETRAIN, Domain, drive_scenes
 

@@ -11,7 +11,7 @@ from cascade.errors import BadPredictionsError
 from cascade.fusion.consensus import Clusters, Decisions
 from cascade.fusion.votes import BoolArray, Votes
 from cascade.geometry.sizes import Sizes
-from cascade.images import Image
+from cascade.imaging.batches import Image
 from cascade.predictions import Answer, Detections
 from cascade.taxonomy import Taxonomy
 

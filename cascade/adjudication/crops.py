@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cascade.images import Image
+from cascade.imaging.batches import Image
 
 Region = tuple[float, float, float, float]
 

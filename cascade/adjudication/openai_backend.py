@@ -9,7 +9,7 @@ from typing import Any
 
 from cascade.adjudication.prompts import LONGEST_REASON, Message
 from cascade.adjudication.sanitizing import as_json
-from cascade.images import Image
+from cascade.imaging.batches import Image
 from cascade.models.language_client import LanguageClient, Question
 from cascade.models.vision_language import jpeg
 from cascade.predictions import Answer

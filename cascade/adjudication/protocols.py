@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from cascade.adjudication.prompts import Message
-from cascade.images import Image
+from cascade.imaging.batches import Image
 from cascade.predictions import Answer
 from cascade.serving.reply import Reply
 

@@ -11,7 +11,7 @@ from cascade.adjudication import crops
 from cascade.adjudication.case import Case
 from cascade.adjudication.crops import Region
 from cascade.geometry.sizes import Sizes
-from cascade.images import Image
+from cascade.imaging.batches import Image
 from cascade.predictions import Answer, Detections
 from cascade.taxonomy import Taxonomy
 

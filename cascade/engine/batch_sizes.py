@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from cascade.images import Batch, Image
+from cascade.imaging.batches import Batch, Image
 from cascade.manifest import Member
 from cascade.whole import replace_text
 

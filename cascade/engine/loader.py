@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from cascade.images import (
+from cascade.imaging.batches import (
     DECODED_AHEAD,
     Batch,
     Group,

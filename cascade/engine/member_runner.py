@@ -23,7 +23,7 @@ import torch
 
 from cascade.engine.overflow import in_range
 from cascade.errors import CascadeError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.manifest import Member
 from cascade.predictions import Failure
 from cascade.protocols import PRECISIONS

@@ -31,7 +31,7 @@ from cascade.engine.pipeline import Work
 from cascade.engine.shards import Leases, Shard
 from cascade.engine.sinks import Progress, Sink, Tally
 from cascade.errors import CascadeError
-from cascade.images import Group
+from cascade.imaging.batches import Group
 from cascade.manifest import Member
 from cascade.placement import Lane
 

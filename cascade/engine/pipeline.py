@@ -24,7 +24,7 @@ from cascade.engine import loader
 from cascade.engine.loader import Read
 from cascade.engine.member_runner import Runner
 from cascade.engine.sinks import Sink, Tally
-from cascade.images import Batch, Group
+from cascade.imaging.batches import Batch, Group
 from cascade.predictions import Failure
 
 _SWITCH_S = 0.0002  # Python's 5 ms, waited for at each launch of a kernel, starve a GPU

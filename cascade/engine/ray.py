@@ -23,7 +23,7 @@ from cascade.engine.multiprocess import BATCHES_A_SHARD, Job
 from cascade.engine.pipeline import Work
 from cascade.engine.sinks import Progress, Tally
 from cascade.errors import CascadeError, MissingExtraError
-from cascade.images import Group
+from cascade.imaging.batches import Group
 
 
 class ClusterError(CascadeError, RuntimeError):

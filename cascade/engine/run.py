@@ -23,7 +23,7 @@ from cascade.engine.member_runner import Runner, of_member
 from cascade.engine.pipeline import Pace, Work
 from cascade.engine.sinks import Memory, Progress, Sink, Tally
 from cascade.errors import ImageError
-from cascade.images import Batch, Group, Image, read
+from cascade.imaging.batches import Batch, Group, Image, read
 from cascade.manifest import Member
 from cascade.planning import Gpu
 from cascade.predictions import Failure

@@ -17,7 +17,7 @@ from torch import nn
 from trackers import ByteTrackTracker
 
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models.tracking import expect_as_many
 from cascade.predictions import Detections, Tracks
 

@@ -23,7 +23,7 @@ from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss
 
 from cascade.checkpoints import format as checkpoints
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models import mobilenet
 from cascade.models.detecting import (
     MAX_BOXES,

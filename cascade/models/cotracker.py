@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models.tracking import assigned, expect_as_many
 from cascade.predictions import Detections, FloatArray, IntArray, Tracks
 

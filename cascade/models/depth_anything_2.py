@@ -11,8 +11,8 @@ import numpy as np
 from torch import Tensor, nn
 from transformers import AutoModelForDepthEstimation
 
-from cascade import views
-from cascade.images import Batch
+from cascade.imaging import resizing
+from cascade.imaging.batches import Batch
 from cascade.models import pretrained, processor_view
 from cascade.predictions import DepthMap, FloatArray
 from cascade.protocols import Tensors
@@ -52,7 +52,7 @@ class DepthAnything2:
         pixels = batch.pixels()
         groups = []
         for size, members in self._by_size(batch).items():
-            alike = views.stretched(
+            alike = resizing.stretched(
                 [pixels[i] for i in members], *size, self._processor.mode, device=batch.device
             )
             groups.append(self._processor.normalised(alike))

@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cascade.errors import CheckpointError
-from cascade.images import Batch, Image
+from cascade.imaging.batches import Batch, Image
 from cascade.predictions import DepthMap
 from cascade.protocols import Tensors
 

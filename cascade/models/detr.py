@@ -36,7 +36,8 @@ from transformers import AutoImageProcessor, AutoModelForObjectDetection, RfDetr
 
 from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
+from cascade.imaging.letterbox import Inset
 from cascade.models import pretrained, processor_view
 from cascade.models.detecting import (
     MAX_BOXES,
@@ -46,7 +47,6 @@ from cascade.models.detecting import (
     to_centres,
     to_detections,
 )
-from cascade.models.linear_letterbox import Inset
 from cascade.models.processor_view import ProcessorView
 from cascade.predictions import Detections
 from cascade.protocols import Tensors

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel
 
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models import pretrained, processor_view
 from cascade.predictions import Embedding
 from cascade.protocols import Tensors

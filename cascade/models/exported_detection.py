@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from cascade.errors import CheckpointError, nearest
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
+from cascade.imaging.letterbox import Style, linear_letterbox
 from cascade.models import coco
-from cascade.models.linear_letterbox import Style, linear_letterbox
 from cascade.models.suppression import suppressed, to_corners
 from cascade.predictions import Detections
 

@@ -22,9 +22,9 @@ os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")
 
 from transformers.image_transforms import center_to_corners_format, get_size_with_aspect_ratio
 
-from cascade import views
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging import resizing
+from cascade.imaging.batches import Batch
 from cascade.models import prompting
 from cascade.models.detecting import to_detections
 from cascade.models.zero_shot import open_folder
@@ -150,7 +150,7 @@ class GroundingDino:
     def _pixels(self, batch: Batch, group: Sequence[int], size: tuple[int, int]) -> Tensor:
         """Return one size's images as the official processor hands them over."""
         images = [
-            batch.shared(("fitted", i, size), partial(views.resized, batch.pixels()[i], *size))
+            batch.shared(("fitted", i, size), partial(resizing.resized, batch.pixels()[i], *size))
             for i in group
         ]
         mean, std = (

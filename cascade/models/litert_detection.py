@@ -14,7 +14,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models import exported_detection as exported
 from cascade.models.exported_detection import GridLayout
 from cascade.models.litert_file import LitertFile

@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.predictions import Embedding
 from cascade.protocols import Tensors
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from cascade.errors import CheckpointError, nearest
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
+from cascade.imaging.letterbox import linearly_resized
 from cascade.models import exported_detection as exported
 from cascade.models.detecting import to_detections
 from cascade.models.exported_detection import GridLayout, Layout
-from cascade.models.linear_letterbox import linearly_resized
 from cascade.models.onnx_file import OnnxFile
 from cascade.predictions import Detections
 from cascade.protocols import Tensors

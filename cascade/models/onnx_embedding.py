@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
+from cascade.imaging.resizing import Mode
 from cascade.models.onnx_file import OnnxFile
 from cascade.models.processor_view import ProcessorView
 from cascade.predictions import Embedding
 from cascade.protocols import Tensors
-from cascade.views import Mode
 
 
 class OnnxEmbedder:

@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from transformers.image_transforms import center_to_corners_format
 
 from cascade.errors import TaxonomyError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models.detecting import NMS_IOU, to_detections
 from cascade.models.prompting import prompts_of
 from cascade.models.zero_shot import open_folder

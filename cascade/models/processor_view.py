@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from transformers import AutoImageProcessor
 
-from cascade import views
 from cascade.errors import CheckpointError
-from cascade.images import Batch
-from cascade.views import Mode
+from cascade.imaging import resizing
+from cascade.imaging.batches import Batch
+from cascade.imaging.resizing import Mode
 
 Resize = Literal["stretch", "shortest", "nearest_side"]
 _MODES: dict[int, Mode] = {2: "bilinear", 3: "bicubic"}  # by Pillow's number
@@ -87,7 +87,7 @@ class ProcessorView:
         height, width = self.crop or self.size
         parts = [torch.zeros((0, 3, height, width), dtype=torch.uint8, device=batch.device)]
         for one in batch.pixels():
-            whole = views.resized(one, *self.resized_size(*one.shape[-2:]), self.mode)
+            whole = resizing.resized(one, *self.resized_size(*one.shape[-2:]), self.mode)
             top, left = (
                 self._middle(side - wanted)
                 for side, wanted in zip(whole.shape[-2:], (height, width), strict=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import Tensor
 from transformers import RfDetrForInstanceSegmentation
 
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models import pretrained
 from cascade.models.detr import Stretched, class_names, precise, surest
 from cascade.models.segmenting import enlarged

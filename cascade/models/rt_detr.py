@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from cascade.checkpoints import format as checkpoints
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models import mobilenet
 from cascade.models.detecting import (
     MIN_SCORE,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Sam2Model
 
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models import pretrained, processor_view, segmenting
 from cascade.predictions import Masks
 from cascade.protocols import Tensors

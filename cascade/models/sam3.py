@@ -20,7 +20,7 @@ from transformers import Sam3Model
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from cascade.errors import TaxonomyError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models import pretrained, processor_view, segmenting
 from cascade.models.prompting import prompts_of
 from cascade.predictions import Masks

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models import pretrained, processor_view
 from cascade.models.tracking import assigned, expect_as_many
 from cascade.predictions import Detections, FloatArray, IntArray, Tracks

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from cascade.imaging.letterbox import Inset
 from cascade.models.detecting import MIN_SCORE, NMS_IOU, to_detections
-from cascade.models.linear_letterbox import Inset
 from cascade.predictions import Detections
 
 CANDIDATES = 3000  # boxes of an image that suppression looks at: bounds its memory

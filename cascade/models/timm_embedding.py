@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
+from cascade.imaging.resizing import Mode
 from cascade.models.processor_view import ProcessorView
 from cascade.predictions import Embedding
 from cascade.protocols import Tensors
-from cascade.views import Mode
 
 _FILES = ("config.json", "model.safetensors")
 _TIMM_ERRORS = (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError)

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 
 from cascade.errors import BadPredictionsError
 from cascade.geometry.boxes import iou
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.predictions import Detections, FloatArray, IntArray
 
 

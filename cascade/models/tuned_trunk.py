@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models import mobilenet
 from cascade.models.center_point import CenterPoint
 from cascade.models.rt_detr import RtDetr

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
+from cascade.imaging.letterbox import Inset, linear_letterbox
 from cascade.models import ultralytics_pickle
 from cascade.models.detecting import (
     carry_over,
@@ -28,7 +29,6 @@ from cascade.models.detecting import (
     to_centres,
     to_detections,
 )
-from cascade.models.linear_letterbox import Inset, linear_letterbox
 from cascade.models.suppression import suppressed
 from cascade.models.ultralytics_network import detection_model, refuse_foreign_rows
 from cascade.predictions import Detections

@@ -19,7 +19,7 @@ import numpy as np
 from torch import nn
 
 from cascade.errors import CheckpointError, ServerError
-from cascade.images import Batch, Image
+from cascade.imaging.batches import Batch, Image
 from cascade.models.language_client import LanguageClient, Question
 from cascade.predictions import Answer, Detections, Failure
 from cascade.protocols import Tensors

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from cascade.errors import BadPredictionsError, CheckpointError, ServerError
-from cascade.images import Batch, Image
+from cascade.imaging.batches import Batch, Image
 from cascade.models.detecting import to_detections
 from cascade.models.worker_process import WorkerProcess
 from cascade.predictions import Detections

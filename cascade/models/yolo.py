@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models.detecting import (
     NMS_IOU,
     carry_over,

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 
 from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
+from cascade.imaging.letterbox import linear_letterbox
 from cascade.models import ultralytics_pickle
 from cascade.models.detecting import open_checkpoint
-from cascade.models.linear_letterbox import linear_letterbox
 from cascade.models.prompting import prompts_of
 from cascade.models.suppression import suppressed
 from cascade.models.ultralytics_network import (

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cascade.images import Image
+from cascade.imaging.batches import Image
 from cascade.predictions import Detections, FloatArray
 from cascade.training.jpeg import compressed
 from cascade.training.noise import on_device

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from cascade.checkpoints import format
 from cascade.errors import TrainingError
 from cascade.geometry import boxes
-from cascade.images import Image
+from cascade.imaging.batches import Image
 from cascade.predictions import Detections, FloatArray
 from cascade.protocols import Trainable
 from cascade.training import standing

@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cascade import images
 from cascade.errors import ImageError, TrainingError
-from cascade.images import Batch, Image
-from cascade.models.linear_letterbox import Inset
+from cascade.imaging import batches
+from cascade.imaging.batches import Batch, Image
+from cascade.imaging.letterbox import Inset
+from cascade.imaging.resizing import Mode
 from cascade.predictions import Detections
 from cascade.protocols import Tensors, Trainable
 from cascade.training.augment import (
@@ -36,7 +37,6 @@ from cascade.training.augment import (
     draw,
     paint_over,
 )
-from cascade.views import Mode
 
 logger = logging.getLogger(__name__)
 
@@ -228,7 +228,7 @@ class Shelf:
     def _decoded(self, i: int) -> Image | ImageError:
         source = self._examples[i].image
         try:
-            return source if isinstance(source, np.ndarray) else images.read(source)
+            return source if isinstance(source, np.ndarray) else batches.read(source)
         except ImageError as error:
             return error
 

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from cascade import images
+from cascade.imaging import batches
 from curation import fields, figures, rounds, samples, store
 from curation.api.opening import connected
 from curation.errors import StageError
@@ -204,7 +204,7 @@ def _tile(
     path: str, boxes: dict[str, list[tuple[float, float, float, float]]], title: str
 ) -> Image.Image:
     """Return one picture, with its title above it."""
-    small = Image.fromarray(images.read(path))
+    small = Image.fromarray(batches.read(path))
     small.thumbnail(TILE_WH, Image.Resampling.LANCZOS)
     tile = Image.new("RGB", (TILE_WH[0], small.height + _LINE_PX), _PAPER)
     pen = ImageDraw.Draw(small)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cascade.pillow import opened
+from cascade.imaging.pillow import opened
 from curation.ingest import jpeg
 from curation.ingest.records import Problem
 

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cascade import images, pillow
 from cascade.errors import ImageError
+from cascade.imaging import batches, pillow
 from cascade.whole import replaced
 from curation.errors import LabelingError
 
@@ -80,7 +80,7 @@ class Blur:
             LabelingError: The image cannot be read: then nothing may be sent.
         """
         try:
-            pixels = images.read(path)
+            pixels = batches.read(path)
         except ImageError as error:
             raise LabelingError(f"{error} Put the image back, or remove the sample.") from error
         found = self._find(pixels)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import ImageOps
 
-from cascade import images, pillow
 from cascade.errors import ImageError
+from cascade.imaging import batches, pillow
 from cascade.whole import replace_text, replaced
 from curation.errors import LabelingError
 from curation.labeling.protocol import Task
@@ -101,7 +101,7 @@ def copy_upright(source: Path, target: Path) -> None:
         LabelingError: The image is gone, or cannot be read.
     """
     try:
-        images.read(source)
+        batches.read(source)
         with pillow.opened(source) as image, replaced(target) as draft:
             if image.getexif().get(_ORIENTATION, 1) == 1:
                 shutil.copyfile(source, draft)

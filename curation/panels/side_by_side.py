@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from cascade import images
+from cascade.imaging import batches
 from curation.figures import GREEN, ORANGE, SKY, VERMILION
 
 Boxes = NDArray[np.floating[Any]]
@@ -69,7 +69,7 @@ def to_data_uri(path: str, tiles: Sequence[Tile], *, labeled: bool) -> str:
 
 def draw(path: str, tiles: Sequence[Tile], *, labeled: bool) -> Image.Image:
     """Return the picture: the tiles in rows, each with its caption above it."""
-    small = Image.fromarray(images.read(path))
+    small = Image.fromarray(batches.read(path))
     small = small.resize((TILE_PX, max(round(TILE_PX * small.height / small.width), 1)))
     columns = min(COLUMNS, max(len(tiles), 1))
     rows = -(-max(len(tiles), 1) // columns)

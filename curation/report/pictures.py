@@ -7,8 +7,8 @@ import io
 
 from PIL import Image, ImageDraw, ImageOps
 
-from cascade import images
 from cascade.errors import ImageError
+from cascade.imaging import batches
 from cascade.predictions import Detections
 from curation.figures import BLUE, ORANGE
 from curation.report.page import Picture
@@ -41,7 +41,7 @@ def draw(picture: Picture) -> Image.Image:
 
 
 def _read(path: str) -> Image.Image:
-    upright = Image.fromarray(images.read(path))
+    upright = Image.fromarray(batches.read(path))
     upright.thumbnail((WIDTH_PX, HEIGHT_PX), Image.Resampling.LANCZOS)
     if upright.width < WIDTH_PX / 2 and upright.height < HEIGHT_PX / 2:
         upright = ImageOps.contain(upright, (WIDTH_PX, HEIGHT_PX))

@@ -20,7 +20,7 @@ from cascade.engine.run import Progress
 from cascade.ensemble import Ensemble
 from cascade.errors import ImageError
 from cascade.fusion import routing
-from cascade.images import Image, read
+from cascade.imaging.batches import Image, read
 from curation import fields, store
 from curation import samples as query
 from curation.concluding import Conclusion, conclude

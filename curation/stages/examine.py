@@ -19,7 +19,7 @@ import torch
 from cascade.engine.run import Progress, default_device, run
 from cascade.ensemble import Ensemble
 from cascade.fusion.routing import Path as Route
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.manifest import Manifest
 from cascade.predictions import Detections
 from curation import fields, store

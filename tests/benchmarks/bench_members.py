@@ -51,7 +51,7 @@ from cascade.engine import run
 from cascade.ensemble import Ensemble
 from cascade.errors import CascadeError
 from cascade.fusion.calibration import Calibration
-from cascade.images import Batch, Image
+from cascade.imaging.batches import Batch, Image
 from cascade.manifest import Manifest, Member
 from cascade.planning import CONTEXT_MB, IMAGE_MB, Gpu
 from cascade.predictions import Detections

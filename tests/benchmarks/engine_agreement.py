@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from cascade.engine import run as engine
-from cascade.images import batches
+from cascade.imaging.batches import batches
 from cascade.manifest import Member
 from cascade.predictions import DepthMap, Detections, Embedding
 

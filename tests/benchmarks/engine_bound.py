@@ -18,7 +18,7 @@ from pictures import drawn
 
 from cascade.engine import run as engine
 from cascade.engine.member_runner import Runner, autocast, multiply_for
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 
 logger = logging.getLogger("bench_engine")
 

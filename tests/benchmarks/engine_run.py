@@ -19,7 +19,7 @@ from cascade.engine import run as engine
 from cascade.engine.member_runner import Runner
 from cascade.engine.pipeline import Work
 from cascade.ensemble import Ensemble
-from cascade.images import Group
+from cascade.imaging.batches import Group
 
 logger = logging.getLogger("bench_engine")
 

@@ -13,7 +13,7 @@ from cascade import registry, taxonomy
 from cascade.ensemble import Ensemble
 from cascade.errors import CheckpointError, ManifestError, MissingExtraError
 from cascade.fusion.calibration import Calibration
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.protocols import predict
 
 

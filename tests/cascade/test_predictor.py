@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import images, registry, voting
 from cascade import manifest as manifests
+from cascade import registry, voting
 from cascade.engine.run import Failure, Memory, run
 from cascade.ensemble import Ensemble
 from cascade.errors import CascadeError
+from cascade.imaging import batches
 from cascade.predictions import Detections
 from cascade.predictor import Predictor
 
@@ -57,7 +58,7 @@ def test_it_says_what_the_engine_and_the_vote_say(tiny_center, photos):
     members = {name: tiny_center.manifest.member(name)}
     run(models, members, names, photos, memory, device=CPU)
     rows = [memory.results[one] for one in names]
-    pictures = [images.read(path) for path in photos]
+    pictures = [batches.read(path) for path in photos]
     sizes = np.array([one.shape[:2] for one in pictures])
     clusters, decisions = voting.conclude(voting.gather(rows, tiny_center), tiny_center, sizes)
 
@@ -74,7 +75,7 @@ def test_it_says_what_the_engine_and_the_vote_say(tiny_center, photos):
 
 
 def test_the_threshold_of_the_calibration_decides(tiny_center, photos):
-    image = images.read(photos[0])
+    image = batches.read(photos[0])
     p = Predictor(tiny_center, CPU).predict([image])[0].p
     for threshold, yes in ((p, True), (p + 1e-6, False)):
         moved = tiny_center.with_calibration(replace(tiny_center.calibration, threshold=threshold))
@@ -89,7 +90,7 @@ def test_half_precision_of_the_manifest_holds_here_too(tiny_center, photos):
     """The engine casts such a member down; what is served must be what was evaluated."""
     half = tiny_center.manifest.member("tiny_center").model_copy(update={"precision": "bf16"})
     ensemble = Ensemble.from_manifest(tiny_center.manifest.model_copy(update={"members": (half,)}))
-    image = images.read(photos[0])
+    image = batches.read(photos[0])
     (full,) = Predictor(tiny_center, CPU).predict([image])
     (cast,) = Predictor(ensemble, CPU).predict([image])
     memory = Memory()

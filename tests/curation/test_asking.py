@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import images
+from cascade.imaging import batches
 from cascade.predictor import Predictor
 from curation import asking, store
 
@@ -29,7 +29,7 @@ def said(three, center):
 
 def test_the_fused_boxes_are_those_of_the_ensemble_in_service(said, three, center):
     _, (first, _, third), _ = three
-    verdicts = Predictor(center, CPU).predict([images.read(first), images.read(third)])
+    verdicts = Predictor(center, CPU).predict([batches.read(first), batches.read(third)])
     assert sum(len(one.objects) for one in verdicts) > 0
     for mine, other in zip(rows([said.found[0], said.found[2]]), verdicts, strict=True):
         assert mine == pytest.approx(rows([other.objects])[0], abs=1e-4)

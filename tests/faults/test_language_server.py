@@ -21,7 +21,7 @@ from jsonschema import validate
 
 from cascade import taxonomy
 from cascade.engine.run import Failure, Memory, run
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.manifest import Member
 from cascade.models.center_point import CenterPoint
 from cascade.models.vision_language import VisionLanguage

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
-from cascade.images import read
+from cascade.imaging.batches import read
 from cascade.models.center_point import CenterPoint
 from cascade.predictor import Predictor
 from curation import rounds

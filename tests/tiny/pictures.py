@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cascade import images
-from cascade.images import Batch, Image
+from cascade.imaging import batches
+from cascade.imaging.batches import Batch, Image
 
 SIZES = ((96, 160), (160, 96), (64, 64), (97, 131), (33, 50))  # larger and smaller than a view
 
@@ -39,7 +39,7 @@ def photographs(count: int = 4) -> list[Image]:
         pytest.skip("real photographs are not here: set CURATION_SHARED to the folder of them")
     paths = sorted((Path(shared) / "data" / "roadwork_clips" / "images").glob("*.jpg"))[:count]
     assert len(paths) == count, f"{shared} holds {len(paths)} photographs"
-    return [images.read(path) for path in paths]
+    return [batches.read(path) for path in paths]
 
 
 SOURCES = (

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cascade.pillow import opened
+from cascade.imaging.pillow import opened
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.labeling.label_studio import merge, pull_state, results

@@ -8,7 +8,7 @@ import torch
 from PIL import Image as Pillow
 
 from cascade.engine.loader import read
-from cascade.images import Group
+from cascade.imaging.batches import Group
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from cascade.engine.member_runner import Runner, multiply_for, of_member
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.manifest import Member
 from cascade.predictions import Detections, Embedding, Failure
 

@@ -11,7 +11,7 @@ from cascade.engine import pipeline
 from cascade.engine.member_runner import Runner
 from cascade.engine.pipeline import IN_TURN, Pace, Work
 from cascade.engine.sinks import Memory
-from cascade.images import Group
+from cascade.imaging.batches import Group
 from cascade.manifest import Member
 from cascade.predictions import Embedding, Failure
 

@@ -10,7 +10,7 @@ import torch
 
 from cascade import protocols
 from cascade.errors import BadPredictionsError, CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models.cotracker import WEIGHTS, CoTracker, identities
 from cascade.predictions import Detections
 

@@ -15,7 +15,7 @@ from torch import nn
 from cascade import registry
 from cascade.checkpoints import format, sources
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.predictions import Detections
 from cascade.protocols import Trainable, predict
 

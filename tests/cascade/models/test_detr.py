@@ -18,10 +18,11 @@ from transformers import (
     RTDetrImageProcessor,
 )
 
-from cascade import images, registry
+from cascade import registry
 from cascade.checkpoints import format, sources
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging import batches
+from cascade.imaging.batches import Batch
 from cascade.models import detecting
 from cascade.models.detr import MODEL_TYPES, DetrDetector, Stretched, surest
 from cascade.predictions import Detections
@@ -154,7 +155,7 @@ def test_pixels_are_those_of_the_official_processor(kind, options, tolerance, tm
 @pytest.mark.parametrize(("kind", "options", "tolerance"), PROCESSORS)
 def test_so_they_are_of_real_photographs(kind, options, tolerance, tmp_path):
     clips = Path(os.environ["CURATION_SHARED"]) / "data" / "roadwork_clips"
-    photographs = tuple(images.read(path) for path in sorted(clips.rglob("*.jpg"))[::60][:4])
+    photographs = tuple(batches.read(path) for path in sorted(clips.rglob("*.jpg"))[::60][:4])
     assert len(photographs) == 4
     kind(size={"height": 320, "width": 320}, **options).save_pretrained(tmp_path)
     batch = Batch(ids=tuple("abcd"), images=photographs)

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForObjectDetection
 
 from cascade import registry
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models.detr import MODEL_TYPES
 
 SIZES = ((90, 160), (64, 64), (200, 120), (40, 30))

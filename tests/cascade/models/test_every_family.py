@@ -13,7 +13,7 @@ import torch
 from cascade import manifest as manifests
 from cascade import registry, taxonomy
 from cascade.engine.overflow import in_range
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.predictions import DepthMap, Detections, Embedding, Masks, Tracks
 from cascade.protocols import PRECISIONS, predict
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models import coco
 from cascade.models import exported_detection as exported
 

@@ -6,8 +6,8 @@ import torch
 
 from cascade import registry
 from cascade.errors import CheckpointError
-from cascade.images import Batch
-from cascade.models.linear_letterbox import linear_letterbox
+from cascade.imaging.batches import Batch
+from cascade.imaging.letterbox import linear_letterbox
 from cascade.protocols import predict
 
 pytest.importorskip("ai_edge_litert", reason="ai_edge_litert is not installed")

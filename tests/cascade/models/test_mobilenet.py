@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models import mobilenet
 from cascade.models.mobilenet import MobileNetEmbedder, Trunk
 from cascade.protocols import Embedder, predict

@@ -8,9 +8,9 @@ import torch
 
 from cascade import registry
 from cascade.errors import CascadeError, CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
+from cascade.imaging.letterbox import Inset
 from cascade.models import coco
-from cascade.models.linear_letterbox import Inset
 from cascade.protocols import predict
 
 onnx_detection = pytest.importorskip(

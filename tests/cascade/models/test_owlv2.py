@@ -10,9 +10,10 @@ import tiny_owlv2
 import torch
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
-from cascade import images, registry, taxonomy
+from cascade import registry, taxonomy
 from cascade.errors import CheckpointError, TaxonomyError
-from cascade.images import Batch
+from cascade.imaging import batches
+from cascade.imaging.batches import Batch
 from cascade.models.prompting import prompts_of
 from cascade.protocols import predict
 
@@ -65,7 +66,7 @@ def test_pixels_are_those_of_the_official_processor(folder):
 def test_pixels_of_photographs_are_those_of_the_official_processor(folder):
     paths = sorted(Path(SHARED, "data", "roadwork_clips").rglob("*.jpg"))[::50][:4]
     assert len(paths) == 4
-    shown = tuple(images.read(path) for path in paths)
+    shown = tuple(batches.read(path) for path in paths)
     check_pixels(folder, Batch(ids=tuple(map(str, paths)), images=shown))
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cascade import images, registry
+from cascade import registry
 from cascade.average_precision import average_precision
 from cascade.geometry import boxes
-from cascade.images import Batch
+from cascade.imaging import batches as images
+from cascade.imaging.batches import Batch
 from cascade.models import coco
 from cascade.predictions import Detections
 from cascade.protocols import predict

@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor
 
 from cascade import registry
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models.rf_detr_seg import RfDetrSegmenter
 from cascade.protocols import Segmenter, predict
 

@@ -10,9 +10,10 @@ import tiny_sam2
 import torch
 from transformers import Sam2Model, Sam2Processor
 
-from cascade import images, registry
+from cascade import registry
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging import batches
+from cascade.imaging.batches import Batch
 from cascade.models import sam2
 from cascade.predictions import Detections
 from cascade.protocols import Segmenter, predict
@@ -237,7 +238,7 @@ def test_pixels_are_those_of_the_official_processor(folder, model):
 @pytest.mark.skipif("CURATION_SHARED" not in os.environ, reason="CURATION_SHARED is not set")
 def test_so_they_are_of_real_photographs(folder, model):
     clips = Path(os.environ["CURATION_SHARED"]) / "data" / "roadwork_clips"
-    photographs = tuple(images.read(path) for path in sorted(clips.rglob("*.jpg"))[::60][:4])
+    photographs = tuple(batches.read(path) for path in sorted(clips.rglob("*.jpg"))[::60][:4])
     assert len(photographs) == 4
     batch = Batch(ids=tuple("abcd"), images=photographs, found=tuple(boxes(1) for _ in "abcd"))
     assert_official_pixels(folder, model, batch)

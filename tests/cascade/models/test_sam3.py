@@ -12,9 +12,10 @@ import tiny_sam3
 import torch
 from transformers import Sam3Model, Sam3Processor
 
-from cascade import images, registry, taxonomy
+from cascade import registry, taxonomy
 from cascade.errors import CheckpointError, TaxonomyError
-from cascade.images import Batch
+from cascade.imaging import batches
+from cascade.imaging.batches import Batch
 from cascade.models import sam3, segmenting
 from cascade.protocols import Segmenter, predict
 
@@ -247,7 +248,7 @@ def test_pixels_are_those_of_the_official_processor(folder, model):
 @pytest.mark.skipif("CURATION_SHARED" not in os.environ, reason="CURATION_SHARED is not set")
 def test_so_they_are_of_real_photographs(folder, model):
     clips = Path(os.environ["CURATION_SHARED"]) / "data" / "roadwork_clips"
-    photographs = tuple(images.read(path) for path in sorted(clips.rglob("*.jpg"))[::60][:4])
+    photographs = tuple(batches.read(path) for path in sorted(clips.rglob("*.jpg"))[::60][:4])
     assert len(photographs) == 4
     assert_official_pixels(folder, model, Batch(ids=tuple("abcd"), images=photographs))
 

@@ -11,7 +11,7 @@ from transformers import Sam2VideoProcessor
 
 from cascade import protocols
 from cascade.errors import BadPredictionsError, CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models.sam_video import SamVideo, around
 from cascade.models.tracking import assigned
 from cascade.predictions import Detections

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cascade.models.linear_letterbox import Inset
+from cascade.imaging.letterbox import Inset
 from cascade.models.suppression import suppressed, to_corners
 
 CLASSES = ("cone", "drum")

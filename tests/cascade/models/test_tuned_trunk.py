@@ -7,7 +7,7 @@ import torch
 from cascade import registry
 from cascade.checkpoints import format, sources
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.models import mobilenet
 from cascade.models.tuned_trunk import TRUNK_PACE
 from cascade.predictions import Detections

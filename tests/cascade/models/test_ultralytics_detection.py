@@ -11,12 +11,13 @@ import pytest
 import tiny_ultralytics as tiny
 import torch
 
-from cascade import images, registry
+from cascade import registry
 from cascade.checkpoints import sources
 from cascade.errors import CheckpointError
-from cascade.images import Batch
+from cascade.imaging import batches
+from cascade.imaging.batches import Batch
+from cascade.imaging.letterbox import linear_letterbox
 from cascade.models import ultralytics_pickle
-from cascade.models.linear_letterbox import linear_letterbox
 from cascade.models.ultralytics_detection import to_folder
 from cascade.models.ultralytics_network import undisturbed
 from cascade.predictions import Detections
@@ -121,7 +122,7 @@ def test_it_sees_what_ultralytics_letterbox_makes(side):
 def test_it_sees_what_ultralytics_letterbox_makes_of_photographs():
     paths = sorted((SHARED / "data" / "roadwork_clips" / "images").glob("*.jpg"))[::70]
     assert len(paths) == 4
-    made = tuple(images.read(path) for path in paths)
+    made = tuple(batches.read(path) for path in paths)
     expect_ultralytics_view(Batch(ids=tuple(map(str, paths)), images=made), 640)
 
 

@@ -10,7 +10,7 @@ from language_server import LanguageServer, Told, images_of, text_of
 from cascade import registry, taxonomy
 from cascade.engine.run import Failure, Memory, run
 from cascade.errors import CheckpointError, ServerError
-from cascade.images import Batch, read
+from cascade.imaging.batches import Batch, read
 from cascade.manifest import Member
 from cascade.models.vision_language import VisionLanguage, jpeg
 from cascade.predictions import Answer, Detections

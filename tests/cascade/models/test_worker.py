@@ -15,7 +15,7 @@ import torch
 from cascade import registry
 from cascade.engine.run import Failure, of_member
 from cascade.errors import BadPredictionsError, CheckpointError, ServerError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.manifest import Member
 from cascade.models import worker_process
 from cascade.protocols import predict

@@ -9,7 +9,7 @@ import torch
 
 from cascade import registry
 from cascade.errors import TrainingError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.predictions import Detections
 from cascade.training.examples import Example, Shelf, ViewBatch
 

@@ -10,7 +10,7 @@ import torch
 from cascade import registry
 from cascade.checkpoints import format, sources
 from cascade.errors import TrainingError
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 from cascade.predictions import Detections
 from cascade.protocols import predict
 from cascade.training.fit import Example, fit, one_cycle, order_of

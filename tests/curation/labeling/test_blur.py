@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cascade import images
+from cascade.imaging import batches
 from curation.errors import LabelingError
 from curation.labeling import blur
 from curation.labeling.blur import Blur, Hidden
@@ -41,7 +41,7 @@ def test_the_patch_is_gone_the_rest_stays_and_so_does_the_original(noise, tmp_pa
     ours = Blur({"faces": one_patch})
     assert ours.outgoing(path, into) == into
     assert path.read_bytes() == before
-    was, now = images.read(path).astype(int), images.read(into).astype(int)
+    was, now = batches.read(path).astype(int), batches.read(into).astype(int)
     (patch,) = ours.hidden(path)
     assert (patch.x1, patch.y1, patch.x2, patch.y2) == pytest.approx((0.34, 0.34, 0.66, 0.66))
     inside = np.zeros(was.shape[:2], bool)
@@ -133,4 +133,4 @@ def test_dash_cam_photographs_have_few_faces(find):
     if not shared:
         pytest.skip("CURATION_SHARED is not set: no photographs")
     frames = sorted(Path(shared, "data", "roadwork_clips").rglob("*.jpg"))[::70]
-    assert sum(len(find(images.read(one))) for one in frames) <= len(frames)
+    assert sum(len(find(batches.read(one))) for one in frames) <= len(frames)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import images
-from cascade.images import Batch
+from cascade.imaging import batches
+from cascade.imaging.batches import Batch
 from cascade.protocols import predict
 from curation import fields, similarity, store
 from curation.stages.embed import embed
@@ -33,7 +33,7 @@ def test_every_sample_gets_the_vector_of_its_image(four, run, center):
     result = run(four)
     assert (result.embedder, result.added, result.skipped, result.failed) == ("mobilenet", 4, 0, 0)
     ids, paths = store.ids_and_paths(four)
-    batch = Batch(tuple(ids), tuple(images.read(path) for path in paths))
+    batch = Batch(tuple(ids), tuple(batches.read(path) for path in paths))
     expected = [one.vector for one in predict(center.build("mobilenet", CPU), batch)]
     np.testing.assert_allclose(similarity.vectors(four, ids), np.array(expected), atol=1e-5)
 

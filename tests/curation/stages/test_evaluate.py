@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import images, taxonomy
+from cascade import taxonomy
+from cascade.imaging import batches
 from cascade.predictor import Predictor
 from curation import fields, store
 from curation import samples as query
@@ -38,7 +39,7 @@ def test_it_measures_what_the_ensemble_says_of_the_frozen_images(six, center):
     found = evaluate(six, both, device=CPU, progress=lambda *at: told.append(at))
     champion = found["champion"]
     paths = six.select(champion["samples"]["id"], ordered=True).values("filepath")
-    verdicts = Predictor(center, CPU).predict([images.read(path) for path in paths])
+    verdicts = Predictor(center, CPU).predict([batches.read(path) for path in paths])
     assert champion["samples"]["p"] == pytest.approx([one.p for one in verdicts], abs=1e-5)
     assert (champion["n_images"], champion["n_positive"]) == (6, 3)
     assert champion["latency_ms"]["n"] == 6

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import images
 from cascade.fusion.calibration import Calibration
+from cascade.imaging import batches
 from cascade.predictor import Predictor
 from curation import fields, store
 from curation.collection import read_documents
@@ -33,7 +33,7 @@ def test_what_is_stored_is_what_the_ensemble_says_of_the_images(predicted, cente
     some = predicted.match({fields.SPLIT: "test"}).limit(8)
     assert fuse(some, center).fused == 8
     _, paths = store.ids_and_paths(some)
-    verdicts = Predictor(center, CPU).predict([images.read(path) for path in paths])
+    verdicts = Predictor(center, CPU).predict([batches.read(path) for path in paths])
     fused = store.read_detections(some, fields.CONSENSUS, center.taxonomy)
     columns = store.read_columns(some, ["roadwork.confidence", "roadwork.label", "agreement"])
     _, p, label, agreement = columns.values()

@@ -174,7 +174,7 @@ def test_the_registered_version_answers_for_an_image(
     import pandas as pd
     from PIL import Image
 
-    from cascade.images import read
+    from cascade.imaging.batches import read
     from cascade.predictor import Predictor
 
     start, trained, _ = ensembles

@@ -11,9 +11,9 @@ import torch
 from PIL import Image as Pillow
 from torch.nn import functional
 
-from cascade import images
 from cascade.errors import ImageError
-from cascade.images import Batch, batches
+from cascade.imaging import batches as images
+from cascade.imaging.batches import Batch, batches
 
 CPU = torch.device("cpu")
 

@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cascade import views
 from cascade.cores import cores
 from cascade.errors import ImageError
+from cascade.imaging import resizing
+from cascade.imaging.resizing import Mode, Placement
 from cascade.predictions import Detections
-from cascade.views import Mode, Placement
 
 Image = NDArray[np.uint8]
 DECODED_AHEAD = 3  # batches: enough to hide decoding, little enough to bound memory
@@ -167,7 +167,9 @@ class Batch:
         """
         return self.rows(
             ("view", height, width, mode),
-            lambda whole: views.stretched(whole.pixels(), height, width, mode, device=whole.device),
+            lambda whole: resizing.stretched(
+                whole.pixels(), height, width, mode, device=whole.device
+            ),
         )
 
     def letterbox(
@@ -180,7 +182,7 @@ class Batch:
 
         def place() -> tuple[Tensor, list[Placement]]:
             placed = [
-                views.letterboxed(one, side, fill=fill, centred=centred) for one in self.pixels()
+                resizing.letterboxed(one, side, fill=fill, centred=centred) for one in self.pixels()
             ]
             nothing = torch.zeros((0, 3, side, side), dtype=torch.uint8, device=self.device)
             return torch.cat([nothing, *(one for one, _ in placed)]), [where for _, where in placed]

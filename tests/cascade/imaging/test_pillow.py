@@ -6,7 +6,7 @@ import PIL
 import pytest
 from PIL import Image
 
-from cascade import pillow
+from cascade.imaging import pillow
 
 
 def missing(*_):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cascade.images import Batch
+from cascade.imaging.batches import Batch
 
 Style = Literal["ultralytics", "yolox"]
 FILL = 114  # the grey of the border

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cascade import views
-from cascade.images import Batch
+from cascade.imaging import resizing
+from cascade.imaging.batches import Batch
 
 
 def noise(height, width, seed=0):
@@ -25,20 +25,20 @@ def tensor(image):
 @pytest.mark.parametrize("size", [(64, 48), (200, 320), (37, 91)])
 def test_resizing_is_what_pillow_does(mode, resample, size):
     image = noise(120, 160)
-    found = views.resized(tensor(image), *size, mode)[0].permute(1, 2, 0).numpy()
+    found = resizing.resized(tensor(image), *size, mode)[0].permute(1, 2, 0).numpy()
     expected = np.asarray(Image.fromarray(image).resize(size[::-1], resample))
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
 def test_an_image_of_the_right_size_stays_as_it_is():
     image = tensor(noise(20, 30))
-    assert views.resized(image, 20, 30) is image
+    assert resizing.resized(image, 20, 30) is image
 
 
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("size", [(100, 200), (200, 100), (64, 64), (721, 1283)])
 def test_boxes_come_back_from_a_letterbox(centred, size):
-    box, place = views.letterboxed(tensor(noise(*size)), 128, centred=centred)
+    box, place = resizing.letterboxed(tensor(noise(*size)), 128, centred=centred)
     assert box.shape == (1, 3, 128, 128)
     height, width = size
     inner = torch.tensor([[0.25, 0.25, 0.75, 0.75]]) * torch.tensor([width, height] * 2)
@@ -47,7 +47,7 @@ def test_boxes_come_back_from_a_letterbox(centred, size):
 
 
 def test_the_border_of_a_letterbox_is_grey_and_the_image_lies_in_the_middle():
-    box, place = views.letterboxed(tensor(np.zeros((50, 100, 3), np.uint8)), 100)
+    box, place = resizing.letterboxed(tensor(np.zeros((50, 100, 3), np.uint8)), 100)
     assert (place.top, place.left) == (25, 0)
     assert (box[0, :, :25] == 114).all()
     assert (box[0, :, 25:75] == 0).all()
@@ -64,7 +64,7 @@ def test_the_border_of_a_letterbox_is_grey_and_the_image_lies_in_the_middle():
     ],
 )
 def test_fitted_sizes(size, how, expected):
-    assert views.fitted_size(*size, **how) == expected
+    assert resizing.fitted_size(*size, **how) == expected
 
 
 def test_a_batch_makes_each_view_once():
