@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cascade.ensemble import Ensemble
     from cascade.imaging.batches import read
+    from cascade.inference.predictor import Predictor
     from cascade.predictions import Detections
-    from cascade.predictor import Predictor
     from cascade.registry import register
 
 __all__ = ["Detections", "Ensemble", "Predictor", "read", "register"]

@@ -14,11 +14,11 @@ import torch
 from fiftyone.core.models import EmbeddingsMixin, Model
 from numpy.typing import NDArray
 
-from cascade import voting
 from cascade.engine.run import default_device, of_member
 from cascade.ensemble import Ensemble
 from cascade.geometry import masks
 from cascade.imaging.batches import Batch
+from cascade.inference import decision
 from cascade.predictions import Answer, DepthMap, Detections, Embedding, Failure, Masks
 from cascade.taxonomy import Taxonomy
 from curation import convert
@@ -92,7 +92,7 @@ def _label(said: Any, taxonomy: Taxonomy) -> Any:
     import fiftyone as fo
 
     if isinstance(said, Detections):
-        return convert.to_label(voting.canonical(said, taxonomy))
+        return convert.to_label(decision.canonical(said, taxonomy))
     if isinstance(said, Masks):
         return fo.Detections(detections=_outlined(said, taxonomy))
     if isinstance(said, DepthMap):

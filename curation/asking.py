@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cascade import latency, voting
 from cascade.engine.run import Memory, Progress, run
 from cascade.ensemble import Ensemble
 from cascade.errors import ImageError
 from cascade.imaging.batches import Image, read
+from cascade.inference import decision, latency
+from cascade.inference.predictor import Predictor
 from cascade.predictions import Detections, Failure
-from cascade.predictor import Predictor
 from cascade.taxonomy import Taxonomy
 from cascade.training import standing
 from cascade.training.identity import identity_of
@@ -131,9 +131,9 @@ class _Fused:
 
     def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
         sizes = np.array([self.sizes_px[one] for one in results], np.int64)
-        votes = voting.gather(list(results.values()), self.ensemble)
-        clusters, _ = voting.conclude(votes, self.ensemble, sizes)
-        self.found |= zip(results, voting.objects(clusters), strict=True)
+        votes = decision.gather(list(results.values()), self.ensemble)
+        clusters, _ = decision.conclude(votes, self.ensemble, sizes)
+        self.found |= zip(results, decision.objects(clusters), strict=True)
         for one, row in results.items():
             for said in row.values():
                 if isinstance(said, Failure) and said.error == ImageError.__name__:

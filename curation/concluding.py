@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cascade import voting
 from cascade.ensemble import Ensemble
 from cascade.fusion.consensus import Clusters, Decisions, Votes
 from cascade.geometry.sizes import Sizes
+from cascade.inference import decision
 from curation import fields, probing, samples, store
 from curation.closer import Closer, focals_px, measure, read_closer
 
@@ -45,7 +45,7 @@ def conclude(view: Any, ensemble: Ensemble) -> Conclusion:
     read = store.read_votes(view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score")
     votes = ensemble.calibration.of(read.votes)
     sizes_px = store.sizes_px(view)
-    clusters, detected = voting.conclude(votes, ensemble, sizes_px)
+    clusters, detected = decision.conclude(votes, ensemble, sizes_px)
     probed = probing.p_yes(view, read.ids, ensemble)
     said = read_closer(view, read.ids, ensemble)
     drives = store.read_columns(view, [fields.DRIVE])[fields.DRIVE]
@@ -53,8 +53,8 @@ def conclude(view: Any, ensemble: Ensemble) -> Conclusion:
         ids=read.ids,
         votes=votes,
         clusters=clusters,
-        first=voting.heard(detected, ensemble, probed),
-        final=voting.heard(detected, ensemble, {**probed, **said.p_yes}),
+        first=decision.heard(detected, ensemble, probed),
+        final=decision.heard(detected, ensemble, {**probed, **said.p_yes}),
         said=said,
         sizes=measure(
             clusters,

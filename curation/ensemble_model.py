@@ -20,7 +20,7 @@ from mlflow.types import ColSpec, DataType, Schema
 
 if TYPE_CHECKING:
     from cascade.imaging.batches import Image
-    from cascade.predictor import Verdict
+    from cascade.inference.predictor import Verdict
 
 ARTIFACT = "ensemble"  # the key under which the folder is logged
 FILES = "files"  # the key of the list of its hashes
@@ -65,7 +65,7 @@ class EnsembleModel(PythonModel):  # type: ignore[misc] # MLflow is not typed
             PublishError: A file is not what was registered; the message names it.
         """
         from cascade.ensemble import Ensemble
-        from cascade.predictor import Predictor
+        from cascade.inference.predictor import Predictor
         from curation import file_hashes
 
         folder = Path(context.artifacts[ARTIFACT])

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import metrics, voting
+from cascade import metrics
 from cascade.average_precision import average_precision
+from cascade.inference import decision
 from cascade.predictions import Detections, FloatArray
 from cascade.resampled_precision import ap50_intervals
 from cascade.taxonomy import Taxonomy
@@ -48,7 +49,7 @@ class FrozenSet:
 
     def decisions(self, taxonomy: Taxonomy) -> NDArray[np.bool_]:
         """Return the true image decision: is a class that decides to be seen? Shape (n,)."""
-        return voting.decisions_of(self.truths, taxonomy)
+        return decision.decisions_of(self.truths, taxonomy)
 
     @property
     def can_calibrate(self) -> bool:
@@ -70,12 +71,12 @@ def evaluate(
         rows: What its voters said about each image, in the order of `frozen`.
         ensemble: The ensemble; its threshold was fixed on validation.
         frozen: The images and their ground truth.
-        latency_ms: Time for one image, as measured by `cascade.latency`.
+        latency_ms: Time for one image, as measured by `cascade.inference.latency`.
     """
-    votes = voting.gather(rows, ensemble)
-    clusters, decided = voting.conclude(votes, ensemble, frozen.sizes_px)
-    decided = voting.heard(decided, ensemble, voting.probed(rows, ensemble))
-    fused = voting.objects(clusters)
+    votes = decision.gather(rows, ensemble)
+    clusters, decided = decision.conclude(votes, ensemble, frozen.sizes_px)
+    decided = decision.heard(decided, ensemble, decision.probed(rows, ensemble))
+    fused = decision.objects(clusters)
     p, voted = decided.p, np.isfinite(decided.p)
     truth = frozen.decisions(ensemble.taxonomy)
     threshold = ensemble.calibration.threshold
@@ -125,7 +126,7 @@ def _member(
 ) -> dict[str, Any]:
     said = [row.get(name) for row in rows]
     found = [
-        voting.canonical(one, taxonomy) if isinstance(one, Detections) else Detections.empty(())
+        decision.canonical(one, taxonomy) if isinstance(one, Detections) else Detections.empty(())
         for one in said
     ]
     precision = average_precision(found, frozen.truths, taxonomy.names)

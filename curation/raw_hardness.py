@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import voting
 from cascade.ensemble import Ensemble
 from cascade.fusion import consensus
 from cascade.fusion.consensus import Clusters, Decisions
+from cascade.inference import decision
 from cascade.manifest import Fusion
 from cascade.taxonomy import Taxonomy
 from curation import fields, hardness, store
@@ -98,9 +98,9 @@ def of_ensemble(
     )
     _add(unknown, read.unknown_labels)
     votes = ensemble.calibration.of(read.votes)
-    clusters, decisions = voting.conclude(votes, ensemble, store.sizes_px(samples, ids))
+    clusters, decisions = decision.conclude(votes, ensemble, store.sizes_px(samples, ids))
     p_yes = read_closer(samples, ids, ensemble).p_yes
-    p_language: Floats = voting.together(ensemble, p_yes) if p_yes else np.full(len(ids), np.nan)
+    p_language: Floats = decision.together(ensemble, p_yes) if p_yes else np.full(len(ids), np.nan)
     return _of(ids, votes.ran, clusters, decisions, p_language, ensemble.calibration.quality)
 
 

@@ -41,10 +41,11 @@ from retraining_data import CLASSES, SHARES, read_split, shares, to_rows
 from retraining_figures import Said, figures, map50
 from retraining_fits import MEMBERS, STUDENT, Job, Recipe, fit_one, log_to_stdout
 
-from cascade import manifest, registry, voting
+from cascade import manifest, registry
 from cascade.ensemble import Ensemble
 from cascade.imaging import batches as images
 from cascade.imaging.batches import Batch
+from cascade.inference import decision
 from cascade.predictions import Detections
 from cascade.protocols import predict
 from cascade.taxonomy import Decision, ObjectClass, Taxonomy
@@ -265,7 +266,7 @@ def _ensemble(folder: Path, valid: Sequence[Example], device: torch.device) -> E
     started = Ensemble.from_manifest(parsed, taxonomy=classes)
     rows = _rows(started, valid, device)
     truths = [one.target for one in valid]
-    return voting.recalibrated(rows, started, truths, _sizes(len(valid)))
+    return decision.recalibrated(rows, started, truths, _sizes(len(valid)))
 
 
 def _teach(
@@ -308,8 +309,8 @@ def _said(models: dict[str, Any], batch: Batch) -> list[dict[str, Detections]]:
 
 
 def _fused(ensemble: Ensemble, rows: Sequence[Any]) -> list[Detections]:
-    clusters, _ = voting.conclude(voting.gather(rows, ensemble), ensemble, _sizes(len(rows)))
-    return voting.objects(clusters)
+    clusters, _ = decision.conclude(decision.gather(rows, ensemble), ensemble, _sizes(len(rows)))
+    return decision.objects(clusters)
 
 
 def _said_together(ensemble: Ensemble, models: dict[str, Any], batch: Batch) -> list[Detections]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cascade import voting
 from cascade.ensemble import Ensemble
+from cascade.inference import decision
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation import probing, store
@@ -30,15 +30,15 @@ def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
     view = query.dataset_of(samples).select(list(frozen.ids))
     said = {name: _said(view, name, ensemble.taxonomy) for name in ensemble.detectors}
     rows = [{name: said[name].get(one) for name in said} for one in frozen.ids]
-    fitted = voting.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
+    fitted = decision.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
     p_yes = {
         **probing.p_yes(view, frozen.ids, fitted),
         **read_closer(view, frozen.ids, ensemble).p_yes,
     }
     if not p_yes:
         return fitted
-    _, decisions = voting.conclude(voting.gather(rows, fitted), fitted, frozen.sizes_px)
-    return voting.with_answers(fitted, decisions, p_yes, frozen.decisions(ensemble.taxonomy))
+    _, decisions = decision.conclude(decision.gather(rows, fitted), fitted, frozen.sizes_px)
+    return decision.with_answers(fitted, decisions, p_yes, frozen.decisions(ensemble.taxonomy))
 
 
 def _said(view: Any, member: str, taxonomy: Taxonomy) -> dict[str, Detections]:

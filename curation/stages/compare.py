@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from cascade import metrics, voting
+from cascade import metrics
 from cascade.average_precision import average_precision
 from cascade.engine.run import Progress, default_device, run
 from cascade.ensemble import Ensemble
+from cascade.inference import decision as voting
 from cascade.predictions import Detections
 from curation import documents, fields, store
 from curation import samples as query

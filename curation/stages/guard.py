@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cascade import metrics, voting
+from cascade import metrics
+from cascade.inference import decision as voting
 from cascade.taxonomy import Taxonomy
 from curation import fields, guard, store
 from curation.errors import StageError

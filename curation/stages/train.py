@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cascade import voting
 from cascade.checkpoints import sources
 from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
 from cascade.errors import TrainingError
+from cascade.inference import decision
 from cascade.predictions import Detections, Embedding
 from cascade.training import hard_negatives, reweight
 from cascade.training.fit import Example, fit
@@ -224,10 +224,10 @@ def _recalibrated(dataset: Any, ensemble: Ensemble, device: torch.device) -> Ens
     if not frozen.can_calibrate:
         return ensemble
     rows = asking.rows(ensemble, ensemble.voters, frozen.ids, frozen.paths, device)
-    fitted = voting.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
-    _, decisions = voting.conclude(voting.gather(rows, fitted), fitted, frozen.sizes_px)
+    fitted = decision.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
+    _, decisions = decision.conclude(decision.gather(rows, fitted), fitted, frozen.sizes_px)
     truth = frozen.decisions(ensemble.taxonomy)
-    return voting.with_answers(fitted, decisions, voting.probed(rows, fitted), truth)
+    return decision.with_answers(fitted, decisions, decision.probed(rows, fitted), truth)
 
 
 def _probe(
@@ -239,7 +239,7 @@ def _probe(
         ids, paths = store.ids_and_paths(view)
         said = [row.get(name) for row in asking.rows(start, [name], ids, paths, device)]
         known = [i for i, one in enumerate(said) if isinstance(one, Embedding)]
-        truth = voting.decisions_of([one.target for one in labeled], start.taxonomy)
+        truth = decision.decisions_of([one.target for one in labeled], start.taxonomy)
         drives = store.read_columns(view, [fields.DRIVE])[fields.DRIVE]
         groups = [drive or one for one, drive in zip(ids, drives, strict=True)]
         try:

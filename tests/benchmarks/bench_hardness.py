@@ -82,8 +82,8 @@ def _computing(size: int, made: Any) -> dict[str, Any]:
     """Return how long columns in memory take, and whether the plain code finds the same."""
     import synthetic_boxes
 
-    from cascade import voting
     from cascade.fusion import clustering
+    from cascade.inference import decision
     from curation import hardness
 
     chunk = synthetic_boxes.CHUNK
@@ -96,7 +96,7 @@ def _computing(size: int, made: Any) -> dict[str, Any]:
     def compute() -> np.ndarray:
         raw = []
         for one in votes:
-            clusters, _ = voting.conclude(made.calibration.of(one), made, sizes)
+            clusters, _ = decision.conclude(made.calibration.of(one), made, sizes)
             parts = hardness.components(clusters, made.calibration.quality)
             of_chunk = hardness.of_images(parts, clusters, in_pool=one.ran.any(axis=1))
             raw.append(of_chunk.detection)

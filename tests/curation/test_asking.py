@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cascade.imaging import batches
-from cascade.predictor import Predictor
+from cascade.inference.predictor import Predictor
 from curation import asking, store
 
 CPU = torch.device("cpu")

@@ -16,8 +16,8 @@ from PIL import Image
 from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
 from cascade.imaging.batches import read
+from cascade.inference.predictor import Predictor
 from cascade.models.center_point import CenterPoint
-from cascade.predictor import Predictor
 from curation import rounds
 from curation.errors import PublishError
 from curation.rounds import Round

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from cascade import manifest as manifests
-from cascade import voting
 from cascade.engine.run import Memory, run
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
+from cascade.inference import decision
 from curation import fields, store
 from curation import samples as query
 from curation.errors import StoreError
@@ -22,7 +22,7 @@ def test_it_is_the_fit_on_what_the_members_say_of_validation(predicted, center):
     models, members = {name: center.build(name, CPU)}, {name: center.manifest.member(name)}
     run(models, members, frozen.ids, frozen.paths, memory, device=CPU)
     rows = [memory.results[one] for one in frozen.ids]
-    expected = voting.recalibrated(rows, center, frozen.truths, frozen.sizes_px).calibration
+    expected = decision.recalibrated(rows, center, frozen.truths, frozen.sizes_px).calibration
     assert fitted.calibration.calibrated_members == (name,)
     assert fitted.calibration.relevance == expected.relevance
     assert fitted.calibration.threshold == pytest.approx(expected.threshold, abs=0.05)

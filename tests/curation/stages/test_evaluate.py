@@ -6,7 +6,7 @@ import torch
 
 from cascade import taxonomy
 from cascade.imaging import batches
-from cascade.predictor import Predictor
+from cascade.inference.predictor import Predictor
 from curation import fields, store
 from curation import samples as query
 from curation.errors import StageError

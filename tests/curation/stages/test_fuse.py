@@ -6,7 +6,7 @@ import torch
 
 from cascade.fusion.calibration import Calibration
 from cascade.imaging import batches
-from cascade.predictor import Predictor
+from cascade.inference.predictor import Predictor
 from curation import fields, store
 from curation.collection import read_documents
 from curation.stages.fuse import fuse

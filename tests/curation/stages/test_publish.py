@@ -175,7 +175,7 @@ def test_the_registered_version_answers_for_an_image(
     from PIL import Image
 
     from cascade.imaging.batches import read
-    from cascade.predictor import Predictor
+    from cascade.inference.predictor import Predictor
 
     start, trained, _ = ensembles
     run(evaluated(1, start, trained), start, trained, home)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import latency
+from cascade.inference import latency
 
 IMAGES = [np.zeros((2, 2, 3), np.uint8)] * 3
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cascade.imaging.batches import Image
-from cascade.predictor import Predictor
+from cascade.inference.predictor import Predictor
 
 
 def measure(

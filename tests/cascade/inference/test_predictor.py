@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from cascade import manifest as manifests
-from cascade import registry, voting
+from cascade import registry
 from cascade.engine.run import Failure, Memory, run
 from cascade.ensemble import Ensemble
 from cascade.errors import CascadeError
 from cascade.imaging import batches
+from cascade.inference import decision
+from cascade.inference.predictor import Predictor
 from cascade.predictions import Detections
-from cascade.predictor import Predictor
 
 CPU = torch.device("cpu")
 
@@ -60,12 +61,12 @@ def test_it_says_what_the_engine_and_the_vote_say(tiny_center, photos):
     rows = [memory.results[one] for one in names]
     pictures = [batches.read(path) for path in photos]
     sizes = np.array([one.shape[:2] for one in pictures])
-    clusters, decisions = voting.conclude(voting.gather(rows, tiny_center), tiny_center, sizes)
+    clusters, decisions = decision.conclude(decision.gather(rows, tiny_center), tiny_center, sizes)
 
     verdicts = Predictor(tiny_center, CPU).predict(pictures)
     assert [one.p for one in verdicts] == pytest.approx(decisions.p.tolist(), abs=1e-6)
     assert [one.n_voters for one in verdicts] == [1] * 5
-    for verdict, objects, row in zip(verdicts, voting.objects(clusters), rows, strict=True):
+    for verdict, objects, row in zip(verdicts, decision.objects(clusters), rows, strict=True):
         assert verdict.objects.labels == objects.labels
         np.testing.assert_allclose(verdict.objects.boxes_xyxy, objects.boxes_xyxy, atol=1e-5)
         np.testing.assert_allclose(verdict.members[name].scores, row[name].scores, atol=1e-5)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from cascade import voting
 from cascade.engine.run import default_device, of_member
 from cascade.ensemble import Ensemble
 from cascade.fusion.consensus import Decisions
 from cascade.imaging.batches import Batch, Image
+from cascade.inference import decision
 from cascade.predictions import Detections, Failure
 
 
@@ -64,10 +64,12 @@ class Predictor:
             for name, model in self._models.items()
         }
         rows = [{name: said[name][i] for name in said} for i in names]
-        votes = voting.gather(rows, self.ensemble)
-        clusters, decisions = voting.conclude(votes, self.ensemble, np.array(batch.sizes, np.int64))
-        decisions = voting.heard(decisions, self.ensemble, voting.probed(rows, self.ensemble))
-        fused = voting.objects(clusters)
+        votes = decision.gather(rows, self.ensemble)
+        clusters, decisions = decision.conclude(
+            votes, self.ensemble, np.array(batch.sizes, np.int64)
+        )
+        decisions = decision.heard(decisions, self.ensemble, decision.probed(rows, self.ensemble))
+        fused = decision.objects(clusters)
         return [
             _verdict(row, fused[i], decisions, i, self.ensemble.calibration.threshold)
             for i, row in enumerate(rows)
