@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cascade import metrics
 from cascade.manifest import Budget
+from cascade.metrics import classification
 from curation.paired import CONFIDENCE, LEAST_DIFFERING, Paired, compare, holm
 from curation.verdict import Bools, Check, Evidence, Floats
 
@@ -175,7 +175,7 @@ def _tested(name: str, paired: Paired, worse: bool, limit: float) -> Check:
 
 
 def _reported(name: str, truth: Bools, a: Bools, b: Bools) -> Check:
-    before, after, n = metrics.mcc(truth, a), metrics.mcc(truth, b), len(truth)
+    before, after, n = classification.mcc(truth, a), classification.mcc(truth, b), len(truth)
     if before is None or after is None:
         told = "one class only, so MCC is not defined" if n else "no images"
         return Check(f"slice {name}", None, None, None, f"{name} ({n} images): {told}.")
@@ -188,7 +188,7 @@ def _reported(name: str, truth: Bools, a: Bools, b: Bools) -> Check:
 
 def _ece(truth: Bools, p: Floats) -> float | None:
     known = np.isfinite(p)
-    return metrics.ece(truth[known], p[known])
+    return classification.ece(truth[known], p[known])
 
 
 def _change(what: str, before: float, after: float) -> str:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import metrics
-from cascade.average_precision import average_precision
 from cascade.inference import decision
+from cascade.metrics import classification
+from cascade.metrics.average_precision import average_precision
+from cascade.metrics.bootstrap import ap50_intervals
 from cascade.predictions import Detections, FloatArray
-from cascade.resampled_precision import ap50_intervals
 from cascade.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def evaluate(
         "prevalence": _round(truth.mean()) if len(truth) else None,
         "threshold": threshold,
         **_image_level(truth, p, threshold),
-        "ece": _round(metrics.ece(truth[voted], p[voted])),
+        "ece": _round(classification.ece(truth[voted], p[voted])),
         "map": _round(overall.map),
         "map50": _round(overall.map50),
         "map50_interval": _pair(spread.map50),
@@ -143,9 +143,9 @@ def _image_level(
 ) -> dict[str, float | None]:
     predicted = p >= threshold  # False for NaN
     return {
-        "mcc": _round(metrics.mcc(truth, predicted)),
-        "precision": _round(metrics.precision(truth, predicted)),
-        "recall": _round(metrics.recall(truth, predicted)),
+        "mcc": _round(classification.mcc(truth, predicted)),
+        "precision": _round(classification.precision(truth, predicted)),
+        "recall": _round(classification.recall(truth, predicted)),
     }
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import metrics
+from cascade.metrics import classification
 
 Bools = NDArray[np.bool_]
 
@@ -60,13 +60,13 @@ def compare(
     truth: Bools, a: Bools, b: Bools, drives: Sequence[str], *, draws: int, seed: int
 ) -> Paired:
     """Return the change of MCC from a to b; the truth must have both classes."""
-    delta, spread = metrics.paired_delta_mcc(truth, a, b, drives, draws=draws, seed=seed)
+    delta, spread = classification.paired_delta_mcc(truth, a, b, drives, draws=draws, seed=seed)
     spread = spread[np.isfinite(spread)]  # a draw of drives may hold one class only
     differing = len({drive for drive, x, y in zip(drives, a, b, strict=True) if x != y})
     p_worse = (1 + int((spread >= 0).sum())) / (1 + len(spread))
     return Paired(
-        a=metrics.mcc(truth, a) or 0.0,
-        b=metrics.mcc(truth, b) or 0.0,
+        a=classification.mcc(truth, a) or 0.0,
+        b=classification.mcc(truth, b) or 0.0,
         delta=delta,
         lower=float(np.quantile(spread, 1 - CONFIDENCE)),
         upper=float(np.quantile(spread, CONFIDENCE)),

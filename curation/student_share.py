@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.average_precision import average_precision
+from cascade.metrics.average_precision import average_precision
+from cascade.metrics.bootstrap import map50_draws
 from cascade.predictions import Detections
-from cascade.resampled_precision import map50_draws
 from curation.evaluation import FrozenSet
 
 PROMISED_SHARE, PROMISED_TIMES = 0.9, 3.0

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from retraining_data import CLASSES, drive, from_rows, read_split
 
-from cascade.average_precision import average_precision
+from cascade.metrics.average_precision import average_precision
+from cascade.metrics.bootstrap import map50_draws
 from cascade.predictions import Detections
-from cascade.resampled_precision import map50_draws
 from cascade.training.examples import Example
 
 ALPHA = 0.05

@@ -27,7 +27,7 @@ from cascade.fusion.consensus import Clusters, decide, fuse
 from cascade.fusion.votes import BoolArray, Votes
 from cascade.geometry import boxes
 from cascade.manifest import Fusion
-from cascade.metrics import best_threshold
+from cascade.metrics.classification import best_threshold
 from cascade.predictions import Detections, FloatArray, IntArray
 
 ALL_CLASSES = "*"

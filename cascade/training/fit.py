@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cascade.average_precision import average_precision
 from cascade.checkpoints import format
 from cascade.errors import TrainingError
+from cascade.metrics.average_precision import average_precision
 from cascade.predictions import Detections
 from cascade.protocols import Trainable
 from cascade.training import standing

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cascade.average_precision import AveragePrecision, average_precision
 from cascade.errors import TrainingError
+from cascade.metrics.average_precision import AveragePrecision, average_precision
 from cascade.predictions import Detections
 from cascade.protocols import Trainable
 from cascade.training.augment import apply, draw

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import metrics
+from cascade.metrics import classification
 from curation.figures import Estimate
 
 Floats = NDArray[np.floating[Any]]
@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.integer[Any]]
 
 DRAWS = 1000
-_BINS = 15  # of the calibration error, as in `cascade.metrics.ece`
+_BINS = 15  # of the calibration error, as in `cascade.metrics.classification.ece`
 _ENDS = (0.025, 0.975)
 
 
@@ -69,7 +69,7 @@ def compare(
     """
     groups = {name: i for i, name in enumerate(dict.fromkeys(drives))}
     group_of = np.array([groups[one] for one in drives], np.int64)
-    weights = metrics.grouped_bootstrap(len(groups), draws=draws, seed=seed)
+    weights = classification.grouped_bootstrap(len(groups), draws=draws, seed=seed)
     weights = np.vstack([np.ones((1, len(groups)), np.int64), weights])  # row 0: the set itself
     both = [_draws_of(truth, one, group_of, weights) for one in (before, after)]
     return {

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from cascade import metrics
-from cascade.average_precision import average_precision
 from cascade.engine.run import Progress, default_device, run
 from cascade.ensemble import Ensemble
 from cascade.inference import decision as voting
+from cascade.metrics import classification
+from cascade.metrics.average_precision import average_precision
 from cascade.predictions import Detections
 from curation import documents, fields, store
 from curation import samples as query
@@ -214,9 +214,9 @@ def _figures(samples: Any, known: Any, version: str, ensemble: Ensemble) -> dict
     says = np.array([labels[one] == "yes" for one in store.ids_and_paths(known)[0]], bool)
     precision = average_precision(fused, truths, ensemble.taxonomy.names)
     return found | {
-        "MCC": metrics.mcc(truth, says),
-        "precision": metrics.precision(truth, says),
-        "recall": metrics.recall(truth, says),
+        "MCC": classification.mcc(truth, says),
+        "precision": classification.precision(truth, says),
+        "recall": classification.recall(truth, says),
         "mAP at IoU 0.5": _number(precision.map50),
     }
 

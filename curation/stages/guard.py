@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cascade import metrics
 from cascade.inference import decision as voting
+from cascade.metrics import classification
 from cascade.taxonomy import Taxonomy
 from curation import fields, guard, store
 from curation.errors import StageError
@@ -103,7 +103,7 @@ def measure(samples: Any, taxonomy: Taxonomy, *, version: str, ensemble: str) ->
     )
     labels = dict(zip(*view.values(["id", f"{decision}.label"]), strict=True))
     said = np.array([labels[one] == "yes" for one in ids], bool)
-    value = metrics.mcc(truth, said) if len(ids) else None
+    value = classification.mcc(truth, said) if len(ids) else None
     if value is None:
         raise StageError(
             f"{len(ids)} labeled live samples carry a decision of version {version}"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cascade import metrics
+from cascade.metrics import classification
 from curation.paired import compare, holm, swap_test
 
 HOLM = [
@@ -35,7 +35,7 @@ def some(n=200, seed=0, gain=0.4):
 def test_the_parts_fit_together():
     truth, a, b, drives = some()
     found = compare(truth, a, b, drives, draws=500, seed=0)
-    assert (found.a, found.b) == (metrics.mcc(truth, a), metrics.mcc(truth, b))
+    assert (found.a, found.b) == (classification.mcc(truth, a), classification.mcc(truth, b))
     assert found.delta == pytest.approx(found.b - found.a)
     assert found.lower < found.delta < found.upper
     assert (found.n, found.groups) == (200, 50)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cascade import metrics
+from cascade.metrics import classification
 from curation import sample_size
 
 SIZES = [
@@ -28,7 +28,7 @@ def test_so_many_images_do_show_the_effect():
     for _ in range(200):
         truth = np.arange(n) % 2 == 0
         a, b = (truth ^ (rng.random(n) < error) for error in (0.03, 0.01))
-        _, draws = metrics.paired_delta_mcc(truth, a, b, range(n), draws=200)
+        _, draws = classification.paired_delta_mcc(truth, a, b, range(n), draws=200)
         shown += np.quantile(draws, 0.05) > 0
     assert shown / 200 == pytest.approx(0.8, abs=0.1)
 

@@ -13,7 +13,7 @@ from cascade.fusion import calibration
 from cascade.fusion.calibration import Calibration
 from cascade.fusion.votes import Votes
 from cascade.manifest import Fusion
-from cascade.metrics import ece
+from cascade.metrics.classification import ece
 from cascade.predictions import Detections
 
 CLASSES = ("cone", "drum", "vehicle")

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from cascade import registry
-from cascade.average_precision import average_precision
 from cascade.geometry import boxes
 from cascade.imaging import batches as images
 from cascade.imaging.batches import Batch
+from cascade.metrics.average_precision import average_precision
 from cascade.models import coco
 from cascade.predictions import Detections
 from cascade.protocols import predict

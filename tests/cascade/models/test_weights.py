@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from cascade import manifest, registry, taxonomy
-from cascade.average_precision import average_precision
 from cascade.checkpoints import format, sources
 from cascade.imaging.batches import Batch
+from cascade.metrics.average_precision import average_precision
 from cascade.predictions import Detections
 from cascade.protocols import predict
 from curation.demo import CLASSES, PRETRAIN, scenes

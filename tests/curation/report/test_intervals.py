@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cascade import metrics
+from cascade.metrics import classification
 from curation.report.intervals import Answers, compare
 
 KEYS = ("mcc", "precision", "recall", "ece")
@@ -18,10 +18,10 @@ def case(seed, n=60, right=0.8):
 def slow(truth, p, threshold):
     yes = p >= threshold
     return {
-        "mcc": metrics.mcc(truth, yes),
-        "precision": metrics.precision(truth, yes),
-        "recall": metrics.recall(truth, yes),
-        "ece": metrics.ece(truth, p),
+        "mcc": classification.mcc(truth, yes),
+        "precision": classification.precision(truth, yes),
+        "recall": classification.recall(truth, yes),
+        "ece": classification.ece(truth, p),
     }
 
 
@@ -38,7 +38,7 @@ def test_values_agree_with_the_metrics():
 def test_intervals_agree_with_resampling_image_by_image():
     truth, drives, p = case(1, n=30)
     found = compare(truth, drives, Answers(p, 0.5), Answers(p, 0.5), draws=50, seed=4)
-    weights = metrics.grouped_bootstrap(10, draws=50, seed=4)
+    weights = classification.grouped_bootstrap(10, draws=50, seed=4)
     drawn = {key: [] for key in KEYS}
     for row in weights:
         images = [i for drive, times in enumerate(row) for i in range(3 * drive, 3 * drive + 3)
@@ -77,8 +77,8 @@ def test_images_without_a_vote_are_a_no_without_a_probability():
     silent = np.where(np.arange(len(p)) % 4 == 0, np.nan, p)
     found = compare(truth, drives, Answers(p, 0.5), Answers(silent, 0.5))
     voted = ~np.isnan(silent)
-    assert found["ece"].after.value == pytest.approx(metrics.ece(truth[voted], p[voted]))
-    assert found["recall"].after.value == pytest.approx(metrics.recall(truth, silent >= 0.5))
+    assert found["ece"].after.value == pytest.approx(classification.ece(truth[voted], p[voted]))
+    assert found["recall"].after.value == pytest.approx(classification.recall(truth, silent >= 0.5))
 
 
 def test_one_drive_gives_an_interval_without_width():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import matthews_corrcoef, precision_score, recall_score
 
 from cascade.errors import BadPredictionsError
-from cascade.metrics import (
+from cascade.metrics.classification import (
     Confusion,
     best_threshold,
     bootstrap_mcc,

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.average_precision import MAX_BOXES
 from cascade.errors import BadPredictionsError
 from cascade.geometry import boxes
-from cascade.metrics import grouped_bootstrap
+from cascade.metrics.average_precision import MAX_BOXES
+from cascade.metrics.classification import grouped_bootstrap
 from cascade.predictions import Detections, FloatArray, IntArray
 
 Interval = tuple[float, float]

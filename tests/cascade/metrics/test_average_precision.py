@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from cascade.average_precision import average_precision
 from cascade.errors import BadPredictionsError
+from cascade.metrics.average_precision import average_precision
 from cascade.predictions import Detections
 
 CLASSES = ("cone", "drum")

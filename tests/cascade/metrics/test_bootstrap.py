@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from cascade.average_precision import average_precision
 from cascade.errors import BadPredictionsError
-from cascade.metrics import grouped_bootstrap
+from cascade.metrics.average_precision import average_precision
+from cascade.metrics.bootstrap import ap50_intervals
+from cascade.metrics.classification import grouped_bootstrap
 from cascade.predictions import Detections
-from cascade.resampled_precision import ap50_intervals
 
 CLASSES = ("cone", "drum", "never")
 
