@@ -30,7 +30,8 @@ from tiny_case import seeded
 
 from cascade import taxonomy
 from cascade.engine.run import default_device
-from cascade.models import depth_anything_3, ultralytics_network, yoloe
+from cascade.models import ultralytics_network, yoloe
+from cascade.models.depth import depth_anything_3
 from cascade.models.prompting import prompts_of
 
 _COCO = {i: f"class {i}" for i in range(80)}

@@ -39,7 +39,7 @@ ARCHITECTURE: dict[str, Any] = {
 
 def write(folder: Path) -> Path:
     """Write the checkpoint into the folder, its sky about half of an image."""
-    from cascade.models import depth_anything_3
+    from cascade.models.depth import depth_anything_3
 
     with seeded():
         network = depth_anything_3.network(ARCHITECTURE, folder)

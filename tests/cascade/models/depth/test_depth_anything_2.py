@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 from cascade import registry
 from cascade.errors import CheckpointError
 from cascade.models import processor_view
-from cascade.models.depth_anything_2 import from_inverse, metres
+from cascade.models.depth.depth_anything_2 import from_inverse, metres
 from cascade.protocols import DepthEstimator, predict
 
 CASES = pytest.mark.parametrize("name", tiny.CASES)

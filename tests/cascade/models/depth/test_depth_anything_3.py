@@ -11,7 +11,7 @@ import tiny_depth_anything_3 as tiny
 import torch
 
 from cascade.errors import CheckpointError
-from cascade.models.depth_anything_3 import (
+from cascade.models.depth.depth_anything_3 import (
     SKY,
     DepthAnything3,
     assumed_focal_px,
@@ -174,7 +174,7 @@ def test_a_config_cannot_have_other_classes_built(folder, tmp_path):
 
 @with_package
 def test_the_packages_presets_are_found_by_name():
-    from cascade.models.depth_anything_3 import preset
+    from cascade.models.depth.depth_anything_3 import preset
 
     assert preset("da3metric-large", "folder")["net"]["name"] == "vitl"
     with pytest.raises(CheckpointError, match="knows no model 'da3metric-tiny'"):
