@@ -23,7 +23,7 @@ from cascade.errors import CheckpointError, nearest
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import Style, linear_letterbox
 from cascade.models import coco
-from cascade.models.suppression import suppressed, to_corners
+from cascade.models.detection.nms import suppressed, to_corners
 from cascade.predictions import Detections
 
 GridLayout = Literal["yolox", "yolo"]

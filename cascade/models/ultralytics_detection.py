@@ -21,7 +21,7 @@ from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import Inset, linear_letterbox
 from cascade.models import ultralytics_pickle
-from cascade.models.detecting import (
+from cascade.models.detection.detector_head import (
     carry_over,
     flatten,
     named_classes,
@@ -29,7 +29,7 @@ from cascade.models.detecting import (
     to_centres,
     to_detections,
 )
-from cascade.models.suppression import suppressed
+from cascade.models.detection.nms import suppressed
 from cascade.models.ultralytics_network import detection_model, refuse_foreign_rows
 from cascade.predictions import Detections
 from cascade.protocols import Tensors

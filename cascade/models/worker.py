@@ -18,7 +18,7 @@ from torch import nn
 
 from cascade.errors import BadPredictionsError, CheckpointError, ServerError
 from cascade.imaging.batches import Batch, Image
-from cascade.models.detecting import to_detections
+from cascade.models.detection.detector_head import to_detections
 from cascade.models.worker_process import WorkerProcess
 from cascade.predictions import Detections
 from cascade.protocols import Tensors

@@ -18,7 +18,7 @@ from torch import Tensor
 from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models.detecting import (
+from cascade.models.detection.detector_head import (
     NMS_IOU,
     carry_over,
     flatten,

@@ -32,9 +32,9 @@ from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import linear_letterbox
 from cascade.models import ultralytics_pickle
-from cascade.models.detecting import open_checkpoint
+from cascade.models.detection.detector_head import open_checkpoint
+from cascade.models.detection.nms import suppressed
 from cascade.models.prompting import prompts_of
-from cascade.models.suppression import suppressed
 from cascade.models.ultralytics_network import (
     detection_model,
     refuse_activation,

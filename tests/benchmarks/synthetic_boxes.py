@@ -16,7 +16,7 @@ from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.fusion.votes import Votes
-from cascade.models.center_point import CenterPoint
+from cascade.models.detection.center_point import CenterPoint
 from curation import box_documents, convert, fields, store
 from curation.box_documents import Boxes, Numbers, Words
 

@@ -17,7 +17,7 @@ from PIL import Image
 from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
-from cascade.models.center_point import CenterPoint
+from cascade.models.detection.center_point import CenterPoint
 from cascade.predictions import Detections
 from curation import fields, similarity, store
 from curation.settings import Settings

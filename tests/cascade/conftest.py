@@ -2,7 +2,7 @@ import pytest
 
 from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
-from cascade.models.center_point import CenterPoint
+from cascade.models.detection.center_point import CenterPoint
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ def foreign(weights, monkeypatch):
     adapter = registry.Adapter(
         name="of_a_missing_package",
         tier="detection",
-        factory="cascade.models.center_point:CenterPoint",
+        factory="cascade.models.detection.center_point:CenterPoint",
         needs=("no_such_package",),
     )
     monkeypatch.setitem(registry._adapters, adapter.name, adapter)

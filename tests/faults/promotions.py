@@ -19,7 +19,7 @@ import torch
 from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
 from cascade.inference.predictor import Predictor
-from cascade.models.center_point import CenterPoint
+from cascade.models.detection.center_point import CenterPoint
 from curation import ensemble_model, lease, mongod  # noqa: F401
 from curation.lease import LeaseError
 from curation.tracking import Registry

@@ -23,7 +23,7 @@ from cascade import taxonomy
 from cascade.engine.run import Failure, Memory, run
 from cascade.imaging.batches import Batch
 from cascade.manifest import Member
-from cascade.models.center_point import CenterPoint
+from cascade.models.detection.center_point import CenterPoint
 from cascade.models.vision_language import VisionLanguage
 from cascade.predictions import Answer, Detections
 from cascade.serving import question, vllm

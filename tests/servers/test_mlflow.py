@@ -17,7 +17,7 @@ from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
 from cascade.imaging.batches import read
 from cascade.inference.predictor import Predictor
-from cascade.models.center_point import CenterPoint
+from cascade.models.detection.center_point import CenterPoint
 from curation import rounds
 from curation.errors import PublishError
 from curation.rounds import Round

@@ -8,7 +8,7 @@ from transformers import AutoModelForObjectDetection
 
 from cascade import registry
 from cascade.imaging.batches import Batch
-from cascade.models.detr import MODEL_TYPES
+from cascade.models.detection.detr import MODEL_TYPES
 
 SIZES = ((90, 160), (64, 64), (200, 120), (40, 30))
 

@@ -14,7 +14,7 @@ import torch
 
 from cascade.checkpoints import format, sources
 from cascade.errors import TrainingError
-from cascade.models.center_point import CenterPoint
+from cascade.models.detection.center_point import CenterPoint
 from cascade.predictions import Detections
 from cascade.training.augment import NO_EFFECTS, STREET
 from cascade.training.examples import Example

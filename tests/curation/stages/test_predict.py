@@ -10,7 +10,7 @@ from cascade import manifest as manifests
 from cascade import placement, registry
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
-from cascade.models.center_point import CenterPoint
+from cascade.models.detection.center_point import CenterPoint
 from cascade.placement import Lane, Placement
 from curation import fields, store
 from curation import samples as query

@@ -26,7 +26,7 @@ from cascade.errors import CheckpointError
 from cascade.imaging import resizing
 from cascade.imaging.batches import Batch
 from cascade.models import prompting
-from cascade.models.detecting import to_detections
+from cascade.models.detection.detector_head import to_detections
 from cascade.models.zero_shot import open_folder
 from cascade.predictions import Detections
 from cascade.protocols import Tensors

@@ -29,7 +29,7 @@ from transformers import (
 from cascade.checkpoints import format as checkpoints
 from cascade.imaging.batches import Batch
 from cascade.models import mobilenet
-from cascade.models.detecting import (
+from cascade.models.detection.detector_head import (
     MIN_SCORE,
     carry_over,
     flatten,

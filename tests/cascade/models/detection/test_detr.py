@@ -23,8 +23,8 @@ from cascade.checkpoints import format, sources
 from cascade.errors import CheckpointError
 from cascade.imaging import batches
 from cascade.imaging.batches import Batch
-from cascade.models import detecting
-from cascade.models.detr import MODEL_TYPES, DetrDetector, Stretched, surest
+from cascade.models.detection import detector_head
+from cascade.models.detection.detr import MODEL_TYPES, DetrDetector, Stretched, surest
 from cascade.predictions import Detections
 from cascade.protocols import Detector, Trainable, predict
 from cascade.training.augment import NO_EFFECTS
@@ -186,11 +186,13 @@ def officially(folder, raw):
     processor = AutoImageProcessor.from_pretrained(folder)
     found = processor.post_process_object_detection(
         SimpleNamespace(logits=raw["logits"], pred_boxes=raw["boxes"]),
-        threshold=detecting.MIN_SCORE,
+        threshold=detector_head.MIN_SCORE,
         target_sizes=[(1, 1)] * len(raw["logits"]),
     )
     return [
-        detecting.to_detections(one["boxes"], one["scores"], one["labels"], CLASSES, nms_iou=None)
+        detector_head.to_detections(
+            one["boxes"], one["scores"], one["labels"], CLASSES, nms_iou=None
+        )
         for one in found
     ]
 
@@ -217,7 +219,7 @@ def test_so_it_is_where_there_are_more_boxes_than_are_kept(folders, model, famil
         "boxes": torch.rand(4, 300, 4, generator=dice),
     }
     found = model.decode(raw, batch_of(*SIZES))
-    assert [len(one) for one in found] == [detecting.MAX_BOXES] * 4
+    assert [len(one) for one in found] == [detector_head.MAX_BOXES] * 4
     assert_same(found, officially(folders[family], raw))
 
 
@@ -306,7 +308,7 @@ def test_its_loss_is_transformers_own(folders, model, family):
     labels = [
         {
             "class_labels": torch.from_numpy(one.class_ids),
-            "boxes": detecting.to_centres(torch.from_numpy(one.boxes_xyxy)),
+            "boxes": detector_head.to_centres(torch.from_numpy(one.boxes_xyxy)),
         }
         for one in targets
     ]

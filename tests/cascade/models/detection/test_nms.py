@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cascade.imaging.letterbox import Inset
-from cascade.models.suppression import suppressed, to_corners
+from cascade.models.detection.nms import suppressed, to_corners
 
 CLASSES = ("cone", "drum")
 LANDSCAPE = Inset(left=0, top=16, width=64, height=32)  # in a square of 64

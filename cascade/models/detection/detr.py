@@ -39,7 +39,7 @@ from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import Inset
 from cascade.models import pretrained, processor_view
-from cascade.models.detecting import (
+from cascade.models.detection.detector_head import (
     MAX_BOXES,
     carry_over,
     flatten,

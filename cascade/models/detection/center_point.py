@@ -25,7 +25,7 @@ from torchvision.ops import generalized_box_iou_loss
 from cascade.checkpoints import format as checkpoints
 from cascade.imaging.batches import Batch
 from cascade.models import mobilenet
-from cascade.models.detecting import (
+from cascade.models.detection.detector_head import (
     MAX_BOXES,
     NMS_IOU,
     carry_over,

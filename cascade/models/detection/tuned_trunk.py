@@ -20,8 +20,8 @@ from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.models import mobilenet
-from cascade.models.center_point import CenterPoint
-from cascade.models.rt_detr import RtDetr
+from cascade.models.detection.center_point import CenterPoint
+from cascade.models.detection.rt_detr import RtDetr
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 

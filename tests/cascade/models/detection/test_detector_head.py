@@ -7,7 +7,7 @@ from torch import nn
 
 from cascade.checkpoints import format
 from cascade.errors import BadPredictionsError, CheckpointError
-from cascade.models import detecting
+from cascade.models.detection import detector_head
 from cascade.predictions import Detections
 
 CLASSES = ("cone", "drum")
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def unpacked(boxes, scores, class_ids, nms_iou=0.6):
-    return detecting.to_detections(
+    return detector_head.to_detections(
         torch.tensor(boxes).reshape(-1, 4),
         torch.tensor(scores),
         torch.tensor(class_ids, dtype=torch.int64),
@@ -53,7 +53,7 @@ def test_boxes_are_clipped_to_the_image():
 def test_a_hundred_boxes_at_most():
     corners = torch.rand(300, 2).sort(dim=0).values * 0.5
     boxes = torch.cat([corners, corners + 0.001], dim=1)
-    found = detecting.to_detections(
+    found = detector_head.to_detections(
         boxes, torch.rand(300) + 0.1, torch.zeros(300), CLASSES, nms_iou=None
     )
     assert len(found) == 100
@@ -70,7 +70,7 @@ def truth(boxes, class_ids, classes=CLASSES):
 
 def test_targets_are_laid_end_to_end():
     targets = [truth([LEFT, RIGHT], [1, 0]), truth([], []), truth([LEFT], [0])]
-    image, class_ids, boxes = detecting.flatten(targets, CLASSES, CPU)
+    image, class_ids, boxes = detector_head.flatten(targets, CLASSES, CPU)
     assert image.tolist() == [0, 0, 2]
     assert class_ids.tolist() == [1, 0, 0]
     assert boxes.shape == (3, 4)
@@ -78,13 +78,13 @@ def test_targets_are_laid_end_to_end():
 
 def test_targets_must_use_the_models_classes():
     with pytest.raises(BadPredictionsError, match=r"\['cone', 'drum'\], got \['drum', 'cone'\]"):
-        detecting.flatten([truth([], [], ("drum", "cone"))], CLASSES, CPU)
+        detector_head.flatten([truth([], [], ("drum", "cone"))], CLASSES, CPU)
 
 
 def test_centres_and_sides():
-    assert detecting.to_centres(torch.tensor([[0.2, 0.1, 0.4, 0.5]]))[0].tolist() == pytest.approx(
-        [0.3, 0.3, 0.2, 0.4]
-    )
+    assert detector_head.to_centres(torch.tensor([[0.2, 0.1, 0.4, 0.5]]))[
+        0
+    ].tolist() == pytest.approx([0.3, 0.3, 0.2, 0.4])
 
 
 class Head(nn.Module):
@@ -101,7 +101,7 @@ class Head(nn.Module):
 
 def carried(old_classes, new_classes, meaning=None, width=3):
     old, new = Head(len(old_classes), 0), Head(len(new_classes), 1000, width)
-    detecting.carry_over(
+    detector_head.carry_over(
         old,
         new,
         class_rows=("rows.weight", "rows.bias", "embedding.weight"),
@@ -135,6 +135,6 @@ def test_tensors_of_another_shape_start_anew():
 def test_a_foreign_checkpoint_is_refused(tmp_path):
     format.save(tmp_path / "a", {"adapter": "yolo"}, {})
     with pytest.raises(CheckpointError, match="of the adapter 'yolo', expected 'rt_detr'"):
-        detecting.open_checkpoint(tmp_path / "a", adapter="rt_detr", keys=())
+        detector_head.open_checkpoint(tmp_path / "a", adapter="rt_detr", keys=())
     with pytest.raises(CheckpointError, match="has no 'size'"):
-        detecting.open_checkpoint(tmp_path / "a", adapter="yolo", keys=("size",))
+        detector_head.open_checkpoint(tmp_path / "a", adapter="yolo", keys=("size",))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from cascade.imaging.letterbox import Inset
-from cascade.models.detecting import MIN_SCORE, NMS_IOU, to_detections
+from cascade.models.detection.detector_head import MIN_SCORE, NMS_IOU, to_detections
 from cascade.predictions import Detections
 
 CANDIDATES = 3000  # boxes of an image that suppression looks at: bounds its memory
