@@ -24,7 +24,6 @@ from torchvision.ops import generalized_box_iou_loss
 
 from cascade.checkpoints import format as checkpoints
 from cascade.imaging.batches import Batch
-from cascade.models import mobilenet
 from cascade.models.detection.detector_head import (
     MAX_BOXES,
     NMS_IOU,
@@ -34,6 +33,7 @@ from cascade.models.detection.detector_head import (
     open_checkpoint,
     to_detections,
 )
+from cascade.models.embedding import mobilenet
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 

@@ -28,7 +28,6 @@ from transformers import (
 
 from cascade.checkpoints import format as checkpoints
 from cascade.imaging.batches import Batch
-from cascade.models import mobilenet
 from cascade.models.detection.detector_head import (
     MIN_SCORE,
     carry_over,
@@ -38,6 +37,7 @@ from cascade.models.detection.detector_head import (
     to_centres,
     to_detections,
 )
+from cascade.models.embedding import mobilenet
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models import mobilenet
 from cascade.models.detection.center_point import CenterPoint
 from cascade.models.detection.rt_detr import RtDetr
+from cascade.models.embedding import mobilenet
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 

@@ -8,8 +8,8 @@ from cascade import registry
 from cascade.checkpoints import format, sources
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models import mobilenet
 from cascade.models.detection.tuned_trunk import TRUNK_PACE
+from cascade.models.embedding import mobilenet
 from cascade.predictions import Detections
 from cascade.protocols import Trainable, predict
 from cascade.training.fit import Paced, Stepper

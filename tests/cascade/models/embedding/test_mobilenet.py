@@ -6,8 +6,8 @@ import torch
 
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models import mobilenet
-from cascade.models.mobilenet import MobileNetEmbedder, Trunk
+from cascade.models.embedding import mobilenet
+from cascade.models.embedding.mobilenet import MobileNetEmbedder, Trunk
 from cascade.protocols import Embedder, predict
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])

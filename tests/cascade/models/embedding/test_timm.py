@@ -15,7 +15,7 @@ from cascade.protocols import Embedder, predict
 timm = pytest.importorskip("timm", reason="timm is not installed")
 import tiny_timm_embedding as tiny  # noqa: E402
 
-from cascade.models.timm_embedding import view_of  # noqa: E402
+from cascade.models.embedding.timm import view_of  # noqa: E402
 
 SQUASHED = {"crop_mode": "squash", "interpolation": "bilinear"}
 
