@@ -10,7 +10,7 @@ from cascade import manifest, registry, taxonomy
 from cascade.checkpoints import licenses
 from cascade.errors import ManifestError
 from cascade.manifest import Budget, Fusion, Member, Routing
-from cascade.models.coco import NAMES
+from cascade.models.exported.coco_classes import NAMES
 
 MEMBER = {
     "name": "one",

@@ -6,7 +6,7 @@ import yaml
 
 from cascade import taxonomy
 from cascade.errors import TaxonomyError
-from cascade.models.coco import NAMES
+from cascade.models.exported.coco_classes import NAMES
 
 TEXT = """
 name: park

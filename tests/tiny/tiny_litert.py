@@ -45,7 +45,7 @@ def write(
 
     Args:
         folder: Where.
-        layout: Of `cascade.models.exported_detection`; yolox takes bytes as they are.
+        layout: Of `cascade.models.exported.layouts`; yolox takes bytes as they are.
         kind: Of its numbers: FLOAT32, INT8 or UINT8.
         channels_first: Whether it takes (1, 3, S, S) instead of (1, S, S, 3).
         shape: Of the image, another one.

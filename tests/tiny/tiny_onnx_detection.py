@@ -27,7 +27,7 @@ def write(folder: Path, *, layout: str, images: int | str = "N", classes: int = 
 
     Args:
         folder: Where.
-        layout: See `cascade.models.onnx_detection`.
+        layout: See `cascade.models.exported.onnx_detection`.
         images: How many it takes at a time; a name for any number.
         classes: How many it tells apart.
     """

@@ -17,7 +17,7 @@ from cascade.geometry import boxes
 from cascade.imaging import batches as images
 from cascade.imaging.batches import Batch
 from cascade.metrics.average_precision import average_precision
-from cascade.models import coco
+from cascade.models.exported import coco_classes
 from cascade.predictions import Detections
 from cascade.protocols import predict
 
@@ -81,8 +81,8 @@ def coco_ap(model):
     """Return the average precision on the 128 photographs, in points."""
     pairs = photographs("coco128_val/images")
     found = [one for batch in batches(pairs) for one in predict(model, batch)]
-    truths = [truth(path, coco.NAMES) for path, _ in pairs]
-    return 100 * average_precision(found, truths, coco.NAMES).map
+    truths = [truth(path, coco_classes.NAMES) for path, _ in pairs]
+    return 100 * average_precision(found, truths, coco_classes.NAMES).map
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -115,12 +115,12 @@ def test_people_on_construction_sites_are_where_people_said_they_are():
     """At 0.3, IoU 0.5, on what is no mosaic: of 338 people 65 % are found, 71 % of boxes are."""
     pairs = photographs("construction_site_safety/images/valid")
     pairs = pairs + photographs("construction_site_safety/images/test")
-    model, person = detector("deimv2_femto"), coco.NAMES.index("person")
+    model, person = detector("deimv2_femto"), coco_classes.NAMES.index("person")
     hits = claims = people = 0
     predicted = [one for batch in batches(pairs) for one in predict(model, batch)]
     for (path, _), found in zip(pairs, predicted, strict=True):
         found = found[(found.class_ids == person) & (found.scores >= 0.3)]
-        real = truth(path, coco.NAMES, wanted=[5]).boxes_xyxy
+        real = truth(path, coco_classes.NAMES, wanted=[5]).boxes_xyxy
         hits += (boxes.match(boxes.iou(found.boxes_xyxy, real), least=0.5) >= 0).sum()
         claims, people = claims + len(found), people + len(real)
     assert people == 338

@@ -10,7 +10,7 @@ from cascade.errors import CascadeError, CheckpointError
 pytest.importorskip("ai_edge_litert", reason="ai_edge_litert is not installed")
 import tiny_litert as tiny
 
-from cascade.models.litert_file import LitertFile, Quantisation
+from cascade.models.exported.litert_file import LitertFile, Quantisation
 
 PIXELS = np.random.default_rng(1).random((1, 3, tiny.SIZE, tiny.SIZE), dtype=np.float32)
 INT8 = Quantisation(np.int8, scale=1 / 256, zero=-128)

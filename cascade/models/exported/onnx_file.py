@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from cascade.errors import CascadeError, CheckpointError
-from cascade.models.exported_file import exported_file
+from cascade.models.exported.files import exported_file
 
 _PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # the first that is there
 _TYPES: dict[str, type[np.floating[Any]]] = {

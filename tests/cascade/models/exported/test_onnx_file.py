@@ -9,7 +9,7 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 import onnx_protobuf as onnx
 import tiny_onnx_embedding as tiny
 
-from cascade.models.onnx_file import OnnxFile
+from cascade.models.exported.onnx_file import OnnxFile
 
 
 def open_image(folder, kind=onnx.FLOAT, shape=("N", 3, "H", "W")):

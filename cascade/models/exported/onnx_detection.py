@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from cascade.errors import CheckpointError, nearest
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import linearly_resized
-from cascade.models import exported_detection as exported
 from cascade.models.detection.detector_head import to_detections
-from cascade.models.exported_detection import GridLayout, Layout
-from cascade.models.onnx_file import OnnxFile
+from cascade.models.exported import layouts as exported
+from cascade.models.exported.layouts import GridLayout, Layout
+from cascade.models.exported.onnx_file import OnnxFile
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 

@@ -22,13 +22,13 @@ from torch import Tensor
 from cascade.errors import CheckpointError, nearest
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import Style, linear_letterbox
-from cascade.models import coco
 from cascade.models.detection.nms import suppressed, to_corners
+from cascade.models.exported import coco_classes
 from cascade.predictions import Detections
 
 GridLayout = Literal["yolox", "yolo"]
 Layout = Literal["deimv2", GridLayout]
-VOCABULARIES = {"coco": coco.NAMES}
+VOCABULARIES = {"coco": coco_classes.NAMES}
 _LETTERBOXES: dict[GridLayout, Style] = {"yolox": "yolox", "yolo": "ultralytics"}
 _STRIDES = (8, 16, 32)
 

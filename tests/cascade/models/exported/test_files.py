@@ -1,7 +1,7 @@
 import pytest
 
 from cascade.errors import CheckpointError
-from cascade.models.exported_file import exported_file
+from cascade.models.exported.files import exported_file
 
 
 def find(checkpoint):

@@ -10,11 +10,11 @@ from cascade import registry
 from cascade.errors import CascadeError, CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import Inset
-from cascade.models import coco
+from cascade.models.exported import coco_classes
 from cascade.protocols import predict
 
 onnx_detection = pytest.importorskip(
-    "cascade.models.onnx_detection", reason="onnxruntime is not installed"
+    "cascade.models.exported.onnx_detection", reason="onnxruntime is not installed"
 )
 OnnxFile = onnx_detection.OnnxFile
 
@@ -122,7 +122,7 @@ def test_where_an_image_lies_is_undone():
 
 def test_coco_is_the_default_vocabulary(tmp_path):
     path = tiny.write(tmp_path, layout="yolo", classes=80)
-    assert registry.create("onnx_detection", path, layout="yolo").classes == coco.NAMES
+    assert registry.create("onnx_detection", path, layout="yolo").classes == coco_classes.NAMES
 
 
 def test_a_folder_with_one_file_will_do(tmp_path):

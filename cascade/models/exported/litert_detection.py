@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from cascade.imaging.batches import Batch
-from cascade.models import exported_detection as exported
-from cascade.models.exported_detection import GridLayout
-from cascade.models.litert_file import LitertFile
+from cascade.models.exported import layouts as exported
+from cascade.models.exported.layouts import GridLayout
+from cascade.models.exported.litert_file import LitertFile
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 

@@ -19,7 +19,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from cascade.errors import CascadeError, CheckpointError
-from cascade.models.exported_file import exported_file
+from cascade.models.exported.files import exported_file
 
 _WHOLE = (np.int8, np.uint8, np.int16)
 _LITERT_ERRORS = (ValueError, RuntimeError)

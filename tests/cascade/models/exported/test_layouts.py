@@ -6,8 +6,8 @@ import torch
 
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models import coco
-from cascade.models import exported_detection as exported
+from cascade.models.exported import coco_classes
+from cascade.models.exported import layouts as exported
 
 CLASSES = ("cone", "drum", "sign")
 
@@ -33,7 +33,7 @@ def test_yolox_scores_are_objectness_times_class():
 
 def test_classes_are_listed_or_known_by_a_name():
     assert exported.class_names(["a", "b"]) == ("a", "b")
-    assert exported.class_names("coco") == coco.NAMES
+    assert exported.class_names("coco") == coco_classes.NAMES
     with pytest.raises(CheckpointError, match="Did you mean 'coco'"):
         exported.class_names("cocoa")
 
