@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import RfDetrForInstanceSegmentation
 
 from cascade.imaging.batches import Batch
-from cascade.models import pretrained
 from cascade.models.detection.detr import Stretched, class_names, precise, surest
+from cascade.models.huggingface import pretrained
 from cascade.models.segmenting import enlarged
 from cascade.predictions import Masks
 from cascade.protocols import Tensors

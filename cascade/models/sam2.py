@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from transformers import Sam2Model
 
 from cascade.imaging.batches import Batch
-from cascade.models import pretrained, processor_view, segmenting
+from cascade.models import segmenting
+from cascade.models.huggingface import image_processor, pretrained
 from cascade.predictions import Masks
 from cascade.protocols import Tensors
 
@@ -49,7 +50,7 @@ class Sam2:
         self, checkpoint: Path | None = None, *, longest_side: int = segmenting.LONGEST_SIDE
     ) -> None:
         folder = pretrained.folder_of(checkpoint, FAMILIES, adapter=ADAPTER)
-        self._processor = processor_view.read(folder)
+        self._processor = image_processor.read(folder)
         self._longest_side = longest_side
         model = pretrained.network(Sam2Model, folder)
         self.module = _BoxSegmenter(model)

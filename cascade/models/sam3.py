@@ -21,8 +21,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from cascade.errors import TaxonomyError
 from cascade.imaging.batches import Batch
-from cascade.models import pretrained, processor_view, segmenting
-from cascade.models.prompting import prompts_of
+from cascade.models import segmenting
+from cascade.models.huggingface import image_processor, pretrained
+from cascade.models.huggingface.prompts import prompts_of
 from cascade.predictions import Masks
 from cascade.protocols import Tensors
 from cascade.taxonomy import Taxonomy
@@ -61,7 +62,7 @@ class Sam3:
     ) -> None:
         folder = pretrained.folder_of(checkpoint, FAMILIES, adapter=ADAPTER)
         self.classes = prompts_of(taxonomy)
-        self._processor = processor_view.read(folder)
+        self._processor = image_processor.read(folder)
         self._threshold, self._longest_side = threshold, longest_side
         tokenizer, model = pretrained.tokenizer(folder), pretrained.network(Sam3Model, folder)
         self.module = _ConceptSegmenter(

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 
 from cascade.imaging.batches import Batch
-from cascade.models import pretrained, processor_view
+from cascade.models.huggingface import image_processor, pretrained
 from cascade.models.tracking import assigned, expect_as_many
 from cascade.predictions import Detections, FloatArray, IntArray, Tracks
 
@@ -48,7 +48,7 @@ class SamVideo:
             CheckpointError: The checkpoint is absent, not whole or another family's.
         """
         folder = pretrained.folder_of(checkpoint, FAMILIES, adapter=ADAPTER)
-        self._processor = processor_view.read(folder)
+        self._processor = image_processor.read(folder)
         self._start_score = start_score
         self._min_iou = min_iou
         self.module: Any = pretrained.network(Sam2VideoModel, folder)

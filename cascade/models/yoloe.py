@@ -34,7 +34,7 @@ from cascade.imaging.letterbox import linear_letterbox
 from cascade.models import ultralytics_pickle
 from cascade.models.detection.detector_head import open_checkpoint
 from cascade.models.detection.nms import suppressed
-from cascade.models.prompting import prompts_of
+from cascade.models.huggingface.prompts import prompts_of
 from cascade.models.ultralytics_network import (
     detection_model,
     refuse_activation,

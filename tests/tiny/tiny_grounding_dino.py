@@ -12,7 +12,7 @@ from tiny_case import Case
 from torch import nn
 
 from cascade import taxonomy
-from cascade.models.prompting import prompts_of
+from cascade.models.huggingface.prompts import prompts_of
 
 _FIXED = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, ".": 1012, "?": 1029}  # BERT's ids
 _TEXT = {

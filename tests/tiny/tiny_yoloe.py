@@ -12,7 +12,7 @@ from tiny_case import Case
 
 from cascade import taxonomy
 from cascade.models import yoloe
-from cascade.models.prompting import prompts_of
+from cascade.models.huggingface.prompts import prompts_of
 from cascade.models.ultralytics_network import detection_model, undisturbed
 
 SIDE = 96

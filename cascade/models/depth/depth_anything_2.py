@@ -13,7 +13,7 @@ from transformers import AutoModelForDepthEstimation
 
 from cascade.imaging import resizing
 from cascade.imaging.batches import Batch
-from cascade.models import pretrained, processor_view
+from cascade.models.huggingface import image_processor, pretrained
 from cascade.predictions import DepthMap, FloatArray
 from cascade.protocols import Tensors
 
@@ -39,7 +39,7 @@ class DepthAnything2:
 
     def __init__(self, checkpoint: Path | None = None) -> None:
         folder = pretrained.folder_of(checkpoint, FAMILIES, adapter=ADAPTER)
-        self._processor = processor_view.read(folder)
+        self._processor = image_processor.read(folder)
         self._module = pretrained.network(AutoModelForDepthEstimation, folder)
 
     @property

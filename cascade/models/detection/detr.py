@@ -38,7 +38,6 @@ from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import Inset
-from cascade.models import pretrained, processor_view
 from cascade.models.detection.detector_head import (
     MAX_BOXES,
     carry_over,
@@ -47,7 +46,8 @@ from cascade.models.detection.detector_head import (
     to_centres,
     to_detections,
 )
-from cascade.models.processor_view import ProcessorView
+from cascade.models.huggingface import image_processor, pretrained
+from cascade.models.huggingface.image_processor import ProcessorView
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 
@@ -198,7 +198,7 @@ class Stretched:
         Raises:
             CheckpointError: There is none, or it does something else, such as to keep proportions.
         """
-        view = processor_view.read(folder)
+        view = image_processor.read(folder)
         if view.resize != "stretch" or view.crop:
             raise CheckpointError(
                 f"{folder}: the image processor must stretch images to height and width, "

@@ -25,9 +25,9 @@ from transformers.image_transforms import center_to_corners_format, get_size_wit
 from cascade.errors import CheckpointError
 from cascade.imaging import resizing
 from cascade.imaging.batches import Batch
-from cascade.models import prompting
 from cascade.models.detection.detector_head import to_detections
-from cascade.models.zero_shot import open_folder
+from cascade.models.huggingface import prompts as prompting
+from cascade.models.huggingface.zero_shot import open_folder
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 from cascade.taxonomy import Taxonomy

@@ -18,8 +18,8 @@ from transformers.image_transforms import center_to_corners_format
 from cascade.errors import TaxonomyError
 from cascade.imaging.batches import Batch
 from cascade.models.detection.detector_head import NMS_IOU, to_detections
-from cascade.models.prompting import prompts_of
-from cascade.models.zero_shot import open_folder
+from cascade.models.huggingface.prompts import prompts_of
+from cascade.models.huggingface.zero_shot import open_folder
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 from cascade.taxonomy import Taxonomy

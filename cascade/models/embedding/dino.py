@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import AutoModel
 
 from cascade.imaging.batches import Batch
-from cascade.models import pretrained, processor_view
+from cascade.models.huggingface import image_processor, pretrained
 from cascade.predictions import Embedding
 from cascade.protocols import Tensors
 
@@ -35,7 +35,7 @@ class DinoEmbedder:
 
     def __init__(self, checkpoint: Path | None = None) -> None:
         folder = pretrained.folder_of(checkpoint, FAMILIES, adapter=ADAPTER)
-        self._processor = processor_view.read(folder)
+        self._processor = image_processor.read(folder)
         self._module = pretrained.network(AutoModel, folder)
 
     @property

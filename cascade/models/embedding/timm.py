@@ -22,7 +22,7 @@ from torch.nn import functional
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.imaging.resizing import Mode
-from cascade.models.processor_view import ProcessorView
+from cascade.models.huggingface.image_processor import ProcessorView
 from cascade.predictions import Embedding
 from cascade.protocols import Tensors
 

@@ -16,7 +16,7 @@ from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.imaging.resizing import Mode
 from cascade.models.exported.onnx_file import OnnxFile
-from cascade.models.processor_view import ProcessorView
+from cascade.models.huggingface.image_processor import ProcessorView
 from cascade.predictions import Embedding
 from cascade.protocols import Tensors
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from cascade import registry, taxonomy
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models.prompting import prompts_of
+from cascade.models.huggingface.prompts import prompts_of
 from cascade.protocols import predict
 
 pytestmark = pytest.mark.skipif(

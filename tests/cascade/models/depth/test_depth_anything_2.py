@@ -11,8 +11,8 @@ from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
 from cascade import registry
 from cascade.errors import CheckpointError
-from cascade.models import processor_view
 from cascade.models.depth.depth_anything_2 import from_inverse, metres
+from cascade.models.huggingface import image_processor
 from cascade.protocols import DepthEstimator, predict
 
 CASES = pytest.mark.parametrize("name", tiny.CASES)
@@ -49,7 +49,7 @@ def test_sizes_are_the_official_ones(folders, tmp_path, size):
     official.save_pretrained(tmp_path)
     prepared = official(images=[np.zeros((*size, 3), np.uint8)], return_tensors="pt")
     expected = tuple(prepared["pixel_values"].shape[-2:])
-    assert processor_view.read(tmp_path).resized_size(*size) == expected
+    assert image_processor.read(tmp_path).resized_size(*size) == expected
 
 
 @CASES

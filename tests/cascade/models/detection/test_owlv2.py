@@ -14,7 +14,7 @@ from cascade import registry, taxonomy
 from cascade.errors import CheckpointError, TaxonomyError
 from cascade.imaging import batches
 from cascade.imaging.batches import Batch
-from cascade.models.prompting import prompts_of
+from cascade.models.huggingface.prompts import prompts_of
 from cascade.protocols import predict
 
 ROADWORK = taxonomy.load("roadwork")

@@ -8,8 +8,8 @@ import torch
 import transformers
 
 from cascade.errors import CheckpointError
-from cascade.models import processor_view
-from cascade.models.processor_view import ProcessorView
+from cascade.models.huggingface import image_processor
+from cascade.models.huggingface.image_processor import ProcessorView
 
 PLAIN = {"mode": "bilinear", "mean": (0.0,) * 3, "std": (1.0,) * 3}
 
@@ -66,7 +66,7 @@ def test_everything_is_read_from_the_checkpoint(tmp_path):
         image_std=[0.4, 0.5, 0.6],
         rescale_factor=1 / 128,
     ).save_pretrained(tmp_path)
-    assert processor_view.read(tmp_path) == ProcessorView(
+    assert image_processor.read(tmp_path) == ProcessorView(
         size=(40, 40),
         resize="shortest",
         mode="bicubic",
@@ -91,10 +91,10 @@ def test_what_is_not_known_is_refused(tmp_path, changed, words):
     known = {"size": {"shortest_edge": 32}, "crop_size": {"height": 28, "width": 28}}
     transformers.BitImageProcessor(**known | changed).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=words):
-        processor_view.read(tmp_path)
+        image_processor.read(tmp_path)
 
 
 def test_a_folder_without_a_processor_is_told_so(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "dinov2"}))
     with pytest.raises(CheckpointError, match="has no image processor"):
-        processor_view.read(tmp_path)
+        image_processor.read(tmp_path)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from cascade.errors import CheckpointError
-from cascade.models import pretrained
+from cascade.models.huggingface import pretrained
 
 
 @pytest.fixture

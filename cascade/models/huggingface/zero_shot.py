@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
 from cascade.errors import CheckpointError
-from cascade.models import pretrained
+from cascade.models.huggingface import pretrained
 
 _IMAGES = ("preprocessor_config.json", "processor_config.json")
 _WORDS = ("tokenizer.json", "vocab.json", "vocab.txt")

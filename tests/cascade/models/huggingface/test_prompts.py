@@ -7,8 +7,8 @@ import torch
 
 from cascade import taxonomy
 from cascade.errors import TaxonomyError
-from cascade.models import prompting
-from cascade.models.prompting import NOBODY
+from cascade.models.huggingface import prompts
+from cascade.models.huggingface.prompts import NOBODY
 
 CONE, DRUM = 0, 1
 
@@ -32,32 +32,32 @@ def words(text):
 
 def test_a_class_without_prompts_is_asked_for_by_its_name():
     made = of_classes("name: cone, prompts: [an orange cone, a pylon]", "name: drum")
-    assert prompting.prompts_of(made) == ("an orange cone", "a pylon", "drum")
+    assert prompts.prompts_of(made) == ("an orange cone", "a pylon", "drum")
 
 
 def test_words_that_mean_the_same_are_asked_for_once():
     made = of_classes("name: cone, prompts: [Traffic cone, traffic-cone, pylon]")
-    assert prompting.prompts_of(made) == ("Traffic cone", "pylon")
+    assert prompts.prompts_of(made) == ("Traffic cone", "pylon")
 
 
 # --- captions ----------------------------------------------------------------------------------
 
 
 def test_a_caption_ends_each_prompt_by_a_full_stop():
-    made = prompting.caption(["A Cat", "a dog"])
+    made = prompts.caption(["A Cat", "a dog"])
     assert made.text == "a cat. a dog."
     assert [made.text[low:high] for low, high in made.spans] == ["a cat", "a dog"]
 
 
 def test_what_would_end_a_prompt_is_left_out_of_it():
-    made = prompting.caption(["sign no. 5?", "a  truck"])
+    made = prompts.caption(["sign no. 5?", "a  truck"])
     assert made.text == "sign no 5. a truck."
     assert [made.text[low:high] for low, high in made.spans] == ["sign no 5", "a truck"]
 
 
 def test_a_prompt_without_a_word_is_refused():
     with pytest.raises(TaxonomyError, match=r"'\. \?' must hold at least one word"):
-        prompting.caption(["a cat", ". ?"])
+        prompts.caption(["a cat", ". ?"])
 
 
 @pytest.mark.parametrize(
@@ -70,22 +70,22 @@ def test_a_prompt_without_a_word_is_refused():
 )
 def test_prompts_are_spread_over_as_few_texts_as_fit(limit, expected):
     # "a red cone." has 4 tokens, "a bus." and "a van." 3 each, and each text has 2 more.
-    assert prompting.chunks(["a red cone", "a bus", "a van"], words, limit) == expected
+    assert prompts.chunks(["a red cone", "a bus", "a van"], words, limit) == expected
 
 
 def test_a_prompt_that_fits_no_text_is_refused():
     with pytest.raises(TaxonomyError, match="'a red cone' must have at most 5 tokens, got 6"):
-        prompting.chunks(["a bus", "a red cone"], words, 5)
+        prompts.chunks(["a bus", "a red cone"], words, 5)
 
 
 # --- tokens ------------------------------------------------------------------------------------
 
 
 def test_tokens_belong_to_the_prompt_that_they_stand_in():
-    made = prompting.caption(["a cone", "a drum"])  # "a cone. a drum."
+    made = prompts.caption(["a cone", "a drum"])  # "a cone. a drum."
     offsets = [(0, 0), (0, 1), (2, 4), (4, 6), (6, 7), (8, 9), (10, 14), (14, 15), (0, 0)]
     expected = [NOBODY, 0, 0, 0, NOBODY, 1, 1, NOBODY, NOBODY]
-    assert prompting.owners(made.spans, offsets) == expected
+    assert prompts.owners(made.spans, offsets) == expected
 
 
 # Tokens: [CLS] | orange cone | . | orange drum | padding
@@ -105,16 +105,16 @@ OWNERS = torch.tensor([NOBODY, CONE, CONE, NOBODY, DRUM, DRUM, NOBODY])
 )
 def test_a_box_speaks_of_the_prompt_with_the_most_evidence(scores, prompt, score):
     logits = torch.tensor([*map(logit, scores), -math.inf])
-    chosen, found = prompting.likeliest(logits, OWNERS, 2, 0.25)
+    chosen, found = prompts.likeliest(logits, OWNERS, 2, 0.25)
     assert int(chosen) == prompt
     assert float(found) == pytest.approx(score, abs=1e-6)
 
 
 def test_many_boxes_are_assigned_at_once():
     logits = torch.randn(3, 5, 7, generator=torch.manual_seed(0))
-    chosen, scores = prompting.likeliest(logits, OWNERS, 2, 0.25)
+    chosen, scores = prompts.likeliest(logits, OWNERS, 2, 0.25)
     for i in range(3):
         for j in range(5):
-            alone = prompting.likeliest(logits[i, j], OWNERS, 2, 0.25)
+            alone = prompts.likeliest(logits[i, j], OWNERS, 2, 0.25)
             assert (chosen[i, j], scores[i, j]) == alone
     assert set(chosen.flatten().tolist()) == {CONE, DRUM}
