@@ -11,7 +11,7 @@ from cascade.adjudication.limits import Bounds
 from cascade.adjudication.protocols import Eye, Root
 from cascade.adjudication.result import Ruling
 from cascade.adjudication.together import together
-from cascade.serving.loop_thread import LoopThread
+from cascade.models.language.event_loop import LoopThread
 
 CONCURRENCY = 16  # cases at once; each has one to some eight questions in flight
 

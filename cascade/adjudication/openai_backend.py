@@ -10,11 +10,11 @@ from typing import Any
 from cascade.adjudication.prompts import LONGEST_REASON, Message
 from cascade.adjudication.sanitizing import as_json
 from cascade.imaging.batches import Image
-from cascade.models.language_client import LanguageClient, Question
-from cascade.models.vision_language import jpeg
+from cascade.models.language.client import LanguageClient, Question
+from cascade.models.language.reply_parser import Reply, answer_of
+from cascade.models.language.vision_language import jpeg
 from cascade.predictions import Answer
 from cascade.serving import defaults
-from cascade.serving.reply import Reply, answer_of
 
 ROOT_TOKENS = 1024  # of one reply: eight operations have some 400; a model that thinks needs more
 

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from cascade.adjudication.prompts import Message
 from cascade.imaging.batches import Image
+from cascade.models.language.reply_parser import Reply
 from cascade.predictions import Answer
-from cascade.serving.reply import Reply
 
 
 class Root(Protocol):

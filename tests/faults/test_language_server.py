@@ -24,9 +24,10 @@ from cascade.engine.run import Failure, Memory, run
 from cascade.imaging.batches import Batch
 from cascade.manifest import Member
 from cascade.models.detection.center_point import CenterPoint
-from cascade.models.vision_language import VisionLanguage
+from cascade.models.language import prompt
+from cascade.models.language.vision_language import VisionLanguage
 from cascade.predictions import Answer, Detections
-from cascade.serving import question, vllm
+from cascade.serving import vllm
 from cascade.serving.vllm import Plan
 
 ROOT = Path(__file__).parents[2]
@@ -150,7 +151,7 @@ def test_many_questions_in_flight_are_answered_as_the_schema_says(host, asking):
         over.set()
         watcher.join()
     for reply in replies:
-        validate(json.loads(reply.text), question.schema(ROADWORK))
+        validate(json.loads(reply.text), prompt.schema(ROADWORK))
     answers = model.decode(replies, batch)
     assert all(0.0 < one.p_yes < 1.0 for one in answers)  # probabilities, not words alone
     assert len({one.p_yes for one in answers}) > n // 2  # and they depend on the image

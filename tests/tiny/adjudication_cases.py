@@ -11,8 +11,8 @@ import numpy as np
 from cascade import taxonomy as taxonomies
 from cascade.adjudication.case import Case
 from cascade.geometry.sizes import Sizes
+from cascade.models.language.reply_parser import Reply, Token
 from cascade.predictions import Answer, Detections
-from cascade.serving.reply import Reply, Token
 
 TAXONOMY = taxonomies.parse(
     """

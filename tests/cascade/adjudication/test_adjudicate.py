@@ -8,8 +8,8 @@ from adjudication_cases import ScriptedEye, ScriptedRoot, case, look, turn, verd
 from cascade.adjudication.adjudicate import adjudicate
 from cascade.adjudication.limits import Bounds
 from cascade.errors import ServerError
+from cascade.models.language.reply_parser import Reply
 from cascade.predictions import Answer
-from cascade.serving.reply import Reply
 
 
 def cases(count):

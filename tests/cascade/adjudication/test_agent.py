@@ -19,8 +19,8 @@ from cascade.adjudication.agent import inquire
 from cascade.adjudication.limits import Bounds
 from cascade.adjudication.trace import Trace
 from cascade.errors import ServerError
+from cascade.models.language.reply_parser import Reply
 from cascade.predictions import Answer
-from cascade.serving.reply import Reply
 
 
 def rule(root, eye=None, on=None, **bounds):

@@ -14,7 +14,7 @@ from cascade.adjudication.adjudicate import adjudicate
 from cascade.adjudication.limits import Bounds
 from cascade.adjudication.openai_backend import ServedEye, ServedRoot
 from cascade.adjudication.tools import schema
-from cascade.models.language_client import LanguageClient
+from cascade.models.language.client import LanguageClient
 
 
 def is_look(asked):

@@ -7,8 +7,8 @@ import pytest
 from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
 from cascade.errors import ServerError
+from cascade.models.language.reply_parser import Reply
 from cascade.predictions import Answer
-from cascade.serving.reply import Reply
 from curation import fields
 from curation.stages.adjudicate import adjudicate
 from curation.stages.fuse import fuse

@@ -8,7 +8,7 @@ import pytest
 from language_server import YES, LanguageServer, Told
 
 from cascade.errors import ServerError
-from cascade.models.language_client import LanguageClient, Question
+from cascade.models.language.client import LanguageClient, Question
 
 QUESTION = Question(
     messages=({"role": "user", "content": "Is it so?"},), schema={"type": "object"}, max_tokens=9

@@ -12,7 +12,7 @@ from cascade.engine.run import Failure, Memory, run
 from cascade.errors import CheckpointError, ServerError
 from cascade.imaging.batches import Batch, read
 from cascade.manifest import Member
-from cascade.models.vision_language import VisionLanguage, jpeg
+from cascade.models.language.vision_language import VisionLanguage, jpeg
 from cascade.predictions import Answer, Detections
 from cascade.protocols import LanguageModel, predict
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade.models.language.reply_parser import Reply, Token, answer_of, probability_of_yes
 from cascade.predictions import Answer
-from cascade.serving.reply import Reply, Token, answer_of, probability_of_yes
 
 
 def tokens(*texts, **alternatives):

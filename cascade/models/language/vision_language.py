@@ -20,11 +20,12 @@ from torch import nn
 
 from cascade.errors import CheckpointError, ServerError
 from cascade.imaging.batches import Batch, Image
-from cascade.models.language_client import LanguageClient, Question
+from cascade.models.language import prompt
+from cascade.models.language.client import LanguageClient, Question
+from cascade.models.language.reply_parser import Reply, answer_of
 from cascade.predictions import Answer, Detections, Failure
 from cascade.protocols import Tensors
-from cascade.serving import defaults, question
-from cascade.serving.reply import Reply, answer_of
+from cascade.serving import defaults
 from cascade.taxonomy import Taxonomy
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class VisionLanguage:
                 "server's. Leave `source` out and name the served model in `params`."
             )
         self.module = nn.Identity()
-        self._taxonomy, self._schema = taxonomy, question.schema(taxonomy)
+        self._taxonomy, self._schema = taxonomy, prompt.schema(taxonomy)
         self._crops, self._max_side_px, self._max_tokens = crops, max_side_px, max_tokens
         self.client = LanguageClient(
             url=server or os.environ.get(defaults.URL_VARIABLE) or defaults.URL,
@@ -106,17 +107,17 @@ class VisionLanguage:
         return [_result(one) for one in raw]
 
     def _question(self, image: Image, found: Detections | None) -> Question:
-        crops = question.crops_of(found, self._crops) if found is not None else ()
+        crops = prompt.crops_of(found, self._crops) if found is not None else ()
         shown = [jpeg(image, max_side_px=self._max_side_px)]
         shown += [
             jpeg(_cut(image, one.xyxy), max_side_px=self._max_side_px, min_side_px=_LEAST_CROP_PX)
             for one in crops
         ]
-        text = question.user_text(self._taxonomy, found, crops)
+        text = prompt.user_text(self._taxonomy, found, crops)
         content = [*map(_image_part, shown), {"type": "text", "text": text}]
         return Question(
             messages=(
-                {"role": "system", "content": question.system_text(self._taxonomy)},
+                {"role": "system", "content": prompt.system_text(self._taxonomy)},
                 {"role": "user", "content": content},
             ),
             schema=self._schema,

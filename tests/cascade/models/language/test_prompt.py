@@ -3,8 +3,8 @@ import pytest
 from jsonschema import ValidationError, validate
 
 from cascade import taxonomy
+from cascade.models.language import prompt
 from cascade.predictions import Detections
-from cascade.serving import question
 
 ROADWORK = taxonomy.from_labels("roads", ["cone", "worker", "car"], ["cone", "worker"])
 
@@ -35,24 +35,24 @@ WORDS = [
 
 @pytest.mark.parametrize(("rows", "expected"), WORDS)
 def test_detections_in_words(rows, expected):
-    assert question.described(found(*rows)) == expected
+    assert prompt.described(found(*rows)) == expected
 
 
 def test_the_question_comes_last_and_the_context_before_it():
-    lines = question.user_text(ROADWORK, found(("cone", 0.83, 0, 0, 0.1, 0.1))).splitlines()
+    lines = prompt.user_text(ROADWORK, found(("cone", 0.83, 0, 0, 0.1, 0.1))).splitlines()
     assert lines == ["The detectors say: 1 cone at left (0.83).", ROADWORK.decision.question]
 
 
 def test_where_no_detector_ran_nothing_is_said_of_any():
-    assert question.user_text(ROADWORK, None) == ROADWORK.decision.question
+    assert prompt.user_text(ROADWORK, None) == ROADWORK.decision.question
 
 
 def test_the_instructions_name_the_classes_and_are_the_same_for_all():
-    assert "cone, worker, car" in question.system_text(ROADWORK)
+    assert "cone, worker, car" in prompt.system_text(ROADWORK)
 
 
 def test_the_schema_takes_our_answers_and_no_others():
-    schema = question.schema(ROADWORK)
+    schema = prompt.schema(ROADWORK)
     good = {"answer": "yes", "objects": ["cone", "car"], "reason": "Cones."}
     validate(good, schema)
     for bad in (
@@ -69,25 +69,25 @@ def test_the_doubtful_and_the_small_are_shown_first():
         ("cone", 0.50, 0.1, 0.1, 0.12, 0.12),
         ("worker", 0.60, 0.7, 0.7, 0.72, 0.72),
     )
-    crops = question.crops_of(boxes, 2)
+    crops = prompt.crops_of(boxes, 2)
     assert [one.caption for one in crops] == [
         "what may be cone at left (0.50)",
         "what may be worker at right (0.60)",
     ]
-    assert len(question.crops_of(boxes, 9)) == 3
+    assert len(prompt.crops_of(boxes, 9)) == 3
 
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_nothing_found_gives_no_crops(count):
-    assert question.crops_of(found(), count) == ()
+    assert prompt.crops_of(found(), count) == ()
 
 
 def test_no_crop_is_made_where_none_is_asked_for():
-    assert question.crops_of(found(("cone", 0.5, 0, 0, 0.1, 0.1)), 0) == ()
+    assert prompt.crops_of(found(("cone", 0.5, 0, 0, 0.1, 0.1)), 0) == ()
 
 
 def test_a_crop_shows_the_surroundings_and_stays_in_the_image():
-    (crop,) = question.crops_of(found(("cone", 0.5, 0.0, 0.4, 0.02, 0.6)), 1)
+    (crop,) = prompt.crops_of(found(("cone", 0.5, 0.0, 0.4, 0.02, 0.6)), 1)
     assert crop.xyxy == pytest.approx((0.0, 0.3, 0.05, 0.7))
 
 
@@ -97,4 +97,4 @@ def test_a_box_within_a_crop_gets_none_of_its_own():
         ("cone", 0.4, 0.42, 0.42, 0.52, 0.52),
         ("cone", 0.4, 0.80, 0.80, 0.90, 0.90),
     )
-    assert len(question.crops_of(boxes, 3)) == 2
+    assert len(prompt.crops_of(boxes, 3)) == 2

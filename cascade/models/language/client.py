@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 import openai
 
 from cascade.errors import ServerError
+from cascade.models.language.circuit_breaker import FAILURES, REST_S, CircuitBreaker
+from cascade.models.language.event_loop import LoopThread
+from cascade.models.language.reply_parser import Reply, Token
 from cascade.serving import defaults
-from cascade.serving.circuit_breaker import FAILURES, REST_S, CircuitBreaker
-from cascade.serving.loop_thread import LoopThread
-from cascade.serving.reply import Reply, Token
 
 _RETRIES = 2
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from cascade.errors import ServerError
-from cascade.serving.circuit_breaker import CircuitBreaker
+from cascade.models.language.circuit_breaker import CircuitBreaker
 
 
 class DownError(Exception):

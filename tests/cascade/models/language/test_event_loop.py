@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from cascade.serving.loop_thread import LoopThread
+from cascade.models.language.event_loop import LoopThread
 
 
 @pytest.fixture
