@@ -16,7 +16,7 @@ from cascade import registry, taxonomy
 from cascade.errors import CheckpointError, TaxonomyError
 from cascade.imaging import batches
 from cascade.imaging.batches import Batch
-from cascade.models import sam3, segmenting
+from cascade.models.segmentation import mask_resizing, sam3
 from cascade.protocols import Segmenter, predict
 
 SIZES = [(120, 160), (90, 64), (64, 200)]
@@ -138,9 +138,9 @@ def test_a_batch_says_what_its_images_say(model):
 
 def test_unsure_masks_are_left_out_before_they_are_enlarged(folder, monkeypatch):
     sizes = []
-    enlarged = segmenting.enlarged
+    enlarged = mask_resizing.enlarged
     monkeypatch.setattr(
-        segmenting,
+        mask_resizing,
         "enlarged",
         lambda maps, size, above: sizes.append(len(maps)) or enlarged(maps, size, above=above),
     )
@@ -297,4 +297,4 @@ def test_a_folder_that_is_not_whole_is_refused(folder, tmp_path, missing, messag
 
 
 def test_its_name_is_the_registrys():
-    assert registry.get(sam3.ADAPTER).factory == "cascade.models.sam3:Sam3"
+    assert registry.get(sam3.ADAPTER).factory == "cascade.models.segmentation.sam3:Sam3"

@@ -21,9 +21,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from cascade.errors import TaxonomyError
 from cascade.imaging.batches import Batch
-from cascade.models import segmenting
 from cascade.models.huggingface import image_processor, pretrained
 from cascade.models.huggingface.prompts import prompts_of
+from cascade.models.segmentation import mask_resizing
 from cascade.predictions import Masks
 from cascade.protocols import Tensors
 from cascade.taxonomy import Taxonomy
@@ -58,7 +58,7 @@ class Sam3:
         taxonomy: Taxonomy,
         threshold: float = 0.05,
         max_masks: int = 50,
-        longest_side: int = segmenting.LONGEST_SIDE,
+        longest_side: int = mask_resizing.LONGEST_SIDE,
     ) -> None:
         folder = pretrained.folder_of(checkpoint, FAMILIES, adapter=ADAPTER)
         self.classes = prompts_of(taxonomy)
@@ -86,10 +86,10 @@ class Sam3:
         results: list[Masks] = []
         for i, (height, width) in enumerate(batch.sizes):
             kept = int((scores[i] > self._threshold).sum())  # sorted: the first so many
-            size = segmenting.map_size(height, width, self._longest_side)
+            size = mask_resizing.map_size(height, width, self._longest_side)
             results.append(
                 Masks(
-                    masks=segmenting.enlarged(
+                    masks=mask_resizing.enlarged(
                         raw["maps"][i, :kept].float().sigmoid(), size, above=_INSIDE
                     ),
                     scores=scores[i, :kept].numpy(),

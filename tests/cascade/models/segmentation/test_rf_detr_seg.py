@@ -13,7 +13,7 @@ from transformers import AutoImageProcessor
 from cascade import registry
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models.rf_detr_seg import RfDetrSegmenter
+from cascade.models.segmentation.rf_detr_seg import RfDetrSegmenter
 from cascade.protocols import Segmenter, predict
 
 CLASSES = ("traffic cone", "barrier", "worker")

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from transformers import Sam2Model
 
 from cascade.imaging.batches import Batch
-from cascade.models import segmenting
 from cascade.models.huggingface import image_processor, pretrained
+from cascade.models.segmentation import mask_resizing
 from cascade.predictions import Masks
 from cascade.protocols import Tensors
 
@@ -47,7 +47,7 @@ class Sam2:
     classes: tuple[str, ...] = ()
 
     def __init__(
-        self, checkpoint: Path | None = None, *, longest_side: int = segmenting.LONGEST_SIDE
+        self, checkpoint: Path | None = None, *, longest_side: int = mask_resizing.LONGEST_SIDE
     ) -> None:
         folder = pretrained.folder_of(checkpoint, FAMILIES, adapter=ADAPTER)
         self._processor = image_processor.read(folder)
@@ -99,10 +99,10 @@ class Sam2:
                 results.append(Masks.empty(found.classes if found is not None else ()))
                 continue
             stop = start + len(found)
-            size = segmenting.map_size(height, width, self._longest_side)
+            size = mask_resizing.map_size(height, width, self._longest_side)
             results.append(
                 Masks(
-                    masks=segmenting.enlarged(raw["maps"][start:stop], size, above=_INSIDE),
+                    masks=mask_resizing.enlarged(raw["maps"][start:stop], size, above=_INSIDE),
                     scores=scores[start:stop],
                     class_ids=found.class_ids,
                     classes=found.classes,

@@ -20,7 +20,7 @@ from transformers import RfDetrForInstanceSegmentation
 from cascade.imaging.batches import Batch
 from cascade.models.detection.detr import Stretched, class_names, precise, surest
 from cascade.models.huggingface import pretrained
-from cascade.models.segmenting import enlarged
+from cascade.models.segmentation.mask_resizing import enlarged
 from cascade.predictions import Masks
 from cascade.protocols import Tensors
 

@@ -14,7 +14,7 @@ from cascade import registry
 from cascade.errors import CheckpointError
 from cascade.imaging import batches
 from cascade.imaging.batches import Batch
-from cascade.models import sam2
+from cascade.models.segmentation import sam2
 from cascade.predictions import Detections
 from cascade.protocols import Segmenter, predict
 
