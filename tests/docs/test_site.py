@@ -47,7 +47,7 @@ def test_a_browser_fetches_nothing_from_elsewhere(site):
 
 def test_links_to_sources_became_their_names(site):
     text = (site / "worker.html").read_text()
-    assert "cascade/worker/worker.py" in text
+    assert "cascade/models/subprocess/foreign/worker.py" in text
     assert 'href="../cascade' not in text
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.errors import ServerError
-from cascade.worker import worker as foreign_side
+from cascade.models.subprocess.foreign import worker as foreign_side
 
 # What a foreign interpreter needs to start and to find its libraries and devices. Nothing else
 # of our environment is handed on: no token, no address of a database.
@@ -104,7 +104,7 @@ class WorkerProcess:
             raise ServerError(
                 f"The worker `{self.name}` wrote {line[:80]!r} where a JSON object was expected. "
                 "Its standard output is reserved for the protocol: print to standard error, or "
-                "use `serve` of cascade/worker/worker.py, which sees to that."
+                "use `serve` of cascade/models/subprocess/foreign/worker.py, which sees to that."
             )
         return message
 

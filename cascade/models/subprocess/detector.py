@@ -19,10 +19,10 @@ from torch import nn
 from cascade.errors import BadPredictionsError, CheckpointError, ServerError
 from cascade.imaging.batches import Batch, Image
 from cascade.models.detection.detector_head import to_detections
-from cascade.models.worker_process import WorkerProcess
+from cascade.models.subprocess.foreign.worker import PROTOCOL
+from cascade.models.subprocess.process import WorkerProcess
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
-from cascade.worker.worker import PROTOCOL
 
 # Failures in a row after which it is not started again: the engine halves a batch until the bad
 # image is alone, which takes 8 in a batch of 128.

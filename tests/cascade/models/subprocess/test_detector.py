@@ -17,11 +17,11 @@ from cascade.engine.run import Failure, of_member
 from cascade.errors import BadPredictionsError, CheckpointError, ServerError
 from cascade.imaging.batches import Batch
 from cascade.manifest import Member
-from cascade.models import worker_process
+from cascade.models.subprocess import process
+from cascade.models.subprocess.foreign import worker as foreign_side
 from cascade.protocols import predict
-from cascade.worker import worker as foreign_side
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 CPU = torch.device("cpu")
 
 
@@ -213,9 +213,9 @@ def test_a_bad_answer_is_refused_in_words(tmp_path, answer, error, message):
 def test_one_that_always_crashes_is_given_up(tmp_path, monkeypatch):
     model = build(write(tmp_path, SCRIPT.format(what="os._exit(1)")))
     starts = []
-    start = worker_process.WorkerProcess.__init__
+    start = process.WorkerProcess.__init__
     monkeypatch.setattr(
-        worker_process.WorkerProcess,
+        process.WorkerProcess,
         "__init__",
         lambda self, command: starts.append(1) or start(self, command),
     )
@@ -266,7 +266,7 @@ def test_it_inherits_no_secret(tmp_path, monkeypatch):
     with pytest.raises(ServerError) as refusal:
         predict(build(write(tmp_path, SCRIPT.format(what=what))), batch_of(scene()))
     names = str(refusal.value).partition("KeyError: ")[2].strip("'\"").split()
-    assert set(names) <= {*worker_process._HANDED_ON, "PYTHONPATH", "LC_CTYPE"}
+    assert set(names) <= {*process._HANDED_ON, "PYTHONPATH", "LC_CTYPE"}
     assert "PATH" in names
 
 
