@@ -27,7 +27,7 @@ from torch import nn
 
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models.tracking import assigned, expect_as_many
+from cascade.models.tracking.association import assigned, expect_as_many
 from cascade.predictions import Detections, FloatArray, IntArray, Tracks
 
 ENTRY = "cotracker3_offline"  # of the checkout's hubconf.py

@@ -12,8 +12,8 @@ from transformers import Sam2VideoProcessor
 from cascade import protocols
 from cascade.errors import BadPredictionsError, CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models.sam_video import SamVideo, around
-from cascade.models.tracking import assigned
+from cascade.models.tracking.association import assigned
+from cascade.models.tracking.sam_video import SamVideo, around
 from cascade.predictions import Detections
 
 SIDE = tiny_sam2.SIDE

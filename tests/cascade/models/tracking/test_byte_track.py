@@ -7,7 +7,7 @@ import torch
 from cascade import protocols, registry
 from cascade.errors import BadPredictionsError, CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models.byte_track import ByteTrack
+from cascade.models.tracking.byte_track import ByteTrack
 from cascade.predictions import Detections
 
 CLASSES = ("cone", "drum")

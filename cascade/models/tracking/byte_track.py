@@ -18,7 +18,7 @@ from trackers import ByteTrackTracker
 
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models.tracking import expect_as_many
+from cascade.models.tracking.association import expect_as_many
 from cascade.predictions import Detections, Tracks
 
 

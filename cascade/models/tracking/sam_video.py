@@ -19,7 +19,7 @@ from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 
 from cascade.imaging.batches import Batch
 from cascade.models.huggingface import image_processor, pretrained
-from cascade.models.tracking import assigned, expect_as_many
+from cascade.models.tracking.association import assigned, expect_as_many
 from cascade.predictions import Detections, FloatArray, IntArray, Tracks
 
 ADAPTER = "sam_video"

@@ -11,7 +11,7 @@ import torch
 from cascade import protocols
 from cascade.errors import BadPredictionsError, CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models.cotracker import WEIGHTS, CoTracker, identities
+from cascade.models.tracking.cotracker import WEIGHTS, CoTracker, identities
 from cascade.predictions import Detections
 
 STAND_IN = '''
