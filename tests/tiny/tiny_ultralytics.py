@@ -10,7 +10,7 @@ import torch
 import yaml
 from tiny_case import Case, seeded
 
-from cascade.models.ultralytics_network import detection_model, undisturbed
+from cascade.models.ultralytics.network import detection_model, undisturbed
 
 CLASSES = ("cone", "drum", "sign")
 SIZE = 64
@@ -84,7 +84,7 @@ def write_pt(folder: Path, *, family: str = "26", scale: str = "x") -> Path:
 
 def write_folder(folder: Path, *, family: str, scale: str) -> Path:
     """Write such a file and convert it."""
-    from cascade.models.ultralytics_detection import to_folder
+    from cascade.models.ultralytics.detector import to_folder
 
     pt = write_pt(folder, family=family, scale=scale)
     to_folder(pt, folder / "converted")

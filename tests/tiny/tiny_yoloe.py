@@ -11,9 +11,9 @@ import yaml
 from tiny_case import Case
 
 from cascade import taxonomy
-from cascade.models import yoloe
 from cascade.models.huggingface.prompts import prompts_of
-from cascade.models.ultralytics_network import detection_model, undisturbed
+from cascade.models.ultralytics import yoloe
+from cascade.models.ultralytics.network import detection_model, undisturbed
 
 SIDE = 96
 _DIMENSIONS = 512  # of CLIP and MobileCLIP

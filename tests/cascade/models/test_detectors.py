@@ -258,7 +258,7 @@ def test_a_yolo_checkpoint_cannot_run_code(tmp_path, change, message):
 _UNDISTURBED = """
 import os, warnings, cv2, torch
 from PIL import Image
-from cascade.models.yolo import Yolo
+from cascade.models.ultralytics.yolo import Yolo
 def state():
     return dict(os.environ), cv2.getNumThreads(), torch.save, Image.open, list(warnings.filters)
 before = state()

@@ -20,7 +20,6 @@ from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import Inset, linear_letterbox
-from cascade.models import ultralytics_pickle
 from cascade.models.detection.detector_head import (
     carry_over,
     flatten,
@@ -30,7 +29,8 @@ from cascade.models.detection.detector_head import (
     to_detections,
 )
 from cascade.models.detection.nms import suppressed
-from cascade.models.ultralytics_network import detection_model, refuse_foreign_rows
+from cascade.models.ultralytics import pickle_reader
+from cascade.models.ultralytics.network import detection_model, refuse_foreign_rows
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 
@@ -201,7 +201,7 @@ def _read(checkpoint: Path | None) -> tuple[dict[str, Any], tuple[str, ...], dic
             "This detector needs a checkpoint: a .pt file of ultralytics' releases, or a folder."
         )
     if checkpoint.is_file():
-        pickled = ultralytics_pickle.read(checkpoint)
+        pickled = pickle_reader.read(checkpoint)
         return _checked(pickled.yaml, origin=checkpoint), pickled.names, pickled.tensors
     config, tensors = open_checkpoint(checkpoint, adapter=ADAPTER, keys=("classes", "architecture"))
     architecture = _checked(config["architecture"], origin=checkpoint)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from cascade.errors import CheckpointError
-from cascade.models.ultralytics_network import layer_names
+from cascade.models.ultralytics.network import layer_names
 
 _TASKS = "ultralytics.nn.tasks."
 _DETECTORS = ("DetectionModel",)

@@ -31,11 +31,11 @@ from cascade.checkpoints import format as checkpoints
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import linear_letterbox
-from cascade.models import ultralytics_pickle
 from cascade.models.detection.detector_head import open_checkpoint
 from cascade.models.detection.nms import suppressed
 from cascade.models.huggingface.prompts import prompts_of
-from cascade.models.ultralytics_network import (
+from cascade.models.ultralytics import pickle_reader
+from cascade.models.ultralytics.network import (
     detection_model,
     refuse_activation,
     refuse_foreign_rows,
@@ -74,7 +74,7 @@ class Yoloe:
         if checkpoint is None:
             raise CheckpointError(
                 "A YOLOE or YOLO-World needs a checkpoint: a folder that "
-                "`cascade.models.yoloe.export` made from ultralytics' file."
+                "`cascade.models.ultralytics.yoloe.export` made from ultralytics' file."
             )
         config, tensors = open_checkpoint(
             checkpoint, adapter=ADAPTER, keys=("family", "size", "architecture")
@@ -134,7 +134,7 @@ def export(
         CheckpointError: The file is damaged, names what could run, holds another kind of model,
             or a fused one; embeddings do not fit the prompts; or the place cannot be written to.
     """
-    pickled = ultralytics_pickle.read(pt, kinds=_FAMILIES)
+    pickled = pickle_reader.read(pt, kinds=_FAMILIES)
     family, architecture = _FAMILIES[pickled.kind], _detecting_only(pickled.yaml, origin=pt)
     trimmed = _build(family, architecture, origin=pt)
     kept = _restored(trimmed, pickled.tensors, origin=pt)

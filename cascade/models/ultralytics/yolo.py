@@ -27,7 +27,7 @@ from cascade.models.detection.detector_head import (
     to_centres,
     to_detections,
 )
-from cascade.models.ultralytics_network import detection_model, refuse_foreign_rows
+from cascade.models.ultralytics.network import detection_model, refuse_foreign_rows
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 

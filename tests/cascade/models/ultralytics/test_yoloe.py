@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 if find_spec("ultralytics"):
     import tiny_yoloe
 
-    from cascade.models import yoloe
+    from cascade.models.ultralytics import yoloe
 
 NETWORKS = {
     "yoloe-26-seg": ("26/yoloe-26-seg.yaml", "YOLOESegModel"),

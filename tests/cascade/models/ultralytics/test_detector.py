@@ -17,9 +17,9 @@ from cascade.errors import CheckpointError
 from cascade.imaging import batches
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import linear_letterbox
-from cascade.models import ultralytics_pickle
-from cascade.models.ultralytics_detection import to_folder
-from cascade.models.ultralytics_network import undisturbed
+from cascade.models.ultralytics import pickle_reader
+from cascade.models.ultralytics.detector import to_folder
+from cascade.models.ultralytics.network import undisturbed
 from cascade.predictions import Detections
 from cascade.protocols import Trainable, predict
 from cascade.training.examples import Example, Shelf
@@ -324,7 +324,7 @@ def test_what_the_process_allows_elsewhere_is_not_allowed_here(tmp_path):
     with torch.serialization.safe_globals([DetectionModel]):
         before = set(torch.serialization.get_safe_globals())
         with pytest.raises(CheckpointError):
-            ultralytics_pickle.read(path)
+            pickle_reader.read(path)
         assert set(torch.serialization.get_safe_globals()) == before
     assert not trap.exists()
 
