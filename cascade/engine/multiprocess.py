@@ -33,7 +33,7 @@ from cascade.engine.sinks import Progress, Sink, Tally
 from cascade.errors import CascadeError
 from cascade.imaging.batches import Group
 from cascade.manifest import Member
-from cascade.placement import Lane
+from cascade.planning.placement import Lane
 
 logger = logging.getLogger(__name__)
 

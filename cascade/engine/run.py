@@ -25,7 +25,7 @@ from cascade.engine.sinks import Memory, Progress, Sink, Tally
 from cascade.errors import ImageError
 from cascade.imaging.batches import Batch, Group, Image, read
 from cascade.manifest import Member
-from cascade.planning import Gpu
+from cascade.planning.resources import Gpu
 from cascade.predictions import Failure
 
 __all__ = [

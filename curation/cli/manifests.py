@@ -15,7 +15,7 @@ from curation.cli.frame import EXPECTED_ERROR, LicenceOption, app, console, erro
 
 if TYPE_CHECKING:
     from cascade.manifest import Manifest, Member
-    from cascade.planning import Gpu, Plan
+    from cascade.planning.resources import Gpu, Plan
 
 manifest_app = typer.Typer(
     help="The ensemble as one file.", epilog="Example: curate manifest show roadwork"
@@ -29,8 +29,8 @@ app.add_typer(manifest_app, name="manifest")
 def show_manifest(manifest: ManifestArgument = "tiny") -> None:
     """Show the members of a manifest: what they cost, where they come from, on what terms."""
     from cascade import manifest as manifests
-    from cascade import planning
     from cascade.checkpoints import licenses
+    from cascade.planning import resources
 
     parsed = manifests.load(manifest)
     say(f"{parsed.name} v{parsed.version}, hash {parsed.identity}, taxonomy {parsed.taxonomy}")
@@ -41,7 +41,7 @@ def show_manifest(manifest: ManifestArgument = "tiny") -> None:
         for table in (costs, terms, origins):
             table.add_row(f"[bold]{tier}[/]")
         for one in members:
-            need = planning.need_of(one)
+            need = resources.need_of(one)
             about = "" if need.is_measured else "~"
             memory = f"{about}{need.total_mb(one.batch_size):,.0f}"
             costs.add_row(
@@ -120,12 +120,12 @@ def plan_manifest(
 ) -> None:
     """Say which member fits on which GPU, and what a run costs in memory and time."""
     from cascade import manifest as manifests
-    from cascade import planning
+    from cascade.planning import resources
 
     parsed = manifests.load(manifest)
     gpus = [_gpu(one) for one in gpu] if gpu else _gpus_here()
-    shares = {**planning.ASSUMED_SHARES, **_shares(share or [])}
-    planned = planning.plan(parsed, images, gpus, mode=mode, shares=shares, licence=licence)
+    shares = {**resources.ASSUMED_SHARES, **_shares(share or [])}
+    planned = resources.plan(parsed, images, gpus, mode=mode, shares=shares, licence=licence)
     _show_plan(planned, parsed)
     _show_placement(planned, parsed, gpus)
     if any(not parsed.member(name).optional for name in planned.unplaced):
@@ -194,7 +194,7 @@ def _show_plan(plan: Plan, manifest: Manifest) -> None:
 
 def _show_placement(plan: Plan, manifest: Manifest, gpus: Sequence[Gpu]) -> None:
     """Say how `curate predict` lays out the detectors: by the very function that it calls."""
-    from cascade.placement import place
+    from cascade.planning.placement import place
 
     here = [one.member for one in plan.shares if manifest.member(one.member).tier == "detection"]
     if here:
@@ -289,7 +289,7 @@ def _notes(members: list[Member]) -> dict[str, list[str]]:
 
 
 def _gpu(text: str) -> Gpu:
-    from cascade.planning import Gpu
+    from cascade.planning.resources import Gpu
 
     name, _, size = text.rpartition(":")
     try:
@@ -304,7 +304,7 @@ def _gpu(text: str) -> Gpu:
 def _gpus_here() -> list[Gpu]:
     import torch
 
-    from cascade.planning import Gpu
+    from cascade.planning.resources import Gpu
 
     known = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     if not known:

@@ -1,7 +1,7 @@
 """What a run will take, said before it is confirmed: members, samples, time, memory.
 
 Time is what each member took for an image when it last ran on this dataset; where it never did,
-the plan of `cascade.planning` on a GPU, or the member's operations over `CPU_GFLOPS` on a CPU.
+the plan of `cascade.planning.resources` on a GPU, or the member's operations over `CPU_GFLOPS` on a CPU.
 Nothing is built or loaded, and predictions that are there are not counted.
 """
 
@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cascade import planning
 from cascade.manifest import Manifest, Member
-from cascade.planning import Gpu, Mode
+from cascade.planning import resources
+from cascade.planning.resources import Gpu, Mode
 from curation import fields
 from curation.operators import choices
 from curation.worker import gpus
@@ -85,7 +85,7 @@ def of_members(
     seconds, sources = 0.0, set()
     unknown = False
     for one in members:
-        seen = planning.images_of(one, manifest, missing[one.name], mode, planning.ASSUMED_SHARES)
+        seen = resources.images_of(one, manifest, missing[one.name], mode, resources.ASSUMED_SHARES)
         taken, source = _seconds(one, seen, costs.get(one.name), here)
         unknown |= taken is None and seen > 0
         seconds += taken or 0.0
@@ -133,14 +133,14 @@ def _seconds(
     if cost is not None:
         return images * float(cost["ms"]) / 1000, "measured on this dataset"
     if machine:
-        return planning.seconds_of(member, images, machine[0]), "at least: planned from operations"
+        return resources.seconds_of(member, images, machine[0]), "at least: planned from operations"
     if member.gflops is None:
         return None, "not measured yet"
     return images * member.gflops / CPU_GFLOPS, "guessed from operations, on one core"
 
 
 def _memory_mb(members: Sequence[Member]) -> float | None:
-    needs = [(planning.need_of(one), one) for one in members]
+    needs = [(resources.need_of(one), one) for one in members]
     if not needs or any(one.parameters_m is None and one.memory_mb is None for one in members):
         return None
     weights = sum(need.weights_mb + need.fixed_mb for need, _ in needs)

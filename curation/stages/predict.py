@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 import torch
 
-from cascade import placement
 from cascade.engine import multiprocess
 from cascade.engine.multiprocess import Job
 from cascade.engine.run import COMPILED_FROM, Progress, Tally, default_device, gpus_here, run
 from cascade.ensemble import Ensemble
 from cascade.fusion.routing import Path as Route
 from cascade.manifest import Member
-from cascade.placement import Placement
+from cascade.planning import placement
+from cascade.planning.placement import Placement
 from curation import fields, store
 from curation import samples as query
 from curation.errors import StageError
@@ -61,7 +61,7 @@ def predict(
     """Store every detector's boxes for every sample; do only what is missing.
 
     Work is keyed by (sample, member fingerprint): a run that was cut off goes on where it
-    stopped, and a second run does nothing. Who runs where is what `cascade.placement` says.
+    stopped, and a second run does nothing. Who runs where is what `cascade.planning.placement` says.
 
     Args:
         samples: A FiftyOne dataset or view.

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from functools import lru_cache
 
-from cascade.planning import Gpu
+from cascade.planning.resources import Gpu
 
 logger = logging.getLogger(__name__)
 

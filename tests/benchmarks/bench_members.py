@@ -45,7 +45,7 @@ from member_results import HalvedBatches, counts, expect_valid, tensors_in
 from pictures import drawn
 
 from cascade import manifest as manifests
-from cascade import planning, registry
+from cascade import registry
 from cascade import taxonomy as taxonomies
 from cascade.engine import run
 from cascade.ensemble import Ensemble
@@ -53,7 +53,8 @@ from cascade.errors import CascadeError
 from cascade.fusion.calibration import Calibration
 from cascade.imaging.batches import Batch, Image
 from cascade.manifest import Manifest, Member
-from cascade.planning import CONTEXT_MB, IMAGE_MB, Gpu
+from cascade.planning import resources
+from cascade.planning.resources import CONTEXT_MB, IMAGE_MB, Gpu
 from cascade.predictions import Detections
 from cascade.protocols import PRECISIONS
 
@@ -126,7 +127,7 @@ class Task:
     def planned_mb(self, members: Sequence[Member], gpu: Gpu) -> float:
         """Return what `planning.plan` says that these members take together on one GPU."""
         restricted = self.manifest.model_copy(update={"members": tuple(members)})
-        (load,) = planning.plan(restricted, images=1, gpus=[gpu]).loads
+        (load,) = resources.plan(restricted, images=1, gpus=[gpu]).loads
         return load.memory_mb
 
 
@@ -216,7 +217,7 @@ def alone(turn: Turn, task: Task, member: Member, checkpoint: Path) -> dict[str,
     if size > 1:  # what the plan falls back on where memory is short
         free_caches(device)
         run.of_member(model, member, task.batch(size // 2, device), device)
-        need = planning.need_of(member).total_mb(size // 2)
+        need = resources.need_of(member).total_mb(size // 2)
         row["half"] = memory(device)
         row["half_planned_mb"] = CONTEXT_MB + need + size // 2 * IMAGE_MB
     return row

@@ -38,7 +38,7 @@ from engine_run import Bench
 
 from cascade.engine import multiprocess
 from cascade.engine.multiprocess import Job
-from cascade.placement import Lane
+from cascade.planning.placement import Lane
 
 logger = logging.getLogger("bench_scaling")
 

@@ -15,7 +15,7 @@ from cascade.engine.multiprocess import FleetError, Job
 from cascade.engine.run import Memory, run
 from cascade.engine.shards import ShardError
 from cascade.ensemble import Ensemble
-from cascade.placement import Lane
+from cascade.planning.placement import Lane
 
 CPU = torch.device("cpu")
 NAMES = [f"{i:02d}" for i in range(20)]

@@ -1,7 +1,7 @@
 import pytest
 
 from cascade import manifest as manifests
-from cascade.planning import Gpu
+from cascade.planning.resources import Gpu
 from curation import fields
 from curation.operators import estimates
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from cascade import manifest as manifests
-from cascade import placement, registry
+from cascade import registry
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.models.detection.center_point import CenterPoint
-from cascade.placement import Lane, Placement
+from cascade.planning import placement
+from cascade.planning.placement import Lane, Placement
 from curation import fields, store
 from curation import samples as query
 from curation.collection import read_documents

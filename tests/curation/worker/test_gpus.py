@@ -1,4 +1,4 @@
-from cascade.planning import Gpu
+from cascade.planning.resources import Gpu
 from curation.worker import gpus
 
 

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from cascade import manifest as manifests
-from cascade.placement import Lane, place
-from cascade.planning import CONTEXT_MB, IMAGE_MB, Gpu
+from cascade.planning.placement import Lane, place
+from cascade.planning.resources import CONTEXT_MB, IMAGE_MB, Gpu
 
 MIB = 2**20
 GB = 1024

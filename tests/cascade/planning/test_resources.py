@@ -4,10 +4,10 @@ import pytest
 import yaml
 
 from cascade import manifest as manifests
-from cascade import planning
 from cascade.errors import ManifestError
 from cascade.manifest import Member
-from cascade.planning import CONTEXT_MB, IMAGE_MB, Gpu, need_of, plan
+from cascade.planning import resources
+from cascade.planning.resources import CONTEXT_MB, IMAGE_MB, Gpu, need_of, plan
 
 MIB = 2**20
 H100, L4 = Gpu("NVIDIA H100 80GB HBM3", 80 * 1024), Gpu("L4", 24 * 1024)
@@ -186,8 +186,8 @@ def test_roadwork_fits_on_two_large_gpus_and_roadwork_lite_on_a_small_one():
 
 
 def test_every_adapter_of_a_family_that_is_counted_exists():
-    known = set(planning._MB_PER_GFLOP) | set(planning._TFLOPS)
-    assert known <= set(planning.registry.names())
+    known = set(resources._MB_PER_GFLOP) | set(resources._TFLOPS)
+    assert known <= set(resources.registry.names())
 
 
 # What `make bench-gpu` saw on an H100, in MiB of the whole GPU: at the manifest's batch size, and

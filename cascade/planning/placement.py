@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cascade import planning
 from cascade.manifest import Manifest, Member
-from cascade.planning import Gpu, Share, memory_mb
+from cascade.planning import resources
+from cascade.planning.resources import Gpu, Share, memory_mb
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def place(manifest: Manifest, members: Sequence[str], gpus: Sequence[Gpu]) -> Pl
     homes = [f"cuda:{i}" for i, gpu in enumerate(gpus) if gpu.memory_mb >= whole]
     if homes:
         return Placement(((Lane(names, tuple(homes)),),), {})
-    planned = planning.plan(manifest.model_copy(update={"members": tuple(here)}), 1, gpus)
+    planned = resources.plan(manifest.model_copy(update={"members": tuple(here)}), 1, gpus)
     if len(gpus) > 1 and _is_whole(planned.shares, here):
         return Placement((_side_by_side(planned.shares, len(gpus)),), {})
     return _in_passes(here, gpus)
@@ -118,7 +118,7 @@ def _shrunk(share: Share, room_mb: float) -> Share | None:
 
 
 def _share(member: Member) -> Share:
-    return Share(member.name, planning.need_of(member), 1, member.batch_size, gpu=0)
+    return Share(member.name, resources.need_of(member), 1, member.batch_size, gpu=0)
 
 
 def _is_whole(shares: Sequence[Share], members: Sequence[Member]) -> bool:
