@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.predictions import DepthMap, FloatArray
-from cascade.whole import replaced
+from cascade.runtime.atomic_files import replaced
 from curation.errors import StoreError
 
 CENTIMETRE = 0.01  # metres of one step of a depth map in metres: 655 m at most

@@ -14,7 +14,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.compiled import compiled
+from cascade.runtime.jit import compiled
 
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]

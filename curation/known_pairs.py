@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.whole import replaced
+from cascade.runtime.atomic_files import replaced
 from curation import alike, neighbours
 from curation.alike import Alike
 from curation.errors import StoreError

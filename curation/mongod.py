@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cascade.whole import replace_text
+from cascade.runtime.atomic_files import replace_text
 from curation.errors import DatabaseError
 from curation.settings import Settings
 

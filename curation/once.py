@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cascade.whole import replace_text
+from cascade.runtime.atomic_files import replace_text
 
 
 def once(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cascade.whole import replace_text
+from cascade.runtime.atomic_files import replace_text
 from curation.errors import StageError
 from curation.settings import folder_of
 

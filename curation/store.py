@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from cascade.cores import cores
 from cascade.fusion.calibration import Calibration
 from cascade.fusion.consensus import Clusters, Decisions
 from cascade.fusion.votes import Votes
 from cascade.geometry import masks
 from cascade.geometry.sizes import Sizes
 from cascade.predictions import Answer, DepthMap, Detections, FloatArray, Masks, Prediction
+from cascade.runtime.cpu import cores
 from cascade.taxonomy import Taxonomy
 from curation import box_columns, closer_documents, convert, documents, fields, ledger
 from curation.artifacts import Shelf

@@ -11,8 +11,8 @@ from cascade import manifest as manifests
 from cascade import registry
 from cascade import taxonomy as taxonomies
 from cascade.ensemble import Ensemble
+from cascade.runtime.atomic_files import replace_text
 from cascade.taxonomy import Taxonomy
-from cascade.whole import replace_text
 
 NAME = "student"  # of the manifest and of its member
 

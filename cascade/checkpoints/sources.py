@@ -27,7 +27,7 @@ from huggingface_hub.errors import (
 )
 
 from cascade.errors import CheckpointError, nearest
-from cascade.whole import replaced
+from cascade.runtime.atomic_files import replaced
 
 PACKAGE, HUB, RELEASE = "package:", "hub:", "release:"
 _RELEASES = "https://github.com/ultralytics/assets/releases/download/v8.4.0"

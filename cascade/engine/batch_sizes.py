@@ -19,7 +19,7 @@ import torch
 
 from cascade.imaging.batches import Batch, Image
 from cascade.manifest import Member
-from cascade.whole import replace_text
+from cascade.runtime.atomic_files import replace_text
 
 logger = logging.getLogger(__name__)
 

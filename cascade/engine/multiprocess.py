@@ -24,7 +24,6 @@ from typing import Any
 
 import torch
 
-from cascade.cores import cores
 from cascade.engine import pipeline, shards
 from cascade.engine import run as engine
 from cascade.engine.pipeline import Work
@@ -34,6 +33,7 @@ from cascade.errors import CascadeError
 from cascade.imaging.batches import Group
 from cascade.manifest import Member
 from cascade.planning.placement import Lane
+from cascade.runtime.cpu import cores
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cascade.compiled import compiled
 from cascade.predictions import FloatArray, IntArray
+from cascade.runtime.jit import compiled
 
 Thresholds = tuple[float, float, float, float, float]
 

@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cascade.cores import cores
 from cascade.errors import ImageError
 from cascade.imaging import resizing
 from cascade.imaging.resizing import Mode, Placement
 from cascade.predictions import Detections
+from cascade.runtime.cpu import cores
 
 Image = NDArray[np.uint8]
 DECODED_AHEAD = 3  # batches: enough to hide decoding, little enough to bound memory

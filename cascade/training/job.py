@@ -24,11 +24,11 @@ import torch
 from cascade import registry
 from cascade.errors import TrainingError
 from cascade.predictions import Detections
+from cascade.runtime.atomic_files import replace_text
 from cascade.training.augment import Effects
 from cascade.training.examples import Example
 from cascade.training.fit import FitResult, fit
 from cascade.training.parallel import joined
-from cascade.whole import replace_text
 
 _LAST_WORDS = 2000  # characters of a failed process's output that are passed on
 

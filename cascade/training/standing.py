@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cascade.errors import TrainingError
-from cascade.whole import replaced
+from cascade.runtime.atomic_files import replaced
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cascade.whole import replaced
+from cascade.runtime.atomic_files import replaced
 from curation.errors import StageError
 
 

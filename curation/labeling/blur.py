@@ -26,7 +26,7 @@ from PIL import Image
 
 from cascade.errors import ImageError
 from cascade.imaging import batches, pillow
-from cascade.whole import replaced
+from cascade.runtime.atomic_files import replaced
 from curation.errors import LabelingError
 
 Kind = Literal["faces"]

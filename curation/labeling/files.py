@@ -18,8 +18,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cascade.runtime.atomic_files import replace_text
 from cascade.taxonomy import Taxonomy
-from cascade.whole import replace_text
 from curation.errors import LabelingError
 from curation.labeling import folder
 from curation.labeling.blur import Blur

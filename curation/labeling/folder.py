@@ -14,7 +14,7 @@ from PIL import ImageOps
 
 from cascade.errors import ImageError
 from cascade.imaging import batches, pillow
-from cascade.whole import replace_text, replaced
+from cascade.runtime.atomic_files import replace_text, replaced
 from curation.errors import LabelingError
 from curation.labeling.protocol import Task
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from cascade.predictions import Detections
+from cascade.runtime.atomic_files import replace_text
 from cascade.taxonomy import Taxonomy
-from cascade.whole import replace_text
 from curation.errors import LabelingError
 from curation.labeling import coco_files, datumaro_files, folder, voc_files, yolo_files
 from curation.labeling.folder import Row

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cascade.predictions import Detections
+from cascade.runtime.atomic_files import replace_text
 from cascade.taxonomy import Taxonomy
-from cascade.whole import replace_text
 from curation import fields, rounds, samples, store
 from curation.labeling import tasks
 from curation.report import content, words

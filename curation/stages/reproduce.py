@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade.ensemble import Ensemble
-from cascade.whole import replace_text
+from cascade.runtime.atomic_files import replace_text
 from curation import fields, store
 from curation import samples as query
 from curation import snapshot as snapshots

@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cascade.whole import replace_text, replaced
+from cascade.runtime.atomic_files import replace_text, replaced
 from curation.errors import LabelingError
 from curation.labeling import folder as files
 from curation.labeling.label_studio.pull_state import Stamp

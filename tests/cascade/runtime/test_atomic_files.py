@@ -1,6 +1,6 @@
 import pytest
 
-from cascade.whole import replace_text, replaced
+from cascade.runtime.atomic_files import replace_text, replaced
 
 
 def test_a_file_is_replaced_in_one_step_when_the_block_ends(tmp_path):
