@@ -34,7 +34,7 @@ from cascade.manifest import Manifest, Member
 from cascade.protocols import PRECISIONS
 from cascade.registry import Tier
 from cascade.taxonomy import Taxonomy
-from cascade.training.probe import Probe
+from cascade.training.probe_fit import Probe
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from cascade.inference import decision, latency
 from cascade.inference.predictor import Predictor
 from cascade.predictions import Detections, Failure
 from cascade.taxonomy import Taxonomy
-from cascade.training import standing
-from cascade.training.identity import identity_of
+from cascade.training import fit_state
+from cascade.training.fit_key import identity_of
 
 _TIMED_IMAGES = 20
 
@@ -88,12 +88,12 @@ def objects_once(
 ) -> Answers:
     """Return `objects`, from the file `kept` where the same was asked before, and keep it there."""
     identity = identity_of((ensemble.identity, list(ids), list(paths)), {})
-    known = standing.load(kept, identity=identity)
+    known = fit_state.load(kept, identity=identity)
     if known:
         return _unpacked(known, ensemble.taxonomy)
     said = objects(ensemble, ids, paths, sizes_px, device, progress)
     record = {"identity": identity, "unreadable": dict(said.unreadable)}
-    standing.save(kept, record, _packed(said.found))
+    fit_state.save(kept, record, _packed(said.found))
     return said
 
 
@@ -150,7 +150,7 @@ def _packed(found: Sequence[Detections]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(one) for name, one in columns.items()}
 
 
-def _unpacked(known: standing.Standing, taxonomy: Taxonomy) -> Answers:
+def _unpacked(known: fit_state.Standing, taxonomy: Taxonomy) -> Answers:
     columns = {name: one.numpy() for name, one in known.tensors.items()}
     counts = columns.pop("counts")
     ends = np.cumsum(counts)

@@ -11,7 +11,7 @@ import numpy as np
 
 from cascade.ensemble import Ensemble
 from cascade.predictions import FloatArray
-from cascade.training.probe import Probe
+from cascade.training.probe_fit import Probe
 from curation import fields
 from curation import samples as query
 from curation.vectors import Vectors

@@ -49,7 +49,7 @@ from cascade.inference import decision
 from cascade.predictions import Detections
 from cascade.protocols import predict
 from cascade.taxonomy import Decision, ObjectClass, Taxonomy
-from cascade.training import distill
+from cascade.training import distillation
 from cascade.training.examples import Example
 
 logger = logging.getLogger("show")
@@ -280,7 +280,7 @@ def _teach(
     )
     truths = [one.target for one in splits["valid"]]
     content = {
-        "thresholds": distill.thresholds(on_valid, truths, CLASSES),
+        "thresholds": distillation.thresholds(on_valid, truths, CLASSES),
         "found": [to_rows(one) for one in on_rest],
     }
     path.write_text(json.dumps(content))

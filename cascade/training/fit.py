@@ -25,12 +25,12 @@ from cascade.errors import TrainingError
 from cascade.metrics.average_precision import average_precision
 from cascade.predictions import Detections
 from cascade.protocols import Trainable
-from cascade.training import standing
+from cascade.training import fit_state
 from cascade.training.augment import STREET, Effects
+from cascade.training.data_parallel import Group
 from cascade.training.examples import PREPARED_BYTES, Shelf
 from cascade.training.examples import Example as Example
-from cascade.training.identity import identity_of
-from cascade.training.parallel import Group
+from cascade.training.fit_key import identity_of
 
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 WEIGHT_DECAY = 1e-4
@@ -339,16 +339,16 @@ class _Run:
         """Take up a fit that was cut off, and return after which epoch; 0 where there is none."""
         parts = (self._plan, self._weights, *self._examples)
         self._identity = identity_of(parts, format.state(self._model.module))
-        found = standing.load(path, identity=self._identity)
+        found = fit_state.load(path, identity=self._identity)
         if found is None:
             return 0
-        weights = standing.part(found.tensors, "now.")
+        weights = fit_state.part(found.tensors, "now.")
         format.restore(self._model.module, weights, origin=path)
         self.best = {
             name: one.to(self._device)
-            for name, one in standing.part(found.tensors, "best.").items()
+            for name, one in fit_state.part(found.tensors, "best.").items()
         }
-        self._stepper.state = standing.part(found.tensors, "optimiser.")
+        self._stepper.state = fit_state.part(found.tensors, "optimiser.")
         record = found.record
         self.best_epoch, self._highest = record["best_epoch"], record["highest"]
         self.train_loss, self.val_map50 = record["train_loss"], record["val_map50"]
@@ -367,7 +367,7 @@ class _Run:
             if last or epoch % plan.validate_every == 0:
                 self._judge(epoch)
             if keep and not last and epoch % keep_every == 0:
-                standing.save(keep, self._record(), self._tensors())
+                fit_state.save(keep, self._record(), self._tensors())
             if self._progress and self._group.rank == 0:
                 self._progress(epoch, plan.epochs)
 

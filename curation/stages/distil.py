@@ -14,9 +14,9 @@ import torch
 from cascade.checkpoints import sources
 from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
-from cascade.training import distill
+from cascade.training import distillation
 from cascade.training.examples import Example
-from cascade.training.identity import identity_of
+from cascade.training.fit_key import identity_of
 from curation import asking, examples, store, student, student_share
 from curation import samples as query
 from curation.asking import Answers
@@ -176,7 +176,7 @@ class _Work:
         least, lesson = self._lesson(said)
         epochs = (self.epochs, max(1, round(self.epochs * len(self.labeled) / len(lesson))))
         model = self.recipe.build(self.ensemble.taxonomy.names, seed=self.seed)
-        first, second = distill.teach(
+        first, second = distillation.teach(
             model, self.labeled, lesson, self._validation, out=self.checkpoint,
             epochs=epochs, patience=max(epochs), learning_rates=self.recipe.learning_rates,
             validate_every=max(1, min(epochs) // _VALIDATIONS),
@@ -237,11 +237,11 @@ class _Work:
         can_be_read = [one not in said.unreadable for one in (*self.val.ids, *self._ids)]
         on_val = list(compress(zip(said.found, self.val.truths, strict=False), can_be_read))
         on_pool = list(compress(zip(self._paths, said.found[n:], strict=True), can_be_read[n:]))
-        least = distill.thresholds(
+        least = distillation.thresholds(
             [one for one, _ in on_val], [truth for _, truth in on_val],
             self.ensemble.taxonomy.names,
         )  # fmt: skip
-        return least, distill.lesson(
+        return least, distillation.lesson(
             self.labeled, [Path(path) for path, _ in on_pool], [one for _, one in on_pool], least
         )
 

@@ -19,11 +19,11 @@ from cascade.ensemble import Ensemble
 from cascade.errors import TrainingError
 from cascade.inference import decision
 from cascade.predictions import Detections, Embedding
-from cascade.training import hard_negatives, reweight
+from cascade.training import hard_negatives, sample_weights
 from cascade.training.fit import Example, fit
-from cascade.training.identity import identity_of
-from cascade.training.job import Job, launch
-from cascade.training.probe import Probe, fit_probe
+from cascade.training.fit_key import identity_of
+from cascade.training.fit_process import Job, launch
+from cascade.training.probe_fit import Probe, fit_probe
 from curation import asking, examples, fields, slices, store
 from curation import samples as query
 from curation.once import once
@@ -193,11 +193,11 @@ def _focused(
     view = query.labeled(dataset, "train")
     mine, theirs = _slices(view, [one.target for one in labeled]), dict(frozen.slices)
     shared = [name for name in mine if name in theirs]
-    weights = reweight.image_weights(
+    weights = sample_weights.image_weights(
         [one.target for one in labeled],
-        reweight.of_classes(said, frozen.truths, least=least),
+        sample_weights.of_classes(said, frozen.truths, least=least),
         slices=[[name for name in shared if mine[name][i]] for i in range(len(labeled))],
-        of_slice=reweight.of_slices(
+        of_slice=sample_weights.of_slices(
             said, frozen.truths, {name: theirs[name] for name in shared}, least=least
         ),
     )

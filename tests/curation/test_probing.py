@@ -6,7 +6,7 @@ from scipy.special import expit
 
 from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
-from cascade.training.probe import Probe
+from cascade.training.probe_fit import Probe
 from curation import fields, probing
 from curation.vectors import Vectors
 

@@ -9,7 +9,7 @@ from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.inference import decision
 from cascade.predictions import Detections, Embedding
-from cascade.training.probe import Probe
+from cascade.training.probe_fit import Probe
 
 ROADWORK = taxonomy.load("roadwork")
 CONE = (0.1, 0.1, 0.3, 0.5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cascade.ensemble import Ensemble
-from cascade.training.probe import Probe
+from cascade.training.probe_fit import Probe
 from curation import fields, store
 from curation.errors import StageError
 from curation.stages.evaluate import evaluate

@@ -7,7 +7,7 @@ import torch
 
 from cascade.predictions import Detections
 from cascade.training.examples import Example
-from cascade.training.identity import identity_of
+from cascade.training.fit_key import identity_of
 
 WEIGHTS = {"a": torch.tensor([1.0, 2.0]), "n": torch.tensor(3)}
 BOX = Detections(np.array([[0, 0, 1, 1]], np.float32), np.ones(1), np.zeros(1, np.int64), ("cone",))

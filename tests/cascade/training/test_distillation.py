@@ -7,7 +7,7 @@ from cascade import registry
 from cascade.checkpoints import sources
 from cascade.errors import TrainingError
 from cascade.predictions import Detections
-from cascade.training.distill import (
+from cascade.training.distillation import (
     NEVER,
     doubtful,
     lesson,

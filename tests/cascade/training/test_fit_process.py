@@ -18,7 +18,7 @@ from cascade.models.detection.center_point import CenterPoint
 from cascade.predictions import Detections
 from cascade.training.augment import NO_EFFECTS, STREET
 from cascade.training.examples import Example
-from cascade.training.job import Job, launch
+from cascade.training.fit_process import Job, launch
 
 CLASSES = ("cone", "drum")
 CPU = torch.device("cpu")
@@ -97,7 +97,7 @@ def test_a_fit_that_was_killed_ends_as_if_it_had_not_been(examples, tmp_path):
     standing = tmp_path / "standing.safetensors"
     cut = replace(job(examples, tmp_path, **options, goes_on=standing), out=tmp_path / "cut")
     cut.write(tmp_path / "job.json")
-    command = [sys.executable, "-m", "cascade.training.job", str(tmp_path / "job.json")]
+    command = [sys.executable, "-m", "cascade.training.fit_process", str(tmp_path / "job.json")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
         try:

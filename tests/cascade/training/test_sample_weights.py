@@ -3,7 +3,7 @@ import pytest
 
 from cascade.errors import TrainingError
 from cascade.predictions import Detections
-from cascade.training.reweight import Failures, image_weights, of_classes, of_slices
+from cascade.training.sample_weights import Failures, image_weights, of_classes, of_slices
 
 CLASSES = ("cone", "drum", "sign")
 PLACES = [(0.0, 0.0, 0.2, 0.2), (0.4, 0.4, 0.6, 0.6), (0.8, 0.8, 1.0, 1.0)]

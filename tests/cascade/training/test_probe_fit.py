@@ -3,7 +3,7 @@ import pytest
 
 from cascade.checkpoints import format
 from cascade.errors import CheckpointError, TrainingError
-from cascade.training.probe import STRENGTHS, Probe, fit_probe
+from cascade.training.probe_fit import STRENGTHS, Probe, fit_probe
 
 
 def clouds(n=60, d=8, seed=0):

@@ -28,10 +28,10 @@ from cascade.geometry import boxes
 from cascade.imaging.batches import Image
 from cascade.predictions import Detections, FloatArray
 from cascade.protocols import Trainable
-from cascade.training import standing
+from cascade.training import fit_state
 from cascade.training.examples import Corners, Example
 from cascade.training.fit import FitResult, fit
-from cascade.training.identity import identity_of
+from cascade.training.fit_key import identity_of
 
 NEVER = 1.01  # a threshold that no score reaches
 _IOU = 0.5
@@ -132,7 +132,7 @@ def teach(
     decides = {name: one for name, one in options.items() if name not in _OF_THE_CALL}
     parts = (labeled, val, epochs[0], learning_rates[0], *sorted(decides.items()))
     identity = identity_of(parts, format.state(student.module)) if half else ""
-    known = standing.load(half, identity=identity) if half else None
+    known = fit_state.load(half, identity=identity) if half else None
     if known:
         format.restore(student.module, known.tensors, origin=half)
         first = FitResult(**{**_tuples(known.record["result"]), "checkpoint": out})
@@ -143,7 +143,7 @@ def teach(
         )  # fmt: skip
         if half:
             record = {"identity": identity, "result": {**asdict(first), "checkpoint": str(out)}}
-            standing.save(half, record, format.state(student.module))
+            fit_state.save(half, record, format.state(student.module))
     second = fit(
         student, everything, val, out=out, epochs=epochs[1], learning_rate=learning_rates[1],
         goes_on=goes_on, **options,

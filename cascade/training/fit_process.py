@@ -1,7 +1,7 @@
 """One fit as a file, for processes of its own: several GPUs, or one that may be killed.
 
-    python -m cascade.training.job JOB.json
-    torchrun --standalone --nproc-per-node 8 -m cascade.training.job JOB.json
+    python -m cascade.training.fit_process JOB.json
+    torchrun --standalone --nproc-per-node 8 -m cascade.training.fit_process JOB.json
 
 Process 0 says on its standard output, as one line of JSON, after every epoch how far it is, and
 writes what came of it beside the job, as `JOB.result.json`.
@@ -26,9 +26,9 @@ from cascade.errors import TrainingError
 from cascade.predictions import Detections
 from cascade.runtime.atomic_files import replace_text
 from cascade.training.augment import Effects
+from cascade.training.data_parallel import joined
 from cascade.training.examples import Example
 from cascade.training.fit import FitResult, fit
-from cascade.training.parallel import joined
 
 _LAST_WORDS = 2000  # characters of a failed process's output that are passed on
 
