@@ -27,7 +27,7 @@ from cascade.imaging.letterbox import Inset
 from cascade.imaging.resizing import Mode
 from cascade.predictions import Detections
 from cascade.protocols import Tensors, Trainable
-from cascade.training.augment import (
+from cascade.training.augmentation.augment import (
     NO_EFFECTS,
     UNCHANGED,
     Change,

@@ -26,7 +26,7 @@ from cascade.metrics.average_precision import average_precision
 from cascade.predictions import Detections
 from cascade.protocols import Trainable
 from cascade.training import fit_state
-from cascade.training.augment import STREET, Effects
+from cascade.training.augmentation.augment import STREET, Effects
 from cascade.training.data_parallel import Group
 from cascade.training.examples import PREPARED_BYTES, Shelf
 from cascade.training.examples import Example as Example

@@ -25,7 +25,7 @@ from cascade import registry
 from cascade.errors import TrainingError
 from cascade.predictions import Detections
 from cascade.runtime.atomic_files import replace_text
-from cascade.training.augment import Effects
+from cascade.training.augmentation.augment import Effects
 from cascade.training.data_parallel import joined
 from cascade.training.examples import Example
 from cascade.training.fit import FitResult, fit

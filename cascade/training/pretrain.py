@@ -15,7 +15,7 @@ from cascade.errors import TrainingError
 from cascade.metrics.average_precision import AveragePrecision, average_precision
 from cascade.predictions import Detections
 from cascade.protocols import Trainable
-from cascade.training.augment import apply, draw
+from cascade.training.augmentation.augment import apply, draw
 from cascade.training.examples import ViewBatch
 from cascade.training.fit import Stepper
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from cascade import registry
 from cascade.predictions import Detections
-from cascade.training.augment import NO_EFFECTS
+from cascade.training.augmentation.augment import NO_EFFECTS
 from cascade.training.examples import Example
 from cascade.training.fit import fit
 from curation.demo import CLASSES, drive_scenes

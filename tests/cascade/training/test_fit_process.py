@@ -16,7 +16,7 @@ from cascade.checkpoints import format, sources
 from cascade.errors import TrainingError
 from cascade.models.detection.center_point import CenterPoint
 from cascade.predictions import Detections
-from cascade.training.augment import NO_EFFECTS, STREET
+from cascade.training.augmentation.augment import NO_EFFECTS, STREET
 from cascade.training.examples import Example
 from cascade.training.fit_process import Job, launch
 

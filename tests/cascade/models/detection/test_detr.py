@@ -27,7 +27,7 @@ from cascade.models.detection import detector_head
 from cascade.models.detection.detr import MODEL_TYPES, DetrDetector, Stretched, surest
 from cascade.predictions import Detections
 from cascade.protocols import Detector, Trainable, predict
-from cascade.training.augment import NO_EFFECTS
+from cascade.training.augmentation.augment import NO_EFFECTS
 from cascade.training.examples import Example, ViewBatch
 from cascade.training.fit import fit
 

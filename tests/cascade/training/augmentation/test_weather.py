@@ -1,6 +1,6 @@
 import torch
 
-from cascade.training.weather import blur, night, rain
+from cascade.training.augmentation.weather import blur, night, rain
 
 
 def plain(grey, n=1, side=64):

@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from cascade.imaging.batches import Image
 from cascade.predictions import Detections, FloatArray
-from cascade.training.jpeg import compressed
-from cascade.training.noise import on_device
-from cascade.training.weather import blur, night, rain
+from cascade.training.augmentation.jpeg import compressed
+from cascade.training.augmentation.noise import on_device
+from cascade.training.augmentation.weather import blur, night, rain
 
 _GREY = 114.0  # what lies beyond the image
 _LEAST_LEFT = 0.3  # of a box's area inside the view, below which it is dropped

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascade.training.jpeg import compressed
+from cascade.training.augmentation.jpeg import compressed
 
 
 def picture(height=48, width=80):

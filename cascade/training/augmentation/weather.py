@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cascade.training.noise import noise, on_device
+from cascade.training.augmentation.noise import noise, on_device
 
 _MOONLIGHT = (0.55, 0.65, 0.9)  # what the darkest night leaves of red, green and blue
 _GRAIN = 12.0  # grey levels of sensor noise in the darkest night

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cascade.predictions import Detections
-from cascade.training.augment import UNCHANGED, Change, Effects, apply, cut_out, draw
+from cascade.training.augmentation.augment import UNCHANGED, Change, Effects, apply, cut_out, draw
 
 SIDE = 100
 

@@ -1,6 +1,6 @@
 import torch
 
-from cascade.training.noise import noise
+from cascade.training.augmentation.noise import noise
 
 CPU = torch.device("cpu")
 
