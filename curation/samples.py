@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from cascade import taxonomy as taxonomies
 from cascade.errors import nearest
 from cascade.taxonomy import Taxonomy
-from curation import fields, slices, store
+from curation import fields, store
+from curation.active_learning.evaluation import slices
+from curation.active_learning.evaluation.evaluate import FrozenSet
 from curation.errors import DatasetError, StageError
-from curation.evaluation import FrozenSet
 
 if TYPE_CHECKING:
     from cascade.engine.run import Tally

@@ -9,7 +9,7 @@ import numpy as np
 
 from cascade.predictions import Detections, FloatArray
 from cascade.taxonomy import Taxonomy
-from curation import slices
+from curation.active_learning.evaluation import slices
 from curation.errors import LabelingError
 from curation.labeling.protocol import Task
 

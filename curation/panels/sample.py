@@ -16,8 +16,8 @@ from cascade.errors import ImageError
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation import convert, fields, samples
+from curation.active_learning.evaluation.failure_yield import LEAST_P
 from curation.collection import answering
-from curation.failure_yield import LEAST_P
 from curation.panels import side_by_side
 from curation.panels.page import Notice, Page, Picture, Text
 from curation.panels.side_by_side import Tile

@@ -17,11 +17,11 @@ from curation import (
     fields,
     selection,
     similarity,
-    slices,
     stopping,
     store,
 )
 from curation import samples as query
+from curation.active_learning.evaluation import slices
 from curation.appearance import arrange
 from curation.errors import StageError
 from curation.pool import Pool

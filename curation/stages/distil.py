@@ -17,14 +17,15 @@ from cascade.ensemble import Ensemble
 from cascade.training import distillation
 from cascade.training.examples import Example
 from cascade.training.fit_key import identity_of
-from curation import asking, examples, store, student, student_share
+from curation import asking, examples, store, student
 from curation import samples as query
+from curation.active_learning.evaluation import student_report
+from curation.active_learning.evaluation.evaluate import FrozenSet
+from curation.active_learning.evaluation.student_report import Kept
 from curation.asking import Answers
 from curation.errors import StageError
-from curation.evaluation import FrozenSet
 from curation.once import once
 from curation.student import STUDENT, Recipe
-from curation.student_share import Kept
 
 _VALIDATIONS = 5  # of each of the two fits
 
@@ -218,7 +219,7 @@ class _Work:
                 told and (lambda done, _, b=before: told(b + done, 2 * len(test))),
             ).found  # fmt: skip
         timed = asking.timed(both, test.paths, self.device)
-        return student_share.kept(
+        return student_report.kept(
             found["ensemble"], found["student"], test, self.ensemble.taxonomy.names,
             {who: one["p50"] for who, one in timed.items()},
         )  # fmt: skip

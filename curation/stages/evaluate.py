@@ -9,8 +9,9 @@ import torch
 
 from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
-from curation import asking, evaluation
+from curation import asking
 from curation import samples as query
+from curation.active_learning.evaluation import evaluate as evaluation
 from curation.errors import StageError
 
 

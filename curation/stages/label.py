@@ -8,10 +8,11 @@ from typing import Any
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation import failure_yield, fields, samples, store
+from curation import fields, samples, store
+from curation.active_learning.evaluation import failure_yield
+from curation.active_learning.evaluation.failure_yield import Comparison, Yield
 from curation.appearance import arrange
 from curation.errors import StageError
-from curation.failure_yield import Comparison, Yield
 from curation.labeling import app_colours, tasks
 from curation.labeling.labeled import labeled_images
 from curation.labeling.protocol import Annotated, Labeler, Remembering, Task

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from cascade.geometry import boxes
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation import fields, samples, slices, store
+from curation import fields, samples, store
+from curation.active_learning.evaluation import slices
+from curation.active_learning.evaluation.failure_yield import LEAST_IOU, LEAST_P, wilson
 from curation.collection import chunks, read_documents
 from curation.errors import StageError
-from curation.failure_yield import LEAST_IOU, LEAST_P, wilson
 from curation.progress import Progress
 from curation.summary import counts, kept
 from curation.summary.kept import Kept

@@ -7,8 +7,8 @@ from PIL import Image
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
 from curation import fields, samples, store
+from curation.active_learning.evaluation.evaluate import FrozenSet
 from curation.errors import DatasetError, StageError, StoreError
-from curation.evaluation import FrozenSet
 
 ROADWORK = taxonomies.load("roadwork")
 # split, labeled_round (None: not labeled), drive, tallest cone (0: none)

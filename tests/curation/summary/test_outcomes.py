@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from cascade.predictions import Detections
+from curation.active_learning.evaluation.failure_yield import wilson
 from curation.errors import StageError, StoreError
-from curation.failure_yield import wilson
 from curation.summary import outcomes
 from curation.summary.outcomes import Cell
 

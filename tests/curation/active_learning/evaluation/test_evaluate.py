@@ -9,7 +9,7 @@ from cascade import taxonomy
 from cascade.engine.run import Failure
 from cascade.ensemble import Ensemble
 from cascade.predictions import Detections
-from curation.evaluation import FrozenSet, evaluate
+from curation.active_learning.evaluation.evaluate import FrozenSet, evaluate
 
 ROADWORK = taxonomy.load("roadwork")
 HERE = (0.1, 0.1, 0.3, 0.5)

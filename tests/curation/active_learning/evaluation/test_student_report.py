@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cascade.predictions import Detections
-from curation.evaluation import FrozenSet
-from curation.student_share import kept
+from curation.active_learning.evaluation.evaluate import FrozenSet
+from curation.active_learning.evaluation.student_report import kept
 
 N = 20
 SPEEDS = {"ensemble": 40.0, "student": 10.0}

@@ -3,8 +3,8 @@ import pytest
 from scipy.stats import binomtest
 
 from cascade.predictions import Detections
-from curation import failure_yield
-from curation.failure_yield import Comparison, compare, of_arm, wilson
+from curation.active_learning.evaluation import failure_yield
+from curation.active_learning.evaluation.failure_yield import Comparison, compare, of_arm, wilson
 
 CLASSES = ("cone", "car")
 CONE = ("cone", 0.1, 0.1, 0.3, 0.3)

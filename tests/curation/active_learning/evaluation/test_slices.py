@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curation import slices
+from curation.active_learning.evaluation import slices
 
 NAN = np.nan
 
