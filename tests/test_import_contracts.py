@@ -83,7 +83,12 @@ def test_the_contracts_hold():
         pytest.param(
             "curation/stages/publish.py", "import mlflow", MLFLOW, id="a stage speaks to MLflow"
         ),
-        pytest.param("curation/gate.py", "import torch", PURE, id="the gate runs a model"),
+        pytest.param(
+            "curation/active_learning/gate/judge.py",
+            "import torch",
+            PURE,
+            id="the gate runs a model",
+        ),
         pytest.param(
             "curation/selection.py", "import fiftyone", PURE, id="selection knows a dataset"
         ),

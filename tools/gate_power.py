@@ -5,7 +5,7 @@
 Pairs of ensembles answer for the same images. Images of a drive are alike: each drive has its
 own share of yes, its own difficulty for both ensembles, and its own for each of them. Two
 ensembles are equal when their errors are drawn alike; one is better when its errors are rarer
-in every drive. Every pair goes through `curation.gate.judge` as it is.
+in every drive. Every pair goes through `curation.active_learning.gate.judge.judge` as it is.
 
 - [0] Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 1934
 """
@@ -27,8 +27,8 @@ from scipy.stats import beta
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cascade.manifest import Budget
-from curation.gate import Evidence, Verdict, judge
-from curation.verdict import Bools
+from curation.active_learning.gate.judge import Evidence, Verdict, judge
+from curation.active_learning.gate.verdict import Bools
 
 _SLICES = ("time_of_day=day", "time_of_day=night", "weather=clear", "weather=rain", "weather=glare")
 

@@ -147,7 +147,7 @@ def guard(
     ] = None,
 ) -> None:
     """Roll back by itself when the live metric stays below a floor."""
-    from curation import guard as guarding
+    from curation.active_learning.gate import live_monitor as guarding
     from curation.stages import guard as stage
     from curation.tracking.promotion import promotions
 

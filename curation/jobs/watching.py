@@ -9,8 +9,8 @@ from typing import Any
 
 from curation import samples as query
 from curation import store
+from curation.active_learning.gate.live_monitor import Watch
 from curation.errors import StageError
-from curation.guard import Watch
 from curation.jobs import nightly
 from curation.jobs.embedding import embed_new
 from curation.jobs.nightly import ACCEPTED, THROUGH, Night

@@ -13,9 +13,10 @@ import numpy as np
 from cascade.inference import decision as voting
 from cascade.metrics import classification
 from cascade.taxonomy import Taxonomy
-from curation import fields, guard, store
+from curation import fields, store
+from curation.active_learning.gate import live_monitor
+from curation.active_learning.gate.live_monitor import LiveCheck, Watch
 from curation.errors import StageError
-from curation.guard import LiveCheck, Watch
 from curation.tracking.promotion import Moved, Promotions, history
 
 GUARD = "guard"  # who rolls back
@@ -63,7 +64,9 @@ def watch(
         raise StageError(f"No version of {name!r} is in service, so there is nothing to guard.")
     moves = history(moving.registry, name)
     since = moves[-1].at if moves and moves[-1].after == champion else None
-    decision = guard.decide(guard.read(live), champion=champion, watch=watching, since=since)
+    decision = live_monitor.decide(
+        live_monitor.read(live), champion=champion, watch=watching, since=since
+    )
     moved: Moved | None = None
     if decision.roll_back:
         moved = moving.rollback(name, by=GUARD, why=decision.reason, of=champion)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cascade.ensemble import Ensemble
-from curation import gate, rounds
+from curation import rounds
+from curation.active_learning.gate import judge
+from curation.active_learning.gate.judge import Evidence, Verdict
 from curation.errors import PublishError
-from curation.gate import Evidence, Verdict
 from curation.report import html, sign_off
 from curation.report.sign_off import Candidate
 from curation.rounds import Round
@@ -281,7 +282,7 @@ def _judge(
     seed: int,
 ) -> Verdict:
     images = after["samples"]
-    return gate.judge(
+    return judge.judge(
         truth=np.array(images["truth"], bool),
         drives=images["drive"],
         slices={name: np.array(m, bool) for name, m in images.get("slices", {}).items()},

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from curation.guard import LiveCheck, append
+from curation.active_learning.gate.live_monitor import LiveCheck, append
 from curation.jobs import runner, watching
 from curation.jobs.policy import Entry
 from curation.tracking.promotion import promotions

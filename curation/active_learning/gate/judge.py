@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cascade.manifest import Budget
-from curation import checks, sample_size
+from curation.active_learning.gate import checks, sample_size
+from curation.active_learning.gate.paired_test import Paired, compare
+from curation.active_learning.gate.verdict import Bools, Check, Evidence, Verdict
 from curation.errors import EvidenceError
-from curation.paired import Paired, compare
-from curation.verdict import Bools, Check, Evidence, Verdict
 
 __all__ = ["Check", "Evidence", "Verdict", "judge"]
 

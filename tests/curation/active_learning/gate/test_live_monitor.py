@@ -1,7 +1,7 @@
 import pytest
 
+from curation.active_learning.gate.live_monitor import LiveCheck, Watch, append, decide, read
 from curation.errors import EvidenceError
-from curation.guard import LiveCheck, Watch, append, decide, read
 
 
 def checks(*values, version="2", n=100):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from cascade.manifest import Budget
-from curation import checks
+from curation.active_learning.gate import checks
+from curation.active_learning.gate.judge import Evidence, Verdict, judge
+from curation.active_learning.gate.paired_test import Paired
 from curation.errors import EvidenceError
-from curation.gate import Evidence, Verdict, judge
-from curation.paired import Paired
 
 N, DRIVES = 400, 80
 TRUTH = np.arange(N) % 2 == 0
@@ -370,7 +370,7 @@ def test_a_clear_gain_is_nearly_always_promoted():
 @pytest.fixture(scope="module")
 def simulation():
     """Return the tool that makes the tables of docs/gate.md."""
-    path = Path(__file__).parents[2] / "tools" / "gate_power.py"
+    path = Path(__file__).parents[4] / "tools" / "gate_power.py"
     spec = importlib.util.spec_from_file_location("gate_power", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules["gate_power"] = module  # dataclasses look their module up

@@ -11,8 +11,14 @@ import numpy as np
 
 from cascade.manifest import Budget
 from cascade.metrics import classification
-from curation.paired import CONFIDENCE, LEAST_DIFFERING, Paired, compare, holm
-from curation.verdict import Bools, Check, Evidence, Floats
+from curation.active_learning.gate.paired_test import (
+    CONFIDENCE,
+    LEAST_DIFFERING,
+    Paired,
+    compare,
+    holm,
+)
+from curation.active_learning.gate.verdict import Bools, Check, Evidence, Floats
 
 MAP_MARGIN = 0.01  # box mAP@.5 may fall by so much
 ECE_MARGIN = 0.01  # the calibration error may rise by so much

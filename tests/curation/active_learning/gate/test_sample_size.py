@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cascade.metrics import classification
-from curation import sample_size
+from curation.active_learning.gate import sample_size
 
 SIZES = [
     pytest.param(0.02, 0.03, 0.5, 1856, id="3 % differ: 0.03 (2.487 x 2 / 0.02)^2"),

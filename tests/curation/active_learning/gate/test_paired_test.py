@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cascade.metrics import classification
-from curation.paired import compare, holm, swap_test
+from curation.active_learning.gate.paired_test import compare, holm, swap_test
 
 HOLM = [
     pytest.param([], [], id="nothing to test"),
