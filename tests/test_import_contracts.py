@@ -73,7 +73,12 @@ def test_the_contracts_hold():
             "curation/stages/score.py", "import curation.loop", ONE_WAY, id="a stage looks up"
         ),
         pytest.param("curation/loop.py", "import curation.cli", ONE_WAY, id="the loop looks up"),
-        pytest.param("curation/hardness.py", "import curation.store", ONE_WAY, id="hardness reads"),
+        pytest.param(
+            "curation/active_learning/scoring/hardness.py",
+            "import curation.store",
+            ONE_WAY,
+            id="hardness reads",
+        ),
         pytest.param(
             "curation/stages/score.py",
             "from curation.stages import predict",
@@ -93,7 +98,7 @@ def test_the_contracts_hold():
             "curation/selection.py", "import fiftyone", PURE, id="selection knows a dataset"
         ),
         pytest.param(
-            "curation/hardness.py",
+            "curation/active_learning/scoring/hardness.py",
             "import cascade.engine.run",
             PURE,
             id="torch comes in by the back door",

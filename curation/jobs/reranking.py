@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from pymongo import ReplaceOne
 
 from cascade.ensemble import Ensemble
-from curation import fields, hardness, raw_hardness, store
+from curation import fields, store
 from curation import samples as query
+from curation.active_learning.scoring import batch_hardness, hardness
 
 COLLECTION = "curation_raw_hardness"
 _CHUNK = 1000
@@ -133,7 +134,7 @@ class _Kept:
 
 def _score(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> Raw:
     """Read what the members say of samples, write the components, return the raw values."""
-    found = raw_hardness.of_ensemble(dataset, ids, ensemble)
+    found = batch_hardness.of_ensemble(dataset, ids, ensemble)
     store.write_columns(dataset, found.ids, found.columns())
     rows = np.column_stack([found.detection, found.image, found.contradiction])
     return {one: tuple(row) for one, row in zip(found.ids, rows.tolist(), strict=True)}

@@ -12,11 +12,12 @@ import numpy as np
 from cascade.engine.run import Progress
 from cascade.ensemble import Ensemble
 from cascade.taxonomy import Taxonomy
-from curation import fields, raw_hardness, store
+from curation import fields, store
 from curation import samples as query
+from curation.active_learning.scoring import batch_hardness
+from curation.active_learning.scoring.batch_hardness import RawHardness
 from curation.appearance import arrange
 from curation.errors import StageError
-from curation.raw_hardness import RawHardness
 
 _CHUNK = 1000  # samples whose boxes are in memory at a time
 
@@ -101,10 +102,10 @@ def _of_ensemble(
 ) -> tuple[RawHardness, Counter[str]]:
     unknown: Counter[str] = Counter()
     parts = [
-        raw_hardness.of_ensemble(view, chunk, ensemble, unknown=unknown)
+        batch_hardness.of_ensemble(view, chunk, ensemble, unknown=unknown)
         for chunk in _chunks(view, progress)
     ]
-    return raw_hardness.joined(parts), unknown
+    return batch_hardness.joined(parts), unknown
 
 
 def _of_fields(
@@ -118,10 +119,12 @@ def _of_fields(
         competent[m, [c for c in classes.ids_of(used[name]) if c >= 0]] = True
     unknown: Counter[str] = Counter()
     parts = [
-        raw_hardness.of_fields(view, chunk, members, classes, competent=competent, unknown=unknown)
+        batch_hardness.of_fields(
+            view, chunk, members, classes, competent=competent, unknown=unknown
+        )
         for chunk in _chunks(view, progress)
     ]
-    return raw_hardness.joined(parts), unknown
+    return batch_hardness.joined(parts), unknown
 
 
 def _chunks(view: Any, progress: Progress | None) -> Iterator[Sequence[str]]:

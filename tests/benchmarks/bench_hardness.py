@@ -84,7 +84,7 @@ def _computing(size: int, made: Any) -> dict[str, Any]:
 
     from cascade.fusion import clustering
     from cascade.inference import decision
-    from curation import hardness
+    from curation.active_learning.scoring import hardness
 
     chunk = synthetic_boxes.CHUNK
     votes = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cascade.fusion.consensus import Clusters
-from curation import baselines
+from curation.active_learning.scoring import baselines
 
 
 def clusters(p_fused, class_votes, image, n):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import entropy as scipy_entropy
 
 from cascade.fusion.consensus import Clusters
-from curation import hardness
+from curation.active_learning.scoring import hardness
 
 NAN = np.nan
 CLASSES = ("cone", "drum", "sign")

@@ -21,7 +21,8 @@ from cascade.fusion.consensus import Clusters, Decisions
 from cascade.inference import decision
 from cascade.manifest import Fusion
 from cascade.taxonomy import Taxonomy
-from curation import fields, hardness, store
+from curation import fields, store
+from curation.active_learning.scoring import hardness
 from curation.closer import read_closer
 
 Floats = NDArray[np.floating[Any]]
