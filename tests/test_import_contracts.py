@@ -95,7 +95,10 @@ def test_the_contracts_hold():
             id="the gate runs a model",
         ),
         pytest.param(
-            "curation/selection.py", "import fiftyone", PURE, id="selection knows a dataset"
+            "curation/active_learning/selection/batch.py",
+            "import fiftyone",
+            PURE,
+            id="selection knows a dataset",
         ),
         pytest.param(
             "curation/active_learning/scoring/hardness.py",

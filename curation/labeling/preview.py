@@ -17,8 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from curation import stopping
-from curation.stopping import SECONDS_PER_BOX, SECONDS_PER_IMAGE, Cost, Gain
+from curation.active_learning.selection import stopping_rule
+from curation.active_learning.selection.stopping_rule import (
+    SECONDS_PER_BOX,
+    SECONDS_PER_IMAGE,
+    Cost,
+    Gain,
+)
 
 Floats = NDArray[np.floating[Any]]
 
@@ -87,12 +92,12 @@ def preview(
         chosen: Whether these samples were chosen already.
     """
     known = rates(timed)
-    cost = stopping.labeling_cost(
+    cost = stopping_rule.labeling_cost(
         expected_boxes,
         seconds_per_box=known.seconds_per_box,
         seconds_per_image=known.seconds_per_image,
     )
-    stop, advice = stopping.should_stop(gains)
+    stop, advice = stopping_rule.should_stop(gains)
     return Preview(len(expected_boxes), chosen, cost, known, stop, advice)
 
 

@@ -10,21 +10,19 @@ from typing import Any
 import numpy as np
 
 from cascade.engine.run import Progress, default_device
-from curation import (
-    coverage,
-    device_coverage,
-    duplicates,
-    fields,
-    selection,
-    similarity,
-    stopping,
-    store,
-)
+from curation import fields, similarity, store
 from curation import samples as query
 from curation.active_learning.evaluation import slices
+from curation.active_learning.selection import (
+    batch,
+    coverage,
+    coverage_torch,
+    near_duplicates,
+    stopping_rule,
+)
+from curation.active_learning.selection.pool import Pool
 from curation.appearance import arrange
 from curation.errors import StageError
-from curation.pool import Pool
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def choose(
     pool = _pool(found, ids, dataset, use_hardness=use_hardness)
     _tell(progress, 1)
     labeled, _ = store.ids_and_paths(_embeddable(query.labeled(dataset, "train")))
-    picked = selection.choose(
+    picked = batch.choose(
         pool,
         similarity.vectors(dataset, labeled),
         budget,
@@ -109,7 +107,7 @@ def choose(
 def _on_gpu() -> coverage.MakeCover | None:
     """Return what does the arithmetic on a GPU of CUDA; None where there is none."""
     device = default_device()
-    return device_coverage.on(device) if device.type == "cuda" else None
+    return coverage_torch.on(device) if device.type == "cuda" else None
 
 
 def _embeddable(view: Any) -> Any:
@@ -148,12 +146,12 @@ def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) ->
             {k: found[k] for k in (fields.TIME_OF_DAY, fields.WEATHER) if k in found},
             mean_luma=query.numbers(found.get(fields.LUMA, nothing)),
         ),
-        alike=similarity.look_alike(dataset, ids, duplicates.COSINE),
+        alike=similarity.look_alike(dataset, ids, near_duplicates.COSINE),
     )
 
 
-def _result(pool: Pool, picked: selection.Chosen, *, lost: int, scored: bool) -> ChooseResult:
-    cost = stopping.labeling_cost(pool.expected_boxes[picked.index])
+def _result(pool: Pool, picked: batch.Chosen, *, lost: int, scored: bool) -> ChooseResult:
+    cost = stopping_rule.labeling_cost(pool.expected_boxes[picked.index])
     advice = (*picked.advice, cost.sentence) if scored else picked.advice
     if lost:
         advice = (

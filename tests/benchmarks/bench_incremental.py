@@ -56,7 +56,8 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
     import synthetic_pool
     import torch
 
-    from curation import duplicates, fields, mongod, similarity
+    from curation import fields, mongod, similarity
+    from curation.active_learning.selection import near_duplicates
     from curation.jobs.embedding import embed_new, extend_index
     from curation.jobs.reranking import rerank
     from curation.stages.choose import choose
@@ -84,7 +85,7 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
         return found
 
     def pairs() -> Any:
-        return similarity.look_alike(dataset, dataset.values("id"), duplicates.COSINE)
+        return similarity.look_alike(dataset, dataset.values("id"), near_duplicates.COSINE)
 
     def choose_batch() -> Any:
         return choose(dataset, round_number=1, budget=BUDGET)
@@ -173,11 +174,12 @@ def _kept(dataset: Any, known: Any) -> Any:
     """Return which samples are left without near-duplicates, the hardest visited first."""
     import numpy as np
 
-    from curation import duplicates, fields, similarity, store
+    from curation import fields, similarity, store
+    from curation.active_learning.selection import near_duplicates
 
     found = store.read_columns(dataset, [fields.HARDNESS, fields.DRIVE, fields.TIME_S])
     order = np.argsort(-np.array(found[fields.HARDNESS], float), kind="stable")
-    return duplicates.drop(
+    return near_duplicates.drop(
         similarity.vectors(dataset, found["id"]),
         order,
         drives=found[fields.DRIVE],

@@ -22,10 +22,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))  # on a bare machine nothing is installed
 from machine import describe, peak_gib, table, timed
 
-from curation import coverage, selection
+from curation.active_learning.selection import batch, coverage
+from curation.active_learning.selection.near_duplicates import COSINE
+from curation.active_learning.selection.pool import Pool
 from curation.alike import Alike, compare
-from curation.duplicates import COSINE
-from curation.pool import Pool
 
 DIMENSIONS = 384
 _SCENES, _PER_DRIVE, _RANK = 300, 50, 24
@@ -70,7 +70,7 @@ def _measure(size: int, budget: int, device: str) -> dict[str, Any]:
     )
     labeled = vectors(2_000, seed=7)
     seconds, cpu, chosen = timed(
-        lambda: selection.choose(pool, labeled, budget, seed=1, cover=_cover(device))
+        lambda: batch.choose(pool, labeled, budget, seed=1, cover=_cover(device))
     )
     found |= {
         "seconds": seconds, "cpu": cpu, "chosen": len(chosen), "gap": chosen.gap,
@@ -114,7 +114,7 @@ def _cover(device: str) -> coverage.MakeCover | None:
         return None
     import torch
 
-    from curation.device_coverage import on
+    from curation.active_learning.selection.coverage_torch import on
 
     return on(torch.device(device))
 

@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
 
+from curation.active_learning.selection.stopping_rule import (
+    SECONDS_PER_BOX,
+    SECONDS_PER_IMAGE,
+    Gain,
+)
 from curation.labeling import preview
 from curation.labeling.preview import Timed
-from curation.stopping import SECONDS_PER_BOX, SECONDS_PER_IMAGE, Gain
 
 
 def people(n, *, per_image=8.0, per_box=5.0, breaks=0.0, seed=0):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from curation import alike, duplicates
+from curation import alike
+from curation.active_learning.selection import near_duplicates
 from curation.alike import Alike
 from curation.errors import SelectionError
 
@@ -52,10 +53,10 @@ def _slowly(z, order, drives, times, *, within_s, cosine, always):
 @pytest.mark.parametrize("always", [0, 20])
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_brute_force(seed, always, chunk, monkeypatch):
-    monkeypatch.setattr(duplicates, "CHUNK", chunk)
+    monkeypatch.setattr(near_duplicates, "CHUNK", chunk)
     z, drives, times, order = bursts(seed)
     limits = {"within_s": 1.0, "cosine": 0.95, "always": always}
-    kept = duplicates.drop(z, order, drives=drives, times_s=times, **limits)
+    kept = near_duplicates.drop(z, order, drives=drives, times_s=times, **limits)
     expected = _slowly(z, order, drives, times, **limits)
     assert kept.rows.tolist() == sorted(expected)
     assert 0 < len(kept.dropped) < len(z)
@@ -69,16 +70,16 @@ def test_equals_brute_force(seed, always, chunk, monkeypatch):
 @pytest.mark.parametrize("always", [0, 20])
 @pytest.mark.parametrize("seed", range(5))
 def test_known_pairs_give_the_same_as_comparing(seed, always, monkeypatch):
-    monkeypatch.setattr(duplicates, "CHUNK", 64)
+    monkeypatch.setattr(near_duplicates, "CHUNK", 64)
     z, drives, times, order = bursts(seed)
     known = Alike(0.95, alike.find(z, 0.95))
     limits = {"drives": drives, "times_s": times, "cosine": 0.95, "always": always}
-    looked_up = duplicates.drop(z, order, known=known, **limits)
-    compared = duplicates.drop(z, order, **limits)
+    looked_up = near_duplicates.drop(z, order, known=known, **limits)
+    compared = near_duplicates.drop(z, order, **limits)
     assert 0 < len(compared.dropped) < len(z)
     assert looked_up.duplicate_of.tolist() == compared.duplicate_of.tolist()
     nowhere = np.zeros_like(z)  # what is known is not compared again
-    again = duplicates.drop(nowhere, order, known=known, **limits)
+    again = near_duplicates.drop(nowhere, order, known=known, **limits)
     assert again.duplicate_of.tolist() == compared.duplicate_of.tolist()
 
 
@@ -86,14 +87,17 @@ def test_pairs_of_another_threshold_are_not_used():
     z, drives, times, order = bursts(0)
     known = Alike(0.5, alike.find(z, 0.5))
     limits = {"drives": drives, "times_s": times, "cosine": 0.95}
-    found = duplicates.drop(z, order, known=known, **limits)
-    assert found.duplicate_of.tolist() == duplicates.drop(z, order, **limits).duplicate_of.tolist()
+    found = near_duplicates.drop(z, order, known=known, **limits)
+    assert (
+        found.duplicate_of.tolist()
+        == near_duplicates.drop(z, order, **limits).duplicate_of.tolist()
+    )
 
 
 def test_a_duplicate_is_of_the_first_kept_sample_that_looks_like_it():
     z = unit([[1, 0.2], [1, -0.2], [1, 0.15]])  # 0 and 1 differ; 2 is nearer to 0 than to 1
     order = np.array([1, 0, 2])
-    found = duplicates.drop(z, order, drives=[None] * 3, times_s=np.full(3, NAN), cosine=0.94)
+    found = near_duplicates.drop(z, order, drives=[None] * 3, times_s=np.full(3, NAN), cosine=0.94)
     assert found.duplicate_of.tolist() == [-1, -1, 1]
 
 
@@ -112,7 +116,7 @@ TIMES = [
 @pytest.mark.parametrize(("drives", "times", "kept"), TIMES)
 def test_frames_of_one_moment(drives, times, kept):
     n = len(drives)
-    found = duplicates.drop(
+    found = near_duplicates.drop(
         FOUR[:n], np.arange(n), drives=drives, times_s=np.array(times), cosine=0.9
     )
     assert found.rows.tolist() == kept
@@ -122,13 +126,13 @@ def test_a_minute_of_video_keeps_a_frame_a_second():
     n = 600
     z = unit(np.random.default_rng(0).normal(size=(n, 64)))
     order = np.random.default_rng(1).permutation(n)
-    kept = duplicates.drop(z, order, drives=["a"] * n, times_s=np.arange(n) / 10, cosine=0.99)
+    kept = near_duplicates.drop(z, order, drives=["a"] * n, times_s=np.arange(n) / 10, cosine=0.99)
     assert 30 <= len(kept.rows) <= 60
 
 
 def test_the_first_of_the_order_is_kept():
     z = unit([[1, 0], [1, 0.01], [0, 1]])
-    kept = duplicates.drop(
+    kept = near_duplicates.drop(
         z, np.array([1, 0, 2]), drives=[None] * 3, times_s=np.full(3, NAN), cosine=0.97
     )
     assert kept.kept.tolist() == [False, True, True]
@@ -137,12 +141,14 @@ def test_the_first_of_the_order_is_kept():
 
 def test_identical_embeddings_leave_one():
     z = unit(np.ones((5000, 8)))
-    kept = duplicates.drop(z, np.arange(5000), drives=[None] * 5000, times_s=np.full(5000, NAN))
+    kept = near_duplicates.drop(
+        z, np.arange(5000), drives=[None] * 5000, times_s=np.full(5000, NAN)
+    )
     assert kept.rows.tolist() == [0]
 
 
 def test_nothing_to_drop():
-    kept = duplicates.drop(
+    kept = near_duplicates.drop(
         np.empty((0, 4), np.float32), np.arange(0), drives=[], times_s=np.empty(0)
     )
     assert len(kept.rows) == 0
@@ -157,7 +163,7 @@ def pairs_of_cosine(cosines):
 
 def test_threshold_lies_between_the_two_kinds():
     z, pairs = pairs_of_cosine([0.99, 0.98, 0.96, 0.90, 0.5])
-    found = duplicates.calibrate_cosine(z, pairs[:3], pairs[3:])
+    found = near_duplicates.calibrate_cosine(z, pairs[:3], pairs[3:])
     assert found.cosine == pytest.approx(0.93)
     assert (found.recall, found.false_rate) == (1.0, 0.0)
 
@@ -166,7 +172,7 @@ def test_threshold_lets_few_different_pairs_through():
     rng = np.random.default_rng(0)
     same, other = rng.uniform(0.9, 1.0, 500), rng.uniform(0.5, 0.95, 1000)
     z, pairs = pairs_of_cosine([*same, *other])
-    found = duplicates.calibrate_cosine(z, pairs[:500], pairs[500:], false_rate=0.02)
+    found = near_duplicates.calibrate_cosine(z, pairs[:500], pairs[500:], false_rate=0.02)
     assert found.false_rate == (other >= found.cosine).mean() <= 0.02
     assert found.recall == (same >= found.cosine).mean() > 0.5
 
@@ -174,4 +180,4 @@ def test_threshold_lets_few_different_pairs_through():
 def test_threshold_needs_both_kinds():
     z, pairs = pairs_of_cosine([0.99])
     with pytest.raises(SelectionError, match=r"known different pairs, got 1 and 0\."):
-        duplicates.calibrate_cosine(z, pairs, pairs[:0])
+        near_duplicates.calibrate_cosine(z, pairs, pairs[:0])

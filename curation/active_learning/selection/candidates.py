@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.pool import Pool
+from curation.active_learning.selection.pool import Pool
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from curation import coverage
+from curation.active_learning.selection import coverage
+from curation.active_learning.selection.batch import choose
+from curation.active_learning.selection.pool import Pool
 from curation.errors import SelectionError
-from curation.pool import Pool
-from curation.selection import choose
 
 NAN = np.nan
 

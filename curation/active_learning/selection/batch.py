@@ -26,10 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.errors import nearest
-from curation import coverage, duplicates
-from curation.candidates import Arm, Candidates, State, propose
+from curation.active_learning.selection import coverage, near_duplicates
+from curation.active_learning.selection.candidates import Arm, Candidates, State, propose
+from curation.active_learning.selection.pool import Pool, expect_unit
 from curation.errors import SelectionError
-from curation.pool import Pool, expect_unit
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
@@ -79,8 +79,8 @@ def choose(
     *,
     quotas: Mapping[str, float] | None = None,
     random_share: float = RANDOM_SHARE,
-    duplicate_cosine: float = duplicates.COSINE,
-    within_s: float = duplicates.WITHIN_S,
+    duplicate_cosine: float = near_duplicates.COSINE,
+    within_s: float = near_duplicates.WITHIN_S,
     most_points: int = _POINTS,
     seed: int,
     cover: coverage.MakeCover | None = None,
@@ -109,7 +109,7 @@ def choose(
     rng = np.random.default_rng(seed)
     size = min(budget, len(pool))
     drawn = rng.choice(len(pool), int(size * random_share + 0.5), replace=False)
-    kept = duplicates.drop(
+    kept = near_duplicates.drop(
         pool.embeddings,
         _visit_order(pool, drawn),
         drives=pool.drives,

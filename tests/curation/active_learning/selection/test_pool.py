@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from curation.active_learning.selection.pool import Pool
 from curation.errors import SelectionError
-from curation.pool import Pool
 
 
 def pool(**columns):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skactiveml.pool import MaxHerding
 
-from curation import coverage
+from curation.active_learning.selection import coverage
 
 
 def unit(vectors):

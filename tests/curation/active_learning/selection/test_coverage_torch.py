@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from curation import coverage
-from curation.device_coverage import on
+from curation.active_learning.selection import coverage
+from curation.active_learning.selection.coverage_torch import on
 
 NOTHING = np.empty((0, 16), np.float32)
 

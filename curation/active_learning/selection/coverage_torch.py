@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from curation.coverage import MakeCover, noise
+from curation.active_learning.selection.coverage import MakeCover, noise
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from curation.candidates import State, propose
-from curation.pool import Pool
+from curation.active_learning.selection.candidates import State, propose
+from curation.active_learning.selection.pool import Pool
 
 
 def state(n=1000, size=20, *, hardness="known", wanted=None, drawn=(), left=None):

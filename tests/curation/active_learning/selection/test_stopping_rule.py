@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curation.stopping import Gain, labeling_cost, should_stop
+from curation.active_learning.selection.stopping_rule import Gain, labeling_cost, should_stop
 
 NOISE = Gain(0.01, -0.02, 0.04)
 BETTER = Gain(0.05, 0.01, 0.09)
