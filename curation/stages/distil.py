@@ -17,15 +17,16 @@ from cascade.ensemble import Ensemble
 from cascade.training import distillation
 from cascade.training.examples import Example
 from cascade.training.fit_key import identity_of
-from curation import asking, examples, store, student
+from curation import asking, store
 from curation import samples as query
 from curation.active_learning.evaluation import student_report
 from curation.active_learning.evaluation.evaluate import FrozenSet
 from curation.active_learning.evaluation.student_report import Kept
+from curation.active_learning.training import examples, student
+from curation.active_learning.training.cached_result import once
+from curation.active_learning.training.student import STUDENT, Recipe
 from curation.asking import Answers
 from curation.errors import StageError
-from curation.once import once
-from curation.student import STUDENT, Recipe
 
 _VALIDATIONS = 5  # of each of the two fits
 

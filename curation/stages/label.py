@@ -11,13 +11,13 @@ from cascade.taxonomy import Taxonomy
 from curation import fields, samples, store
 from curation.active_learning.evaluation import failure_yield
 from curation.active_learning.evaluation.failure_yield import Comparison, Yield
+from curation.active_learning.training.labeled_images import labeled_images
+from curation.active_learning.training.snapshot import snapshot
 from curation.appearance import arrange
 from curation.errors import StageError
 from curation.labeling import app_colours, tasks
-from curation.labeling.labeled import labeled_images
 from curation.labeling.protocol import Annotated, Labeler, Remembering, Task
 from curation.labeling.tasks import Columns
-from curation.snapshot import snapshot
 
 _SLICED_BY = (fields.TIME_OF_DAY, fields.WEATHER)
 

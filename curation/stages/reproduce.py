@@ -9,9 +9,9 @@ from cascade.ensemble import Ensemble
 from cascade.runtime.atomic_files import replace_text
 from curation import fields, store
 from curation import samples as query
-from curation import snapshot as snapshots
+from curation.active_learning.training import snapshot as snapshots
+from curation.active_learning.training.labeled_images import labeled_images
 from curation.errors import StageError
-from curation.labeling.labeled import labeled_images
 from curation.rounds import Round
 
 SNAPSHOT = "snapshot.txt"  # in the folder of a round: a line for each image that it trained on

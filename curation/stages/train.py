@@ -24,10 +24,11 @@ from cascade.training.fit import Example, fit
 from cascade.training.fit_key import identity_of
 from cascade.training.fit_process import Job, launch
 from cascade.training.probe_fit import Probe, fit_probe
-from curation import asking, examples, fields, store
+from curation import asking, fields, store
 from curation import samples as query
 from curation.active_learning.evaluation import slices
-from curation.once import once
+from curation.active_learning.training import examples
+from curation.active_learning.training.cached_result import once
 
 logger = logging.getLogger(__name__)
 

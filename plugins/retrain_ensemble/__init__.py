@@ -11,7 +11,7 @@ from curation.operators.door import RUN, Door
 from curation.operators.running import Outcome
 
 DEFAULT_EPOCHS = 12
-LEAST_EXAMPLES = 8  # as in `curation.examples`
+LEAST_EXAMPLES = 8  # as in `curation.active_learning.training.examples`
 
 
 class TrainEnsemble(Door):

@@ -4,11 +4,11 @@ import pytest
 from typer.testing import CliRunner
 
 from curation import fields, store
+from curation.active_learning.training.student import Recipe
 from curation.cli import app
 from curation.errors import PublishError, StageError
 from curation.settings import from_environment
 from curation.stages import distil as stage
-from curation.student import Recipe
 
 
 def run(*words):

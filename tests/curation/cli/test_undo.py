@@ -62,7 +62,7 @@ def test_withdrawing_nothing_is_an_expected_error(labeled):
 
 def test_reproduce_answers_by_its_exit_code(labeled):
     dataset, this = labeled
-    from curation.snapshot import digest
+    from curation.active_learning.training.snapshot import digest
     from curation.stages.reproduce import _lines
 
     same = digest(_lines(dataset, 1))

@@ -9,10 +9,10 @@ from cascade.checkpoints import sources
 from cascade.ensemble import Ensemble
 from curation import fields, store
 from curation import samples as query
+from curation.active_learning.training.student import Recipe, licence_of
 from curation.errors import StageError
 from curation.stages.distil import distil
 from curation.stages.predict import predict
-from curation.student import Recipe, licence_of
 
 CPU = torch.device("cpu")
 N_LABELED, N_POOL = 10, 6

@@ -1,8 +1,8 @@
 from cascade import manifest as manifests
 from cascade.checkpoints import licenses
 from cascade.ensemble import Ensemble
-from curation import student
-from curation.student import Recipe
+from curation.active_learning.training import student
+from curation.active_learning.training.student import Recipe
 
 SMALL = Recipe(width=8, size=64)
 

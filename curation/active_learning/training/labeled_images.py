@@ -7,7 +7,7 @@ from typing import Any
 
 from cascade.taxonomy import Taxonomy
 from curation import fields, store
-from curation.snapshot import LabeledImage
+from curation.active_learning.training.snapshot import LabeledImage
 
 
 def labeled_images(

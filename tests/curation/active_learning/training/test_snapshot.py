@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from cascade.predictions import Detections
-from curation.snapshot import LabeledImage, differences, digest, lines, snapshot
+from curation.active_learning.training.snapshot import (
+    LabeledImage,
+    differences,
+    digest,
+    lines,
+    snapshot,
+)
 
 
 def boxes(*rows):

@@ -1,6 +1,6 @@
 import pytest
 
-from curation.once import once, replace_text
+from curation.active_learning.training.cached_result import once, replace_text
 
 
 def test_it_is_done_once_for_all_that_it_depends_on(tmp_path):

@@ -1,6 +1,7 @@
 import pytest
 
-from curation import examples, fields, store
+from curation import fields, store
+from curation.active_learning.training import examples
 from curation.errors import StageError
 
 
