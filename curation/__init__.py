@@ -20,9 +20,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from curation.api import pictures
+    from curation.api import plots
+    from curation.api.datasets import demo_dataset, ensemble, load
     from curation.api.labeling import preview, pull, push, review
-    from curation.api.opening import demo_dataset, ensemble, load
     from curation.api.registry import compare, history, promote, rollback, versions
     from curation.api.rounds import (
         evaluate,
@@ -57,7 +57,7 @@ _HOMES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
 
 def __getattr__(name: str) -> Any:
     if name == "pictures":
-        return import_module("curation.api.pictures")
+        return import_module("curation.api.plots")
     if name in _HOMES:
         return getattr(import_module(f"curation.api.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curation.api.opening import connected, ensemble
+from curation.api.datasets import connected, ensemble
 
 if TYPE_CHECKING:
     from curation.labeling.label_studio.sync import Synced

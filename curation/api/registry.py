@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curation.api.opening import connected
+from curation.api.datasets import connected
 
 if TYPE_CHECKING:
     from curation.stages.compare import CompareResult

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from curation.api.opening import connected, ensemble
+from curation.api.datasets import connected, ensemble
 
 if TYPE_CHECKING:
     from cascade.checkpoints.licenses import Kind

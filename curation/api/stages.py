@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curation.api.opening import connected, ensemble
+from curation.api.datasets import connected, ensemble
 from curation.progress import Progress
 
 if TYPE_CHECKING:

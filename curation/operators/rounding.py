@@ -166,7 +166,7 @@ def carry(
         plan: Of a `loop.Plan`: `epochs`, `seed`, `focus`, `sign_off`.
     """
     from curation import loop
-    from curation.api.opening import connected, ensemble
+    from curation.api.datasets import connected, ensemble
     from curation.labeling import backends
 
     settings = connected()

@@ -45,7 +45,7 @@ class EmbedSamples(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Embed, and draw the picture."""
-        from curation.api.opening import connected, ensemble
+        from curation.api.datasets import connected, ensemble
         from curation.stages.embed import embed
         from curation.worker import warm
 

@@ -146,7 +146,7 @@ class LabelingStatus(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Ask the labeler."""
-        from curation.api.opening import connected
+        from curation.api.datasets import connected
         from curation.labeling import backends
 
         number, labeler = given_batch(ctx)

@@ -64,7 +64,7 @@ class PredictCascade(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Predict, fuse, look closer where the manifest does, and fuse again."""
-        from curation.api.opening import connected, ensemble
+        from curation.api.datasets import connected, ensemble
         from curation.closer import estimators
         from curation.stages.adjudicate import adjudicate
         from curation.stages.examine import examine

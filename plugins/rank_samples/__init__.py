@@ -75,7 +75,7 @@ class ScoreHardness(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Score, and show the hardest first."""
-        from curation.api.opening import ensemble
+        from curation.api.datasets import ensemble
         from curation.stages.score import score
 
         samples, given = ctx.target_view(), ctx.params

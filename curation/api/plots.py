@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from cascade.imaging import batches
 from curation import fields, figures, rounds, samples, store
-from curation.api.opening import connected
+from curation.api.datasets import connected
 from curation.errors import StageError
 from curation.labeling import tasks
 from curation.report import about_quality
