@@ -24,7 +24,8 @@ from packaging.requirements import Requirement
 from cascade import manifest as manifests
 from cascade import registry
 from cascade.manifest import Manifest
-from curation import database, mongod, plugin_install
+from curation import database, mongod
+from curation.app import plugins
 from curation.errors import CurationError
 from curation.secrets import without_password
 from curation.settings import Settings
@@ -75,7 +76,7 @@ def check_all(settings: Settings, environment: Mapping[str, str] | None = None) 
         check_disk(settings.home, shutil.disk_usage(_existing(settings.home)).free),
         check_database(settings),
         check_device(),
-        check_plugins(plugin_install.fiftyone_folder(given)),
+        check_plugins(plugins.fiftyone_folder(given)),
         *(check_licences(manifests.load(name)) for name in manifests.packaged_names()),
         check_server("Label Studio", given.get("LABEL_STUDIO_URL"), "/health"),
         check_tracking(settings.tracking_uri),
@@ -258,12 +259,12 @@ def check_plugins(folder: Path) -> Check:
     """Check that FiftyOne finds our operators: linked into `folder`, or lying there."""
     mend = "Run `curate plugins install`."
     try:
-        shipped = plugin_install.plugins()
-        if folder.resolve() == plugin_install.shipped_folder():
+        shipped = plugins.plugins()
+        if folder.resolve() == plugins.shipped_folder():
             return Check("App operators", "ok", f"FiftyOne reads them in {folder}")
     except CurationError as error:
         return Check("App operators", "fail", "not in this installation", str(error))
-    there = {place.name: place for place in plugin_install.installed(folder)}
+    there = {place.name: place for place in plugins.installed(folder)}
     absent = [verb for verb in shipped if verb not in there]
     dead = [verb for verb, place in there.items() if not place.exists()]
     if len(absent) == len(shipped):

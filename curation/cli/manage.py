@@ -37,16 +37,14 @@ def open_app(
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:
     """Open the FiftyOne App on a dataset. Ctrl-C closes it."""
-    from curation import app_server, plugin_install
+    from curation.app import plugins, server
 
-    app_server.expect_free(port)
-    for path in plugin_install.install_missing():
+    server.expect_free(port)
+    for path in plugins.install_missing():
         say(f"installed: {path}")
     settings = connected(dataset)
     samples = dataset_of(dataset, settings, None)
-    app_server.serve(
-        samples, port=port, browser=browser, ready=lambda url: say(f"The App is at {url}")
-    )
+    server.serve(samples, port=port, browser=browser, ready=lambda url: say(f"The App is at {url}"))
 
 
 @app.command(epilog="Example: curate doctor")
@@ -108,18 +106,18 @@ def install_plugins(
     ] = False,
 ) -> None:
     """Link our operators into FiftyOne's plugins folder."""
-    from curation import plugin_install
+    from curation.app import plugins
 
-    for path in plugin_install.install(target, copy=copy):
+    for path in plugins.install(target, copy=copy):
         say(f"installed: {path}")
 
 
 @plugins_app.command("uninstall", epilog="Example: curate plugins uninstall")
 def uninstall_plugins(target: TargetOption = None) -> None:
     """Remove what `install` put there."""
-    from curation import plugin_install
+    from curation.app import plugins
 
-    removed = plugin_install.uninstall(target)
+    removed = plugins.uninstall(target)
     for path in removed:
         say(f"removed: {path}")
     if not removed:
@@ -129,11 +127,11 @@ def uninstall_plugins(target: TargetOption = None) -> None:
 @plugins_app.command("list", epilog="Example: curate plugins list")
 def list_plugins(target: TargetOption = None) -> None:
     """Show our operators, and where they are installed."""
-    from curation import plugin_install
+    from curation.app import plugins
 
-    there = {place.name: place for place in plugin_install.installed(target)}
+    there = {place.name: place for place in plugins.installed(target)}
     table = _table("plugin", "installed as")
-    for verb in sorted({*plugin_install.plugins(), *there}):
+    for verb in sorted({*plugins.plugins(), *there}):
         place = there.get(verb)
         dead = place is not None and not place.exists()
         where = "no: run `curate plugins install`" if place is None else str(place)

@@ -28,12 +28,12 @@ def worker(
     ] = GRACE_S,
 ) -> None:
     """Run what the App has queued: oldest first, one warm process per GPU. Ctrl-C ends it."""
-    from curation import plugin_install
+    from curation.app import plugins
     from curation.worker import gpus
     from curation.worker.crew import Crew
 
     connected()
-    for path in plugin_install.install_missing():
+    for path in plugins.install_missing():
         say(f"installed: {path}")
     places = tuple(gpu or gpus.visible())
     where = ", ".join(f"GPU {one}" for one in places) or "the CPU"

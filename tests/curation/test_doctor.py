@@ -6,7 +6,8 @@ import pytest
 from packaging.requirements import Requirement
 
 from cascade import manifest as manifests
-from curation import doctor, plugin_install, settings
+from curation import doctor, settings
+from curation.app import plugins
 
 
 def found(check):
@@ -141,7 +142,7 @@ def test_a_gpu_that_torch_cannot_use_is_not_passed_over():
 
 def test_operators_that_the_app_does_not_find(tmp_path):
     assert doctor.check_plugins(tmp_path).mend == "Run `curate plugins install`."
-    places = plugin_install.install(tmp_path)
+    places = plugins.install(tmp_path)
     assert doctor.check_plugins(tmp_path).status == "ok"
     places[0].unlink()
     assert found(doctor.check_plugins(tmp_path)) == (
@@ -157,7 +158,7 @@ def test_operators_that_the_app_does_not_find(tmp_path):
 
 
 def test_operators_that_fiftyone_reads_in_place():
-    assert doctor.check_plugins(plugin_install.shipped_folder()).status == "ok"
+    assert doctor.check_plugins(plugins.shipped_folder()).status == "ok"
 
 
 def tiny():

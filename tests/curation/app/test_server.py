@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from curation import app_server
+from curation.app import server as app_server
 from curation.errors import AppError
 
 
