@@ -9,9 +9,9 @@ from fiftyone.operators import types
 from cascade import taxonomy as taxonomies
 from cascade.errors import CascadeError
 from curation import fields
-from curation.operators import choices
-from curation.operators.door import RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators import options
+from curation.app.operators.base import RUN, Door
+from curation.app.operators.execution import Outcome
 
 NONE, TAGS = "none", "tags"
 DEFAULT_TAXONOMY = "roadwork_core"
@@ -46,7 +46,7 @@ class AdoptDataset(Door):
             about="What labels mean; a packaged one, or a YAML file",
             free=True,
         )
-        boxes = [one for one in choices.box_fields(dataset) if one != fields.CONSENSUS]
+        boxes = [one for one in options.box_fields(dataset) if one != fields.CONSENSUS]
         truth = form.pick(
             "ground_truth",
             "Ground truth",

@@ -6,9 +6,9 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.operators import estimates, versions
-from curation.operators.door import RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators import estimates, version_forms
+from curation.app.operators.base import RUN, Door
+from curation.app.operators.execution import Outcome
 
 
 class CompareVersions(Door):
@@ -30,11 +30,11 @@ class CompareVersions(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the two."""
-        known = versions.require(form, 2)
+        known = version_forms.require(form, 2)
         if len(known) < 2:
             return
-        first = versions.ask(form, "first", "First", alias="champion", known=known)
-        second = versions.ask(form, "second", "Second", alias="challenger", known=known)
+        first = version_forms.ask(form, "first", "First", alias="champion", known=known)
+        second = version_forms.ask(form, "second", "Second", alias="challenger", known=known)
         if first == second:
             form.refuse("Pick two different versions.", "second")
         n = len(ctx.target_view())

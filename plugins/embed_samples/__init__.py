@@ -6,9 +6,9 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.operators import estimates, rounding
-from curation.operators.door import RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators import estimates, round_forms
+from curation.app.operators.base import RUN, Door
+from curation.app.operators.execution import Outcome
 
 
 class EmbedSamples(Door):
@@ -30,8 +30,8 @@ class EmbedSamples(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the manifest whose embedder is to run."""
-        name = rounding.ask_manifest(form, about="Its first embedding member makes the vectors")
-        parsed = rounding.read_manifest(form, name)
+        name = round_forms.ask_manifest(form, about="Its first embedding member makes the vectors")
+        parsed = round_forms.read_manifest(form, name)
         if parsed is None:
             return
         embedders = parsed.of_tier("embedding")[:1]
@@ -50,7 +50,7 @@ class EmbedSamples(Door):
         from curation.worker import warm
 
         samples = ctx.target_view()
-        name = ctx.params.get("manifest") or rounding.DEFAULT_MANIFEST
+        name = ctx.params.get("manifest") or round_forms.DEFAULT_MANIFEST
         folder = connected().vectors(ctx.dataset.name)
         members = warm.of(ensemble(samples, name))
         result = embed(samples, members, folder=folder, progress=bars("embed"))

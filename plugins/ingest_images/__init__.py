@@ -8,8 +8,8 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from cascade import taxonomy as taxonomies
-from curation.operators.door import RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators.base import RUN, Door
+from curation.app.operators.execution import Outcome
 
 FORMATS = {
     "auto": "find out",

@@ -7,26 +7,26 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from curation import fields
-from curation.operators import choices, rounding
-from curation.operators.door import RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators import options, round_forms
+from curation.app.operators.base import RUN, Door
+from curation.app.operators.execution import Outcome
 
 
 def ask_batch(form: Any, *, oracle: bool = True) -> tuple[int, str] | None:
     """Ask for the round and who labels it; None where that cannot be."""
-    if not rounding.require_taxonomy(form):
+    if not round_forms.require_taxonomy(form):
         return None
-    number = rounding.ask_round(form, default=choices.last_round(form.ctx.dataset))
-    rounding.require_chosen(form, number)
-    labeler = rounding.ask_labeler(form, number, oracle=oracle)
+    number = round_forms.ask_round(form, default=options.last_round(form.ctx.dataset))
+    round_forms.require_chosen(form, number)
+    labeler = round_forms.ask_labeler(form, number, oracle=oracle)
     return None if form.problems else (number, labeler)
 
 
 def given_batch(ctx: Any) -> tuple[int, str]:
     """Return the round and the labeler that were given, or those that the form proposes."""
-    number = ctx.params.get("round_number") or choices.last_round(ctx.dataset)
+    number = ctx.params.get("round_number") or options.last_round(ctx.dataset)
     server = "label-studio" if ctx.secret("LABEL_STUDIO_URL") else "files"
-    known = choices.holder(ctx.dataset, number)
+    known = options.holder(ctx.dataset, number)
     return number, ctx.params.get("labeler") or known or server
 
 

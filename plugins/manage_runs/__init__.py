@@ -6,8 +6,8 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.operators.door import RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators.base import RUN, Door
+from curation.app.operators.execution import Outcome
 from curation.worker import runs
 
 AT_ONCE = {**RUN, "allow_delegated_execution": False}

@@ -6,9 +6,9 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from curation import fields
-from curation.operators import estimates, rounding
-from curation.operators.door import RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators import estimates, round_forms
+from curation.app.operators.base import RUN, Door
+from curation.app.operators.execution import Outcome
 
 CLOSER = ("geometry", "segmentation", "language")
 MODES = {
@@ -42,8 +42,8 @@ class PredictCascade(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the manifest, and say what it will take."""
-        name = rounding.ask_manifest(form)
-        parsed = rounding.read_manifest(form, name)
+        name = round_forms.ask_manifest(form)
+        parsed = round_forms.read_manifest(form, name)
         if parsed is None:
             return
         members = [one for one in parsed.members if one.tier != "embedding"]
@@ -76,7 +76,7 @@ class PredictCascade(Door):
         licence = given.get("licence") or "any"
         members = ensemble(
             samples,
-            given.get("manifest") or rounding.DEFAULT_MANIFEST,
+            given.get("manifest") or round_forms.DEFAULT_MANIFEST,
             licence=None if licence == "any" else licence,
         )
         members = warm.of(members)

@@ -8,9 +8,9 @@ from fiftyone.operators import types
 
 from cascade import manifest as manifests
 from curation import fields
-from curation.operators import choices, rounding
-from curation.operators.door import RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators import options, round_forms
+from curation.app.operators.base import RUN, Door
+from curation.app.operators.execution import Outcome
 
 PLAIN = "fields"  # compare label fields as they are, whoever wrote them
 
@@ -18,7 +18,7 @@ PLAIN = "fields"  # compare label fields as they are, whoever wrote them
 def packaged(dataset: Any) -> list[str]:
     """Return the packaged manifests that predicted here: of others nobody knows the file."""
     known = manifests.packaged_names()
-    return [name for name in choices.predicting_manifests(dataset) if name in known]
+    return [name for name in options.predicting_manifests(dataset) if name in known]
 
 
 class ScoreHardness(Door):
@@ -40,7 +40,7 @@ class ScoreHardness(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the fields to compare."""
-        found, ours = choices.member_fields(ctx.dataset), packaged(ctx.dataset)
+        found, ours = options.member_fields(ctx.dataset), packaged(ctx.dataset)
         if not found:
             form.refuse(
                 "This dataset has no field of predicted boxes. Run `Curation: predict`, or add "
@@ -64,7 +64,7 @@ class ScoreHardness(Door):
                 form.warn(
                     "One member has nobody to disagree with", "Only its own doubt will count."
                 )
-        n = len(choices.pool(ctx.target_view()))
+        n = len(options.pool(ctx.target_view()))
         form.say(
             f"{n:,} samples of the pool will be ranked" if n else "No sample of it is in the pool",
             "No model runs. Writes `hardness` in [0, 1] and its parts; validation and test are "
@@ -82,7 +82,7 @@ class ScoreHardness(Door):
         ours = packaged(ctx.dataset)
         by = given.get("by") or (PLAIN if given.get("members") or not ours else next(iter(ours)))
         if by == PLAIN:
-            named = given.get("members") or choices.member_fields(ctx.dataset)
+            named = given.get("members") or options.member_fields(ctx.dataset)
             result = score(samples, members=named, progress=bars("score"))
         else:
             result = score(samples, ensemble=ensemble(samples, by), progress=bars("score"))
@@ -114,21 +114,21 @@ class ChooseSamples(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the budget, the round and the seed."""
-        view = choices.pool(ctx.target_view())
+        view = options.pool(ctx.target_view())
         n = len(view)
         if not n:
             form.refuse(
                 "No sample of the target is in the pool: all are labeled, or in validation or test."
             )
             return
-        default = min(choices.budget(view), n)
+        default = min(options.budget(view), n)
         budget = form.whole(
             "budget", "Budget", default=default, least=1, most=n, about="Samples to choose"
         )
         number = form.whole(
             "round_number",
             "Round",
-            default=choices.next_round(ctx.dataset),
+            default=options.next_round(ctx.dataset),
             least=1,
             about="Names the tag of the batch, such as round-01; a new round by default",
         )
@@ -143,7 +143,7 @@ class ChooseSamples(Door):
             )
         if form.problems:
             return
-        if number in choices.chosen_rounds(ctx.dataset):
+        if number in options.chosen_rounds(ctx.dataset):
             form.warn(f"Round {number} is chosen already", "It stays as it is, and is shown.")
         if not ctx.dataset.info.get(fields.EMBEDDER_INFO):
             form.say("This dataset has no vectors yet", "It will be embedded first.")
@@ -155,11 +155,11 @@ class ChooseSamples(Door):
 
         given, samples = ctx.params, ctx.target_view()
         if not ctx.dataset.info.get(fields.EMBEDDER_INFO):
-            embed(ctx.dataset, rounding.DEFAULT_MANIFEST, progress=bars("embed"))
-        number = given.get("round_number") or choices.next_round(ctx.dataset)
+            embed(ctx.dataset, round_forms.DEFAULT_MANIFEST, progress=bars("embed"))
+        number = given.get("round_number") or options.next_round(ctx.dataset)
         result = choose(
             samples,
-            given.get("budget") or choices.budget(samples),
+            given.get("budget") or options.budget(samples),
             round_number=number,
             seed=given.get("seed") or 0,
             use_hardness=given.get("use_hardness") is not False,

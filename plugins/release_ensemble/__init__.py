@@ -6,9 +6,9 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.operators import rounding, versions
-from curation.operators.door import AT_ONCE, RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators import round_forms, version_forms
+from curation.app.operators.base import AT_ONCE, RUN, Door
+from curation.app.operators.execution import Outcome
 
 
 def ask_signature(form: Any) -> None:
@@ -37,7 +37,7 @@ class PublishChallenger(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the round."""
-        if rounding.ask_carried(form) is None:
+        if round_forms.ask_carried(form) is None:
             return
         if form.tick("sign_off", "Wait for a signature", about="A person promotes it, or nobody"):
             form.say("The gate judges, and nothing is put into service before somebody signs")
@@ -49,7 +49,7 @@ class PublishChallenger(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Publish."""
-        done = rounding.carry_asked(
+        done = round_forms.carry_asked(
             ctx, until="publish", bars=bars, sign_off=bool(ctx.params.get("sign_off"))
         )
         said = str(done.facts.get("sentence") or done.sentence)
@@ -76,10 +76,10 @@ class PromoteVersion(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the version and the signature."""
-        known = versions.require(form, 1)
+        known = version_forms.require(form, 1)
         if not known:
             return
-        version = versions.ask(form, "version", "Version", alias="challenger", known=known)
+        version = version_forms.ask(form, "version", "Version", alias="challenger", known=known)
         ask_signature(form)
         against = form.tick("against_the_gate", "Also against the gate's verdict")
         if version in known and "verdict promote" not in known[version] and not against:
@@ -125,7 +125,7 @@ class RollbackVersion(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the signature; say what is withdrawn."""
-        known = versions.require(form, 1)
+        known = version_forms.require(form, 1)
         champion = next((one for one, text in known.items() if "champion" in text), None)
         if champion is None:
             if known:

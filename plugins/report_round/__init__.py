@@ -5,9 +5,9 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.operators import choices, rounding
-from curation.operators.door import RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators import options, round_forms
+from curation.app.operators.base import RUN, Door
+from curation.app.operators.execution import Outcome
 
 
 class ReportRound(Door):
@@ -30,14 +30,14 @@ class ReportRound(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the round."""
-        rounding.ask_round(form, default=choices.last_round(ctx.dataset))
+        round_forms.ask_round(form, default=options.last_round(ctx.dataset))
         form.say("Writes one HTML file", "An earlier page of the round is replaced.")
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Write it."""
         from curation.api.rounds import report
 
-        number = ctx.params.get("round_number") or choices.last_round(ctx.dataset)
+        number = ctx.params.get("round_number") or options.last_round(ctx.dataset)
         page = report(ctx.dataset, number)
         return Outcome(
             f"The page of round {number} is written: {page}", {"page": str(page)}, wrote=False

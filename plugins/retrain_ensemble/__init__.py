@@ -6,9 +6,9 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from curation import fields
-from curation.operators import estimates, rounding
-from curation.operators.door import RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators import estimates, round_forms
+from curation.app.operators.base import RUN, Door
+from curation.app.operators.execution import Outcome
 
 DEFAULT_EPOCHS = 12
 LEAST_EXAMPLES = 8  # as in `curation.active_learning.training.examples`
@@ -35,7 +35,7 @@ class TrainEnsemble(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the round and the epochs; say what is trained on what."""
-        asked = rounding.ask_carried(form)
+        asked = round_forms.ask_carried(form)
         if asked is None:
             return
         epochs = form.whole("epochs", "Epochs", default=DEFAULT_EPOCHS, least=1, about="At most")
@@ -64,7 +64,7 @@ class TrainEnsemble(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Train."""
-        return rounding.carry_asked(
+        return round_forms.carry_asked(
             ctx,
             until="train",
             bars=bars,
@@ -94,7 +94,7 @@ class EvaluateEnsemble(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the round; say on how many images."""
-        if rounding.ask_carried(form) is None:
+        if round_forms.ask_carried(form) is None:
             return
         frozen = ctx.dataset.match({fields.SPLIT: "test", fields.LABELED_ROUND: 0}).count()
         if not frozen:
@@ -109,7 +109,7 @@ class EvaluateEnsemble(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Evaluate."""
-        done = rounding.carry_asked(ctx, until="evaluate", bars=bars)
+        done = round_forms.carry_asked(ctx, until="evaluate", bars=bars)
         if "champion" not in done.facts:
             return done
         before, after = (done.facts[one]["mcc"] for one in ("champion", "challenger"))

@@ -7,9 +7,9 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from curation import fields
-from curation.operators import rounding
-from curation.operators.door import RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators import round_forms
+from curation.app.operators.base import RUN, Door
+from curation.app.operators.execution import Outcome
 
 DEFAULT_LIMIT = 200
 VIEW = "review"
@@ -35,7 +35,9 @@ class ReviewLabels(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask whose predictions are believed, and how many boxes to mark."""
-        rounding.read_manifest(form, rounding.ask_manifest(form, about="Whose members to believe"))
+        round_forms.read_manifest(
+            form, round_forms.ask_manifest(form, about="Whose members to believe")
+        )
         form.whole("limit", "Limit", default=DEFAULT_LIMIT, least=1, about="Boxes at most")
         counts = {}
         for name, verb in ((fields.GROUND_TRUTH, "label"), (fields.CONSENSUS, "predict")):
@@ -58,7 +60,7 @@ class ReviewLabels(Door):
         result = review(
             ctx.dataset,
             limit=ctx.params.get("limit") or DEFAULT_LIMIT,
-            manifest=ctx.params.get("manifest") or rounding.DEFAULT_MANIFEST,
+            manifest=ctx.params.get("manifest") or round_forms.DEFAULT_MANIFEST,
         )
         kinds = ", ".join(f"{kind} {n}" for kind, n in result.kinds.items()) or "none"
         return Outcome(

@@ -5,9 +5,9 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.jobs import board
-from curation.operators.door import AT_ONCE, Door
-from curation.operators.running import Outcome
+from curation.app.operators import job_forms
+from curation.app.operators.base import AT_ONCE, Door
+from curation.app.operators.execution import Outcome
 
 
 class ListJobs(Door):
@@ -35,7 +35,7 @@ class ListJobs(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Return the rows of both tables."""
-        found = board.tables()
+        found = job_forms.tables()
         return Outcome(f"{len(found['jobs'])} jobs are scheduled.", found, wrote=False)
 
     def resolve_output(self, ctx: Any) -> types.Property:
@@ -43,7 +43,7 @@ class ListJobs(Door):
         outputs = types.Object()
         for name, label in (("jobs", "Jobs"), ("runs", "Latest runs")):
             table = types.TableView()
-            for key, heading in board.COLUMNS[name].items():
+            for key, heading in job_forms.COLUMNS[name].items():
                 table.add_column(key, label=heading)
             outputs.list(name, types.Object(), label=label, view=table)
         return types.Property(outputs, view=types.View(label=self.config.label))
@@ -72,21 +72,21 @@ class AddJob(Door):
         if ctx.dataset is None:
             form.refuse("Open a dataset first.")
             return
-        for name, (label, about, default) in board.TEXTS.items():
+        for name, (label, about, default) in job_forms.TEXTS.items():
             proposed = ctx.dataset.name if name == "dataset" else default
             form.text(name, label, default=proposed or "", about=about)
-        for name, (label, values) in board.choices().items():
-            form.pick(name, label, values, default=board.DEFAULTS[name])
-        budget = board.DEFAULTS["budget"]
+        for name, (label, values) in job_forms.choices().items():
+            form.pick(name, label, values, default=job_forms.DEFAULTS[name])
+        budget = job_forms.DEFAULTS["budget"]
         form.whole("budget", "Budget", default=budget, least=1, about="Samples a time")
         if form.problems:
             return
-        if why := board.problem(ctx.params, dataset=ctx.dataset.name):
+        if why := job_forms.problem(ctx.params, dataset=ctx.dataset.name):
             form.refuse(why)
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Keep the job, and say when it is due."""
-        return Outcome(board.add(ctx.params, dataset=ctx.dataset.name), wrote=False)
+        return Outcome(job_forms.add(ctx.params, dataset=ctx.dataset.name), wrote=False)
 
 
 class _OnOne(Door):
@@ -96,7 +96,7 @@ class _OnOne(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask which job."""
-        names = board.names()
+        names = job_forms.names()
         if names:
             form.pick("name", "Job", names, default=names[0])
         else:
@@ -104,7 +104,7 @@ class _OnOne(Door):
 
     def chosen(self, ctx: Any) -> str:
         """Return the name that was asked for; the first where none was."""
-        return ctx.params.get("name") or board.names()[0]
+        return ctx.params.get("name") or job_forms.names()[0]
 
 
 class RunJob(_OnOne):
@@ -122,7 +122,7 @@ class RunJob(_OnOne):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Begin the run, in a process of its own."""
-        return Outcome(board.run_now(self.chosen(ctx)), wrote=False)
+        return Outcome(job_forms.run_now(self.chosen(ctx)), wrote=False)
 
 
 class PauseJob(_OnOne):
@@ -140,7 +140,7 @@ class PauseJob(_OnOne):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Pause the job, or resume it."""
-        return Outcome(board.toggle(self.chosen(ctx)), wrote=False)
+        return Outcome(job_forms.toggle(self.chosen(ctx)), wrote=False)
 
 
 class RemoveJob(_OnOne):
@@ -158,7 +158,7 @@ class RemoveJob(_OnOne):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Remove the job."""
-        return Outcome(board.remove(self.chosen(ctx)), wrote=False)
+        return Outcome(job_forms.remove(self.chosen(ctx)), wrote=False)
 
 
 def register(plugin: Any) -> None:

@@ -7,9 +7,9 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from curation import rounds
-from curation.operators import choices, rounding, undo
-from curation.operators.door import RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators import options, round_forms, undo
+from curation.app.operators.base import RUN, Door
+from curation.app.operators.execution import Outcome
 from curation.settings import from_environment
 
 
@@ -79,7 +79,7 @@ class WithdrawRound(Door):
 
     def ask(self, ctx: Any, form: Any) -> None:
         """Ask for the round; show what would go."""
-        number = rounding.ask_round(form, default=choices.last_round(ctx.dataset))
+        number = round_forms.ask_round(form, default=options.last_round(ctx.dataset))
         if form.problems:
             return
         from curation.errors import CurationError
@@ -102,7 +102,7 @@ class WithdrawRound(Door):
         """Withdraw it."""
         from curation.api.rounds import withdraw
 
-        number = ctx.params.get("round_number") or choices.last_round(ctx.dataset)
+        number = ctx.params.get("round_number") or options.last_round(ctx.dataset)
         result = withdraw(ctx.dataset, number)
         return Outcome(
             f"Round {number} is withdrawn: {result.extent.chosen} samples are in the pool again. "

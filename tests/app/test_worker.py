@@ -28,8 +28,8 @@ import os, time
 import fiftyone.operators as foo
 import fiftyone.core.odm as odm
 from fiftyone.operators import types
-from curation.operators.door import RUN, Door
-from curation.operators.running import Outcome
+from curation.app.operators.base import RUN, Door
+from curation.app.operators.execution import Outcome
 
 class TakeSteps(Door):
     @property

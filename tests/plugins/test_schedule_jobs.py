@@ -5,7 +5,7 @@ import time
 import pytest
 
 from curation import mongod
-from curation.jobs import board
+from curation.app.operators import job_forms
 from curation.jobs.history import History
 
 LIST, ADD, RUN, PAUSE, REMOVE = (
@@ -27,7 +27,7 @@ def one(request, dataset):
 @pytest.fixture(autouse=True)
 def record(database):
     """Return the record of jobs that the App works on, empty at first and afterwards."""
-    kept = board.history()
+    kept = job_forms.history()
 
     def empty():
         for name in ("curation_jobs", "curation_job_runs"):
@@ -40,7 +40,7 @@ def record(database):
 
 @pytest.fixture
 def nightly(record, dataset):
-    board.add({"name": "nightly", "when": "1d"}, dataset=dataset.name)
+    job_forms.add({"name": "nightly", "when": "1d"}, dataset=dataset.name)
     return record
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cascade.errors import CascadeError
+from curation.app.operators import outputs, progress
+from curation.app.operators.progress import Bars
 from curation.errors import CurationError
-from curation.operators import outputs, progress
-from curation.operators.progress import Bars
 
 logger = logging.getLogger(__name__)
 

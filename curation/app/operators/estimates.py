@@ -16,7 +16,7 @@ from cascade.manifest import Manifest, Member
 from cascade.planning import resources
 from cascade.planning.resources import Gpu, Mode
 from curation import fields
-from curation.operators import choices
+from curation.app.operators import options
 from curation.worker import gpus
 
 TIMES = "\u00d7"  # as in 8 members TIMES 1,200 samples
@@ -81,7 +81,7 @@ def of_members(
     here = gpus.here() if machine is None else tuple(machine)
     samples = len(view)
     missing = _missing(view, [one.name for one in members])
-    costs: Mapping[str, Any] = choices.info(view._dataset, fields.COSTS) or {}
+    costs: Mapping[str, Any] = options.info(view._dataset, fields.COSTS) or {}
     seconds, sources = 0.0, set()
     unknown = False
     for one in members:

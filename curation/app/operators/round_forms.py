@@ -8,10 +8,10 @@ from typing import Any
 
 from cascade import manifest as manifests
 from curation import fields
-from curation.operators import choices
-from curation.operators.forms import Form
-from curation.operators.progress import Bars
-from curation.operators.running import Outcome
+from curation.app.operators import options
+from curation.app.operators.execution import Outcome
+from curation.app.operators.forms import Form
+from curation.app.operators.progress import Bars
 
 DEFAULT_MANIFEST = "tiny"
 LABELERS = {
@@ -28,7 +28,7 @@ _SERVERS = {"label-studio": "LABEL_STUDIO_URL", "cvat": "CVAT_URL"}
 
 def ask_manifest(form: Form, *, about: str = "The ensemble to run") -> str:
     """Ask for a packaged manifest, or a YAML file; the one that predicted last is proposed."""
-    known = list(choices.predicting_manifests(form.ctx.dataset))
+    known = list(options.predicting_manifests(form.ctx.dataset))
     packaged = manifests.packaged_names()
     default = next((one for one in known if one in packaged), DEFAULT_MANIFEST)
     return str(form.pick("manifest", "Manifest", packaged, default=default, about=about, free=True))
@@ -90,7 +90,7 @@ def ask_carried(form: Form) -> Asked | None:
     if not require_taxonomy(form):
         return None
     parsed = read_manifest(form, ask_manifest(form))
-    number = ask_round(form, default=choices.last_round(form.ctx.dataset))
+    number = ask_round(form, default=options.last_round(form.ctx.dataset))
     chosen = require_chosen(form, number)
     ask_labeler(form, number)
     return Asked(parsed, number, chosen)
@@ -99,20 +99,20 @@ def ask_carried(form: Form) -> Asked | None:
 def carry_asked(ctx: Any, *, until: str, bars: Bars, **plan: Any) -> Outcome:
     """Carry the round that a form asked for as far as a stage; `plan` is of a `loop.Plan`."""
     given = ctx.params
-    number = given.get("round_number") or choices.last_round(ctx.dataset)
+    number = given.get("round_number") or options.last_round(ctx.dataset)
     return carry(
         ctx.dataset,
         number,
         until=until,
         bars=bars,
         manifest=given.get("manifest") or DEFAULT_MANIFEST,
-        labeler=given.get("labeler") or choices.holder(ctx.dataset, number) or "oracle",
+        labeler=given.get("labeler") or options.holder(ctx.dataset, number) or "oracle",
         **plan,
     )
 
 
 def _likeliest(ctx: Any, number: int, offered: Container[str]) -> str:
-    known = choices.holder(ctx.dataset, number)
+    known = options.holder(ctx.dataset, number)
     if known in offered:
         return str(known)
     if "oracle" in offered:
@@ -122,7 +122,7 @@ def _likeliest(ctx: Any, number: int, offered: Container[str]) -> str:
 
 def require_taxonomy(form: Form) -> bool:
     """Refuse a dataset of which nobody said what its labels mean; return whether it is fine."""
-    if choices.has_taxonomy(form.ctx.dataset):
+    if options.has_taxonomy(form.ctx.dataset):
         return True
     form.refuse(
         "Nobody said yet what the labels of this dataset mean. Run `Curation: adopt this dataset` "
@@ -133,7 +133,7 @@ def require_taxonomy(form: Form) -> bool:
 
 def require_chosen(form: Form, number: int) -> int:
     """Refuse a round that has chosen nothing; return how many samples it chose."""
-    rounds = choices.chosen_rounds(form.ctx.dataset)
+    rounds = options.chosen_rounds(form.ctx.dataset)
     if number not in rounds:
         known = ", ".join(map(str, rounds)) or "none"
         form.refuse(

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from curation import fields
+from curation.app.operators import options
 from curation.errors import StageError
-from curation.operators import choices
 
 Stage = Literal["predict", "embed", "score", "review", "compare"]
 
@@ -94,8 +94,8 @@ def undo(dataset: Any, stage: Stage) -> Traces:
 
 
 def _predict(dataset: Any) -> Traces:
-    members = dict(choices.info(dataset, "members") or {})
-    costs = dict(choices.info(dataset, fields.COSTS) or {})
+    members = dict(options.info(dataset, "members") or {})
+    costs = dict(options.info(dataset, fields.COSTS) or {})
     deeper = [name for name, one in costs.items() if one.get("tier") in _DEEPER]
     decision = _decision(dataset)
     labels = [
@@ -121,7 +121,7 @@ def _predict(dataset: Any) -> Traces:
 
 def _score(dataset: Any) -> Traces:
     scalars = (fields.HARDNESS, *fields.HARDNESS_PARTS, fields.EXPECTED_BOXES)
-    if choices.info(dataset, "score") is None:
+    if options.info(dataset, "score") is None:
         return Traces("score")
     return _traces(dataset, "score", scalars=scalars, notes=("score",))
 

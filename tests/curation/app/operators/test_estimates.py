@@ -3,7 +3,7 @@ import pytest
 from cascade import manifest as manifests
 from cascade.planning.resources import Gpu
 from curation import fields
-from curation.operators import estimates
+from curation.app.operators import estimates
 
 
 @pytest.fixture

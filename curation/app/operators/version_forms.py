@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from curation.operators import choices
-from curation.operators.forms import Form
+from curation.app.operators import options
+from curation.app.operators.forms import Form
 
 
 def ask(form: Form, name: str, label: str, *, alias: str, known: dict[str, str]) -> str:
@@ -14,7 +14,7 @@ def ask(form: Form, name: str, label: str, *, alias: str, known: dict[str, str])
 
 def require(form: Form, least: int) -> dict[str, str]:
     """Return the registered versions; refuse where there are too few."""
-    known = choices.versions(form.ctx.dataset)
+    known = options.versions(form.ctx.dataset)
     if len(known) < least:
         form.refuse(
             f"{len(known)} ensembles of {form.ctx.dataset.name!r} are registered, {least} are "

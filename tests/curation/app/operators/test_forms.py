@@ -2,7 +2,7 @@ import types as python_types
 
 import pytest
 
-from curation.operators.forms import Form
+from curation.app.operators.forms import Form
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
+from curation.app.operators import undo
 from curation.errors import StageError
-from curation.operators import undo
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 
 from curation import fields
-from curation.operators import choices
+from curation.app.operators import options
 
 
 @pytest.fixture
@@ -23,13 +23,13 @@ def filled(dataset):
 
 
 def test_members_are_the_fields_with_predicted_boxes(filled):
-    assert choices.member_fields(filled) == ["detr", "yolo"]
+    assert options.member_fields(filled) == ["detr", "yolo"]
 
 
 def test_what_was_adopted_as_ground_truth_is_no_member(filled):
     filled.info[fields.INFO] = {"adopted": {"ground_truth": "detr"}}
     filled.save()
-    assert choices.member_fields(filled) == ["yolo"]
+    assert options.member_fields(filled) == ["yolo"]
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_rounds_are_told_by_tags(dataset, tags, following, last):
     import fiftyone as fo
 
     dataset.add_sample(fo.Sample(filepath="/a.jpg", tags=tags))
-    assert choices.next_round(dataset) == following
-    assert choices.last_round(dataset) == last
+    assert options.next_round(dataset) == following
+    assert options.last_round(dataset) == last
 
 
 def test_the_pool_is_the_one_of_the_stages(dataset):
@@ -60,7 +60,7 @@ def test_the_pool_is_the_one_of_the_stages(dataset):
             for done in (None, 0, 2)
         ]
     )
-    mine, theirs = choices.pool(dataset), samples.pool(dataset)
+    mine, theirs = options.pool(dataset), samples.pool(dataset)
     assert mine.values("filepath") == theirs.values("filepath")
     assert len(mine) == 2
 
@@ -70,12 +70,12 @@ def test_the_budget_is_the_one_of_the_rounds(dataset):
 
     from curation import loop
 
-    assert choices.LEAST_BUDGET == loop.LEAST_BUDGET
+    assert options.LEAST_BUDGET == loop.LEAST_BUDGET
     dataset.add_samples([fo.Sample(filepath=f"/{n}.jpg") for n in range(270)])
-    assert choices.budget(dataset) == loop.budget(dataset, None) == 27
+    assert options.budget(dataset) == loop.budget(dataset, None) == 27
 
 
 def test_asking_for_versions_makes_no_registry(dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    assert choices.versions(dataset) == {}
+    assert options.versions(dataset) == {}
     assert list(tmp_path.iterdir()) == []

@@ -6,10 +6,10 @@ from typing import Any
 
 import fiftyone.operators as foo
 
-from curation.operators import outputs
-from curation.operators.forms import Form
-from curation.operators.progress import Bars
-from curation.operators.running import Outcome, run
+from curation.app.operators import outputs
+from curation.app.operators.execution import Outcome, run
+from curation.app.operators.forms import Form
+from curation.app.operators.progress import Bars
 
 MANY_SAMPLES = 2000  # more are better queued
 

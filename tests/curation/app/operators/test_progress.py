@@ -1,7 +1,7 @@
 import pytest
 from bson import ObjectId
 
-from curation.operators import progress
+from curation.app.operators import progress
 from curation.worker.queue import COLLECTION, CancelledError, cancel
 
 

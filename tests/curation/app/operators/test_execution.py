@@ -2,9 +2,9 @@ import types as python_types
 
 import pytest
 
+from curation.app.operators import execution
+from curation.app.operators.execution import Outcome
 from curation.errors import StageError
-from curation.operators import running
-from curation.operators.running import Outcome
 
 
 class Ops:
@@ -29,7 +29,7 @@ def context(**request):
 
 def test_from_python_the_result_is_returned(database):
     ctx = context()
-    done = running.run(ctx, lambda ctx, bars: Outcome("Done.", {"n": 3, "who": ("a", "b")}))
+    done = execution.run(ctx, lambda ctx, bars: Outcome("Done.", {"n": 3, "who": ("a", "b")}))
     assert done == {"n": 3, "who": ["a", "b"], "summary": "Done."}
     assert [name for name, _ in ctx.ops.asked] == ["reload_dataset", "notify"]
 
@@ -41,7 +41,7 @@ def test_from_the_app_it_tells_how_far_it_is_and_then_the_result(database):
             bar(step, 2)
         return Outcome("Done.", {"n": 3}, saved_view="hardest")
 
-    said = list(running.run(context(operator_uri="x"), work))
+    said = list(execution.run(context(operator_uri="x"), work))
     assert said[0] == ("set_progress", {"label": "walk: 1 of 2", "progress": 0.5})
     last = ["reload_dataset", "set_view", "notify", "show_output"]
     assert [name for name, _ in said][-4:] == last, "over the window in which it told"
@@ -51,7 +51,7 @@ def test_from_the_app_it_tells_how_far_it_is_and_then_the_result(database):
 
 def test_what_told_nothing_shows_its_result_in_its_form(database):
     said = list(
-        running.run(context(operator_uri="x"), lambda ctx, bars: Outcome("Done.", {"n": 3}))
+        execution.run(context(operator_uri="x"), lambda ctx, bars: Outcome("Done.", {"n": 3}))
     )
     assert said[-1].to_json()["cls"] == "ExecutionResult"
     assert said[-1].to_json()["body"] == {"n": 3, "summary": "Done."}
@@ -62,7 +62,7 @@ def test_an_error_amid_the_work_is_shown_over_the_window_in_which_it_told(databa
         bars("walk")(1, 2)
         raise StageError("Score first.")
 
-    told, (name, shown) = running.run(context(operator_uri="x"), work)
+    told, (name, shown) = execution.run(context(operator_uri="x"), work)
     assert told[0] == "set_progress"
     assert name == "show_output"
     assert "Score first." in str(shown["outputs"])
@@ -79,7 +79,7 @@ def test_in_the_app_an_error_is_one_line(database, error, line):
     def work(ctx, bars):
         raise error
 
-    (told,) = running.run(context(operator_uri="x"), work)
+    (told,) = execution.run(context(operator_uri="x"), work)
     content = told.to_json()
     assert line in content["error"]
     assert "Traceback" not in content["error"]
@@ -87,5 +87,5 @@ def test_in_the_app_an_error_is_one_line(database, error, line):
 
 def test_another_dataset_is_opened(database):
     ctx = context()
-    running.run(ctx, lambda ctx, bars: Outcome("Made.", dataset="site", wrote=False))
+    execution.run(ctx, lambda ctx, bars: Outcome("Made.", dataset="site", wrote=False))
     assert ctx.ops.asked == [("open_dataset", {})]
