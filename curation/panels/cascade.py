@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from curation import fields, samples
-from curation.panels import plots, words
-from curation.panels.page import Action, Button, Buttons, Notice, Page, Plot, Table, Text
+from curation.app.panels import plotly_figures, text
+from curation.app.panels.components import Action, Button, Buttons, Notice, Page, Plot, Table, Text
 from curation.summary import counts, kept
 from curation.summary.counts import Counts, Member
 
@@ -38,8 +38,8 @@ def page(dataset: Any) -> Page:
     members = [one for one in figures.members if one.samples]
     costs = samples.remembered(dataset, fields.COSTS) or {}
     return Page.of(
-        Text("head", f"**{words.counted(figures.samples, 'sample')}**, "
-                     f"{words.counted(len(members), 'member')}. {words.age(age)}"),
+        Text("head", f"**{text.counted(figures.samples, 'sample')}**, "
+                     f"{text.counted(len(members), 'member')}. {text.age(age)}"),
         Buttons("again", (Button("count_again", "Count again", "refresh"),)) if age.stale else None,
         _tiers(figures),
         _members(members, costs, figures),
@@ -112,10 +112,9 @@ def _tiers(figures: Counts) -> Plot | None:
         STOPPED: [stopped[one] for one in order],
     }
     texts = {
-        name: [f"{n:,} ({words.share(n, total)})" for n in values]
-        for name, values in series.items()
+        name: [f"{n:,} ({text.share(n, total)})" for n in values] for name, values in series.items()
     }
-    return plots.bars(
+    return plotly_figures.bars(
         "tiers", "Tiers", order, series, texts=texts, x="samples",
         on_click="show_tier", hint="Click a bar to see its samples.",
     )  # fmt: skip
@@ -128,12 +127,12 @@ def _members(members: Sequence[Member], costs: Mapping[str, Any], figures: Count
     rows = [
         {
             "member": one.name,
-            "tier": costs.get(one.name, {}).get("tier", words.UNKNOWN),
+            "tier": costs.get(one.name, {}).get("tier", text.UNKNOWN),
             "samples": f"{one.samples:,}",
-            "boxes": f"{one.boxes:,}" if one.kind == "boxes" else words.UNKNOWN,
-            "each": f"{one.boxes / one.samples:.2f}" if one.kind == "boxes" else words.UNKNOWN,
-            "sure": words.share(one.sure, one.boxes),
-            "ms": words.number(costs.get(one.name, {}).get("ms"), 1),
+            "boxes": f"{one.boxes:,}" if one.kind == "boxes" else text.UNKNOWN,
+            "each": f"{one.boxes / one.samples:.2f}" if one.kind == "boxes" else text.UNKNOWN,
+            "sure": text.share(one.sure, one.boxes),
+            "ms": text.number(costs.get(one.name, {}).get("ms"), 1),
             "failures": f"{failures.get(one.name, 0):,}",
         }
         for one in members
@@ -160,7 +159,7 @@ def _agreement(figures: Counts, names: Sequence[str]) -> Plot | None:
         ]
         for i, a in enumerate(names)
     ]  # fmt: skip
-    return plots.heat(
+    return plotly_figures.heat(
         "agreement", "Agreement", names, names, shares, texts=texts, hovers=hovers,
         x="… that this one found, too", y=f"share of its {what} …", on_click="show_disagreement",
         hint="Click a cell to see where the row's member found something and the column's "
@@ -177,9 +176,9 @@ def _time(members: Sequence[Member], costs: Mapping[str, Any]) -> Plot | None:
         return None
     total = sum(spent.values())
     order = sorted(spent, key=lambda one: -spent[one])
-    texts = [f"{words.duration(spent[one])} ({words.share(spent[one], total)})" for one in order]
-    return plots.bars(
-        "time", f"Time on these samples: {words.duration(total)}", order,
+    texts = [f"{text.duration(spent[one])} ({text.share(spent[one], total)})" for one in order]
+    return plotly_figures.bars(
+        "time", f"Time on these samples: {text.duration(total)}", order,
         {"seconds": [round(spent[one], 3) for one in order]}, texts={"seconds": texts},
         x="seconds, by what an image took last", on_click="show_member_named",
         hint="Click a bar to see what the member looked at.",
@@ -194,9 +193,9 @@ def _failures(figures: Counts) -> Plot | Text:
         key = f"{member}: {error}"
         found[key] = found.get(key, 0) + n
     order = sorted(found, key=lambda one: -found[one])[:_MOST_FAILURES]
-    return plots.bars(
+    return plotly_figures.bars(
         "failures", f"Failures: {sum(found.values()):,}", order,
-        {"samples": [found[one] for one in order]}, x="samples", colours=(plots.CYCLE[3],),
+        {"samples": [found[one] for one in order]}, x="samples", colours=(plotly_figures.CYCLE[3],),
         on_click="show_failed", hint="Click a bar to see the samples that failed.",
     )  # fmt: skip
 

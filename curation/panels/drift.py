@@ -12,14 +12,14 @@ import numpy as np
 from bson import ObjectId
 
 from curation import fields, similarity, store
+from curation.app.panels import plotly_figures, text
+from curation.app.panels.components import Button, Buttons, Notice, Page, Piece, Plot, Table, Text
 from curation.collection import dataset_of
 from curation.errors import StageError
 from curation.figures import BLUE, VERMILION
 from curation.jobs import drift
 from curation.jobs.history import History
 from curation.jobs.record import Run
-from curation.panels import plots, words
-from curation.panels.page import Button, Buttons, Notice, Page, Piece, Plot, Table, Text
 from curation.summary import kept
 from curation.vectors import Vectors
 
@@ -106,7 +106,7 @@ def _compare(dataset: Any, new: set[str], what: str) -> dict[str, Any]:
     found = drift.measure(mine, known, [drive for _, drive in rest])
     if found is None:
         raise StageError(
-            f"{words.counted(len(night), 'embedded image')} {what} and {len(rest):,} others are "
+            f"{text.counted(len(night), 'embedded image')} {what} and {len(rest):,} others are "
             f"too few to compare: at least {drift.LEAST_NIGHT} and {drift.LEAST_REFERENCE}, of "
             "more than one drive. Show others in the grid, or embed more."
         )
@@ -147,11 +147,11 @@ def _measured(found: kept.Kept | None) -> list[Piece]:
     label = "Nothing like those before" if content["drifted"] else "Like those before"
     return [
         Notice(
-            "result", f"{label}: {words.counted(content['night'], 'image')} {content['what']}",
+            "result", f"{label}: {text.counted(content['night'], 'image')} {content['what']}",
             content["sentence"], "warning" if content["drifted"] else "success",
         ),
         _distances(content),
-        Text("age", f"{words.age(found)}"),
+        Text("age", f"{text.age(found)}"),
     ]  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def _distances(content: Mapping[str, Any]) -> Plot:
         "xshift": -6 if usual > content["top"] / 2 else 6, "font": {"color": VERMILION},
     }  # fmt: skip
     colours = [VERMILION if one > usual else BLUE for one in centres]
-    return plots.columns(
+    return plotly_figures.columns(
         "distances", "How far each is from the nearest known image",
         [round(float(one), 6) for one in centres], counts.tolist(),
         x="cosine distance", y="new images", colours=colours, on_click="show_column",
@@ -195,7 +195,7 @@ def _job_row(run: Run) -> dict[str, str] | None:
     said = _sentence(measured) if measured else run.reason if run.state == "refused" else ""
     if not said:
         return None
-    when = words.ago((datetime.now(UTC) - run.due).total_seconds())
+    when = text.ago((datetime.now(UTC) - run.due).total_seconds())
     return {"when": when, "job": run.job, "state": run.state, "said": said}
 
 

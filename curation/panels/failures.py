@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from curation import fields, samples
+from curation.app.panels import plotly_figures, text
+from curation.app.panels.components import Button, Buttons, Choice, Notice, Page, Piece, Plot, Text
 from curation.appearance import arrange
-from curation.panels import plots, words
-from curation.panels.page import Button, Buttons, Choice, Notice, Page, Piece, Plot, Text
 from curation.summary import counts, kept, outcomes
 from curation.summary.outcomes import Cell
 
@@ -58,9 +58,9 @@ def page(dataset: Any, what: str | None = None, truth: str | None = None) -> Pag
     return Page.of(
         Text(
             "head",
-            f"**{words.counted(about.get('samples', 0), 'sample')}** compared with "
+            f"**{text.counted(about.get('samples', 0), 'sample')}** compared with "
             f"`{about.get('truth', chosen)}`, boxes from probability 0.5 at IoU 0.5. "
-            f"{words.age(age)}",
+            f"{text.age(age)}",
         ),
         Choice(WHAT, "Share of images on which a member", _WHAT, asked, "change"),
         _heat(cells, asked),
@@ -92,7 +92,7 @@ def judge(dataset: Any, truth: str | None) -> str:
     known = truth_fields(dataset)
     n = outcomes.judge(dataset, truth=truth if truth in known else (known or [""])[0])
     arrange.after_stage(dataset)
-    return f"Compared on {words.counted(n, 'sample')}."
+    return f"Compared on {text.counted(n, 'sample')}."
 
 
 def of_cell(dataset: Any, row: str, member: str, what: str | None) -> Any:
@@ -142,7 +142,7 @@ def _heat(cells: Sequence[Cell], what: str) -> Plot:
             if (one := place.get((row, member))) is None:
                 continue
             values[i, j], lower, upper = one.share(what)
-            said = words.interval(values[i, j], lower, upper)
+            said = text.interval(values[i, j], lower, upper)
             texts[i][j] = (
                 said.replace(" (", "<br>(") if len(members) <= _ROOMY else said.partition(" (")[0]
             )
@@ -150,7 +150,7 @@ def _heat(cells: Sequence[Cell], what: str) -> Plot:
                 f"{member} on {names[i]}<br>{getattr(one, what):,} of {one.n:,}: {said}<br>"
                 f"missed on {one.missed:,}, too much on {one.false:,}"
             )
-    return plots.heat(
+    return plotly_figures.heat(
         "heat", "Slices and members", names, members, values, texts=texts, hovers=hovers,
         reverse=True, row_px=_ROW_PX, on_click="show_cell",
         hint="In brackets below a share: its 95 % interval; behind a slice: its images. "

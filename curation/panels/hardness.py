@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from curation import fields
-from curation.panels import plots, words
-from curation.panels.page import Button, Buttons, Entry, Notice, Page, Plot, Text
+from curation.app.panels import plotly_figures
+from curation.app.panels import text as words
+from curation.app.panels.components import Button, Buttons, Entry, Notice, Page, Plot, Text
 from curation.summary import counts, kept, plane
 from curation.summary.counts import Part
 
@@ -113,7 +114,7 @@ def _head(dataset: Any, histogram: Sequence[int], age: str | None) -> str:
 
 def _distribution(histogram: Sequence[int]) -> Plot:
     centres = [(i + 0.5) / BINS for i in range(BINS)]
-    return plots.columns(
+    return plotly_figures.columns(
         "distribution", "Distribution", centres, histogram, x="hardness (higher is harder)",
         on_click="show_column", hint="Click a column to see its samples, hardest first.",
         xaxis={"range": [0, 1]},
@@ -130,7 +131,7 @@ def _parts(parts: Sequence[Part]) -> Plot | None:
         HARDEST: [round(one.hardest or 0.0, 4) for one in shown],
     }
     texts = {name: [f"{one:.2f}" for one in values] for name, values in series.items()}
-    return plots.bars(
+    return plotly_figures.bars(
         "parts", "What makes samples hard", names, series, texts=texts, x="mean disagreement",
         on_click="show_part", hint="Click a bar to see the samples where it is greatest.",
     )  # fmt: skip
@@ -153,7 +154,7 @@ def _plane(dataset: Any) -> tuple[Plot | None, Notice | None]:
     many = f"{len(drawn):,} marks for {drawn.samples:,} samples, each as hard as its hardest. "
     hint = "Draw around marks with the lasso, or click one, to see their samples; then tag them."
     return (
-        plots.points(
+        plotly_figures.points(
             "plane", "Where hardness lies",
             drawn.xy, np.asarray(drawn.hardness), drawn.n,
             on_selected="pick", on_click="pick_one",

@@ -9,9 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from curation.app.panels import text as words
+from curation.app.panels.components import (
+    Action,
+    Button,
+    Buttons,
+    Entry,
+    Notice,
+    Page,
+    Piece,
+    Table,
+    Text,
+)
 from curation.errors import PublishError
-from curation.panels import words
-from curation.panels.page import Action, Button, Buttons, Entry, Notice, Page, Piece, Table, Text
 from curation.secrets import without_password
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from curation import fields, rounds, samples
+from curation.app.panels import plotly_figures
+from curation.app.panels import text as words
+from curation.app.panels.components import Choice, Notice, Page, Piece, Plot, Table, Text
 from curation.figures import BLUE, GREEN, GREY
-from curation.panels import plots, words
-from curation.panels.page import Choice, Notice, Page, Piece, Plot, Table, Text
 from curation.report.about_quality import outcome
 from curation.report.facts import read_story
 from curation.summary import counts, kept
@@ -119,7 +120,7 @@ def _batch(dataset: Any, tag: str) -> dict[str, tuple[int, int]]:
         )
         for row in rows
     }
-    order = list(plots.ARM_COLOURS)
+    order = list(plotly_figures.ARM_COLOURS)
     return dict(
         sorted(found.items(), key=lambda one: order.index(one[0]) if one[0] in order else 9)
     )
@@ -148,7 +149,7 @@ def _arms(batch: Mapping[str, tuple[int, int]]) -> Plot | None:
     }
     done, total = sum(series[LABELED]), sum(map(sum, batch.values()))
     texts = {name: [f"{n:,}" if n else "" for n in values] for name, values in series.items()}
-    return plots.bars(
+    return plotly_figures.bars(
         "arms", f"Arms: {done:,} of {total:,} labeled ({words.share(done, total)})", list(batch),
         series, texts=texts, x="samples", colours=(GREEN, GREY), stacked=True,
         on_click="show_arm", hint="Click a bar to see its samples.",
@@ -182,7 +183,7 @@ def _composition(dataset: Any, tag: str) -> Plot | None:
         DATASET: [round(100 * total / whole, 1) for _, _, total in slices],
     }
     texts = {name: [f"{one:.0f} %" for one in values] for name, values in series.items()}
-    return plots.bars(
+    return plotly_figures.bars(
         "slices", "Slices", [f"{name}={value}" for name, value, _ in slices], series,
         texts=texts, x="share of samples, in percent", colours=(BLUE, GREY),
         on_click="show_slice", hint="Click a bar to see its samples.",
@@ -261,7 +262,7 @@ def _quality(this: rounds.Round) -> list[Piece]:
 def _before_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> Plot:
     names = [key for key in _METRICS if before.get(key) is not None and after.get(key) is not None]
     series = {BEFORE: [before[key] for key in names], AFTER: [after[key] for key in names]}
-    made = plots.bars(
+    made = plotly_figures.bars(
         "metrics", f"Before and after, on {after['n_images']:,} frozen images of {after['split']}",
         [_METRICS[key] for key in names], series,
         texts={name: [f"{one:.3f}" for one in values] for name, values in series.items()},

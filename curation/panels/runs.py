@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from curation.panels import words
-from curation.panels.page import (
+from curation.app.panels import text as words
+from curation.app.panels.components import (
     Action,
     Button,
     Buttons,

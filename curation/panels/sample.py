@@ -17,10 +17,10 @@ from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation import convert, fields, samples
 from curation.active_learning.evaluation.failure_yield import LEAST_P
+from curation.app.panels import side_by_side
+from curation.app.panels.components import Notice, Page, Picture, Text
+from curation.app.panels.side_by_side import Tile
 from curation.collection import answering
-from curation.panels import side_by_side
-from curation.panels.page import Notice, Page, Picture, Text
-from curation.panels.side_by_side import Tile
 from curation.summary import counts, outcomes
 from curation.summary.counts import Kind
 from curation.summary.outcomes import Outcome

@@ -5,7 +5,7 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.panels.door import Door
+from curation.app.panels.base import Door
 
 
 class Members(Door):

@@ -5,8 +5,8 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.panels import drawing
-from curation.panels.door import Door
+from curation.app.panels import renderer
+from curation.app.panels.base import Door
 from curation.settings import from_environment
 
 
@@ -42,18 +42,18 @@ class Rounds(Door):
         """Narrow the grid to the labeled or waiting samples of an arm."""
         arm, trace = ctx.params["y"], ctx.params["trace"]
         view = self.pages.of_arm(ctx.dataset, self._number(ctx), arm, trace)
-        drawing.narrow(ctx, view, called=f"{arm}, {trace}")
+        renderer.narrow(ctx, view, called=f"{arm}, {trace}")
 
     def show_slice(self, ctx: Any) -> None:
         """Narrow the grid to a slice of the batch, or of the dataset."""
         key, trace = ctx.params["y"], ctx.params["trace"]
         view = self.pages.of_slice(ctx.dataset, self._number(ctx), key, trace)
-        drawing.narrow(ctx, view, called=f"{key} {trace}")
+        renderer.narrow(ctx, view, called=f"{key} {trace}")
 
     def show_changed(self, ctx: Any) -> None:
         """Narrow the grid to where challenger and champion decide differently."""
         view = self.pages.changed(ctx.dataset, from_environment().home, self._number(ctx))
-        drawing.narrow(ctx, view, called="decided differently after training")
+        renderer.narrow(ctx, view, called="decided differently after training")
 
     def _number(self, ctx: Any) -> str:
         return ctx.panel.get_state("round") or self.pages.last(ctx.dataset, from_environment().home)

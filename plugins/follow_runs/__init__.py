@@ -5,8 +5,8 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.panels import drawing
-from curation.panels.door import Door
+from curation.app.panels import renderer
+from curation.app.panels.base import Door
 
 
 class Runs(Door):
@@ -56,12 +56,12 @@ class Runs(Door):
 
     def cancel(self, ctx: Any) -> None:
         """Ask a row's run to end."""
-        drawing.attempt(ctx, lambda: self.pages.cancel(self._run(ctx)))
+        renderer.attempt(ctx, lambda: self.pages.cancel(self._run(ctx)))
         self.on_load(ctx)
 
     def rerun(self, ctx: Any) -> None:
         """Queue a row's run again."""
-        drawing.attempt(ctx, lambda: self.pages.rerun(self._run(ctx)))
+        renderer.attempt(ctx, lambda: self.pages.rerun(self._run(ctx)))
         self.on_load(ctx)
 
     def _run(self, ctx: Any) -> str:

@@ -5,8 +5,8 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.panels import drawing
-from curation.panels.door import Door
+from curation.app.panels import renderer
+from curation.app.panels.base import Door
 
 
 class Hardness(Door):
@@ -29,35 +29,37 @@ class Hardness(Door):
 
     def count_again(self, ctx: Any) -> None:
         """Count the samples and draw the plane anew."""
-        drawing.attempt(ctx, lambda: self.pages.count_again(ctx.dataset))
+        renderer.attempt(ctx, lambda: self.pages.count_again(ctx.dataset))
         self.on_load(ctx)
 
     def show_column(self, ctx: Any) -> None:
         """Narrow the grid to a column of the histogram."""
         low, high = self.pages.edges(ctx.params["x"], self.pages.BINS)
         view = self.pages.between(ctx.dataset, ctx.params["x"])
-        drawing.narrow(ctx, view, called=f"hardness {low:.2f} to {high:.2f}")
+        renderer.narrow(ctx, view, called=f"hardness {low:.2f} to {high:.2f}")
 
     def show_part(self, ctx: Any) -> None:
         """Narrow the grid to where a component is greatest."""
         view = self.pages.greatest(ctx.dataset, ctx.params["y"])
-        drawing.narrow(ctx, view, called=f"the greatest disagreement on {ctx.params['y']}")
+        renderer.narrow(ctx, view, called=f"the greatest disagreement on {ctx.params['y']}")
 
     def pick(self, ctx: Any) -> None:
         """Narrow the grid to what the lasso holds."""
         cells = [int(one["id"]) for one in ctx.params.get("data") or () if one.get("id")]
         if cells:  # plotly also tells of a lasso that was taken away
-            drawing.narrow(ctx, self.pages.picked(ctx.dataset, cells), called="picked on the plane")
+            renderer.narrow(
+                ctx, self.pages.picked(ctx.dataset, cells), called="picked on the plane"
+            )
 
     def pick_one(self, ctx: Any) -> None:
         """Narrow the grid to one mark."""
         view = self.pages.picked(ctx.dataset, [int(ctx.params["id"])])
-        drawing.narrow(ctx, view, called="picked on the plane")
+        renderer.narrow(ctx, view, called="picked on the plane")
 
     def tag(self, ctx: Any) -> None:
         """Tag what is selected, else what the grid shows."""
         word = ctx.panel.get_state(self.pages.TAG)
-        if drawing.attempt(ctx, lambda: self.pages.tag(ctx.dataset, ctx.view, ctx.selected, word)):
+        if renderer.attempt(ctx, lambda: self.pages.tag(ctx.dataset, ctx.view, ctx.selected, word)):
             ctx.ops.reload_dataset()
 
 

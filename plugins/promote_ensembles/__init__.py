@@ -5,8 +5,8 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.panels import drawing
-from curation.panels.door import Door
+from curation.app.panels import renderer
+from curation.app.panels.base import Door
 from curation.settings import from_environment
 
 
@@ -48,7 +48,7 @@ class Registry(Door):
         """Do what was asked, in the name that was given."""
         state, settings, name = ctx.panel.get_state, from_environment(), ctx.dataset.name
         by, why, pending = state("by") or "", state("why") or "", state("pending")
-        if drawing.attempt(ctx, lambda: self.pages.move(name, settings, pending, by=by, why=why)):
+        if renderer.attempt(ctx, lambda: self.pages.move(name, settings, pending, by=by, why=why)):
             ctx.panel.set_state("pending", None)
         self.on_load(ctx)
 

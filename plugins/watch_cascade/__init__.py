@@ -5,8 +5,8 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.panels import drawing
-from curation.panels.door import Door
+from curation.app.panels import renderer
+from curation.app.panels.base import Door
 
 
 class Cascade(Door):
@@ -29,34 +29,38 @@ class Cascade(Door):
 
     def count_again(self, ctx: Any) -> None:
         """Count the samples anew."""
-        drawing.attempt(ctx, lambda: self.pages.count_again(ctx.dataset))
+        renderer.attempt(ctx, lambda: self.pages.count_again(ctx.dataset))
         self.on_load(ctx)
 
     def show_tier(self, ctx: Any) -> None:
         """Narrow the grid to what a tier looked at, or where the cascade stopped."""
         tier, trace = ctx.params["y"], ctx.params["trace"]
-        drawing.narrow(ctx, self.pages.of_tier(ctx.dataset, tier, trace), called=f"{tier}: {trace}")
+        renderer.narrow(
+            ctx, self.pages.of_tier(ctx.dataset, tier, trace), called=f"{tier}: {trace}"
+        )
 
     def show_member(self, ctx: Any) -> None:
         """Narrow the grid to what the member of a row looked at."""
         name, view = self.pages.seen_by(ctx.dataset, ctx.params["row"])
-        drawing.narrow(ctx, view, called=f"seen by {name}", active=(name,))
+        renderer.narrow(ctx, view, called=f"seen by {name}", active=(name,))
 
     def show_member_named(self, ctx: Any) -> None:
         """Narrow the grid to what the member of a bar looked at."""
         name = ctx.params["y"]
-        drawing.narrow(ctx, ctx.dataset.exists(name), called=f"seen by {name}", active=(name,))
+        renderer.narrow(ctx, ctx.dataset.exists(name), called=f"seen by {name}", active=(name,))
 
     def show_disagreement(self, ctx: Any) -> None:
         """Narrow the grid to what one member found and another did not."""
         a, b = ctx.params["y"], ctx.params["x"]
         called = f"{a} found something" + ("" if a == b else f" that {b} did not")
         view = self.pages.found_without(ctx.dataset, a, b)
-        drawing.narrow(ctx, view, called=called, active=tuple(dict.fromkeys((a, b))))
+        renderer.narrow(ctx, view, called=called, active=tuple(dict.fromkeys((a, b))))
 
     def show_failed(self, ctx: Any) -> None:
         """Narrow the grid to a kind of failure."""
-        drawing.narrow(ctx, self.pages.failed(ctx.dataset, ctx.params["y"]), called=ctx.params["y"])
+        renderer.narrow(
+            ctx, self.pages.failed(ctx.dataset, ctx.params["y"]), called=ctx.params["y"]
+        )
 
 
 def register(plugin: Any) -> None:

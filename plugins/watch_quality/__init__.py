@@ -5,8 +5,8 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation.panels import drawing
-from curation.panels.door import Door
+from curation.app.panels import renderer
+from curation.app.panels.base import Door
 
 
 class Failures(Door):
@@ -40,7 +40,7 @@ class Failures(Door):
     def judge(self, ctx: Any) -> None:
         """Compare every member with the ground truth."""
         truth = ctx.panel.get_state("truth")
-        if drawing.attempt(ctx, lambda: self.pages.judge(ctx.dataset, truth)):
+        if renderer.attempt(ctx, lambda: self.pages.judge(ctx.dataset, truth)):
             ctx.ops.reload_dataset()
         self.on_load(ctx)
 
@@ -49,7 +49,7 @@ class Failures(Door):
         row, member = ctx.params["y"], ctx.params["x"]
         view = self.pages.of_cell(ctx.dataset, row, member, ctx.panel.get_state("what"))
         called = f"{member} failed on {row.rpartition(' (')[0]}"
-        drawing.narrow(ctx, view, called=called, active=("ground_truth", member))
+        renderer.narrow(ctx, view, called=called, active=("ground_truth", member))
 
 
 class Drift(Door):
@@ -73,13 +73,13 @@ class Drift(Door):
     def measure(self, ctx: Any) -> None:
         """Compare the newest day, or what the grid shows, with the rest."""
         which = ctx.params["which"]
-        drawing.attempt(ctx, lambda: self.pages.measure(ctx.dataset, ctx.view, which))
+        renderer.attempt(ctx, lambda: self.pages.measure(ctx.dataset, ctx.view, which))
         self.on_load(ctx)
 
     def show_column(self, ctx: Any) -> None:
         """Narrow the grid to a column of the histogram."""
         view = self.pages.of_column(ctx.dataset, ctx.params["x"])
-        drawing.narrow(ctx, view, called=f"about {ctx.params['x']:.3f} from the nearest known")
+        renderer.narrow(ctx, view, called=f"about {ctx.params['x']:.3f} from the nearest known")
 
 
 def register(plugin: Any) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from curation.panels import hardness
+from curation.app.panels import hardness
 
 
 @pytest.mark.parametrize(

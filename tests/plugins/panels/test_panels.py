@@ -11,7 +11,7 @@ from panel_dataset import view_of
 from PIL import Image
 
 from curation import fields, rounds
-from curation.panels.page import Page
+from curation.app.panels.components import Page
 from curation.settings import from_environment
 from curation.summary import kept, outcomes
 
@@ -273,7 +273,7 @@ def test_figures_of_a_large_dataset_are_kept_and_say_that_they_are_old(panel, da
 
 
 def test_two_pieces_of_one_name_are_refused():
-    from curation.panels.page import Text
+    from curation.app.panels.components import Text
 
     with pytest.raises(ValueError, match="name of its own"):
         Page.of(Text("a", ""), Text("a", ""))

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cascade.errors import CascadeError
+from curation.app.panels.components import Page
 from curation.errors import CurationError
-from curation.panels.page import Page
 
 _PAGE = "page"  # state: the description of what is shown
 _WIDE = {"container": {"sx": {"width": "100%"}}}

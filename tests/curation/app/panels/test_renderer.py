@@ -2,9 +2,9 @@
 
 import pytest
 
+from curation.app.panels import renderer
+from curation.app.panels.components import Action, Button, Buttons, Notice, Page, Plot, Table, Text
 from curation.errors import StageError
-from curation.panels import drawing
-from curation.panels.page import Action, Button, Buttons, Notice, Page, Plot, Table, Text
 
 
 class Ops:
@@ -46,7 +46,7 @@ class Door:
 def test_what_is_shown_goes_to_data_and_what_describes_it_to_state():
     ctx = Context()
     plot = Plot("p", "P", [{"x": [1]}], {"height": 100}, on_click="click")
-    drawing.show(ctx, lambda _: Page.of(Text("t", "words"), None, plot))
+    renderer.show(ctx, lambda _: Page.of(Text("t", "words"), None, plot))
     assert ctx.panel.data == {"t": "words", "p": [{"x": [1]}]}
     assert [one["name"] for one in ctx.panel.state["page"]] == ["t", "p"]
     assert "traces" not in ctx.panel.state["page"][1]
@@ -58,19 +58,19 @@ def test_an_expected_error_is_words_on_the_page():
     def make(_):
         raise StageError("Run `curate embed` first.")
 
-    drawing.show(ctx, make)
+    renderer.show(ctx, make)
     (notice,) = ctx.panel.state["page"]
     assert (notice["severity"], notice["description"]) == ("warning", "Run `curate embed` first.")
 
 
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
-        drawing.show(Context(), lambda _: 1 / 0)
+        renderer.show(Context(), lambda _: 1 / 0)
 
 
 def test_without_a_dataset_the_page_says_so():
     ctx = Context(dataset=None)
-    drawing.show(ctx, lambda _: Page.of())
+    renderer.show(ctx, lambda _: Page.of())
     assert ctx.panel.state["page"][0]["label"] == "No dataset is open"
 
 
@@ -80,8 +80,8 @@ def test_what_was_attempted_is_told_either_way():
     def refuse():
         raise StageError("Not yet.")
 
-    assert drawing.attempt(ctx, lambda: "Done.")
-    assert not drawing.attempt(ctx, refuse)
+    assert renderer.attempt(ctx, lambda: "Done.")
+    assert not renderer.attempt(ctx, refuse)
     assert ctx.ops.told == [("success", "Done."), ("error", "Not yet.")]
 
 
@@ -90,8 +90,8 @@ def test_actions_of_a_row_name_their_rows():
     table = Table("t", "T", {"a": "A"}, [{"a": 1}, {"a": 2}],
                   (Action("click", "Click", "check", (True, False)),))  # fmt: skip
     page = Page.of(table, Buttons("b", (Button("click", "Go"),)), Notice("n", "N"))
-    drawing.show(ctx, lambda _: page)
-    drawn = drawing.render(Door(), ctx).to_json()["type"]["properties"]
+    renderer.show(ctx, lambda _: page)
+    drawn = renderer.render(Door(), ctx).to_json()["type"]["properties"]
     (action,) = drawn["t"]["view"]["row_actions"]
     assert action["rows"] == [True, False]
     assert action["on_click"] == "@curation/x/y#click"

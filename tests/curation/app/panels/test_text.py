@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from curation.panels import words
+from curation.app.panels import text
 from curation.summary.kept import Kept
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -19,7 +19,7 @@ NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
     ],
 )
 def test_a_time_that_has_passed_is_said_in_its_largest_unit(seconds, expected):
-    assert words.ago(seconds) == expected
+    assert text.ago(seconds) == expected
 
 
 @pytest.mark.parametrize(
@@ -37,17 +37,17 @@ def test_a_time_that_has_passed_is_said_in_its_largest_unit(seconds, expected):
 )
 def test_figures_say_how_old_they_are(stale, expected):
     kept = Kept(content={}, at=NOW - timedelta(minutes=3), seconds=1.5, stale=stale)
-    assert words.age(kept, now=NOW) == expected
+    assert text.age(kept, now=NOW) == expected
 
 
 def test_numbers_that_are_not_there_are_a_dash():
-    assert words.share(1, 0) == words.number(None) == words.number(float("nan")) == "-"
-    assert words.interval(float("nan"), 0.0, 1.0) == "-"
+    assert text.share(1, 0) == text.number(None) == text.number(float("nan")) == "-"
+    assert text.interval(float("nan"), 0.0, 1.0) == "-"
 
 
 def test_shares_and_intervals_are_in_percent():
-    assert words.share(1, 3) == "33\u00a0%"
-    assert words.interval(0.31, 0.22, 0.42) == "31\u00a0% (22\u00a0to\u00a042)"
+    assert text.share(1, 3) == "33\u00a0%"
+    assert text.interval(0.31, 0.22, 0.42) == "31\u00a0% (22\u00a0to\u00a042)"
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_shares_and_intervals_are_in_percent():
     ids=["milliseconds", "seconds", "minutes", "hours"],
 )
 def test_a_duration_has_the_unit_that_suits_it(seconds, expected):
-    assert words.duration(seconds) == expected
+    assert text.duration(seconds) == expected

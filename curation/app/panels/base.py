@@ -7,7 +7,7 @@ from typing import Any
 
 import fiftyone.operators as foo
 
-from curation.panels import drawing
+from curation.app.panels import renderer
 
 
 class Door(foo.Panel):  # type: ignore[misc]  # FiftyOne has no types
@@ -24,7 +24,7 @@ class Door(foo.Panel):  # type: ignore[misc]  # FiftyOne has no types
     @property
     def pages(self) -> Any:
         """The module that makes the page."""
-        return import_module(f"curation.panels.{self.shows}")
+        return import_module(f"curation.app.panels.{self.shows}")
 
     def make(self, ctx: Any, dataset: Any) -> Any:
         """Return the page of a dataset."""
@@ -32,7 +32,7 @@ class Door(foo.Panel):  # type: ignore[misc]  # FiftyOne has no types
 
     def on_load(self, ctx: Any) -> None:
         """Show the page."""
-        drawing.show(ctx, lambda dataset: self.make(ctx, dataset))
+        renderer.show(ctx, lambda dataset: self.make(ctx, dataset))
 
     def on_change_dataset(self, ctx: Any) -> None:
         """Show the page of the other dataset."""
@@ -42,4 +42,4 @@ class Door(foo.Panel):  # type: ignore[misc]  # FiftyOne has no types
 
     def render(self, ctx: Any) -> Any:
         """Draw what is shown."""
-        return drawing.render(self, ctx)
+        return renderer.render(self, ctx)
