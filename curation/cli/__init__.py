@@ -15,8 +15,8 @@ import typer
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from curation.cli.explain import explain, is_of_database
-from curation.cli.frame import EXPECTED_ERROR, INTERRUPTED, app, errors
+from curation.cli.app import EXPECTED_ERROR, INTERRUPTED, app, errors
+from curation.cli.errors import explain, is_of_database
 
 # isort: off
 from curation.cli import (  # noqa: F401 - verbs, in the order of `--help`

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from curation.cli.frame import (
+from curation.cli.app import (
     BudgetOption,
     DatasetArgument,
     ManifestOption,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curation.cli.frame import (
+from curation.cli.app import (
     DatasetArgument,
     EpochsOption,
     SeedOption,

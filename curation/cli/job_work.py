@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from curation.cli.frame import ensemble_for, say
+from curation.cli.app import ensemble_for, say
 
 if TYPE_CHECKING:
     from curation.jobs.history import History

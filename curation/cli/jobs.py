@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from curation.cli.frame import (
+from curation.cli.app import (
     EXPECTED_ERROR,
     LabelerOption,
     ManifestOption,

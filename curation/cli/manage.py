@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from curation.cli.frame import (
+from curation.cli.app import (
     EXPECTED_ERROR,
     DatasetArgument,
     app,
@@ -50,7 +50,7 @@ def open_app(
 @app.command(epilog="Example: curate doctor")
 def doctor() -> None:
     """Check every part of the installation, and say how to mend what is missing."""
-    from curation import doctor as checks
+    from curation.cli import diagnostics as checks
 
     found = checks.check_all(from_environment())
     table = _table("", "part", "what was found", "how to mend it")

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from curation.cli.frame import EXPECTED_ERROR, LicenceOption, app, console, errors, say
+from curation.cli.app import EXPECTED_ERROR, LicenceOption, app, console, errors, say
 
 if TYPE_CHECKING:
     from cascade.manifest import Manifest, Member

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cascade.errors import CascadeError
-from curation.cli.frame import app, connected, console, say, stage_bars
+from curation.cli.app import app, connected, console, say, stage_bars
 from curation.errors import CurationError
 
 if TYPE_CHECKING:

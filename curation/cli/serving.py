@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from curation.cli.frame import ManifestOption, app, say
+from curation.cli.app import ManifestOption, app, say
 
 
 @app.command(epilog="Example: curate serve vlm_fast_a --port 8000")

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from curation.cli.frame import (
+from curation.cli.app import (
     DEFAULT_TAXONOMY,
     BudgetOption,
     DatasetArgument,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curation.cli.frame import app, connected, say
+from curation.cli.app import app, connected, say
 from curation.worker.limits import GRACE_S, LEASE_S
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cascade import manifest as manifests
 from cascade.errors import CheckpointError, ManifestError
 from curation.cli import app
-from curation.cli.frame import console
+from curation.cli.app import console
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TINY = {

@@ -6,8 +6,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from cascade import manifest as manifests
-from curation import doctor, settings
+from curation import settings
 from curation.app import plugins
+from curation.cli import diagnostics
 
 
 def found(check):
@@ -23,7 +24,7 @@ def found(check):
     ],
 )
 def test_python(version, status):
-    assert doctor.check_python(version).status == status
+    assert diagnostics.check_python(version).status == status
 
 
 VERSIONS = {"numpy": "2.2.6", "torch": "2.14.1"}
@@ -43,7 +44,7 @@ VERSIONS = {"numpy": "2.2.6", "torch": "2.14.1"}
     ],
 )
 def test_packages(requirements, expected):
-    check = doctor.check_requirements(map(Requirement, requirements), VERSIONS.get)
+    check = diagnostics.check_requirements(map(Requirement, requirements), VERSIONS.get)
     assert found(check) == expected
     assert (check.mend is None) == (check.status == "ok")
 
@@ -51,13 +52,13 @@ def test_packages(requirements, expected):
 def test_a_package_that_is_there_but_does_not_load_is_named(tmp_path, monkeypatch):
     (tmp_path / "half_installed.py").write_text("raise RuntimeError('nms does not exist\\nmore')")
     monkeypatch.syspath_prepend(tmp_path)
-    check = doctor.check_loading(["json", "half_installed", "not_there_at_all"])
+    check = diagnostics.check_loading(["json", "half_installed", "not_there_at_all"])
     assert found(check) == (
         "fail",
         "half_installed: nms does not exist; not_there_at_all: No module named 'not_there_at_all'",
     )
     assert "rm -rf .venv && make install" in check.mend
-    assert doctor.check_loading(["json"]).status == "ok"
+    assert diagnostics.check_loading(["json"]).status == "ok"
 
 
 @pytest.mark.parametrize(
@@ -75,20 +76,20 @@ def test_a_package_that_is_there_but_does_not_load_is_named(tmp_path, monkeypatc
     ],
 )
 def test_opencv(distributions, status, mend):
-    check = doctor.check_opencv(distributions)
+    check = diagnostics.check_opencv(distributions)
     assert check.status == status
     assert mend is None or mend in check.mend
 
 
 def test_home_is_not_made_by_looking(tmp_path):
-    check = doctor.check_home(tmp_path / "a" / "b")
+    check = diagnostics.check_home(tmp_path / "a" / "b")
     assert check.status == "ok"
     assert "made when needed" in check.detail
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_home_that_cannot_be_written():
-    check = doctor.check_home(Path("/proc/curation"))
+    check = diagnostics.check_home(Path("/proc/curation"))
     assert check.status == "fail"
     assert "set CURATION_HOME" in check.mend
 
@@ -102,7 +103,7 @@ def test_a_home_that_cannot_be_written():
     ],
 )
 def test_disk(free_bytes, expected):
-    assert found(doctor.check_disk("home", free_bytes)) == expected
+    assert found(diagnostics.check_disk("home", free_bytes)) == expected
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(monkeypatch):
@@ -110,7 +111,7 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(monkeypat
     given = settings.from_environment(
         {"FIFTYONE_DATABASE_URI": "mongodb://user:secret@127.0.0.1:9"}
     )
-    check = doctor.check_database(given)
+    check = diagnostics.check_database(given)
     assert check.status == "fail"
     assert "mongodb://127.0.0.1:9" in check.detail
     assert "secret" not in f"{check.detail}{check.mend}"
@@ -118,47 +119,47 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(monkeypat
 
 def test_a_database_that_answers(database):
     given = settings.from_environment({"FIFTYONE_DATABASE_URI": database})
-    check = doctor.check_database(given)
+    check = diagnostics.check_database(given)
     assert check.status == "ok"
     assert "answers at mongodb://127.0.0.1" in check.detail
 
 
 def test_our_own_database_is_started_for_the_check_and_leaves_nothing(tmp_path):
     ours = settings.from_environment({"CURATION_HOME": str(tmp_path / "home")})
-    check = doctor.check_database(ours)
+    check = diagnostics.check_database(ours)
     assert check.status == "ok", check.detail
     assert "starts when needed" in check.detail
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_gpu_that_torch_cannot_use_is_not_passed_over():
-    assert doctor.check_no_gpu(2, has_driver=False) == doctor.Check(
+    assert diagnostics.check_no_gpu(2, has_driver=False) == diagnostics.Check(
         "device", "ok", "CPU, 2 threads"
     )
-    idle = doctor.check_no_gpu(2, has_driver=True)
+    idle = diagnostics.check_no_gpu(2, has_driver=True)
     assert idle.status == "warn"
     assert "nvidia-smi" in idle.mend
 
 
 def test_operators_that_the_app_does_not_find(tmp_path):
-    assert doctor.check_plugins(tmp_path).mend == "Run `curate plugins install`."
+    assert diagnostics.check_plugins(tmp_path).mend == "Run `curate plugins install`."
     places = plugins.install(tmp_path)
-    assert doctor.check_plugins(tmp_path).status == "ok"
+    assert diagnostics.check_plugins(tmp_path).status == "ok"
     places[0].unlink()
-    assert found(doctor.check_plugins(tmp_path)) == (
+    assert found(diagnostics.check_plugins(tmp_path)) == (
         "warn",
         f"missing in {tmp_path}: {places[0].name}",
     )
     places[1].unlink()
     places[1].symlink_to(tmp_path / "plugins" / places[1].name)
-    assert found(doctor.check_plugins(tmp_path)) == (
+    assert found(diagnostics.check_plugins(tmp_path)) == (
         "warn",
         f"missing in {tmp_path}: {places[0].name}, {places[1].name}",
     ), "a link that leads nowhere is no plugin"
 
 
 def test_operators_that_fiftyone_reads_in_place():
-    assert doctor.check_plugins(plugins.shipped_folder()).status == "ok"
+    assert diagnostics.check_plugins(plugins.shipped_folder()).status == "ok"
 
 
 def tiny():
@@ -166,7 +167,7 @@ def tiny():
 
 
 def test_copyleft_is_said_plainly():
-    check = doctor.check_licences(tiny(), missing=lambda _: ())
+    check = diagnostics.check_licences(tiny(), missing=lambda _: ())
     assert check.status == "warn"
     assert "AGPL-3.0: tiny_yolo" in check.detail
     assert "source code (AGPL-3.0)" in check.detail
@@ -175,7 +176,7 @@ def test_copyleft_is_said_plainly():
 
 def test_without_ultralytics_nothing_is_copyleft():
     absent = {"yolo": ("ultralytics",)}
-    check = doctor.check_licences(tiny(), missing=lambda adapter: absent.get(adapter, ()))
+    check = diagnostics.check_licences(tiny(), missing=lambda adapter: absent.get(adapter, ()))
     assert check.status == "ok"
     assert "AGPL" not in check.detail
     assert check.detail.endswith("not installed: tiny_yolo")
@@ -183,7 +184,7 @@ def test_without_ultralytics_nothing_is_copyleft():
 
 def test_copyleft_weights_without_a_package_of_their_own():
     plain = tiny().member("tiny_center").model_copy(update={"licence": "GPL-3.0-only"})
-    check = doctor.check_licences(tiny().model_copy(update={"members": (plain,)}))
+    check = diagnostics.check_licences(tiny().model_copy(update={"members": (plain,)}))
     assert check.status == "warn"
     assert check.mend == "To do without, take these members out of the manifest."
 
@@ -208,7 +209,7 @@ def server():
 
 
 def test_a_server_that_nobody_configured_is_no_problem():
-    assert found(doctor.check_server("vLLM", None, "/health")) == (
+    assert found(diagnostics.check_server("vLLM", None, "/health")) == (
         "ok",
         "not configured (optional)",
     )
@@ -216,14 +217,14 @@ def test_a_server_that_nobody_configured_is_no_problem():
 
 def test_servers(server):
     address = server.removeprefix("http://")
-    assert found(doctor.check_server("vLLM", f"{server}/", "/health")) == (
+    assert found(diagnostics.check_server("vLLM", f"{server}/", "/health")) == (
         "ok",
         f"answers at {server}/",
     )
-    gone = doctor.check_server("vLLM", f"http://user:secret@{address}", "/elsewhere")
+    gone = diagnostics.check_server("vLLM", f"http://user:secret@{address}", "/elsewhere")
     assert gone.status == "fail"
     assert "secret" not in gone.detail
-    wrong = doctor.check_server("vLLM", server, "/elsewhere")
+    wrong = diagnostics.check_server("vLLM", server, "/elsewhere")
     assert found(wrong) == ("fail", f"{server} answers 404 Not Found")
 
 
@@ -237,20 +238,20 @@ def test_servers(server):
     ],
 )
 def test_servers_that_do_not_answer(url, says):
-    check = doctor.check_server("Label Studio", url, "/health")
+    check = diagnostics.check_server("Label Studio", url, "/health")
     assert check.status == "fail"
     assert says in check.detail
     assert check.mend
 
 
 def test_mlflow_needs_no_server(server):
-    assert doctor.check_tracking("sqlite:////tmp/mlflow.db").status == "ok"
-    assert doctor.check_tracking(server).detail == f"answers at {server}"
+    assert diagnostics.check_tracking("sqlite:////tmp/mlflow.db").status == "ok"
+    assert diagnostics.check_tracking(server).detail == f"answers at {server}"
 
 
 def test_a_sound_installation_fails_nowhere(tmp_path):
     ours = settings.from_environment({"CURATION_HOME": str(tmp_path)})
-    checks = doctor.check_all(ours, {"FIFTYONE_PLUGINS_DIR": str(tmp_path)})
+    checks = diagnostics.check_all(ours, {"FIFTYONE_PLUGINS_DIR": str(tmp_path)})
     assert [(one.name, one.detail) for one in checks if one.status == "fail"] == []
     assert len({one.name for one in checks}) == len(checks)
     assert all(one.mend for one in checks if one.status != "ok")

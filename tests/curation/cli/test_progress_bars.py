@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from curation.bars import StageBars
+from curation.cli.progress_bars import StageBars
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import typer
 
 from curation import stages
 from curation.cli import app
-from curation.cli.frame import show, split_list
+from curation.cli.app import show, split_list
 
 PARTS = {"adjudicate", "calibrate", "examine", "fuse"}  # of `train` and of `predict`
 HEAVY = ("cv2", "fiftyone", "mlflow", "numpy", "pymongo", "torch")

@@ -4,7 +4,7 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from cascade.errors import ManifestError
-from curation.cli.explain import explain, is_of_database
+from curation.cli.errors import explain, is_of_database
 from curation.errors import StoreError
 
 

@@ -219,7 +219,7 @@ def taxonomy_for(manifest: str, asked: str | None) -> str:
 @contextmanager
 def stage_bars() -> Iterator[Any]:
     """Draw a progress bar for each stage until the block ends."""
-    from curation.bars import StageBars
+    from curation.cli.progress_bars import StageBars
 
     with StageBars(console) as bars:
         yield bars
