@@ -19,10 +19,7 @@ from curation.cli.app import EXPECTED_ERROR, INTERRUPTED, app, errors
 from curation.cli.errors import explain, is_of_database
 
 # isort: off
-from curation.cli import (  # noqa: F401 - verbs, in the order of `--help`
-    rounds, stages, adopt, labeling, advice, undo, registry, distil, jobs, worker, manage,
-    serving, manifests,
-)  # fmt: skip
+from curation.cli.commands import rounds, stages, adopt, labeling, preview, withdraw, registry, distil, jobs, worker, system, serving, manifests  # fmt: skip
 # isort: on
 
 _OTHERS = {  # what other libraries would say by themselves, past our logging

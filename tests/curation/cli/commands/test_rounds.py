@@ -3,7 +3,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from curation.cli import app
-from curation.cli import rounds as doors
+from curation.cli.commands import rounds as doors
 
 MANIFEST = """
 name: one

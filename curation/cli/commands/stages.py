@@ -36,7 +36,7 @@ from curation.cli.app import (
     taxonomy_called,
     taxonomy_for,
 )
-from curation.cli.rounds import stage_verb
+from curation.cli.commands.rounds import stage_verb
 from curation.errors import DatasetError
 
 

@@ -25,7 +25,7 @@ from curation.cli.app import (
     errors,
     say,
 )
-from curation.cli.job_work import to_its_end, work_of
+from curation.cli.commands.job_runner import to_its_end, work_of
 
 if TYPE_CHECKING:
     from curation.jobs.history import History

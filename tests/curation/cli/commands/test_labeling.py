@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "labeling_server"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "labeling_server"))
 
 from labeling_fixtures import label_studio  # noqa: F401 - is looked up here
 
 from curation import fields, store
 from curation.cli import app
-from curation.cli.labeling import _address
+from curation.cli.commands.labeling import _address
 
 
 def curate(*words, code=0):
