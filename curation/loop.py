@@ -18,8 +18,8 @@ from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
 from cascade.errors import nearest
 from curation import rounds, samples, store, tracking
-from curation.closer import estimators
 from curation.errors import StageError
+from curation.inference.deep_tiers import estimators
 from curation.labeling.protocol import Labeler
 from curation.rounds import Round
 from curation.settings import Settings

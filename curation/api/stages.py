@@ -157,7 +157,7 @@ def predict(
         CascadeError: The manifest is wrong, or a member cannot run here.
     """
     from curation import samples as query
-    from curation.closer import estimators
+    from curation.inference.deep_tiers import estimators
     from curation.stages.adjudicate import adjudicate
     from curation.stages.examine import examine
     from curation.stages.fuse import fuse

@@ -23,8 +23,8 @@ from cascade.ensemble import Ensemble
 from cascade.taxonomy import Taxonomy
 from curation import fields, lease, similarity, store
 from curation import samples as query
-from curation.closer import estimators
 from curation.errors import StageError
+from curation.inference.deep_tiers import estimators
 from curation.jobs import artifacts, bucket, drift
 from curation.jobs.drift import Drift
 from curation.jobs.embedding import embed_new, extend_index

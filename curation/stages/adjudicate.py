@@ -23,8 +23,8 @@ from cascade.fusion import routing
 from cascade.imaging.batches import Image, read
 from curation import fields, store
 from curation import samples as query
-from curation.concluding import Conclusion, conclude
 from curation.documents import Document
+from curation.inference.fusion import Conclusion, conclude
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,10 @@ from cascade.ensemble import Ensemble
 from cascade.inference import decision
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation import probing, store
 from curation import samples as query
-from curation.closer import read_closer
+from curation import store
+from curation.inference import probe
+from curation.inference.deep_tiers import read_closer
 
 
 def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
@@ -32,7 +33,7 @@ def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
     rows = [{name: said[name].get(one) for name in said} for one in frozen.ids]
     fitted = decision.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
     p_yes = {
-        **probing.p_yes(view, frozen.ids, fitted),
+        **probe.p_yes(view, frozen.ids, fitted),
         **read_closer(view, frozen.ids, ensemble).p_yes,
     }
     if not p_yes:

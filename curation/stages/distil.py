@@ -17,16 +17,17 @@ from cascade.ensemble import Ensemble
 from cascade.training import distillation
 from cascade.training.examples import Example
 from cascade.training.fit_key import identity_of
-from curation import asking, store
 from curation import samples as query
+from curation import store
 from curation.active_learning.evaluation import student_report
 from curation.active_learning.evaluation.evaluate import FrozenSet
 from curation.active_learning.evaluation.student_report import Kept
 from curation.active_learning.training import examples, student
 from curation.active_learning.training.cached_result import once
 from curation.active_learning.training.student import STUDENT, Recipe
-from curation.asking import Answers
 from curation.errors import StageError
+from curation.inference import prediction
+from curation.inference.prediction import Answers
 
 _VALIDATIONS = 5  # of each of the two fits
 
@@ -215,11 +216,11 @@ class _Work:
         told, found = self.bars("measure"), {}
         for number, (who, one) in enumerate(both.items()):
             before = number * len(test)
-            found[who] = asking.objects(
+            found[who] = prediction.objects(
                 one, test.ids, test.paths, test.sizes_px, self.device,
                 told and (lambda done, _, b=before: told(b + done, 2 * len(test))),
             ).found  # fmt: skip
-        timed = asking.timed(both, test.paths, self.device)
+        timed = prediction.timed(both, test.paths, self.device)
         return student_report.kept(
             found["ensemble"], found["student"], test, self.ensemble.taxonomy.names,
             {who: one["p50"] for who, one in timed.items()},
@@ -227,7 +228,7 @@ class _Work:
 
     def _asked(self, kept: Path) -> Answers:
         """Return what the ensemble says about validation, then about the pool."""
-        return asking.objects_once(
+        return prediction.objects_once(
             kept, self.ensemble, [*self.val.ids, *self._ids], [*self.val.paths, *self._paths],
             np.concatenate([self.val.sizes_px, store.sizes_px(self.pool)]), self.device,
             self.bars("ask"),

@@ -9,10 +9,10 @@ import torch
 
 from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
-from curation import asking
 from curation import samples as query
 from curation.active_learning.evaluation import evaluate as evaluation
 from curation.errors import StageError
+from curation.inference import prediction
 
 
 def evaluate(
@@ -46,12 +46,12 @@ def evaluate(
             f"The split {split!r} of {dataset.name!r} has no labeled image, so nothing can be "
             "measured. Ingest labeled images with that split."
         )
-    timed = asking.timed(ensembles, frozen.paths, device)
+    timed = prediction.timed(ensembles, frozen.paths, device)
     results: dict[str, dict[str, Any]] = {}
     total = len(frozen) * len(ensembles)
     for number, (name, ensemble) in enumerate(ensembles.items()):
         before = number * len(frozen)
-        rows = asking.rows(
+        rows = prediction.rows(
             ensemble, ensemble.voters, frozen.ids, frozen.paths, device,
             progress and (lambda done, _, b=before: progress(b + done, total)),
         )  # fmt: skip

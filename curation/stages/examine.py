@@ -25,8 +25,8 @@ from cascade.predictions import Detections
 from curation import fields, store
 from curation import samples as query
 from curation.artifacts import Shelf
-from curation.closer import estimators, focals_px
 from curation.errors import StageError
+from curation.inference.deep_tiers import estimators, focals_px
 
 logger = logging.getLogger(__name__)
 

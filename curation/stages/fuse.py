@@ -14,7 +14,7 @@ from cascade.fusion import contradictions, routing
 from curation import fields, store
 from curation import samples as query
 from curation.appearance import arrange
-from curation.concluding import Conclusion, conclude
+from curation.inference.fusion import Conclusion, conclude
 
 _CHUNK = 1000  # samples held in memory at a time, unless one drive has more
 

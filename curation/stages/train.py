@@ -24,11 +24,12 @@ from cascade.training.fit import Example, fit
 from cascade.training.fit_key import identity_of
 from cascade.training.fit_process import Job, launch
 from cascade.training.probe_fit import Probe, fit_probe
-from curation import asking, fields, store
+from curation import fields, store
 from curation import samples as query
 from curation.active_learning.evaluation import slices
 from curation.active_learning.training import examples
 from curation.active_learning.training.cached_result import once
+from curation.inference import prediction
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +191,7 @@ def _focused(
 ) -> tuple[list[Example], Sequence[float]]:
     """Return the examples with windows around look-alikes, and how often to show each."""
     frozen = query.frozen_set(dataset, "val", start.taxonomy)
-    said = asking.objects(start, frozen.ids, frozen.paths, frozen.sizes_px, device).found
+    said = prediction.objects(start, frozen.ids, frozen.paths, frozen.sizes_px, device).found
     least = float(start.calibration.threshold)
     view = query.labeled(dataset, "train")
     mine, theirs = _slices(view, [one.target for one in labeled]), dict(frozen.slices)
@@ -204,7 +205,7 @@ def _focused(
         ),
     )
     ids, paths = store.ids_and_paths(view)
-    found = asking.objects(start, ids, paths, store.sizes_px(view), device).found
+    found = prediction.objects(start, ids, paths, store.sizes_px(view), device).found
     mined = hard_negatives.look_alikes(found, [one.target for one in labeled])
     windows = hard_negatives.examples(labeled, mined)
     logger.info("%d windows around %d look-alikes", len(windows), len(mined))
@@ -225,7 +226,7 @@ def _recalibrated(dataset: Any, ensemble: Ensemble, device: torch.device) -> Ens
     frozen = query.frozen_set(dataset, "val", ensemble.taxonomy)
     if not frozen.can_calibrate:
         return ensemble
-    rows = asking.rows(ensemble, ensemble.voters, frozen.ids, frozen.paths, device)
+    rows = prediction.rows(ensemble, ensemble.voters, frozen.ids, frozen.paths, device)
     fitted = decision.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
     _, decisions = decision.conclude(decision.gather(rows, fitted), fitted, frozen.sizes_px)
     truth = frozen.decisions(ensemble.taxonomy)
@@ -239,7 +240,7 @@ def _probe(
     for name in start.present("embedding")[:1]:
         view = query.labeled(dataset, "train")
         ids, paths = store.ids_and_paths(view)
-        said = [row.get(name) for row in asking.rows(start, [name], ids, paths, device)]
+        said = [row.get(name) for row in prediction.rows(start, [name], ids, paths, device)]
         known = [i for i, one in enumerate(said) if isinstance(one, Embedding)]
         truth = decision.decisions_of([one.target for one in labeled], start.taxonomy)
         drives = store.read_columns(view, [fields.DRIVE])[fields.DRIVE]

@@ -65,7 +65,7 @@ class PredictCascade(Door):
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Predict, fuse, look closer where the manifest does, and fuse again."""
         from curation.api.datasets import connected, ensemble
-        from curation.closer import estimators
+        from curation.inference.deep_tiers import estimators
         from curation.stages.adjudicate import adjudicate
         from curation.stages.examine import examine
         from curation.stages.fuse import fuse

@@ -23,7 +23,7 @@ from cascade.manifest import Fusion
 from cascade.taxonomy import Taxonomy
 from curation import fields, store
 from curation.active_learning.scoring import hardness
-from curation.closer import read_closer
+from curation.inference.deep_tiers import read_closer
 
 Floats = NDArray[np.floating[Any]]
 

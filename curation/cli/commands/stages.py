@@ -122,7 +122,7 @@ def predict(
 
     First the detectors; then, where the manifest has any, depth, masks and language models.
     """
-    from curation.closer import estimators
+    from curation.inference.deep_tiers import estimators
     from curation.stages.adjudicate import adjudicate
     from curation.stages.examine import examine
     from curation.stages.fuse import fuse

@@ -7,7 +7,8 @@ from scipy.special import expit
 from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
 from cascade.training.probe_fit import Probe
-from curation import fields, probing
+from curation import fields
+from curation.inference import probe
 from curation.vectors import Vectors
 
 MANIFEST = "{name: test, members: [{name: eye, tier: embedding, adapter: mobilenet, licence: MIT}]}"
@@ -38,20 +39,20 @@ def dataset(ensemble, tmp_path):
 
 
 def test_it_answers_in_the_order_that_was_asked_and_abstains_without_a_vector(dataset, ensemble):
-    said = probing.p_yes(dataset, ["b", "new", "a"], ensemble)
+    said = probe.p_yes(dataset, ["b", "new", "a"], ensemble)
     expected = [expit(-1), np.nan, expit(0.6)]
     assert said["eye"] == pytest.approx(expected, nan_ok=True, abs=1e-6)
 
 
 def test_a_vector_that_was_written_since_counts(dataset, ensemble, tmp_path):
-    probing.p_yes(dataset, ["a"], ensemble)
+    probe.p_yes(dataset, ["a"], ensemble)
     table = Vectors(tmp_path, ensemble.fingerprint("eye"))
     table.add(["a", "new"], np.array([[0, 1], [1, 0]], np.float32))
-    assert probing.p_yes(dataset, ["a", "new"], ensemble)["eye"] == pytest.approx([0.5, expit(1)])
+    assert probe.p_yes(dataset, ["a", "new"], ensemble)["eye"] == pytest.approx([0.5, expit(1)])
 
 
 def test_without_a_probe_or_with_anothers_vectors_nothing_is_said(dataset, ensemble):
-    assert probing.p_yes(dataset, ["a"], ensemble.with_probe(None)) == {}
+    assert probe.p_yes(dataset, ["a"], ensemble.with_probe(None)) == {}
     dataset.info[fields.EMBEDDER_INFO]["fingerprint"] = "of another"
-    assert probing.p_yes(dataset, ["a"], ensemble) == {}
-    assert probing.p_yes(Dataset(), ["a"], ensemble) == {}
+    assert probe.p_yes(dataset, ["a"], ensemble) == {}
+    assert probe.p_yes(Dataset(), ["a"], ensemble) == {}

@@ -9,8 +9,9 @@ from cascade.ensemble import Ensemble
 from cascade.fusion.consensus import Clusters, Decisions, Votes
 from cascade.geometry.sizes import Sizes
 from cascade.inference import decision
-from curation import fields, probing, samples, store
-from curation.closer import Closer, focals_px, measure, read_closer
+from curation import fields, samples, store
+from curation.inference import probe
+from curation.inference.deep_tiers import Closer, focals_px, measure, read_closer
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ def conclude(view: Any, ensemble: Ensemble) -> Conclusion:
     votes = ensemble.calibration.of(read.votes)
     sizes_px = store.sizes_px(view)
     clusters, detected = decision.conclude(votes, ensemble, sizes_px)
-    probed = probing.p_yes(view, read.ids, ensemble)
+    probed = probe.p_yes(view, read.ids, ensemble)
     said = read_closer(view, read.ids, ensemble)
     drives = store.read_columns(view, [fields.DRIVE])[fields.DRIVE]
     return Conclusion(

@@ -10,8 +10,8 @@ from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
 from cascade.errors import ManifestError
 from curation import store
-from curation.apply_model import member_model
 from curation.errors import StageError
+from curation.inference.fiftyone_model import member_model
 
 CPU = torch.device("cpu")
 
