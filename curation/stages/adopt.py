@@ -17,7 +17,7 @@ from cascade.taxonomy import Taxonomy
 from curation import convert, fields, store
 from curation import samples as query
 from curation.errors import StageError
-from curation.ingest import placement
+from curation.ingest import assignment
 from curation.labeling.media import require_images
 
 TAGS = "tags"  # as `split_from`: the samples' tags say the split
@@ -130,7 +130,7 @@ def _splits(dataset: Any, split_from: str | None) -> dict[str, str]:
         raise StageError(f"{dataset.name!r} has no field {split_from!r} that says the split.")
     else:
         said = [[str(one)] if one is not None else [] for one in dataset.values(split_from)]
-    words = placement.split_words(None)
+    words = assignment.split_words(None)
     found = [
         next((words[w.lower()] for w in one or () if w.lower() in words), None) for one in said
     ]

@@ -13,11 +13,12 @@ from cascade.taxonomy import Taxonomy
 from curation import fields, store
 from curation.appearance import arrange
 from curation.errors import IngestError
-from curation.ingest import checks, placement, sources
-from curation.ingest.checks import Checked
-from curation.ingest.drives import drive_rule
+from curation.ingest import assignment, validation
+from curation.ingest import formats as sources
+from curation.ingest.grouping import drive_rule
 from curation.ingest.records import SPLITS, Options, Problem, Record
-from curation.ingest.writing import Writer
+from curation.ingest.validation import Checked
+from curation.ingest.writer import Writer
 from curation.progress import Progress
 from curation.settings import Settings
 
@@ -100,14 +101,14 @@ def ingest(
     options = Options(
         names=tuple(names) if names else None,
         frames=settings.dataset_folder(name) / "frames",
-        split_of=placement.split_words(split_map),
+        split_of=assignment.split_words(split_map),
         fps=fps,
     )
     drive_of = drive_rule(drive_pattern)
     reading, formats = sources.read(Path(os.path.abspath(source)), source_format, options)
     dataset = _open(name, taxonomy)
     before = _Before.of(dataset)
-    records, advice = placement.placed(
+    records, advice = assignment.placed(
         reading.records, drive_of=drive_of, resplit=resplit, existing=before.drives
     )
     doubtful = [problem.filepath for problem in reading.label_problems]
@@ -208,7 +209,7 @@ def _write(
     damaged: list[Problem] = []
     for start in range(0, len(waiting), BATCH):
         batch = waiting[start : start + BATCH]
-        files = checks.check_all([record.path for record in batch])
+        files = validation.check_all([record.path for record in batch])
         whole = [
             (record, file)
             for record, file in zip(batch, files, strict=True)
@@ -225,7 +226,7 @@ def _tag_duplicates(dataset: Any) -> list[list[str]]:
     """Tag samples whose file has exactly the bytes of another's; return the groups of files."""
     columns = store.read_columns(dataset, ["filepath", fields.CONTENT_HASH, "tags"])
     ids, paths, hashes, tags = columns.values()
-    groups = checks.exact_duplicates(dict(zip(paths, hashes, strict=True)))
+    groups = validation.exact_duplicates(dict(zip(paths, hashes, strict=True)))
     same = {path for group in groups for path in group}
     store.add_tags(
         dataset,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cascade import taxonomy as taxonomies
-from curation.ingest.drives import own_drive
+from curation.ingest.grouping import own_drive
 
 pytestmark = pytest.mark.slow
 

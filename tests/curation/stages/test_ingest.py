@@ -14,7 +14,7 @@ from PIL import Image
 from cascade import taxonomy as taxonomies
 from curation import fields
 from curation.errors import IngestError
-from curation.ingest import checks
+from curation.ingest import validation
 from curation.stages import ingest as stage
 
 ROADWORK = taxonomies.load("roadwork")
@@ -67,7 +67,7 @@ def test_a_folder_of_images_is_a_pool(bring, tmp_path):
     assert (result.formats, result.added, result.splits) == (("folder",), 2, {"train": 2})
     assert (result.labeled, result.failures, result.warnings) == (0, (), ())
     sample = by_name(dataset)["a"]
-    assert sample.content_hash == checks.check(tmp_path / "a.png").content_hash
+    assert sample.content_hash == validation.check(tmp_path / "a.png").content_hash
     assert (sample.drive, sample.labeled_round, sample.ground_truth) == ("a", None, None)
     assert (sample.metadata.width, sample.metadata.height) == (32, 24)
     assert 0 < sample.luma < 1

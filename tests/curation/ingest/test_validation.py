@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curation.ingest import checks
-from curation.ingest.checks import Checked
+from curation.ingest import validation
 from curation.ingest.records import Problem
+from curation.ingest.validation import Checked
 
 
 def picture(kind="JPEG", size=(60, 40), mode="RGB", **options):
@@ -36,7 +36,7 @@ def turned():
 )
 def test_whole_images(tmp_path, name, data, size_px, channels):
     (tmp_path / name).write_bytes(data)
-    file = checks.check(tmp_path / name)
+    file = validation.check(tmp_path / name)
     assert isinstance(file, Checked)
     assert (file.size_px, file.channels, file.bytes) == (size_px, channels, len(data))
     assert file.content_hash == hashlib.sha256(data).hexdigest()
@@ -57,7 +57,7 @@ def test_whole_images(tmp_path, name, data, size_px, channels):
 )
 def test_damaged_files_are_recorded_with_the_reason(tmp_path, data, message):
     (tmp_path / "a.jpg").write_bytes(data)
-    problem = checks.check(tmp_path / "a.jpg")
+    problem = validation.check(tmp_path / "a.jpg")
     assert isinstance(problem, Problem)
     assert problem.error == "ImageError"
     assert problem.message.startswith(message)
@@ -69,11 +69,11 @@ def test_a_reader_of_other_formats_that_lacks_its_package_changes_nothing(tmp_pa
 
     monkeypatch.setattr("PIL.Image.open", opened)
     (tmp_path / "a.jpg").write_bytes(b"no image")
-    assert checks.check(tmp_path / "a.jpg").message == "is no image of a known kind"
+    assert validation.check(tmp_path / "a.jpg").message == "is no image of a known kind"
 
 
 def test_a_file_that_is_gone_is_a_problem_not_a_crash(tmp_path):
-    problem = checks.check(tmp_path / "gone.jpg")
+    problem = validation.check(tmp_path / "gone.jpg")
     assert (problem.error, problem.message) == (
         "FileNotFoundError", "cannot be read: No such file or directory",
     )  # fmt: skip
@@ -86,7 +86,7 @@ def test_a_file_that_is_gone_is_a_problem_not_a_crash(tmp_path):
 )
 def test_luma_is_the_mean_brightness(tmp_path, colour, luma):
     Image.new("RGB", (8, 8), colour).save(tmp_path / "a.png")
-    assert checks.check(tmp_path / "a.png").luma == pytest.approx(luma, abs=0.005)
+    assert validation.check(tmp_path / "a.png").luma == pytest.approx(luma, abs=0.005)
 
 
 def test_many_files_come_back_in_order(tmp_path):
@@ -94,7 +94,7 @@ def test_many_files_come_back_in_order(tmp_path):
     for i, path in enumerate(paths):
         Image.new("RGB", (i + 1, 1)).save(path)
     paths[7].write_bytes(b"")
-    found = checks.check_all(paths)
+    found = validation.check_all(paths)
     assert [getattr(one, "size_px", (0, 0))[1] for one in found] == [
         0 if i == 7 else i + 1 for i in range(30)
     ]
@@ -102,4 +102,4 @@ def test_many_files_come_back_in_order(tmp_path):
 
 def test_exact_duplicates_by_hand():
     hashes = {"/c": "x", "/a": "x", "/b": "y", "/d": None, "/e": None}
-    assert checks.exact_duplicates(hashes) == [["/a", "/c"]]
+    assert validation.exact_duplicates(hashes) == [["/a", "/c"]]

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cascade.imaging.pillow import opened
-from curation.ingest import jpeg
+from curation.ingest import jpeg_validation
 from curation.ingest.records import Problem
 
 _JPEG = "image/jpeg"
@@ -97,7 +97,7 @@ def check_all(paths: Sequence[Path]) -> list[Checked | Problem]:
         warnings.simplefilter("ignore")  # of odd metadata; what is no image raises
         found = list(pool.map(check, paths))
     jpegs = [one.path for one in found if isinstance(one, Checked) and one.mime_type == _JPEG]
-    guessed = jpeg.damaged(jpegs)
+    guessed = jpeg_validation.damaged(jpegs)
     return [_unless_guessed(one, guessed) for one in found]
 
 

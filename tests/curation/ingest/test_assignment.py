@@ -6,14 +6,14 @@ import pytest
 
 from cascade.predictions import Detections
 from curation.errors import IngestError
-from curation.ingest import placement
+from curation.ingest import assignment
 from curation.ingest.records import Record
 
 LABELED = Detections.empty(("cone",))
 
 
 def place(records, *, resplit=None, existing=None):
-    return placement.placed(
+    return assignment.placed(
         records,
         drive_of=lambda path: path.stem[0],
         resplit=resplit,
@@ -63,6 +63,6 @@ def test_a_part_that_comes_again_is_placed_as_the_whole_was():
 
 
 def test_folder_names_can_stand_for_splits():
-    assert placement.split_words({"Set1": "train"})["set1"] == "train"
+    assert assignment.split_words({"Set1": "train"})["set1"] == "train"
     with pytest.raises(IngestError, match="'x' must stand for train, val or test, got 'dev'"):
-        placement.split_words({"x": "dev"})
+        assignment.split_words({"x": "dev"})

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from curation.errors import IngestError
-from curation.ingest import sources
+from curation.ingest import formats as sources
 from curation.ingest.records import Options
 
 COCO = json.dumps({"images": [], "categories": [], "annotations": []})

@@ -2,7 +2,7 @@
 
 libjpeg decodes what it can, guesses the rest, and only warns: on the stderr of the C library,
 which neither Pillow nor OpenCV hands over. So a child process decodes, and what it says there
-is read file by file. As `python -m curation.ingest.jpeg` this module is that child.
+is read file by file. As `python -m curation.ingest.jpeg_validation` this module is that child.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curation.ingest import checks, jpeg
-from curation.ingest.checks import Checked
+from curation.ingest import jpeg_validation, validation
 from curation.ingest.records import Problem
+from curation.ingest.validation import Checked
 
 
 def photograph(**options):
@@ -32,7 +32,7 @@ def test_a_jpeg_without_its_middle(tmp_path, options):
     cut.write_bytes(without_its_middle(photograph(**options)))
     with Image.open(cut) as image:
         image.load()  # no complaint
-    first, second = checks.check_all([whole, cut])
+    first, second = validation.check_all([whole, cut])
     assert isinstance(first, Checked)
     assert isinstance(second, Problem)
     assert second.error == "ImageError"
@@ -42,18 +42,18 @@ def test_a_jpeg_without_its_middle(tmp_path, options):
 def test_bytes_too_many_before_the_end_do_no_harm(tmp_path):
     path = tmp_path / "camera.jpg"
     path.write_bytes(photograph()[:-2] + bytes(16) + b"\xff\xd9")
-    assert jpeg.damaged([path]) == {}
+    assert jpeg_validation.damaged([path]) == {}
 
 
 def test_every_file_gets_its_own_words(tmp_path):
     paths = [tmp_path / f"{i} of 120.jpg" for i in range(120)]
     for i, path in enumerate(paths):
         path.write_bytes(without_its_middle(photograph()) if i % 7 == 0 else photograph())
-    assert set(jpeg.damaged(paths)) == set(paths[::7])
+    assert set(jpeg_validation.damaged(paths)) == set(paths[::7])
 
 
 def test_no_file_at_all():
-    assert jpeg.damaged([]) == {}
+    assert jpeg_validation.damaged([]) == {}
 
 
 def test_a_file_that_ends_the_decoder_is_damaged_and_the_others_are_looked_at(tmp_path):
@@ -61,13 +61,13 @@ def test_a_file_that_ends_the_decoder_is_damaged_and_the_others_are_looked_at(tm
     paths = [tmp_path / name for name in ("a.jpg", "gone.jpg", "c.jpg")]
     paths[0].write_bytes(photograph())
     paths[2].write_bytes(without_its_middle(photograph()))
-    found = jpeg.damaged(paths)
+    found = jpeg_validation.damaged(paths)
     assert list(found) == [paths[1], paths[2]]
     assert found[paths[1]] == "ends the decoder"
 
 
 def test_a_child_that_cannot_work_is_told(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(jpeg.sys, "executable", "/bin/false")
+    monkeypatch.setattr(jpeg_validation.sys, "executable", "/bin/false")
     with caplog.at_level(logging.WARNING):
-        assert jpeg.damaged([tmp_path / "a.jpg"]) == {}
+        assert jpeg_validation.damaged([tmp_path / "a.jpg"]) == {}
     assert "not checked" in caplog.text

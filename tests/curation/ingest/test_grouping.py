@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from curation.errors import IngestError
-from curation.ingest.drives import drive_rule
+from curation.ingest.grouping import drive_rule
 
 NAMES = [
     pytest.param(None, "a.jpg", "a", id="a file is its own drive"),

@@ -12,8 +12,8 @@ from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation import convert, fields, store
 from curation.documents import Document
-from curation.ingest.checks import Checked
 from curation.ingest.records import Problem, Record, label_problem
+from curation.ingest.validation import Checked
 
 _SAME_SHAPE = 0.02  # how far the aspect of what was labeled may differ from that of the image
 
