@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from curation.errors import IngestError
-from curation.ingest import coco, folder, video, voc, yolo
+from curation.ingest.readers import coco, folder, video, voc, yolo
 from curation.ingest.records import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,

@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 import pytest
 
 from curation.errors import LabelingError
-from curation.ingest import voc
+from curation.ingest.readers import voc
 from curation.labeling import voc_files
 
 BOX = "<xmin>20</xmin><ymin>10</ymin><xmax>60</xmax><ymax>40</ymax>"

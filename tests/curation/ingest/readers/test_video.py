@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from curation.errors import IngestError
-from curation.ingest import video
+from curation.ingest.readers import video
 from curation.ingest.records import Options
 
 

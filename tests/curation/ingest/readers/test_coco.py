@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from curation.errors import IngestError
-from curation.ingest import coco
+from curation.ingest.readers import coco
 from curation.ingest.records import Options
 
 CATEGORIES = [{"id": 3, "name": "cone"}, {"id": 9, "name": "drum"}]

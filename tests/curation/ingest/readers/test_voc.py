@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from curation.errors import IngestError
-from curation.ingest import voc
+from curation.ingest.readers import voc
 from curation.ingest.records import Options
 
 SIZE = "<size><width>200</width><height>100</height></size>"

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from curation.errors import IngestError
-from curation.ingest import yolo
+from curation.ingest.readers import yolo
 from curation.ingest.records import Options
 
 NAMES = ("cone", "drum")
