@@ -10,7 +10,7 @@ from typing import Any
 
 from curation import fields, store
 from curation.errors import StoreError
-from curation.jobs.record import Run
+from curation.jobs.models import Run
 
 _COLUMNS = ("filepath", fields.RANK, fields.HARDNESS, fields.CHOSEN_BECAUSE, "tags")
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from curation.jobs.record import Job, Run
+from curation.jobs.models import Job, Run
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from curation.jobs import artifacts, bucket, drift
 from curation.jobs.drift import Drift
 from curation.jobs.embedding import embed_new, extend_index
 from curation.jobs.heartbeat import Heartbeat
-from curation.jobs.record import Refused, Run
+from curation.jobs.models import Refused, Run
 from curation.jobs.reranking import rerank
 from curation.jobs.runner import LEASE_S, Context, who
 from curation.labeling.label_studio.sync import OnlyPush

@@ -21,12 +21,12 @@ from typing import Any, NoReturn
 from cascade.errors import CascadeError
 from curation import lease
 from curation.errors import CurationError
-from curation.jobs import events, lines, schedule
+from curation.jobs import lines, notifications, schedule
 from curation.jobs.deadline import DeadlineError, deadline
-from curation.jobs.events import Event, What
 from curation.jobs.heartbeat import Heartbeat
-from curation.jobs.history import History
-from curation.jobs.record import Attempt, Job, Refused, Run
+from curation.jobs.models import Attempt, Job, Refused, Run
+from curation.jobs.notifications import Event, What
+from curation.jobs.store import History
 from curation.lease import Lease, LeaseError
 
 logger = logging.getLogger(__name__)
@@ -191,7 +191,7 @@ def _is_failure(one: Attempt) -> bool:
 
 
 def _tell(job: Job, run: Run, history: History, what: What) -> Run:
-    said = events.send(
+    said = notifications.send(
         Event(
             what, job.name, run.due, len(run.attempts), run.reason,
             next_attempt=run.not_before, result=run.result or None,

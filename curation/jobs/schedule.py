@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from curation.jobs.record import Job, JobError
+from curation.jobs.models import Job, JobError
 
 FIELDS = ("minute", "hour", "day", "month", "weekday")
 _RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from curation.jobs import events, policy, runner, schedule
-from curation.jobs.events import Event
-from curation.jobs.history import History
-from curation.jobs.policy import Entry
-from curation.jobs.record import Job, Run
+from curation.jobs import catch_up, notifications, runner, schedule
+from curation.jobs.catch_up import Entry
+from curation.jobs.models import Job, Run
+from curation.jobs.notifications import Event
 from curation.jobs.runner import Clock, utc_now
+from curation.jobs.store import History
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +77,10 @@ def note_owed(history: History, job: Job, *, now: datetime) -> None:
     if not owed:
         return
     open_runs = history.unfinished(job.name)
-    entries = policy.plan(job, owed, now=now, unfinished=open_runs[0].due if open_runs else None)
+    entries = catch_up.plan(job, owed, now=now, unfinished=open_runs[0].due if open_runs else None)
     new = history.note(job.name, entries)
     _tell(history, job, "missed", [one for one in new if one.state == "missed"])
-    skipped = [one for one in new if one.state == "skipped" and one.reason != policy.PAUSED]
+    skipped = [one for one in new if one.state == "skipped" and one.reason != catch_up.PAUSED]
     _tell(history, job, "skipped", skipped)
 
 
@@ -96,12 +96,14 @@ def pause(history: History, name: str, *, paused: bool, now: datetime) -> None:
     history.pause(name, paused=paused)
 
 
-def _tell(history: History, job: Job, what: events.What, entries: Sequence[Entry]) -> None:
+def _tell(history: History, job: Job, what: notifications.What, entries: Sequence[Entry]) -> None:
     """Send one event, whatever the number of times."""
     if entries:
         last = entries[-1]
         more = f" So did {len(entries) - 1} before it." if len(entries) > 1 else ""
-        said = events.send(Event(what, job.name, last.due, 0, last.reason + more), job.notify)
+        said = notifications.send(
+            Event(what, job.name, last.due, 0, last.reason + more), job.notify
+        )
         history.told(job.name, last.due, said)
 
 

@@ -22,9 +22,9 @@ from cascade import taxonomy
 from cascade.predictions import Detections
 from curation import mongod
 from curation.jobs import runner
-from curation.jobs.history import History
-from curation.jobs.record import Job
+from curation.jobs.models import Job
 from curation.jobs.scheduler import Scheduler
+from curation.jobs.store import History
 from curation.labeling.files import Files
 from curation.labeling.folder import read_rows
 from curation.labeling.protocol import Task

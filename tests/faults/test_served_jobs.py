@@ -27,7 +27,7 @@ import label_studio_server
 from fault_proxy import FaultProxy
 
 from curation import mongod
-from curation.jobs.history import History
+from curation.jobs.store import History
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 

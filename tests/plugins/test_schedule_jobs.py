@@ -6,7 +6,7 @@ import pytest
 
 from curation import mongod
 from curation.app.operators import job_forms
-from curation.jobs.history import History
+from curation.jobs.store import History
 
 LIST, ADD, RUN, PAUSE, REMOVE = (
     f"schedule_jobs/{name}"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from curation.jobs import export
-from curation.jobs.record import Job
+from curation.jobs import exporters
+from curation.jobs.models import Job
 
 VENV = Path(__file__).parents[2] / ".kubernetes-validate"
 
@@ -37,7 +37,7 @@ def text(request):
     times = {"cron": {"cron": "30 2 * * mon-fri", "zone": "Europe/Berlin"},
              "interval": {"every_s": 6 * 3600, "overlap": "skip"}}  # fmt: skip
     created = datetime(2026, 1, 1, tzinfo=UTC)
-    return export.kubernetes(Job("nightly", "nightly", created, **times[request.param]), "i:1")
+    return exporters.kubernetes(Job("nightly", "nightly", created, **times[request.param]), "i:1")
 
 
 def test_the_manifest_is_as_kubernetes_has_it(validate, text, tmp_path):

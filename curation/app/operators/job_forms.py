@@ -8,9 +8,9 @@ from typing import Any
 
 from cascade.errors import CascadeError
 from curation.errors import CurationError
-from curation.jobs import drafting, launching, scheduler, telling
-from curation.jobs.history import History
-from curation.jobs.record import Job, JobError
+from curation.jobs import launching, parsing, scheduler, table_cells
+from curation.jobs.models import Job, JobError
+from curation.jobs.store import History
 from curation.labeling import backends
 
 DEFAULTS: Mapping[str, Any] = {
@@ -75,14 +75,14 @@ def tables() -> dict[str, list[dict[str, str]]]:
         rows.append(
             {
                 "job": job.name, "dataset": str(job.options.get("dataset", "")),
-                "kind": job.kind, "due": job.when, "next": telling.coming(job, now),
-                "last": telling.became(last) if last else "",
+                "kind": job.kind, "due": job.when, "next": table_cells.coming(job, now),
+                "last": table_cells.became(last) if last else "",
             }
         )  # fmt: skip
     runs = [
         {
-            "job": one.job, "due": telling.due(one), "state": one.state,
-            "took": telling.took(one), "story": telling.story(one),
+            "job": one.job, "due": table_cells.due(one), "state": one.state,
+            "took": table_cells.took(one), "story": table_cells.story(one),
         }
         for one in kept.runs(limit=_LATEST)
     ]  # fmt: skip
@@ -102,7 +102,7 @@ def drafted(params: Mapping[str, Any], *, dataset: str, now: datetime) -> Job:
     when, watch = str(given["when"]).strip(), given["watch"]
     is_cron = " " in when
     try:
-        return drafting.draft(
+        return parsing.draft(
             given["name"], given["dataset"], now=now, kind=given["kind"],
             cron=when if is_cron else None, every=None if is_cron else when, zone=given["zone"],
             watch=watch or None, manifest=given["manifest"],
@@ -133,7 +133,7 @@ def add(params: Mapping[str, Any], *, dataset: str) -> str:
     now = datetime.now(UTC)
     job = drafted(params, dataset=dataset, now=now)
     history().add(job)
-    return f"{job.name} is due {job.when}, next at {telling.coming(job, now)}."
+    return f"{job.name} is due {job.when}, next at {table_cells.coming(job, now)}."
 
 
 def run_now(name: str) -> str:

@@ -28,7 +28,7 @@ from curation.cli.app import (
 from curation.cli.commands.job_runner import to_its_end, work_of
 
 if TYPE_CHECKING:
-    from curation.jobs.history import History
+    from curation.jobs.store import History
     from curation.settings import Settings
 
 jobs = typer.Typer(
@@ -99,10 +99,10 @@ def add(
     replace: Annotated[bool, typer.Option(help="Change the job of that name.")] = False,
 ) -> None:
     """Add a job. It is due from now on; `curate jobs serve`, or what `export` prints, runs it."""
-    from curation.jobs import drafting, telling
+    from curation.jobs import parsing, table_cells
 
     now = datetime.now(UTC)
-    job = drafting.draft(
+    job = parsing.draft(
         name, dataset, now=now, kind=kind, cron=cron, every=every, zone=zone,
         watch=watch, manifest=manifest, taxonomy=taxonomy, labeler=labeler, budget=budget,
         seed=seed, most_far=most_far, live=live, floor=floor, jitter=jitter, timeout=timeout,
@@ -110,13 +110,13 @@ def add(
     )  # fmt: skip
     with _history() as (history, _):
         history.add(job, replacing=replace)
-    say(f"{name} is due {job.when}, next at {telling.coming(job, now)}.")
+    say(f"{name} is due {job.when}, next at {table_cells.coming(job, now)}.")
 
 
 @jobs.command("list", epilog="Example: curate jobs list")
 def list_jobs() -> None:
     """Show all jobs: when each is due next, and what became of it last."""
-    from curation.jobs import telling
+    from curation.jobs import table_cells
 
     now = datetime.now(UTC)
     table = _table("job", "kind", "due", "next", "last", "what became of it")
@@ -124,9 +124,9 @@ def list_jobs() -> None:
         for job in history.jobs():
             last = next(iter(history.runs(job.name, limit=1)), None)
             table.add_row(
-                job.name, job.kind, job.when, telling.coming(job, now),
-                telling.at(last.due, job) if last else "",
-                escape(telling.became(last)) if last else "",
+                job.name, job.kind, job.when, table_cells.coming(job, now),
+                table_cells.at(last.due, job) if last else "",
+                escape(table_cells.became(last)) if last else "",
             )  # fmt: skip
     console.print(table)
 
@@ -138,7 +138,7 @@ def history(
     log: Annotated[bool, typer.Option("--log", help="With what each logged.")] = False,
 ) -> None:
     """Show what became of each time that a job was due, the latest first."""
-    from curation.jobs import telling
+    from curation.jobs import table_cells
 
     table = _table("job", "due (UTC)", "state", "attempts", "took", "why", "told")
     with _history() as (kept, _):
@@ -151,13 +151,13 @@ def history(
         found = kept.runs(name, limit=limit)
     for run in found:
         table.add_row(
-            run.job, telling.due(run), f"[{_SIGNS[run.state]}]{run.state}[/]",
-            str(len(run.attempts)), telling.took(run), escape(telling.story(run)),
+            run.job, table_cells.due(run), f"[{_SIGNS[run.state]}]{run.state}[/]",
+            str(len(run.attempts)), table_cells.took(run), escape(table_cells.story(run)),
             escape("\n".join(run.told)),
         )  # fmt: skip
     console.print(table)
     for run in found if log else ():
-        say(f"\n{run.job} {telling.due(run)} UTC")
+        say(f"\n{run.job} {table_cells.due(run)} UTC")
         for line in (*run.log, *run.result.get("artifacts", ())):
             say(f"  {line}")
 
@@ -178,7 +178,7 @@ def run(
     ] = False,
 ) -> None:
     """Run a job now, or what it owes; it is tried again until it is done or has failed."""
-    from curation.jobs import runner, scheduler, telling
+    from curation.jobs import runner, scheduler, table_cells
 
     with _history() as (kept, settings), runner.stoppable():
         job = kept.job(name)
@@ -193,7 +193,7 @@ def run(
             wanted = [scheduler.ask(kept, name, now=datetime.now(UTC), **facts)]
         ended = [to_its_end(kept, job, one, work, once=once) for one in wanted]
     for one in ended:
-        say(f"{one.job} {telling.due(one)} UTC: {one.state}. {one.reason}")
+        say(f"{one.job} {table_cells.due(one)} UTC: {one.state}. {one.reason}")
     if not ended:
         say(f"{name} owes nothing.")
     if any(one.state in ("failed", "refused") for one in ended):
@@ -265,7 +265,7 @@ def export(
     ] = "curation:latest",
 ) -> None:
     """Write the job for another scheduler; no secret is in it."""
-    from curation.jobs import export as forms
+    from curation.jobs import exporters as forms
     from curation.jobs.launching import curate_command
 
     with _history() as (kept, _):
@@ -299,7 +299,7 @@ def export(
 def _history() -> Iterator[tuple[History, Settings]]:
     """Give the record of jobs in the database of the settings."""
     from curation import database, mongod
-    from curation.jobs.history import History
+    from curation.jobs.store import History
 
     settings = connected()
     uri = database.connect(settings).uri

@@ -7,8 +7,8 @@ import pytest
 
 from curation import mongod
 from curation.jobs import runner
-from curation.jobs.history import History
-from curation.jobs.record import Job
+from curation.jobs.models import Job
+from curation.jobs.store import History
 from curation.lease import LeaseError
 
 

@@ -20,8 +20,8 @@ from PIL import Image
 
 from curation import fields, lease, similarity, store
 from curation.jobs import nightly, reranking, runner, watching
+from curation.jobs.catch_up import Entry
 from curation.jobs.nightly import Night
-from curation.jobs.policy import Entry
 from curation.jobs.scheduler import Scheduler
 from curation.labeling.files import Files
 from curation.labeling.folder import read_rows

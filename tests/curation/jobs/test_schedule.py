@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.jobs import schedule
-from curation.jobs.record import Job, JobError
+from curation.jobs.models import Job, JobError
 
 BERLIN = ZoneInfo("Europe/Berlin")
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)

@@ -5,7 +5,7 @@ import pytest
 
 from curation.active_learning.gate.live_monitor import LiveCheck, append
 from curation.jobs import runner, watching
-from curation.jobs.policy import Entry
+from curation.jobs.catch_up import Entry
 from curation.tracking.promotion import promotions
 
 

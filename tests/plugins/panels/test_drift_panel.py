@@ -46,9 +46,9 @@ class TestDrift:
         assert "too few to compare" in told.of("notify")[0]["message"]
 
     def test_what_the_jobs_found_is_listed(self, panel, embedded):
-        from curation.jobs.history import History
-        from curation.jobs.policy import Entry
-        from curation.jobs.record import Job
+        from curation.jobs.catch_up import Entry
+        from curation.jobs.models import Job
+        from curation.jobs.store import History
 
         history = History(embedded._sample_collection.database)
         due = datetime(2026, 1, 2, tzinfo=UTC)

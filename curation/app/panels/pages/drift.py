@@ -18,8 +18,8 @@ from curation.collection import dataset_of
 from curation.errors import StageError
 from curation.figures import BLUE, VERMILION
 from curation.jobs import drift
-from curation.jobs.history import History
-from curation.jobs.record import Run
+from curation.jobs.models import Run
+from curation.jobs.store import History
 from curation.summary import kept
 from curation.vectors import Vectors
 

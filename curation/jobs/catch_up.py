@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from curation.jobs.record import Job, State
+from curation.jobs.models import Job, State
 
 GRACE_S = 60.0  # as late as that is still in time: a scheduler that looks now and then
 PAUSED = "The job was paused."

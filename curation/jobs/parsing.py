@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import cast, get_args
 
 from cascade.errors import nearest
-from curation.jobs import bucket, events, schedule
-from curation.jobs.record import CatchUp, Job, JobError, Kind, Overlap
+from curation.jobs import bucket, notifications, schedule
+from curation.jobs.models import CatchUp, Job, JobError, Kind, Overlap
 from curation.labeling import backends
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -114,7 +114,7 @@ def draft(
     )  # fmt: skip
     schedule.check(job)
     for target in job.notify:
-        events.check(target)
+        notifications.check(target)
     return job
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from curation.jobs import schedule
-from curation.jobs.record import Job, JobError
+from curation.jobs.models import Job, JobError
 
 VARIABLES = (
     "CURATION_HOME", "FIFTYONE_DATABASE_URI", "FIFTYONE_DATABASE_NAME", "MLFLOW_TRACKING_URI",

@@ -6,7 +6,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from curation.jobs import schedule
-from curation.jobs.record import Job, Run
+from curation.jobs.models import Job, Run
 
 
 def coming(job: Job, now: datetime) -> str:

@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from curation.jobs import policy
-from curation.jobs.record import Job
+from curation.jobs import catch_up as policy
+from curation.jobs.models import Job
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 TIMES = [CREATED + timedelta(days=i) for i in (1, 2, 3)]

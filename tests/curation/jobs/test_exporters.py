@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from curation.jobs import export
-from curation.jobs.record import Job, JobError
+from curation.jobs import exporters
+from curation.jobs.models import Job, JobError
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 HOME = {"CURATION_HOME": "/var/lib/my curation"}
@@ -26,14 +26,14 @@ def line_of(text):
 
 
 def test_the_cron_line_says_the_same_times_in_numbers():
-    text = export.cron(job(), ["/opt/curate"], HOME)
+    text = exporters.cron(job(), ["/opt/curate"], HOME)
     assert line_of(text) == "30 2 * * 1,2,3,4,5 /opt/curate jobs run nightly --owed"
     assert "CRON_TZ=Europe/Berlin" in text
     assert "CURATION_HOME=/var/lib/my curation" in text
 
 
 def test_a_percent_sign_is_no_line_break_for_cron():
-    assert r"/opt/100\%/curate" in export.cron(job(), ["/opt/100%/curate"], {})
+    assert r"/opt/100\%/curate" in exporters.cron(job(), ["/opt/100%/curate"], {})
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,14 @@ def test_a_percent_sign_is_no_line_break_for_cron():
     [(60, "* * * * *"), (900, "*/15 * * * *"), (6 * 3600, "0 */6 * * *"), (86400, "0 0 * * *")],
 )
 def test_an_interval_as_a_cron_line(seconds, fields):
-    assert line_of(export.cron(job(every_s=seconds), ["curate"], {})).startswith(f"{fields} curate")
+    assert line_of(exporters.cron(job(every_s=seconds), ["curate"], {})).startswith(
+        f"{fields} curate"
+    )
 
 
 def test_what_cron_cannot_say_is_refused():
     with pytest.raises(JobError, match="cron cannot say every 90 s"):
-        export.cron(job(every_s=90), ["curate"], {})
+        exporters.cron(job(every_s=90), ["curate"], {})
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_what_cron_cannot_say_is_refused():
 def test_systemd_verifies_the_units(made, tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed here.")
-    files = export.systemd(made, [sys.executable, "-m", "it's 100% $HOME"], HOME)
+    files = exporters.systemd(made, [sys.executable, "-m", "it's 100% $HOME"], HOME)
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     done = subprocess.run(
@@ -69,7 +71,7 @@ def test_systemd_verifies_the_units(made, tmp_path):
 def test_systemd_counts_the_same_times():
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed here.")
-    timer = export.systemd(job(), ["/opt/curate"], {})["curation-nightly.timer"]
+    timer = exporters.systemd(job(), ["/opt/curate"], {})["curation-nightly.timer"]
     when = next(row.partition("=")[2] for row in timer.splitlines() if "OnCalendar" in row)
     assert when == "Mon,Tue,Wed,Thu,Fri *-*-* 02:30:00 Europe/Berlin"
     said = subprocess.run(
@@ -80,7 +82,7 @@ def test_systemd_counts_the_same_times():
 
 
 def test_the_manifest_is_as_the_job():
-    found = yaml.safe_load(export.kubernetes(job(overlap="skip"), "registry.example/curation:1"))
+    found = yaml.safe_load(exporters.kubernetes(job(overlap="skip"), "registry.example/curation:1"))
     assert (found["apiVersion"], found["kind"]) == ("batch/v1", "CronJob")
     spec = found["spec"]
     assert spec["schedule"] == "30 2 * * 1,2,3,4,5"
@@ -100,7 +102,7 @@ def literals(text):
 
 
 def test_the_airflow_snippet_is_python_and_calls_the_job():
-    text = export.airflow(job())
+    text = exporters.airflow(job())
     assert {"30 2 * * 1,2,3,4,5", "Europe/Berlin", "curate jobs run nightly --owed"} <= literals(
         text
     )
@@ -112,7 +114,7 @@ def test_the_airflow_snippet_is_python_and_calls_the_job():
 
 def test_the_prefect_snippet_runs_the_job(tmp_path, monkeypatch):
     """Run with a stand-in for `prefect` that calls the flow instead of waiting for its time."""
-    text = export.prefect(job())
+    text = exporters.prefect(job())
     assert {"30 2 * * 1,2,3,4,5", "Europe/Berlin"} <= literals(text)
     package = tmp_path / "prefect"
     package.mkdir()
@@ -137,13 +139,13 @@ def test_the_prefect_snippet_runs_the_job(tmp_path, monkeypatch):
 
 def test_no_snippet_breaks_at_a_quote():
     odd = job(cron=None, every_s=60)
-    for text in (export.airflow(odd), export.prefect(odd)):
+    for text in (exporters.airflow(odd), exporters.prefect(odd)):
         ast.parse(text)
-    assert json.loads(json.dumps(yaml.safe_load(export.kubernetes(odd, 'a"b'))))
+    assert json.loads(json.dumps(yaml.safe_load(exporters.kubernetes(odd, 'a"b'))))
 
 
 def test_addresses_are_written_down_and_secrets_named():
-    found, left_out = export.here({
+    found, left_out = exporters.here({
         "LABEL_STUDIO_URL": "https://labels.example", "LABEL_STUDIO_API_KEY": "k3y",
         "FIFTYONE_DATABASE_URI": "mongodb://ada:s3cr3t@db.example", "PATH": "/bin",
         "CURATION_SMTP": "smtps://ada@mail.example:465",
@@ -156,10 +158,12 @@ def test_addresses_are_written_down_and_secrets_named():
 
 
 def test_times_of_utc_are_named_too():
-    assert "CRON_TZ=UTC" in export.cron(job(zone="UTC"), ["curate"], {})
+    assert "CRON_TZ=UTC" in exporters.cron(job(zone="UTC"), ["curate"], {})
 
 
-@pytest.mark.parametrize("form", [export.airflow, lambda job: export.systemd(job, ["curate"], {})])
+@pytest.mark.parametrize(
+    "form", [exporters.airflow, lambda job: exporters.systemd(job, ["curate"], {})]
+)
 def test_an_interval_that_catches_nothing_up_is_refused(form):
     with pytest.raises(JobError, match="--catch-up latest"):
         form(job(every_s=3600, catch_up="none"))

@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from curation.jobs import events
-from curation.jobs.events import Event
-from curation.jobs.record import JobError
+from curation.jobs import notifications
+from curation.jobs.models import JobError
+from curation.jobs.notifications import Event
 
 WHEN = datetime(2027, 3, 26, 2, 30, tzinfo=UTC)
 RETRY = Event("retry", "nightly", WHEN, 1, "The server is away.", next_attempt=WHEN)
@@ -32,9 +32,11 @@ def test_an_address_that_answers_with_an_error_is_on_record_and_raises_nothing(c
 
     with serving(Fails) as server:
         url = f"http://127.0.0.1:{server.server_port}/hook?token=secret"
-        assert events.send(RETRY, [url]) == ["retry -> 127.0.0.1: not delivered (HTTPStatusError)"]
+        assert notifications.send(RETRY, [url]) == [
+            "retry -> 127.0.0.1: not delivered (HTTPStatusError)"
+        ]
         server.shutdown()
-    assert events.send(RETRY, [url]) == ["retry -> 127.0.0.1: not delivered (ConnectError)"]
+    assert notifications.send(RETRY, [url]) == ["retry -> 127.0.0.1: not delivered (ConnectError)"]
     assert "secret" not in caplog.text
 
 
@@ -58,7 +60,7 @@ def test_a_mail_says_what_happened(monkeypatch):
     heard = []
     with serving(Smtp, socketserver.ThreadingTCPServer) as server:
         monkeypatch.setenv("CURATION_SMTP", f"smtp://127.0.0.1:{server.server_address[1]}")
-        assert events.send(RETRY, ["mailto:ada@example.org"]) == [
+        assert notifications.send(RETRY, ["mailto:ada@example.org"]) == [
             "retry -> ada@example.org: delivered"
         ]
         server.shutdown()
@@ -70,13 +72,13 @@ def test_a_mail_says_what_happened(monkeypatch):
 
 def test_without_a_mail_server_the_run_goes_on(monkeypatch):
     monkeypatch.delenv("CURATION_SMTP", raising=False)
-    (said,) = events.send(RETRY, ["mailto:ada@example.org"])
+    (said,) = notifications.send(RETRY, ["mailto:ada@example.org"])
     assert said == "retry -> ada@example.org: not delivered (SettingsError)"
 
 
 def test_every_event_is_logged(caplog):
     with caplog.at_level(logging.INFO):
-        assert events.send(RETRY, []) == []
+        assert notifications.send(RETRY, []) == []
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.message.startswith("Job nightly, due 2027-03-26 02:30 UTC: retry. The server")
@@ -90,4 +92,4 @@ def test_an_event_is_plain_json():
 @pytest.mark.parametrize("target", ["ada@example.org", "ftp://host/x", "https://", "mailto:ada"])
 def test_who_cannot_be_told_is_refused(target):
     with pytest.raises(JobError, match=r"https://\.\.\. or mailto:"):
-        events.check(target)
+        notifications.check(target)

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cascade.errors import nearest
-from curation.jobs.policy import Entry
-from curation.jobs.record import OPEN, Attempt, Job, JobError, Run, State
+from curation.jobs.catch_up import Entry
+from curation.jobs.models import OPEN, Attempt, Job, JobError, Run, State
 from curation.lease import LeaseError
 
 JOBS, RUNS = "curation_jobs", "curation_job_runs"

@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from curation import secrets
 from curation.errors import SettingsError
-from curation.jobs.record import JobError
+from curation.jobs.models import JobError
 
 logger = logging.getLogger(__name__)
 

@@ -4,14 +4,14 @@ from pathlib import Path
 import pytest
 
 from cascade.errors import CascadeError
-from curation.jobs import drafting
-from curation.jobs.record import JobError
+from curation.jobs import parsing
+from curation.jobs.models import JobError
 
 NOW = datetime(2027, 3, 25, 12, 0, 0, 999, tzinfo=UTC)
 
 
 def draft(**words):
-    return drafting.draft("nightly", "site", now=NOW, **{"every": "1d"} | words)
+    return parsing.draft("nightly", "site", now=NOW, **{"every": "1d"} | words)
 
 
 def test_words_become_a_job():
@@ -39,7 +39,7 @@ def test_the_address_of_a_bucket_stays_as_it_is():
     ("text", "seconds"), [("90s", 90), ("15m", 900), ("6h", 21600), ("1d", 86400)]
 )
 def test_spans(text, seconds):
-    assert drafting.seconds(text) == seconds
+    assert parsing.seconds(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_what_cannot_be_meant(words, says):
 
 def test_a_job_without_a_dataset_is_refused():
     with pytest.raises(JobError, match="Name the dataset"):
-        drafting.draft("nightly", "", now=NOW, every="1d")
+        parsing.draft("nightly", "", now=NOW, every="1d")
 
 
 def test_a_manifest_that_is_not_there_is_refused_now():
