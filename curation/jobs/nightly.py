@@ -28,10 +28,10 @@ from curation.inference.deep_tiers import estimators
 from curation.jobs import artifacts, bucket, drift
 from curation.jobs.drift import Drift
 from curation.jobs.embedding import embed_new, extend_index
+from curation.jobs.execution.runner import LEASE_S, Context, who
 from curation.jobs.heartbeat import Heartbeat
 from curation.jobs.models import Refused, Run
 from curation.jobs.reranking import rerank
-from curation.jobs.runner import LEASE_S, Context, who
 from curation.labeling.label_studio.sync import OnlyPush
 from curation.labeling.protocol import Labeler
 from curation.lease import LeaseError

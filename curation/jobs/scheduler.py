@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from curation.jobs import catch_up, notifications, runner, schedule
+from curation.jobs import catch_up, notifications, schedule
 from curation.jobs.catch_up import Entry
+from curation.jobs.execution import runner
+from curation.jobs.execution.runner import Clock, utc_now
 from curation.jobs.models import Job, Run
 from curation.jobs.notifications import Event
-from curation.jobs.runner import Clock, utc_now
 from curation.jobs.store import History
 
 logger = logging.getLogger(__name__)

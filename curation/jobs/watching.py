@@ -13,9 +13,9 @@ from curation.active_learning.gate.live_monitor import Watch
 from curation.errors import StageError
 from curation.jobs import nightly
 from curation.jobs.embedding import embed_new
+from curation.jobs.execution.runner import Context
 from curation.jobs.models import Refused
 from curation.jobs.nightly import ACCEPTED, THROUGH, Night
-from curation.jobs.runner import Context
 from curation.lease import LeaseError
 from curation.settings import Settings
 from curation.stages.guard import watch

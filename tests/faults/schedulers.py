@@ -21,7 +21,7 @@ from pathlib import Path
 from cascade import taxonomy
 from cascade.predictions import Detections
 from curation import mongod
-from curation.jobs import runner
+from curation.jobs.execution import runner
 from curation.jobs.models import Job
 from curation.jobs.scheduler import Scheduler
 from curation.jobs.store import History

@@ -8,7 +8,8 @@ from typing import Any
 
 from cascade.errors import CascadeError
 from curation.errors import CurationError
-from curation.jobs import launching, parsing, scheduler, table_cells
+from curation.jobs import parsing, scheduler, table_cells
+from curation.jobs.execution import subprocesses
 from curation.jobs.models import Job, JobError
 from curation.jobs.store import History
 from curation.labeling import backends
@@ -144,7 +145,7 @@ def run_now(name: str) -> str:
     """
     kept = history()
     due = scheduler.ask(kept, kept.job(name).name, now=datetime.now(UTC))
-    launching.apart(name, due)
+    subprocesses.apart(name, due)
     return f"{name} runs. What becomes of it is in the list of jobs."
 
 

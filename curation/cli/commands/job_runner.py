@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from curation.cli.app import ensemble_for, say
 
 if TYPE_CHECKING:
+    from curation.jobs.execution.runner import Context, Work
     from curation.jobs.models import Job, Run
-    from curation.jobs.runner import Context, Work
     from curation.jobs.store import History
     from curation.settings import Settings
 
@@ -47,7 +47,8 @@ def _ranking(context: Context, settings: Settings) -> Mapping[str, Any]:
 
 def to_its_end(kept: History, job: Job, due: datetime, work: Work, *, once: bool) -> Run:
     """Try a run until it is at its end, waiting in between; only once if so asked."""
-    from curation.jobs import runner, scheduler
+    from curation.jobs import scheduler
+    from curation.jobs.execution import runner
     from curation.jobs.models import JobError
     from curation.lease import LeaseError
 

@@ -178,7 +178,8 @@ def run(
     ] = False,
 ) -> None:
     """Run a job now, or what it owes; it is tried again until it is done or has failed."""
-    from curation.jobs import runner, scheduler, table_cells
+    from curation.jobs import scheduler, table_cells
+    from curation.jobs.execution import runner
 
     with _history() as (kept, settings), runner.stoppable():
         job = kept.job(name)
@@ -205,8 +206,8 @@ def serve(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
 ) -> None:
     """Watch the clock and run what is due, until Ctrl-C. Several may run at once."""
-    from curation.jobs import runner
-    from curation.jobs.launching import Processes
+    from curation.jobs.execution import runner
+    from curation.jobs.execution.subprocesses import Processes
     from curation.jobs.scheduler import Scheduler
 
     with _history() as (kept, _), runner.stoppable():
@@ -266,7 +267,7 @@ def export(
 ) -> None:
     """Write the job for another scheduler; no secret is in it."""
     from curation.jobs import exporters as forms
-    from curation.jobs.launching import curate_command
+    from curation.jobs.execution.subprocesses import curate_command
 
     with _history() as (kept, _):
         job = kept.job(name)

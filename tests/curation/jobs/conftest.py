@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from curation import mongod
-from curation.jobs import runner
+from curation.jobs.execution import runner
 from curation.jobs.models import Job
 from curation.jobs.store import History
 from curation.lease import LeaseError

@@ -19,8 +19,9 @@ import synthetic_pool
 from PIL import Image
 
 from curation import fields, lease, similarity, store
-from curation.jobs import nightly, reranking, runner, watching
+from curation.jobs import nightly, reranking, watching
 from curation.jobs.catch_up import Entry
+from curation.jobs.execution import runner
 from curation.jobs.nightly import Night
 from curation.jobs.scheduler import Scheduler
 from curation.labeling.files import Files

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 import pytest
 
 from curation.active_learning.gate.live_monitor import LiveCheck, append
-from curation.jobs import runner, watching
+from curation.jobs import watching
 from curation.jobs.catch_up import Entry
+from curation.jobs.execution import runner
 from curation.tracking.promotion import promotions
 
 

@@ -21,8 +21,9 @@ from typing import Any, NoReturn
 from cascade.errors import CascadeError
 from curation import lease
 from curation.errors import CurationError
-from curation.jobs import lines, notifications, schedule
-from curation.jobs.deadline import DeadlineError, deadline
+from curation.jobs import notifications, schedule
+from curation.jobs.execution import log_capture
+from curation.jobs.execution.timeout import DeadlineError, deadline
 from curation.jobs.heartbeat import Heartbeat
 from curation.jobs.models import Attempt, Job, Refused, Run
 from curation.jobs.notifications import Event, What
@@ -110,7 +111,7 @@ def attempt(
             why = f"{_failures(run)} attempts ended in failure or without a word."
             ended = history.end(run, "failed", now=clock(), outcome=why)
             return _tell(job, ended, history, "failed")
-        with lines.captured() as log, Heartbeat(held, every_s=lease_s / 3):
+        with log_capture.captured() as log, Heartbeat(held, every_s=lease_s / 3):
             ended, what = _carry(job, Context(job, run, history, held), work, history, clock, log)
         return _tell(job, ended, history, what) if what else ended
 

@@ -8,9 +8,9 @@ import pytest
 
 from curation import lease
 from curation.errors import LabelingError
-from curation.jobs import runner
 from curation.jobs.catch_up import Entry
-from curation.jobs.deadline import DeadlineError, deadline
+from curation.jobs.execution import runner
+from curation.jobs.execution.timeout import DeadlineError, deadline
 from curation.jobs.models import JobError, Refused, Run
 from curation.lease import LeaseError
 
