@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import cast, get_args
 
 from cascade.errors import nearest
-from curation.jobs import bucket, notifications, schedule
+from curation.jobs import notifications, schedule
 from curation.jobs.models import CatchUp, Job, JobError, Kind, Overlap
+from curation.jobs.nightly import bucket_sync
 from curation.labeling import backends
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -131,7 +132,7 @@ def seconds(text: str) -> int:
 
 
 def _place(watch: str) -> str:
-    return watch if bucket.is_address(watch) else str(Path(watch).absolute())
+    return watch if bucket_sync.is_address(watch) else str(Path(watch).absolute())
 
 
 def _one_of(word: str, known: Sequence[str], what: str) -> str:

@@ -58,8 +58,8 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
 
     from curation import fields, mongod, similarity
     from curation.active_learning.selection import near_duplicates
-    from curation.jobs.embedding import embed_new, extend_index
-    from curation.jobs.reranking import rerank
+    from curation.jobs.nightly.incremental_embeddings import embed_new, extend_index
+    from curation.jobs.nightly.incremental_hardness import rerank
     from curation.stages.choose import choose
     from curation.stages.fuse import fuse
     from curation.stages.ingest import ingest

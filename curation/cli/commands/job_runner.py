@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 def work_of(job: Job, settings: Settings) -> Work:
     """Return what a job does."""
-    from curation.jobs import watching
+    from curation.jobs.nightly import monitors
 
     if job.kind == "metric":
-        return lambda context: watching.metric(context, settings)
+        return lambda context: monitors.metric(context, settings)
     return lambda context: _ranking(context, settings)
 
 
 def _ranking(context: Context, settings: Settings) -> Mapping[str, Any]:
     from cascade import taxonomy as taxonomies
-    from curation.jobs import nightly, watching
+    from curation.jobs.nightly import monitors, ranking
     from curation.labeling import backends
 
     wants = context.job.options
-    night = nightly.Night(
+    night = ranking.Night(
         dataset=wants["dataset"],
         watched=wants["watch"],
         taxonomy=taxonomies.load(wants["taxonomy"]),
@@ -42,7 +42,7 @@ def _ranking(context: Context, settings: Settings) -> Mapping[str, Any]:
         most_far=wants["most_far"],
         seed=wants["seed"],
     )
-    return (watching.drift if context.job.kind == "drift" else nightly.rank)(context, night)
+    return (monitors.drift if context.job.kind == "drift" else ranking.rank)(context, night)
 
 
 def to_its_end(kept: History, job: Job, due: datetime, work: Work, *, once: bool) -> Run:

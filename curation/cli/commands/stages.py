@@ -87,14 +87,14 @@ def ingest(
         )  # fmt: skip
 
     if watch:
-        from curation.jobs import inbox
+        from curation.jobs.nightly import folder_watcher
 
         if not source.is_dir():
             raise DatasetError(
                 f"`--watch` takes a folder that is there, got {source}. Copy a bucket into one, or "
                 "have a job do it: `curate jobs add --watch s3://...`."
             )
-        inbox.watch(source, bring)
+        folder_watcher.watch(source, bring)
     else:
         bring()
 

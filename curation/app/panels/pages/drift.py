@@ -17,8 +17,8 @@ from curation.app.panels.components import Button, Buttons, Notice, Page, Piece,
 from curation.collection import dataset_of
 from curation.errors import StageError
 from curation.figures import BLUE, VERMILION
-from curation.jobs import drift
 from curation.jobs.models import Run
+from curation.jobs.nightly import drift
 from curation.jobs.store import History
 from curation.summary import kept
 from curation.vectors import Vectors

@@ -11,11 +11,11 @@ from curation import samples as query
 from curation import store
 from curation.active_learning.gate.live_monitor import Watch
 from curation.errors import StageError
-from curation.jobs import nightly
-from curation.jobs.embedding import embed_new
 from curation.jobs.execution.runner import Context
 from curation.jobs.models import Refused
-from curation.jobs.nightly import ACCEPTED, THROUGH, Night
+from curation.jobs.nightly import ranking
+from curation.jobs.nightly.incremental_embeddings import embed_new
+from curation.jobs.nightly.ranking import ACCEPTED, THROUGH, Night
 from curation.lease import LeaseError
 from curation.settings import Settings
 from curation.stages.guard import watch
@@ -28,11 +28,11 @@ def drift(context: Context, night: Night) -> Mapping[str, Any]:
     Raises:
         Refused: It is not; the event that tells of it is the purpose of the job.
     """
-    done = {} if night.watched is None else {"ingest": nightly.bring_in(night, night.watched)}
+    done = {} if night.watched is None else {"ingest": ranking.bring_in(night, night.watched)}
     dataset = query.load_dataset(night.dataset)
     folder = night.settings.vectors(dataset.name)
     embedded = embed_new(dataset, night.ensemble(dataset), folder=folder, device=night.device)
-    found, through = nightly.compare(context, dataset, most_far=night.most_far)
+    found, through = ranking.compare(context, dataset, most_far=night.most_far)
     if found is not None and found.drifted and not context.facts.get(ACCEPTED):
         raise Refused(found.sentence)
     return {

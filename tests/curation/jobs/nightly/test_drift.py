@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from curation.errors import SelectionError
-from curation.jobs import drift
+from curation.jobs.nightly import drift
 
 
 def around(centres, n, seed, spread=0.3):

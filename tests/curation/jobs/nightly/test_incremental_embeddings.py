@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curation import fields, similarity
-from curation.jobs.embedding import extend_index
+from curation.jobs.nightly.incremental_embeddings import extend_index
 from curation.vectors import Vectors
 
 FINGERPRINT = "f" * 16

@@ -3,7 +3,7 @@
 import pytest
 
 from curation.errors import StageError
-from curation.jobs import bucket
+from curation.jobs.nightly import bucket_sync
 
 
 @pytest.fixture
@@ -26,35 +26,35 @@ def files(folder):
 
 def test_only_what_is_new_is_copied(there, tmp_path):
     here = tmp_path / "inbox"
-    assert bucket.fetch(there.as_uri(), here) == 2
+    assert bucket_sync.fetch(there.as_uri(), here) == 2
     assert files(here) == {"a.png": b"a", "drive1/b.png": b"bb"}
-    assert bucket.fetch(there.as_uri(), here) == 0
+    assert bucket_sync.fetch(there.as_uri(), here) == 0
     (there / "c.png").write_bytes(b"c")
     (there / "a.png").write_bytes(b"another")
-    assert bucket.fetch(there.as_uri(), here) == 2
+    assert bucket_sync.fetch(there.as_uri(), here) == 2
     assert files(here) == {"a.png": b"another", "drive1/b.png": b"bb", "c.png": b"c"}
 
 
 def test_what_is_gone_from_the_bucket_stays(there, tmp_path):
-    bucket.fetch(there.as_uri(), tmp_path / "inbox")
+    bucket_sync.fetch(there.as_uri(), tmp_path / "inbox")
     (there / "a.png").unlink()
-    assert bucket.fetch(there.as_uri(), tmp_path / "inbox") == 0
+    assert bucket_sync.fetch(there.as_uri(), tmp_path / "inbox") == 0
     assert (tmp_path / "inbox" / "a.png").is_file()
 
 
 @pytest.mark.parametrize("address", ["file:///no/such/folder", "nosuchscheme://bucket/prefix"])
 def test_what_cannot_be_read_is_said(address, tmp_path):
     with pytest.raises(StageError, match=f"The bucket {address} cannot be read: .* Check"):
-        bucket.fetch(address, tmp_path)
+        bucket_sync.fetch(address, tmp_path)
 
 
 def test_a_name_does_not_lead_out_of_the_folder(tmp_path):
-    assert bucket._target("bucket/a/../../etc/passwd", "bucket", tmp_path) is None
-    assert bucket._target("bucket/a/b.png", "bucket", tmp_path) == tmp_path / "a" / "b.png"
+    assert bucket_sync._target("bucket/a/../../etc/passwd", "bucket", tmp_path) is None
+    assert bucket_sync._target("bucket/a/b.png", "bucket", tmp_path) == tmp_path / "a" / "b.png"
 
 
 @pytest.mark.parametrize(
     ("place", "expected"), [("s3://bucket/prefix", True), ("/data/inbox", False), ("inbox", False)]
 )
 def test_an_address_is_told_from_a_folder(place, expected):
-    assert bucket.is_address(place) is expected
+    assert bucket_sync.is_address(place) is expected

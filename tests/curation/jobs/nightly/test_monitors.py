@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 import pytest
 
 from curation.active_learning.gate.live_monitor import LiveCheck, append
-from curation.jobs import watching
 from curation.jobs.catch_up import Entry
 from curation.jobs.execution import runner
+from curation.jobs.nightly import monitors
 from curation.tracking.promotion import promotions
 
 
@@ -41,7 +41,7 @@ def test_a_metric_that_fell_rolls_back_and_the_run_says_so(
         clock.forward(hours=1)
         history.note("nightly", [Entry(clock(), "due")])
         return runner.attempt(
-            job, clock(), lambda context: watching.metric(context, served), history, clock=clock
+            job, clock(), lambda context: monitors.metric(context, served), history, clock=clock
         )
 
     assert look(0.95).result["rolled_back"] is False

@@ -1,5 +1,5 @@
 from curation.errors import IngestError
-from curation.jobs import inbox
+from curation.jobs.nightly import folder_watcher
 
 
 def run(folder, steps):
@@ -12,7 +12,9 @@ def run(folder, steps):
         steps[now]()
         now = next(look)
 
-    inbox.watch(folder, lambda: brought.append(now), sleep=sleep, stop=lambda: now == len(steps))
+    folder_watcher.watch(
+        folder, lambda: brought.append(now), sleep=sleep, stop=lambda: now == len(steps)
+    )
     return brought
 
 
@@ -42,7 +44,7 @@ def test_what_cannot_be_brought_in_is_said_once_and_tried_again(tmp_path, caplog
         if len(tries) < 4:
             raise IngestError("The folder holds no images.")
 
-    inbox.watch(tmp_path, bring, sleep=lambda _: None, stop=lambda: next(looks) == 5)
+    folder_watcher.watch(tmp_path, bring, sleep=lambda _: None, stop=lambda: next(looks) == 5)
     assert len(tries) == 4
     assert caplog.messages == ["The folder holds no images. It is tried again."]
 
@@ -51,6 +53,6 @@ def test_an_empty_folder_and_hidden_files_are_nothing(tmp_path):
     (tmp_path / ".part").write_text("x")
     (tmp_path / ".trash").mkdir()
     (tmp_path / ".trash" / "a.jpg").write_text("x")
-    assert inbox.listing(tmp_path) == frozenset()
+    assert folder_watcher.listing(tmp_path) == frozenset()
     assert run(tmp_path, [lambda: None] * 4) == []
-    assert inbox.listing(tmp_path / "no such folder") == frozenset()
+    assert folder_watcher.listing(tmp_path / "no such folder") == frozenset()

@@ -25,13 +25,13 @@ from curation import fields, lease, similarity, store
 from curation import samples as query
 from curation.errors import StageError
 from curation.inference.deep_tiers import estimators
-from curation.jobs import artifacts, bucket, drift
-from curation.jobs.drift import Drift
-from curation.jobs.embedding import embed_new, extend_index
 from curation.jobs.execution.runner import LEASE_S, Context, who
 from curation.jobs.heartbeat import Heartbeat
 from curation.jobs.models import Refused, Run
-from curation.jobs.reranking import rerank
+from curation.jobs.nightly import artifacts, bucket_sync, drift
+from curation.jobs.nightly.drift import Drift
+from curation.jobs.nightly.incremental_embeddings import embed_new, extend_index
+from curation.jobs.nightly.incremental_hardness import rerank
 from curation.labeling.label_studio.sync import OnlyPush
 from curation.labeling.protocol import Labeler
 from curation.lease import LeaseError
@@ -176,9 +176,9 @@ def bring_in(night: Night, watched: str) -> dict[str, Any]:
     """
     done: dict[str, Any] = {}
     folder = Path(watched)
-    if bucket.is_address(watched):
+    if bucket_sync.is_address(watched):
         folder = night.settings.dataset_folder(night.dataset) / "inbox"
-        done["fetched"] = bucket.fetch(watched, folder)
+        done["fetched"] = bucket_sync.fetch(watched, folder)
     if not folder.is_dir():
         raise StageError(
             f"The watched folder {folder} is not there. Mount it, or change the job's `--watch`."

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 
 import synthetic_pool
 from PIL import Image
 
 from curation import fields, lease, similarity, store
-from curation.jobs import nightly, reranking, watching
 from curation.jobs.catch_up import Entry
 from curation.jobs.execution import runner
-from curation.jobs.nightly import Night
+from curation.jobs.nightly import incremental_hardness, monitors, ranking
+from curation.jobs.nightly.ranking import Night
 from curation.jobs.scheduler import Scheduler
 from curation.labeling.files import Files
 from curation.labeling.folder import read_rows
@@ -89,7 +89,7 @@ def pass_night(history, clock, make_job, launchers):
             history.add(make_job(every_s=86400, **more))
         looks = Scheduler(
             history,
-            launchers["here"](lambda context: nightly.rank(context, night), history, clock),
+            launchers["here"](lambda context: ranking.rank(context, night), history, clock),
             clock=clock,
         )
         clock.forward(days=1)
@@ -172,7 +172,7 @@ def test_a_labeling_server_that_is_away_gets_the_batch_once_when_it_is_back(
     waits = []
     looks = Scheduler(
         history,
-        launchers["here"](lambda context: nightly.rank(context, night), history, clock),
+        launchers["here"](lambda context: ranking.rank(context, night), history, clock),
         clock=clock,
     )
     for minutes in range(1, 12):
@@ -229,7 +229,7 @@ def test_two_jobs_of_one_dataset_wait_for_each_other(night, pass_night, history,
         lease.held(history.database, "hand over pool", who="the other camera", seconds=60),
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr(nightly, "_PATIENCE_S", 0.2)
+        patch.setattr(ranking, "_PATIENCE_S", 0.2)
         run = pass_night(night)
     assert run.state == "waiting"
     assert "the other camera holds the lease" in run.reason
@@ -255,7 +255,7 @@ def test_a_night_that_is_nothing_like_the_reference_is_not_pushed(
     clock.forward(minutes=1)
     history.note("nightly", [Entry(clock(), "due")], scheduled=False, accepted=True)
     accepted = runner.attempt(
-        history.job("nightly"), clock(), lambda context: nightly.rank(context, night), history,
+        history.job("nightly"), clock(), lambda context: ranking.rank(context, night), history,
         clock=clock,
     )  # fmt: skip
     assert (accepted.state, accepted.result["drift"]["drifted"]) == ("done", True)
@@ -270,7 +270,7 @@ def test_a_drift_job_looks_and_pushes_nothing(pool, night, history, clock, make_
         clock.forward(hours=1)
         history.note("nightly", [Entry(clock(), "due")])
         return runner.attempt(
-            job, clock(), lambda context: watching.drift(context, looked_at), history, clock=clock
+            job, clock(), lambda context: monitors.drift(context, looked_at), history, clock=clock
         )
 
     looked_at = replace(night, watched=None)
@@ -312,11 +312,11 @@ def test_a_watched_folder_that_is_gone_is_said_and_tried_again(night, pass_night
 
 
 def test_a_changed_ensemble_scores_all_of_it_anew(pool, ensemble, history):
-    assert reranking.rerank(pool, ensemble, history.database).scored == POOL
-    assert reranking.rerank(pool, ensemble, history.database).scored == 0
+    assert incremental_hardness.rerank(pool, ensemble, history.database).scored == POOL
+    assert incremental_hardness.rerank(pool, ensemble, history.database).scored == 0
     calmer = replace(ensemble.calibration, silence=dict.fromkeys(ensemble.detectors, 0.3))
     other = ensemble.with_calibration(calmer)
-    assert reranking.rerank(pool, other, history.database).scored == POOL
+    assert incremental_hardness.rerank(pool, other, history.database).scored == POOL
 
 
 def here_only(pool):
