@@ -55,11 +55,11 @@ def push(dataset: Any, round_number: int = 1, *, labeler: str = _SERVER) -> Push
         LabelingError: The dataset has no taxonomy, or the labeler does not take the tasks.
         StageError: The round has chosen nothing.
     """
-    from curation.labeling import backends
+    from curation.labeling import factory
     from curation.labeling.label_studio.sync import OnlyPush
     from curation.stages.label import label
 
-    taker: Any = backends.create(labeler, dataset, connected())
+    taker: Any = factory.create(labeler, dataset, connected())
     once = OnlyPush(taker)
     label(dataset, round_number, once)
     return once.result
@@ -85,14 +85,14 @@ def pull(
         LabelingError: The labeler cannot give back its answers.
     """
     from curation import fields, samples
-    from curation.labeling import backends
+    from curation.labeling import factory
     from curation.labeling.label_studio.sync import take_over
     from curation.stages.label import label
 
     settings = connected()
     name = fields.round_tag(round_number)
     known = samples.remembered(dataset, fields.PUSHED.format(name)) or {}
-    giver: Any = backends.create(labeler or known.get("labeler", _SERVER), dataset, settings)
+    giver: Any = factory.create(labeler or known.get("labeler", _SERVER), dataset, settings)
     if giver.name != _SERVER:
         return label(dataset, round_number, giver)
     with giver.alone():

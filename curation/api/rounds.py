@@ -69,7 +69,7 @@ def run_round(
         StageError: A stage cannot do its work; the message says what is missing.
     """
     from curation import loop
-    from curation.labeling import backends
+    from curation.labeling import factory
 
     settings = connected()
     first = ensemble(
@@ -79,7 +79,7 @@ def run_round(
         licence=options.get("licence"),
         fresh=True,
     )
-    labeler = backends.create(
+    labeler = factory.create(
         options.get("labeler", "oracle"), dataset, settings, blur=options.get("blur", ())
     )
     plan = loop.Plan(
@@ -205,12 +205,12 @@ def withdraw(dataset: Any, round_number: int = 1, *, labeler: str | None = None)
         StageError: A later round exists, or there is nothing of this one.
         LabelingError: The labeler does not take its tasks back: then nothing was removed.
     """
-    from curation.labeling import backends
+    from curation.labeling import factory
     from curation.stages.withdraw import withdraw as run
 
     this, settings = _round(dataset, round_number)
     asked = labeler or this.record().get("labeler")
-    holder = None if asked in (None, "oracle") else backends.create(asked, dataset, settings)
+    holder = None if asked in (None, "oracle") else factory.create(asked, dataset, settings)
     return run(dataset, this, holder)
 
 

@@ -12,8 +12,7 @@ from typing import Any
 from cascade.taxonomy import Taxonomy
 from curation import fields, samples
 from curation.collection import dataset_of
-from curation.labeling import app_colours
-from curation.labeling.label_studio import palette
+from curation.labeling import app_colours, palette
 
 _KEPT = "colours"  # what we wrote last: a scheme that is another is the user's, and stays
 FIRST = (fields.GROUND_TRUTH, fields.CONSENSUS)  # they have the same colour in every dataset

@@ -15,7 +15,7 @@ from cascade.errors import nearest
 from curation.jobs import notifications, schedule
 from curation.jobs.models import CatchUp, Job, JobError, Kind, Overlap
 from curation.jobs.nightly import bucket_sync
-from curation.labeling import backends
+from curation.labeling import factory
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -81,8 +81,8 @@ def draft(
 
     if not dataset:
         raise JobError("Name the dataset that the job works on.")
-    if labeler not in backends.NAMES:
-        raise JobError(f"Nothing labels as {labeler!r}. {nearest(labeler, backends.NAMES)}")
+    if labeler not in factory.NAMES:
+        raise JobError(f"Nothing labels as {labeler!r}. {nearest(labeler, factory.NAMES)}")
     if kind == "metric" and live is None:
         raise JobError("A metric job reads live checks: name their file with `--live`.")
     if kind == "metric" and watch:

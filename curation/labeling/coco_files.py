@@ -16,7 +16,7 @@ from curation import convert
 from curation.errors import LabelingError
 from curation.labeling.protocol import Doubt
 from curation.labeling.scale import base_name, box_in, measured_in
-from curation.labeling.submitted import Box, Submission, understand
+from curation.labeling.submissions import Box, Submission, understand
 
 
 def dump(

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
-from curation.labeling import cvat_shapes, folder
+from curation.labeling import cvat_shapes, export_folder
 from curation.labeling.cvat_shapes import Frame, Job
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
 from curation.secrets import Secret
@@ -228,7 +228,7 @@ class Cvat:
         if self._outgoing is not None:
             source = self._outgoing(source, target)
         if source != target:
-            folder.copy_upright(source, target)
+            export_folder.copy_upright(source, target)
         return target
 
     def _show_predictions(self, client: Any, part: _Part, tasks: Sequence[Task]) -> None:

@@ -16,9 +16,9 @@ import numpy as np
 
 from cascade.taxonomy import Taxonomy
 from curation import convert
-from curation.labeling.label_studio import palette
+from curation.labeling import palette
 from curation.labeling.protocol import Doubt, Task
-from curation.labeling.submitted import Box, Submission, understand
+from curation.labeling.submissions import Box, Submission, understand
 
 _DONE = "completed"
 _OURS = "annotation"  # the kind of job that people label in; others check them

@@ -17,7 +17,7 @@ from curation import convert
 from curation.errors import LabelingError
 from curation.labeling.protocol import Doubt
 from curation.labeling.scale import base_name, box_in, measured_in
-from curation.labeling.submitted import Box, Submission, understand
+from curation.labeling.submissions import Box, Submission, understand
 
 _VERSION = "1.0"
 _IMAGE = 2  # Datumaro's number for the kind of media

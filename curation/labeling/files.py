@@ -21,12 +21,12 @@ from pathlib import Path
 from cascade.runtime.atomic_files import replace_text
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
-from curation.labeling import folder
+from curation.labeling import export_folder
 from curation.labeling.blur import Blur
-from curation.labeling.folder import Row
+from curation.labeling.export_folder import Row
 from curation.labeling.formats import FORMATS, Format
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
-from curation.labeling.submitted import Submission
+from curation.labeling.submissions import Submission
 from curation.labeling.tasks import in_classes
 
 _READ_ME = """\
@@ -96,9 +96,9 @@ class Files:
         if len({task.round for task in tasks}) > 1:
             raise LabelingError("Tasks of several rounds came at once. Push one round at a time.")
         place = self._root / f"round-{tasks[0].round:02d}"
-        with folder.explained(place):
+        with export_folder.explained(place):
             (place / "returned").mkdir(parents=True, exist_ok=True)
-            known = folder.read_rows(place)
+            known = export_folder.read_rows(place)
             new = self._new_rows(tasks, known)
             self._write(place, tasks, known, new)
         return PushResult(pushed=len(new), existing=len(tasks) - len(new), where=str(place))
@@ -110,7 +110,7 @@ class Files:
             LabelingError: The round was not pushed, or a returned file is in another format.
         """
         place = self._place(round_name)
-        rows = folder.read_rows(place)
+        rows = export_folder.read_rows(place)
         submitted = self._submissions(place, rows)
         return [
             Annotated(
@@ -128,7 +128,7 @@ class Files:
     def status(self, round_name: str) -> Status:
         """Say how many images of a round came back, and which names belong to none."""
         place = self._place(round_name)
-        rows = folder.read_rows(place)
+        rows = export_folder.read_rows(place)
         submitted = self._submissions(place, rows)
         ours = {row.image for row in rows} & submitted.keys()
         return Status(
@@ -146,15 +146,15 @@ class Files:
         number = 1
         while (aside := place.with_name(f"withdrawn-{number}-{round_name}")).exists():
             number += 1
-        with folder.explained(place):
+        with export_folder.explained(place):
             place.rename(aside)
         return f"Its folder, with what was returned, was set aside as {aside}."
 
     def _place(self, round_name: str) -> Path:
         place = self._root / _checked(round_name)
-        if not (place / folder.TASKS).is_file():
+        if not (place / export_folder.TASKS).is_file():
             raise LabelingError(
-                f"There is no {folder.TASKS} in {place}: nothing was exported for {round_name}, "
+                f"There is no {export_folder.TASKS} in {place}: nothing was exported for {round_name}, "
                 "or the folder was moved. Export it again; what was returned stays."
             )
         return place
@@ -189,25 +189,25 @@ class Files:
                 for one in tasks
             ]
             self._format.write(place / "predictions", images, self._taxonomy.names)
-        text = _READ_ME.format(list_name=folder.TASKS, how=self._format.how)
+        text = _READ_ME.format(list_name=export_folder.TASKS, how=self._format.how)
         replace_text(place / "README.txt", text)
-        folder.write_rows(place, [*known, *new])  # last: it says that the others are there
+        export_folder.write_rows(place, [*known, *new])  # last: it says that the others are there
 
     def _copied(self, row: Row, target: Path) -> Row:
         """Copy the image of a row, and return the row with what was hidden in the copy."""
         source = Path(row.filepath)
         if self._blur is None:
-            folder.copy_upright(source, target)
+            export_folder.copy_upright(source, target)
             return row
         made = self._blur.outgoing(source, target)
         if made != target:
-            folder.copy_upright(made, target)
+            export_folder.copy_upright(made, target)
         return replace(row, blurred=self._blur.record(source))
 
     def _submissions(self, place: Path, rows: Sequence[Row]) -> dict[str, Submission]:
         """Return what came back, by file name of the image."""
         returned = place / "returned"
-        with folder.explained(returned):
+        with export_folder.explained(returned):
             return self._format.read(returned, rows, self._taxonomy)
 
 

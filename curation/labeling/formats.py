@@ -11,9 +11,9 @@ from cascade.predictions import Detections
 from cascade.runtime.atomic_files import replace_text
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
-from curation.labeling import coco_files, datumaro_files, folder, voc_files, yolo_files
-from curation.labeling.folder import Row
-from curation.labeling.submitted import Submission
+from curation.labeling import coco_files, datumaro_files, export_folder, voc_files, yolo_files
+from curation.labeling.export_folder import Row
+from curation.labeling.submissions import Submission
 
 Format = Literal["coco", "yolo", "voc", "datumaro"]
 Images = Sequence[tuple[str, int, int, Detections]]  # file name, width, height, boxes
@@ -54,7 +54,7 @@ def _read_coco(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[
                 sizes_wh=sizes,
             ),
         )
-        for path in folder.within(returned, "*.json")
+        for path in export_folder.within(returned, "*.json")
     )
 
 
@@ -76,7 +76,7 @@ def _read_yolo(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[
                 )
             },
         )
-        for path in folder.within(returned, "*.txt")
+        for path in export_folder.within(returned, "*.txt")
         if path.name not in _CLASS_FILES
     )
 
@@ -84,7 +84,7 @@ def _read_yolo(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[
 def _returned_classes(returned: Path) -> Sequence[str]:
     """Return what class numbers mean as the tool says; nothing where it says nothing."""
     for name in _CLASS_FILES:
-        for path in folder.within(returned, name):
+        for path in export_folder.within(returned, name):
             text = path.read_text(encoding="utf-8")
             return yolo_files.parse_classes(text, origin=str(path))
     return ()
@@ -103,7 +103,7 @@ def _read_voc(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[s
     names = _by_stem(rows)
     sizes = {row.image: (row.width, row.height) for row in rows}
     found = []
-    for path in folder.within(returned, "*.xml"):
+    for path in export_folder.within(returned, "*.xml"):
         image = names.get(path.stem, path.name)
         one = voc_files.parse(
             path.read_text(encoding="utf-8"),
@@ -126,7 +126,7 @@ def _read_datumaro(
     names = _by_stem(rows)
     sizes = {Path(row.image).stem: (row.width, row.height) for row in rows}
     found = []
-    for path in folder.within(returned, "*.json"):
+    for path in export_folder.within(returned, "*.json"):
         items = datumaro_files.parse(
             path.read_text(encoding="utf-8"), origin=str(path), taxonomy=taxonomy, sizes_wh=sizes
         )

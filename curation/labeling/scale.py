@@ -10,7 +10,7 @@ import numpy as np
 
 from curation import convert
 from curation.labeling.protocol import Doubt
-from curation.labeling.submitted import Box
+from curation.labeling.submissions import Box
 
 
 def base_name(written: str) -> str:

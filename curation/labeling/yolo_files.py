@@ -16,7 +16,7 @@ from cascade.taxonomy import Taxonomy
 from curation import convert
 from curation.errors import LabelingError
 from curation.labeling.protocol import Doubt
-from curation.labeling.submitted import Box, Submission, understand
+from curation.labeling.submissions import Box, Submission, understand
 
 _COLUMNS = 5
 

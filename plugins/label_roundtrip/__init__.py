@@ -147,10 +147,10 @@ class LabelingStatus(Door):
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Ask the labeler."""
         from curation.api.datasets import connected
-        from curation.labeling import backends
+        from curation.labeling import factory
 
         number, labeler = given_batch(ctx)
-        asked = backends.create(labeler, ctx.dataset, connected())
+        asked = factory.create(labeler, ctx.dataset, connected())
         found = asked.status(fields.round_tag(number))
         return Outcome(
             f"{found.submitted} of {found.tasks} tasks of round {number} are submitted, "

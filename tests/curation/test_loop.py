@@ -9,7 +9,7 @@ import torch
 from cascade.ensemble import Ensemble
 from curation import fields, loop, rounds, similarity, store
 from curation.errors import LabelingError, StageError
-from curation.labeling import backends
+from curation.labeling import factory
 from curation.labeling.files import Files
 from curation.loop import Plan, run_round
 from curation.settings import Settings
@@ -41,7 +41,7 @@ def world(ingested):
 def first(world, worn, home):
     """Return how a whole round ended, and the stages that asked for a progress bar."""
     asked: list[str] = []
-    labeler = backends.oracle(world)
+    labeler = factory.oracle(world)
     result = run_round(world, 1, worn, labeler, home, plan=PLAN, bars=asked.append)
     return result, asked
 
@@ -115,7 +115,7 @@ def test_the_evaluations_are_those_of_the_two_and_the_gate_saw_the_slices(first)
 def test_a_second_call_changes_nothing(first, world, worn, home):
     this = first[0].round
     files, changed = bytes_in(this.folder), world.values("last_modified_at")
-    again = run_round(world, 1, worn, backends.oracle(world), home, plan=PLAN)
+    again = run_round(world, 1, worn, factory.oracle(world), home, plan=PLAN)
     assert (again.changed, again.report, again.waiting) == (False, first[0].report, 0)
     assert bytes_in(this.folder) == files
     assert world.values("last_modified_at") == changed
@@ -125,7 +125,7 @@ def test_a_second_call_changes_nothing(first, world, worn, home):
 @pytest.mark.parametrize("until", ["predict", "choose", "publish"])
 def test_what_is_done_is_done_however_far_one_asks(first, world, worn, home, until):
     files = bytes_in(first[0].round.folder)
-    labeler = backends.oracle(world)
+    labeler = factory.oracle(world)
     assert not run_round(world, 1, worn, labeler, home, plan=PLAN, until=until).changed
     assert bytes_in(first[0].round.folder) == files
 
@@ -134,7 +134,7 @@ def test_the_next_round_goes_on_with_what_was_trained(first, world, worn, home):
     assert first[0].round.record()["stages"]["train"]["summary"]["members"]["tiny_center"][
         "best_epoch"
     ]
-    labeler = backends.oracle(world)
+    labeler = factory.oracle(world)
     result = run_round(world, 2, worn, labeler, home, plan=PLAN, until="choose")
     stages = result.round.record()["stages"]
     assert list(stages) == ["predict", "calibrate", "fuse", "embed", "score", "choose"]
@@ -167,7 +167,7 @@ def few(seen, center, tmp_path, empty_store):
 
 def test_a_round_stops_after_the_stage_that_was_named(few, center):
     dataset, settings = few
-    labeler = backends.oracle(dataset)
+    labeler = factory.oracle(dataset)
     result = run_round(dataset, 1, center, labeler, settings, plan=FIVE, until="fuse")
     assert list(result.round.record()["stages"]) == ["predict", "calibrate", "fuse"]
     assert (result.report, result.changed) == (None, True)
@@ -182,13 +182,13 @@ def test_a_round_stops_after_the_stage_that_was_named(few, center):
 def test_a_stage_that_does_not_exist_is_named(few, center):
     dataset, settings = few
     with pytest.raises(StageError, match=r"no stage 'chose'. Did you mean 'choose'\?"):
-        run_round(dataset, 1, center, backends.oracle(dataset), settings, plan=FIVE, until="chose")
+        run_round(dataset, 1, center, factory.oracle(dataset), settings, plan=FIVE, until="chose")
 
 
 def test_a_round_whose_turn_has_not_come_is_refused_and_leaves_nothing(few, center):
     dataset, settings = few
     with pytest.raises(StageError, match=r"Round 1 is not finished.*Run round 1 first"):
-        run_round(dataset, 2, center, backends.oracle(dataset), settings, plan=FIVE)
+        run_round(dataset, 2, center, factory.oracle(dataset), settings, plan=FIVE)
     assert not rounds.of_dataset(settings.home, dataset.name, 2).folder.exists()
 
 
@@ -196,7 +196,7 @@ def test_without_a_calibrated_member_only_coverage_chooses(few, center):
     dataset, settings = few
     dataset.delete_samples(dataset.match({fields.SPLIT: "val"}).skip(2).values("id"))
     result = run_round(
-        dataset, 1, center, backends.oracle(dataset), settings, plan=FIVE, until="choose"
+        dataset, 1, center, factory.oracle(dataset), settings, plan=FIVE, until="choose"
     )
     stages = result.round.record()["stages"]
     assert "score" not in stages
@@ -252,7 +252,7 @@ def test_a_round_that_was_cut_off_goes_on_where_it_stopped(few, center):
     this = rounds.of_dataset(settings.home, dataset.name, 1)
     done, batch = this.record()["stages"], dataset.match_tags("round-01").values("id")
     assert list(done)[-1] == "choose"
-    labeler = backends.oracle(dataset)
+    labeler = factory.oracle(dataset)
     result = run_round(dataset, 1, center, labeler, settings, plan=FIVE, until="label")
     after = result.round.record()["stages"]
     assert {verb: after[verb] for verb in done} == done
@@ -264,7 +264,7 @@ def test_what_was_evaluated_against_another_champion_is_evaluated_again(few, cen
     dataset, settings = few
 
     def until(stage):
-        labeler = backends.oracle(dataset)
+        labeler = factory.oracle(dataset)
         return run_round(dataset, 1, center, labeler, settings, plan=FIVE, until=stage)
 
     until("label")
@@ -284,7 +284,7 @@ def test_what_was_evaluated_against_another_champion_is_evaluated_again(few, cen
 def test_a_choice_that_did_not_reach_the_record_is_the_same_choice(few, center):
     """Cut off between the dataset and the record."""
     dataset, settings = few
-    labeler = backends.oracle(dataset)
+    labeler = factory.oracle(dataset)
     result = run_round(dataset, 1, center, labeler, settings, plan=FIVE, until="choose")
     record = result.round.record()
     before = record["stages"].pop("choose")["summary"]
@@ -311,7 +311,7 @@ def test_a_round_begins_with_the_newest_that_is_not_known_to_be_worse(
     center.with_calibration(replace(center.calibration, threshold=0.4)).save(before.ensemble)
     before.write(rounds.VERDICT, verdict)
     before.do("report", dict)
-    labeler = backends.oracle(dataset)
+    labeler = factory.oracle(dataset)
     result = run_round(dataset, 2, center, labeler, settings, plan=FIVE, until="calibrate")
     expected = Ensemble.load(before.folder / begins_with)
     started = Ensemble.load(result.round.start)

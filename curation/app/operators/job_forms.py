@@ -12,7 +12,7 @@ from curation.jobs import parsing, scheduler, table_cells
 from curation.jobs.execution import subprocesses
 from curation.jobs.models import Job, JobError
 from curation.jobs.store import History
-from curation.labeling import backends
+from curation.labeling import factory
 
 DEFAULTS: Mapping[str, Any] = {
     "name": "nightly", "when": "30 2 * * *", "zone": "UTC", "budget": 100, "kind": "nightly",
@@ -58,7 +58,7 @@ def choices() -> dict[str, tuple[str, Sequence[str]]]:
     return {
         "kind": ("Kind", ("nightly", "drift")),
         "manifest": ("Manifest", manifests.packaged_names()),
-        "labeler": ("Labeler", backends.NAMES),
+        "labeler": ("Labeler", factory.NAMES),
     }
 
 

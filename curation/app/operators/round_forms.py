@@ -167,14 +167,14 @@ def carry(
     """
     from curation import loop
     from curation.api.datasets import connected, ensemble
-    from curation.labeling import backends
+    from curation.labeling import factory
 
     settings = connected()
     result = loop.run_round(
         dataset,
         number,
         ensemble(dataset, manifest, fresh=True),
-        backends.create(labeler, dataset, settings),
+        factory.create(labeler, dataset, settings),
         settings,
         plan=loop.Plan(**plan),
         bars=bars,

@@ -28,7 +28,7 @@ def work_of(job: Job, settings: Settings) -> Work:
 def _ranking(context: Context, settings: Settings) -> Mapping[str, Any]:
     from cascade import taxonomy as taxonomies
     from curation.jobs.nightly import monitors, ranking
-    from curation.labeling import backends
+    from curation.labeling import factory
 
     wants = context.job.options
     night = ranking.Night(
@@ -36,7 +36,7 @@ def _ranking(context: Context, settings: Settings) -> Mapping[str, Any]:
         watched=wants["watch"],
         taxonomy=taxonomies.load(wants["taxonomy"]),
         ensemble=lambda dataset: ensemble_for(dataset, settings, wants["manifest"], None),
-        labeler=lambda dataset: backends.create(wants["labeler"], dataset, settings),
+        labeler=lambda dataset: factory.create(wants["labeler"], dataset, settings),
         budget=wants["budget"],
         settings=settings,
         most_far=wants["most_far"],

@@ -137,7 +137,7 @@ def _watch(
 def _open(dataset: str, overlap: int = 1, blur: str | None = None) -> tuple[Any, LabelStudio]:
     from curation import samples as query
     from curation.errors import LabelingError
-    from curation.labeling import backends
+    from curation.labeling import factory
 
     settings = connected(dataset)
     samples = query.load_dataset(dataset)
@@ -148,7 +148,7 @@ def _open(dataset: str, overlap: int = 1, blur: str | None = None) -> tuple[Any,
             "Ingest it with `--taxonomy`."
         )
     hidden = split_list(blur or "")
-    return samples, backends.label_studio(samples, taxonomy, settings, overlap=overlap, blur=hidden)
+    return samples, factory.label_studio(samples, taxonomy, settings, overlap=overlap, blur=hidden)
 
 
 def _push(samples: Any, number: int, labeler: LabelStudio) -> None:

@@ -152,7 +152,7 @@ def _run_rounds(
 ) -> None:
     from curation import loop
     from curation import samples as query
-    from curation.labeling import backends
+    from curation.labeling import factory
 
     hold_back = labeler == "oracle"
     samples = dataset_of(
@@ -168,7 +168,7 @@ def _run_rounds(
         query.require_held_back(samples)
     first = ensemble_for(samples, settings, manifest, taxonomy, licence, fresh=True)
     for number in range(1, rounds + 1):
-        source = backends.create(labeler, samples, settings, blur=split_list(blur or ""))
+        source = factory.create(labeler, samples, settings, blur=split_list(blur or ""))
         with stage_bars() as bars:
             result = loop.run_round(
                 samples, number, first, source, settings, plan=plan, bars=bars,

@@ -76,9 +76,9 @@ def reproduce(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
 
 def _labeler(samples: Any, this: Round, settings: Settings) -> Labeler | None:
     """Return who labeled the round, None where nobody was asked or nobody holds tasks."""
-    from curation.labeling import backends
+    from curation.labeling import factory
 
     name = this.record().get("labeler")
     if name is None or name == "oracle":
         return None
-    return backends.create(name, samples, settings)
+    return factory.create(name, samples, settings)

@@ -11,7 +11,7 @@ from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.labeling.label_studio import merge, pull_state, results
 from curation.labeling.protocol import Annotated, Doubt
-from curation.labeling.submitted import ground_truth, understand
+from curation.labeling.submissions import ground_truth, understand
 
 Json = dict[str, Any]
 

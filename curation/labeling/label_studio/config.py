@@ -20,7 +20,7 @@ from typing import Literal
 
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
-from curation.labeling.label_studio import palette
+from curation.labeling import palette
 
 Kind = Literal["boxes", "polygons", "masks", "points"]
 

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from curation.errors import LabelingError
 from curation.labeling.blur import Blur
-from curation.labeling.folder import explained
+from curation.labeling.export_folder import explained
 from curation.labeling.label_studio import stored_images
 from curation.labeling.label_studio.client import Client
 from curation.labeling.label_studio.failures import RefusedError, TooLargeError, UnsureError

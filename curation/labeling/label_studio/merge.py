@@ -30,7 +30,7 @@ from cascade.geometry.boxes import iou
 from cascade.predictions import Detections, FloatArray
 from curation.errors import LabelingError
 from curation.labeling.protocol import Doubt
-from curation.labeling.submitted import ground_truth
+from curation.labeling.submissions import ground_truth
 
 _SAME_OBJECT = 0.5
 

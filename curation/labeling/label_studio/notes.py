@@ -22,7 +22,7 @@ from typing import Any
 
 from cascade.runtime.atomic_files import replace_text, replaced
 from curation.errors import LabelingError
-from curation.labeling import folder as files
+from curation.labeling import export_folder as files
 from curation.labeling.label_studio.pull_state import Stamp
 
 

@@ -17,7 +17,7 @@ from cascade.taxonomy import Taxonomy
 from curation.labeling.label_studio import config, regions
 from curation.labeling.label_studio.regions import Region
 from curation.labeling.protocol import Doubt
-from curation.labeling.submitted import Box
+from curation.labeling.submissions import Box
 
 _SAME_OBJECT = 0.5  # IoU from which an outline is that of the box of its class
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from curation.labeling import folder as files
+from curation.labeling import export_folder as files
 
 K = TypeVar("K")
 

@@ -10,7 +10,7 @@ from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
 from curation import convert, fields, store
 from curation.errors import LabelingError, StageError
-from curation.labeling import backends
+from curation.labeling import factory
 from curation.labeling.files import Files
 from curation.stages.label import label
 
@@ -67,7 +67,7 @@ def truths(dataset):
 
 def test_the_oracle_labels_what_was_chosen_and_nothing_else(chosen):
     dataset, ids = chosen
-    result = label(dataset, 1, backends.oracle(dataset))
+    result = label(dataset, 1, factory.oracle(dataset))
     assert (result.chosen, result.labeled, result.waiting, result.new) == (4, 3, 1, 3)
     assert result.boxes == 2
     written = truths(dataset)
@@ -78,9 +78,9 @@ def test_the_oracle_labels_what_was_chosen_and_nothing_else(chosen):
 
 def test_labeling_twice_is_labeling_once(chosen):
     dataset, _ = chosen
-    first = label(dataset, 1, backends.oracle(dataset))
+    first = label(dataset, 1, factory.oracle(dataset))
     before = dataset.values(["id", "ground_truth.detections.id", fields.LABELED_ROUND])
-    again = label(dataset, 1, backends.oracle(dataset))
+    again = label(dataset, 1, factory.oracle(dataset))
     assert dataset.values(["id", "ground_truth.detections.id", fields.LABELED_ROUND]) == before
     assert again.new == 0
     assert again.dataset_hash == first.dataset_hash
@@ -89,7 +89,7 @@ def test_labeling_twice_is_labeling_once(chosen):
 
 def test_the_yield_is_counted_by_arm(chosen):
     dataset, _ = chosen
-    result = label(dataset, 1, backends.oracle(dataset))
+    result = label(dataset, 1, factory.oracle(dataset))
     hard, random = result.failure_yield["hard"], result.failure_yield["random"]
     # The cone was found, but the car is no road work and no box of it was there.
     assert (hard.n, hard.failures, hard.wrong_decisions, hard.missed, hard.false) == (2, 1, 1, 1, 1)
@@ -99,7 +99,7 @@ def test_the_yield_is_counted_by_arm(chosen):
 
 def test_the_result_is_plain_enough_for_the_record(chosen):
     dataset, _ = chosen
-    result = label(dataset, 1, backends.oracle(dataset))
+    result = label(dataset, 1, factory.oracle(dataset))
     content = json.loads(json.dumps(asdict(result)))
     assert content["failure_yield"]["hard"]["n"] == 2
     assert content["labeler"] == "oracle"
@@ -145,14 +145,14 @@ def test_submissions_for_others_change_nothing(chosen, tmp_path):
 def test_a_round_without_a_choice_is_refused(chosen):
     dataset, _ = chosen
     with pytest.raises(StageError, match=r"no sample tagged 'round-02'.*curate choose"):
-        label(dataset, 2, backends.oracle(dataset))
+        label(dataset, 2, factory.oracle(dataset))
 
 
 def test_frozen_splits_are_never_labeled(chosen):
     dataset, ids = chosen
     dataset.select(ids[:2]).set_values(fields.SPLIT, ["test", "val"])
     with pytest.raises(StageError, match="2 of 4 samples tagged 'round-01' belong to validation"):
-        label(dataset, 1, backends.oracle(dataset))
+        label(dataset, 1, factory.oracle(dataset))
 
 
 def test_a_dataset_without_a_taxonomy_is_refused(dataset):
@@ -160,20 +160,20 @@ def test_a_dataset_without_a_taxonomy_is_refused(dataset):
         label(dataset, 1, labeler=None)
 
 
-@pytest.mark.parametrize("name", backends.HERE)
+@pytest.mark.parametrize("name", factory.HERE)
 def test_every_backend_without_a_server_can_be_made(chosen, settings, name):
     dataset, _ = chosen
-    made = backends.create(name, dataset, settings)
+    made = factory.create(name, dataset, settings)
     assert made.name == name
     assert made.where.endswith(".")
 
 
 def test_an_unknown_backend_is_named(chosen, settings):
     with pytest.raises(LabelingError, match=r"named 'fils'. Did you mean 'files'\?"):
-        backends.create("fils", chosen[0], settings)
+        factory.create("fils", chosen[0], settings)
 
 
-@pytest.mark.parametrize("name", backends.NAMES)
+@pytest.mark.parametrize("name", factory.NAMES)
 def test_a_dataset_without_classes_has_no_backend(dataset, settings, name):
     with pytest.raises(LabelingError, match=r"no taxonomy|no ground truth back|ground truth back"):
-        backends.create(name, dataset, settings)
+        factory.create(name, dataset, settings)

@@ -14,7 +14,7 @@ from cascade.predictions import Detections
 from curation.labeling.label_studio import results, task_json
 from curation.labeling.label_studio.results import to_boxes
 from curation.labeling.protocol import Doubt, Task
-from curation.labeling.submitted import Box, understand
+from curation.labeling.submissions import Box, understand
 
 ROADWORK = taxonomies.load("roadwork")
 WIDE = (200, 100)  # an upright image

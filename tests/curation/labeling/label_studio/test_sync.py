@@ -5,7 +5,7 @@ import pytest
 
 from cascade.predictions import Detections
 from curation import fields, samples, store
-from curation.labeling import backends
+from curation.labeling import factory
 from curation.labeling.label_studio import stored_tasks
 from curation.labeling.label_studio.sync import DELETED, OnlyPush, take_over
 from curation.stages.label import label
@@ -24,7 +24,7 @@ def round_one(scenes, settings, label_studio, monkeypatch):
     chosen = scenes.match({fields.SPLIT: "train"}).limit(N).values("id")
     store.add_tags(scenes, {one: [ROUND, "arm:hard"] for one in chosen})
     store.write_columns(scenes, chosen, {fields.RANK: list(range(1, N + 1))})
-    labeler = backends.create("label-studio", scenes, settings)
+    labeler = factory.create("label-studio", scenes, settings)
     once = OnlyPush(labeler)
     assert label(scenes, 1, once).waiting == N
     assert once.result.pushed == N

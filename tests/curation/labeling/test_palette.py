@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curation.labeling.label_studio import palette
+from curation.labeling import palette
 
 # Oklab distance that is just noticed: about 0.02
 APART = [

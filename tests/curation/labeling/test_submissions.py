@@ -3,7 +3,7 @@ import math
 import pytest
 
 from curation.labeling.protocol import Doubt
-from curation.labeling.submitted import Box, understand
+from curation.labeling.submissions import Box, understand
 
 UNDERSTOOD = [
     pytest.param(Box("cone", 0.1, 0.2, 0.3, 0.4), "cone", id="a canonical label"),

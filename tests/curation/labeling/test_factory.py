@@ -3,7 +3,7 @@ import pytest
 from cascade import taxonomy as taxonomies
 from curation import fields
 from curation.errors import LabelingError, SettingsError
-from curation.labeling import backends
+from curation.labeling import factory
 
 
 @pytest.fixture
@@ -19,29 +19,29 @@ def classed(dataset):
 def test_every_form_of_files_has_a_name():
     from curation.labeling.formats import FORMATS
 
-    assert set(backends._FORMS.values()) == set(FORMATS)
-    assert set(backends._FORMS) < set(backends.HERE) < set(backends.NAMES)
+    assert set(factory._FORMS.values()) == set(FORMATS)
+    assert set(factory._FORMS) < set(factory.HERE) < set(factory.NAMES)
 
 
-@pytest.mark.parametrize("name", backends.NAMES)
+@pytest.mark.parametrize("name", factory.NAMES)
 def test_a_video_is_refused_by_all(dataset, settings, name):
     import fiftyone as fo
 
     dataset.add_sample(fo.Sample(filepath="/videos/a.mp4"))
     with pytest.raises(LabelingError, match="media type 'video'"):
-        backends.create(name, dataset, settings)
+        factory.create(name, dataset, settings)
 
 
 def test_cvat_needs_an_address_and_a_token(classed, settings, monkeypatch):
     for one in ("CVAT_URL", "CVAT_TOKEN", "CURATION_SECRETS_DIR", "VAULT_ADDR"):
         monkeypatch.delenv(one, raising=False)
     with pytest.raises(SettingsError, match="CVAT_URL is not set"):
-        backends.create("cvat", classed, settings)
+        factory.create("cvat", classed, settings)
     monkeypatch.setenv("CVAT_URL", "https://cvat.example")
     with pytest.raises(SettingsError, match="secret 'cvat-token' is nowhere"):
-        backends.create("cvat", classed, settings)
+        factory.create("cvat", classed, settings)
 
 
 def test_what_cannot_be_blurred_is_not_sent(classed, settings):
     with pytest.raises(LabelingError, match="Licence plates cannot be blurred"):
-        backends.create("files", classed, settings, blur=["plates"])
+        factory.create("files", classed, settings, blur=["plates"])
