@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from curation.api.datasets import connected, ensemble
 
 if TYPE_CHECKING:
+    from curation.labeling.cost.preview import Preview
     from curation.labeling.label_studio.sync import Synced
-    from curation.labeling.preview import Preview
     from curation.labeling.protocol import PushResult
     from curation.stages.label import LabelResult
     from curation.stages.review import ReviewResult
@@ -33,7 +33,7 @@ def preview(dataset: Any, budget: int | None = None, *, round_number: int = 1) -
         StageError: Nothing is left to label, or the pool was not scored.
     """
     from curation import loop
-    from curation.labeling.outlook import outlook
+    from curation.labeling.cost.inputs import outlook
 
     settings = connected()
     return outlook(dataset, round_number, settings, budget=loop.budget(dataset, budget))

@@ -28,7 +28,7 @@ def preview(
     """Say what labeling a round will cost, and whether the last ones were worth it."""
     from curation import loop
     from curation import samples as query
-    from curation.labeling.outlook import outlook
+    from curation.labeling.cost.inputs import outlook
 
     settings = connected(dataset)
     samples = query.load_dataset(dataset)

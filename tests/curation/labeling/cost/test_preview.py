@@ -6,8 +6,8 @@ from curation.active_learning.selection.stopping_rule import (
     SECONDS_PER_IMAGE,
     Gain,
 )
-from curation.labeling import preview
-from curation.labeling.preview import Timed
+from curation.labeling.cost import preview
+from curation.labeling.cost.preview import Timed
 
 
 def people(n, *, per_image=8.0, per_box=5.0, breaks=0.0, seed=0):

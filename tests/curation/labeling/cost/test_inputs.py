@@ -5,7 +5,7 @@ import pytest
 
 from curation import fields, rounds
 from curation.errors import LabelingError, StageError
-from curation.labeling.outlook import outlook
+from curation.labeling.cost.inputs import outlook
 
 
 @pytest.fixture

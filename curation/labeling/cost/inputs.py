@@ -11,9 +11,9 @@ import numpy as np
 
 from curation import fields, rounds, samples, store
 from curation.errors import StageError
-from curation.labeling import preview
+from curation.labeling.cost import preview
+from curation.labeling.cost.preview import Preview, Timed
 from curation.labeling.media import require_images
-from curation.labeling.preview import Preview, Timed
 from curation.settings import Settings
 
 
