@@ -65,7 +65,7 @@ def create(name: str, dataset: Any, settings: Settings, *, blur: Sequence[str] =
         return label_studio(dataset, taxonomy, settings, blur=blur)
     hiding = _hiding(blur)
     if name == "cvat":
-        from curation.labeling.cvat import Cvat
+        from curation.labeling.cvat.backend import Cvat
 
         return Cvat(
             _address(_CVAT_URL),

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from cascade import taxonomy
 from cascade.predictions import Detections
-from curation.labeling import cvat_shapes
-from curation.labeling.cvat_shapes import Frame, Job
+from curation.labeling.cvat import shapes
+from curation.labeling.cvat.shapes import Frame, Job
 from curation.labeling.protocol import Task
 
 FRAME = Frame(number=0, name="id1.png", width=200, height=100)
@@ -16,7 +16,7 @@ BOX = {"type": "rectangle", "label_id": 7, "frame": 0, "points": [20, 10, 60, 40
 
 
 def read(roadwork, annotations, jobs=(DONE,), frames=(FRAME,), **options):
-    return cvat_shapes.submissions(
+    return shapes.submissions(
         frames, jobs, annotations, label_names=NAMES, taxonomy=roadwork, **options
     )
 
@@ -75,7 +75,7 @@ def test_what_is_no_box_is_doubted(roadwork, annotations, reason):
 
 
 def test_labels_have_colours_of_their_own(roadwork):
-    made = cvat_shapes.labels(roadwork.names)
+    made = shapes.labels(roadwork.names)
     assert [one["name"] for one in made] == list(roadwork.names)
     assert len({one["color"] for one in made}) == len(roadwork.names)
 
@@ -100,13 +100,13 @@ def test_there_and_back_is_the_identity(rows, size_wh, data):
     ids = [data.draw(st.integers(0, 2)) for _ in rows]
     boxes = Detections(corners, np.ones(len(rows), np.float32), np.array(ids, int), words.names)
     task = Task("ab12", "/x/y.JPG", *size_wh, 1, 1, "hard", None, "", boxes)
-    frame = Frame(3, cvat_shapes.file_name(task), *size_wh)
+    frame = Frame(3, shapes.file_name(task), *size_wh)
     assert frame.name == "ab12.jpg"
     numbers = {name: 10 + i for i, name in enumerate(words.names)}
-    back = cvat_shapes.submissions(
+    back = shapes.submissions(
         [frame],
         [DONE],
-        {"shapes": cvat_shapes.shapes(task, frame, numbers)},
+        {"shapes": shapes.shapes(task, frame, numbers)},
         label_names={number: name for name, number in numbers.items()},
         taxonomy=words,
     )["ab12"]

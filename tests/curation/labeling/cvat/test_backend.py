@@ -5,8 +5,8 @@ import traceback
 import pytest
 
 from curation.errors import LabelingError
-from curation.labeling import cvat, cvat_shapes
-from curation.labeling.cvat import Cvat
+from curation.labeling.cvat import backend, shapes
+from curation.labeling.cvat.backend import Cvat
 from curation.labeling.protocol import Labeler, Withdrawable
 from curation.secrets import Secret
 
@@ -46,20 +46,20 @@ def labeler(stand_in, roadwork):
 
 
 def test_the_sdk_takes_our_task(models, roadwork):
-    request = cvat.task_request(models, "demo round-01", roadwork.names)
+    request = backend.task_request(models, "demo round-01", roadwork.names)
     assert [one.name for one in request.labels] == list(roadwork.names)
     assert (request.segment_size, request.overlap) == (50, 0)
 
 
 def test_the_sdk_takes_our_shapes_and_would_not_take_others(models, make_task, detections):
     task = make_task(1, boxes=detections(("cone", 0.1, 0.2, 0.3, 0.4)))
-    frame = cvat_shapes.Frame(0, "id1.png", 64, 48)
-    drawn = cvat_shapes.shapes(task, frame, {"cone": 7})
-    (shape,) = cvat.annotations_request(models, drawn).shapes
+    frame = shapes.Frame(0, "id1.png", 64, 48)
+    drawn = shapes.shapes(task, frame, {"cone": 7})
+    (shape,) = backend.annotations_request(models, drawn).shapes
     assert shape.points == pytest.approx([6.4, 9.6, 19.2, 19.2])
     for wrong in ({"label_id": "cone"}, {"points": "1,2"}, {"type": "box"}):
         with pytest.raises(Exception, match=r"Invalid"):
-            cvat.annotations_request(models, [drawn[0] | wrong])
+            backend.annotations_request(models, [drawn[0] | wrong])
 
 
 def test_it_is_a_labeler_that_can_take_a_round_back(labeler):

@@ -20,8 +20,9 @@ from urllib.parse import urlsplit
 
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
-from curation.labeling import cvat_shapes, export_folder
-from curation.labeling.cvat_shapes import Frame, Job
+from curation.labeling import export_folder
+from curation.labeling.cvat import shapes as cvat_shapes
+from curation.labeling.cvat.shapes import Frame, Job
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
 from curation.secrets import Secret
 
