@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from curation import samples, store
-from curation.labeling import coco_files
+from curation.labeling.files import coco
 
 _SECONDS = 5.0  # what a person is said to take for an image
 
@@ -34,7 +34,7 @@ def _in_folder(dataset: Any, folder: Path) -> int:
     view = dataset.select([row["sample_id"] for row in rows], ordered=True)
     taxonomy = samples.taxonomy_of(dataset)
     truths = store.read_detections(view, "oracle", taxonomy)
-    text = coco_files.dump(
+    text = coco.dump(
         [
             (row["image"], int(row["width"]), int(row["height"]), truth)
             for row, truth in zip(rows, truths, strict=True)

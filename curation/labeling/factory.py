@@ -18,7 +18,7 @@ from curation.labeling.protocol import Labeler
 if TYPE_CHECKING:
     from cascade.taxonomy import Taxonomy
     from curation.labeling.blur import Blur
-    from curation.labeling.formats import Format
+    from curation.labeling.files.formats import Format
     from curation.labeling.label_studio.labeler import LabelStudio
     from curation.settings import Settings
 
@@ -74,7 +74,7 @@ def create(name: str, dataset: Any, settings: Settings, *, blur: Sequence[str] =
             title=dataset.name,
             outgoing=hiding.outgoing if hiding else None,
         )
-    from curation.labeling.files import Files
+    from curation.labeling.files.backend import Files
 
     root = settings.dataset_folder(dataset.name) / "labeling"
     return Files(root, taxonomy=taxonomy, form=_FORMS[name], blur=hiding)

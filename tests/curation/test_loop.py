@@ -10,7 +10,7 @@ from cascade.ensemble import Ensemble
 from curation import fields, loop, rounds, similarity, store
 from curation.errors import LabelingError, StageError
 from curation.labeling import factory
-from curation.labeling.files import Files
+from curation.labeling.files.backend import Files
 from curation.loop import Plan, run_round
 from curation.settings import Settings
 from curation.vectors import Vectors

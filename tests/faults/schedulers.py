@@ -26,7 +26,7 @@ from curation.jobs.models import Job
 from curation.jobs.scheduler import Scheduler
 from curation.jobs.store import History
 from curation.labeling.export_folder import read_rows
-from curation.labeling.files import Files
+from curation.labeling.files.backend import Files
 from curation.labeling.protocol import Task
 from curation.lease import LeaseError
 

@@ -17,7 +17,7 @@ def classed(dataset):
 
 
 def test_every_form_of_files_has_a_name():
-    from curation.labeling.formats import FORMATS
+    from curation.labeling.files.formats import FORMATS
 
     assert set(factory._FORMS.values()) == set(FORMATS)
     assert set(factory._FORMS) < set(factory.HERE) < set(factory.NAMES)

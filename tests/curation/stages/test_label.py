@@ -11,7 +11,7 @@ from cascade.predictions import Detections
 from curation import convert, fields, store
 from curation.errors import LabelingError, StageError
 from curation.labeling import factory
-from curation.labeling.files import Files
+from curation.labeling.files.backend import Files
 from curation.stages.label import label
 
 ROADWORK = taxonomies.load("roadwork")

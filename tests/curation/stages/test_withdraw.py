@@ -9,7 +9,7 @@ from cascade.predictions import Detections
 from curation import fields, rounds, store
 from curation import samples as query
 from curation.errors import LabelingError, StageError
-from curation.labeling.files import Files
+from curation.labeling.files.backend import Files
 from curation.labeling.oracle import Oracle
 from curation.stages.label import label
 from curation.stages.withdraw import extent, withdraw

@@ -25,7 +25,7 @@ from curation.jobs.nightly import incremental_hardness, monitors, ranking
 from curation.jobs.nightly.ranking import Night
 from curation.jobs.scheduler import Scheduler
 from curation.labeling.export_folder import read_rows
-from curation.labeling.files import Files
+from curation.labeling.files.backend import Files
 from curation.stages.choose import choose
 from curation.stages.score import score
 from curation.vectors import Vectors

@@ -15,8 +15,8 @@ from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation import convert
 from curation.errors import LabelingError
+from curation.labeling.files.rescaling import base_name, box_in, measured_in
 from curation.labeling.protocol import Doubt
-from curation.labeling.scale import base_name, box_in, measured_in
 from curation.labeling.submissions import Box, Submission, understand
 
 _VERSION = "1.0"

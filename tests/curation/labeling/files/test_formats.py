@@ -2,7 +2,7 @@ from typing import get_args
 
 import pytest
 
-from curation.labeling.formats import FORMATS, Format
+from curation.labeling.files.formats import FORMATS, Format
 
 
 def test_every_format_is_known():

@@ -4,7 +4,7 @@ import pytest
 
 from curation.errors import LabelingError
 from curation.ingest.readers import voc
-from curation.labeling import voc_files
+from curation.labeling.files import voc as voc_files
 
 BOX = "<xmin>20</xmin><ymin>10</ymin><xmax>60</xmax><ymax>40</ymax>"
 CONE = f"<object><name>cone</name><bndbox>{BOX}</bndbox></object>"

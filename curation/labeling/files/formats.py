@@ -11,8 +11,9 @@ from cascade.predictions import Detections
 from cascade.runtime.atomic_files import replace_text
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
-from curation.labeling import coco_files, datumaro_files, export_folder, voc_files, yolo_files
+from curation.labeling import export_folder
 from curation.labeling.export_folder import Row
+from curation.labeling.files import coco, datumaro, voc, yolo
 from curation.labeling.submissions import Submission
 
 Format = Literal["coco", "yolo", "voc", "datumaro"]
@@ -38,7 +39,7 @@ class FileFormat:
 
 
 def _write_coco(place: Path, images: Images, classes: Sequence[str]) -> None:
-    text = coco_files.dump(images, classes=classes, description="Predictions: a start")
+    text = coco.dump(images, classes=classes, description="Predictions: a start")
     replace_text(place / "annotations.json", text)
 
 
@@ -47,7 +48,7 @@ def _read_coco(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[
     return _joined(
         (
             path,
-            coco_files.parse(
+            coco.parse(
                 path.read_text(encoding="utf-8"),
                 origin=str(path),
                 taxonomy=taxonomy,
@@ -59,9 +60,9 @@ def _read_coco(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[
 
 
 def _write_yolo(place: Path, images: Images, classes: Sequence[str]) -> None:
-    replace_text(place / "data.yaml", yolo_files.dump_classes(classes))
+    replace_text(place / "data.yaml", yolo.dump_classes(classes))
     for name, _, _, boxes in images:
-        replace_text(place / "labels" / f"{Path(name).stem}.txt", yolo_files.dump(boxes))
+        replace_text(place / "labels" / f"{Path(name).stem}.txt", yolo.dump(boxes))
 
 
 def _read_yolo(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[str, Submission]:
@@ -71,7 +72,7 @@ def _read_yolo(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[
         (
             path,
             {
-                names.get(path.stem, path.name): yolo_files.parse(
+                names.get(path.stem, path.name): yolo.parse(
                     path.read_text(encoding="utf-8"), classes=classes, taxonomy=taxonomy
                 )
             },
@@ -86,16 +87,16 @@ def _returned_classes(returned: Path) -> Sequence[str]:
     for name in _CLASS_FILES:
         for path in export_folder.within(returned, name):
             text = path.read_text(encoding="utf-8")
-            return yolo_files.parse_classes(text, origin=str(path))
+            return yolo.parse_classes(text, origin=str(path))
     return ()
 
 
 def _write_voc(place: Path, images: Images, classes: Sequence[str]) -> None:
-    replace_text(place / "labelmap.txt", voc_files.dump_classes(classes))
+    replace_text(place / "labelmap.txt", voc.dump_classes(classes))
     stems = "".join(f"{Path(name).stem}\n" for name, *_ in images)
     replace_text(place / "ImageSets" / "Main" / "default.txt", stems)
     for name, width, height, boxes in images:
-        text = voc_files.dump(name, (width, height), boxes)
+        text = voc.dump(name, (width, height), boxes)
         replace_text(place / "Annotations" / f"{Path(name).stem}.xml", text)
 
 
@@ -105,7 +106,7 @@ def _read_voc(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[s
     found = []
     for path in export_folder.within(returned, "*.xml"):
         image = names.get(path.stem, path.name)
-        one = voc_files.parse(
+        one = voc.parse(
             path.read_text(encoding="utf-8"),
             origin=str(path),
             taxonomy=taxonomy,
@@ -116,7 +117,7 @@ def _read_voc(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[s
 
 
 def _write_datumaro(place: Path, images: Images, classes: Sequence[str]) -> None:
-    text = datumaro_files.dump(images, classes=classes)
+    text = datumaro.dump(images, classes=classes)
     replace_text(place / "annotations" / "default.json", text)
 
 
@@ -127,7 +128,7 @@ def _read_datumaro(
     sizes = {Path(row.image).stem: (row.width, row.height) for row in rows}
     found = []
     for path in export_folder.within(returned, "*.json"):
-        items = datumaro_files.parse(
+        items = datumaro.parse(
             path.read_text(encoding="utf-8"), origin=str(path), taxonomy=taxonomy, sizes_wh=sizes
         )
         found.append((path, {names.get(item, item): one for item, one in items.items()}))

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from curation.errors import LabelingError
-from curation.labeling import coco_files
+from curation.labeling.files import coco
 
 
 def returned(images, annotations=(), categories=({"id": 1, "name": "cone"},), **info):
@@ -13,7 +13,7 @@ def returned(images, annotations=(), categories=({"id": 1, "name": "cone"},), **
 
 def parse(text, roadwork, sizes_wh=None):
     sizes = {"a.jpg": (200, 100)} if sizes_wh is None else sizes_wh
-    return coco_files.parse(text, origin="done.json", taxonomy=roadwork, sizes_wh=sizes)
+    return coco.parse(text, origin="done.json", taxonomy=roadwork, sizes_wh=sizes)
 
 
 IMAGE = {"id": 7, "file_name": "a.jpg", "width": 200, "height": 100}
@@ -97,7 +97,7 @@ def test_faster_coco_eval_reads_what_we_write(roadwork, detections, tmp_path):
     boxes = detections(("drum", 0.1, 0.2, 0.3, 0.4), ("cone", 0.0, 0.0, 1.0, 1.0))
     path = tmp_path / "annotations.json"
     images = [("é.jpg", 200, 100, boxes), ("empty.jpg", 64, 48, detections())]
-    path.write_text(coco_files.dump(images, classes=roadwork.names, description="test"))
+    path.write_text(coco.dump(images, classes=roadwork.names, description="test"))
     reference = COCO(str(path), print_function=lambda *_: None)
     assert [reference.imgs[i]["file_name"] for i in (1, 2)] == ["é.jpg", "empty.jpg"]
     first, second = reference.loadAnns(reference.getAnnIds(imgIds=[1]))

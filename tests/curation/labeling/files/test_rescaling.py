@@ -1,7 +1,7 @@
 import pytest
 
+from curation.labeling.files.rescaling import measured_in
 from curation.labeling.protocol import Doubt
-from curation.labeling.scale import measured_in
 
 GOOD = [
     pytest.param((None, None), (200, 100), id="not said"),

@@ -3,20 +3,20 @@ import torch
 from torchvision.ops import box_convert
 
 from curation.errors import LabelingError
-from curation.labeling import yolo_files
+from curation.labeling.files import yolo
 
 
 def test_rows_are_class_center_and_size(detections):
-    assert yolo_files.dump(detections(("drum", 0.25, 0.5, 0.75, 1.0))) == "1 0.5 0.75 0.5 0.5\n"
+    assert yolo.dump(detections(("drum", 0.25, 0.5, 0.75, 1.0))) == "1 0.5 0.75 0.5 0.5\n"
 
 
 def test_nothing_there_is_an_empty_text(detections):
-    assert yolo_files.dump(detections()) == ""
+    assert yolo.dump(detections()) == ""
 
 
 def test_torchvision_agrees_on_the_convention(detections):
     corners = [0.1, 0.2, 0.4, 0.9]
-    row = yolo_files.dump(detections(("cone", *corners))).split()[1:]
+    row = yolo.dump(detections(("cone", *corners))).split()[1:]
     centred = torch.tensor([[float(one) for one in row]])
     assert box_convert(centred, "cxcywh", "xyxy")[0].tolist() == pytest.approx(corners)
 
@@ -35,7 +35,7 @@ DOUBTS = [
 @pytest.mark.parametrize(("row", "reason"), DOUBTS)
 def test_a_malformed_row_is_doubted_and_the_others_stay(roadwork, row, reason):
     text = f"{row}\n\n1 0.5 0.5 0.2 0.2\n"
-    submission = yolo_files.parse(text, classes=roadwork.names, taxonomy=roadwork)
+    submission = yolo.parse(text, classes=roadwork.names, taxonomy=roadwork)
     assert submission.boxes.labels == ["drum"]
     assert reason in submission.doubts[0].reason
 
@@ -49,15 +49,15 @@ CLASSES = [
 
 @pytest.mark.parametrize(("origin", "text"), CLASSES)
 def test_class_names_are_read_in_every_form(origin, text):
-    assert yolo_files.parse_classes(text, origin=origin) == ["cone", "drum"]
+    assert yolo.parse_classes(text, origin=origin) == ["cone", "drum"]
 
 
 def test_our_own_class_file_reads_back(roadwork):
-    text = yolo_files.dump_classes(roadwork.names)
-    assert yolo_files.parse_classes(text, origin="data.yaml") == list(roadwork.names)
+    text = yolo.dump_classes(roadwork.names)
+    assert yolo.parse_classes(text, origin="data.yaml") == list(roadwork.names)
 
 
 @pytest.mark.parametrize("text", ["nc: 3", "names: {1: cone}", "{", "7"])
 def test_a_class_file_without_names_is_refused(text):
     with pytest.raises(LabelingError, match=r"data\.yaml does not name the classes"):
-        yolo_files.parse_classes(text, origin="data.yaml")
+        yolo.parse_classes(text, origin="data.yaml")

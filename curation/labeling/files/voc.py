@@ -17,8 +17,8 @@ from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation import convert
 from curation.errors import LabelingError
+from curation.labeling.files.rescaling import measured_in
 from curation.labeling.protocol import Doubt
-from curation.labeling.scale import measured_in
 from curation.labeling.submissions import Box, Submission, understand
 
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0

@@ -24,7 +24,7 @@ from curation.errors import LabelingError
 from curation.labeling import export_folder
 from curation.labeling.blur import Blur
 from curation.labeling.export_folder import Row
-from curation.labeling.formats import FORMATS, Format
+from curation.labeling.files.formats import FORMATS, Format
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
 from curation.labeling.submissions import Submission
 from curation.labeling.tasks import in_classes

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from curation.errors import LabelingError
-from curation.labeling import datumaro_files
+from curation.labeling.files import datumaro
 
 BOX = {"id": 0, "type": "bbox", "label_id": 0, "bbox": [20, 10, 40, 30], "attributes": {}}
 ITEM = {"id": "a", "annotations": [], "image": {"path": "a.jpg", "size": [100, 200]}}
@@ -16,7 +16,7 @@ def returned(items, labels=("cone",)):
 
 def parse(text, roadwork):
     sizes = {"a": (200, 100)}
-    return datumaro_files.parse(text, origin="done.json", taxonomy=roadwork, sizes_wh=sizes)
+    return datumaro.parse(text, origin="done.json", taxonomy=roadwork, sizes_wh=sizes)
 
 
 ITEMS = [
@@ -102,7 +102,7 @@ def test_an_image_that_is_listed_twice_is_refused(roadwork):
 def test_the_file_has_what_datumaro_asks_for(roadwork, detections):
     """As the library's own exporter writes it (compared with datumaro 1.13)."""
     images = [("x.y.jpg", 200, 100, detections(("drum", 0.1, 0.2, 0.3, 0.4)))]
-    content = json.loads(datumaro_files.dump(images, classes=roadwork.names))
+    content = json.loads(datumaro.dump(images, classes=roadwork.names))
     assert {"dm_format_version", "media_type", "infos", "categories", "items"} == content.keys()
     (item,) = content["items"]
     assert (item["id"], item["image"]) == ("x.y", {"path": "x.y.jpg", "size": [100, 200]})

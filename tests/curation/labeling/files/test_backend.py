@@ -13,7 +13,7 @@ from cascade import taxonomy
 from cascade.predictions import Detections
 from curation.errors import LabelingError
 from curation.labeling.blur import Blur
-from curation.labeling.files import Files
+from curation.labeling.files.backend import Files
 from curation.labeling.protocol import Labeler, Task, Withdrawable
 
 FORMS = ["coco", "yolo", "voc", "datumaro"]
