@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cascade.taxonomy import Taxonomy
-from curation.labeling.label_studio.config import colours
+from curation.labeling.label_studio.label_config import colours
 
 
 def scheme(taxonomy: Taxonomy, paths: Sequence[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cascade.taxonomy import Taxonomy
     from curation.labeling.blur import Blur
     from curation.labeling.files.formats import Format
-    from curation.labeling.label_studio.labeler import LabelStudio
+    from curation.labeling.label_studio.backend import LabelStudio
     from curation.settings import Settings
 
 HERE = ("oracle", "files", "yolo", "voc", "datumaro")  # without a server
@@ -125,8 +125,8 @@ def label_studio(
     """
     from curation.labeling.label_studio import server as servers
     from curation.labeling.label_studio.answers import Known
+    from curation.labeling.label_studio.backend import LabelStudio
     from curation.labeling.label_studio.client import Client
-    from curation.labeling.label_studio.labeler import LabelStudio
 
     server = servers.from_environment()
 

@@ -12,8 +12,8 @@ import pytest
 from cascade.predictions import Detections
 from curation.errors import LabelingError
 from curation.labeling.label_studio.answers import Known
+from curation.labeling.label_studio.backend import LabelStudio
 from curation.labeling.label_studio.client import Client
-from curation.labeling.label_studio.labeler import LabelStudio
 from curation.labeling.label_studio.retrying import Retrying
 from curation.labeling.label_studio.server import Server
 from curation.labeling.protocol import Task

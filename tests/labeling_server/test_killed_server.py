@@ -13,10 +13,10 @@ from fault_proxy import FaultProxy
 
 from cascade.predictions import Detections
 from curation.errors import LabelingError
-from curation.labeling.label_studio import pushing
+from curation.labeling.label_studio import push
 from curation.labeling.label_studio.answers import Known
+from curation.labeling.label_studio.backend import LabelStudio
 from curation.labeling.label_studio.client import Client
-from curation.labeling.label_studio.labeler import LabelStudio
 from curation.labeling.label_studio.retrying import Retrying
 from curation.labeling.label_studio.server import Server
 from curation.labeling.protocol import Task
@@ -51,7 +51,7 @@ def given(roadwork):
 
 @pytest.fixture
 def labeler(roadwork, given, tmp_path, request, monkeypatch):
-    monkeypatch.setattr(pushing, "CHUNK_TASKS", CHUNK)
+    monkeypatch.setattr(push, "CHUNK_TASKS", CHUNK)
     sizes = {one.sample_id: Known(one.width, one.height, one.filepath) for one in given}
 
     def make(server, url=None, *, attempts):

@@ -15,7 +15,7 @@ from PIL import Image
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
 from curation.labeling.label_studio.answers import Known
-from curation.labeling.label_studio.labeler import LabelStudio
+from curation.labeling.label_studio.backend import LabelStudio
 from curation.labeling.protocol import Task
 
 ROUND = "round-01"
@@ -213,10 +213,10 @@ def check_in_browser(server, ours, row, task, picture):
     """Open a task as a person does, and look for the colour of each box along its outline."""
     from playwright.sync_api import sync_playwright
 
-    from curation.labeling.label_studio import config, projects
+    from curation.labeling.label_studio import label_config, projects
 
     with ours.project() as (client, project):
-        colours = config.colours(ours._taxonomy)
+        colours = label_config.colours(ours._taxonomy)
         title = projects.read(client, project).title
     assert title
     with sync_playwright() as tool:

@@ -19,7 +19,7 @@ from curation.cli.app import (
 )
 
 if TYPE_CHECKING:
-    from curation.labeling.label_studio.labeler import LabelStudio
+    from curation.labeling.label_studio.backend import LabelStudio
     from curation.labeling.label_studio.sync import Synced
 
 _COMPLETE_EVERY_S = 600.0  # between, only what changed is read

@@ -14,7 +14,7 @@ import numpy as np
 
 from cascade.geometry.boxes import iou
 from cascade.taxonomy import Taxonomy
-from curation.labeling.label_studio import config, regions
+from curation.labeling.label_studio import label_config, regions
 from curation.labeling.label_studio.regions import Region
 from curation.labeling.protocol import Doubt
 from curation.labeling.submissions import Box
@@ -159,12 +159,12 @@ def _lonely(label: str) -> Doubt:
 
 
 def _answer(result: Iterable[Any]) -> str | None:
-    chosen = _of_control(result, config.DECISION, "choices")
-    return next((one for one in chosen if one in (config.YES, config.NO)), None)
+    chosen = _of_control(result, label_config.DECISION, "choices")
+    return next((one for one in chosen if one in (label_config.YES, label_config.NO)), None)
 
 
 def _comment(result: Iterable[Any]) -> str:
-    return "\n".join(_of_control(result, config.COMMENT, "text"))
+    return "\n".join(_of_control(result, label_config.COMMENT, "text"))
 
 
 def _of_control(result: Iterable[Any], name: str, key: str) -> list[str]:

@@ -13,8 +13,8 @@ from itertools import islice
 from typing import Any
 
 from curation import collection, fields, store
-from curation.labeling.label_studio.labeler import LabelStudio
-from curation.labeling.label_studio.pulling import Pulled
+from curation.labeling.label_studio.backend import LabelStudio
+from curation.labeling.label_studio.pull import Pulled
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
 
 DELETED = "annotation-deleted"

@@ -14,7 +14,7 @@ from typing import Any
 from cascade.taxonomy import Taxonomy
 from curation import convert
 from curation.errors import LabelingError
-from curation.labeling.label_studio import config
+from curation.labeling.label_studio import label_config
 from curation.labeling.protocol import Task
 from curation.labeling.tasks import in_classes
 
@@ -68,7 +68,7 @@ def to_task(
     }
     return {
         "data": {
-            config.IMAGE: image_url,
+            label_config.IMAGE: image_url,
             SAMPLE_ID: task.sample_id,
             KEY: key,
             "round": task.round,
@@ -122,14 +122,14 @@ def _regions(task: Task, key: str, taxonomy: Taxonomy) -> list[dict[str, Any]]:
     found = in_classes(task.predictions, taxonomy)
     corners = convert.inside(found.boxes_xyxy)
     percents = convert.to_percent(convert.xyxy_to_xywh(corners)).tolist()
-    control = config.CONTROLS["boxes"]
+    control = label_config.CONTROLS["boxes"]
     kind = control.tag.lower()
     return [
         {
             "id": _digest([key, i])[:_ID_DIGITS],
             "type": kind,
             "from_name": control.name,
-            "to_name": config.IMAGE,
+            "to_name": label_config.IMAGE,
             "original_width": task.width,
             "original_height": task.height,
             "image_rotation": 0,

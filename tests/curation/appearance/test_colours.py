@@ -5,7 +5,7 @@ from cascade import taxonomy as taxonomies
 from curation import fields, samples
 from curation.appearance import colours
 from curation.labeling import app_colours
-from curation.labeling.label_studio import config
+from curation.labeling.label_studio import label_config
 
 TAXONOMY = taxonomies.load("roadwork_core")
 
@@ -39,7 +39,7 @@ def test_the_scheme_tells_members_apart_and_knows_the_colours_of_the_classes(dec
     assert declared.app_config.color_scheme.color_by == "field"
     assert written["yolo"]["fieldColor"] != written["detr"]["fieldColor"]
     classes = {one["value"]: one["color"] for one in written["yolo"]["valueColors"]}
-    assert classes == config.colours(TAXONOMY), "as in Label Studio"
+    assert classes == label_config.colours(TAXONOMY), "as in Label Studio"
 
 
 def test_writing_it_again_changes_nothing(declared):

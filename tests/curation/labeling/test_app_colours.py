@@ -5,14 +5,14 @@ import pytest
 
 from curation import fields
 from curation.labeling import app_colours
-from curation.labeling.label_studio import config
+from curation.labeling.label_studio import label_config
 
 
 def test_label_studio_and_the_app_show_the_same_colours(roadwork):
-    colours = config.colours(roadwork)
+    colours = label_config.colours(roadwork)
     shown = {
         one.get("value"): one.get("background")
-        for one in ET.fromstring(config.labeling_config(roadwork)).iter("Label")
+        for one in ET.fromstring(label_config.labeling_config(roadwork)).iter("Label")
     }
     app = app_colours.scheme(roadwork, ["ground_truth", "consensus"])
     assert [one["path"] for one in app["fields"]] == ["ground_truth", "consensus"]
@@ -39,17 +39,17 @@ def colours_of(dataset):
 def test_a_dataset_gets_them_once_and_fields_that_come_later_too(declared, roadwork):
     assert app_colours.show(declared, roadwork)
     assert not app_colours.show(declared, roadwork)
-    assert colours_of(declared)[fields.GROUND_TRUTH] == config.colours(roadwork)
+    assert colours_of(declared)[fields.GROUND_TRUTH] == label_config.colours(roadwork)
     fields.declare(declared, roadwork, ["yolo"])
     assert app_colours.show(declared, roadwork)
-    assert colours_of(declared)["yolo"] == config.colours(roadwork)
+    assert colours_of(declared)["yolo"] == label_config.colours(roadwork)
 
 
 def test_a_class_that_came_since_gets_its_colour(declared, roadwork, younger_roadwork):
     app_colours.show(declared, younger_roadwork)
     assert len(colours_of(declared)[fields.GROUND_TRUTH]) == 2
     assert app_colours.show(declared, roadwork)
-    assert colours_of(declared)[fields.GROUND_TRUTH] == config.colours(roadwork)
+    assert colours_of(declared)[fields.GROUND_TRUTH] == label_config.colours(roadwork)
 
 
 CHOSEN = [

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio import pushing, stored_tasks
+from curation.labeling.label_studio import push, stored_tasks
 from curation.labeling.label_studio.failures import DeniedError
 
 ROUND = "round-01"
@@ -21,7 +21,7 @@ ROUND = "round-01"
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(pushing, "CHUNK_TASKS", 4)
+    monkeypatch.setattr(push, "CHUNK_TASKS", 4)
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ KILLED = """
     from cascade.predictions import Detections
     from curation.labeling.label_studio import pushing
     from curation.labeling.label_studio.client import Client
-    from curation.labeling.label_studio.labeler import LabelStudio
+    from curation.labeling.label_studio.backend import LabelStudio
     from curation.labeling.label_studio.server import Server
     from curation.labeling.protocol import Task
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cascade.predictions import Detections
 from curation.errors import LabelingError
-from curation.labeling.label_studio import config, task_json
+from curation.labeling.label_studio import label_config, task_json
 from curation.labeling.label_studio.task_json import chunked
 
 
@@ -88,7 +88,7 @@ def test_a_box_goes_by_the_name_that_the_config_has(as_json, make_task, detectio
 
 def test_label_studio_itself_takes_the_predictions(as_json, make_task, detections, roadwork):
     interface = pytest.importorskip("label_studio_sdk.label_interface")
-    parsed = interface.LabelInterface(config.labeling_config(roadwork))
+    parsed = interface.LabelInterface(label_config.labeling_config(roadwork))
     boxes = detections(("cone", 0.1, 0.2, 0.3, 0.4), ("sign", 0, 0, 1, 1))
     (prediction,) = as_json(make_task(boxes=boxes))["predictions"]
     assert parsed.validate_prediction(prediction, return_errors=True) == []
@@ -113,7 +113,7 @@ def test_label_studios_own_export_has_the_boxes_at_our_pixels(
     source = tmp_path / "tasks.json"
     source.write_text(json.dumps([{"id": 1, **exported, "annotations": [annotation]}]))
     converter = sdk.Converter(
-        config.labeling_config(roadwork), str(tmp_path), download_resources=False
+        label_config.labeling_config(roadwork), str(tmp_path), download_resources=False
     )
     converter.convert_to_coco(str(source), str(tmp_path / "coco"), is_dir=False)
     coco = json.loads((tmp_path / "coco" / "result.json").read_text())

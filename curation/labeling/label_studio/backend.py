@@ -10,21 +10,17 @@ from typing import Any
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
 from curation.labeling.blur import Blur
-from curation.labeling.label_studio import (
-    images,
-    own_project,
-    pulling,
-    pushing,
-    reading,
-    stored_tasks,
-)
+from curation.labeling.label_studio import image_delivery, stored_tasks, task_reader
+from curation.labeling.label_studio import project as own_project
+from curation.labeling.label_studio import pull as pulling
+from curation.labeling.label_studio import push as pushing
 from curation.labeling.label_studio.answers import Known, Reader
 from curation.labeling.label_studio.client import Client
-from curation.labeling.label_studio.notes import Notes
-from curation.labeling.label_studio.own_project import OwnProject
+from curation.labeling.label_studio.local_state import Notes
+from curation.labeling.label_studio.project import OwnProject
 from curation.labeling.label_studio.projects import Project
+from curation.labeling.label_studio.pull import Pulled
 from curation.labeling.label_studio.pull_state import Stamp
-from curation.labeling.label_studio.pulling import Pulled
 from curation.labeling.label_studio.stored_tasks import Condition
 from curation.labeling.label_studio.task_json import KEY, task_key, to_task
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
@@ -116,7 +112,7 @@ class LabelStudio:
                     "so that the others do, too."
                 )
             self._notes.begin_push(project.id)
-            delivery = images.deliver(
+            delivery = image_delivery.deliver(
                 client, project.id, list(missing.values()),
                 document_root=self._document_root, blur=self._blur,
             )  # fmt: skip
@@ -127,7 +123,7 @@ class LabelStudio:
         self._notes.end_push()
         return len(missing)
 
-    def _task(self, key: str, task: Task, delivery: images.Delivery) -> dict[str, Any]:
+    def _task(self, key: str, task: Task, delivery: image_delivery.Delivery) -> dict[str, Any]:
         return to_task(
             task,
             key=key,
@@ -190,7 +186,7 @@ class LabelStudio:
         with self._connect() as client:
             project = self._seen(client, self._project.existing(client))
             people = client.people()
-            mark = reading.read(client, project.id, tasks.take, where=where, since=since)
+            mark = task_reader.read(client, project.id, tasks.take, where=where, since=since)
             strangers = _strangers(client, project.id)
         # A part of the tasks does not replace what is kept of all.
         with nullcontext(_forget) if since else self._notes.answers(round_name) as keep:

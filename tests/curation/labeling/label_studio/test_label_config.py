@@ -6,7 +6,7 @@ import pytest
 
 from cascade import taxonomy as taxonomies
 from curation.errors import LabelingError
-from curation.labeling.label_studio import config
+from curation.labeling.label_studio import label_config
 
 ALL = ("boxes", "polygons", "masks", "points")
 # Label Studio 1.23, libs/editor/src/core/settings/keymap: single letters, and combinations
@@ -29,7 +29,7 @@ def hotkeys(xml):
 
 
 def test_boxes_of_every_class_can_be_drawn_on_the_image(roadwork):
-    view = ET.fromstring(config.labeling_config(roadwork))
+    view = ET.fromstring(label_config.labeling_config(roadwork))
     image, box = view.find(".//Image"), view.find(".//RectangleLabels")
     assert (image.get("name"), image.get("value"), image.get("zoom")) == ("image", "$image", "true")
     assert image.get("defaultZoom") == "auto"  # with "fit", edges of small images are cut off
@@ -44,19 +44,19 @@ def test_boxes_of_every_class_can_be_drawn_on_the_image(roadwork):
 def test_label_studio_itself_takes_the_config(roadwork):
     interface = pytest.importorskip("label_studio_sdk.label_interface")
     for kinds in [("boxes",), ALL]:
-        interface.LabelInterface(config.labeling_config(roadwork, kinds=kinds)).validate()
+        interface.LabelInterface(label_config.labeling_config(roadwork, kinds=kinds)).validate()
 
 
 def test_the_first_classes_have_the_digits_and_no_two_a_key():
     roadwork = taxonomies.load("roadwork")
-    keys = hotkeys(config.labeling_config(roadwork, kinds=("boxes", "polygons")))
+    keys = hotkeys(label_config.labeling_config(roadwork, kinds=("boxes", "polygons")))
     assert keys[:11] == [*"123456789", "a", "c"]  # b is the brush
     assert len(set(keys)) == len(keys) == 2 * len(roadwork.names) + 2
     assert TOOLS.isdisjoint(keys)
 
 
 def test_more_labels_than_keys_go_without_a_key():
-    keys = hotkeys(config.labeling_config(of(*(f"c{i}" for i in range(200)))))
+    keys = hotkeys(label_config.labeling_config(of(*(f"c{i}" for i in range(200)))))
     assert keys[-3] is None
     given = [key for key in keys if key]
     assert len(set(given)) == len(given) == 102
@@ -64,30 +64,30 @@ def test_more_labels_than_keys_go_without_a_key():
 
 def test_any_writing_comes_through():
     names = ("Leitkegel <groß>", '"cône" & co', "триколор", "円錐 🚧", "50 $", "a,b")
-    xml = config.labeling_config(of(*names, question="Für $5?"))
+    xml = label_config.labeling_config(of(*names, question="Für $5?"))
     view = ET.fromstring(xml.encode())
     assert [one.get("value") for one in view.iter("Label")] == list(names)
     assert "$5" not in view.find(".//Header").get("value")
-    assert config.check(xml, of(*names)) == []
+    assert label_config.check(xml, of(*names)) == []
 
 
 @pytest.mark.parametrize("name", [" cone", "cone\t", "a $hardness cone", "${x}", "co\x07ne"])
 def test_a_name_that_label_studio_would_change_is_refused(name):
     with pytest.raises(LabelingError, match="keep this name as a synonym"):
-        config.labeling_config(of(name))
+        label_config.labeling_config(of(name))
 
 
 @pytest.mark.parametrize("kinds", [(), ("boxes", "boxes")])
 def test_kinds_must_make_sense(kinds):
     with pytest.raises(LabelingError, match="each kind of region once"):
-        config.labeling_config(of("cone"), kinds=kinds)
+        label_config.labeling_config(of("cone"), kinds=kinds)
 
 
 def test_our_own_config_lacks_nothing(roadwork):
     for kinds in [("boxes",), ("points", "boxes"), ALL]:
         for decision in (True, False):
-            xml = config.labeling_config(roadwork, kinds=kinds, decision=decision)
-            assert config.check(xml, roadwork, kinds=kinds, decision=decision) == []
+            xml = label_config.labeling_config(roadwork, kinds=kinds, decision=decision)
+            assert label_config.check(xml, roadwork, kinds=kinds, decision=decision) == []
 
 
 EDITS = [
@@ -121,16 +121,16 @@ EDITS = [
 @pytest.mark.parametrize(("old", "new", "said"), EDITS)
 def test_an_edit_is_told_in_words(old, new, said):
     taxonomy = taxonomies.load("roadwork_core")
-    xml = config.labeling_config(taxonomy)
+    xml = label_config.labeling_config(taxonomy)
     assert old in xml
-    found = config.check(xml.replace(old, new, 1), taxonomy)
+    found = label_config.check(xml.replace(old, new, 1), taxonomy)
     assert len(found) == len(said)
     assert all(part in sentence for part, sentence in zip(said, found, strict=True))
 
 
 def test_a_control_that_is_gone_is_missed():
     taxonomy = of("cone")
-    assert config.check('<View><Image name="image" value="$image"/></View>', taxonomy) == [
+    assert label_config.check('<View><Image name="image" value="$image"/></View>', taxonomy) == [
         "The config has no RectangleLabels control. It needs one called 'box'.",
         "The config has no Choices control. It needs one called 'decision'.",
     ]
@@ -138,6 +138,6 @@ def test_a_control_that_is_gone_is_missed():
 
 def test_what_is_further_does_no_harm():
     taxonomy = of("cone")
-    xml = config.labeling_config(taxonomy, kinds=("boxes", "masks"))
-    assert config.lacks(xml, taxonomy) == []
-    assert config.extras(xml, taxonomy) == ["It also has a control 'mask' (BrushLabels)."]
+    xml = label_config.labeling_config(taxonomy, kinds=("boxes", "masks"))
+    assert label_config.lacks(xml, taxonomy) == []
+    assert label_config.extras(xml, taxonomy) == ["It also has a control 'mask' (BrushLabels)."]

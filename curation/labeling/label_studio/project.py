@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
-from curation.labeling.label_studio import config, projects
+from curation.labeling.label_studio import label_config as config
+from curation.labeling.label_studio import projects
 from curation.labeling.label_studio.client import Client
 from curation.labeling.label_studio.failures import UnsureError
 from curation.labeling.label_studio.projects import Project

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from curation.labeling.label_studio import pulling
+from curation.labeling.label_studio import pull
 from curation.labeling.label_studio.answers import Known, Reader
+from curation.labeling.label_studio.pull import Tasks
 from curation.labeling.label_studio.pull_state import Stamp
-from curation.labeling.label_studio.pulling import Tasks
 
 BEFORE = Stamp(datetime(2026, 1, 1, tzinfo=UTC), "before")
 
@@ -42,7 +42,7 @@ def read(tmp_path, roadwork):
         for one in given:
             tasks.take(one)
         rows = []
-        merged = pulling.merge(
+        merged = pull.merge(
             tasks, known=sizes, reader=Reader(roadwork, {1: "ann", 2: "bob"}), overlap=overlap,
             folder=tmp_path, keep=rows.append,
         )  # fmt: skip
@@ -102,11 +102,11 @@ def test_skips_doubts_and_strangers(read):
 def test_a_part_of_the_tasks_says_nothing_of_the_others(read):
     stored = {7: (BEFORE, "a"), 8: (BEFORE, "a"), 9: (BEFORE, "b")}
     tasks, _, _ = read(task(1, "a", annotation(7, box()), annotation(10, box(), who=2)))
-    found = pulling.changes(tasks, stored, complete=False)
+    found = pull.changes(tasks, stored, complete=False)
     assert (found.new, found.changed, found.deleted) == ((10,), (7,), (8,))
     assert found.state.keys() == {7, 9, 10}
     assert found.begun.keys() == {7, 8, 9, 10}, "what is about to be taken over, and all before"
-    assert pulling.changes(tasks, stored, complete=True).deleted == (8, 9)
+    assert pull.changes(tasks, stored, complete=True).deleted == (8, 9)
 
 
 def test_memory_does_not_grow_with_what_was_drawn(tmp_path, roadwork):
@@ -119,12 +119,12 @@ def test_memory_does_not_grow_with_what_was_drawn(tmp_path, roadwork):
         tasks = Tasks(sizes, tmp_path)
         for i, one in enumerate(sizes):
             tasks.take(task(i, one, annotation(i, *drawn)))
-        merged = pulling.merge(
+        merged = pull.merge(
             tasks, known=sizes, reader=Reader(roadwork, {}), overlap=1, folder=tmp_path,
             keep=lambda row: None,
         )  # fmt: skip
         assert sum(len(one.boxes) for one in merged.annotated) == 30 * count
-        found = pulling.changes(tasks, {}, complete=True)
+        found = pull.changes(tasks, {}, complete=True)
         assert len(found.new) == count
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()

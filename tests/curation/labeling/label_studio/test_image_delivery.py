@@ -10,8 +10,8 @@ from PIL import Image
 
 from curation.errors import LabelingError
 from curation.labeling.blur import Blur
-from curation.labeling.label_studio import images, projects, stored_images, stored_tasks
-from curation.labeling.label_studio.images import deliver, folders_below
+from curation.labeling.label_studio import image_delivery, projects, stored_images, stored_tasks
+from curation.labeling.label_studio.image_delivery import deliver, folders_below
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_all_three_at_once(label_studio, project, photo, make_task, tmp_path):
 
 
 def test_many_are_uploaded_in_parts(project, photo, tmp_path, monkeypatch, proxy, connect):
-    monkeypatch.setattr(images, "_BYTES_AT_ONCE", 40_000)
+    monkeypatch.setattr(image_delivery, "_BYTES_AT_ONCE", 40_000)
     _, number = project
     tasks = [photo(tmp_path / "many", i) for i in range(1, 13)]
     left = iter([None, "413", "drop after"])
