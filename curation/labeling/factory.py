@@ -124,7 +124,7 @@ def label_studio(
             cannot be.
     """
     from curation.labeling.label_studio import server as servers
-    from curation.labeling.label_studio.answers import Known
+    from curation.labeling.label_studio.annotations.reader import Known
     from curation.labeling.label_studio.backend import LabelStudio
     from curation.labeling.label_studio.client import Client
 

@@ -11,7 +11,7 @@ import pytest
 
 from cascade.predictions import Detections
 from curation.errors import LabelingError
-from curation.labeling.label_studio.answers import Known
+from curation.labeling.label_studio.annotations.reader import Known
 from curation.labeling.label_studio.backend import LabelStudio
 from curation.labeling.label_studio.client import Client
 from curation.labeling.label_studio.retrying import Retrying

@@ -14,7 +14,7 @@ from fault_proxy import FaultProxy
 from cascade.predictions import Detections
 from curation.errors import LabelingError
 from curation.labeling.label_studio import push
-from curation.labeling.label_studio.answers import Known
+from curation.labeling.label_studio.annotations.reader import Known
 from curation.labeling.label_studio.backend import LabelStudio
 from curation.labeling.label_studio.client import Client
 from curation.labeling.label_studio.retrying import Retrying

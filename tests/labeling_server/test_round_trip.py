@@ -14,7 +14,7 @@ from PIL import Image
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation.labeling.label_studio.answers import Known
+from curation.labeling.label_studio.annotations.reader import Known
 from curation.labeling.label_studio.backend import LabelStudio
 from curation.labeling.protocol import Task
 

@@ -14,7 +14,7 @@ from curation.labeling.label_studio import image_delivery, stored_tasks, task_re
 from curation.labeling.label_studio import project as own_project
 from curation.labeling.label_studio import pull as pulling
 from curation.labeling.label_studio import push as pushing
-from curation.labeling.label_studio.answers import Known, Reader
+from curation.labeling.label_studio.annotations.reader import Known, Reader
 from curation.labeling.label_studio.client import Client
 from curation.labeling.label_studio.local_state import Notes
 from curation.labeling.label_studio.project import OwnProject

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.labeling.label_studio import pull_state
-from curation.labeling.label_studio.answers import Json, Known, Reader
+from curation.labeling.label_studio.annotations.reader import Json, Known, Reader
 from curation.labeling.label_studio.pull_state import Changes, Stamp
 from curation.labeling.label_studio.spool import Spool
 from curation.labeling.label_studio.task_json import SAMPLE_ID

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "labeling_server"))
 
 from labeling_fixtures import connect, label_studio, proxy  # noqa: F401 - are looked up here
 
-from curation.labeling.label_studio.answers import Known
+from curation.labeling.label_studio.annotations.reader import Known
 from curation.labeling.label_studio.backend import LabelStudio
 
 

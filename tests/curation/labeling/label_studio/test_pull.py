@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from curation.labeling.label_studio import pull
-from curation.labeling.label_studio.answers import Known, Reader
+from curation.labeling.label_studio.annotations.reader import Known, Reader
 from curation.labeling.label_studio.pull import Tasks
 from curation.labeling.label_studio.pull_state import Stamp
 

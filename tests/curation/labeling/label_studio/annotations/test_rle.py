@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio import brush
+from curation.labeling.label_studio.annotations import rle as brush
 
 HEADER = "{:032b}" + "00111" + "0010" + "0011" + "0111" + "1111"  # 8 bits a value; run lengths
 

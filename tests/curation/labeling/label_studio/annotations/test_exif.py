@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from curation.labeling.label_studio import exif
+from curation.labeling.label_studio.annotations import exif
 
 EXIF_ORIENTATION = 0x0112
 

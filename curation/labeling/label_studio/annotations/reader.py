@@ -9,7 +9,8 @@ from typing import Any
 from cascade.imaging.pillow import opened
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation.labeling.label_studio import merge, pull_state, results
+from curation.labeling.label_studio import pull_state
+from curation.labeling.label_studio.annotations import merge, results
 from curation.labeling.protocol import Annotated, Doubt
 from curation.labeling.submissions import ground_truth, understand
 

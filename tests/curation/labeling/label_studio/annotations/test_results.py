@@ -11,8 +11,9 @@ from PIL import Image, ImageOps
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation.labeling.label_studio import results, task_json
-from curation.labeling.label_studio.results import to_boxes
+from curation.labeling.label_studio import task_json
+from curation.labeling.label_studio.annotations import results
+from curation.labeling.label_studio.annotations.results import to_boxes
 from curation.labeling.protocol import Doubt, Task
 from curation.labeling.submissions import Box, understand
 

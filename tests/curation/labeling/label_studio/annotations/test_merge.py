@@ -8,8 +8,8 @@ import pytest
 
 from cascade.predictions import Detections
 from curation.errors import LabelingError
-from curation.labeling.label_studio import merge
-from curation.labeling.label_studio.merge import Version, resolve
+from curation.labeling.label_studio.annotations import merge
+from curation.labeling.label_studio.annotations.merge import Version, resolve
 
 CLASSES = ("cone", "drum")
 HERE = (10, 10, 20, 20)

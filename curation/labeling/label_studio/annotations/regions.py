@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from curation import convert
 from curation.errors import LabelingError
-from curation.labeling.label_studio import brush, exif
+from curation.labeling.label_studio.annotations import exif, rle
 from curation.labeling.protocol import Doubt
 
 Kind = Literal["box", "polygon", "mask", "point"]
@@ -191,7 +191,7 @@ def _drawn(
         return "polygon", _relative([(x, y) for x, y in value["points"]]), None
     if shape == "keypoint":
         return "point", _relative([(value["x"], value["y"])]), None
-    mask = brush.decode(value["rle"], size_wh)
+    mask = rle.decode(value["rle"], size_wh)
     return "mask", _extent(mask), mask
 
 

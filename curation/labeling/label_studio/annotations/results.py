@@ -14,8 +14,9 @@ import numpy as np
 
 from cascade.geometry.boxes import iou
 from cascade.taxonomy import Taxonomy
-from curation.labeling.label_studio import label_config, regions
-from curation.labeling.label_studio.regions import Region
+from curation.labeling.label_studio import label_config
+from curation.labeling.label_studio.annotations import regions
+from curation.labeling.label_studio.annotations.regions import Region
 from curation.labeling.protocol import Doubt
 from curation.labeling.submissions import Box
 
