@@ -123,10 +123,10 @@ def label_studio(
         LabelingError: The environment names no server, or no token, or what is to be hidden
             cannot be.
     """
-    from curation.labeling.label_studio import server as servers
     from curation.labeling.label_studio.annotations.reader import Known
+    from curation.labeling.label_studio.api import settings as servers
+    from curation.labeling.label_studio.api.client import Client
     from curation.labeling.label_studio.backend import LabelStudio
-    from curation.labeling.label_studio.client import Client
 
     server = servers.from_environment()
 

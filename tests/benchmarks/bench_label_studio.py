@@ -35,11 +35,11 @@ from PIL import Image
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation.labeling.label_studio import stored_tasks
 from curation.labeling.label_studio.annotations.reader import Known
+from curation.labeling.label_studio.api import tasks as stored_tasks
+from curation.labeling.label_studio.api.client import Client
+from curation.labeling.label_studio.api.settings import Server
 from curation.labeling.label_studio.backend import LabelStudio
-from curation.labeling.label_studio.client import Client
-from curation.labeling.label_studio.server import Server
 from curation.labeling.label_studio.task_json import task_key, to_task
 from curation.labeling.protocol import Task
 

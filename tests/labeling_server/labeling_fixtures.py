@@ -6,9 +6,9 @@ import label_studio_server
 import pytest
 from fault_proxy import FaultProxy
 
-from curation.labeling.label_studio.client import Client
-from curation.labeling.label_studio.retrying import Retrying
-from curation.labeling.label_studio.server import Server
+from curation.labeling.label_studio.api.client import Client
+from curation.labeling.label_studio.api.retry import Retrying
+from curation.labeling.label_studio.api.settings import Server
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,10 @@ import pytest
 from cascade.predictions import Detections
 from curation.errors import LabelingError
 from curation.labeling.label_studio.annotations.reader import Known
+from curation.labeling.label_studio.api.client import Client
+from curation.labeling.label_studio.api.retry import Retrying
+from curation.labeling.label_studio.api.settings import Server
 from curation.labeling.label_studio.backend import LabelStudio
-from curation.labeling.label_studio.client import Client
-from curation.labeling.label_studio.retrying import Retrying
-from curation.labeling.label_studio.server import Server
 from curation.labeling.protocol import Task
 
 pytestmark = pytest.mark.slow

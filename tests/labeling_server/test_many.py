@@ -9,8 +9,8 @@ from urllib.parse import quote
 import numpy as np
 
 from cascade.predictions import Detections
-from curation.labeling.label_studio import stored_tasks
 from curation.labeling.label_studio.annotations.reader import Known
+from curation.labeling.label_studio.api import tasks as stored_tasks
 from curation.labeling.label_studio.backend import LabelStudio
 from curation.labeling.label_studio.task_json import task_key, to_task
 from curation.labeling.protocol import Task

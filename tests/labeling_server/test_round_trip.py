@@ -213,7 +213,8 @@ def check_in_browser(server, ours, row, task, picture):
     """Open a task as a person does, and look for the colour of each box along its outline."""
     from playwright.sync_api import sync_playwright
 
-    from curation.labeling.label_studio import label_config, projects
+    from curation.labeling.label_studio import label_config
+    from curation.labeling.label_studio.api import projects
 
     with ours.project() as (client, project):
         colours = label_config.colours(ours._taxonomy)

@@ -110,7 +110,7 @@ def _watch(
     import time
     from contextlib import ExitStack
 
-    from curation.labeling.label_studio.webhooks import Listener, announced
+    from curation.labeling.label_studio.api.webhooks import Listener, announced
 
     with ExitStack() as stack:
         listener = stack.enter_context(Listener(*address)) if address else None

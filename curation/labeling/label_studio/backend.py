@@ -10,18 +10,19 @@ from typing import Any
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
 from curation.labeling.blur import Blur
-from curation.labeling.label_studio import image_delivery, stored_tasks, task_reader
+from curation.labeling.label_studio import image_delivery, task_reader
 from curation.labeling.label_studio import project as own_project
 from curation.labeling.label_studio import pull as pulling
 from curation.labeling.label_studio import push as pushing
 from curation.labeling.label_studio.annotations.reader import Known, Reader
-from curation.labeling.label_studio.client import Client
+from curation.labeling.label_studio.api import tasks as stored_tasks
+from curation.labeling.label_studio.api.client import Client
+from curation.labeling.label_studio.api.projects import Project
+from curation.labeling.label_studio.api.tasks import Condition
 from curation.labeling.label_studio.local_state import Notes
 from curation.labeling.label_studio.project import OwnProject
-from curation.labeling.label_studio.projects import Project
 from curation.labeling.label_studio.pull import Pulled
 from curation.labeling.label_studio.pull_state import Stamp
-from curation.labeling.label_studio.stored_tasks import Condition
 from curation.labeling.label_studio.task_json import KEY, task_key, to_task
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
 

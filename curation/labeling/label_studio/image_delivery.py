@@ -23,9 +23,9 @@ from urllib.parse import quote
 from curation.errors import LabelingError
 from curation.labeling.blur import Blur
 from curation.labeling.export_folder import explained
-from curation.labeling.label_studio import stored_images
-from curation.labeling.label_studio.client import Client
-from curation.labeling.label_studio.failures import RefusedError, TooLargeError, UnsureError
+from curation.labeling.label_studio.api import uploads
+from curation.labeling.label_studio.api.client import Client
+from curation.labeling.label_studio.api.errors import RefusedError, TooLargeError, UnsureError
 from curation.labeling.protocol import Task
 
 logger = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def _serve(
 
 
 def _ask_for_root(client: Client, project_id: int) -> Path | None:
-    named = stored_images.document_root(client, project_id)
+    named = uploads.document_root(client, project_id)
     root = Path(named) if named else None
     return root if root and root.is_absolute() and root != Path("/") else None
 
@@ -166,14 +166,14 @@ def _sees(client: Client, project_id: int, root: Path, folder: Path, probe: Path
     """Return whether the server serves what lies in a folder, and the same as lies here."""
     covered = any(
         folder == Path(one) or Path(one) in folder.parents
-        for one in stored_images.folders(client, project_id)
+        for one in uploads.folders(client, project_id)
     )
     try:
         if not covered:
-            stored_images.add_folder(client, project_id, str(folder))
+            uploads.add_folder(client, project_id, str(folder))
         same = client.fetch(_address(root, probe)) == probe.read_bytes()
     except OSError as error:
-        raise stored_images.unreadable(probe, error) from error
+        raise uploads.unreadable(probe, error) from error
     except RefusedError as error:
         logger.info("The server does not serve %s: %s", folder, error)
         same = False
@@ -224,7 +224,7 @@ def _upload(
 def _send(client: Client, project_id: int, files: Sequence[tuple[str, Path]]) -> None:
     """Upload a batch, in halves where it is too large for one request."""
     try:
-        stored_images.upload(client, project_id, files)
+        uploads.upload(client, project_id, files)
     except TooLargeError:
         if len(files) == 1:
             raise LabelingError(
@@ -239,7 +239,7 @@ def _send(client: Client, project_id: int, files: Sequence[tuple[str, Path]]) ->
 def _uploaded(client: Client, project_id: int) -> dict[tuple[str, int], str]:
     """Return the addresses of what was uploaded, by name and size; of two, the older one's."""
     found: dict[tuple[str, int], str] = {}
-    for row in stored_images.uploads(client, project_id):
+    for row in uploads.uploads(client, project_id):
         path = str(row["file"])
         name = _OWN_PREFIX.sub("", path.rpartition("/")[2], count=1)
         found.setdefault((name, int(row["size"] or 0)), f"/data/{path}")
@@ -250,9 +250,7 @@ def _batches(sample_ids: Sequence[str], sizes: Mapping[str, int]) -> Iterator[li
     batch: list[str] = []
     weight = 0
     for one in sample_ids:
-        if batch and (
-            len(batch) == stored_images.FILES_AT_ONCE or weight + sizes[one] > _BYTES_AT_ONCE
-        ):
+        if batch and (len(batch) == uploads.FILES_AT_ONCE or weight + sizes[one] > _BYTES_AT_ONCE):
             yield batch
             batch, weight = [], 0
         batch.append(one)
@@ -270,4 +268,4 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise stored_images.unreadable(path, error) from error
+        raise uploads.unreadable(path, error) from error

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
 from curation.labeling.label_studio import label_config as config
-from curation.labeling.label_studio import projects
-from curation.labeling.label_studio.client import Client
-from curation.labeling.label_studio.failures import UnsureError
-from curation.labeling.label_studio.projects import Project
+from curation.labeling.label_studio.api import projects
+from curation.labeling.label_studio.api.client import Client
+from curation.labeling.label_studio.api.errors import UnsureError
+from curation.labeling.label_studio.api.projects import Project
 
 logger = logging.getLogger(__name__)
 

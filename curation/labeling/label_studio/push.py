@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio import stored_tasks
-from curation.labeling.label_studio.client import Client
-from curation.labeling.label_studio.failures import TooLargeError, UnsureError
-from curation.labeling.label_studio.stored_tasks import Condition
+from curation.labeling.label_studio.api import tasks
+from curation.labeling.label_studio.api.client import Client
+from curation.labeling.label_studio.api.errors import TooLargeError, UnsureError
+from curation.labeling.label_studio.api.tasks import Condition
 from curation.labeling.label_studio.task_json import BLURRED, KEY, chunked
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def there(client: Client, project_id: int, number: int) -> There:
     """Look which tasks of a round the server has."""
     keys: set[str] = set()
     total, blurred = 0, False
-    for page in stored_tasks.pages(client, project_id, where=[in_round(number)]):
+    for page in tasks.pages(client, project_id, where=[in_round(number)]):
         keys.update(str(one["data"].get(KEY)) for one in page)
         total += len(page)
         blurred |= any(BLURRED in one["data"] for one in page)
@@ -65,7 +65,7 @@ def add(client: Client, project_id: int, rows: Iterable[Row]) -> bool:
         LabelingError: The server does not take them.
     """
     unsure = False
-    last = stored_tasks.last(client, project_id)
+    last = tasks.last(client, project_id)
     for chunk in chunked(rows, max_bytes=CHUNK_BYTES, max_count=CHUNK_TASKS):
         unsure |= _add_chunk(client, project_id, chunk, last)
     return unsure
@@ -75,7 +75,7 @@ def remove_twins(client: Client, project_id: int, number: int) -> None:
     """Delete tasks that came twice: not the first, and none that anybody has worked on."""
     copies: dict[str, list[tuple[bool, int]]] = {}
     include = ("id", "data", *_USE)
-    for page in stored_tasks.pages(client, project_id, include=include, where=[in_round(number)]):
+    for page in tasks.pages(client, project_id, include=include, where=[in_round(number)]):
         for one in page:
             if key := one["data"].get(KEY):
                 copies.setdefault(str(key), []).append((not _is_used(one), int(one["id"])))
@@ -84,7 +84,7 @@ def remove_twins(client: Client, project_id: int, number: int) -> None:
     ]
     if surplus:
         logger.info("%d tasks had arrived twice; their untouched twins go.", len(surplus))
-        stored_tasks.delete(client, project_id, surplus)
+        tasks.delete(client, project_id, surplus)
 
 
 def withdraw(client: Client, project_id: int, number: int) -> tuple[int, int]:
@@ -92,11 +92,11 @@ def withdraw(client: Client, project_id: int, number: int) -> tuple[int, int]:
     used: list[int] = []
     unused: list[int] = []
     include = ("id", *_USE)
-    for page in stored_tasks.pages(client, project_id, include=include, where=[in_round(number)]):
+    for page in tasks.pages(client, project_id, include=include, where=[in_round(number)]):
         for one in page:
             (used if _is_used(one) else unused).append(int(one["id"]))
     for i in range(0, len(unused), CHUNK_TASKS):
-        stored_tasks.delete(client, project_id, unused[i : i + CHUNK_TASKS])
+        tasks.delete(client, project_id, unused[i : i + CHUNK_TASKS])
     return len(unused), len(used)
 
 
@@ -116,7 +116,7 @@ def _add_chunk(client: Client, project_id: int, chunk: list[Row], last: int) -> 
     unsure = False
     while chunk:
         try:
-            stored_tasks.add(client, project_id, json.dumps(chunk).encode())
+            tasks.add(client, project_id, json.dumps(chunk).encode())
             return unsure
         except TooLargeError:
             if len(chunk) == 1:
@@ -134,7 +134,7 @@ def _add_chunk(client: Client, project_id: int, chunk: list[Row], last: int) -> 
                 ) from None
             client.pause(wait_s)
             arrived: set[str] = set()
-            for page in stored_tasks.pages(client, project_id, after=last):
+            for page in tasks.pages(client, project_id, after=last):
                 arrived.update(str(one["data"].get(KEY)) for one in page)
             chunk = [one for one in chunk if one["data"][KEY] not in arrived]
     return unsure

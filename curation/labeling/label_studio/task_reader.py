@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from curation.labeling.label_studio import stored_tasks
-from curation.labeling.label_studio.client import Client
-from curation.labeling.label_studio.stored_tasks import Condition
+from curation.labeling.label_studio.api import tasks
+from curation.labeling.label_studio.api.client import Client
+from curation.labeling.label_studio.api.tasks import Condition
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +57,16 @@ def read(
 
     def collect(*more: Condition) -> None:
         conditions = (*where, *more)
-        for page in stored_tasks.pages(
+        for page in tasks.pages(
             client, project_id, include=FIELDS, where=conditions, page_size=_PAGE
         ):
             for one in page:
                 take(one)
 
-    mark = stored_tasks.newest(client, project_id)
+    mark = tasks.newest(client, project_id)
     collect(*([_changed_from(since)] if since else []))
     for _ in range(_READ_AGAIN):
-        newest = stored_tasks.newest(client, project_id)
+        newest = tasks.newest(client, project_id)
         if newest == mark:
             break
         collect(*([_changed_from(mark)] if mark else []))

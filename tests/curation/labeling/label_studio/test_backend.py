@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio import projects
+from curation.labeling.label_studio.api import projects
 
 ROUND = "round-01"
 

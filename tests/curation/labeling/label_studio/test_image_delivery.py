@@ -10,7 +10,9 @@ from PIL import Image
 
 from curation.errors import LabelingError
 from curation.labeling.blur import Blur
-from curation.labeling.label_studio import image_delivery, projects, stored_images, stored_tasks
+from curation.labeling.label_studio import image_delivery
+from curation.labeling.label_studio.api import projects, uploads
+from curation.labeling.label_studio.api import tasks as stored_tasks
 from curation.labeling.label_studio.image_delivery import deliver, folders_below
 
 
@@ -54,8 +56,8 @@ def test_what_lies_below_its_root_is_served_from_there(label_studio, project, ph
     for task in tasks:
         assert as_served(client, delivery, task) == Path(task.filepath).read_bytes()
     assert deliver(client, number, tasks) == delivery
-    assert stored_images.folders(client, number) == [str(label_studio.files / "served")]
-    assert stored_images.uploads(client, number) == []
+    assert uploads.folders(client, number) == [str(label_studio.files / "served")]
+    assert uploads.uploads(client, number) == []
 
 
 def test_what_lies_elsewhere_is_uploaded_once(label_studio, project, photo, tmp_path):
@@ -66,7 +68,7 @@ def test_what_lies_elsewhere_is_uploaded_once(label_studio, project, photo, tmp_
     for task in tasks:
         assert as_served(client, delivery, task) == Path(task.filepath).read_bytes()
     assert deliver(client, number, [*tasks, photo(tmp_path / "photos", 4)]).uploaded == 4
-    assert len(stored_images.uploads(client, number)) == 4
+    assert len(uploads.uploads(client, number)) == 4
 
 
 def test_files_that_the_server_does_not_see_as_they_are_here_are_uploaded(
@@ -118,7 +120,7 @@ def test_many_are_uploaded_in_parts(project, photo, tmp_path, monkeypatch, proxy
     with connect(proxy.url) as client:
         delivery = deliver(client, number, tasks, document_root=tmp_path / "elsewhere")
         assert delivery.uploaded == 12
-        assert len(stored_images.uploads(client, number)) == 12
+        assert len(uploads.uploads(client, number)) == 12
         names = set(delivery.addresses.values())
     assert len(names) == 12
 
@@ -197,7 +199,7 @@ class TestBlurred:
             assert (shown == original)[40:].all()
         again = deliver(client, number, tasks, blur=blur)
         assert again.addresses == delivery.addresses
-        assert len(stored_images.uploads(client, number)) == 2, "a second push uploads nothing"
+        assert len(uploads.uploads(client, number)) == 2, "a second push uploads nothing"
 
     def test_an_upload_from_before_is_no_blurred_one(self, project, photo, tmp_path, blur):
         client, number = project

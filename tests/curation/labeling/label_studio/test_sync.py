@@ -6,7 +6,7 @@ import pytest
 from cascade.predictions import Detections
 from curation import fields, samples, store
 from curation.labeling import factory
-from curation.labeling.label_studio import stored_tasks
+from curation.labeling.label_studio.api import tasks as stored_tasks
 from curation.labeling.label_studio.sync import DELETED, OnlyPush, take_over
 from curation.stages.label import label
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio.client import Client, Json
-from curation.labeling.label_studio.failures import DeniedError, GoneError, RefusedError
+from curation.labeling.label_studio.api.client import Client, Json
+from curation.labeling.label_studio.api.errors import DeniedError, GoneError, RefusedError
 
 FILES_AT_ONCE = 50  # the server takes 100; half, since each may be large
 _ROOT = re.compile(r'LOCAL_FILES_DOCUMENT_ROOT=\\?"([^"\\]+)\\?"')

@@ -13,8 +13,9 @@ from dataclasses import replace
 import pytest
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio import push, stored_tasks
-from curation.labeling.label_studio.failures import DeniedError
+from curation.labeling.label_studio import push
+from curation.labeling.label_studio.api import tasks
+from curation.labeling.label_studio.api.errors import DeniedError
 
 ROUND = "round-01"
 
@@ -81,14 +82,14 @@ def test_twins_go_but_none_that_somebody_worked_on(label_studio, labeler, cloud_
     ours = labeler(given)
     ours.push(given)
     with ours.project() as (client, project):
-        (page,) = stored_tasks.pages(client, project)
+        (page,) = tasks.pages(client, project)
         twins = [{"data": one["data"]} for one in page]
         path = f"/api/projects/{project}/import?return_task_ids=true"
         made = label_studio.ask("POST", path, twins)["task_ids"]
     label_studio.ask("POST", f"/api/tasks/{made[1]}/annotations/", {"result": []})
     assert ours.push(given).pushed == 0
     with ours.project() as (client, project):
-        (after,) = stored_tasks.pages(client, project)
+        (after,) = tasks.pages(client, project)
     first = [one["id"] for one in page]
     assert [one["id"] for one in after] == [first[0], first[2], made[1]]
     assert [one.sample_id for one in ours.pull(ROUND)] == ["id2"]
@@ -216,9 +217,9 @@ KILLED = """
     from cascade import taxonomy
     from cascade.predictions import Detections
     from curation.labeling.label_studio import pushing
-    from curation.labeling.label_studio.client import Client
+    from curation.labeling.label_studio.api.client import Client
     from curation.labeling.label_studio.backend import LabelStudio
-    from curation.labeling.label_studio.server import Server
+    from curation.labeling.label_studio.api.settings import Server
     from curation.labeling.protocol import Task
 
     url, token, folder, name = sys.argv[1:]

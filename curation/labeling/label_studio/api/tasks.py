@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from curation.labeling.label_studio.client import Client, Json
+from curation.labeling.label_studio.api.client import Client, Json
 
 _PAGE = 500
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from curation.labeling.label_studio.client import Client, Json
+from curation.labeling.label_studio.api.client import Client, Json
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio.client import Client
-from curation.labeling.label_studio.failures import GoneError
+from curation.labeling.label_studio.api.client import Client
+from curation.labeling.label_studio.api.errors import GoneError
 
 logger = logging.getLogger(__name__)
 

@@ -27,10 +27,10 @@ from label_studio_sdk import LabelStudio as Sdk
 from label_studio_sdk.core.api_error import ApiError
 from label_studio_sdk.core.parse_error import ParsingError
 
-from curation.labeling.label_studio import failures
-from curation.labeling.label_studio.failures import DeniedError, Failure, GoneError
-from curation.labeling.label_studio.retrying import Pace, Retrying
-from curation.labeling.label_studio.server import Server
+from curation.labeling.label_studio.api import errors
+from curation.labeling.label_studio.api.errors import DeniedError, Failure, GoneError
+from curation.labeling.label_studio.api.retry import Pace, Retrying
+from curation.labeling.label_studio.api.settings import Server
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Client:
                 base_url=server.url, api_key=server.token, httpx_client=self._http, max_retries=0
             )
         except ApiError as error:  # a token that has expired is refused without asking
-            raise failures.explained(self.url, "connect", _failure(error)) from None
+            raise errors.explained(self.url, "connect", _failure(error)) from None
 
     def __enter__(self) -> Self:
         return self
@@ -210,12 +210,12 @@ class Client:
             except (ApiError, ParsingError, httpx.HTTPError, json.JSONDecodeError) as error:
                 failure = _failure(error)
             if not failure.is_transient:
-                raise failures.explained(self.url, what, failure)
+                raise errors.explained(self.url, what, failure)
             if not (repeatable or failure.is_undone):
-                raise failures.unsure(self.url, what, failure)
+                raise errors.unsure(self.url, what, failure)
             wait_s = next(waits_s, None)
             if wait_s is None:
-                raise failures.explained(self.url, what, failure)
+                raise errors.explained(self.url, what, failure)
             logger.info("Could not %s: %s. Once more in %.1f s.", what, failure.words, wait_s)
             self._sleep(max(wait_s, failure.retry_after_s))
 

@@ -7,8 +7,8 @@ import urllib.request
 import pytest
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio import stored_tasks
-from curation.labeling.label_studio.webhooks import Listener, announced, registered
+from curation.labeling.label_studio.api import tasks
+from curation.labeling.label_studio.api.webhooks import Listener, announced, registered
 
 
 def post(url, body=b"{}"):
@@ -66,7 +66,7 @@ def test_a_submission_calls_at_once(label_studio, labeler, make_task):
     with ours.project() as (client, project), Listener() as listener:
         with announced(client, project, listener) as called:
             assert called
-            (page,) = stored_tasks.pages(client, project)
+            (page,) = tasks.pages(client, project)
             listener.wait(0.2)
             began = time.monotonic()
             threading.Timer(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio.server import TOKEN, URL
+from curation.labeling.label_studio.api.settings import TOKEN, URL
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NO_SPACE = ("no space left", "disk is full", "disk full", "errno 28", "insufficient storage")

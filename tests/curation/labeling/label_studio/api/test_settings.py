@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from curation.errors import LabelingError
-from curation.labeling.label_studio.server import from_environment, token
+from curation.labeling.label_studio.api.settings import from_environment, token
 
 WHOLE = {"LABEL_STUDIO_URL": "https://label.example/studio/", "LABEL_STUDIO_API_KEY": " s3cr3t\n"}
 

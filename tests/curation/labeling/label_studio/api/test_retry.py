@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from curation.labeling.label_studio.retrying import Pace, Retrying
+from curation.labeling.label_studio.api.retry import Pace, Retrying
 
 
 def test_waits_are_bounded_and_drawn():
