@@ -32,11 +32,11 @@ def preview(dataset: Any, budget: int | None = None, *, round_number: int = 1) -
     Raises:
         StageError: Nothing is left to label, or the pool was not scored.
     """
-    from curation import loop
     from curation.labeling.cost.inputs import outlook
+    from curation.pipeline import round
 
     settings = connected()
-    return outlook(dataset, round_number, settings, budget=loop.budget(dataset, budget))
+    return outlook(dataset, round_number, settings, budget=round.budget(dataset, budget))
 
 
 def push(dataset: Any, round_number: int = 1, *, labeler: str = _SERVER) -> PushResult:

@@ -10,7 +10,7 @@ from curation.api.datasets import connected, ensemble
 
 if TYPE_CHECKING:
     from cascade.checkpoints.licenses import Kind
-    from curation.loop import RoundResult
+    from curation.pipeline.round import RoundResult
     from curation.rounds import Round
     from curation.stages.examine import Mode
     from curation.stages.publish import PublishResult
@@ -68,8 +68,8 @@ def run_round(
     Raises:
         StageError: A stage cannot do its work; the message says what is missing.
     """
-    from curation import loop
     from curation.labeling import factory
+    from curation.pipeline import round
 
     settings = connected()
     first = ensemble(
@@ -82,7 +82,7 @@ def run_round(
     labeler = factory.create(
         options.get("labeler", "oracle"), dataset, settings, blur=options.get("blur", ())
     )
-    plan = loop.Plan(
+    plan = round.Plan(
         budget=options.get("budget"),
         epochs=options.get("epochs", 12),
         seed=options.get("seed", 0),
@@ -90,7 +90,7 @@ def run_round(
         focus=options.get("focus", False),
         sign_off=options.get("sign_off", False),
     )
-    return loop.run_round(dataset, round_number, first, labeler, settings, plan=plan, until=until)
+    return round.run_round(dataset, round_number, first, labeler, settings, plan=plan, until=until)
 
 
 def label(dataset: Any, round_number: int = 1, **options: Unpack[Options]) -> RoundResult:

@@ -263,8 +263,9 @@ def choose(
     Raises:
         StageError: There is no pool, or no hardness yet.
     """
-    from curation import fields, loop
+    from curation import fields
     from curation import samples as query
+    from curation.pipeline import round
     from curation.stages.choose import choose as run
 
     connected()
@@ -272,7 +273,7 @@ def choose(
     if not dataset.info.get(fields.EMBEDDER_INFO):
         embed(dataset, manifest)
     return run(
-        samples, round_number=round_number, budget=loop.budget(samples, budget), seed=seed,
+        samples, round_number=round_number, budget=round.budget(samples, budget), seed=seed,
         use_hardness=use_hardness, progress=progress,
     )  # fmt: skip
 

@@ -165,18 +165,18 @@ def carry(
         labeler: Who labels.
         plan: Of a `loop.Plan`: `epochs`, `seed`, `focus`, `sign_off`.
     """
-    from curation import loop
     from curation.api.datasets import connected, ensemble
     from curation.labeling import factory
+    from curation.pipeline import round
 
     settings = connected()
-    result = loop.run_round(
+    result = round.run_round(
         dataset,
         number,
         ensemble(dataset, manifest, fresh=True),
         factory.create(labeler, dataset, settings),
         settings,
-        plan=loop.Plan(**plan),
+        plan=round.Plan(**plan),
         bars=bars,
         until=until,
     )

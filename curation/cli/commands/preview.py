@@ -26,13 +26,13 @@ def preview(
     dataset: DatasetArgument, budget: BudgetOption = None, round_number: RoundOption = 1
 ) -> None:
     """Say what labeling a round will cost, and whether the last ones were worth it."""
-    from curation import loop
     from curation import samples as query
     from curation.labeling.cost.inputs import outlook
+    from curation.pipeline import round
 
     settings = connected(dataset)
     samples = query.load_dataset(dataset)
-    found = outlook(samples, round_number, settings, budget=loop.budget(samples, budget))
+    found = outlook(samples, round_number, settings, budget=round.budget(samples, budget))
     say(found.cost.sentence)
     say(found.rates.source)
     if not found.chosen:

@@ -209,7 +209,7 @@ def choose(
     use_hardness: Annotated[bool, typer.Option(help="Without it, coverage only.")] = True,
 ) -> None:
     """Choose the next batch to label: hard, varied, and a random arm to compare with."""
-    from curation import loop
+    from curation.pipeline import round
     from curation.stages.choose import choose as choose_samples
 
     settings = connected(dataset)
@@ -217,7 +217,7 @@ def choose(
     with stage_bars() as bars:
         result = choose_samples(
             samples, round_number=round_number, seed=seed, use_hardness=use_hardness,
-            budget=loop.budget(samples, budget), progress=bars("choose"),
+            budget=round.budget(samples, budget), progress=bars("choose"),
         )  # fmt: skip
     show("choose", asdict(result))
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from cascade.ensemble import Ensemble
-from curation import fields, loop, rounds, similarity, store
+from curation import fields, rounds, similarity, store
 from curation.errors import LabelingError, StageError
 from curation.labeling import factory
 from curation.labeling.files.backend import Files
-from curation.loop import Plan, run_round
+from curation.pipeline import round
+from curation.pipeline.round import Plan, run_round
 from curation.settings import Settings
 from curation.vectors import Vectors
 
@@ -321,10 +322,10 @@ def test_a_round_begins_with_the_newest_that_is_not_known_to_be_worse(
 def test_the_budget_is_as_asked_or_a_tenth_of_the_pool(few, dataset):
     import fiftyone as fo
 
-    assert loop.budget(few[0], 7) == 7
-    assert loop.budget(few[0], None) == 20
+    assert round.budget(few[0], 7) == 7
+    assert round.budget(few[0], None) == 20
     dataset.add_samples([fo.Sample(filepath=f"/{i}.jpg") for i in range(305)], progress=False)
-    assert loop.budget(dataset, None) == 30
+    assert round.budget(dataset, None) == 30
 
 
 def test_the_record_is_readable_json(first):
