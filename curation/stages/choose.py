@@ -21,8 +21,8 @@ from curation.active_learning.selection import (
     stopping_rule,
 )
 from curation.active_learning.selection.pool import Pool
-from curation.appearance import arrange
 from curation.errors import StageError
+from curation.presentation import refresh
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def choose(
     query.tag_only(dataset, fields.NEAR_DUPLICATE, [ids[i] for i in picked.dropped])
     result = _result(pool, picked, lost=len(view) - len(ids), scored=use_hardness)
     query.remember(dataset, f"chosen {tag}", asdict(result))
-    arrange.after_stage(dataset)
+    refresh.after_stage(dataset)
     _tell(progress, 3)
     return result
 

@@ -13,8 +13,8 @@ from cascade.ensemble import Ensemble
 from cascade.fusion import contradictions, routing
 from curation import fields, store
 from curation import samples as query
-from curation.appearance import arrange
 from curation.inference.fusion import Conclusion, conclude
+from curation.presentation import refresh
 
 _CHUNK = 1000  # samples held in memory at a time, unless one drive has more
 
@@ -50,7 +50,7 @@ def fuse(samples: Any, ensemble: Ensemble, *, progress: Progress | None = None) 
         done += len(stale.intersection(ids))
         if progress:
             progress(done, len(stale))
-    arrange.after_stage(dataset)
+    refresh.after_stage(dataset)
     total = len(store.ids_and_paths(samples)[0])
     return FuseResult(samples=total, fused=len(stale), skipped=total - len(stale))
 

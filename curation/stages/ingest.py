@@ -11,7 +11,6 @@ from typing import Any
 from cascade import taxonomy as taxonomies
 from cascade.taxonomy import Taxonomy
 from curation import fields, store
-from curation.appearance import arrange
 from curation.errors import IngestError
 from curation.ingest import assignment, validation
 from curation.ingest import formats as sources
@@ -19,6 +18,7 @@ from curation.ingest.grouping import drive_rule
 from curation.ingest.records import SPLITS, Options, Problem, Record
 from curation.ingest.validation import Checked
 from curation.ingest.writer import Writer
+from curation.presentation import refresh
 from curation.progress import Progress
 from curation.settings import Settings
 
@@ -178,7 +178,7 @@ def _open(name: str, taxonomy: Taxonomy) -> Any:
         dataset = fo.load_dataset(name)
         _expect_same(dataset, taxonomy)
     fields.declare(dataset, taxonomy)
-    arrange.after_stage(dataset)
+    refresh.after_stage(dataset)
     about = dataset.info.get(fields.INFO) or {}
     if "taxonomy" not in about:
         dataset.info[fields.INFO] = {**about, "taxonomy": taxonomies.to_yaml(taxonomy)}

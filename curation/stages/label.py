@@ -13,11 +13,11 @@ from curation.active_learning.evaluation import failure_yield
 from curation.active_learning.evaluation.failure_yield import Comparison, Yield
 from curation.active_learning.training.labeled_images import labeled_images
 from curation.active_learning.training.snapshot import snapshot
-from curation.appearance import arrange
 from curation.errors import StageError
 from curation.labeling import app_colours, tasks
 from curation.labeling.protocol import Annotated, Labeler, Remembering, Task
 from curation.labeling.tasks import Columns
+from curation.presentation import refresh
 
 _SLICED_BY = (fields.TIME_OF_DAY, fields.WEATHER)
 
@@ -99,7 +99,7 @@ def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
         store.write_ground_truth(dataset, truths, labeled_round=round_number)
         if isinstance(labeler, Remembering):
             labeler.taken_over(fields.round_tag(round_number), truths)
-    arrange.after_stage(dataset)
+    refresh.after_stage(dataset)
     labeled = _batch(dataset, round_number).exists(fields.LABELED_ROUND)
     confirmed = store.read_detections(labeled, fields.GROUND_TRUTH, taxonomy)
     return LabelResult(

@@ -16,8 +16,8 @@ from curation import fields, store
 from curation import samples as query
 from curation.active_learning.scoring import batch_hardness
 from curation.active_learning.scoring.batch_hardness import RawHardness
-from curation.appearance import arrange
 from curation.errors import StageError
+from curation.presentation import refresh
 
 _CHUNK = 1000  # samples whose boxes are in memory at a time
 
@@ -87,7 +87,7 @@ def score(
     query.remember(
         dataset, "score", {"members": list(names), "ensemble": ensemble and ensemble.identity}
     )
-    arrange.after_stage(dataset)
+    refresh.after_stage(dataset)
     return ScoreResult(
         ranked=len(raw.ids),
         scored=int(raw.looked_at.sum()),

@@ -12,8 +12,7 @@ import panel_dataset
 import pytest
 from PIL import Image
 
-from curation.appearance import arrange
-from curation.summary import outcomes
+from curation.presentation import error_analysis, refresh
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +26,8 @@ def pool(database, tmp_path_factory):
         Image.fromarray(pixels).resize((480, 270)).save(path)
     panel_dataset.place(made)
     panel_dataset.choose(made, 1, 40)
-    outcomes.judge(made)
-    arrange.after_stage(made)
+    error_analysis.judge(made)
+    refresh.after_stage(made)
     yield made
     made.delete()
 

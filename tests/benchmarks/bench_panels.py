@@ -104,13 +104,12 @@ def _build(size: int) -> Any:
 
 def _count(dataset: Any) -> None:
     """Do what stages do when they end."""
-    from curation.appearance import arrange
-    from curation.summary import outcomes
+    from curation.presentation import error_analysis, refresh
 
-    _timed("at the end of a stage", lambda: arrange.after_stage(dataset))
-    n = _timed("compare with ground truth", lambda: outcomes.judge(dataset))
+    _timed("at the end of a stage", lambda: refresh.after_stage(dataset))
+    n = _timed("compare with ground truth", lambda: error_analysis.judge(dataset))
     _say(f"{'':28}({n:,} samples with ground truth)")
-    _timed("again, at the end of a stage", lambda: arrange.after_stage(dataset))
+    _timed("again, at the end of a stage", lambda: refresh.after_stage(dataset))
 
 
 def _call(uri: str, dataset: Any, params: dict[str, Any], sample: str) -> None:

@@ -126,9 +126,9 @@ def _in_window(ctx: Any, shown: Any, result: Mapping[str, Any]) -> Any:
 def _arrange(ctx: Any, outcome: Outcome) -> None:
     """Bring colours and saved views up to date with what was written."""
     if outcome.wrote and ctx.dataset is not None:
-        from curation.appearance import arrange
+        from curation.presentation import refresh
 
-        arrange.after_stage(ctx.dataset)
+        refresh.after_stage(ctx.dataset)
 
 
 def _show(ctx: Any, outcome: Outcome) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from math import isnan
 
-from curation.summary.kept import Kept
+from curation.presentation.cache import Kept
 
 _UNITS = (("day", 86_400.0), ("hour", 3_600.0), ("minute", 60.0), ("second", 1.0))
 UNKNOWN = "-"

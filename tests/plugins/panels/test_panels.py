@@ -12,8 +12,8 @@ from PIL import Image
 
 from curation import fields, rounds
 from curation.app.panels.components import Page
+from curation.presentation import cache, error_analysis
 from curation.settings import from_environment
-from curation.summary import kept, outcomes
 
 CASCADE = "watch_cascade/cascade_panel"
 HARDNESS = "look_at_hardness/hardness_panel"
@@ -202,7 +202,7 @@ class TestFailures:
         n = int(row.rpartition("(")[2].rstrip(")"))
         assert heat["z"][i][j] == pytest.approx(len(view) / n, abs=1e-4)
         assert view.distinct("time_of_day") == ["night"]
-        assert len(whole.exists(outcomes.OBJECT_SIZE)) == len(whole.exists("ground_truth"))
+        assert len(whole.exists(error_analysis.OBJECT_SIZE)) == len(whole.exists("ground_truth"))
 
     def test_a_stranger_s_truth_is_found_by_itself(self, panel, stranger):
         panel(FAILURES, stranger, "judge")
@@ -262,7 +262,7 @@ class TestSample:
 
 
 def test_figures_of_a_large_dataset_are_kept_and_say_that_they_are_old(panel, dataset, monkeypatch):
-    monkeypatch.setattr(kept, "LIVE", 5)
+    monkeypatch.setattr(cache, "LIVE", 5)
     panel_dataset.fill(dataset, 20)
     told = panel(CASCADE, dataset)
     assert "have not been counted" in told.said

@@ -10,8 +10,8 @@ import numpy as np
 from curation import fields, samples
 from curation.app.panels import plotly_figures, text
 from curation.app.panels.components import Action, Button, Buttons, Notice, Page, Plot, Table, Text
-from curation.summary import counts, kept
-from curation.summary.counts import Counts, Member
+from curation.presentation import cache, member_counts
+from curation.presentation.member_counts import Counts, Member
 
 STOPPED, LOOKED = "went no further", "looked at"
 _TIERS = ("detection", "geometry", "segmentation", "language", "adjudication")
@@ -24,11 +24,11 @@ _MOST_FAILURES = 12  # kinds that are shown
 
 def page(dataset: Any) -> Page:
     """Return the page of a dataset."""
-    if not kept.size(dataset):
+    if not cache.size(dataset):
         return Page.saying(
             "The dataset is empty", f"Ingest images: `curate ingest FOLDER --name {dataset.name}`."
         )
-    found = counts.of(dataset)
+    found = member_counts.of(dataset)
     if found is None:
         return uncounted(dataset)
     figures, age = found
@@ -54,7 +54,7 @@ def uncounted(dataset: Any) -> Page:
     return Page.of(
         Notice(
             "uncounted",
-            f"The {kept.size(dataset):,} samples have not been counted yet",
+            f"The {cache.size(dataset):,} samples have not been counted yet",
             "Counting reads every sample once, which takes some seconds; the figures are kept.",
         ),
         Buttons("again", (Button("count_again", "Count now", "refresh", main=True),)),
@@ -63,7 +63,7 @@ def uncounted(dataset: Any) -> Page:
 
 def count_again(dataset: Any) -> str:
     """Count the samples anew, and say so."""
-    found = kept.keep(dataset, counts.NAME, counts.count)
+    found = cache.keep(dataset, member_counts.NAME, member_counts.count)
     return f"Counted in {found.seconds:.1f} s."
 
 
@@ -96,7 +96,7 @@ def failed(dataset: Any, key: str) -> Any:
 
 def seen_by(dataset: Any, row: int) -> tuple[str, Any]:
     """Return the member of a row of the table, and the view of the samples that it looked at."""
-    found = counts.of(dataset)
+    found = member_counts.of(dataset)
     members = [one.name for one in (found[0].members if found else ()) if one.samples]
     return members[row], dataset.exists(members[row])
 

@@ -20,7 +20,7 @@ from curation.figures import BLUE, VERMILION
 from curation.jobs.models import Run
 from curation.jobs.nightly import drift
 from curation.jobs.store import History
-from curation.summary import kept
+from curation.presentation import cache
 from curation.vectors import Vectors
 
 GRID, NEWEST = "grid", "newest"
@@ -34,7 +34,7 @@ _ID_BYTES = 12
 
 def page(dataset: Any) -> Page:
     """Return the page of a dataset: the last comparison, and what the jobs found."""
-    if not kept.size(dataset):
+    if not cache.size(dataset):
         return Page.saying(
             "The dataset is empty", f"Ingest images: `curate ingest FOLDER --name {dataset.name}`."
         )
@@ -43,7 +43,7 @@ def page(dataset: Any) -> Page:
             "The samples are not embedded yet",
             f"Run `curate embed {dataset.name}`: images are compared by their embeddings.",
         )
-    found = kept.read(dataset, NAME)
+    found = cache.read(dataset, NAME)
     return Page.of(
         *_measured(found),
         Buttons(
@@ -73,13 +73,13 @@ def measure(dataset: Any, view: Any, which: str) -> str:
     new = _of_newest_day(dataset) if which == NEWEST else view
     what = "added on the newest day" if which == NEWEST else "in the grid"
     content = _compare(dataset, set(new.values("id")), what)
-    kept.keep(dataset, NAME, lambda _: content)
+    cache.keep(dataset, NAME, lambda _: content)
     return str(content["sentence"])
 
 
 def of_column(dataset: Any, centre: float) -> Any:
     """Return the view of the new samples in a column of the histogram, strangest first."""
-    found = kept.read(dataset, NAME)
+    found = cache.read(dataset, NAME)
     if found is None:
         return dataset.limit(0)
     content = found.content
@@ -132,7 +132,7 @@ def _of_newest_day(dataset: Any) -> Any:
     return dataset.match({"created_at": {"$gte": day, "$lt": day + _DAY}})
 
 
-def _measured(found: kept.Kept | None) -> list[Piece]:
+def _measured(found: cache.Kept | None) -> list[Piece]:
     if found is None:
         return [
             Notice(

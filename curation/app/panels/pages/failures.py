@@ -10,9 +10,8 @@ import numpy as np
 from curation import fields, samples
 from curation.app.panels import plotly_figures, text
 from curation.app.panels.components import Button, Buttons, Choice, Notice, Page, Piece, Plot, Text
-from curation.appearance import arrange
-from curation.summary import counts, kept, outcomes
-from curation.summary.outcomes import Cell
+from curation.presentation import cache, error_analysis, member_counts, refresh
+from curation.presentation.error_analysis import Cell
 
 WHAT, TRUTH = "what", "truth"  # state: which failures; which field is the ground truth
 _WHAT = {
@@ -41,7 +40,7 @@ def page(dataset: Any, what: str | None = None, truth: str | None = None) -> Pag
             "can be compared with it.",
         )
     chosen = truth if truth in fields_of_truth else fields_of_truth[0]
-    found = outcomes.of(dataset)
+    found = error_analysis.of(dataset)
     compare = _comparing(fields_of_truth, chosen, first=found is None)
     if found is None:
         return Page.of(
@@ -54,7 +53,7 @@ def page(dataset: Any, what: str | None = None, truth: str | None = None) -> Pag
         )
     cells, age = found
     asked = what if what in _WHAT else "failed"
-    about = samples.remembered(dataset, outcomes.REMEMBERED) or {}
+    about = samples.remembered(dataset, error_analysis.REMEMBERED) or {}
     return Page.of(
         Text(
             "head",
@@ -80,7 +79,7 @@ def truth_fields(dataset: Any) -> list[str]:
         ftype=fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections
     )
     skipped = {fields.CONSENSUS, fields.ORACLE}
-    known = counts.of(dataset)
+    known = member_counts.of(dataset)
     predicting = {one.name for one in known[0].members} if known else set()
     candidates = [one for one in found if one not in skipped | predicting]
     there = [one for one in candidates if _labels(dataset, one)]
@@ -90,22 +89,22 @@ def truth_fields(dataset: Any) -> list[str]:
 def judge(dataset: Any, truth: str | None) -> str:
     """Compare every member with the ground truth, and say on how many samples."""
     known = truth_fields(dataset)
-    n = outcomes.judge(dataset, truth=truth if truth in known else (known or [""])[0])
-    arrange.after_stage(dataset)
+    n = error_analysis.judge(dataset, truth=truth if truth in known else (known or [""])[0])
+    refresh.after_stage(dataset)
     return f"Compared on {text.counted(n, 'sample')}."
 
 
 def of_cell(dataset: Any, row: str, member: str, what: str | None) -> Any:
     """Return the view of the samples of a cell, as the plot names it."""
-    missed, false = {outcomes.MISSED_BY: member}, {outcomes.FALSE_BY: member}
+    missed, false = {error_analysis.MISSED_BY: member}, {error_analysis.FALSE_BY: member}
     failed = {"missed": missed, "false": false}.get(what or "", {"$or": [missed, false]})
-    view = dataset.match({outcomes.COMPARED: member}).match(failed)
+    view = dataset.match({error_analysis.COMPARED: member}).match(failed)
     name, _, value = row.rpartition(" (")[0].partition("=")
     return view.match({name: value}) if value else view
 
 
 def _labels(dataset: Any, name: str) -> bool:
-    found = kept.aggregate(
+    found = cache.aggregate(
         dataset,
         [
             {"$match": {f"{name}.detections.0": {"$exists": True}}},
@@ -128,7 +127,7 @@ def _comparing(known: Sequence[str], chosen: str, *, first: bool) -> list[Piece]
 
 
 def _heat(cells: Sequence[Cell], what: str) -> Plot:
-    shown = [one for one in cells if one.slice == ("", "") or one.n >= outcomes.LEAST]
+    shown = [one for one in cells if one.slice == ("", "") or one.n >= error_analysis.LEAST]
     rows = sorted({one.slice for one in shown}, key=lambda one: (one[0] != "", one))
     sizes = {row: max(one.n for one in shown if one.slice == row) for row in rows}
     members = sorted({one.member for one in shown}, key=lambda one: (one == fields.CONSENSUS, one))
@@ -161,8 +160,10 @@ def _heat(cells: Sequence[Cell], what: str) -> Plot:
 def _small(cells: Sequence[Cell]) -> Text | None:
     """Return which slices are too small to say anything."""
     small = sorted({"=".join(one.slice) for one in cells if one.slice[0]} - {
-        "=".join(one.slice) for one in cells if one.n >= outcomes.LEAST
+        "=".join(one.slice) for one in cells if one.n >= error_analysis.LEAST
     })  # fmt: skip
     if not small:
         return None
-    return Text("small", f"Left out, with fewer than {outcomes.LEAST} images: {', '.join(small)}.")
+    return Text(
+        "small", f"Left out, with fewer than {error_analysis.LEAST} images: {', '.join(small)}."
+    )

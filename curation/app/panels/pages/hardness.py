@@ -11,8 +11,8 @@ from curation import fields
 from curation.app.panels import plotly_figures
 from curation.app.panels import text as words
 from curation.app.panels.components import Button, Buttons, Entry, Notice, Page, Plot, Text
-from curation.summary import counts, kept, plane
-from curation.summary.counts import Part
+from curation.presentation import cache, embedding_map, member_counts
+from curation.presentation.member_counts import Part
 
 BINS = 20
 SHOWN = 500  # of a component: the samples where it is greatest
@@ -29,11 +29,11 @@ _NAMES = {
 
 def page(dataset: Any) -> Page:
     """Return the page of a dataset."""
-    if not kept.size(dataset):
+    if not cache.size(dataset):
         return Page.saying(
             "The dataset is empty", f"Ingest images: `curate ingest FOLDER --name {dataset.name}`."
         )
-    histogram = counts.histogram(dataset, BINS)
+    histogram = member_counts.histogram(dataset, BINS)
     if not sum(histogram):
         return Page.saying(
             "No sample has a hardness yet",
@@ -41,7 +41,7 @@ def page(dataset: Any) -> Page:
             f"`curate score {dataset.name}`. It compares what members predicted: run "
             f"“Curation: predict” before, or name fields of your own with `--members a,b`.",
         )
-    found = counts.of(dataset)
+    found = member_counts.of(dataset)
     parts = found[0].parts if found else ()
     where, note = _plane(dataset)
     again = found is None or found[1].stale or note is not None
@@ -62,8 +62,8 @@ def page(dataset: Any) -> Page:
 
 def count_again(dataset: Any) -> str:
     """Count the samples and draw the plane anew, and say so."""
-    seconds = kept.keep(dataset, counts.NAME, counts.count).seconds
-    plane.keep(dataset)
+    seconds = cache.keep(dataset, member_counts.NAME, member_counts.count).seconds
+    embedding_map.keep(dataset)
     return f"Counted in {seconds:.1f} s."
 
 
@@ -88,7 +88,7 @@ def greatest(dataset: Any, part: str) -> Any:
 
 def picked(dataset: Any, cells: Sequence[int]) -> Any:
     """Return the view of the samples of some cells of the plane."""
-    found = plane.of(dataset)
+    found = embedding_map.of(dataset)
     return dataset.select([] if found is None else found[0].chosen(cells))
 
 
@@ -104,7 +104,7 @@ def tag(dataset: Any, view: Any, selected: Sequence[str], word: str | None) -> s
 
 
 def _head(dataset: Any, histogram: Sequence[int], age: str | None) -> str:
-    known, total = sum(histogram), kept.size(dataset)
+    known, total = sum(histogram), cache.size(dataset)
     text = (
         f"**{words.counted(known, 'sample')}** of {total:,} ranked by hardness; labeled samples "
         "and those of validation and test are not."
@@ -139,13 +139,13 @@ def _parts(parts: Sequence[Part]) -> Plot | None:
 
 def _plane(dataset: Any) -> tuple[Plot | None, Notice | None]:
     """Return the plane, or why there is none."""
-    if plane.brain_key(dataset) is None:
+    if embedding_map.brain_key(dataset) is None:
         return None, Notice(
             "no_plane",
             "The samples are not embedded yet",
             f"Run `curate embed {dataset.name}` to see where the hard ones lie, and pick there.",
         )
-    found = plane.of(dataset)
+    found = embedding_map.of(dataset)
     if found is None:
         return None, Notice(
             "no_plane", "The plane has not been drawn yet", "“Count again” draws it."

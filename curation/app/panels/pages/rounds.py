@@ -12,9 +12,9 @@ from curation.app.panels import plotly_figures
 from curation.app.panels import text as words
 from curation.app.panels.components import Choice, Notice, Page, Piece, Plot, Table, Text
 from curation.figures import BLUE, GREEN, GREY
+from curation.presentation import cache, member_counts
 from curation.report.about_quality import outcome
 from curation.report.facts import read_story
-from curation.summary import counts, kept
 
 ROUND = "round"  # state: the number of the round that is shown, as text
 LABELED, WAITING = "labeled", "waiting"
@@ -106,7 +106,7 @@ def _batch(dataset: Any, tag: str) -> dict[str, tuple[int, int]]:
         "$filter": {"input": "$tags", "cond": {"$eq": [{"$substrCP": ["$$this", 0, 4]}, "arm:"]}}
     }
     done = {"$cond": [{"$gt": [f"${fields.LABELED_ROUND}", None]}, 1, 0]}
-    rows = kept.aggregate(
+    rows = cache.aggregate(
         dataset,
         [
             {"$match": {"tags": tag}},
@@ -158,14 +158,14 @@ def _arms(batch: Mapping[str, tuple[int, int]]) -> Plot | None:
 
 def _composition(dataset: Any, tag: str) -> Plot | None:
     """Return which slices the batch holds more or less of than the dataset."""
-    found = counts.of(dataset)
+    found = member_counts.of(dataset)
     schema = dataset.get_field_schema()
     by = [one for one in (fields.TIME_OF_DAY, fields.WEATHER) if one in schema]
     if found is None or not by:
         return None
     inside: dict[tuple[str, str], int] = {}
     keys = {one: f"${one}" for one in by}
-    rows = kept.aggregate(
+    rows = cache.aggregate(
         dataset, [{"$match": {"tags": tag}}, {"$group": {"_id": keys, "n": {"$sum": 1}}}]
     )
     for row in rows:

@@ -21,9 +21,9 @@ from curation.app.panels import side_by_side
 from curation.app.panels.components import Notice, Page, Picture, Text
 from curation.app.panels.side_by_side import Tile
 from curation.collection import answering
-from curation.summary import counts, outcomes
-from curation.summary.counts import Kind
-from curation.summary.outcomes import Outcome
+from curation.presentation import error_analysis, member_counts
+from curation.presentation.error_analysis import Outcome
+from curation.presentation.member_counts import Kind
 
 _THIRDS = ("left", "middle", "right")
 
@@ -75,7 +75,7 @@ def read(dataset: Any, sample: str) -> Seen | None:
         row = dataset._sample_collection.find_one({"_id": ObjectId(sample)})
     if row is None:
         return None
-    kinds = counts.member_fields(dataset)
+    kinds = member_counts.member_fields(dataset)
     boxed = [one for one in _boxed(row, kinds) if one != fields.GROUND_TRUTH]
     truth_field = next((one for one in _truths(row, boxed)), None)
     members = [one for one in boxed if one != truth_field]
@@ -93,7 +93,7 @@ def read(dataset: Any, sample: str) -> Seen | None:
 
 def lines(seen: Seen) -> list[str]:
     """Return what every member says of every object, as Markdown, object by object."""
-    judged = {name: outcomes.of_image(seen.truth, one) for name, one in seen.found.items()}
+    judged = {name: error_analysis.of_image(seen.truth, one) for name, one in seen.found.items()}
     said = []
     for i, label in enumerate(seen.truth.labels):
         rows = [_of_object(name, seen, judged, i) for name in seen.found]
@@ -161,7 +161,7 @@ def _where(boxes: Detections, i: int) -> str:
 def _picture(seen: Seen) -> Picture | Notice:
     tiles = []
     for name, found in seen.found.items():
-        outcome = outcomes.of_image(seen.truth, found)
+        outcome = error_analysis.of_image(seen.truth, found)
         sure = found.scores >= LEAST_P
         right = [row for row in outcome.found_by if row >= 0]
         missed = [i for i, row in enumerate(outcome.found_by) if row < 0]

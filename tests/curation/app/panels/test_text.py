@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from curation.app.panels import text
-from curation.summary.kept import Kept
+from curation.presentation.cache import Kept
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

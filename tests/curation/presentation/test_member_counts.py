@@ -7,8 +7,8 @@ import numpy as np
 import panel_dataset
 import pytest
 
-from curation.summary import counts
-from curation.summary.counts import Counts
+from curation.presentation import member_counts
+from curation.presentation.member_counts import Counts
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def made(database):
 
 @pytest.fixture(scope="module")
 def found(made):
-    return Counts.from_dict(counts.count(made))
+    return Counts.from_dict(member_counts.count(made))
 
 
 def test_members_are_counted_as_by_hand(made, found):
@@ -78,7 +78,7 @@ def test_failures_are_counted(made, found):
 
 def test_a_histogram_is_read_off_the_index_alone(made):
     values = np.array(made.values("hardness"))
-    assert counts.histogram(made, 10) == np.histogram(values, 10, (0, 1))[0].tolist()
+    assert member_counts.histogram(made, 10) == np.histogram(values, 10, (0, 1))[0].tolist()
     plan = made._sample_collection.database.command(
         "explain",
         {
@@ -97,9 +97,9 @@ def test_a_histogram_is_read_off_the_index_alone(made):
 
 
 def test_an_empty_dataset_counts_to_nothing(dataset):
-    found = Counts.from_dict(counts.count(dataset))
+    found = Counts.from_dict(member_counts.count(dataset))
     assert (found.samples, found.members, found.reached, found.failures) == (0, (), {}, ())
-    assert counts.histogram(dataset, 4) == [0, 0, 0, 0]
+    assert member_counts.histogram(dataset, 4) == [0, 0, 0, 0]
 
 
 def test_labels_without_confidence_are_no_member(dataset):
@@ -108,4 +108,4 @@ def test_labels_without_confidence_are_no_member(dataset):
         return fo.Detections(detections=[one])
 
     dataset.add_sample(fo.Sample(filepath="/a.jpg", labels=boxes(), model=boxes(confidence=0.4)))
-    assert [one.name for one in counts.of(dataset)[0].members] == ["model"]
+    assert [one.name for one in member_counts.of(dataset)[0].members] == ["model"]

@@ -23,9 +23,9 @@ from curation.active_learning.evaluation import slices
 from curation.active_learning.evaluation.failure_yield import LEAST_IOU, LEAST_P, wilson
 from curation.collection import chunks, read_documents
 from curation.errors import StageError
+from curation.presentation import cache, member_counts
+from curation.presentation.cache import Kept
 from curation.progress import Progress
-from curation.summary import counts, kept
-from curation.summary.kept import Kept
 
 COMPARED = "compared"  # the members that looked at a sample with ground truth
 MISSED_BY = "missed_by"  # those of them that missed an object
@@ -139,9 +139,9 @@ def judge(
         done += len(chunk)
         if progress:
             progress(done, len(ids))
-    about = {"truth": truth, "samples": len(ids), "newest": kept.newest(dataset)}
+    about = {"truth": truth, "samples": len(ids), "newest": cache.newest(dataset)}
     samples.remember(dataset, REMEMBERED, {**about, "at": datetime.now(UTC).isoformat()})
-    kept.keep(dataset, NAME, _count_slices)
+    cache.keep(dataset, NAME, _count_slices)
     return len(ids)
 
 
@@ -150,14 +150,14 @@ def of(dataset: Any) -> tuple[list[Cell], Kept] | None:
     about = samples.remembered(dataset, REMEMBERED)
     if about is None or COMPARED not in dataset.get_field_schema():
         return None
-    found = kept.figures(dataset, NAME, _count_slices)
+    found = cache.figures(dataset, NAME, _count_slices)
     if found is None:
         return None
     rows = found.content["cells"]
     compared = replace(
         found,
         at=datetime.fromisoformat(about["at"]),
-        stale=about["newest"] != kept.newest(dataset),
+        stale=about["newest"] != cache.newest(dataset),
     )
     return [Cell(**{**row, "slice": tuple(row["slice"])}) for row in rows], compared
 
@@ -176,7 +176,7 @@ def count(dataset: Any, by: Sequence[str]) -> dict[str, Any]:
     def share(condition: Any) -> dict[str, Any]:
         return {"$sum": {"$cond": [condition, 1, 0]}}
 
-    rows = kept.aggregate(
+    rows = cache.aggregate(
         dataset,
         [
             {"$match": {f"{COMPARED}.0": {"$exists": True}}},
@@ -273,7 +273,7 @@ def _miscalled(
 
 def _members(dataset: Any, *, without: str) -> list[str]:
     """Return who is compared: all that predict boxes, and the ensemble as a whole."""
-    found = counts.of(dataset)
+    found = member_counts.of(dataset)
     named = found[0].members if found else ()
     members = [one.name for one in named if one.kind == "boxes" and one.samples]
     schema = dataset.get_field_schema()

@@ -1,7 +1,7 @@
 import fiftyone as fo
 import pytest
 
-from curation.summary import kept
+from curation.presentation import cache
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ class Counter:
 
 def test_figures_are_counted_once_as_long_as_nothing_changes(three):
     count = Counter()
-    first = kept.figures(three, "x", count)
-    again = kept.figures(three, "x", count)
+    first = cache.figures(three, "x", count)
+    again = cache.figures(three, "x", count)
     assert (first.content, again.content, count.calls) == ({"sum": 3}, {"sum": 3}, 1)
     assert not again.stale
 
@@ -37,26 +37,26 @@ def test_figures_are_counted_once_as_long_as_nothing_changes(three):
 )
 def test_a_sample_that_was(three, change):
     count = Counter()
-    kept.figures(three, "x", count)
+    cache.figures(three, "x", count)
     change(three)
-    assert kept.read(three, "x").stale
-    assert kept.figures(three, "x", count).content == {"sum": three.sum("n")}
+    assert cache.read(three, "x").stale
+    assert cache.figures(three, "x", count).content == {"sum": three.sum("n")}
     assert count.calls == 2
 
 
 def test_another_basis_makes_them_stale(three):
-    kept.keep(three, "x", Counter(), basis="umap of today")
-    assert not kept.read(three, "x", basis="umap of today").stale
-    assert kept.read(three, "x", basis="umap of tomorrow").stale
+    cache.keep(three, "x", Counter(), basis="umap of today")
+    assert not cache.read(three, "x", basis="umap of today").stale
+    assert cache.read(three, "x", basis="umap of tomorrow").stale
 
 
 def test_a_large_dataset_is_counted_only_when_asked(three, monkeypatch):
-    monkeypatch.setattr(kept, "LIVE", 2)
+    monkeypatch.setattr(cache, "LIVE", 2)
     count = Counter()
-    assert kept.figures(three, "x", count) is None
-    kept.keep(three, "x", count)
+    assert cache.figures(three, "x", count) is None
+    cache.keep(three, "x", count)
     three.set_values("n", [5, 5, 5])
-    old = kept.figures(three, "x", count)
+    old = cache.figures(three, "x", count)
     assert (old.content, old.stale, count.calls) == ({"sum": 3}, True, 1)
 
 
@@ -65,21 +65,21 @@ def test_a_sample_that_changes_while_it_is_counted_makes_them_stale(three):
         dataset.set_values("n", [1, 1, 1])
         return {}
 
-    kept.keep(three, "x", count)
-    assert kept.read(three, "x").stale
+    cache.keep(three, "x", count)
+    assert cache.read(three, "x").stale
 
 
 def test_figures_go_with_their_dataset(database):
     first = fo.Dataset("gone-soon")
     first.add_sample(fo.Sample(filepath="/a.jpg", n=1))
-    kept.keep(first, "x", Counter())
+    cache.keep(first, "x", Counter())
     first.delete()
     second = fo.Dataset("gone-soon")
     try:
-        assert kept.read(second, "x") is None
+        assert cache.read(second, "x") is None
     finally:
         second.delete()
 
 
 def test_an_empty_dataset_has_no_newest_sample(dataset):
-    assert (kept.size(dataset), kept.newest(dataset)) == (0, "")
+    assert (cache.size(dataset), cache.newest(dataset)) == (0, "")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curation import fields
-from curation.summary import kept
+from curation.presentation import cache
 
 SURE = 0.5
 HARDEST_SHARE = 0.1
@@ -27,7 +27,7 @@ def totals(dataset: Any, names: Mapping[str, str]) -> list[dict[str, Any]]:
             sums[f"boxes{i}"] = {"$sum": {"$size": boxes}}
             sums[f"sure{i}"] = {"$sum": {"$size": sure}}
             sums[f"most{i}"] = {"$max": {"$max": f"${name}.detections.confidence"}}
-    return kept.aggregate(dataset, [{"$group": {"_id": {key: f"${key}" for key in keys}, **sums}}])
+    return cache.aggregate(dataset, [{"$group": {"_id": {key: f"${key}" for key in keys}, **sums}}])
 
 
 def predicts(sums: Sequence[Mapping[str, Any]], i: int) -> bool:
@@ -58,7 +58,7 @@ def slices(sums: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
 
 def objects(dataset: Any) -> list[list[Any]]:
     """Return by whom the objects of the consensus were found."""
-    rows = kept.aggregate(
+    rows = cache.aggregate(
         dataset,
         [
             {"$project": {"_id": 0, "by": f"${fields.CONSENSUS}.detections.members"}},
@@ -73,7 +73,7 @@ def images(dataset: Any, names: Sequence[str]) -> list[list[Any]]:
     """Return on how many images which members found anything; all must have looked at it."""
     if not names:
         return []
-    rows = kept.aggregate(
+    rows = cache.aggregate(
         dataset,
         [
             {"$match": {name: {"$ne": None} for name in names}},
@@ -97,7 +97,7 @@ def failures(dataset: Any) -> list[list[Any]]:
     if fields.FAILURES not in dataset.get_field_schema():
         return []
     parts = ("stage", "member", "error")
-    rows = kept.aggregate(
+    rows = cache.aggregate(
         dataset,
         [
             {"$match": {f"{fields.FAILURES}.0": {"$exists": True}}},
@@ -120,11 +120,11 @@ def parts(dataset: Any) -> list[dict[str, Any]]:
         return []
     parts = [one for one in fields.HARDNESS_PARTS if one in schema]
     known = {"$match": {fields.HARDNESS: {"$gte": 0}}}
-    total = kept.aggregate(dataset, [known, {"$count": "n"}])
+    total = cache.aggregate(dataset, [known, {"$count": "n"}])
     if not total:
         return []
     nth = max(round(HARDEST_SHARE * total[0]["n"]), 1)
-    (last,) = kept.aggregate(
+    (last,) = cache.aggregate(
         dataset,
         [
             known,
@@ -140,7 +140,7 @@ def parts(dataset: Any) -> list[dict[str, Any]]:
         sums[f"sum{i}"] = {"$sum": f"${one}"}
         sums[f"n{i}"] = {"$sum": {"$cond": [is_number, 1, 0]}}
     is_hard = {"$gte": [f"${fields.HARDNESS}", last[fields.HARDNESS]]}
-    rows = kept.aggregate(dataset, [known, {"$group": {"_id": is_hard, **sums}}])
+    rows = cache.aggregate(dataset, [known, {"$group": {"_id": is_hard, **sums}}])
     hard = [row for row in rows if row["_id"]]
     return [
         {"field": one, "everywhere": _mean(rows, i), "hardest": _mean(hard, i)}

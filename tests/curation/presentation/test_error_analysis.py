@@ -5,8 +5,8 @@ import pytest
 from cascade.predictions import Detections
 from curation.active_learning.evaluation.failure_yield import wilson
 from curation.errors import StageError, StoreError
-from curation.summary import outcomes
-from curation.summary.outcomes import Cell
+from curation.presentation import error_analysis
+from curation.presentation.error_analysis import Cell
 
 NAMES = ("cone", "drum")
 HERE, THERE, FAR = (0.1, 0.1, 0.4, 0.4), (0.6, 0.6, 0.9, 0.9), (0.5, 0.1, 0.52, 0.13)
@@ -37,12 +37,12 @@ IMAGES = [
 
 @pytest.mark.parametrize(("found", "found_by", "miscalled", "false"), IMAGES)
 def test_an_image(found, found_by, miscalled, false):
-    outcome = outcomes.of_image(TRUTH, boxes(*found))
+    outcome = error_analysis.of_image(TRUTH, boxes(*found))
     assert (outcome.found_by, outcome.miscalled, outcome.false) == (found_by, miscalled, false)
 
 
 def test_without_objects_every_sure_box_is_false():
-    outcome = outcomes.of_image(boxes(), boxes((HERE, "cone", 0.9)))
+    outcome = error_analysis.of_image(boxes(), boxes((HERE, "cone", 0.9)))
     assert (outcome.found_by, outcome.false) == ((), (0,))
 
 
@@ -78,7 +78,7 @@ def labeled(dataset):
 
 
 def test_lists_say_who_failed_where(labeled):
-    assert outcomes.judge(labeled, truth="gt") == 3
+    assert error_analysis.judge(labeled, truth="gt") == 3
     columns = ["compared", "missed_by", "false_by", "far_missed_by", "object_size"]
     rows = list(zip(*labeled.values(columns), strict=True))
     assert rows[0] == (["yolo", "detr"], ["detr"], [], [], "near")
@@ -88,44 +88,44 @@ def test_lists_say_who_failed_where(labeled):
 
 
 def test_figures_are_kept_by_member_and_slice(labeled):
-    outcomes.judge(labeled, truth="gt")
-    cells = {(one.slice, one.member): one for one in outcomes.of(labeled)[0]}
+    error_analysis.judge(labeled, truth="gt")
+    cells = {(one.slice, one.member): one for one in error_analysis.of(labeled)[0]}
     assert cells[("", ""), "yolo"] == Cell(("", ""), "yolo", n=3, missed=1, false=1, failed=1)
     assert cells[("", ""), "detr"] == Cell(("", ""), "detr", n=2, missed=1, false=0, failed=1)
     assert cells[("object_size", "far"), "yolo"].failed == 1
-    assert not outcomes.of(labeled)[1].stale
+    assert not error_analysis.of(labeled)[1].stale
 
 
 def test_a_comparison_is_old_when_a_sample_has_changed_since(labeled):
-    assert outcomes.of(labeled) is None
-    outcomes.judge(labeled, truth="gt")
-    before = outcomes.of(labeled)[1]
+    assert error_analysis.of(labeled) is None
+    error_analysis.judge(labeled, truth="gt")
+    before = error_analysis.of(labeled)[1]
     labeled.limit(1).set_values("town", ["Linz"])
-    cells, after = outcomes.of(labeled)
+    cells, after = error_analysis.of(labeled)
     assert (before.stale, after.stale) == (False, True)
     assert after.at == before.at, "the figures were counted anew, the boxes not compared"
     assert cells
 
 
 def test_a_clone_has_the_figures_too(labeled):
-    outcomes.judge(labeled, truth="gt")
+    error_analysis.judge(labeled, truth="gt")
     clone = labeled.clone()
     try:
-        assert outcomes.of(clone)[0] == outcomes.of(labeled)[0]
+        assert error_analysis.of(clone)[0] == error_analysis.of(labeled)[0]
     finally:
         clone.delete()
 
 
 def test_any_field_can_slice(labeled):
-    outcomes.judge(labeled, truth="gt")
-    rows = outcomes.count(labeled, ["town"])["cells"]
+    error_analysis.judge(labeled, truth="gt")
+    rows = error_analysis.count(labeled, ["town"])["cells"]
     ulm = [one for one in rows if one["slice"] == ["town", "Ulm"] and one["member"] == "yolo"]
     assert [(one["n"], one["failed"]) for one in ulm] == [(2, 1)]
 
 
 def test_without_truth_or_members_it_says_what_lacks(dataset):
     with pytest.raises(StoreError, match="gt"):
-        outcomes.judge(dataset, truth="gt")
+        error_analysis.judge(dataset, truth="gt")
     dataset.add_sample_field("gt", fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
     with pytest.raises(StageError, match="ground truth"):
-        outcomes.judge(dataset, truth="gt")
+        error_analysis.judge(dataset, truth="gt")

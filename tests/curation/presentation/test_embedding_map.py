@@ -3,7 +3,7 @@ import fiftyone.brain as fob
 import numpy as np
 import pytest
 
-from curation.summary import plane
+from curation.presentation import embedding_map
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def placed(dataset):
 
 
 def test_few_samples_are_a_cell_each(placed):
-    found, _ = plane.of(placed)
+    found, _ = embedding_map.of(placed)
     assert found.n.tolist() == [1] * 30
     assert found.chosen([3, 5]) == [placed.values("id")[i] for i in (3, 5)]
     assert np.isnan(found.hardness[0])
@@ -28,7 +28,7 @@ def test_few_samples_are_a_cell_each(placed):
 
 def test_many_samples_share_cells_and_none_is_lost():
     xy = np.random.default_rng(0).normal(size=(5000, 2))
-    order, starts = plane.cells(xy, most=100)
+    order, starts = embedding_map.cells(xy, most=100)
     assert sorted(order) == list(range(5000))
     assert len(starts) < 4500
     ends = np.append(starts[1:], 5000)
@@ -38,15 +38,15 @@ def test_many_samples_share_cells_and_none_is_lost():
 
 
 def test_points_on_one_spot_are_one_cell():
-    order, starts = plane.cells(np.zeros((10, 2)), most=5)
+    order, starts = embedding_map.cells(np.zeros((10, 2)), most=5)
     assert (len(order), starts.tolist()) == (10, [0])
 
 
 def test_choosing_a_cell_chooses_all_of_it(placed, monkeypatch):
-    monkeypatch.setattr(plane, "MOST_CELLS", 5)
-    monkeypatch.setattr(plane.cells, "__kwdefaults__", {"most": 5})
-    monkeypatch.setattr(plane, "_SIDE", 2)
-    found, _ = plane.of(placed)
+    monkeypatch.setattr(embedding_map, "MOST_CELLS", 5)
+    monkeypatch.setattr(embedding_map.cells, "__kwdefaults__", {"most": 5})
+    monkeypatch.setattr(embedding_map, "_SIDE", 2)
+    found, _ = embedding_map.of(placed)
     assert len(found) < 30
     everything = found.chosen(range(len(found)))
     assert sorted(everything) == sorted(placed.values("id"))
@@ -54,9 +54,9 @@ def test_choosing_a_cell_chooses_all_of_it(placed, monkeypatch):
 
 def test_deleted_samples_are_left_out(placed):
     placed.delete_samples([placed.first().id])
-    assert plane.of(placed)[0].samples == 29
+    assert embedding_map.of(placed)[0].samples == 29
 
 
 def test_without_an_embedding_there_is_no_plane(dataset):
     dataset.add_sample(fo.Sample(filepath="/a.jpg"))
-    assert plane.of(dataset) is None
+    assert embedding_map.of(dataset) is None

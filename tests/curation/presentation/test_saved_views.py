@@ -3,16 +3,15 @@ import panel_dataset
 import pytest
 
 from curation import fields
-from curation.appearance import views
-from curation.summary import outcomes
+from curation.presentation import error_analysis, saved_views
 
 
 @pytest.fixture(scope="module")
 def finished(database):
     made = fo.Dataset()
     panel_dataset.fill(made, 60, labeled=1.0)
-    outcomes.judge(made)
-    views.save(made)
+    error_analysis.judge(made)
+    saved_views.save(made)
     yield made
     made.delete()
 
@@ -46,13 +45,13 @@ def test_near_duplicates_are_those_that_choosing_left_out(finished):
 
 
 def test_a_view_comes_when_what_it_shows_is_there(dataset):
-    assert views.save(dataset) == []
+    assert saved_views.save(dataset) == []
     fields.declare_hardness(dataset)
-    assert views.save(dataset) == ["hardest"]
-    assert views.save(dataset) == []
+    assert saved_views.save(dataset) == ["hardest"]
+    assert saved_views.save(dataset) == []
 
 
 def test_a_view_of_the_user_stays(dataset):
     dataset.save_view("hardest", dataset.limit(3))
     fields.declare_hardness(dataset)
-    assert views.save(dataset) == []
+    assert saved_views.save(dataset) == []

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from curation import fields
-from curation.summary import outcomes
+from curation.presentation import error_analysis
 
 _HARDEST = 200  # samples in the saved view
 _DISAGREE_BELOW = 0.65  # design: below this agreement the cascade looks again
@@ -41,7 +41,7 @@ def _far(dataset: Any) -> Any:
     """Return where the ensemble missed a far object; any member, where there is no ensemble."""
     fused = fields.CONSENSUS in dataset.get_field_schema()
     far = {"$in": [fields.CONSENSUS]} if fused else {"$exists": True, "$nin": [None, []]}
-    return dataset.match({outcomes.FAR_MISSED_BY: far})
+    return dataset.match({error_analysis.FAR_MISSED_BY: far})
 
 
 def _has(*names: str) -> Callable[[Any], bool]:
@@ -52,7 +52,7 @@ _VIEWS: dict[str, tuple[Callable[[Any], bool], Callable[[Any], Any]]] = {
     "hardest": (_has(fields.HARDNESS), _hardest),
     "disagreements": (_has(fields.AGREEMENT), _disagreements),
     "hallucinations": (lambda one: bool(fields.answer_fields(one)), fields.contradicting),
-    "false negatives far away": (_has(outcomes.FAR_MISSED_BY), _far),
+    "false negatives far away": (_has(error_analysis.FAR_MISSED_BY), _far),
     "night": (
         _has(fields.TIME_OF_DAY),
         lambda one: one.match({fields.TIME_OF_DAY: "night"}),

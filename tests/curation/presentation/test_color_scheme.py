@@ -3,9 +3,9 @@ import pytest
 
 from cascade import taxonomy as taxonomies
 from curation import fields, samples
-from curation.appearance import colours
 from curation.labeling import app_colours
 from curation.labeling.label_studio import label_config
+from curation.presentation import color_scheme
 
 TAXONOMY = taxonomies.load("roadwork_core")
 
@@ -28,13 +28,13 @@ def of_fields(dataset):
 
 
 def test_members_have_colours_of_their_own_and_keep_them_when_others_come():
-    two, three = colours.by_member(["a", "b"]), colours.by_member(["a", "b", "c"])
+    two, three = color_scheme.by_member(["a", "b"]), color_scheme.by_member(["a", "b", "c"])
     assert three | two == three
     assert len(set(three.values())) == len(three)
 
 
 def test_the_scheme_tells_members_apart_and_knows_the_colours_of_the_classes(declared):
-    assert colours.write(declared, ["yolo", "detr"], LABELS)
+    assert color_scheme.write(declared, ["yolo", "detr"], LABELS)
     written = of_fields(declared)
     assert declared.app_config.color_scheme.color_by == "field"
     assert written["yolo"]["fieldColor"] != written["detr"]["fieldColor"]
@@ -43,30 +43,30 @@ def test_the_scheme_tells_members_apart_and_knows_the_colours_of_the_classes(dec
 
 
 def test_writing_it_again_changes_nothing(declared):
-    colours.write(declared, ["yolo"], LABELS)
+    color_scheme.write(declared, ["yolo"], LABELS)
     declared.reload()
-    assert not colours.write(declared, ["yolo"], LABELS)
+    assert not color_scheme.write(declared, ["yolo"], LABELS)
 
 
 def test_a_member_that_comes_later_gets_its_colour(declared):
-    colours.write(declared, ["yolo"], ["ground_truth", "yolo"])
-    assert colours.write(declared, ["yolo", "detr"], LABELS)
+    color_scheme.write(declared, ["yolo"], ["ground_truth", "yolo"])
+    assert color_scheme.write(declared, ["yolo", "detr"], LABELS)
     assert "detr" in of_fields(declared)
 
 
 def test_what_the_user_chose_stays(declared):
     declared.app_config.color_scheme = fo.ColorScheme(color_by="value", color_pool=["#ff0000"])
     declared.save()
-    assert not colours.write(declared, ["yolo"], LABELS)
+    assert not color_scheme.write(declared, ["yolo"], LABELS)
     assert declared.app_config.color_scheme.color_pool == ["#ff0000"]
 
 
 def test_colours_of_classes_alone_that_labeling_gave_become_colours_of_members(declared):
     assert app_colours.show(declared, TAXONOMY)
-    assert colours.write(declared, ["yolo", "detr"], LABELS)
+    assert color_scheme.write(declared, ["yolo", "detr"], LABELS)
     assert not app_colours.show(declared, TAXONOMY), "labeling leaves ours"
 
 
 def test_without_a_taxonomy_members_still_have_colours(dataset):
-    assert colours.write(dataset, ["a", "b"], ["a", "b"])
+    assert color_scheme.write(dataset, ["a", "b"], ["a", "b"])
     assert {one["path"] for one in dataset.app_config.color_scheme.fields} == {"a", "b"}

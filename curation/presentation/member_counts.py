@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation import fields
-from curation.summary import kept, pipelines
-from curation.summary.kept import Kept
+from curation.presentation import aggregations, cache
+from curation.presentation.cache import Kept
 
 NAME = "counts"
 
@@ -148,14 +148,14 @@ class Counts:
 
 def of(dataset: Any) -> tuple[Counts, Kept] | None:
     """Return the figures of a dataset and their age; None where nobody counted a large one."""
-    found = kept.figures(dataset, NAME, count)
+    found = cache.figures(dataset, NAME, count)
     return None if found is None else (Counts.from_dict(found.content), found)
 
 
 def count(dataset: Any) -> dict[str, Any]:
     """Return the figures as plain values; takes some passes over all samples."""
     names = member_fields(dataset)
-    totals = pipelines.totals(dataset, names)
+    totals = aggregations.totals(dataset, names)
     members = [
         Member(
             name=name,
@@ -165,19 +165,19 @@ def count(dataset: Any) -> dict[str, Any]:
             sure=sum(row.get(f"sure{i}", 0) for row in totals),
         )
         for i, (name, kind) in enumerate(names.items())
-        if kind != "boxes" or pipelines.predicts(totals, i)
+        if kind != "boxes" or aggregations.predicts(totals, i)
     ]
     boxed = [one.name for one in members if one.kind == "boxes"]
     fused = fields.CONSENSUS in dataset.get_field_schema()
     return {
         "samples": sum(row["n"] for row in totals),
         "members": [asdict(one) for one in members],
-        "ways": pipelines.ways(totals),
-        "found_by": pipelines.objects(dataset) if fused else pipelines.images(dataset, boxed),
+        "ways": aggregations.ways(totals),
+        "found_by": aggregations.objects(dataset) if fused else aggregations.images(dataset, boxed),
         "objects": fused,
-        "failures": pipelines.failures(dataset),
-        "parts": pipelines.parts(dataset),
-        "slices": pipelines.slices(totals),
+        "failures": aggregations.failures(dataset),
+        "parts": aggregations.parts(dataset),
+        "slices": aggregations.slices(totals),
     }
 
 
@@ -202,7 +202,7 @@ def histogram(dataset: Any, bins: int) -> list[int]:
     if fields.HARDNESS not in dataset.get_field_schema():
         return [0] * bins
     part = {"$floor": {"$multiply": [f"${fields.HARDNESS}", bins]}}
-    found = kept.aggregate(
+    found = cache.aggregate(
         dataset,
         [
             {"$match": {fields.HARDNESS: {"$gte": 0}}},

@@ -15,8 +15,8 @@ from bson import ObjectId
 from numpy.typing import NDArray
 
 from curation import fields
-from curation.summary import kept
-from curation.summary.kept import Kept
+from curation.presentation import cache
+from curation.presentation.cache import Kept
 
 MOST_CELLS = 4000
 NAME = "plane"
@@ -62,7 +62,7 @@ def of(dataset: Any) -> tuple[Plane, Kept] | None:
     key = brain_key(dataset)
     if key is None:
         return None
-    found = kept.figures(dataset, NAME, draw, basis=_basis(dataset, key))
+    found = cache.figures(dataset, NAME, draw, basis=_basis(dataset, key))
     if found is None:
         return None
     content = found.content
@@ -82,7 +82,7 @@ def keep(dataset: Any) -> None:
     """Draw the plane and keep it, where a run has placed the samples."""
     key = brain_key(dataset)
     if key is not None:
-        kept.keep(dataset, NAME, draw, basis=_basis(dataset, key))
+        cache.keep(dataset, NAME, draw, basis=_basis(dataset, key))
 
 
 def brain_key(dataset: Any) -> str | None:

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from curation.appearance import colours, views
 from curation.collection import dataset_of
-from curation.summary import counts, kept, outcomes, plane
+from curation.presentation import (
+    cache,
+    color_scheme,
+    embedding_map,
+    error_analysis,
+    member_counts,
+    saved_views,
+)
 
 _OUTCOMES = "failures"  # of the sidebar
 
@@ -24,16 +30,16 @@ def after_stage(samples: Any) -> list[str]:
         samples: A FiftyOne dataset, or a view of it.
     """
     dataset = dataset_of(samples)
-    named = counts.member_fields(dataset)
+    named = member_counts.member_fields(dataset)
     members = [name for name, kind in named.items() if kind == "boxes"]
     if members:
-        colours.write(dataset, members, sorted(_boxed(dataset)))
+        color_scheme.write(dataset, members, sorted(_boxed(dataset)))
     _group_outcomes(dataset)
-    if kept.size(dataset) > kept.LIVE:
-        kept.keep(dataset, counts.NAME, counts.count)
-        plane.keep(dataset)
+    if cache.size(dataset) > cache.LIVE:
+        cache.keep(dataset, member_counts.NAME, member_counts.count)
+        embedding_map.keep(dataset)
         _index_tags(dataset)
-    return views.save(dataset)
+    return saved_views.save(dataset)
 
 
 def _boxed(dataset: Any) -> list[str]:
@@ -47,7 +53,7 @@ def _group_outcomes(dataset: Any) -> None:
     import fiftyone as fo
 
     groups = dataset.app_config.sidebar_groups
-    ours = [one for one in outcomes.WRITTEN if one in dataset.get_field_schema()]
+    ours = [one for one in error_analysis.WRITTEN if one in dataset.get_field_schema()]
     if not ours or not groups or any(one.name == _OUTCOMES for one in groups):
         return
     for one in groups:
