@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from cascade.imaging import batches
-from curation import fields, figures, rounds, samples, store
+from curation import fields, rounds, samples, store
 from curation.api.datasets import connected
 from curation.errors import StageError
 from curation.labeling import tasks
-from curation.report import about_quality
+from curation.report import about_quality, figures
 from curation.report.facts import Story, read_story
 
 TILE_WH = (280, 210)

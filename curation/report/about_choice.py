@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from curation import figures
-from curation.report import words
+from curation.report import cells, figures
 from curation.report.facts import Facts, Story
 from curation.report.page import Cell, Gallery, Picture, Plot, Section, Table
 
@@ -57,8 +56,8 @@ def failure_yield(story: Story) -> Section:
         return Section(title, not_run="Not run: nothing of this round is labeled yet.")
     by_arm: Mapping[str, Any] = summary["failure_yield"]
     text = [
-        f"{words.counted(summary['labeled'], 'image')} labeled by {summary['labeler']}, with "
-        f"{words.counted(summary['boxes'], 'box', 'boxes')}.",
+        f"{cells.counted(summary['labeled'], 'image')} labeled by {summary['labeler']}, with "
+        f"{cells.counted(summary['boxes'], 'box', 'boxes')}.",
         "A failure is an image where the ensemble, before it was trained on it, disagrees with "
         "the labels: a wrong decision, a missed object, or a box on nothing (from probability "
         "0.5, matched at IoU 0.5).",
@@ -70,13 +69,13 @@ def failure_yield(story: Story) -> Section:
             arm,
             str(one["n"]),
             str(one["failures"]),
-            Cell(words.percent(share), bar=share),
-            f"{words.percent(one['lower'])} to {words.percent(one['upper'])}",
+            Cell(cells.percent(share), bar=share),
+            f"{cells.percent(one['lower'])} to {cells.percent(one['upper'])}",
             str(one["wrong_decisions"]),
             str(one["missed"]),
             str(one["false"]),
         ]
-        for arm in words.in_order(by_arm)
+        for arm in cells.in_order(by_arm)
         for one in [by_arm[arm]]
         for share in [one["failures"] / one["n"]]
     ]
@@ -91,9 +90,9 @@ def failure_yield(story: Story) -> Section:
 
 def _choice_text(facts: Facts, summary: Mapping[str, Any]) -> tuple[str, ...]:
     pool = summary.get("pool", len(facts.pool))
-    text = [f"{facts.n_chosen:,} of {words.counted(pool, 'unlabeled sample')} were chosen."]
+    text = [f"{facts.n_chosen:,} of {cells.counted(pool, 'unlabeled sample')} were chosen."]
     if "duplicates_dropped" in summary:
-        dropped = words.counted(summary["duplicates_dropped"], "near-duplicate")
+        dropped = cells.counted(summary["duplicates_dropped"], "near-duplicate")
         text.append(f"{dropped} left out, the hardest of each group stays.")
     return (*text, *summary.get("advice", ()))
 
@@ -102,10 +101,10 @@ def _arm_table(facts: Facts) -> Table:
     rows: list[list[Cell | str]] = []
     for arm, values in facts.arms.items():
         known = [value for value in values if value is not None]
-        mean = words.number(sum(known) / len(known), 2) if known else words.UNDEFINED
+        mean = cells.number(sum(known) / len(known), 2) if known else cells.UNDEFINED
         rows.append([arm, str(len(values)), mean, _MEANING.get(arm, "")])
     if len(facts.pool):
-        mean = words.number(sum(facts.pool) / len(facts.pool), 2)
+        mean = cells.number(sum(facts.pool) / len(facts.pool), 2)
         rows.append([Cell("pool", "muted"), str(len(facts.pool)), mean, "all that was scored"])
     return Table.of("arm|samples#|mean hardness#|what it takes", rows)
 
@@ -138,13 +137,13 @@ def _comparison(by_arm: Mapping[str, Any]) -> tuple[str, ...]:
     if not random or not others:
         return ("There is no random arm beside another one, so nothing can be compared.",)
     sentences = []
-    for arm in words.in_order(others):
+    for arm in cells.in_order(others):
         one = others[arm]
         shares = [each["failures"] / each["n"] for each in (one, random)]
         apart = one["lower"] > random["upper"] or one["upper"] < random["lower"]
         sentences.append(
-            f"The {arm} arm fails on {words.percent(shares[0])} of its images, the random arm on "
-            f"{words.percent(shares[1])}"
+            f"The {arm} arm fails on {cells.percent(shares[0])} of its images, the random arm on "
+            f"{cells.percent(shares[1])}"
             + ("." if apart else "; their intervals overlap, so this may be chance.")
         )
     return tuple(sentences)

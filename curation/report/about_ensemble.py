@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curation.report import words
+from curation.report import cells
 from curation.report.facts import Facts
 from curation.report.page import Cell, Section, Table
 
@@ -25,7 +25,7 @@ def ensemble(facts: Facts) -> Section:
             one.name,
             f"{one.images:,}",
             f"{one.boxes:,}",
-            f"{one.boxes / one.images:.2f}" if one.images else words.UNDEFINED,
+            f"{one.boxes / one.images:.2f}" if one.images else cells.UNDEFINED,
             f"{one.sure:,}",
         ]
         for one in everyone
@@ -36,7 +36,7 @@ def ensemble(facts: Facts) -> Section:
         yes = facts.decisions.get("yes", 0)
         text.append(
             f"The decision {facts.decision!r} is yes on {yes:,} of "
-            f"{words.counted(answered, 'image')} ({words.percent(yes / answered)})."
+            f"{cells.counted(answered, 'image')} ({cells.percent(yes / answered)})."
         )
     return Section(
         title,
@@ -57,11 +57,11 @@ def routing(facts: Facts) -> Section:
         n = facts.ways.get(path, 0)
         ms = sum(one.ms for one in facts.costs.values() if path in one.paths)
         spent += n * ms
-        cost = words.number(ms, 1) if facts.costs else words.UNDEFINED
-        rows.append([path, f"{n:,}", words.percent(n / total), cost, meaning])
+        cost = cells.number(ms, 1) if facts.costs else cells.UNDEFINED
+        rows.append([path, f"{n:,}", cells.percent(n / total), cost, meaning])
     stopped = facts.ways.get("stop", 0)
     text = [
-        f"{words.percent(stopped / total)} of {words.counted(total, 'image')} stop after the "
+        f"{cells.percent(stopped / total)} of {cells.counted(total, 'image')} stop after the "
         "detectors."
     ]
     everything = sum(one.ms for one in facts.costs.values())
@@ -72,7 +72,7 @@ def routing(facts: Facts) -> Section:
         )
     if facts.contradictions is not None:
         text.append(
-            f"On {words.counted(facts.contradictions, 'image')} a language model contradicts the "
+            f"On {cells.counted(facts.contradictions, 'image')} a language model contradicts the "
             "other tiers: see the saved view 'hallucinations'."
         )
     table = Table.of("path|images#|share#|ms an image#|when", rows)

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curation import figures
-from curation.figures import Change, Estimate
-from curation.report import words
+from curation.report import cells, figures
 from curation.report.facts import Story
+from curation.report.figures import Change, Estimate
 from curation.report.intervals import Answers, Compared, compare
 from curation.report.page import Cell, Plot, Section, Table
 
@@ -132,8 +131,8 @@ def main_metrics(evaluation: Mapping[str, Any]) -> dict[str, Estimate]:
 
 
 def _about_set(after: Mapping[str, Any]) -> str:
-    drives = words.counted(len(set(after["samples"]["drive"])), "drive")
-    images = words.counted(after["n_images"], "image")
+    drives = cells.counted(len(set(after["samples"]["drive"])), "drive")
+    images = cells.counted(after["n_images"], "image")
     return (
         f"Measured on the frozen {after['split']} split: {images} of {drives}, "
         f"{after['n_positive']} with the answer yes. Brackets are 95 % intervals over draws of "
@@ -181,9 +180,9 @@ def _class_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
             [
                 name,
                 str(one["n"]),
-                words.estimate(two.before),
-                words.estimate(two.after),
-                words.change(two.change),
+                cells.estimate(two.before),
+                cells.estimate(two.after),
+                cells.change(two.change),
             ]
         )
     return Table.of("class, AP at IoU 0.5|objects#|before|after|change", rows)
@@ -196,16 +195,16 @@ def _slice_row(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
         name,
         str(new["n"]),
         str(new["n_positive"]),
-        words.estimate(mcc.before, 2),
-        words.estimate(mcc.after, 2),
-        words.change(mcc.change, digits=2),
+        cells.estimate(mcc.before, 2),
+        cells.estimate(mcc.after, 2),
+        cells.change(mcc.change, digits=2),
         _from_to(old.get("recall"), new.get("recall")),
         _from_to(old.get("map50"), new.get("map50")),
     ]
 
 
 def _from_to(before: float | None, after: float | None) -> str:
-    return f"{words.number(before, 2)} to {words.number(after, 2)}"
+    return f"{cells.number(before, 2)} to {cells.number(after, 2)}"
 
 
 def _slice_mcc(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Compared:
@@ -249,9 +248,9 @@ def _table(first: str, rows: Sequence[tuple[str, Compared]]) -> Table:
         [
             [
                 name,
-                words.estimate(one.before),
-                words.estimate(one.after),
-                words.change(one.change, higher_is_better=name != _NAMES["ece"]),
+                cells.estimate(one.before),
+                cells.estimate(one.after),
+                cells.change(one.change, higher_is_better=name != _NAMES["ece"]),
             ]
             for name, one in rows
         ],

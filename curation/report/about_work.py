@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from curation import figures
-from curation.figures import Point
-from curation.report import words
+from curation.report import cells, figures
 from curation.report.about_quality import main_metrics
 from curation.report.facts import Facts, Story
+from curation.report.figures import Point
 from curation.report.page import Cell, Plot, Section, Table
 
 _SHOWN_FAILURES = 50
@@ -30,13 +29,13 @@ def training(story: Story) -> Section:
                 name,
                 str(one["epochs"]),
                 str(one["best_epoch"]),
-                words.number(max(known, default=None)),
-                words.duration(one["seconds"]),
+                cells.number(max(known, default=None)),
+                cells.duration(one["seconds"]),
             ]
         )
     losses = {name: one["train_loss"] for name, one in summary["members"].items()}
     examples = summary.get("examples")
-    text = () if examples is None else (f"Trained on {words.counted(examples, 'image')}.",)
+    text = () if examples is None else (f"Trained on {cells.counted(examples, 'image')}.",)
     return Section(
         title,
         text=text,
@@ -56,9 +55,9 @@ def time(story: Story) -> Section:
         )
     longest = max(stages.values()) or 1.0
     rows: list[list[Cell | str]] = [
-        [name, Cell(words.duration(taken), bar=taken / longest)] for name, taken in stages.items()
+        [name, Cell(cells.duration(taken), bar=taken / longest)] for name, taken in stages.items()
     ]
-    total = words.duration(sum(stages.values()))
+    total = cells.duration(sum(stages.values()))
     return Section(title, text=(f"{total} in all.",), tables=(Table.of("stage|time", rows),))
 
 
@@ -80,7 +79,7 @@ def failures(facts: Facts) -> Section:
     ]
     images = len({one["filepath"] for one in found})
     text = (
-        f"{words.counted(len(found), 'failure')} on {words.counted(images, 'image')}. "
+        f"{cells.counted(len(found), 'failure')} on {cells.counted(images, 'image')}. "
         "The others are complete.",
     )
     caption = f"The first {len(detail)} of {len(found)}" if len(detail) < len(found) else ""
@@ -118,7 +117,7 @@ def rounds(stories: Sequence[Story]) -> Section:
                 str(story.number),
                 str(labeled),
                 str(examples),
-                *(words.estimate(one) for one in found.values()),
+                *(cells.estimate(one) for one in found.values()),
                 (story.verdict or {}).get("outcome", "not judged").replace("_", " "),
             ]
         )

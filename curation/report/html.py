@@ -6,8 +6,8 @@ import base64
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from curation.figures import to_svg
 from curation.report import pictures
+from curation.report.figures import to_svg
 from curation.report.page import Page, Plot
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.metrics import classification
-from curation.figures import Estimate
+from curation.report.figures import Estimate
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageOps
 from cascade.errors import ImageError
 from cascade.imaging import batches
 from cascade.predictions import Detections
-from curation.figures import BLUE, ORANGE
+from curation.report.figures import BLUE, ORANGE
 from curation.report.page import Picture
 
 TRUTH_COLOUR, CONSENSUS_COLOUR = BLUE, ORANGE

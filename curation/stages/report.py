@@ -13,7 +13,7 @@ from cascade.runtime.atomic_files import replace_text
 from cascade.taxonomy import Taxonomy
 from curation import fields, rounds, samples, store
 from curation.labeling import tasks
-from curation.report import content, words
+from curation.report import cells, compose
 from curation.report.facts import Chosen, Facts, MemberCost, MemberFacts, Projection, read_story
 from curation.report.page import Page
 from curation.rounds import Round
@@ -62,7 +62,7 @@ def _compose(dataset: Any, this: Round, settings: Settings) -> Page:
         read_story(rounds.of_dataset(settings.home, dataset.name, number))
         for number in range(1, this.number)
     ]
-    return content.compose(_facts(dataset, this), story, earlier)
+    return compose.compose(_facts(dataset, this), story, earlier)
 
 
 def _facts(dataset: Any, this: Round) -> Facts:
@@ -163,7 +163,7 @@ def _by_arm(
     found: dict[str, list[float | None]] = {}
     for one, value in zip(tags, hardness, strict=True):
         found.setdefault(_arm(one), []).append(value)
-    return {arm: found[arm] for arm in words.in_order(found)}
+    return {arm: found[arm] for arm in cells.in_order(found)}
 
 
 def _arm(tags: Sequence[str]) -> str:
@@ -177,7 +177,7 @@ def _shown(
     by_arm: dict[str, list[tuple[int, str]]] = {}
     for tags, rank, one in zip(columns["tags"], columns[fields.RANK], columns["id"], strict=True):
         by_arm.setdefault(_arm(tags), []).append((rank or 0, one))
-    first = [one for arm in words.in_order(by_arm) for _, one in sorted(by_arm[arm])[:_SHOWN]]
+    first = [one for arm in cells.in_order(by_arm) for _, one in sorted(by_arm[arm])[:_SHOWN]]
     if not first:
         return ()
     view = batch.select(first)

@@ -13,7 +13,7 @@ import numpy as np
 
 from cascade.checkpoints import licenses
 from cascade.checkpoints.licenses import KINDS
-from curation import figures
+from curation.report import figures
 from curation.tracking.about import About, DataInput
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.app.panels.components import Plot
-from curation.figures import ARM_COLOURS, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
+from curation.report.figures import ARM_COLOURS, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 
 CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
 ROW_PX, FRAME_PX = 26, 70  # of a horizontal bar or a line of a heat map; of all around it

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from cascade.imaging import batches
-from curation.figures import GREEN, ORANGE, SKY, VERMILION
+from curation.report.figures import GREEN, ORANGE, SKY, VERMILION
 
 Boxes = NDArray[np.floating[Any]]
 

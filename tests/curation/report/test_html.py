@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from curation.report import content, html, terminal
+from curation.report import compose, html, terminal
 from curation.report.page import Cell, Gallery, Page, Picture, Section, Table
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -31,7 +31,7 @@ class Balance(HTMLParser):
 
 @pytest.fixture
 def page(make_facts, make_story):
-    return content.compose(make_facts(), make_story(2), [make_story(1)])
+    return compose.compose(make_facts(), make_story(2), [make_story(1)])
 
 
 def test_the_page_needs_nothing_else(page):

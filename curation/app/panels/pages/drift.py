@@ -16,11 +16,11 @@ from curation.app.panels import plotly_figures, text
 from curation.app.panels.components import Button, Buttons, Notice, Page, Piece, Plot, Table, Text
 from curation.collection import dataset_of
 from curation.errors import StageError
-from curation.figures import BLUE, VERMILION
 from curation.jobs.models import Run
 from curation.jobs.nightly import drift
 from curation.jobs.store import History
 from curation.presentation import cache
+from curation.report.figures import BLUE, VERMILION
 from curation.vectors import Vectors
 
 GRID, NEWEST = "grid", "newest"

@@ -5,7 +5,7 @@ from PIL import Image, ImageColor
 from cascade.errors import ImageError
 from curation.app.panels import side_by_side
 from curation.app.panels.side_by_side import Tile
-from curation.figures import GREEN, SKY, VERMILION
+from curation.report.figures import GREEN, SKY, VERMILION
 
 WHOLE = np.array([[0.1, 0.1, 0.9, 0.9]])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from curation.figures import ARM_COLOURS, Estimate
+from curation.report.figures import ARM_COLOURS, Estimate
 from curation.report.page import Cell
 
 UNDEFINED = "not defined"

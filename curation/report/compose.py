@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from curation.report import about_choice, about_ensemble, about_quality, about_work, words
+from curation.report import about_choice, about_ensemble, about_quality, about_work, cells
 from curation.report.facts import Facts, Story
 from curation.report.page import Page, Tone
 
@@ -43,7 +43,7 @@ def compose(facts: Facts, story: Story, earlier: Sequence[Story] = ()) -> Page:
 def _headline(facts: Facts, story: Story) -> str:
     chosen = "Nothing was chosen"
     if facts.n_chosen:
-        chosen = f"{words.counted(facts.n_chosen, 'image')} chosen"
+        chosen = f"{cells.counted(facts.n_chosen, 'image')} chosen"
         if story.summary("label"):
             chosen += " and labeled"
     if story.verdict:

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from curation.report import content
+from curation.report import compose
 from curation.report.facts import Facts, MemberCost, Story
 
 NOTHING = Story(number=1, record={"round": 1, "stages": {}, "failures": []})
@@ -18,7 +18,7 @@ def texts(section):
 
 
 def test_a_whole_round_leaves_no_section_out(make_facts, make_story):
-    page = content.compose(make_facts(), make_story(2), [make_story(1)])
+    page = compose.compose(make_facts(), make_story(2), [make_story(1)])
     assert [one.title for one in page.sections if one.not_run] == []
     assert page.tone == "good"
     assert page.headline.startswith("40 images chosen and labeled. The challenger is promoted.")
@@ -26,7 +26,7 @@ def test_a_whole_round_leaves_no_section_out(make_facts, make_story):
 
 def test_a_dataset_that_was_only_ranked_says_what_was_not_run(make_facts):
     facts = replace(make_facts(labeled=False), labeled=0)
-    page = content.compose(facts, NOTHING)
+    page = compose.compose(facts, NOTHING)
     absent = {one.title for one in page.sections if one.not_run}
     assert absent == {
         "What labeling found",
@@ -44,14 +44,14 @@ def test_a_dataset_that_was_only_ranked_says_what_was_not_run(make_facts):
 
 
 def test_an_empty_dataset_has_a_page():
-    page = content.compose(Facts(dataset="void", samples=0, splits={}, labeled=0), NOTHING)
+    page = compose.compose(Facts(dataset="void", samples=0, splits={}, labeled=0), NOTHING)
     assert page.headline == "Nothing was chosen. No challenger was judged."
     assert section(page, "What was chosen, and why").not_run
     assert section(page, "What failed").text == ("Nothing failed.",)
 
 
 def test_the_random_arm_stands_beside_the_hard_one(make_facts, make_story):
-    found = section(content.compose(make_facts(), make_story()), "What labeling found")
+    found = section(compose.compose(make_facts(), make_story()), "What labeling found")
     assert ["hard", "24", "15", "62 %", "43 % to 79 %", "9", "14", "6"] in texts(found)
     assert ["random", "6", "1", "17 %", "3 % to 56 %", "1", "1", "0"] in texts(found)
     assert any("hard arm fails on 62 %" in one and "may be chance" in one for one in found.text)
@@ -61,7 +61,7 @@ def test_without_a_random_arm_nothing_is_compared(make_facts, make_story):
     story = make_story()
     summary = story.record["stages"]["label"]["summary"]
     del summary["failure_yield"]["random"]
-    found = section(content.compose(make_facts(), story), "What labeling found")
+    found = section(compose.compose(make_facts(), story), "What labeling found")
     assert any("no random arm beside" in one for one in found.text)
 
 
@@ -69,12 +69,12 @@ def test_submissions_under_review_are_listed(make_facts, make_story):
     story = make_story()
     review = [{"sample": "id7", "what": "dragon", "reason": "No class is called so."}]
     story.record["stages"]["label"]["summary"]["review"] = review
-    found = section(content.compose(make_facts(), story), "What labeling found")
+    found = section(compose.compose(make_facts(), story), "What labeling found")
     assert ["id7", "dragon", "No class is called so."] in texts(found)
 
 
 def test_metrics_are_told_as_a_whole_by_member_and_by_class(make_facts, make_story):
-    rows = texts(section(content.compose(make_facts(), make_story()), "Before and after"))
+    rows = texts(section(compose.compose(make_facts(), make_story()), "Before and after"))
     names = [row[0] for row in rows]
     assert names[:6] == [
         "MCC",
@@ -94,13 +94,13 @@ def test_no_verdict_is_said_plainly(make_facts, make_story):
     verdict = dict(story.verdict)
     verdict |= {"outcome": "no_verdict", "delta_mcc": None, "lower": None, "upper": None}
     verdict |= {"reasons": ["All 240 images have the answer yes."], "needed": "Take 300 images."}
-    page = content.compose(make_facts(), replace(story, verdict=verdict))
+    page = compose.compose(make_facts(), replace(story, verdict=verdict))
     assert "There is no verdict, so the champion stays." in page.headline
     assert "Take 300 images." in section(page, "Verdict").text
 
 
 def test_every_check_is_told_in_words(make_facts, make_story):
-    rows = texts(section(content.compose(make_facts(), make_story()), "Verdict"))
+    rows = texts(section(compose.compose(make_facts(), make_story()), "Verdict"))
     assert [row[:2] for row in rows] == [
         ["mcc", "✓ holds"],
         ["cost", "✗ fails"],
@@ -112,27 +112,27 @@ def test_slices_without_their_images_are_told_without_intervals(make_facts, make
     story = make_story()
     for evaluation in (story.before, story.after):
         del evaluation["samples"]["slices"]
-    rows = texts(section(content.compose(make_facts(), story), "By slice"))
+    rows = texts(section(compose.compose(make_facts(), story), "By slice"))
     assert rows[0][:6] == ["size=far", "60", "19", "0.40", "0.50", "+0.10"]
     assert rows[3][3] == "not defined"
 
 
 def test_the_rounds_so_far_are_a_curve(make_facts, make_story):
-    found = section(content.compose(make_facts(), make_story(2), [make_story(1)]), "Rounds so far")
+    found = section(compose.compose(make_facts(), make_story(2), [make_story(1)]), "Rounds so far")
     assert [row[:3] for row in texts(found)] == [["1", "40", "100"], ["2", "40", "140"]]
     axes = found.plots[0].draw().axes[0]
     assert axes.lines[0].get_xdata().tolist() == [60, 100, 140]
 
 
 def test_failures_are_counted_and_listed(make_facts, make_story):
-    found = section(content.compose(make_facts(), make_story()), "What failed")
+    found = section(compose.compose(make_facts(), make_story()), "What failed")
     assert found.text[0].startswith("2 failures on 2 images.")
     assert texts(found)[0] == ["predict", "", "ImageError", "2"]
     assert texts(found)[1][0] == "broken0.jpg"
 
 
 def test_stages_are_timed(make_facts, make_story):
-    found = section(content.compose(make_facts(), make_story()), "Time by stage")
+    found = section(compose.compose(make_facts(), make_story()), "Time by stage")
     assert ["train", "96.0 s"] in texts(found)
     assert found.text == ("3 min 8 s in all.",)
 
@@ -143,7 +143,7 @@ def test_an_evaluation_without_images_is_no_reason_to_fail(make_facts, make_stor
         evaluation["samples"] = {"id": [], "drive": [], "truth": [], "p": []}
         evaluation["slices"] = {}
         evaluation |= {"n_images": 0, "n_positive": 0}
-    page = content.compose(make_facts(), story)
+    page = compose.compose(make_facts(), story)
     assert texts(section(page, "Before and after"))[0][:2] == ["MCC", "not defined"]
     assert "No slice" in section(page, "By slice").text[0]
 
@@ -152,7 +152,7 @@ def test_an_evaluation_without_images_is_no_reason_to_fail(make_facts, make_stor
 def test_any_stage_may_be_missing(make_facts, make_story, missing):
     story = make_story()
     del story.record["stages"][missing]
-    assert content.compose(make_facts(), story).sections
+    assert compose.compose(make_facts(), story).sections
 
 
 def test_the_story_survives_json(make_facts, make_story):
@@ -163,7 +163,7 @@ def test_the_story_survives_json(make_facts, make_story):
         before=json.loads(json.dumps(story.before)),
         after=json.loads(json.dumps(story.after)),
     )
-    both = [content.compose(make_facts(), one) for one in (story, again)]
+    both = [compose.compose(make_facts(), one) for one in (story, again)]
     assert [texts(one) for one in both[0].sections] == [texts(one) for one in both[1].sections]
 
 
@@ -177,7 +177,7 @@ def test_each_path_of_the_cascade_has_its_share_and_its_cost(make_facts):
         },
         contradictions=2,
     )
-    found = section(content.compose(facts, NOTHING), "Paths through the cascade")
+    found = section(compose.compose(facts, NOTHING), "Paths through the cascade")
     assert [row[:4] for row in texts(found)] == [
         ["stop", "75", "75 %", "10.0"],
         ["fast_a", "0", "0 %", "10.0"],

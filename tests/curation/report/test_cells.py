@@ -1,7 +1,7 @@
 import pytest
 
-from curation.figures import Estimate
-from curation.report import words
+from curation.report import cells
+from curation.report.figures import Estimate
 
 CHANGES = [
     pytest.param(Estimate(None), True, "not defined", "muted", id="nothing to compare"),
@@ -17,21 +17,21 @@ CHANGES = [
 
 @pytest.mark.parametrize(("estimate", "higher_is_better", "text", "tone"), CHANGES)
 def test_a_change_has_a_tone_only_outside_the_noise(estimate, higher_is_better, text, tone):
-    cell = words.change(estimate, higher_is_better=higher_is_better)
+    cell = cells.change(estimate, higher_is_better=higher_is_better)
     assert cell.text.endswith(text)
     assert cell.tone == tone
 
 
 SAID = [
-    (words.number(None), "not defined"),
-    (words.estimate(Estimate(0.5)), "0.500"),
-    (words.estimate(Estimate(0.5, 0.25, 0.75), 2), "0.50 [0.25, 0.75]"),
-    (words.percent(0.625), "62 %"),
-    (words.counted(1, "box", "boxes"), "1 box"),
-    (words.counted(1200, "box", "boxes"), "1,200 boxes"),
-    (words.duration(2.345), "2.3 s"),
-    (words.duration(125), "2 min 5 s"),
-    (words.duration(9000), "2.5 h"),
+    (cells.number(None), "not defined"),
+    (cells.estimate(Estimate(0.5)), "0.500"),
+    (cells.estimate(Estimate(0.5, 0.25, 0.75), 2), "0.50 [0.25, 0.75]"),
+    (cells.percent(0.625), "62 %"),
+    (cells.counted(1, "box", "boxes"), "1 box"),
+    (cells.counted(1200, "box", "boxes"), "1,200 boxes"),
+    (cells.duration(2.345), "2.3 s"),
+    (cells.duration(125), "2 min 5 s"),
+    (cells.duration(9000), "2.5 h"),
 ]
 
 
@@ -41,4 +41,4 @@ def test_numbers_are_written_like_this(said, expected):
 
 
 def test_arms_come_in_one_order():
-    assert words.in_order({"random", "mine", "hard"}) == ["hard", "random", "mine"]
+    assert cells.in_order({"random", "mine", "hard"}) == ["hard", "random", "mine"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from curation import figures
-from curation.figures import Change, Estimate, Point
+from curation.report import figures
+from curation.report.figures import Change, Estimate, Point
 
 NOTHING = np.zeros(0)
 SOME = np.linspace(0, 1, 50)
