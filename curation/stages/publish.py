@@ -15,7 +15,8 @@ from curation import rounds
 from curation.active_learning.gate import judge
 from curation.active_learning.gate.judge import Evidence, Verdict
 from curation.errors import PublishError
-from curation.report import html, sign_off
+from curation.report import sign_off
+from curation.report.render import html
 from curation.report.sign_off import Candidate
 from curation.rounds import Round
 from curation.tracking import About, Registry, content, environment

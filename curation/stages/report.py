@@ -42,7 +42,7 @@ def report(dataset: Any, this: Round, settings: Settings) -> Path:
     Raises:
         StageError: A file that the round left cannot be read.
     """
-    from curation.report import html
+    from curation.report.render import html
 
     text = html.render(_compose(dataset, this, settings))
     replace_text(this.folder / PAGE, text)
@@ -51,7 +51,7 @@ def report(dataset: Any, this: Round, settings: Settings) -> Path:
 
 def to_terminal(dataset: Any, this: Round, settings: Settings) -> RenderableType:
     """Return the same as the page, for `rich` to print."""
-    from curation.report import terminal
+    from curation.report.render import terminal
 
     return terminal.render(_compose(dataset, this, settings))
 

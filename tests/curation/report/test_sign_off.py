@@ -1,4 +1,4 @@
-from curation.report import html
+from curation.report.render import html
 from curation.report.sign_off import Candidate, compose, digest
 
 CANDIDATE = Candidate("site", 4, champion="6", challenger="7", facts={"licences": "MIT (2)"})

@@ -6,9 +6,9 @@ import base64
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from curation.report import pictures
 from curation.report.figures import to_svg
 from curation.report.page import Page, Plot
+from curation.report.render import thumbnails
 
 
 def render(page: Page) -> str:
@@ -23,10 +23,10 @@ def render(page: Page) -> str:
     return environment.get_template("report.html.j2").render(
         page=page,
         plot_uri=_plot_uri,
-        picture_uri=pictures.to_data_uri,
-        truth_colour=pictures.TRUTH_COLOUR,
-        consensus_colour=pictures.CONSENSUS_COLOUR,
-        least_drawn=pictures.LEAST_DRAWN,
+        picture_uri=thumbnails.to_data_uri,
+        truth_colour=thumbnails.TRUTH_COLOUR,
+        consensus_colour=thumbnails.CONSENSUS_COLOUR,
+        least_drawn=thumbnails.LEAST_DRAWN,
     )
 
 

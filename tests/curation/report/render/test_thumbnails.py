@@ -4,11 +4,11 @@ import io
 import pytest
 from PIL import Image, ImageColor
 
-from curation.report import pictures
 from curation.report.page import Picture
+from curation.report.render import thumbnails
 
-BLUE = ImageColor.getrgb(pictures.TRUTH_COLOUR)
-ORANGE = ImageColor.getrgb(pictures.CONSENSUS_COLOUR)
+BLUE = ImageColor.getrgb(thumbnails.TRUTH_COLOUR)
+ORANGE = ImageColor.getrgb(thumbnails.CONSENSUS_COLOUR)
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def grey(tmp_path):
 
 
 def drawn(path, truth, consensus):
-    return pictures.draw(Picture(str(path), "", "", truth, consensus))
+    return thumbnails.draw(Picture(str(path), "", "", truth, consensus))
 
 
 def test_truth_is_blue_and_consensus_orange(grey, make_boxes):
@@ -66,6 +66,6 @@ def test_what_cannot_be_read_is_said_on_the_picture(tmp_path, make_boxes, conten
 
 
 def test_the_address_is_a_jpeg(grey, make_boxes):
-    uri = pictures.to_data_uri(Picture(str(grey((640, 360))), "", "", None, make_boxes()))
+    uri = thumbnails.to_data_uri(Picture(str(grey((640, 360))), "", "", None, make_boxes()))
     with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
         assert (image.format, image.size) == ("JPEG", (320, 180))

@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from curation.report import compose, html, terminal
+from curation.report import compose
 from curation.report.page import Cell, Gallery, Page, Picture, Section, Table
+from curation.report.render import html, terminal
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
