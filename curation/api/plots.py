@@ -20,8 +20,9 @@ from curation import fields, rounds, samples, store
 from curation.api.datasets import connected
 from curation.errors import StageError
 from curation.labeling import tasks
-from curation.report import about_quality, figures
+from curation.report import figures
 from curation.report.facts import Story, read_story
+from curation.report.sections import quality
 
 TILE_WH = (280, 210)
 _LINE_PX, _GAP_PX = 14, 4  # of text above a tile, and between tiles
@@ -104,7 +105,7 @@ def before_after(dataset: Any, round_number: int = 1) -> Figure:
     Raises:
         StageError: The round was not evaluated.
     """
-    return about_quality.overall(_evaluated(dataset, round_number)).plots[0].draw()
+    return quality.overall(_evaluated(dataset, round_number)).plots[0].draw()
 
 
 def calibration(dataset: Any, round_number: int = 1) -> Figure:
@@ -116,7 +117,7 @@ def calibration(dataset: Any, round_number: int = 1) -> Figure:
     Raises:
         StageError: The round was not evaluated.
     """
-    return about_quality.overall(_evaluated(dataset, round_number)).plots[1].draw()
+    return quality.overall(_evaluated(dataset, round_number)).plots[1].draw()
 
 
 def slices(dataset: Any, round_number: int = 1) -> Figure:
@@ -128,7 +129,7 @@ def slices(dataset: Any, round_number: int = 1) -> Figure:
     Raises:
         StageError: The round was not evaluated, or no slice is large enough.
     """
-    found = about_quality.slices(_evaluated(dataset, round_number)).plots
+    found = quality.slices(_evaluated(dataset, round_number)).plots
     if not found:
         raise StageError("No slice of the frozen set is large enough to be measured.")
     return found[0].draw()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from curation.report import about_choice, about_ensemble, about_quality, about_work, cells
+from curation.report import cells
 from curation.report.facts import Facts, Story
 from curation.report.page import Page, Tone
+from curation.report.sections import choice, ensemble, quality, work
 
 _TONES: dict[str, Tone] = {"promote": "good", "keep": "", "no_verdict": "muted"}
 
@@ -25,17 +26,17 @@ def compose(facts: Facts, story: Story, earlier: Sequence[Story] = ()) -> Page:
         tone=_TONES[story.verdict["outcome"]] if story.verdict else "",
         facts=_facts(facts, story),
         sections=(
-            about_choice.choice(facts, story),
-            about_choice.failure_yield(story),
-            about_quality.overall(story),
-            about_quality.slices(story),
-            about_quality.verdict(story),
-            about_work.rounds([*earlier, story]),
-            about_ensemble.ensemble(facts),
-            about_ensemble.routing(facts),
-            about_work.training(story),
-            about_work.time(story),
-            about_work.failures(facts),
+            choice.choice(facts, story),
+            choice.failure_yield(story),
+            quality.overall(story),
+            quality.slices(story),
+            quality.verdict(story),
+            work.rounds([*earlier, story]),
+            ensemble.ensemble(facts),
+            ensemble.routing(facts),
+            work.training(story),
+            work.time(story),
+            work.failures(facts),
         ),
     )
 
@@ -47,7 +48,7 @@ def _headline(facts: Facts, story: Story) -> str:
         if story.summary("label"):
             chosen += " and labeled"
     if story.verdict:
-        return f"{chosen}. {about_quality.outcome(story.verdict)}"
+        return f"{chosen}. {quality.outcome(story.verdict)}"
     return f"{chosen}. No challenger was judged."
 
 

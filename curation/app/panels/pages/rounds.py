@@ -12,9 +12,9 @@ from curation.app.panels import plotly_figures
 from curation.app.panels import text as words
 from curation.app.panels.components import Choice, Notice, Page, Piece, Plot, Table, Text
 from curation.presentation import cache, member_counts
-from curation.report.about_quality import outcome
 from curation.report.facts import read_story
 from curation.report.figures import BLUE, GREEN, GREY
+from curation.report.sections.quality import outcome
 
 ROUND = "round"  # state: the number of the round that is shown, as text
 LABELED, WAITING = "labeled", "waiting"

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from curation.report import cells, figures
-from curation.report.about_quality import main_metrics
 from curation.report.facts import Facts, Story
 from curation.report.figures import Point
 from curation.report.page import Cell, Plot, Section, Table
+from curation.report.sections.quality import main_metrics
 
 _SHOWN_FAILURES = 50
 
