@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from cascade.predictions import FloatArray, IntArray
 from cascade.workload import Workload
-from curation.convert import raw_detection
-from curation.fields import FINGERPRINT
+from curation.storage.conversions import raw_detection
+from curation.storage.schema import FINGERPRINT
 
 Document = Mapping[str, Any]
 

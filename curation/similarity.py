@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curation import fields
 from curation.alike import Alike
 from curation.errors import StageError
 from curation.known_pairs import KnownPairs
+from curation.storage import schema
 from curation.vectors import Vectors
 
 _LEAST_FOR_UMAP = 5  # below, UMAP has no neighbourhood to keep
@@ -34,10 +34,10 @@ def remember_embedder(dataset: Any, folder: Path, member: str, fingerprint: str)
     What was drawn from other vectors goes.
     """
     note = {"member": member, "fingerprint": fingerprint, "folder": str(folder)}
-    before = dataset.info.get(fields.EMBEDDER_INFO) or {}
+    before = dataset.info.get(schema.EMBEDDER_INFO) or {}
     if any(before.get(key) != value for key, value in note.items()):
         _forget(dataset)
-        dataset.info[fields.EMBEDDER_INFO] = note
+        dataset.info[schema.EMBEDDER_INFO] = note
         dataset.save()
 
 
@@ -47,7 +47,7 @@ def vectors(dataset: Any, ids: Sequence[str]) -> NDArray[np.float32]:
     Raises:
         StageError: The dataset has no vectors, or a sample has none.
     """
-    note = dataset.info.get(fields.EMBEDDER_INFO)
+    note = dataset.info.get(schema.EMBEDDER_INFO)
     if note is None:
         raise StageError(
             f"The dataset {dataset.name!r} has no embeddings. Run `curate embed {dataset.name}`."
@@ -64,13 +64,13 @@ def look_alike(dataset: Any, ids: Sequence[str], cosine: float) -> Alike | None:
         StageError: A sample has no vector.
         StoreError: The disk did not take the pairs.
     """
-    note = dataset.info[fields.EMBEDDER_INFO]
+    note = dataset.info[schema.EMBEDDER_INFO]
     return KnownPairs(Path(note["folder"]), note["fingerprint"], cosine).among(ids)
 
 
 def is_drawn(dataset: Any, ids: Sequence[str]) -> bool:
     """Return whether the index and the picture are there, and show exactly these samples."""
-    note = dataset.info.get(fields.EMBEDDER_INFO) or {}
+    note = dataset.info.get(schema.EMBEDDER_INFO) or {}
     there = all(dataset.has_brain_run(key) for key in _keys(ids))
     return there and note.get(_DRAWN) == _digest(ids)
 
@@ -85,12 +85,12 @@ def draw(dataset: Any, ids: Sequence[str]) -> None:
         ids: Samples that have a vector.
     """
     kept = {*indexed(dataset)} <= {*ids}
-    _forget(dataset, (fields.UMAP,) if kept else (fields.SIMILARITY, fields.UMAP))
+    _forget(dataset, (schema.UMAP,) if kept else (schema.SIMILARITY, schema.UMAP))
     index(dataset, ids)
-    if fields.UMAP in _keys(ids):
+    if schema.UMAP in _keys(ids):
         _picture(dataset.select(list(ids), ordered=True), vectors(dataset, ids))
-    dataset.info[fields.EMBEDDER_INFO] = {
-        **dataset.info[fields.EMBEDDER_INFO],
+    dataset.info[schema.EMBEDDER_INFO] = {
+        **dataset.info[schema.EMBEDDER_INFO],
         _DRAWN: _digest(ids),
     }
     dataset.save()
@@ -98,7 +98,7 @@ def draw(dataset: Any, ids: Sequence[str]) -> None:
 
 def indexed(dataset: Any) -> list[str]:
     """Return the samples that the index shows; none where there is no index."""
-    if not dataset.has_brain_run(fields.SIMILARITY):
+    if not dataset.has_brain_run(schema.SIMILARITY):
         return []
     return [str(one) for one in _loaded(dataset).sample_ids]
 
@@ -107,11 +107,11 @@ def index(dataset: Any, ids: Sequence[str]) -> int:
     """Make the index of `ids`, or add to the one that is there what it lacks; return how many."""
     import fiftyone.brain as fob
 
-    if not dataset.has_brain_run(fields.SIMILARITY):
+    if not dataset.has_brain_run(schema.SIMILARITY):
         if ids:
             fob.compute_similarity(
                 dataset.select(list(ids), ordered=True), embeddings=vectors(dataset, ids),
-                backend="sklearn", metric="cosine", brain_key=fields.SIMILARITY,
+                backend="sklearn", metric="cosine", brain_key=schema.SIMILARITY,
             )  # fmt: skip
         return len(ids)
     found = _loaded(dataset)
@@ -125,7 +125,7 @@ def index(dataset: Any, ids: Sequence[str]) -> int:
 
 def _loaded(dataset: Any) -> Any:
     # Never the cached one: FiftyOne centres the vectors of an index in place to answer a query.
-    return dataset.load_brain_results(fields.SIMILARITY, cache=False, load_view=False)
+    return dataset.load_brain_results(schema.SIMILARITY, cache=False, load_view=False)
 
 
 def _picture(view: Any, matrix: NDArray[np.float32]) -> None:
@@ -140,7 +140,7 @@ def _picture(view: Any, matrix: NDArray[np.float32]) -> None:
             view,
             embeddings=matrix,
             method="umap",
-            brain_key=fields.UMAP,
+            brain_key=schema.UMAP,
             seed=_UMAP_SEED,
             num_neighbors=min(15, len(matrix) - 1),
             verbose=False,
@@ -150,11 +150,11 @@ def _picture(view: Any, matrix: NDArray[np.float32]) -> None:
 def _keys(ids: Sequence[str]) -> tuple[str, ...]:
     """Return the brain runs that these samples have."""
     if len(ids) >= _LEAST_FOR_UMAP:
-        return (fields.SIMILARITY, fields.UMAP)
-    return (fields.SIMILARITY,) if ids else ()
+        return (schema.SIMILARITY, schema.UMAP)
+    return (schema.SIMILARITY,) if ids else ()
 
 
-def _forget(dataset: Any, keys: Sequence[str] = (fields.SIMILARITY, fields.UMAP)) -> None:
+def _forget(dataset: Any, keys: Sequence[str] = (schema.SIMILARITY, schema.UMAP)) -> None:
     for key in keys:
         if dataset.has_brain_run(key):
             dataset.delete_brain_run(key)

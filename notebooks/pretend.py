@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from curation import samples, store
 from curation.labeling.files import coco
+from curation.storage import queries, writer
 
 _SECONDS = 5.0  # what a person is said to take for an image
 
@@ -32,8 +32,8 @@ def _in_folder(dataset: Any, folder: Path) -> int:
     with (folder / "tasks.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     view = dataset.select([row["sample_id"] for row in rows], ordered=True)
-    taxonomy = samples.taxonomy_of(dataset)
-    truths = store.read_detections(view, "oracle", taxonomy)
+    taxonomy = queries.taxonomy_of(dataset)
+    truths = writer.read_detections(view, "oracle", taxonomy)
     text = coco.dump(
         [
             (row["image"], int(row["width"]), int(row["height"]), truth)

@@ -42,10 +42,10 @@ def load(name: str) -> Any:
     Raises:
         DatasetError: There is none; the message names the nearest.
     """
-    from curation import samples
+    from curation.storage import queries
 
     connected(name)
-    return samples.load_dataset(name)
+    return queries.load_dataset(name)
 
 
 def demo_dataset(
@@ -68,9 +68,9 @@ def demo_dataset(
         DemoFolderError: There are scenes of that name already, from other drives or seeds.
     """
     from cascade import taxonomy
-    from curation import samples
     from curation.demo.dataset import write_dataset
     from curation.stages.ingest import ingest
+    from curation.storage import queries
 
     settings = connected(name)
     folder = write_dataset(
@@ -80,7 +80,7 @@ def demo_dataset(
     )
     classes = taxonomy.load(_DEMO_TAXONOMY)
     ingest(folder, name=name, taxonomy=classes, settings=settings, hold_back=True)
-    return samples.load_dataset(name)
+    return queries.load_dataset(name)
 
 
 def ensemble(
@@ -112,8 +112,8 @@ def ensemble(
     from cascade import manifest as manifests
     from cascade import taxonomy as taxonomies
     from cascade.ensemble import Ensemble
-    from curation import rounds
-    from curation import samples as query
+    from curation.storage import queries as query
+    from curation.storage import rounds
 
     dataset = query.dataset_of(samples)
     wanted = manifests.load(manifest)

@@ -84,14 +84,14 @@ def pull(
     Raises:
         LabelingError: The labeler cannot give back its answers.
     """
-    from curation import fields, samples
     from curation.labeling import factory
     from curation.labeling.label_studio.sync import take_over
     from curation.stages.label import label
+    from curation.storage import queries, schema
 
     settings = connected()
-    name = fields.round_tag(round_number)
-    known = samples.remembered(dataset, fields.PUSHED.format(name)) or {}
+    name = schema.round_tag(round_number)
+    known = queries.remembered(dataset, schema.PUSHED.format(name)) or {}
     giver: Any = factory.create(labeler or known.get("labeler", _SERVER), dataset, settings)
     if giver.name != _SERVER:
         return label(dataset, round_number, giver)

@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from cascade.imaging import batches
-from curation import fields, rounds, samples, store
 from curation.api.datasets import connected
 from curation.errors import StageError
 from curation.labeling import tasks
 from curation.report import figures
 from curation.report.facts import Story, read_story
 from curation.report.sections import quality
+from curation.storage import queries, rounds, schema, writer
 
 TILE_WH = (280, 210)
 _LINE_PX, _GAP_PX = 14, 4  # of text above a tile, and between tiles
@@ -32,7 +32,7 @@ _INK, _PAPER = "#202124", "#FFFFFF"
 _COLOURS = (
     figures.VERMILION, figures.GREEN, figures.PURPLE, figures.SKY, figures.GREY
 )  # fmt: skip
-_KNOWN_COLOURS = {fields.GROUND_TRUTH: figures.BLUE, fields.CONSENSUS: figures.ORANGE}
+_KNOWN_COLOURS = {schema.GROUND_TRUTH: figures.BLUE, schema.CONSENSUS: figures.ORANGE}
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def hardness(dataset: Any, round_number: int = 1) -> Figure:
     Raises:
         StageError: Nothing was scored.
     """
-    columns = store.read_columns(_scored(dataset), ["tags", fields.HARDNESS])
+    columns = writer.read_columns(_scored(dataset), ["tags", schema.HARDNESS])
     arms: dict[str, list[float]] = {}
-    for tags, value in zip(columns["tags"], columns[fields.HARDNESS], strict=True):
-        if fields.round_tag(round_number) in tags:
+    for tags, value in zip(columns["tags"], columns[schema.HARDNESS], strict=True):
+        if schema.round_tag(round_number) in tags:
             arms.setdefault(tasks.arm_of(tags) or "by hand", []).append(value)
-    return figures.hardness_histogram(columns[fields.HARDNESS], arms)
+    return figures.hardness_histogram(columns[schema.HARDNESS], arms)
 
 
 def embedding(dataset: Any, round_number: int = 1) -> Figure:
@@ -77,21 +77,21 @@ def embedding(dataset: Any, round_number: int = 1) -> Figure:
     Raises:
         StageError: The dataset has no UMAP picture.
     """
-    if not dataset.has_brain_run(fields.UMAP):
+    if not dataset.has_brain_run(schema.UMAP):
         raise StageError(
             f"{dataset.name!r} has no UMAP picture: `cu.embed(dataset)` makes one, of 5 samples "
             "or more."
         )
-    results = dataset.load_brain_results(fields.UMAP)
-    names = [one for one in (fields.HARDNESS,) if dataset.get_field(one) is not None]
-    columns = store.read_columns(dataset, ["tags", *names])
+    results = dataset.load_brain_results(schema.UMAP)
+    names = [one for one in (schema.HARDNESS,) if dataset.get_field(one) is not None]
+    columns = writer.read_columns(dataset, ["tags", *names])
     tags = dict(zip(columns["id"], columns["tags"], strict=True))
-    values = dict(zip(columns["id"], columns.get(fields.HARDNESS, ()), strict=False))
+    values = dict(zip(columns["id"], columns.get(schema.HARDNESS, ()), strict=False))
     ids = [str(one) for one in results.sample_ids]
-    tag = fields.round_tag(round_number)
+    tag = schema.round_tag(round_number)
     return figures.embedding_scatter(
         np.asarray(results.points, np.float64),
-        samples.numbers([values.get(one) for one in ids]),
+        queries.numbers([values.get(one) for one in ids]),
         np.array([tag in tags.get(one, ()) for one in ids], bool),
     )
 
@@ -137,7 +137,7 @@ def slices(dataset: Any, round_number: int = 1) -> Figure:
 
 def sheet(
     view: Any,
-    label_fields: Sequence[str] = (fields.GROUND_TRUTH, fields.CONSENSUS),
+    label_fields: Sequence[str] = (schema.GROUND_TRUTH, schema.CONSENSUS),
     *,
     n: int = 4,
     apart: bool = False,
@@ -172,9 +172,9 @@ def sheet(
 
 
 def _scored(dataset: Any) -> Any:
-    if dataset.get_field(fields.HARDNESS) is None or not len(dataset.exists(fields.HARDNESS)):
+    if dataset.get_field(schema.HARDNESS) is None or not len(dataset.exists(schema.HARDNESS)):
         raise StageError("Nothing has a hardness yet: `cu.score(dataset)` ranks the pool.")
-    return dataset.exists(fields.HARDNESS)
+    return dataset.exists(schema.HARDNESS)
 
 
 def _evaluated(dataset: Any, number: int) -> Story:

@@ -132,6 +132,6 @@ def _registry() -> Registry:
 
 def _name(samples: Any) -> str:
     """Return what a dataset's ensembles are registered as."""
-    from curation.samples import dataset_of
+    from curation.storage.queries import dataset_of
 
     return str(dataset_of(samples).name)

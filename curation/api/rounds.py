@@ -11,11 +11,11 @@ from curation.api.datasets import connected, ensemble
 if TYPE_CHECKING:
     from cascade.checkpoints.licenses import Kind
     from curation.pipeline.round import RoundResult
-    from curation.rounds import Round
     from curation.stages.examine import Mode
     from curation.stages.publish import PublishResult
     from curation.stages.reproduce import ReproduceResult
     from curation.stages.withdraw import WithdrawResult
+    from curation.storage.rounds import Round
 
 
 class Options(TypedDict, total=False):
@@ -146,7 +146,7 @@ def evaluate(dataset: Any, round_number: int = 1, **options: Unpack[Options]) ->
     Raises:
         StageError: Chosen samples still wait for labels.
     """
-    from curation import rounds
+    from curation.storage import rounds
 
     done = _carried(dataset, round_number, "evaluate", options)
     files = {"champion": rounds.CHAMPION, "challenger": rounds.CHALLENGER}
@@ -234,7 +234,7 @@ def reproduce(dataset: Any, round_number: int = 1) -> ReproduceResult:
 
 
 def _round(dataset: Any, number: int) -> tuple[Round, Any]:
-    from curation import rounds
+    from curation.storage import rounds
 
     settings = connected()
     return rounds.of_dataset(settings.home, dataset.name, number), settings

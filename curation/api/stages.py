@@ -156,12 +156,12 @@ def predict(
     Raises:
         CascadeError: The manifest is wrong, or a member cannot run here.
     """
-    from curation import samples as query
     from curation.inference.deep_tiers import estimators
     from curation.stages.adjudicate import adjudicate
     from curation.stages.examine import examine
     from curation.stages.fuse import fuse
     from curation.stages.predict import predict as run
+    from curation.storage import queries as query
 
     settings = connected()
     members = ensemble(samples, manifest, taxonomy=taxonomy, licence=licence)
@@ -191,8 +191,8 @@ def embed(
         manifest: Its first embedding member makes the vectors.
         progress: Told after every batch.
     """
-    from curation import samples as query
     from curation.stages.embed import embed as run
+    from curation.storage import queries as query
 
     folder = connected().vectors(query.dataset_of(samples).name)
     return run(samples, ensemble(samples, manifest), folder=folder, progress=progress)
@@ -263,14 +263,14 @@ def choose(
     Raises:
         StageError: There is no pool, or no hardness yet.
     """
-    from curation import fields
-    from curation import samples as query
     from curation.pipeline import round
     from curation.stages.choose import choose as run
+    from curation.storage import queries as query
+    from curation.storage import schema
 
     connected()
     dataset = query.dataset_of(samples)
-    if not dataset.info.get(fields.EMBEDDER_INFO):
+    if not dataset.info.get(schema.EMBEDDER_INFO):
         embed(dataset, manifest)
     return run(
         samples, round_number=round_number, budget=round.budget(samples, budget), seed=seed,

@@ -115,7 +115,7 @@ def dataset_of(
     resplit: bool = False,
 ) -> Any:
     """Return the dataset of that name; a folder is ingested first, where it is not yet."""
-    from curation import samples as query
+    from curation.storage import queries as query
 
     folder = Path(name_or_folder)
     if not folder.is_dir():
@@ -186,8 +186,8 @@ def ensemble_for(
     from cascade import manifest as manifests
     from cascade import taxonomy as taxonomies
     from cascade.ensemble import Ensemble
-    from curation import rounds
-    from curation import samples as query
+    from curation.storage import queries as query
+    from curation.storage import rounds
 
     wanted = manifests.load(manifest)
     past = [] if fresh else rounds.finished(settings.home, samples.name)

@@ -16,11 +16,12 @@ from cascade.geometry import focal_length, sizes
 from cascade.geometry.sizes import Sizes
 from cascade.predictions import Answer, FloatArray
 from cascade.taxonomy import Taxonomy
-from curation import closer_documents, fields
-from curation.artifacts import read_depth
-from curation.collection import read_documents
-from curation.columns import boxes_of, read_columns
-from curation.documents import Document
+from curation.storage import deep_tier_documents
+from curation.storage import schema as fields
+from curation.storage.artifacts import read_depth
+from curation.storage.collection import read_documents
+from curation.storage.documents import Document
+from curation.storage.reader import boxes_of, read_columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class Closer:
     @property
     def p_yes(self) -> dict[str, FloatArray]:
         """P(yes) of each language member, shape (n,), NaN where it has no say."""
-        return {name: closer_documents.probabilities(one) for name, one in self.answers.items()}
+        return {name: deep_tier_documents.probabilities(one) for name, one in self.answers.items()}
 
 
 def estimators(ensemble: Ensemble) -> dict[str, tuple[str, ...]]:
@@ -85,7 +86,7 @@ def read_closer(samples: Any, ids: Sequence[str], ensemble: Ensemble) -> Closer:
             if any(row.get(name) is not None for name in names)
         ]
         for name in members["language"]:
-            answers[name][i] = closer_documents.answer_of(row.get(name))
+            answers[name][i] = deep_tier_documents.answer_of(row.get(name))
         for name in members["segmentation"]:
             masked[i, [column[one["label"]] for one in boxes_of(row.get(name))]] = True
         depth[i] = next((row[name] for name in members["geometry"] if row.get(name)), None)

@@ -21,9 +21,9 @@ from cascade.imaging.batches import Batch
 from cascade.inference import decision
 from cascade.predictions import Answer, DepthMap, Detections, Embedding, Failure, Masks
 from cascade.taxonomy import Taxonomy
-from curation import convert
-from curation.closer_documents import UNUSABLE
 from curation.errors import StageError
+from curation.storage import conversions
+from curation.storage.deep_tier_documents import UNUSABLE
 
 
 def member_model(ensemble: Ensemble, member: str, device: torch.device | None = None) -> Model:
@@ -92,7 +92,7 @@ def _label(said: Any, taxonomy: Taxonomy) -> Any:
     import fiftyone as fo
 
     if isinstance(said, Detections):
-        return convert.to_label(decision.canonical(said, taxonomy))
+        return conversions.to_label(decision.canonical(said, taxonomy))
     if isinstance(said, Masks):
         return fo.Detections(detections=_outlined(said, taxonomy))
     if isinstance(said, DepthMap):

@@ -9,9 +9,9 @@ from cascade.ensemble import Ensemble
 from cascade.fusion.consensus import Clusters, Decisions, Votes
 from cascade.geometry.sizes import Sizes
 from cascade.inference import decision
-from curation import fields, samples, store
 from curation.inference import probe
 from curation.inference.deep_tiers import Closer, focals_px, measure, read_closer
+from curation.storage import queries, schema, writer
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +43,15 @@ def conclude(view: Any, ensemble: Ensemble) -> Conclusion:
     Raises:
         StoreError: A detector's field is absent, or a depth map's file is gone.
     """
-    read = store.read_votes(view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score")
+    read = writer.read_votes(
+        view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score"
+    )
     votes = ensemble.calibration.of(read.votes)
-    sizes_px = store.sizes_px(view)
+    sizes_px = writer.sizes_px(view)
     clusters, detected = decision.conclude(votes, ensemble, sizes_px)
     probed = probe.p_yes(view, read.ids, ensemble)
     said = read_closer(view, read.ids, ensemble)
-    drives = store.read_columns(view, [fields.DRIVE])[fields.DRIVE]
+    drives = writer.read_columns(view, [schema.DRIVE])[schema.DRIVE]
     return Conclusion(
         ids=read.ids,
         votes=votes,
@@ -62,7 +64,7 @@ def conclude(view: Any, ensemble: Ensemble) -> Conclusion:
             said.depth,
             sizes_px=sizes_px,
             drives=[drive or one for one, drive in zip(read.ids, drives, strict=True)],
-            focals_px=samples.numbers(focals_px(view)),
+            focals_px=queries.numbers(focals_px(view)),
             taxonomy=ensemble.taxonomy,
         ),
     )

@@ -10,10 +10,10 @@ import numpy as np
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation import convert, fields, store
-from curation.documents import Document
 from curation.ingest.records import Problem, Record, label_problem
 from curation.ingest.validation import Checked
+from curation.storage import conversions, schema, writer
+from curation.storage.documents import Document
 
 _SAME_SHAPE = 0.02  # how far the aspect of what was labeled may differ from that of the image
 
@@ -59,7 +59,7 @@ class Writer:
         samples = [fo.Sample(filepath=path) for path in new]
         made = self._dataset.add_samples(samples, progress=False) if new else []
         known = {**ids, **dict(zip(new, made, strict=True))}
-        store.write_documents(
+        writer.write_documents(
             self._dataset,
             {known[str(record.path)]: self._document(record, file) for record, file in batch},
         )
@@ -69,15 +69,15 @@ class Writer:
         document = facts(record, file)
         self.added[str(record.split)] += 1
         if str(record.path) in self._doubtful:
-            document["tags"] = [fields.LABEL_PROBLEM]
+            document["tags"] = [schema.LABEL_PROBLEM]
         if truth is None:
             return document
-        stored = convert.raw_detections(truth, scored=False)
+        stored = conversions.raw_detections(truth, scored=False)
         if self._hold_back and record.split == "train":
             self.held_back += 1
-            return {**document, fields.ORACLE: stored}
+            return {**document, schema.ORACLE: stored}
         self.labeled += 1
-        return {**document, fields.GROUND_TRUTH: stored, fields.LABELED_ROUND: 0}
+        return {**document, schema.GROUND_TRUTH: stored, schema.LABELED_ROUND: 0}
 
     def _truth(self, record: Record, file: Checked) -> Detections | None:
         """Return the boxes in canonical classes, or None where the image is not labeled."""
@@ -98,13 +98,13 @@ def facts(record: Record, file: Checked) -> Document:
     """Return what is known of an image beside its labels, as the database keeps it."""
     height, width = file.size_px
     return {
-        fields.SPLIT: record.split,
-        fields.DRIVE: record.drive,
-        fields.TIME_S: record.time_s,
-        fields.TIME_OF_DAY: record.time_of_day,
-        fields.WEATHER: record.weather,
-        fields.LUMA: file.luma,
-        fields.CONTENT_HASH: file.content_hash,
+        schema.SPLIT: record.split,
+        schema.DRIVE: record.drive,
+        schema.TIME_S: record.time_s,
+        schema.TIME_OF_DAY: record.time_of_day,
+        schema.WEATHER: record.weather,
+        schema.LUMA: file.luma,
+        schema.CONTENT_HASH: file.content_hash,
         "metadata": {
             "_cls": "ImageMetadata",
             "size_bytes": file.bytes,

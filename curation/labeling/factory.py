@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from cascade.errors import nearest
 from cascade.predictions import Detections
-from curation import fields, samples, secrets, store
+from curation import secrets
 from curation.errors import LabelingError, SettingsError
 from curation.labeling import media
 from curation.labeling.oracle import Oracle
 from curation.labeling.protocol import Labeler
+from curation.storage import queries, schema, writer
 
 if TYPE_CHECKING:
     from cascade.taxonomy import Taxonomy
@@ -55,7 +56,7 @@ def create(name: str, dataset: Any, settings: Settings, *, blur: Sequence[str] =
     media.require_images(dataset.name, dataset.media_type)
     if name == "oracle":
         return oracle(dataset)
-    taxonomy = samples.taxonomy_of(dataset)
+    taxonomy = queries.taxonomy_of(dataset)
     if taxonomy is None:
         raise LabelingError(
             f"{dataset.name!r} has no taxonomy, so nobody could say which classes to label. "
@@ -86,17 +87,17 @@ def oracle(dataset: Any) -> Oracle:
     Raises:
         LabelingError: Nothing is held back.
     """
-    taxonomy = samples.taxonomy_of(dataset)
-    if taxonomy is None or dataset.get_field(fields.ORACLE) is None:
+    taxonomy = queries.taxonomy_of(dataset)
+    if taxonomy is None or dataset.get_field(schema.ORACLE) is None:
         raise LabelingError(
             f"{dataset.name!r} holds no ground truth back, so there is no oracle to ask. "
             "Choose another labeler, such as `files`."
         )
 
     def read(ids: Sequence[str]) -> Mapping[str, Detections | None]:
-        asked = dataset.select(ids).exists(fields.ORACLE)
-        known, _ = store.ids_and_paths(asked)
-        answers = store.read_detections(asked, fields.ORACLE, taxonomy)
+        asked = dataset.select(ids).exists(schema.ORACLE)
+        known, _ = writer.ids_and_paths(asked)
+        answers = writer.read_detections(asked, schema.ORACLE, taxonomy)
         return dict(zip(known, answers, strict=True))
 
     return Oracle(read)
@@ -132,10 +133,10 @@ def label_studio(
 
     def known(round_name: str) -> Mapping[str, Known]:
         chosen = dataset.match_tags(round_name)
-        ids, paths = store.ids_and_paths(chosen)
+        ids, paths = writer.ids_and_paths(chosen)
         return {
             one: Known(width=int(width), height=int(height), filepath=path)
-            for one, path, (height, width) in zip(ids, paths, store.sizes_px(chosen), strict=True)
+            for one, path, (height, width) in zip(ids, paths, writer.sizes_px(chosen), strict=True)
         }
 
     return LabelStudio(
@@ -162,7 +163,7 @@ def _hiding(what: Sequence[str]) -> Blur | None:
 
 def _consensus_version(dataset: Any) -> str:
     """Return a name for what the boxes of the consensus came from."""
-    path = f"{fields.CONSENSUS}.{fields.FINGERPRINT}"
+    path = f"{schema.CONSENSUS}.{schema.FINGERPRINT}"
     if dataset.get_field(path) is None:
         return "consensus"
     made_by = sorted(one for one in dataset.distinct(path) if one)

@@ -17,11 +17,10 @@ import torch
 from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
 from cascade.errors import nearest
-from curation import rounds, samples, store, tracking
+from curation import tracking
 from curation.errors import StageError
 from curation.inference.deep_tiers import estimators
 from curation.labeling.protocol import Labeler
-from curation.rounds import Round
 from curation.settings import Settings
 from curation.stages.adjudicate import adjudicate
 from curation.stages.calibrate import calibrate
@@ -37,6 +36,8 @@ from curation.stages.report import report
 from curation.stages.reproduce import keep
 from curation.stages.score import score
 from curation.stages.train import train
+from curation.storage import queries, rounds, writer
+from curation.storage.rounds import Round
 from curation.tracking.runs import Runs
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ def run_round(
         raise StageError(f"A round has no stage {until!r}. {nearest(until, _STEPS)}")
     this = rounds.of_dataset(settings.home, dataset.name, number)
     page = this.folder / "report.html"
-    this.expect_of(samples.identity(dataset))
+    this.expect_of(queries.identity(dataset))
     work = _Work(dataset, this, first, labeler, settings, plan, bars)
     if until in _JUDGING and _is_stale(work):
         logger.info("The champion is another one since round %d was evaluated.", number)
@@ -128,7 +129,7 @@ def run_round(
     start = work.start  # refuses a round whose turn has not come, before anything is written
     this.begin(
         dataset=dataset.name,
-        dataset_id=samples.identity(dataset),
+        dataset_id=queries.identity(dataset),
         manifest=start.manifest.name,
         taxonomy=start.taxonomy.name,
         labeler=labeler.name,
@@ -145,7 +146,7 @@ def run_round(
 
 def budget(dataset: Any, asked: int | None) -> int:
     """Return how many samples to choose: as asked, or a tenth of the pool."""
-    return asked if asked is not None else max(LEAST_BUDGET, len(samples.pool(dataset)) // 10)
+    return asked if asked is not None else max(LEAST_BUDGET, len(queries.pool(dataset)) // 10)
 
 
 @dataclass
@@ -362,7 +363,7 @@ def _publish(work: _Work) -> int:
 
 
 def _report(work: _Work) -> int:
-    work.this.note(failures=store.failures(work.dataset))
+    work.this.note(failures=writer.failures(work.dataset))
     work.this.do("report", lambda: {"page": report(work.dataset, work.this, work.settings).name})
     return 0
 

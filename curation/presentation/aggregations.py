@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curation import fields
 from curation.presentation import cache
+from curation.storage import schema as fields
 
 SURE = 0.5
 HARDEST_SHARE = 0.1

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from curation.collection import answering, dataset_of
+from curation.storage.collection import answering, dataset_of
 
 Count = Callable[[Any], Mapping[str, Any]]
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cascade.taxonomy import Taxonomy
-from curation import fields, samples
-from curation.collection import dataset_of
 from curation.labeling import app_colours, palette
+from curation.storage import queries, schema
+from curation.storage.collection import dataset_of
 
 _KEPT = "colours"  # what we wrote last: a scheme that is another is the user's, and stays
-FIRST = (fields.GROUND_TRUTH, fields.CONSENSUS)  # they have the same colour in every dataset
+FIRST = (schema.GROUND_TRUTH, schema.CONSENSUS)  # they have the same colour in every dataset
 _TRUTH_COLOUR, _CONSENSUS_COLOUR = "#ffffff", "#f0e442"  # show on dark and on bright pictures
 
 
@@ -24,7 +24,7 @@ def by_member(names: Sequence[str]) -> dict[str, str]:
 
     A member keeps its colour when others come after it.
     """
-    fixed = {fields.GROUND_TRUTH: _TRUTH_COLOUR, fields.CONSENSUS: _CONSENSUS_COLOUR}
+    fixed = {schema.GROUND_TRUTH: _TRUTH_COLOUR, schema.CONSENSUS: _CONSENSUS_COLOUR}
     others = [one for one in names if one not in FIRST]
     colours = [one for one in palette.distinct(len(others) + 1) if one != _CONSENSUS_COLOUR]
     return fixed | dict(zip(others, colours, strict=False))
@@ -56,7 +56,7 @@ def write(dataset: Any, members: Sequence[str], labels: Sequence[str]) -> bool:
     import fiftyone as fo
 
     dataset = dataset_of(dataset)
-    taxonomy = samples.taxonomy_of(dataset)
+    taxonomy = queries.taxonomy_of(dataset)
     wanted = scheme(members, labels, taxonomy)
     present = dataset.app_config.color_scheme
     if present is not None:
@@ -64,13 +64,13 @@ def write(dataset: Any, members: Sequence[str], labels: Sequence[str]) -> bool:
         if there == wanted or not _is_ours(there, dataset, taxonomy):
             return False
     dataset.app_config.color_scheme = fo.ColorScheme(**wanted)
-    samples.remember(dataset, _KEPT, wanted)  # saves the dataset
+    queries.remember(dataset, _KEPT, wanted)  # saves the dataset
     return True
 
 
 def _is_ours(there: Mapping[str, Any], dataset: Any, taxonomy: Taxonomy | None) -> bool:
     """Return whether a scheme is what we wrote last, here or when something was labeled."""
-    if there == samples.remembered(dataset, _KEPT):
+    if there == queries.remembered(dataset, _KEPT):
         return True
     paths = [one["path"] for one in there["fields"]]
     return taxonomy is not None and there == app_colours.scheme(taxonomy, paths)

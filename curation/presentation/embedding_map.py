@@ -14,9 +14,9 @@ import numpy as np
 from bson import ObjectId
 from numpy.typing import NDArray
 
-from curation import fields
 from curation.presentation import cache
 from curation.presentation.cache import Kept
+from curation.storage import schema
 
 MOST_CELLS = 4000
 NAME = "plane"
@@ -88,7 +88,7 @@ def keep(dataset: Any) -> None:
 def brain_key(dataset: Any) -> str | None:
     """Return the run that places whole samples on a plane: ours, else the first that there is."""
     runs = dataset.list_brain_runs()
-    for key in sorted(runs, key=lambda one: (one != fields.UMAP, one)):
+    for key in sorted(runs, key=lambda one: (one != schema.UMAP, one)):
         config = dataset.get_brain_info(key).config
         flat = getattr(config, "num_dims", None) == 2
         if flat and getattr(config, "patches_field", None) is None:
@@ -150,9 +150,9 @@ def _greatest(
 
 
 def _hardness(dataset: Any) -> dict[str, float | None]:
-    if fields.HARDNESS not in dataset.get_field_schema():
+    if schema.HARDNESS not in dataset.get_field_schema():
         return dict.fromkeys(dataset.values("id"))
-    return dict(zip(*dataset.values(["id", fields.HARDNESS]), strict=True))
+    return dict(zip(*dataset.values(["id", schema.HARDNESS]), strict=True))
 
 
 def _basis(dataset: Any, key: str) -> str:

@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from cascade.geometry import boxes
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation import fields, samples, store
 from curation.active_learning.evaluation import slices
 from curation.active_learning.evaluation.failure_yield import LEAST_IOU, LEAST_P, wilson
-from curation.collection import chunks, read_documents
 from curation.errors import StageError
 from curation.presentation import cache, member_counts
 from curation.presentation.cache import Kept
 from curation.progress import Progress
+from curation.storage import queries, writer
+from curation.storage import schema as fields
+from curation.storage.collection import chunks, read_documents
 
 COMPARED = "compared"  # the members that looked at a sample with ground truth
 MISSED_BY = "missed_by"  # those of them that missed an object
@@ -123,31 +124,31 @@ def judge(
         StageError: There is no ground truth, or no member to compare with it.
         StoreError: The field does not exist, or holds no boxes.
     """
-    store.require_detections(dataset, [truth])
+    writer.require_detections(dataset, [truth])
     labeled = dataset.exists(truth)
-    ids, _ = store.ids_and_paths(labeled)
+    ids, _ = writer.ids_and_paths(labeled)
     members = _members(dataset, without=truth)
     if not ids or not members:
         lacking = "sample has ground truth" if not ids else "member has predicted boxes"
         raise StageError(f"No {lacking} in {dataset.name!r}, so there is nothing to compare.")
-    taxonomy = samples.taxonomy_of(dataset) or samples.own_taxonomy(labeled, [truth, *members])
+    taxonomy = queries.taxonomy_of(dataset) or queries.own_taxonomy(labeled, [truth, *members])
     _declare(dataset)
     done = 0
     for chunk in chunks(ids):
         part = dataset.select(list(chunk))
-        store.write_documents(dataset, _compare(part, truth, members, taxonomy))
+        writer.write_documents(dataset, _compare(part, truth, members, taxonomy))
         done += len(chunk)
         if progress:
             progress(done, len(ids))
     about = {"truth": truth, "samples": len(ids), "newest": cache.newest(dataset)}
-    samples.remember(dataset, REMEMBERED, {**about, "at": datetime.now(UTC).isoformat()})
+    queries.remember(dataset, REMEMBERED, {**about, "at": datetime.now(UTC).isoformat()})
     cache.keep(dataset, NAME, _count_slices)
     return len(ids)
 
 
 def of(dataset: Any) -> tuple[list[Cell], Kept] | None:
     """Return the figures and how old the comparison is; None where `judge` did not run."""
-    about = samples.remembered(dataset, REMEMBERED)
+    about = queries.remembered(dataset, REMEMBERED)
     if about is None or COMPARED not in dataset.get_field_schema():
         return None
     found = cache.figures(dataset, NAME, _count_slices)
@@ -227,9 +228,9 @@ def _cells(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> list[dict[st
 def _compare(
     part: Any, truth: str, members: Sequence[str], taxonomy: Taxonomy
 ) -> dict[str, dict[str, Any]]:
-    ids, _ = store.ids_and_paths(part)
-    truths = store.read_detections(part, truth, taxonomy)
-    found = {one: store.read_detections(part, one, taxonomy, absent="empty") for one in members}
+    ids, _ = writer.ids_and_paths(part)
+    truths = writer.read_detections(part, truth, taxonomy)
+    found = {one: writer.read_detections(part, one, taxonomy, absent="empty") for one in members}
     looked = read_documents(part, ids, {f"{one}._cls": 1 for one in members})
     return {
         ids[i]: _outcomes(truths[i], {m: found[m][i] for m in members if row.get(m) is not None})

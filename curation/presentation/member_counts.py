@@ -14,14 +14,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from curation import fields
 from curation.presentation import aggregations, cache
 from curation.presentation.cache import Kept
+from curation.storage import schema
 
 NAME = "counts"
 
 Kind = Literal["boxes", "answer", "map"]
-_OURS = (fields.GROUND_TRUTH, fields.ORACLE, fields.CONSENSUS)
+_OURS = (schema.GROUND_TRUTH, schema.ORACLE, schema.CONSENSUS)
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def count(dataset: Any) -> dict[str, Any]:
         if kind != "boxes" or aggregations.predicts(totals, i)
     ]
     boxed = [one.name for one in members if one.kind == "boxes"]
-    fused = fields.CONSENSUS in dataset.get_field_schema()
+    fused = schema.CONSENSUS in dataset.get_field_schema()
     return {
         "samples": sum(row["n"] for row in totals),
         "members": [asdict(one) for one in members],
@@ -190,7 +190,7 @@ def member_fields(dataset: Any) -> dict[str, Kind]:
         return [name for name in found if name not in _OURS]
 
     kinds: dict[str, Kind] = dict.fromkeys(holding(fo.Detections), "boxes")
-    kinds |= dict.fromkeys(fields.answer_fields(dataset), "answer")
+    kinds |= dict.fromkeys(schema.answer_fields(dataset), "answer")
     return kinds | dict.fromkeys(holding(fo.Heatmap), "map")
 
 
@@ -199,14 +199,14 @@ def histogram(dataset: Any, bins: int) -> list[int]:
 
     By the index on hardness alone, where there is one.
     """
-    if fields.HARDNESS not in dataset.get_field_schema():
+    if schema.HARDNESS not in dataset.get_field_schema():
         return [0] * bins
-    part = {"$floor": {"$multiply": [f"${fields.HARDNESS}", bins]}}
+    part = {"$floor": {"$multiply": [f"${schema.HARDNESS}", bins]}}
     found = cache.aggregate(
         dataset,
         [
-            {"$match": {fields.HARDNESS: {"$gte": 0}}},
-            {"$project": {"_id": 0, fields.HARDNESS: 1}},
+            {"$match": {schema.HARDNESS: {"$gte": 0}}},
+            {"$project": {"_id": 0, schema.HARDNESS: 1}},
             {"$group": {"_id": {"$min": [part, bins - 1]}, "n": {"$sum": 1}}},
         ],
     )

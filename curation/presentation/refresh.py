@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from curation.collection import dataset_of
 from curation.presentation import (
     cache,
     color_scheme,
@@ -17,6 +16,7 @@ from curation.presentation import (
     member_counts,
     saved_views,
 )
+from curation.storage.collection import dataset_of
 
 _OUTCOMES = "failures"  # of the sidebar
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from curation import fields
 from curation.presentation import error_analysis
+from curation.storage import schema
 
 _HARDEST = 200  # samples in the saved view
 _DISAGREE_BELOW = 0.65  # design: below this agreement the cascade looks again
@@ -28,19 +28,19 @@ def save(dataset: Any) -> list[str]:
 
 
 def _hardest(dataset: Any) -> Any:
-    known = dataset.exists(fields.HARDNESS)
-    return known.sort_by(fields.HARDNESS, reverse=True).limit(_HARDEST)
+    known = dataset.exists(schema.HARDNESS)
+    return known.sort_by(schema.HARDNESS, reverse=True).limit(_HARDEST)
 
 
 def _disagreements(dataset: Any) -> Any:
-    below = {fields.AGREEMENT: {"$lt": _DISAGREE_BELOW}}
-    return dataset.match(below).sort_by(fields.AGREEMENT)
+    below = {schema.AGREEMENT: {"$lt": _DISAGREE_BELOW}}
+    return dataset.match(below).sort_by(schema.AGREEMENT)
 
 
 def _far(dataset: Any) -> Any:
     """Return where the ensemble missed a far object; any member, where there is no ensemble."""
-    fused = fields.CONSENSUS in dataset.get_field_schema()
-    far = {"$in": [fields.CONSENSUS]} if fused else {"$exists": True, "$nin": [None, []]}
+    fused = schema.CONSENSUS in dataset.get_field_schema()
+    far = {"$in": [schema.CONSENSUS]} if fused else {"$exists": True, "$nin": [None, []]}
     return dataset.match({error_analysis.FAR_MISSED_BY: far})
 
 
@@ -49,24 +49,24 @@ def _has(*names: str) -> Callable[[Any], bool]:
 
 
 _VIEWS: dict[str, tuple[Callable[[Any], bool], Callable[[Any], Any]]] = {
-    "hardest": (_has(fields.HARDNESS), _hardest),
-    "disagreements": (_has(fields.AGREEMENT), _disagreements),
-    "hallucinations": (lambda one: bool(fields.answer_fields(one)), fields.contradicting),
+    "hardest": (_has(schema.HARDNESS), _hardest),
+    "disagreements": (_has(schema.AGREEMENT), _disagreements),
+    "hallucinations": (lambda one: bool(schema.answer_fields(one)), schema.contradicting),
     "false negatives far away": (_has(error_analysis.FAR_MISSED_BY), _far),
     "night": (
-        _has(fields.TIME_OF_DAY),
-        lambda one: one.match({fields.TIME_OF_DAY: "night"}),
+        _has(schema.TIME_OF_DAY),
+        lambda one: one.match({schema.TIME_OF_DAY: "night"}),
     ),
     "near duplicates": (
-        _has(fields.RANK),
-        lambda one: one.match_tags(fields.NEAR_DUPLICATE),
+        _has(schema.RANK),
+        lambda one: one.match_tags(schema.NEAR_DUPLICATE),
     ),
     "exact duplicates": (
-        _has(fields.CONTENT_HASH),
-        lambda one: one.match_tags(fields.DUPLICATE).sort_by(fields.CONTENT_HASH),
+        _has(schema.CONTENT_HASH),
+        lambda one: one.match_tags(schema.DUPLICATE).sort_by(schema.CONTENT_HASH),
     ),
     "failed": (
-        _has(fields.FAILURES),
-        lambda one: one.match({f"{fields.FAILURES}.0": {"$exists": True}}),
+        _has(schema.FAILURES),
+        lambda one: one.match({f"{schema.FAILURES}.0": {"$exists": True}}),
     ),
 }

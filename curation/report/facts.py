@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.predictions import Detections
-from curation import rounds
 from curation.errors import StageError
-from curation.rounds import Round
+from curation.storage import rounds
+from curation.storage.rounds import Round
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from cascade.ensemble import Ensemble
 from cascade.errors import ImageError
 from cascade.fusion import routing
 from cascade.imaging.batches import Image, read
-from curation import fields, store
-from curation import samples as query
-from curation.documents import Document
 from curation.inference.fusion import Conclusion, conclude
+from curation.storage import queries as query
+from curation.storage import schema, writer
+from curation.storage.documents import Document
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def adjudicate(
     if not doubtful or (root is None and (who is None or who not in ensemble.checkpoints)):
         return AdjudicateResult(doubtful=len(doubtful), settled=0, fell_back=0)
     dataset = query.dataset_of(samples)
-    fields.declare_adjudication(dataset)
+    schema.declare_adjudication(dataset)
     if root is None or eye is None:
         client = ensemble.build(str(who), torch.device("cpu")).client
         root, eye = root or ServedRoot(client), eye or ServedEye(client)
@@ -95,23 +95,23 @@ def adjudicate(
 def _doubtful(samples: Any, ensemble: Ensemble) -> list[str]:
     """Return the samples that need a ruling and have none for this ensemble."""
     decision = ensemble.taxonomy.decision.name
-    signed = f"{fields.ADJUDICATION}.{fields.FINGERPRINT}"
-    names = [fields.PATH, fields.AGREEMENT, f"{decision}.confidence"]
-    if samples.get_field(fields.ADJUDICATION) is not None:
-        names += [signed, f"{fields.ADJUDICATION}.why"]
-    columns = store.read_columns(samples, names)
-    p, agreement = (query.numbers(columns[one]) for one in (names[2], fields.AGREEMENT))
+    signed = f"{schema.ADJUDICATION}.{schema.FINGERPRINT}"
+    names = [schema.PATH, schema.AGREEMENT, f"{decision}.confidence"]
+    if samples.get_field(schema.ADJUDICATION) is not None:
+        names += [signed, f"{schema.ADJUDICATION}.why"]
+    columns = writer.read_columns(samples, names)
+    p, agreement = (query.numbers(columns[one]) for one in (names[2], schema.AGREEMENT))
     unsure = routing.needs_adjudication(p, agreement, ensemble.manifest.routing)
     before = zip(
         columns.get(signed) or [None] * len(p),
-        columns.get(f"{fields.ADJUDICATION}.why") or [None] * len(p),
+        columns.get(f"{schema.ADJUDICATION}.why") or [None] * len(p),
         strict=True,
     )
     done = [key == ensemble.identity and why != "server" for key, why in before]
     return [
         one
         for one, path, doubt, ruled in zip(
-            columns["id"], columns[fields.PATH], unsure, done, strict=True
+            columns["id"], columns[schema.PATH], unsure, done, strict=True
         )
         if path == routing.Path.PRECISION and doubt and not ruled
     ]
@@ -120,7 +120,7 @@ def _doubtful(samples: Any, ensemble: Ensemble) -> list[str]:
 def _cases(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> list[Case]:
     view = dataset.select(list(ids), ordered=True)
     found = conclude(view, ensemble)
-    paths = dict(zip(*store.ids_and_paths(view), strict=True))
+    paths = dict(zip(*writer.ids_and_paths(view), strict=True))
     return [
         _case(found, row, one, _pixels(paths[one]), ensemble) for row, one in enumerate(found.ids)
     ]
@@ -159,15 +159,15 @@ def _write(
     threshold, decision = ensemble.calibration.threshold, ensemble.taxonomy.decision.name
     update: dict[str, Document] = {}
     for case, ruling in zip(cases, rulings, strict=True):
-        content: Document = {fields.ADJUDICATION: _field(ruling, ensemble.identity)}
+        content: Document = {schema.ADJUDICATION: _field(ruling, ensemble.identity)}
         if not ruling.fell_back and ruling.p_yes is not None:
             content |= {
                 f"{decision}.label": "yes" if ruling.p_yes >= threshold else "no",
                 f"{decision}.confidence": ruling.p_yes,
-                fields.ANSWERED_BY: "consensus",
+                schema.ANSWERED_BY: "consensus",
             }
         update[case.id] = content
-    store.write_documents(dataset, update)
+    writer.write_documents(dataset, update)
 
 
 def _field(ruling: Ruling, fingerprint: str) -> Document:
@@ -181,5 +181,5 @@ def _field(ruling: Ruling, fingerprint: str) -> Document:
         "reason": ruling.reason,
         "why": ruling.why,
         "trace": ruling.trace.to_json(),
-        fields.FINGERPRINT: fingerprint,
+        schema.FINGERPRINT: fingerprint,
     }

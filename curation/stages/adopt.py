@@ -14,11 +14,11 @@ from typing import Any
 from cascade import taxonomy as taxonomies
 from cascade.engine.run import Progress
 from cascade.taxonomy import Taxonomy
-from curation import convert, fields, store
-from curation import samples as query
 from curation.errors import StageError
 from curation.ingest import assignment
 from curation.labeling.media import require_images
+from curation.storage import conversions, schema, writer
+from curation.storage import queries as query
 
 TAGS = "tags"  # as `split_from`: the samples' tags say the split
 _STEPS = 3
@@ -73,17 +73,17 @@ def adopt(
     require_images(dataset.name, dataset.media_type)
     _expect_same(dataset, taxonomy)
     if ground_truth is not None:
-        store.require_detections(dataset, [ground_truth])
+        writer.require_detections(dataset, [ground_truth])
     splits = _splits(dataset, split_from)
-    if hold_back and ground_truth == fields.GROUND_TRUTH:
+    if hold_back and ground_truth == schema.GROUND_TRUTH:
         raise StageError(
             "What lies in the field `ground_truth` already cannot be held back, since every stage "
             "reads it. Rename the field first: `dataset.rename_sample_field(...)`."
         )
-    fields.declare(dataset, taxonomy)
+    schema.declare(dataset, taxonomy)
     _tell(progress, 1)
     ids = list(splits)
-    store.write_columns(dataset, ids, {fields.SPLIT: [splits[one] for one in ids]})
+    writer.write_columns(dataset, ids, {schema.SPLIT: [splits[one] for one in ids]})
     _tell(progress, 2)
     labeled = held = 0
     unknown: Counter[str] = Counter()
@@ -113,15 +113,15 @@ def _expect_same(dataset: Any, taxonomy: Taxonomy) -> None:
 
 def _note_taxonomy(dataset: Any, taxonomy: Taxonomy) -> None:
     """Keep what labels mean; last, since it says that the dataset is one of ours."""
-    about = dict(dataset.info.get(fields.INFO) or {})
-    dataset.info[fields.INFO] = {**about, "taxonomy": taxonomies.to_yaml(taxonomy)}
+    about = dict(dataset.info.get(schema.INFO) or {})
+    dataset.info[schema.INFO] = {**about, "taxonomy": taxonomies.to_yaml(taxonomy)}
     dataset.save()
 
 
 def _splits(dataset: Any, split_from: str | None) -> dict[str, str]:
     """Return the split of each sample; one that nothing is said of is in train."""
-    if split_from is None or split_from == fields.SPLIT:
-        name = fields.SPLIT if dataset.get_field(fields.SPLIT) is not None else None
+    if split_from is None or split_from == schema.SPLIT:
+        name = schema.SPLIT if dataset.get_field(schema.SPLIT) is not None else None
         known = dataset.values(name) if name else [None] * len(dataset)
         said = [[one] if one else [] for one in known]
     elif split_from == TAGS:
@@ -134,7 +134,7 @@ def _splits(dataset: Any, split_from: str | None) -> dict[str, str]:
     found = [
         next((words[w.lower()] for w in one or () if w.lower() in words), None) for one in said
     ]
-    if split_from not in (None, fields.SPLIT) and not any(found):
+    if split_from not in (None, schema.SPLIT) and not any(found):
         raise StageError(
             f"Nothing in {split_from!r} is a split. Known words: {', '.join(sorted(words))}."
         )
@@ -153,34 +153,34 @@ def _write_truth(
 ) -> tuple[int, int]:
     """Write the ground truth that came with the dataset; return how many are labeled and held."""
     known = dataset.exists(name)
-    fresh = known.match({fields.LABELED_ROUND: {"$in": [None, 0]}})
-    train = {fields.SPLIT: "train"}
-    parts = [(fresh, fields.GROUND_TRUTH)]
+    fresh = known.match({schema.LABELED_ROUND: {"$in": [None, 0]}})
+    train = {schema.SPLIT: "train"}
+    parts = [(fresh, schema.GROUND_TRUTH)]
     if hold_back:
         parts = [
-            (fresh.match({fields.SPLIT: {"$ne": "train"}}), fields.GROUND_TRUTH),
-            (fresh.match(train), fields.ORACLE),
+            (fresh.match({schema.SPLIT: {"$ne": "train"}}), schema.GROUND_TRUTH),
+            (fresh.match(train), schema.ORACLE),
         ]
     written = []
     for view, target in parts:
-        ids, _ = store.ids_and_paths(view)
+        ids, _ = writer.ids_and_paths(view)
         written.append(len(ids))
-        if target == fields.ORACLE:
+        if target == schema.ORACLE:
             _copy(view, ids, name, taxonomy, target)
         elif target == name:
-            store.write_columns(dataset, ids, {fields.LABELED_ROUND: [0] * len(ids)})
+            writer.write_columns(dataset, ids, {schema.LABELED_ROUND: [0] * len(ids)})
         else:
-            truths = dict(zip(ids, store.read_detections(view, name, taxonomy), strict=True))
-            store.write_ground_truth(dataset, truths, labeled_round=0)
+            truths = dict(zip(ids, writer.read_detections(view, name, taxonomy), strict=True))
+            writer.write_ground_truth(dataset, truths, labeled_round=0)
     return written[0], sum(written[1:])
 
 
 def _copy(view: Any, ids: list[str], name: str, taxonomy: Taxonomy, target: str) -> None:
-    boxes = store.read_detections(view, name, taxonomy)
-    store.write_documents(
+    boxes = writer.read_detections(view, name, taxonomy)
+    writer.write_documents(
         view,
         {
-            one: {target: convert.raw_detections(found, scored=False)}
+            one: {target: conversions.raw_detections(found, scored=False)}
             for one, found in zip(ids, boxes, strict=True)
         },
     )

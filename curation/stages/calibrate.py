@@ -8,10 +8,10 @@ from cascade.ensemble import Ensemble
 from cascade.inference import decision
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation import samples as query
-from curation import store
 from curation.inference import probe
 from curation.inference.deep_tiers import read_closer
+from curation.storage import queries as query
+from curation.storage import writer
 
 
 def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
@@ -44,7 +44,9 @@ def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
 
 def _said(view: Any, member: str, taxonomy: Taxonomy) -> dict[str, Detections]:
     """Return the member's raw boxes by sample; one that it did not look at is absent."""
-    store.require_detections(view, [member])
+    writer.require_detections(view, [member])
     seen = view.exists(member)
-    ids, _ = store.ids_and_paths(seen)
-    return dict(zip(ids, store.read_detections(seen, member, taxonomy, score="score"), strict=True))
+    ids, _ = writer.ids_and_paths(seen)
+    return dict(
+        zip(ids, writer.read_detections(seen, member, taxonomy, score="score"), strict=True)
+    )

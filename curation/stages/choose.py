@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from cascade.engine.run import Progress, default_device
-from curation import fields, similarity, store
-from curation import samples as query
+from curation import similarity
 from curation.active_learning.evaluation import slices
 from curation.active_learning.selection import (
     batch,
@@ -23,6 +22,8 @@ from curation.active_learning.selection import (
 from curation.active_learning.selection.pool import Pool
 from curation.errors import StageError
 from curation.presentation import refresh
+from curation.storage import queries as query
+from curation.storage import schema, writer
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,17 @@ def choose(
     """
     if budget < 1:
         raise StageError(f"The budget must be at least 1 sample, got {budget}.")
-    dataset, tag = query.dataset_of(samples), fields.round_tag(round_number)
+    dataset, tag = query.dataset_of(samples), schema.round_tag(round_number)
     done = query.remembered(dataset, f"chosen {tag}")
     if done is not None:
         return ChooseResult(**{**done, "advice": tuple(done["advice"])})
     view = query.unclaimed(query.pool(samples), tag)
     query.require_pool(view, dataset.name)
     found = _embeddable(view)
-    ids, _ = store.ids_and_paths(found)
+    ids, _ = writer.ids_and_paths(found)
     pool = _pool(found, ids, dataset, use_hardness=use_hardness)
     _tell(progress, 1)
-    labeled, _ = store.ids_and_paths(_embeddable(query.labeled(dataset, "train")))
+    labeled, _ = writer.ids_and_paths(_embeddable(query.labeled(dataset, "train")))
     picked = batch.choose(
         pool,
         similarity.vectors(dataset, labeled),
@@ -94,9 +95,9 @@ def choose(
         cover=_on_gpu(),
     )
     _tell(progress, 2)
-    fields.declare_choice(dataset)
+    schema.declare_choice(dataset)
     query.tag_chosen(dataset, tag, [ids[i] for i in picked.index], picked.arm, picked.because)
-    query.tag_only(dataset, fields.NEAR_DUPLICATE, [ids[i] for i in picked.dropped])
+    query.tag_only(dataset, schema.NEAR_DUPLICATE, [ids[i] for i in picked.dropped])
     result = _result(pool, picked, lost=len(view) - len(ids), scored=use_hardness)
     query.remember(dataset, f"chosen {tag}", asdict(result))
     refresh.after_stage(dataset)
@@ -112,7 +113,7 @@ def _on_gpu() -> coverage.MakeCover | None:
 
 def _embeddable(view: Any) -> Any:
     """Return the view without the samples whose image could not be embedded."""
-    failed = {one["sample"] for one in store.failures(view) if one["stage"] == "embed"}
+    failed = {one["sample"] for one in writer.failures(view) if one["stage"] == "embed"}
     return view.exclude(list(failed)) if failed else view
 
 
@@ -120,14 +121,14 @@ def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) ->
     names = [
         name
         for name in (
-            fields.DRIVE, fields.TIME_S, fields.HARDNESS, fields.EXPECTED_BOXES,
-            fields.TIME_OF_DAY, fields.WEATHER, fields.LUMA,
+            schema.DRIVE, schema.TIME_S, schema.HARDNESS, schema.EXPECTED_BOXES,
+            schema.TIME_OF_DAY, schema.WEATHER, schema.LUMA,
         )
         if name in view.get_field_schema()
     ]  # fmt: skip
-    found = store.read_columns(view, names)
+    found = writer.read_columns(view, names)
     nothing: list[Any] = [None] * len(ids)
-    hardness = query.numbers(found.get(fields.HARDNESS, nothing))
+    hardness = query.numbers(found.get(schema.HARDNESS, nothing))
     if use_hardness and not np.isfinite(hardness).any():
         raise StageError(
             f"No sample of {dataset.name!r} has a hardness. "
@@ -137,14 +138,14 @@ def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) ->
     return Pool(
         embeddings=similarity.vectors(dataset, ids),
         hardness=hardness if use_hardness else None,
-        drives=found.get(fields.DRIVE, nothing),
-        times_s=query.numbers(found.get(fields.TIME_S, nothing)),
+        drives=found.get(schema.DRIVE, nothing),
+        times_s=query.numbers(found.get(schema.TIME_S, nothing)),
         expected_boxes=np.nan_to_num(
-            query.numbers(found.get(fields.EXPECTED_BOXES, nothing)), nan=1.0
+            query.numbers(found.get(schema.EXPECTED_BOXES, nothing)), nan=1.0
         ),
         strata=slices.build(
-            {k: found[k] for k in (fields.TIME_OF_DAY, fields.WEATHER) if k in found},
-            mean_luma=query.numbers(found.get(fields.LUMA, nothing)),
+            {k: found[k] for k in (schema.TIME_OF_DAY, schema.WEATHER) if k in found},
+            mean_luma=query.numbers(found.get(schema.LUMA, nothing)),
         ),
         alike=similarity.look_alike(dataset, ids, near_duplicates.COSINE),
     )
@@ -156,7 +157,7 @@ def _result(pool: Pool, picked: batch.Chosen, *, lost: int, scored: bool) -> Cho
     if lost:
         advice = (
             f"Left out, because their images could not be embedded: {lost} of the pool "
-            f"(see the field `{fields.FAILURES}`).",
+            f"(see the field `{schema.FAILURES}`).",
             *advice,
         )
     return ChooseResult(

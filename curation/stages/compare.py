@@ -15,9 +15,9 @@ from cascade.inference import decision as voting
 from cascade.metrics import classification
 from cascade.metrics.average_precision import average_precision
 from cascade.predictions import Detections
-from curation import documents, fields, store
-from curation import samples as query
 from curation.errors import StageError
+from curation.storage import documents, schema, writer
+from curation.storage import queries as query
 
 _CONSENSUS_EXTRAS = {"votes": "IntField", "agreement": "FloatField", "members": "ListField"}
 
@@ -92,12 +92,12 @@ def _look(
     progress: Progress | None,
 ) -> None:
     _declare(query.dataset_of(samples), version, ensemble)
-    done_in = field_of(fields.CONSENSUS, version)
-    todo = set(store.missing(samples, done_in, ensemble.identity))
+    done_in = field_of(schema.CONSENSUS, version)
+    todo = set(writer.missing(samples, done_in, ensemble.identity))
     if not todo:
         return
-    ids, paths = store.ids_and_paths(samples)
-    sizes = dict(zip(ids, store.sizes_px(samples), strict=True))
+    ids, paths = writer.ids_and_paths(samples)
+    sizes = dict(zip(ids, writer.sizes_px(samples), strict=True))
     members = {name: ensemble.manifest.member(name) for name in ensemble.voters}
     run(
         {name: ensemble.build(name, device) for name in members},
@@ -114,15 +114,15 @@ def _look(
 def _declare(dataset: Any, version: str, ensemble: Ensemble) -> None:
     import fiftyone as fo
 
-    names = [*ensemble.detectors, fields.CONSENSUS]
-    fields.declare(dataset, ensemble.taxonomy, [field_of(name, version) for name in names])
-    consensus = field_of(fields.CONSENSUS, version)
+    names = [*ensemble.detectors, schema.CONSENSUS]
+    schema.declare(dataset, ensemble.taxonomy, [field_of(name, version) for name in names])
+    consensus = field_of(schema.CONSENSUS, version)
     decision = field_of(ensemble.taxonomy.decision.name, version)
     if dataset.get_field(decision) is None:
         dataset.add_sample_field(
             decision, fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification
         )
-        dataset.add_sample_field(f"{decision}.{fields.FINGERPRINT}", fo.StringField)
+        dataset.add_sample_field(f"{decision}.{schema.FINGERPRINT}", fo.StringField)
     for name, kind in _CONSENSUS_EXTRAS.items():
         path = f"{consensus}.detections.{name}"
         if dataset.get_field(path) is None:
@@ -166,8 +166,8 @@ class _Sink:
                     fingerprint=one.identity,
                 )
             )
-            update[i][field_of(fields.CONSENSUS, self.version)] = fused[row]
-        store.write_documents(self.samples, update)
+            update[i][field_of(schema.CONSENSUS, self.version)] = fused[row]
+        writer.write_documents(self.samples, update)
 
 
 def _compared(samples: Any, ensembles: Mapping[str, Ensemble]) -> CompareResult:
@@ -181,7 +181,7 @@ def _compared(samples: Any, ensembles: Mapping[str, Ensemble]) -> CompareResult:
         dataset = query.dataset_of(samples)
         view = f"v{first} against v{second}"
         dataset.save_view(view, dataset.select(unlike), overwrite=True)
-    known = samples.exists(fields.GROUND_TRUTH)
+    known = samples.exists(schema.GROUND_TRUTH)
     columns = [_figures(samples, known, version, one) for version, one in ensembles.items()]
     return CompareResult(
         versions=(first, second),
@@ -195,7 +195,7 @@ def _compared(samples: Any, ensembles: Mapping[str, Ensemble]) -> CompareResult:
 
 def _figures(samples: Any, known: Any, version: str, ensemble: Ensemble) -> dict[str, float | None]:
     """Return the figures of one version; those that need ground truth are of `known` only."""
-    consensus = field_of(fields.CONSENSUS, version)
+    consensus = field_of(schema.CONSENSUS, version)
     label = f"{field_of(ensemble.taxonomy.decision.name, version)}.label"
     yes = np.array([one == "yes" for one in samples.values(label)], bool)
     boxes = samples.count(f"{consensus}.detections")
@@ -207,11 +207,11 @@ def _figures(samples: Any, known: Any, version: str, ensemble: Ensemble) -> dict
     }
     if not len(known):
         return found
-    truths = store.read_detections(known, fields.GROUND_TRUTH, ensemble.taxonomy)
-    fused = store.read_detections(known, consensus, ensemble.taxonomy)
+    truths = writer.read_detections(known, schema.GROUND_TRUTH, ensemble.taxonomy)
+    fused = writer.read_detections(known, consensus, ensemble.taxonomy)
     truth = voting.decisions_of(truths, ensemble.taxonomy)
     labels = dict(zip(*known.values(["id", label]), strict=True))
-    says = np.array([labels[one] == "yes" for one in store.ids_and_paths(known)[0]], bool)
+    says = np.array([labels[one] == "yes" for one in writer.ids_and_paths(known)[0]], bool)
     precision = average_precision(fused, truths, ensemble.taxonomy.names)
     return found | {
         "MCC": classification.mcc(truth, says),

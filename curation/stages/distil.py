@@ -17,8 +17,6 @@ from cascade.ensemble import Ensemble
 from cascade.training import distillation
 from cascade.training.examples import Example
 from cascade.training.fit_key import identity_of
-from curation import samples as query
-from curation import store
 from curation.active_learning.evaluation import student_report
 from curation.active_learning.evaluation.evaluate import FrozenSet
 from curation.active_learning.evaluation.student_report import Kept
@@ -28,6 +26,8 @@ from curation.active_learning.training.student import STUDENT, Recipe
 from curation.errors import StageError
 from curation.inference import prediction
 from curation.inference.prediction import Answers
+from curation.storage import queries as query
+from curation.storage import writer
 
 _VALIDATIONS = 5  # of each of the two fits
 
@@ -146,7 +146,7 @@ class _Work:
     bars: Callable[[str], Progress | None]
 
     def __post_init__(self) -> None:
-        self._ids, self._paths = store.ids_and_paths(self.pool)
+        self._ids, self._paths = writer.ids_and_paths(self.pool)
 
     @property
     def manifest(self) -> Path:
@@ -230,7 +230,7 @@ class _Work:
         """Return what the ensemble says about validation, then about the pool."""
         return prediction.objects_once(
             kept, self.ensemble, [*self.val.ids, *self._ids], [*self.val.paths, *self._paths],
-            np.concatenate([self.val.sizes_px, store.sizes_px(self.pool)]), self.device,
+            np.concatenate([self.val.sizes_px, writer.sizes_px(self.pool)]), self.device,
             self.bars("ask"),
         )  # fmt: skip
 

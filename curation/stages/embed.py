@@ -13,8 +13,9 @@ import torch
 from cascade.engine.run import Progress, default_device, run
 from cascade.ensemble import Ensemble
 from cascade.predictions import Embedding, Failure
-from curation import fields, similarity, store
-from curation import samples as query
+from curation import similarity
+from curation.storage import queries as query
+from curation.storage import schema, writer
 from curation.vectors import Vectors
 
 
@@ -56,12 +57,12 @@ def embed(
     """
     device = device or default_device()
     dataset = query.dataset_of(samples)
-    fields.declare(dataset, ensemble.taxonomy, ensemble.detectors)
+    schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
     name = ensemble.embedder
     fingerprint = ensemble.fingerprint(name)
     table = Vectors(folder, fingerprint)
     similarity.remember_embedder(dataset, folder, name, fingerprint)
-    ids, paths = store.ids_and_paths(samples)
+    ids, paths = writer.ids_and_paths(samples)
     there = table.ids()
     todo = {one for one in ids if one not in there}
     sink = VectorSink(dataset, table, name)
@@ -76,7 +77,7 @@ def embed(
         progress=progress,
     )
     known = table.ids()
-    embedded = [one for one in store.ids_and_paths(dataset)[0] if one in known]
+    embedded = [one for one in writer.ids_and_paths(dataset)[0] if one in known]
     if not similarity.is_drawn(dataset, embedded):
         threads = torch.get_num_threads()
         similarity.draw(dataset, embedded)
@@ -86,7 +87,7 @@ def embed(
         added=tally.predicted,
         skipped=len(ids) - len(todo),
         failed=tally.failed,
-        umap=dataset.has_brain_run(fields.UMAP),
+        umap=dataset.has_brain_run(schema.UMAP),
     )
 
 
@@ -104,4 +105,4 @@ class VectorSink:
         kept = {i: one.vector for i, one in found.items() if isinstance(one, Embedding)}
         self.table.add(list(kept), np.array(list(kept.values()), np.float32))
         failures = {i: one for i, one in found.items() if isinstance(one, Failure)}
-        store.write_failures(self.dataset, "embed", self.member, failures, cleared=list(kept))
+        writer.write_failures(self.dataset, "embed", self.member, failures, cleared=list(kept))

@@ -9,10 +9,10 @@ import torch
 
 from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
-from curation import samples as query
 from curation.active_learning.evaluation import evaluate as evaluation
 from curation.errors import StageError
 from curation.inference import prediction
+from curation.storage import queries as query
 
 
 def evaluate(

@@ -22,11 +22,11 @@ from cascade.fusion.routing import Path as Route
 from cascade.imaging.batches import Batch
 from cascade.manifest import Manifest
 from cascade.predictions import Detections
-from curation import fields, store
-from curation import samples as query
-from curation.artifacts import Shelf
 from curation.errors import StageError
 from curation.inference.deep_tiers import estimators, focals_px
+from curation.storage import queries as query
+from curation.storage import schema, writer
+from curation.storage.artifacts import Shelf
 
 logger = logging.getLogger(__name__)
 
@@ -83,16 +83,16 @@ def examine(
     dataset = query.dataset_of(samples)
     members = estimators(ensemble)
     _require_consensus(samples)
-    fields.declare_closer(dataset, ensemble.taxonomy, ensemble.detectors, members)
+    schema.declare_closer(dataset, ensemble.taxonomy, ensemble.detectors, members)
     shelves = {
         name: Shelf(folder, name, fingerprint(ensemble, name))
         for names in members.values()
         for name in names
     }
-    paths = dict(zip(*store.ids_and_paths(samples), strict=True))
+    paths = dict(zip(*writer.ids_and_paths(samples), strict=True))
     asked = _asked(samples, ensemble, members, mode)
     todo = {
-        name: set(store.missing(samples, name, shelves[name].fingerprint)) & asked[name]
+        name: set(writer.missing(samples, name, shelves[name].fingerprint)) & asked[name]
         for name in shelves
     }
     knowing = _knowing(samples, ensemble)
@@ -142,8 +142,8 @@ def _asked(
     samples: Any, ensemble: Ensemble, members: Mapping[str, Sequence[str]], mode: Mode
 ) -> dict[str, set[str]]:
     """Return the samples that each member is to look at."""
-    columns = store.read_columns(samples, [fields.PATH])
-    path_of = dict(zip(columns["id"], columns[fields.PATH], strict=True))
+    columns = writer.read_columns(samples, [schema.PATH])
+    path_of = dict(zip(columns["id"], columns[schema.PATH], strict=True))
     return {
         name: {one for one, path in path_of.items() if mode == "full" or path in routes}
         for names in members.values()
@@ -167,9 +167,9 @@ def paths_of(manifest: Manifest, member: str) -> tuple[Route, ...]:
 
 def _knowing(samples: Any, ensemble: Ensemble) -> Callable[[Batch], Batch]:
     """Return what adds the consensus so far, and the camera, to a batch."""
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     found = dict(
-        zip(ids, store.read_detections(samples, fields.CONSENSUS, ensemble.taxonomy), strict=True)
+        zip(ids, writer.read_detections(samples, schema.CONSENSUS, ensemble.taxonomy), strict=True)
     )
     focals = dict(zip(ids, focals_px(samples), strict=True))
 
@@ -185,7 +185,7 @@ def _knowing(samples: Any, ensemble: Ensemble) -> Callable[[Batch], Batch]:
 
 
 def _require_consensus(samples: Any) -> None:
-    lacking = len(samples.exists(fields.CONSENSUS, False))
+    lacking = len(samples.exists(schema.CONSENSUS, False))
     if lacking:
         raise StageError(
             f"{lacking} samples have no consensus, which the deeper tiers start from. "
@@ -207,6 +207,6 @@ class _Sink:
     shelves: Mapping[str, Shelf]
 
     def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        store.write_closer(
+        writer.write_closer(
             self.dataset, results, shelves=self.shelves, taxonomy=self.ensemble.taxonomy
         )

@@ -11,10 +11,10 @@ import numpy as np
 from cascade.engine.run import Progress
 from cascade.ensemble import Ensemble
 from cascade.fusion import contradictions, routing
-from curation import fields, store
-from curation import samples as query
 from curation.inference.fusion import Conclusion, conclude
 from curation.presentation import refresh
+from curation.storage import queries as query
+from curation.storage import schema, writer
 
 _CHUNK = 1000  # samples held in memory at a time, unless one drive has more
 
@@ -41,8 +41,8 @@ def fuse(samples: Any, ensemble: Ensemble, *, progress: Progress | None = None) 
     A sample is up to date when its consensus carries the ensemble's identity.
     """
     dataset = query.dataset_of(samples)
-    fields.declare(dataset, ensemble.taxonomy, ensemble.detectors)
-    stale = set(store.missing(samples, fields.CONSENSUS, ensemble.identity))
+    schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
+    stale = set(writer.missing(samples, schema.CONSENSUS, ensemble.identity))
     chunks = _chunks(samples, stale)
     done = 0
     for ids in chunks:
@@ -51,7 +51,7 @@ def fuse(samples: Any, ensemble: Ensemble, *, progress: Progress | None = None) 
         if progress:
             progress(done, len(stale))
     refresh.after_stage(dataset)
-    total = len(store.ids_and_paths(samples)[0])
+    total = len(writer.ids_and_paths(samples)[0])
     return FuseResult(samples=total, fused=len(stale), skipped=total - len(stale))
 
 
@@ -61,9 +61,9 @@ def _chunks(samples: Any, stale: set[str]) -> list[list[str]]:
     A drive with one stale sample is fused whole, so that what its camera's focal length is
     taken to be does not depend on which samples came first.
     """
-    columns = store.read_columns(samples, [fields.DRIVE])
+    columns = writer.read_columns(samples, [schema.DRIVE])
     drives: dict[str, list[str]] = {}
-    for one, drive in zip(columns["id"], columns[fields.DRIVE], strict=True):
+    for one, drive in zip(columns["id"], columns[schema.DRIVE], strict=True):
         drives.setdefault(drive or one, []).append(one)
     chunks: list[list[str]] = []
     for ids in drives.values():
@@ -78,8 +78,8 @@ def _chunks(samples: Any, stale: set[str]) -> list[list[str]]:
 def _fuse_chunk(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> None:
     view = dataset.select(list(ids))
     found = conclude(view, ensemble)
-    store.recalibrate(dataset, ensemble.detectors, ensemble.calibration, ids=found.ids)
-    store.write_consensus(  # last: it says that the sample is up to date
+    writer.recalibrate(dataset, ensemble.detectors, ensemble.calibration, ids=found.ids)
+    writer.write_consensus(  # last: it says that the sample is up to date
         dataset,
         found.ids,
         found.clusters,
@@ -106,9 +106,9 @@ def _further(found: Conclusion, ensemble: Ensemble) -> list[dict[str, Any]]:
     }
     return [
         {
-            fields.PATH: str(path),
-            fields.TIERS_REACHED: ["detection", *said.reached[i]],
-            fields.ANSWERED_BY: "language" if said.answered[i] else "detection",
+            schema.PATH: str(path),
+            schema.TIERS_REACHED: ["detection", *said.reached[i]],
+            schema.ANSWERED_BY: "language" if said.answered[i] else "detection",
             **{
                 f"{name}.contradicts": contradicts[name][i]
                 for name, answers in said.answers.items()

@@ -13,10 +13,10 @@ import numpy as np
 from cascade.inference import decision as voting
 from cascade.metrics import classification
 from cascade.taxonomy import Taxonomy
-from curation import fields, store
 from curation.active_learning.gate import live_monitor
 from curation.active_learning.gate.live_monitor import LiveCheck, Watch
 from curation.errors import StageError
+from curation.storage import schema, writer
 from curation.tracking.promotion import Moved, Promotions, history
 
 GUARD = "guard"  # who rolls back
@@ -99,10 +99,10 @@ def measure(samples: Any, taxonomy: Taxonomy, *, version: str, ensemble: str) ->
         StageError: No sample qualifies, or all have one true answer: MCC is not defined.
     """
     decision = taxonomy.decision.name
-    view = samples.exists(fields.GROUND_TRUTH).match({f"{decision}.fingerprint": ensemble})
-    ids, _ = store.ids_and_paths(view)
+    view = samples.exists(schema.GROUND_TRUTH).match({f"{decision}.fingerprint": ensemble})
+    ids, _ = writer.ids_and_paths(view)
     truth = voting.decisions_of(
-        store.read_detections(view, fields.GROUND_TRUTH, taxonomy), taxonomy
+        writer.read_detections(view, schema.GROUND_TRUTH, taxonomy), taxonomy
     )
     labels = dict(zip(*view.values(["id", f"{decision}.label"]), strict=True))
     said = np.array([labels[one] == "yes" for one in ids], bool)

@@ -10,7 +10,6 @@ from typing import Any
 
 from cascade import taxonomy as taxonomies
 from cascade.taxonomy import Taxonomy
-from curation import fields, store
 from curation.errors import IngestError
 from curation.ingest import assignment, validation
 from curation.ingest import formats as sources
@@ -21,6 +20,8 @@ from curation.ingest.writer import Writer
 from curation.presentation import refresh
 from curation.progress import Progress
 from curation.settings import Settings
+from curation.storage import schema
+from curation.storage import writer as store
 
 BATCH = 200  # files a write: what a crash can cost, and how often progress is told
 _MOST_ON_RECORD = 20_000  # entries; a document of the database holds 16 MB
@@ -147,7 +148,7 @@ class _Before:
     @classmethod
     def of(cls, dataset: Any) -> _Before:
         columns = store.read_columns(
-            dataset, ["filepath", fields.CONTENT_HASH, fields.DRIVE, fields.SPLIT]
+            dataset, ["filepath", schema.CONTENT_HASH, schema.DRIVE, schema.SPLIT]
         )
         ids, paths, hashes, drives, splits = columns.values()
         return cls(
@@ -177,18 +178,18 @@ def _open(name: str, taxonomy: Taxonomy) -> Any:
     else:
         dataset = fo.load_dataset(name)
         _expect_same(dataset, taxonomy)
-    fields.declare(dataset, taxonomy)
+    schema.declare(dataset, taxonomy)
     refresh.after_stage(dataset)
-    about = dataset.info.get(fields.INFO) or {}
+    about = dataset.info.get(schema.INFO) or {}
     if "taxonomy" not in about:
-        dataset.info[fields.INFO] = {**about, "taxonomy": taxonomies.to_yaml(taxonomy)}
+        dataset.info[schema.INFO] = {**about, "taxonomy": taxonomies.to_yaml(taxonomy)}
         dataset.save()
     return dataset
 
 
 def _expect_same(dataset: Any, taxonomy: Taxonomy) -> None:
     """Refuse a dataset that was not made by ingesting, or with another taxonomy."""
-    text = (dataset.info.get(fields.INFO) or {}).get("taxonomy")
+    text = (dataset.info.get(schema.INFO) or {}).get("taxonomy")
     if text is None and len(dataset):
         raise IngestError(
             f"A dataset {dataset.name!r} is there already, and was not made by ingesting. "
@@ -224,16 +225,16 @@ def _write(
 
 def _tag_duplicates(dataset: Any) -> list[list[str]]:
     """Tag samples whose file has exactly the bytes of another's; return the groups of files."""
-    columns = store.read_columns(dataset, ["filepath", fields.CONTENT_HASH, "tags"])
+    columns = store.read_columns(dataset, ["filepath", schema.CONTENT_HASH, "tags"])
     ids, paths, hashes, tags = columns.values()
     groups = validation.exact_duplicates(dict(zip(paths, hashes, strict=True)))
     same = {path for group in groups for path in group}
     store.add_tags(
         dataset,
         {
-            one: [fields.DUPLICATE]
+            one: [schema.DUPLICATE]
             for one, path, has in zip(ids, paths, tags, strict=True)
-            if path in same and fields.DUPLICATE not in (has or ())
+            if path in same and schema.DUPLICATE not in (has or ())
         },
     )
     return groups
@@ -241,7 +242,7 @@ def _tag_duplicates(dataset: Any) -> list[list[str]]:
 
 def _note(dataset: Any, problems: Sequence[Problem]) -> None:
     """Keep on the dataset what was left out, with the reasons; what was mended goes."""
-    before = dataset.info.get(fields.INGEST_INFO) or []
+    before = dataset.info.get(schema.INGEST_INFO) or []
     here = set(dataset.values("filepath"))
     new = [asdict(problem) for problem in problems]
     told = {one["filepath"] for one in new}
@@ -256,7 +257,7 @@ def _note(dataset: Any, problems: Sequence[Problem]) -> None:
         more = f"{len(entries) - _MOST_ON_RECORD} more were left out"
         entries = [*entries[:_MOST_ON_RECORD], asdict(Problem("", "IngestError", more))]
     if entries != before:
-        dataset.info[fields.INGEST_INFO] = entries
+        dataset.info[schema.INGEST_INFO] = entries
         dataset.save()
 
 
@@ -265,8 +266,8 @@ def _remarks(
 ) -> list[str]:
     """Return what else should be known before going on, in sentences."""
     said = []
-    columns = store.read_columns(dataset, ["filepath", fields.SPLIT, fields.LABELED_ROUND])
-    split_of = dict(zip(columns["filepath"], columns[fields.SPLIT], strict=True))
+    columns = store.read_columns(dataset, ["filepath", schema.SPLIT, schema.LABELED_ROUND])
+    split_of = dict(zip(columns["filepath"], columns[schema.SPLIT], strict=True))
     across = [group for group in duplicates if len({split_of.get(path) for path in group}) > 1]
     if across:
         said.append(
@@ -274,14 +275,14 @@ def _remarks(
             f"{Path(across[0][0]).name}: evaluation sees what training saw. Remove the copies, "
             "or name their drive alike."
         )
-    if writer.dropped and not dataset.count(f"{fields.GROUND_TRUTH}.detections") + dataset.count(
-        f"{fields.ORACLE}.detections"
+    if writer.dropped and not dataset.count(f"{schema.GROUND_TRUTH}.detections") + dataset.count(
+        f"{schema.ORACLE}.detections"
     ):
         said.append(
             f"No label means a class of the taxonomy {taxonomy.name!r}, whose classes are "
             f"{', '.join(taxonomy.names)}. Add synonyms to it, or give another `--taxonomy`."
         )
-    rounds = zip(columns[fields.SPLIT], columns[fields.LABELED_ROUND], strict=True)
+    rounds = zip(columns[schema.SPLIT], columns[schema.LABELED_ROUND], strict=True)
     labeled = {split for split, number in rounds if number is not None}
     missing = [split for split in ("val", "test") if split not in labeled]
     if (writer.labeled or writer.held_back) and missing:

@@ -8,7 +8,6 @@ from typing import Any
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation import fields, samples, store
 from curation.active_learning.evaluation import failure_yield
 from curation.active_learning.evaluation.failure_yield import Comparison, Yield
 from curation.active_learning.training.labeled_images import labeled_images
@@ -18,8 +17,9 @@ from curation.labeling import app_colours, tasks
 from curation.labeling.protocol import Annotated, Labeler, Remembering, Task
 from curation.labeling.tasks import Columns
 from curation.presentation import refresh
+from curation.storage import queries, schema, writer
 
-_SLICED_BY = (fields.TIME_OF_DAY, fields.WEATHER)
+_SLICED_BY = (schema.TIME_OF_DAY, schema.WEATHER)
 
 
 @dataclass(frozen=True)
@@ -83,25 +83,25 @@ def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
     taxonomy = _taxonomy(dataset)
     app_colours.show(dataset, taxonomy)
     batch = _batch(dataset, round_number)
-    waiting = batch.exists(fields.LABELED_ROUND, False)
+    waiting = batch.exists(schema.LABELED_ROUND, False)
     annotated: list[Annotated] = []
     where = labeler.where
     strangers: tuple[str, ...] = ()
     if len(waiting):
         pushed = labeler.push(_tasks(waiting, round_number, taxonomy))
         asked = set(waiting.values("id"))
-        name = fields.round_tag(round_number)
-        samples.remember(dataset, fields.PUSHED.format(name), {"labeler": labeler.name})
+        name = schema.round_tag(round_number)
+        queries.remember(dataset, schema.PUSHED.format(name), {"labeler": labeler.name})
         annotated = [one for one in labeler.pull(name) if one.sample_id in asked]
         where, strangers = pushed.where, labeler.status(name).strangers
     truths = {one.sample_id: one.boxes for one in annotated if one.complete}
     if truths:
-        store.write_ground_truth(dataset, truths, labeled_round=round_number)
+        writer.write_ground_truth(dataset, truths, labeled_round=round_number)
         if isinstance(labeler, Remembering):
-            labeler.taken_over(fields.round_tag(round_number), truths)
+            labeler.taken_over(schema.round_tag(round_number), truths)
     refresh.after_stage(dataset)
-    labeled = _batch(dataset, round_number).exists(fields.LABELED_ROUND)
-    confirmed = store.read_detections(labeled, fields.GROUND_TRUTH, taxonomy)
+    labeled = _batch(dataset, round_number).exists(schema.LABELED_ROUND)
+    confirmed = writer.read_detections(labeled, schema.GROUND_TRUTH, taxonomy)
     return LabelResult(
         labeler=labeler.name,
         where=where,
@@ -123,7 +123,7 @@ def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
 
 
 def _taxonomy(dataset: Any) -> Taxonomy:
-    taxonomy = samples.taxonomy_of(dataset)
+    taxonomy = queries.taxonomy_of(dataset)
     if taxonomy is None:
         raise StageError(
             f"{dataset.name!r} has no taxonomy, so labels would mean nothing. "
@@ -134,14 +134,14 @@ def _taxonomy(dataset: Any) -> Taxonomy:
 
 def _batch(dataset: Any, round_number: int) -> Any:
     """Return the view of what the round chose, refusing frozen samples."""
-    tag = fields.round_tag(round_number)
+    tag = schema.round_tag(round_number)
     batch = dataset.match_tags(tag)
     if not len(batch):
         raise StageError(
             f"{dataset.name!r} has no sample tagged {tag!r}: choose the round's samples first "
             f"(`curate choose {dataset.name}`)."
         )
-    frozen = len(batch.match({fields.SPLIT: {"$in": ["val", "test"]}}))
+    frozen = len(batch.match({schema.SPLIT: {"$in": ["val", "test"]}}))
     if frozen:
         raise StageError(
             f"{frozen} of {len(batch)} samples tagged {tag!r} belong to validation or test, "
@@ -152,45 +152,45 @@ def _batch(dataset: Any, round_number: int) -> Any:
 
 def _tasks(waiting: Any, round_number: int, taxonomy: Taxonomy) -> list[Task]:
     wanted = (
-        "filepath", fields.RANK, "tags", fields.HARDNESS, fields.CHOSEN_BECAUSE, fields.LUMA,
+        "filepath", schema.RANK, "tags", schema.HARDNESS, schema.CHOSEN_BECAUSE, schema.LUMA,
         *_SLICED_BY,
     )  # fmt: skip
-    columns = store.read_columns(waiting, wanted)
+    columns = writer.read_columns(waiting, wanted)
     sliced_by = {name: columns[name] for name in _SLICED_BY}
-    sizes = [(int(width), int(height)) for height, width in store.sizes_px(waiting)]
+    sizes = [(int(width), int(height)) for height, width in writer.sizes_px(waiting)]
     return tasks.build(
         round_number,
         Columns(
             ids=columns["id"],
             filepaths=columns["filepath"],
             sizes_wh=sizes,
-            ranks=columns[fields.RANK],
+            ranks=columns[schema.RANK],
             tags=columns["tags"],
-            hardness=columns[fields.HARDNESS],
-            because=columns[fields.CHOSEN_BECAUSE],
+            hardness=columns[schema.HARDNESS],
+            because=columns[schema.CHOSEN_BECAUSE],
             predictions=_consensus(waiting, taxonomy),
-            slices=tasks.in_slices(sliced_by, samples.numbers(columns[fields.LUMA])),
+            slices=tasks.in_slices(sliced_by, queries.numbers(columns[schema.LUMA])),
         ),
     )
 
 
 def _consensus(view: Any, taxonomy: Taxonomy) -> list[Detections]:
     """Return the fused boxes of each sample; empty where the ensemble has not run."""
-    if view.get_field(fields.CONSENSUS) is None:
+    if view.get_field(schema.CONSENSUS) is None:
         return [Detections.empty(taxonomy.names)] * len(view)
-    return store.read_detections(view, fields.CONSENSUS, taxonomy, absent="empty")
+    return writer.read_detections(view, schema.CONSENSUS, taxonomy, absent="empty")
 
 
 def _failure_yield(labeled: Any, taxonomy: Taxonomy) -> dict[str, Yield]:
     """Return what the consensus, as it was when these were chosen, got wrong, by arm."""
-    if labeled.get_field(fields.CONSENSUS) is None:
+    if labeled.get_field(schema.CONSENSUS) is None:
         return {}
-    compared = labeled.exists(fields.CONSENSUS)
+    compared = labeled.exists(schema.CONSENSUS)
     decided = f"{taxonomy.decision.name}.label"
-    columns = store.read_columns(compared, ["tags", decided])
+    columns = writer.read_columns(compared, ["tags", decided])
     rows = zip(
-        store.read_detections(compared, fields.GROUND_TRUTH, taxonomy),
-        store.read_detections(compared, fields.CONSENSUS, taxonomy),
+        writer.read_detections(compared, schema.GROUND_TRUTH, taxonomy),
+        writer.read_detections(compared, schema.CONSENSUS, taxonomy),
         columns[decided],
         columns["tags"],
         strict=True,

@@ -19,9 +19,9 @@ from cascade.fusion.routing import Path as Route
 from cascade.manifest import Member
 from cascade.planning import placement
 from cascade.planning.placement import Placement
-from curation import fields, store
-from curation import samples as query
 from curation.errors import StageError
+from curation.storage import queries as query
+from curation.storage import schema, writer
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +77,10 @@ def predict(
     for reason in ensemble.left_out.values():
         logger.warning("%s", reason)
     dataset = query.dataset_of(samples)
-    fields.declare(dataset, ensemble.taxonomy, ensemble.detectors)
+    schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
     fingerprints = {name: ensemble.fingerprint(name) for name in ensemble.detectors}
-    ids, paths = store.ids_and_paths(samples)
-    todo = {name: set(store.missing(samples, name, key)) for name, key in fingerprints.items()}
+    ids, paths = writer.ids_and_paths(samples)
+    todo = {name: set(writer.missing(samples, name, key)) for name, key in fingerprints.items()}
     waiting = {name: rest for name, rest in todo.items() if rest}
     run_them = _Run(dataset, ensemble, fingerprints, ids, paths, waiting, progress)
     left_out = dict(ensemble.left_out)
@@ -238,7 +238,7 @@ class _Sink:
     fingerprints: Mapping[str, str]
 
     def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        store.write_members(
+        writer.write_members(
             self.dataset,
             results,
             fingerprints=self.fingerprints,

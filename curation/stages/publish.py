@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cascade.ensemble import Ensemble
-from curation import rounds
 from curation.active_learning.gate import judge
 from curation.active_learning.gate.judge import Evidence, Verdict
 from curation.errors import PublishError
 from curation.report import sign_off
 from curation.report.render import html
 from curation.report.sign_off import Candidate
-from curation.rounds import Round
+from curation.storage import rounds
+from curation.storage.rounds import Round
 from curation.tracking import About, Registry, content, environment
 from curation.tracking.moves import WITHDRAWN
 from curation.tracking.promotion import Promotions, promotions

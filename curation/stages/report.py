@@ -11,12 +11,12 @@ import numpy as np
 from cascade.predictions import Detections
 from cascade.runtime.atomic_files import replace_text
 from cascade.taxonomy import Taxonomy
-from curation import fields, rounds, samples, store
 from curation.labeling import tasks
 from curation.report import cells, compose
 from curation.report.facts import Chosen, Facts, MemberCost, MemberFacts, Projection, read_story
 from curation.report.page import Page
-from curation.rounds import Round
+from curation.storage import queries, rounds, schema, writer
+from curation.storage.rounds import Round
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -66,33 +66,33 @@ def _compose(dataset: Any, this: Round, settings: Settings) -> Page:
 
 
 def _facts(dataset: Any, this: Round) -> Facts:
-    taxonomy = samples.taxonomy_of(dataset)
+    taxonomy = queries.taxonomy_of(dataset)
     batch = dataset.match_tags(this.tag)
-    columns = store.read_columns(batch, ["tags", fields.RANK, fields.HARDNESS])
+    columns = writer.read_columns(batch, ["tags", schema.RANK, schema.HARDNESS])
     decision = taxonomy.decision.name if taxonomy else ""
     return Facts(
         dataset=dataset.name,
         samples=len(dataset),
-        splits=_counts(dataset, fields.SPLIT),
-        labeled=_exist(dataset, fields.LABELED_ROUND),
+        splits=_counts(dataset, schema.SPLIT),
+        labeled=_exist(dataset, schema.LABELED_ROUND),
         members=tuple(_member(dataset, name) for name in _label_fields(dataset)),
         consensus=_consensus(dataset),
         decisions=_counts(dataset, f"{decision}.label") if decision else {},
         decision=decision,
-        ways=_counts(dataset, fields.PATH),
+        ways=_counts(dataset, schema.PATH),
         costs=_costs(dataset),
         contradictions=_contradictions(dataset),
         pool=_pool(dataset, columns),
-        arms=_by_arm(columns["tags"], columns[fields.HARDNESS]),
+        arms=_by_arm(columns["tags"], columns[schema.HARDNESS]),
         shown=_shown(batch, columns, taxonomy),
         projection=_projection(dataset, set(columns["id"])),
-        failures=[*_left_out(dataset), *store.failures(dataset)],
+        failures=[*_left_out(dataset), *writer.failures(dataset)],
     )
 
 
 def _costs(dataset: Any) -> dict[str, MemberCost]:
     """Return what asking each member costs, as the stages that ran them have noted."""
-    known = samples.remembered(dataset, fields.COSTS) or {}
+    known = queries.remembered(dataset, schema.COSTS) or {}
     return {
         name: MemberCost(tier=one["tier"], ms=one["ms"], paths=tuple(one["paths"]))
         for name, one in known.items()
@@ -100,12 +100,12 @@ def _costs(dataset: Any) -> dict[str, MemberCost]:
 
 
 def _contradictions(dataset: Any) -> int | None:
-    return len(fields.contradicting(dataset)) if fields.answer_fields(dataset) else None
+    return len(schema.contradicting(dataset)) if schema.answer_fields(dataset) else None
 
 
 def _left_out(dataset: Any) -> list[dict[str, Any]]:
     """Return what ingest left out: files that became no sample, and rows of labels."""
-    found = dataset.info.get(fields.INGEST_INFO) or []
+    found = dataset.info.get(schema.INGEST_INFO) or []
     return [{**one, "sample": None, "stage": "ingest", "member": None} for one in found]
 
 
@@ -128,7 +128,7 @@ def _label_fields(dataset: Any) -> list[str]:
     found = dataset.get_field_schema(
         ftype=fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections
     )
-    ours = (fields.GROUND_TRUTH, fields.ORACLE, fields.CONSENSUS)
+    ours = (schema.GROUND_TRUTH, schema.ORACLE, schema.CONSENSUS)
     return [name for name in found if name not in ours]
 
 
@@ -146,14 +146,14 @@ def _member(dataset: Any, name: str) -> MemberFacts:
 
 
 def _consensus(dataset: Any) -> MemberFacts | None:
-    return _member(dataset, fields.CONSENSUS) if _exist(dataset, fields.CONSENSUS) else None
+    return _member(dataset, schema.CONSENSUS) if _exist(dataset, schema.CONSENSUS) else None
 
 
 def _pool(dataset: Any, batch: Mapping[str, Sequence[Any]]) -> list[float]:
     """Return the hardness of what this round could choose from, where it is known."""
-    columns = store.read_columns(samples.pool(dataset), [fields.HARDNESS])
-    pool = dict(zip(columns["id"], columns[fields.HARDNESS], strict=True))
-    pool |= zip(batch["id"], batch[fields.HARDNESS], strict=True)  # these may be labeled by now
+    columns = writer.read_columns(queries.pool(dataset), [schema.HARDNESS])
+    pool = dict(zip(columns["id"], columns[schema.HARDNESS], strict=True))
+    pool |= zip(batch["id"], batch[schema.HARDNESS], strict=True)  # these may be labeled by now
     return [value for value in pool.values() if value is not None]
 
 
@@ -175,23 +175,23 @@ def _shown(
 ) -> tuple[Chosen, ...]:
     """Return the first few of each arm, by rank."""
     by_arm: dict[str, list[tuple[int, str]]] = {}
-    for tags, rank, one in zip(columns["tags"], columns[fields.RANK], columns["id"], strict=True):
+    for tags, rank, one in zip(columns["tags"], columns[schema.RANK], columns["id"], strict=True):
         by_arm.setdefault(_arm(tags), []).append((rank or 0, one))
     first = [one for arm in cells.in_order(by_arm) for _, one in sorted(by_arm[arm])[:_SHOWN]]
     if not first:
         return ()
     view = batch.select(first)
-    wanted = ["filepath", "tags", fields.RANK, fields.HARDNESS, fields.CHOSEN_BECAUSE]
-    facts = store.read_columns(view, wanted)
-    truths = _boxes(view, fields.GROUND_TRUTH, taxonomy)
-    consensus = _boxes(view, fields.CONSENSUS, taxonomy)
+    wanted = ["filepath", "tags", schema.RANK, schema.HARDNESS, schema.CHOSEN_BECAUSE]
+    facts = writer.read_columns(view, wanted)
+    truths = _boxes(view, schema.GROUND_TRUTH, taxonomy)
+    consensus = _boxes(view, schema.CONSENSUS, taxonomy)
     found = {
         one: Chosen(
             filepath=facts["filepath"][i],
             arm=_arm(facts["tags"][i]),
-            rank=facts[fields.RANK][i] or 0,
-            hardness=facts[fields.HARDNESS][i],
-            because=facts[fields.CHOSEN_BECAUSE][i] or "",
+            rank=facts[schema.RANK][i] or 0,
+            hardness=facts[schema.HARDNESS][i],
+            because=facts[schema.CHOSEN_BECAUSE][i] or "",
             truth=truths.get(one),
             consensus=consensus.get(one, Detections.empty()),
         )
@@ -205,17 +205,17 @@ def _boxes(view: Any, name: str, taxonomy: Taxonomy | None) -> dict[str, Detecti
     if taxonomy is None or view.get_field(name) is None:
         return {}
     known = view.exists(name)
-    ids, _ = store.ids_and_paths(known)
-    return dict(zip(ids, store.read_detections(known, name, taxonomy), strict=True))
+    ids, _ = writer.ids_and_paths(known)
+    return dict(zip(ids, writer.read_detections(known, name, taxonomy), strict=True))
 
 
 def _projection(dataset: Any, chosen: Set[str]) -> Projection | None:
-    if not dataset.has_brain_run(fields.UMAP):
+    if not dataset.has_brain_run(schema.UMAP):
         return None
-    results = dataset.load_brain_results(fields.UMAP)
+    results = dataset.load_brain_results(schema.UMAP)
     ids = [str(one) for one in results.sample_ids]
-    columns = store.read_columns(dataset, [fields.HARDNESS])
-    hardness = dict(zip(columns["id"], columns[fields.HARDNESS], strict=True))
+    columns = writer.read_columns(dataset, [schema.HARDNESS])
+    hardness = dict(zip(columns["id"], columns[schema.HARDNESS], strict=True))
     return Projection(
         xy=np.asarray(results.points, np.float64),
         hardness=np.array([hardness.get(one) for one in ids], np.float64),  # None becomes NaN

@@ -7,12 +7,12 @@ from typing import Any
 
 from cascade.ensemble import Ensemble
 from cascade.runtime.atomic_files import replace_text
-from curation import fields, store
-from curation import samples as query
 from curation.active_learning.training import snapshot as snapshots
 from curation.active_learning.training.labeled_images import labeled_images
 from curation.errors import StageError
-from curation.rounds import Round
+from curation.storage import queries as query
+from curation.storage import schema, writer
+from curation.storage.rounds import Round
 
 SNAPSHOT = "snapshot.txt"  # in the folder of a round: a line for each image that it trained on
 
@@ -80,8 +80,8 @@ def reproduce(dataset: Any, this: Round) -> ReproduceResult:
         note = f"What differs cannot be said: the round kept no {SNAPSHOT}."
         return ReproduceResult(False, then, now, len(lines), ensemble, note=note)
     found = snapshots.differences(kept, lines)
-    columns = store.read_columns(dataset, ["filepath", fields.CONTENT_HASH])
-    paths = dict(zip(columns[fields.CONTENT_HASH], columns["filepath"], strict=True))
+    columns = writer.read_columns(dataset, ["filepath", schema.CONTENT_HASH])
+    paths = dict(zip(columns[schema.CONTENT_HASH], columns["filepath"], strict=True))
     return ReproduceResult(
         identical=False,
         then=then,
@@ -97,7 +97,7 @@ def reproduce(dataset: Any, this: Round) -> ReproduceResult:
 
 def _lines(dataset: Any, round_number: int) -> list[str]:
     taxonomy = query.taxonomy_of(dataset)
-    if taxonomy is None or dataset.get_field(fields.LABELED_ROUND) is None:
+    if taxonomy is None or dataset.get_field(schema.LABELED_ROUND) is None:
         raise StageError(f"{dataset.name!r} was never labeled here, so no round can be reproduced.")
     return snapshots.lines(labeled_images(dataset, taxonomy, up_to_round=round_number))
 

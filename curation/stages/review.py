@@ -12,11 +12,11 @@ import numpy as np
 from cascade.ensemble import Ensemble
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation import collection, convert, fields, store
 from curation.errors import StageError
 from curation.labeling import review as boxwise
 from curation.labeling.media import require_images
 from curation.labeling.review import Item, Opinion
+from curation.storage import collection, conversions, schema, writer
 
 REVIEW = "review"  # the tag, the label field and the saved view
 SCORE = "review_score"  # of a sample: that of its worst box
@@ -65,7 +65,7 @@ def review(dataset: Any, ensemble: Ensemble, *, limit: int = 200) -> ReviewResul
     if limit < 1:
         raise StageError(f"The limit must be at least 1 box, got {limit}.")
     view = _comparable(dataset)
-    ids, paths = store.ids_and_paths(view)
+    ids, paths = writer.ids_and_paths(view)
     found = boxwise.review(_opinions(view, ids, ensemble))
     shown = found[:limit]
     _write(dataset, ids, shown)
@@ -80,13 +80,13 @@ def review(dataset: Any, ensemble: Ensemble, *, limit: int = 200) -> ReviewResul
 
 
 def _comparable(dataset: Any) -> Any:
-    for name, verb in ((fields.GROUND_TRUTH, "label"), (fields.CONSENSUS, "predict")):
+    for name, verb in ((schema.GROUND_TRUTH, "label"), (schema.CONSENSUS, "predict")):
         if dataset.get_field(name) is None or not len(dataset.exists(name)):
             raise StageError(
                 f"{dataset.name!r} has no {name.replace('_', ' ')} to compare. "
                 f"Run `curate {verb} {dataset.name}` first."
             )
-    view = dataset.exists(fields.GROUND_TRUTH).exists(fields.CONSENSUS)
+    view = dataset.exists(schema.GROUND_TRUTH).exists(schema.CONSENSUS)
     if not len(view):
         raise StageError(
             f"No sample of {dataset.name!r} has both ground truth and a consensus. "
@@ -97,9 +97,9 @@ def _comparable(dataset: Any) -> Any:
 
 def _opinions(view: Any, ids: Sequence[str], ensemble: Ensemble) -> list[Opinion]:
     taxonomy = ensemble.taxonomy
-    truths = store.read_detections(view, fields.GROUND_TRUTH, taxonomy)
+    truths = writer.read_detections(view, schema.GROUND_TRUTH, taxonomy)
     fused = _consensus(view, ids, taxonomy)
-    read = store.read_votes(view, ensemble.detectors, classes=taxonomy)
+    read = writer.read_votes(view, ensemble.detectors, classes=taxonomy)
     able = [frozenset(ensemble.vocabulary(name)) for name in ensemble.detectors]
     votes = read.votes
     rows: list[list[list[int]]] = [[[] for _ in ensemble.detectors] for _ in ids]
@@ -128,14 +128,14 @@ def _consensus(
 ) -> list[tuple[Detections, np.ndarray[Any, np.dtype[np.int64]]]]:
     """Return the fused boxes of each sample, and how many members saw each."""
     found = [(Detections.empty(taxonomy.names), np.zeros(0, np.int64)) for _ in ids]
-    for i, row in collection.read_documents(view, ids, {fields.CONSENSUS: 1}):
+    for i, row in collection.read_documents(view, ids, {schema.CONSENSUS: 1}):
         stored = [
             one
-            for one in row[fields.CONSENSUS].get("detections") or ()
+            for one in row[schema.CONSENSUS].get("detections") or ()
             if one["label"] in taxonomy.names
         ]
         meaning = {name: name for name in taxonomy.names}
-        boxes, _ = convert.from_raw({"detections": stored}, taxonomy.names, meaning)
+        boxes, _ = conversions.from_raw({"detections": stored}, taxonomy.names, meaning)
         found[i] = (boxes, np.array([one.get("votes") or 0 for one in stored], np.int64))
     return found
 
@@ -152,11 +152,11 @@ def _write(dataset: Any, ids: Sequence[str], items: Sequence[Item]) -> None:
         }
         for one, tags in zip(*before.values(["id", "tags"]), strict=True)
     }
-    store.write_documents(dataset, update)
+    writer.write_documents(dataset, update)
     by_sample: dict[str, list[Item]] = {}
     for item in items:
         by_sample.setdefault(ids[item.image], []).append(item)
-    store.write_documents(
+    writer.write_documents(
         dataset,
         {
             one: {
@@ -167,7 +167,7 @@ def _write(dataset: Any, ids: Sequence[str], items: Sequence[Item]) -> None:
             for one, found in by_sample.items()
         },
     )
-    store.add_tags(dataset, {one: [REVIEW] for one in by_sample})
+    writer.add_tags(dataset, {one: [REVIEW] for one in by_sample})
     dataset.save_view(
         REVIEW, dataset.match_tags(REVIEW).sort_by(SCORE, reverse=True), overwrite=True
     )
@@ -192,6 +192,6 @@ def _declare(dataset: Any) -> None:
 
 
 def _raw(item: Item) -> dict[str, Any]:
-    box = convert.xyxy_to_xywh(np.array([item.box_xyxy]))[0].tolist()
+    box = conversions.xyxy_to_xywh(np.array([item.box_xyxy]))[0].tolist()
     attributes = {_KIND: item.kind, _REASON: item.reason}
-    return convert.raw_detection(item.label, box, confidence=item.score, **attributes)
+    return conversions.raw_detection(item.label, box, confidence=item.score, **attributes)

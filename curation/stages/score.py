@@ -12,12 +12,12 @@ import numpy as np
 from cascade.engine.run import Progress
 from cascade.ensemble import Ensemble
 from cascade.taxonomy import Taxonomy
-from curation import fields, store
-from curation import samples as query
 from curation.active_learning.scoring import batch_hardness
 from curation.active_learning.scoring.batch_hardness import RawHardness
 from curation.errors import StageError
 from curation.presentation import refresh
+from curation.storage import queries as query
+from curation.storage import schema, writer
 
 _CHUNK = 1000  # samples whose boxes are in memory at a time
 
@@ -81,9 +81,9 @@ def score(
         raw, unknown = _of_ensemble(view, ensemble, progress)
     else:
         raw, unknown = _of_fields(view, names, taxonomy, progress)
-    fields.declare_hardness(dataset)
-    columns: dict[str, Any] = {fields.HARDNESS: raw.over_pool(), **raw.columns()}
-    store.write_columns(dataset, raw.ids, columns)
+    schema.declare_hardness(dataset)
+    columns: dict[str, Any] = {schema.HARDNESS: raw.over_pool(), **raw.columns()}
+    writer.write_columns(dataset, raw.ids, columns)
     query.remember(
         dataset, "score", {"members": list(names), "ensemble": ensemble and ensemble.identity}
     )
@@ -112,7 +112,7 @@ def _of_fields(
     view: Any, members: Sequence[str], taxonomy: Taxonomy | None, progress: Progress | None
 ) -> tuple[RawHardness, Counter[str]]:
     """Score fields of unknown origin: equal voices, and each can name the labels that it uses."""
-    used = store.labels_of(view, members)
+    used = writer.labels_of(view, members)
     classes = taxonomy or query.own_taxonomy(view, members)
     competent = np.zeros((len(members), len(classes.names)), bool)
     for m, name in enumerate(members):
@@ -128,7 +128,7 @@ def _of_fields(
 
 
 def _chunks(view: Any, progress: Progress | None) -> Iterator[Sequence[str]]:
-    ids, _ = store.ids_and_paths(view)
+    ids, _ = writer.ids_and_paths(view)
     for start in range(0, len(ids), _CHUNK):
         yield ids[start : start + _CHUNK]
         if progress:

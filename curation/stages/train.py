@@ -24,12 +24,12 @@ from cascade.training.fit import Example, fit
 from cascade.training.fit_key import identity_of
 from cascade.training.fit_process import Job, launch
 from cascade.training.probe_fit import Probe, fit_probe
-from curation import fields, store
-from curation import samples as query
 from curation.active_learning.evaluation import slices
 from curation.active_learning.training import examples
 from curation.active_learning.training.cached_result import once
 from curation.inference import prediction
+from curation.storage import queries as query
+from curation.storage import schema, writer
 
 logger = logging.getLogger(__name__)
 
@@ -204,8 +204,8 @@ def _focused(
             said, frozen.truths, {name: theirs[name] for name in shared}, least=least
         ),
     )
-    ids, paths = store.ids_and_paths(view)
-    found = prediction.objects(start, ids, paths, store.sizes_px(view), device).found
+    ids, paths = writer.ids_and_paths(view)
+    found = prediction.objects(start, ids, paths, writer.sizes_px(view), device).found
     mined = hard_negatives.look_alikes(found, [one.target for one in labeled])
     windows = hard_negatives.examples(labeled, mined)
     logger.info("%d windows around %d look-alikes", len(windows), len(mined))
@@ -218,7 +218,7 @@ def _slices(view: Any, truths: Sequence[Detections]) -> dict[str, NDArray[np.boo
         [(one.boxes_xyxy[:, 3] - one.boxes_xyxy[:, 1]).max(initial=-np.inf) for one in truths]
     )
     tallest[np.isneginf(tallest)] = np.nan
-    luma = query.numbers(store.read_columns(view, [fields.LUMA])[fields.LUMA])
+    luma = query.numbers(writer.read_columns(view, [schema.LUMA])[schema.LUMA])
     return slices.build({}, tallest=tallest, mean_luma=luma, least=1)
 
 
@@ -239,11 +239,11 @@ def _probe(
     """Return the probe of the labeled training images; that of the start with too few of them."""
     for name in start.present("embedding")[:1]:
         view = query.labeled(dataset, "train")
-        ids, paths = store.ids_and_paths(view)
+        ids, paths = writer.ids_and_paths(view)
         said = [row.get(name) for row in prediction.rows(start, [name], ids, paths, device)]
         known = [i for i, one in enumerate(said) if isinstance(one, Embedding)]
         truth = decision.decisions_of([one.target for one in labeled], start.taxonomy)
-        drives = store.read_columns(view, [fields.DRIVE])[fields.DRIVE]
+        drives = writer.read_columns(view, [schema.DRIVE])[schema.DRIVE]
         groups = [drive or one for one, drive in zip(ids, drives, strict=True)]
         try:
             return fit_probe(

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from curation import fields, rounds, store
-from curation import samples as query
 from curation.errors import StageError
 from curation.labeling.protocol import Labeler, Withdrawable
-from curation.rounds import Round
+from curation.storage import queries as query
+from curation.storage import rounds, schema, writer
+from curation.storage.rounds import Round
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def extent(dataset: Any, this: Round) -> Extent:
             "it. Withdraw the last round first."
         )
     found = Extent(
-        chosen=len(dataset.match_tags(fields.round_tag(this.number))),
+        chosen=len(dataset.match_tags(schema.round_tag(this.number))),
         labeled=len(_labeled(dataset, this.number)),
         boxes=_boxes(dataset, this.number),
         record=this.folder if this.folder.is_dir() else None,
@@ -95,8 +95,8 @@ def withdraw(dataset: Any, this: Round, labeler: Labeler | None) -> WithdrawResu
         this.note(withdrew={**asdict(before), "record": str(before.record)})
     _forget_truth(dataset, this.number)
     if before.chosen:
-        fields.declare_choice(dataset)
-        query.tag_chosen(dataset, fields.round_tag(this.number), [], [], [])
+        schema.declare_choice(dataset)
+        query.tag_chosen(dataset, schema.round_tag(this.number), [], [], [])
     _forget_choice(dataset, this.number)
     return WithdrawResult(before, told, _set_aside(this, told) if before.record else None)
 
@@ -110,8 +110,8 @@ def _later(dataset: Any, this: Round) -> str:
     ]
     if numbers and max(numbers) > this.number:
         return f"round {max(numbers)} has chosen samples"
-    if dataset.get_field(fields.LABELED_ROUND) is not None:
-        last = dataset.bounds(fields.LABELED_ROUND)[1]
+    if dataset.get_field(schema.LABELED_ROUND) is not None:
+        last = dataset.bounds(schema.LABELED_ROUND)[1]
         if last is not None and last > this.number:
             return f"round {last} has labeled samples"
     following = rounds.Round(this.number + 1, this.folder.with_name(f"round-{this.number + 1:02d}"))
@@ -119,16 +119,16 @@ def _later(dataset: Any, this: Round) -> str:
 
 
 def _labeled(dataset: Any, number: int) -> Any:
-    if dataset.get_field(fields.LABELED_ROUND) is None:
+    if dataset.get_field(schema.LABELED_ROUND) is None:
         return dataset.limit(0)
-    return dataset.match({fields.LABELED_ROUND: number})
+    return dataset.match({schema.LABELED_ROUND: number})
 
 
 def _boxes(dataset: Any, number: int) -> int:
     view = _labeled(dataset, number)
-    if dataset.get_field(fields.GROUND_TRUTH) is None:
+    if dataset.get_field(schema.GROUND_TRUTH) is None:
         return 0
-    return int(view.count(f"{fields.GROUND_TRUTH}.detections"))
+    return int(view.count(f"{schema.GROUND_TRUTH}.detections"))
 
 
 def _published(this: Round) -> str | None:
@@ -150,19 +150,19 @@ def _tell(labeler: Labeler | None, this: Round) -> str:
 
 def _forget_truth(dataset: Any, number: int) -> None:
     update = {
-        one: {fields.GROUND_TRUTH: None, fields.LABELED_ROUND: None}
+        one: {schema.GROUND_TRUTH: None, schema.LABELED_ROUND: None}
         for one in _labeled(dataset, number).values("id")
     }
-    store.write_documents(dataset, update)
+    writer.write_documents(dataset, update)
 
 
 def _forget_choice(dataset: Any, number: int) -> None:
     """Forget that the round has chosen, so that it may choose again."""
-    info = dict(dataset.info.get(fields.INFO, {}))
-    tag = fields.round_tag(number)
-    known = [one for one in (f"chosen {tag}", fields.PUSHED.format(tag)) if one in info]
+    info = dict(dataset.info.get(schema.INFO, {}))
+    tag = schema.round_tag(number)
+    known = [one for one in (f"chosen {tag}", schema.PUSHED.format(tag)) if one in info]
     if known:
-        dataset.info[fields.INFO] = {k: v for k, v in info.items() if k not in known}
+        dataset.info[schema.INFO] = {k: v for k, v in info.items() if k not in known}
         dataset.save()
 
 

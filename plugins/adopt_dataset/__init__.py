@@ -8,10 +8,10 @@ from fiftyone.operators import types
 
 from cascade import taxonomy as taxonomies
 from cascade.errors import CascadeError
-from curation import fields
 from curation.app.operators import options
 from curation.app.operators.base import RUN, Door
 from curation.app.operators.execution import Outcome
+from curation.storage import schema
 
 NONE, TAGS = "none", "tags"
 DEFAULT_TAXONOMY = "roadwork_core"
@@ -46,12 +46,12 @@ class AdoptDataset(Door):
             about="What labels mean; a packaged one, or a YAML file",
             free=True,
         )
-        boxes = [one for one in options.box_fields(dataset) if one != fields.CONSENSUS]
+        boxes = [one for one in options.box_fields(dataset) if one != schema.CONSENSUS]
         truth = form.pick(
             "ground_truth",
             "Ground truth",
             {NONE: "none: nothing is labeled", **{one: one for one in boxes}},
-            default=fields.GROUND_TRUTH if fields.GROUND_TRUTH in boxes else NONE,
+            default=schema.GROUND_TRUTH if schema.GROUND_TRUTH in boxes else NONE,
             about="The field that people confirmed; it stays as it is",
         )
         texts = dataset.get_field_schema(ftype=text_field())
@@ -59,7 +59,7 @@ class AdoptDataset(Door):
             "split_from",
             "Split",
             {NONE: "none: all is the pool", TAGS: "the samples' tags", **{t: t for t in texts}},
-            default=fields.SPLIT if fields.SPLIT in texts else NONE,
+            default=schema.SPLIT if schema.SPLIT in texts else NONE,
             about="Where train, val or test is said",
         )
         form.tick("hold_back", "Hold labels back", about="To replay a project with the oracle")
@@ -84,8 +84,8 @@ class AdoptDataset(Door):
 
         given = ctx.params
         truth = given.get("ground_truth")
-        if truth is None and ctx.dataset.get_field(fields.GROUND_TRUTH) is not None:
-            truth = fields.GROUND_TRUTH
+        if truth is None and ctx.dataset.get_field(schema.GROUND_TRUTH) is not None:
+            truth = schema.GROUND_TRUTH
         split = given.get("split_from")
         result = adopt(
             ctx.dataset,

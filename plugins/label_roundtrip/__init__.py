@@ -6,10 +6,10 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation import fields
 from curation.app.operators import options, round_forms
 from curation.app.operators.base import RUN, Door
 from curation.app.operators.execution import Outcome
+from curation.storage import schema
 
 
 def ask_batch(form: Any, *, oracle: bool = True) -> tuple[int, str] | None:
@@ -72,12 +72,12 @@ class PushLabels(Door):
 
         number, labeler = given_batch(ctx)
         result = push(ctx.dataset, number, labeler=labeler)
-        batch = ctx.dataset.match_tags(fields.round_tag(number))
+        batch = ctx.dataset.match_tags(schema.round_tag(number))
         return Outcome(
             f"{result.pushed} tasks of round {number} were pushed, {result.existing} were there. "
             f"{result.where}",
             asdict(result),
-            view=batch.exists(fields.LABELED_ROUND, False).sort_by(fields.RANK),
+            view=batch.exists(schema.LABELED_ROUND, False).sort_by(schema.RANK),
         )
 
 
@@ -114,7 +114,7 @@ class PullLabels(Door):
         facts = {name: one for name, one in asdict(result).items() if name != "failure_yield"}
         new = facts.get("new", facts.get("updated", 0) + facts["labeled"])
         doubts = f" {len(facts['review'])} submissions need a look." if facts["review"] else ""
-        labeled = ctx.dataset.match({fields.LABELED_ROUND: number})
+        labeled = ctx.dataset.match({schema.LABELED_ROUND: number})
         return Outcome(
             f"{new} samples of round {number} got labels now; {facts['waiting']} wait.{doubts}",
             facts,
@@ -151,7 +151,7 @@ class LabelingStatus(Door):
 
         number, labeler = given_batch(ctx)
         asked = factory.create(labeler, ctx.dataset, connected())
-        found = asked.status(fields.round_tag(number))
+        found = asked.status(schema.round_tag(number))
         return Outcome(
             f"{found.submitted} of {found.tasks} tasks of round {number} are submitted, "
             f"{found.waiting} wait. {asked.where}",

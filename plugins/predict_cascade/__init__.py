@@ -5,10 +5,10 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation import fields
 from curation.app.operators import estimates, round_forms
 from curation.app.operators.base import RUN, Door
 from curation.app.operators.execution import Outcome
+from curation.storage import schema
 
 CLOSER = ("geometry", "segmentation", "language")
 MODES = {
@@ -59,7 +59,7 @@ class PredictCascade(Door):
         form.say(
             estimates.of_members(ctx.target_view(), parsed, members, mode=mode).sentence,
             f"Writes a field for each of {', '.join(one.name for one in members)}, and "
-            f"`{fields.CONSENSUS}`. Fields that you have stay.",
+            f"`{schema.CONSENSUS}`. Fields that you have stay.",
         )
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
@@ -108,7 +108,7 @@ class PredictCascade(Door):
                 "seconds": dict(predicted.seconds),
                 "left_out": left_out,
             },
-            view=samples.exists(fields.CONSENSUS).sort_by(fields.AGREEMENT),
+            view=samples.exists(schema.CONSENSUS).sort_by(schema.AGREEMENT),
         )
 
 

@@ -7,10 +7,10 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from cascade import manifest as manifests
-from curation import fields
 from curation.app.operators import options, round_forms
 from curation.app.operators.base import RUN, Door
 from curation.app.operators.execution import Outcome
+from curation.storage import schema
 
 PLAIN = "fields"  # compare label fields as they are, whoever wrote them
 
@@ -91,7 +91,7 @@ class ScoreHardness(Door):
             f"{result.scored} of {result.ranked} samples are ranked by {len(result.members)} "
             f"members, their confidences {how}; the hardest come first.",
             asdict(result),
-            view=samples.exists(fields.HARDNESS).sort_by(fields.HARDNESS, reverse=True),
+            view=samples.exists(schema.HARDNESS).sort_by(schema.HARDNESS, reverse=True),
         )
 
 
@@ -134,7 +134,7 @@ class ChooseSamples(Door):
         )
         form.whole("seed", "Seed", default=0, about="Of the random arm")
         use = form.tick("use_hardness", "Use hardness", default=True, about="Else coverage only")
-        scored = view.get_field(fields.HARDNESS) is not None and view.count(fields.HARDNESS)
+        scored = view.get_field(schema.HARDNESS) is not None and view.count(schema.HARDNESS)
         if use and not scored:
             form.refuse(
                 "No sample has a hardness yet. Run `Curation: score hardness` first, or leave "
@@ -145,16 +145,16 @@ class ChooseSamples(Door):
             return
         if number in options.chosen_rounds(ctx.dataset):
             form.warn(f"Round {number} is chosen already", "It stays as it is, and is shown.")
-        if not ctx.dataset.info.get(fields.EMBEDDER_INFO):
+        if not ctx.dataset.info.get(schema.EMBEDDER_INFO):
             form.say("This dataset has no vectors yet", "It will be embedded first.")
-        form.say(f"Tags {budget:,} of {n:,} samples", f"`{fields.round_tag(number)}`, `arm:...`")
+        form.say(f"Tags {budget:,} of {n:,} samples", f"`{schema.round_tag(number)}`, `arm:...`")
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Choose, and show the batch in its order."""
         from curation.api.stages import choose, embed
 
         given, samples = ctx.params, ctx.target_view()
-        if not ctx.dataset.info.get(fields.EMBEDDER_INFO):
+        if not ctx.dataset.info.get(schema.EMBEDDER_INFO):
             embed(ctx.dataset, round_forms.DEFAULT_MANIFEST, progress=bars("embed"))
         number = given.get("round_number") or options.next_round(ctx.dataset)
         result = choose(
@@ -165,7 +165,7 @@ class ChooseSamples(Door):
             use_hardness=given.get("use_hardness") is not False,
             progress=bars("choose"),
         )
-        batch = ctx.dataset.match_tags(fields.round_tag(number)).sort_by(fields.RANK)
+        batch = ctx.dataset.match_tags(schema.round_tag(number)).sort_by(schema.RANK)
         return Outcome(
             f"{result.chosen} of {result.pool} samples are chosen for round {number}. "
             + " ".join(result.advice),

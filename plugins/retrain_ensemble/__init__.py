@@ -5,10 +5,10 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation import fields
 from curation.app.operators import estimates, round_forms
 from curation.app.operators.base import RUN, Door
 from curation.app.operators.execution import Outcome
+from curation.storage import schema
 
 DEFAULT_EPOCHS = 12
 LEAST_EXAMPLES = 8  # as in `curation.active_learning.training.examples`
@@ -43,9 +43,9 @@ class TrainEnsemble(Door):
         form.tick("focus", "Focus", about="Show more often what the champion fails at")
         if asked.manifest is None or form.problems:
             return
-        labeled = ctx.dataset.match({fields.SPLIT: "train"}).exists(fields.LABELED_ROUND).count()
-        batch = ctx.dataset.match_tags(fields.round_tag(asked.number))
-        waiting = batch.exists(fields.LABELED_ROUND, False).count()
+        labeled = ctx.dataset.match({schema.SPLIT: "train"}).exists(schema.LABELED_ROUND).count()
+        batch = ctx.dataset.match_tags(schema.round_tag(asked.number))
+        waiting = batch.exists(schema.LABELED_ROUND, False).count()
         if waiting:
             form.warn(
                 f"{waiting} of {asked.chosen} samples of round {asked.number} wait for labels",
@@ -96,7 +96,7 @@ class EvaluateEnsemble(Door):
         """Ask for the round; say on how many images."""
         if round_forms.ask_carried(form) is None:
             return
-        frozen = ctx.dataset.match({fields.SPLIT: "test", fields.LABELED_ROUND: 0}).count()
+        frozen = ctx.dataset.match({schema.SPLIT: "test", schema.LABELED_ROUND: 0}).count()
         if not frozen:
             form.refuse(
                 "The split test has no labeled image, so nothing can be measured. Ingest labeled "

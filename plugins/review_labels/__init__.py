@@ -6,10 +6,10 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation import fields
 from curation.app.operators import round_forms
 from curation.app.operators.base import RUN, Door
 from curation.app.operators.execution import Outcome
+from curation.storage import schema
 
 DEFAULT_LIMIT = 200
 VIEW = "review"
@@ -40,7 +40,7 @@ class ReviewLabels(Door):
         )
         form.whole("limit", "Limit", default=DEFAULT_LIMIT, least=1, about="Boxes at most")
         counts = {}
-        for name, verb in ((fields.GROUND_TRUTH, "label"), (fields.CONSENSUS, "predict")):
+        for name, verb in ((schema.GROUND_TRUTH, "label"), (schema.CONSENSUS, "predict")):
             known = ctx.dataset.get_field(name) is not None
             counts[name] = int(ctx.dataset.exists(name).count()) if known else 0
             if not counts[name]:

@@ -6,11 +6,11 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from curation import rounds
 from curation.app.operators import options, round_forms, undo
 from curation.app.operators.base import RUN, Door
 from curation.app.operators.execution import Outcome
 from curation.settings import from_environment
+from curation.storage import rounds
 
 
 class UndoStage(Door):

@@ -121,16 +121,16 @@ def _raw(dataset: Any, made: Any) -> dict[str, tuple[float, float]]:
     from bson import ObjectId
     from pymongo import UpdateOne
 
-    from curation import fields, store
+    from curation.storage import schema, writer
 
     collection = dataset._sample_collection
-    ids = [ObjectId(one) for one in store.ids_and_paths(dataset)[0]]
+    ids = [ObjectId(one) for one in writer.ids_and_paths(dataset)[0]]
     wanted = ("label", "bounding_box", "score")
     columns = {f"{m}.detections.{one}": 1 for m in made.detectors for one in wanted}
-    columns |= {"metadata.height": 1, "metadata.width": 1, fields.DRIVE: 1}
-    results = [fields.CONSENSUS, made.taxonomy.decision.name, fields.AGREEMENT, fields.N_VOTERS]
-    results += [fields.PATH, fields.TIERS_REACHED, fields.ANSWERED_BY, fields.HARDNESS]
-    results += [*fields.HARDNESS_PARTS, fields.EXPECTED_BOXES]
+    columns |= {"metadata.height": 1, "metadata.width": 1, schema.DRIVE: 1}
+    results = [schema.CONSENSUS, made.taxonomy.decision.name, schema.AGREEMENT, schema.N_VOTERS]
+    results += [schema.PATH, schema.TIERS_REACHED, schema.ANSWERED_BY, schema.HARDNESS]
+    results += [*schema.HARDNESS_PARTS, schema.EXPECTED_BOXES]
     spent = {"raw read": [0.0, 0.0], "raw write": [0.0, 0.0]}
     for start in range(0, len(ids), 1000):
         chosen = {"_id": {"$in": ids[start : start + 1000]}}

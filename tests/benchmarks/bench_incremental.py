@@ -56,7 +56,7 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
     import synthetic_pool
     import torch
 
-    from curation import fields, mongod, similarity
+    from curation import mongod, similarity
     from curation.active_learning.selection import near_duplicates
     from curation.jobs.nightly.incremental_embeddings import embed_new, extend_index
     from curation.jobs.nightly.incremental_hardness import rerank
@@ -65,6 +65,7 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
     from curation.stages.ingest import ingest
     from curation.stages.predict import predict
     from curation.stages.score import score
+    from curation.storage import schema
 
     new, cpu = size // 100, torch.device("cpu")
     ensemble = synthetic_pool.ensemble(home)
@@ -137,7 +138,7 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
         "pairs": len(_set(known.pairs) ^ _set(anew.pairs)),
         "kept": int((kept != _kept(dataset, known)).sum()),
     }
-    batch = sum(one is not None for one in before[fields.RANK])
+    batch = sum(one is not None for one in before[schema.RANK])
     right = not any(differ.values()) and expected.items() <= counts.items() and batch == BUDGET
     return {
         "size": size, "new": new, "threads": torch.get_num_threads(), "seconds": seconds,
@@ -149,22 +150,22 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
 
 def _stored(dataset: Any) -> dict[str, Any]:
     """Return all that ranking and choosing write, by field."""
-    from curation import fields, store
+    from curation.storage import schema, writer
 
-    ranking = [fields.HARDNESS, *fields.HARDNESS_PARTS, fields.N_VOTERS, fields.EXPECTED_BOXES]
-    return store.read_columns(dataset, [*ranking, fields.RANK, fields.CHOSEN_BECAUSE, "tags"])
+    ranking = [schema.HARDNESS, *schema.HARDNESS_PARTS, schema.N_VOTERS, schema.EXPECTED_BOXES]
+    return writer.read_columns(dataset, [*ranking, schema.RANK, schema.CHOSEN_BECAUSE, "tags"])
 
 
 def _forget(dataset: Any, folder: Path) -> None:
     """Take back all that ranking and choosing wrote, and what they know."""
-    from curation import fields
+    from curation.storage import schema
 
     stored = [one for one in _stored(dataset) if one not in ("id", "tags")]
     dataset.clear_sample_fields(stored)
-    dataset.untag_samples([one for one in dataset.distinct("tags") if one != fields.DUPLICATE])
-    about = dict(dataset.info[fields.INFO])
+    dataset.untag_samples([one for one in dataset.distinct("tags") if one != schema.DUPLICATE])
+    about = dict(dataset.info[schema.INFO])
     del about["chosen round-01"]
-    dataset.info[fields.INFO] = about
+    dataset.info[schema.INFO] = about
     dataset.save()
     (pairs,) = folder.glob("alike-*")
     pairs.unlink()
@@ -174,16 +175,17 @@ def _kept(dataset: Any, known: Any) -> Any:
     """Return which samples are left without near-duplicates, the hardest visited first."""
     import numpy as np
 
-    from curation import fields, similarity, store
+    from curation import similarity
     from curation.active_learning.selection import near_duplicates
+    from curation.storage import schema, writer
 
-    found = store.read_columns(dataset, [fields.HARDNESS, fields.DRIVE, fields.TIME_S])
-    order = np.argsort(-np.array(found[fields.HARDNESS], float), kind="stable")
+    found = writer.read_columns(dataset, [schema.HARDNESS, schema.DRIVE, schema.TIME_S])
+    order = np.argsort(-np.array(found[schema.HARDNESS], float), kind="stable")
     return near_duplicates.drop(
         similarity.vectors(dataset, found["id"]),
         order,
-        drives=found[fields.DRIVE],
-        times_s=np.array(found[fields.TIME_S], float),
+        drives=found[schema.DRIVE],
+        times_s=np.array(found[schema.TIME_S], float),
         known=known,
     ).kept
 

@@ -51,17 +51,17 @@ def _measure(size: int, times: int, home: Path) -> dict[str, Any]:
 def _compare(size: int, times: int, home: Path) -> dict[str, Any]:
     import synthetic_boxes
 
-    from curation import store
+    from curation.storage import writer
 
     made = synthetic_boxes.ensemble(home, MEMBERS)
     dataset = synthetic_boxes.dataset("bench", size, made, 0.0)
-    ids, _ = store.ids_and_paths(dataset)
+    ids, _ = writer.ids_and_paths(dataset)
     said = _said(ids, made)
     prints = {name: made.fingerprint(name) for name in MEMBERS}
     how = {"taxonomy": made.taxonomy, "fingerprints": prints, "calibration": made.calibration}
 
     def ours() -> Any:
-        return store.write_members(dataset, said, **how)
+        return writer.write_members(dataset, said, **how)
 
     boxes = ours().boxes
     documents, raw = _prebuilt(dataset), _prebuilt(dataset, as_bytes=True)
@@ -147,13 +147,13 @@ def _write(dataset: Any, updates: list[Any]) -> None:
 def _as_objects(dataset: Any, said: dict[str, dict[str, Any]]) -> None:
     import fiftyone as fo
 
-    from curation import convert
+    from curation.storage import conversions
 
     for name in MEMBERS:
         values = {}
         for one, members in said.items():
             found = members[name]
-            corners = convert.xyxy_to_xywh(found.boxes_xyxy).tolist()
+            corners = conversions.xyxy_to_xywh(found.boxes_xyxy).tolist()
             values[one] = fo.Detections(
                 detections=[
                     fo.Detection(label=label, bounding_box=box, confidence=score, score=score)
@@ -167,12 +167,12 @@ def _as_objects(dataset: Any, said: dict[str, dict[str, Any]]) -> None:
 
 def _resume(dataset: Any, fingerprint: str, times: int) -> dict[str, float]:
     """Return how long it takes to see that nothing is missing, with the ledger and without."""
-    from curation import fields, store
+    from curation.storage import schema, writer
 
-    path = f"{MEMBERS[0]}.{fields.FINGERPRINT}"
+    path = f"{MEMBERS[0]}.{schema.FINGERPRINT}"
     collection = dataset._sample_collection
     chosen, nothing = {path: {"$ne": fingerprint}}, {"_id": 1}
-    asked = [timed(lambda: store.missing(dataset, MEMBERS[0], fingerprint)) for _ in range(times)]
+    asked = [timed(lambda: writer.missing(dataset, MEMBERS[0], fingerprint)) for _ in range(times)]
     scanned = [
         timed(lambda: list(collection.find(chosen, nothing).hint([("$natural", 1)])))
         for _ in range(times)

@@ -40,13 +40,13 @@ class Stored:
         """Store `results`."""
         from fiftyone.core.utils import serialize_numpy_array
 
-        from curation import closer_documents, store
-        from curation.artifacts import Shelf
+        from curation.storage import deep_tier_documents, writer
+        from curation.storage.artifacts import Shelf
 
         began = time.perf_counter()
         detectors = self.ensemble.detectors
         kept = {i: {m: capped(row[m]) for m in detectors} for i, row in results.items()}
-        written = store.write_members(
+        written = writer.write_members(
             self.dataset, kept,
             fingerprints={name: self.ensemble.fingerprint(name) for name in detectors},
             taxonomy=self.ensemble.taxonomy, calibration=self.ensemble.calibration,
@@ -62,11 +62,11 @@ class Stored:
             path, step = placed[i]
             further[i] = {
                 vectors: serialize_numpy_array(row[vectors].vector),
-                depth: closer_documents.depth_field(
+                depth: deep_tier_documents.depth_field(
                     str(path), step=step, unit=row[depth].unit, fingerprint=shelf.fingerprint
                 ),
             }
-        store.write_documents(self.dataset, further)
+        writer.write_documents(self.dataset, further)
         self.seconds += time.perf_counter() - began
 
 
@@ -84,8 +84,8 @@ class Encoded:
         """Encode `results`."""
         import bson
 
-        from curation import closer_documents, documents
-        from curation.artifacts import Shelf
+        from curation.storage import deep_tier_documents, documents
+        from curation.storage.artifacts import Shelf
 
         began = time.perf_counter()
         rows: dict[str, dict[str, Any]] = {one: {} for one in results}
@@ -104,7 +104,7 @@ class Encoded:
                 with ThreadPoolExecutor() as pool:
                     placed = list(pool.map(shelf.keep_depth, said, said.values()))
                 made = {
-                    i: closer_documents.depth_field(
+                    i: deep_tier_documents.depth_field(
                         str(path), step=step, unit=depth.unit, fingerprint=fingerprint
                     )
                     for (i, depth), (path, step) in zip(said.items(), placed, strict=True)
@@ -129,14 +129,14 @@ def dataset_of(ensemble: Ensemble, paths: Sequence[Path], name: str) -> tuple[An
     """Return a new dataset of the images, declared, and its ids in the order of `paths`."""
     import fiftyone as fo
 
-    from curation import fields
+    from curation.storage import schema
 
     dataset = fo.Dataset(name)
     dataset.add_samples([fo.Sample(filepath=str(path)) for path in paths], progress=False)
-    fields.declare(dataset, ensemble.taxonomy, ensemble.detectors)
+    schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
     geometry = tuple(one.name for one in ensemble.manifest.members if one.tier == "geometry")
     closer = {"geometry": geometry, "segmentation": (), "language": ()}
-    fields.declare_closer(dataset, ensemble.taxonomy, ensemble.detectors, closer)
+    schema.declare_closer(dataset, ensemble.taxonomy, ensemble.detectors, closer)
     dataset.add_sample_field(ensemble.embedder, fo.VectorField)
     at = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
     return dataset, [at[str(path)] for path in paths]

@@ -17,8 +17,9 @@ from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.fusion.votes import Votes
 from cascade.models.detection.center_point import CenterPoint
-from curation import box_documents, convert, fields, store
+from curation import box_documents
 from curation.box_documents import Boxes, Numbers, Words
+from curation.storage import conversions, schema, writer
 
 CHUNK = 1000
 SIZE_PX = (720, 1280)
@@ -72,7 +73,7 @@ def ensemble(folder: Path, members: Sequence[str]) -> Ensemble:
 
 def label_fields(votes: Votes, made: Ensemble) -> dict[str, list[Any]]:
     """Return the label fields of every member, one for each image of a chunk."""
-    xywh = convert.xyxy_to_xywh(votes.boxes_xyxy)
+    xywh = conversions.xyxy_to_xywh(votes.boxes_xyxy)
     confidence = made.calibration.of(votes).p
     found = {}
     for m, name in enumerate(votes.members):
@@ -94,16 +95,16 @@ def dataset(name: str, size: int, made: Ensemble, boxes: float, media: Path | No
     import fiftyone as fo
 
     found = fo.Dataset(name, persistent=True)
-    fields.declare(found, made.taxonomy, made.detectors)
+    schema.declare(found, made.taxonomy, made.detectors)
     files = sorted(media.glob("*.jpg")) if media else []
     for start in range(0, size, CHUNK):
         rows = range(start, min(start + CHUNK, size))
         found.add_samples([_sample(i, files) for i in rows], progress=False)
-    ids, _ = store.ids_and_paths(found)
+    ids, _ = writer.ids_and_paths(found)
     for number, part in enumerate(_parts(ids)):
         votes = chunk(number, made.detectors, made.taxonomy.names, boxes, len(part))
         written = label_fields(votes, made)
-        store.write_documents(
+        writer.write_documents(
             found,
             {one: {m: written[m][i] for m in made.detectors} for i, one in enumerate(part)},
         )
@@ -122,5 +123,5 @@ def _sample(i: int, files: Sequence[Path]) -> Any:
     return fo.Sample(
         filepath=path,
         metadata=fo.ImageMetadata(height=SIZE_PX[0], width=SIZE_PX[1]),
-        **{fields.SPLIT: "train", fields.DRIVE: f"drive{i // 50:06d}"},
+        **{schema.SPLIT: "train", schema.DRIVE: f"drive{i // 50:06d}"},
     )

@@ -1,6 +1,6 @@
 """A pool of any size whose predictions and vectors are made up, with a few real new images.
 
-Predictions go through `curation.store` and vectors through `curation.vectors`, as those of real
+Predictions go through `curation.storage.writer` and vectors through `curation.vectors`, as those of real
 members do, so that whatever reads the pool afterwards cannot tell the difference.
 """
 
@@ -19,9 +19,10 @@ from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.models.detection.center_point import CenterPoint
 from cascade.predictions import Detections
-from curation import fields, similarity, store
+from curation import similarity
 from curation.settings import Settings
 from curation.stages.fuse import fuse
+from curation.storage import schema, writer
 from curation.vectors import Vectors
 
 ALIKE = 0.1  # share of the pool that looks like another sample, or nearly does
@@ -69,10 +70,10 @@ def build(
     import fiftyone as fo
 
     dataset = fo.Dataset(name, persistent=True)
-    fields.declare(dataset, made.taxonomy, made.detectors)
+    schema.declare(dataset, made.taxonomy, made.detectors)
     from cascade import taxonomy as taxonomies
 
-    dataset.info[fields.INFO] = {"taxonomy": taxonomies.to_yaml(made.taxonomy)}
+    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(made.taxonomy)}
     dataset.save()
     rng = np.random.default_rng(0)
     fingerprints = {one: made.fingerprint(one) for one in made.detectors}
@@ -83,9 +84,9 @@ def build(
     for start in range(0, size, _CHUNK):
         rows = range(start, min(start + _CHUNK, size))
         dataset.add_samples([_sample(i) for i in rows], progress=False)
-        ids, _ = store.ids_and_paths(dataset.skip(start))
+        ids, _ = writer.ids_and_paths(dataset.skip(start))
         said = {i: _said(made, rng) for i in ids}
-        store.write_members(
+        writer.write_members(
             dataset, said, taxonomy=made.taxonomy, fingerprints=fingerprints,
             calibration=made.calibration,
         )  # fmt: skip
@@ -125,8 +126,8 @@ def _sample(i: int) -> Any:
         filepath=f"/pool/drive{drive:05d}_{frame:03d}.jpg",
         metadata=fo.ImageMetadata(width=96, height=72),
         **{
-            fields.SPLIT: "train", fields.DRIVE: f"drive{drive:05d}", fields.TIME_S: 2.0 * frame,
-            fields.CONTENT_HASH: f"{i:064x}", fields.LUMA: 0.5,
+            schema.SPLIT: "train", schema.DRIVE: f"drive{drive:05d}", schema.TIME_S: 2.0 * frame,
+            schema.CONTENT_HASH: f"{i:064x}", schema.LUMA: 0.5,
         },
     )  # fmt: skip
 

@@ -92,13 +92,14 @@ def seen(ingested, center, settings):
     import torch
 
     from cascade.engine.run import Memory, run
-    from curation import similarity, store
+    from curation import similarity
     from curation.stages.predict import predict
+    from curation.storage import writer
     from curation.vectors import Vectors
 
     made, cpu = ingested.clone("seen"), torch.device("cpu")
     predict(made, center, device=cpu)
-    ids, paths = store.ids_and_paths(made)
+    ids, paths = writer.ids_and_paths(made)
     memory, name = Memory(), center.embedder
     members = {name: center.manifest.member(name)}
     run({name: center.build(name, cpu)}, members, ids, paths, memory, device=cpu)

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from curation import fields, similarity, store
+from curation import similarity
 from curation.errors import StageError
+from curation.storage import schema, writer
 from curation.vectors import Vectors
 
 FINGERPRINT = "f" * 16
@@ -19,7 +20,7 @@ def embedded(dataset, tmp_path):
         )
         vectors = np.random.default_rng(0).normal(size=(n, 8)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        ids, _ = store.ids_and_paths(dataset)
+        ids, _ = writer.ids_and_paths(dataset)
         Vectors(tmp_path, FINGERPRINT).add(ids, vectors)
         similarity.remember_embedder(dataset, tmp_path, "m", FINGERPRINT)
         return dataset, ids, vectors
@@ -46,9 +47,9 @@ def test_the_index_finds_the_nearest_and_the_picture_shows_all(embedded):
     assert similarity.is_drawn(dataset, ids)
     cosines = vectors @ vectors[0]
     expected = [ids[i] for i in np.argsort(-cosines)[:3]]
-    nearest = dataset.sort_by_similarity(ids[0], k=3, brain_key=fields.SIMILARITY)
+    nearest = dataset.sort_by_similarity(ids[0], k=3, brain_key=schema.SIMILARITY)
     assert nearest.values("id") == expected
-    picture = dataset.load_brain_results(fields.UMAP)
+    picture = dataset.load_brain_results(schema.UMAP)
     assert picture.points.shape == (12, 2)
     assert list(picture.sample_ids) == ids
 
@@ -61,7 +62,7 @@ def test_more_samples_are_added_to_the_index_and_a_new_picture_drawn(embedded, m
     monkeypatch.setattr(fob, "compute_similarity", lambda *_, **__: pytest.fail("made anew"))
     similarity.draw(dataset, ids)
     assert set(similarity.indexed(dataset)) == set(ids)
-    assert list(dataset.load_brain_results(fields.UMAP).sample_ids) == ids
+    assert list(dataset.load_brain_results(schema.UMAP).sample_ids) == ids
     assert similarity.is_drawn(dataset, ids)
 
 
@@ -69,7 +70,7 @@ def test_more_samples_are_added_to_the_index_and_a_new_picture_drawn(embedded, m
 def test_a_few_samples_have_an_index_and_no_picture(embedded, n):
     dataset, ids, _ = embedded(n)
     similarity.draw(dataset, ids)
-    assert dataset.list_brain_runs() == [fields.SIMILARITY]
+    assert dataset.list_brain_runs() == [schema.SIMILARITY]
     assert similarity.is_drawn(dataset, ids)
 
 
@@ -87,7 +88,7 @@ def test_drawn_is_what_shows_these_samples_and_no_others(embedded):
     assert not similarity.is_drawn(dataset, ids)
     similarity.draw(dataset, ids)
     assert similarity.is_drawn(dataset, ids)
-    dataset.delete_brain_run(fields.SIMILARITY)
+    dataset.delete_brain_run(schema.SIMILARITY)
     assert not similarity.is_drawn(dataset, ids)
 
 
@@ -95,7 +96,7 @@ def test_what_another_embedder_drew_goes(embedded, tmp_path):
     dataset, ids, _ = embedded(4)
     similarity.draw(dataset, ids)
     similarity.remember_embedder(dataset, tmp_path, "m", FINGERPRINT)
-    assert dataset.has_brain_run(fields.SIMILARITY), "the same embedder changes nothing"
+    assert dataset.has_brain_run(schema.SIMILARITY), "the same embedder changes nothing"
     similarity.remember_embedder(dataset, tmp_path, "m", "0" * 16)
-    assert not dataset.has_brain_run(fields.SIMILARITY)
+    assert not dataset.has_brain_run(schema.SIMILARITY)
     assert not similarity.is_drawn(dataset, ids)

@@ -19,11 +19,11 @@ def quickstart(database):
 
     from cascade import taxonomy
     from cascade.predictions import Detections
-    from curation import fields, samples, store
+    from curation.storage import queries, schema, writer
 
     roadwork = taxonomy.load("roadwork_core")
     dataset = fo.Dataset("quickstart", persistent=True, overwrite=True)
-    fields.declare(dataset, roadwork, ("tiny_center", "tiny_rtdetr"))
+    schema.declare(dataset, roadwork, ("tiny_center", "tiny_rtdetr"))
     ids = dataset.add_samples(
         [
             fo.Sample(
@@ -45,7 +45,7 @@ def quickstart(database):
 
     from cascade.fusion.calibration import Calibration
 
-    store.write_members(
+    writer.write_members(
         dataset,
         {
             one: {"tiny_center": box(0.9), "tiny_rtdetr": box(0.1 + 0.15 * i)}
@@ -55,7 +55,7 @@ def quickstart(database):
         fingerprints={"tiny_center": "a", "tiny_rtdetr": "b"},
         calibration=Calibration.uncalibrated(),
     )
-    samples.tag_chosen(dataset, "round-01", ids[:1], ["hard"], ["The members disagree."])
+    queries.tag_chosen(dataset, "round-01", ids[:1], ["hard"], ["The members disagree."])
     yield dataset
     dataset.delete()
 

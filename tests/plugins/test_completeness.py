@@ -89,7 +89,13 @@ def test_no_input_is_required(plugin):
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_a_form_opens_without_loading_torch(plugin):
     """A plugin is executed anew at every request; what it needs to work is imported to work."""
-    heavy = ("torch", "cascade.ensemble", "cascade.engine.run", "curation.stages", "curation.store")
+    heavy = (
+        "torch",
+        "cascade.ensemble",
+        "cascade.engine.run",
+        "curation.stages",
+        "curation.storage.writer",
+    )
     names = [
         alias.name if isinstance(one, ast.Import) else f"{one.module}.{alias.name}"
         for one in module(plugin).body

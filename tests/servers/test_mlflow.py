@@ -18,11 +18,11 @@ from cascade.ensemble import Ensemble
 from cascade.imaging.batches import read
 from cascade.inference.predictor import Predictor
 from cascade.models.detection.center_point import CenterPoint
-from curation import rounds
 from curation.errors import PublishError
-from curation.rounds import Round
 from curation.settings import Settings
 from curation.stages.publish import publish
+from curation.storage import rounds
+from curation.storage.rounds import Round
 from curation.tracking import Registry
 from curation.tracking.promotion import history, promotions
 

@@ -14,8 +14,8 @@ import numpy as np
 from bson import ObjectId
 
 from cascade import taxonomy as taxonomies
-from curation import fields
-from curation.samples import remember
+from curation.storage import schema
+from curation.storage.queries import remember
 
 MEMBERS = ("yolo26x", "dfine_x", "rf_detr", "tiny_center", "owlv2", "grounding_dino", "detr", "sam")
 LANGUAGE = "qwen_vl"
@@ -47,23 +47,23 @@ def fill(
         seed: Of all that is drawn.
     """
     taxonomy = taxonomies.load("roadwork_core")
-    fields.declare(dataset, taxonomy, members)
-    fields.declare_closer(
+    schema.declare(dataset, taxonomy, members)
+    schema.declare_closer(
         dataset, taxonomy, members, {"geometry": [], "segmentation": [], "language": [LANGUAGE]}
     )
-    fields.declare_choice(dataset)
+    schema.declare_choice(dataset)
     rng = np.random.default_rng(seed)
     for start in range(0, size, _CHUNK):
         rows = range(start, min(start + _CHUNK, size))
         documents = [_sample(i, rng, members, labeled, boxes, folder, dataset) for i in rows]
         dataset._sample_collection.insert_many(documents)
-    dataset.info[fields.INFO] = {"taxonomy": taxonomies.to_yaml(taxonomy)}
+    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(taxonomy)}
     costs = {
         name: {"tier": "detection", "ms": 4.0 + 3.0 * i, "paths": list(_PATHS)}
         for i, name in enumerate(members)
     }
     costs[LANGUAGE] = {"tier": "language", "ms": 210.0, "paths": list(_PATHS[1:])}
-    remember(dataset, fields.COSTS, costs)
+    remember(dataset, schema.COSTS, costs)
     dataset.reload()
     return dataset
 
@@ -83,7 +83,7 @@ def multiply(dataset: Any, times: int) -> None:
                 {
                     "$set": {
                         "filepath": {"$concat": ["$filepath", f".{copy}.jpg"]},
-                        fields.HARDNESS: {"$rand": {}},
+                        schema.HARDNESS: {"$rand": {}},
                     }
                 },
                 {"$merge": {"into": collection.name}},
@@ -101,21 +101,21 @@ def place(dataset: Any, *, seed: int = 0) -> None:
     centres = rng.normal(0, 4, (6, 2))
     points = centres[rng.integers(0, 6, len(ids))] + rng.normal(0, 1, (len(ids), 2))
     fob.compute_visualization(
-        dataset, points=points, brain_key=fields.UMAP, method="manual", verbose=False
+        dataset, points=points, brain_key=schema.UMAP, method="manual", verbose=False
     )
 
 
 def choose(dataset: Any, number: int, size: int) -> None:
     """Tag a batch as chosen by a round, with its arms."""
-    ids = dataset.match({fields.SPLIT: "train"}).limit(size).values("id")
+    ids = dataset.match({schema.SPLIT: "train"}).limit(size).values("id")
     arms = ("hard", "hard", "coverage", "slice", "random")
     for arm in dict.fromkeys(arms):
         mine = [one for i, one in enumerate(ids) if arms[i % len(arms)] == arm]
-        dataset.select(mine).tag_samples([fields.round_tag(number), fields.arm_tag(arm)])
+        dataset.select(mine).tag_samples([schema.round_tag(number), schema.arm_tag(arm)])
     counted = {arm: sum(arms[i % 5] == arm for i in range(len(ids))) for arm in dict.fromkeys(arms)}
     remember(
         dataset,
-        f"chosen {fields.round_tag(number)}",
+        f"chosen {schema.round_tag(number)}",
         {
             "pool": len(dataset), "chosen": len(ids), "arms": counted, "duplicates_dropped": 7,
             "boxes": 3.0 * len(ids), "hours": 0.01 * len(ids),
@@ -154,41 +154,41 @@ def _sample(
         "created_at": now,
         "last_modified_at": now,
         "metadata": {"_cls": "ImageMetadata", "width": 960, "height": 540},
-        fields.SPLIT: ("train", "train", "train", "val", "test")[i % 5],
-        fields.DRIVE: f"drive{i // 50:05d}",
-        fields.TIME_OF_DAY: "night" if night else "day",
-        fields.WEATHER: ("clear", "rain", "glare")[int(rng.integers(0, 3))],
-        fields.PATH: _PATHS[way],
-        fields.TIERS_REACHED: list(_TIERS[way]),
-        fields.ANSWERED_BY: _TIERS[way][-1],
-        fields.HARDNESS: hardness,
-        fields.N_VOTERS: len(members),
-        fields.AGREEMENT: round(1 - hardness / 2, 4),
-        **{one: float(rng.uniform(0, hardness)) for one in fields.HARDNESS_PARTS},
+        schema.SPLIT: ("train", "train", "train", "val", "test")[i % 5],
+        schema.DRIVE: f"drive{i // 50:05d}",
+        schema.TIME_OF_DAY: "night" if night else "day",
+        schema.WEATHER: ("clear", "rain", "glare")[int(rng.integers(0, 3))],
+        schema.PATH: _PATHS[way],
+        schema.TIERS_REACHED: list(_TIERS[way]),
+        schema.ANSWERED_BY: _TIERS[way][-1],
+        schema.HARDNESS: hardness,
+        schema.N_VOTERS: len(members),
+        schema.AGREEMENT: round(1 - hardness / 2, 4),
+        **{one: float(rng.uniform(0, hardness)) for one in schema.HARDNESS_PARTS},
         **said,
-        fields.CONSENSUS: _consensus(objects, classes, sees, members),
+        schema.CONSENSUS: _consensus(objects, classes, sees, members),
         "roadwork": {"_id": ObjectId(), "_cls": "Classification", "tags": [], "label": "yes",
-                     "confidence": 0.8, fields.FINGERPRINT: "f"},
-        fields.FAILURES: [],
+                     "confidence": 0.8, schema.FINGERPRINT: "f"},
+        schema.FAILURES: [],
     }  # fmt: skip
     if way:
         document[LANGUAGE] = {
             "_id": ObjectId(), "_cls": "Classification", "tags": [], "label": "yes",
             "confidence": 0.9, "reason": "cones along the lane", "objects": ["cone"],
             "contradicts": "claims a drum that nobody sees" if rng.random() < 0.1 else None,
-            fields.FINGERPRINT: "f",
+            schema.FINGERPRINT: "f",
         }  # fmt: skip
     if rng.random() < 0.01:
-        document[fields.FAILURES] = [{
+        document[schema.FAILURES] = [{
             "_cls": "DynamicEmbeddedDocument", "stage": "predict", "member": members[0],
             "error": "ImageError", "message": "truncated",
         }]  # fmt: skip
     if has_truth:
-        document[fields.GROUND_TRUTH] = {
+        document[schema.GROUND_TRUTH] = {
             "_cls": "Detections",
             "detections": [_box(classes[k], objects[k]) for k in range(n)],
         }
-        document[fields.LABELED_ROUND] = 0
+        document[schema.LABELED_ROUND] = 0
     return document
 
 
@@ -212,7 +212,7 @@ def _boxes(
     ]  # fmt: skip
     if rng.random() < 0.1:
         found.append(_box("sign", [0.8, 0.8, 0.1, 0.1], confidence=float(rng.uniform(0.3, 1))))
-    return {"_cls": "Detections", "detections": found, fields.FINGERPRINT: "f"}
+    return {"_cls": "Detections", "detections": found, schema.FINGERPRINT: "f"}
 
 
 def _consensus(
@@ -227,7 +227,7 @@ def _consensus(
              members=[members[m] for m in np.flatnonzero(sees[:, k])])
         for k in range(len(objects)) if sees[:, k].any()
     ]  # fmt: skip
-    return {"_cls": "Detections", "detections": found, fields.FINGERPRINT: "f"}
+    return {"_cls": "Detections", "detections": found, schema.FINGERPRINT: "f"}
 
 
 def view_of(dataset: Any, stages: Any) -> Any:

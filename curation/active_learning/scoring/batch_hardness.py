@@ -21,9 +21,9 @@ from cascade.fusion.consensus import Clusters, Decisions
 from cascade.inference import decision
 from cascade.manifest import Fusion
 from cascade.taxonomy import Taxonomy
-from curation import fields, store
 from curation.active_learning.scoring import hardness
 from curation.inference.deep_tiers import read_closer
+from curation.storage import schema, writer
 
 Floats = NDArray[np.floating[Any]]
 
@@ -60,13 +60,13 @@ class RawHardness:
     def columns(self) -> dict[str, Any]:
         """Return what is stored of it, by field; not the hardness, which depends on the pool."""
         return {
-            fields.HARDNESS_EXISTENCE: self.existence,
-            fields.HARDNESS_CLASS: self.class_,
-            fields.HARDNESS_LOCATION: self.location,
-            fields.HARDNESS_MARGIN: self.margin,
-            fields.HARDNESS_IMAGE: self.image,
-            fields.N_VOTERS: self.n_voters,
-            fields.EXPECTED_BOXES: self.expected_boxes,
+            schema.HARDNESS_EXISTENCE: self.existence,
+            schema.HARDNESS_CLASS: self.class_,
+            schema.HARDNESS_LOCATION: self.location,
+            schema.HARDNESS_MARGIN: self.margin,
+            schema.HARDNESS_IMAGE: self.image,
+            schema.N_VOTERS: self.n_voters,
+            schema.EXPECTED_BOXES: self.expected_boxes,
         }
 
 
@@ -94,12 +94,12 @@ def of_ensemble(
     Raises:
         StoreError: A detector's field is absent.
     """
-    read = store.read_votes(
+    read = writer.read_votes(
         samples, ensemble.detectors, classes=ensemble.taxonomy, confidence="score", ids=ids
     )
     _add(unknown, read.unknown_labels)
     votes = ensemble.calibration.of(read.votes)
-    clusters, decisions = decision.conclude(votes, ensemble, store.sizes_px(samples, ids))
+    clusters, decisions = decision.conclude(votes, ensemble, writer.sizes_px(samples, ids))
     p_yes = read_closer(samples, ids, ensemble).p_yes
     p_language: Floats = decision.together(ensemble, p_yes) if p_yes else np.full(len(ids), np.nan)
     return _of(ids, votes.ran, clusters, decisions, p_language, ensemble.calibration.quality)
@@ -127,7 +127,7 @@ def of_fields(
     Raises:
         StoreError: A field is absent, or holds no boxes with confidences.
     """
-    read = store.read_votes(samples, members, classes=taxonomy, ids=ids)
+    read = writer.read_votes(samples, members, classes=taxonomy, ids=ids)
     _add(unknown, read.unknown_labels)
     votes, fusion, deciding = read.votes, Fusion(), set(taxonomy.deciding)
     clusters = consensus.fuse(
@@ -135,7 +135,7 @@ def of_fields(
         competent=competent,
         weights=np.ones(len(members)),
         silence=np.full(len(members), fusion.silence),
-        sizes_px=store.sizes_px(samples, ids),
+        sizes_px=writer.sizes_px(samples, ids),
         fusion=fusion,
     )
     decisions = consensus.decide(

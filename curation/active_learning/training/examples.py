@@ -7,9 +7,9 @@ from typing import Any
 
 from cascade.taxonomy import Taxonomy
 from cascade.training.examples import Example
-from curation import fields, store
-from curation import samples as query
 from curation.errors import StageError
+from curation.storage import queries as query
+from curation.storage import schema, writer
 
 LEAST_EXAMPLES = 8  # labeled training images, below which a fit would only memorise
 
@@ -17,8 +17,8 @@ LEAST_EXAMPLES = 8  # labeled training images, below which a fit would only memo
 def of_split(dataset: Any, split: str, taxonomy: Taxonomy) -> list[Example]:
     """Return the split's images that have ground truth, with it."""
     view = query.labeled(dataset, split)
-    _, paths = store.ids_and_paths(view)
-    targets = store.read_detections(view, fields.GROUND_TRUTH, taxonomy)
+    _, paths = writer.ids_and_paths(view)
+    targets = writer.read_detections(view, schema.GROUND_TRUTH, taxonomy)
     return [Example(Path(path), target) for path, target in zip(paths, targets, strict=True)]
 
 

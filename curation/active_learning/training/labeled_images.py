@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from cascade.taxonomy import Taxonomy
-from curation import fields, store
 from curation.active_learning.training.snapshot import LabeledImage
+from curation.storage import schema, writer
 
 
 def labeled_images(
@@ -20,13 +20,13 @@ def labeled_images(
         taxonomy: What labels mean.
         up_to_round: Leave out what later rounds labeled; None for all.
     """
-    view = dataset.exists(fields.LABELED_ROUND)
+    view = dataset.exists(schema.LABELED_ROUND)
     if up_to_round is not None:
-        view = view.match({fields.LABELED_ROUND: {"$lte": up_to_round}})
-    columns = store.read_columns(view, ["filepath", fields.CONTENT_HASH, fields.SPLIT])
-    truths = store.read_detections(view, fields.GROUND_TRUTH, taxonomy)
+        view = view.match({schema.LABELED_ROUND: {"$lte": up_to_round}})
+    columns = writer.read_columns(view, ["filepath", schema.CONTENT_HASH, schema.SPLIT])
+    truths = writer.read_detections(view, schema.GROUND_TRUTH, taxonomy)
     rows = zip(
-        columns[fields.CONTENT_HASH], columns["filepath"], columns[fields.SPLIT], truths,
+        columns[schema.CONTENT_HASH], columns["filepath"], columns[schema.SPLIT], truths,
         strict=True,
     )  # fmt: skip
     for content, path, split, truth in rows:

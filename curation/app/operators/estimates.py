@@ -15,8 +15,8 @@ from typing import Any
 from cascade.manifest import Manifest, Member
 from cascade.planning import resources
 from cascade.planning.resources import Gpu, Mode
-from curation import fields
 from curation.app.operators import options
+from curation.storage import schema
 from curation.worker import gpus
 
 TIMES = "\u00d7"  # as in 8 members TIMES 1,200 samples
@@ -81,7 +81,7 @@ def of_members(
     here = gpus.here() if machine is None else tuple(machine)
     samples = len(view)
     missing = _missing(view, [one.name for one in members])
-    costs: Mapping[str, Any] = options.info(view._dataset, fields.COSTS) or {}
+    costs: Mapping[str, Any] = options.info(view._dataset, schema.COSTS) or {}
     seconds, sources = 0.0, set()
     unknown = False
     for one in members:
@@ -120,7 +120,7 @@ def _missing(view: Any, members: Sequence[str]) -> dict[str, int]:
     """Return how many samples of a view each member has not looked at; one question for all."""
     import fiftyone as fo
 
-    paths = {name: f"{name}.{fields.FINGERPRINT}" for name in members}
+    paths = {name: f"{name}.{schema.FINGERPRINT}" for name in members}
     there = [name for name, path in paths.items() if view.get_field(path) is not None]
     found = view.aggregate([fo.Count(paths[name]) for name in there]) if there else []
     seen = dict(zip(there, found, strict=True))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curation import fields
+from curation.storage import schema as fields
 
 LEAST_BUDGET = 20  # as in `loop`
 _REVIEW = "review"  # of `stages.review`: boxes that look wrong

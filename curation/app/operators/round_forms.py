@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade import manifest as manifests
-from curation import fields
 from curation.app.operators import options
 from curation.app.operators.execution import Outcome
 from curation.app.operators.forms import Form
 from curation.app.operators.progress import Bars
+from curation.storage import schema
 
 DEFAULT_MANIFEST = "tiny"
 LABELERS = {
@@ -54,7 +54,7 @@ def ask_labeler(form: Form, number: int, *, oracle: bool = True) -> str:
     """Ask who labels a round, whoever has its tasks first; refuse a server that is not named."""
     dataset = form.ctx.dataset
     held = (
-        dataset.get_field(fields.ORACLE) is not None and dataset.exists(fields.ORACLE).count() > 0
+        dataset.get_field(schema.ORACLE) is not None and dataset.exists(schema.ORACLE).count() > 0
     )
     offered = {k: v for k, v in LABELERS.items() if k != "oracle" or (held and oracle)}
     labeler = str(
@@ -185,7 +185,7 @@ def carry(
             f"Round {number} waits for the labels of {result.waiting} chosen samples. "
             f"{result.where} Run this again when they are labeled.",
             {"waiting": result.waiting},
-            view=dataset.match_tags(fields.round_tag(number)).exists(fields.LABELED_ROUND, False),
+            view=dataset.match_tags(schema.round_tag(number)).exists(schema.LABELED_ROUND, False),
         )
     summary = result.round.record()["stages"].get(until, {}).get("summary", {})
     said = f"Round {number} is carried to `{until}`."

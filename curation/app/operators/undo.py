@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from curation import fields
 from curation.app.operators import options
 from curation.errors import StageError
+from curation.storage import schema as fields
 
 Stage = Literal["predict", "embed", "score", "review", "compare"]
 

@@ -43,8 +43,8 @@ def adopt(
     ] = False,
 ) -> None:
     """Take a dataset that you have into rounds; its own fields stay as they are."""
-    from curation import samples as query
     from curation.stages.adopt import adopt as adopt_dataset
+    from curation.storage import queries as query
 
     connected(dataset)
     samples = query.load_dataset(dataset)

@@ -58,8 +58,8 @@ def distil(
     ] = None,
 ) -> None:
     """Teach one fast student what an ensemble knows, and measure what it keeps of it."""
-    from curation import samples as query
     from curation.stages.distil import distil as make
+    from curation.storage import queries as query
 
     if manifest and version:
         raise typer.BadParameter("--manifest and --version exclude each other; give one of them.")

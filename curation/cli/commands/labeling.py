@@ -60,10 +60,10 @@ def pull(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
 @labeling.command(epilog="Example: curate labeling status clips --round 1")
 def status(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
     """Say how far a round is, without writing anything."""
-    from curation import fields
+    from curation.storage import schema
 
     _, labeler = _open(dataset)
-    found = labeler.status(fields.round_tag(round_number))
+    found = labeler.status(schema.round_tag(round_number))
     show("status", {**asdict(found), "waiting": found.waiting})
     say(labeler.where)
 
@@ -135,9 +135,9 @@ def _watch(
 
 
 def _open(dataset: str, overlap: int = 1, blur: str | None = None) -> tuple[Any, LabelStudio]:
-    from curation import samples as query
     from curation.errors import LabelingError
     from curation.labeling import factory
+    from curation.storage import queries as query
 
     settings = connected(dataset)
     samples = query.load_dataset(dataset)
@@ -165,11 +165,11 @@ def _push(samples: Any, number: int, labeler: LabelStudio) -> None:
 def _pull(
     samples: Any, number: int, labeler: LabelStudio, *, since: str | None = None
 ) -> tuple[Synced, str | None]:
-    from curation import fields
     from curation.labeling.label_studio.sync import take_over
+    from curation.storage import schema
 
     with labeler.alone():
-        seen = labeler.look(fields.round_tag(number), since=since)
+        seen = labeler.look(schema.round_tag(number), since=since)
         return take_over(samples, number, labeler, seen), seen.mark
 
 

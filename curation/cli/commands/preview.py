@@ -26,9 +26,9 @@ def preview(
     dataset: DatasetArgument, budget: BudgetOption = None, round_number: RoundOption = 1
 ) -> None:
     """Say what labeling a round will cost, and whether the last ones were worth it."""
-    from curation import samples as query
     from curation.labeling.cost.inputs import outlook
     from curation.pipeline import round
+    from curation.storage import queries as query
 
     settings = connected(dataset)
     samples = query.load_dataset(dataset)
@@ -48,8 +48,8 @@ def review(
     taxonomy: TaxonomyOption = None,
 ) -> None:
     """Mark boxes of the ground truth that look wrong: the tag, field and saved view `review`."""
-    from curation import samples as query
     from curation.stages.review import review as review_samples
+    from curation.storage import queries as query
 
     settings = connected(dataset)
     samples = query.load_dataset(dataset)

@@ -103,16 +103,16 @@ def compare(
     split: Annotated[str | None, typer.Option(help="Only this split: train, val, test.")] = None,
 ) -> None:
     """Run two versions on the same samples, each into fields of its own, such as consensus__v3."""
-    from curation import fields
-    from curation import samples as query
     from curation.stages.compare import as_table
     from curation.stages.compare import compare as run
+    from curation.storage import queries as query
+    from curation.storage import schema
     from curation.tracking import Registry
 
     settings = connected(dataset)
     samples: Any = query.load_dataset(dataset)
     if split:
-        samples = samples.match({fields.SPLIT: split})
+        samples = samples.match({schema.SPLIT: split})
     registry = Registry.of(settings)
     asked = [registry.version(dataset, one) for one in (first, second)]
     with tempfile.TemporaryDirectory(prefix="compare-") as folder, stage_bars() as bars:
@@ -206,9 +206,9 @@ def _ensemble(registry: Registry, name: str, version: Version, folder: Path) -> 
 
 
 def _measured(registry: Registry, name: str, tag: str) -> Any:
-    from curation import samples as query
     from curation.errors import DatasetError
     from curation.stages.guard import measure
+    from curation.storage import queries as query
 
     dataset = query.load_dataset(name)
     taxonomy = query.taxonomy_of(dataset)

@@ -150,9 +150,9 @@ def _run_rounds(
     licence: Kind | None = None,
     blur: str | None = None,
 ) -> None:
-    from curation import samples as query
     from curation.labeling import factory
     from curation.pipeline import round
+    from curation.storage import queries as query
 
     hold_back = labeler == "oracle"
     samples = dataset_of(

@@ -231,10 +231,10 @@ stage_verb("publish", "Register the challenger and let the gate judge it.")
 @app.command(epilog="Example: curate report clips --round 1")
 def report(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
     """Write the round's page, and show the same here."""
-    from curation import rounds
-    from curation import samples as query
     from curation.stages.report import report as write_report
     from curation.stages.report import to_terminal
+    from curation.storage import queries as query
+    from curation.storage import rounds
 
     settings = connected(dataset)
     samples = query.load_dataset(dataset)

@@ -19,8 +19,8 @@ from curation.cli.app import (
 
 if TYPE_CHECKING:
     from curation.labeling.protocol import Labeler
-    from curation.rounds import Round
     from curation.settings import Settings
+    from curation.storage.rounds import Round
 
 
 @app.command(epilog="Example: curate withdraw clips --round 2")
@@ -30,9 +30,9 @@ def withdraw(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Take the last round back: its choice, its ground truth and its tasks."""
-    from curation import rounds
-    from curation import samples as query
     from curation.stages import withdraw as stage
+    from curation.storage import queries as query
+    from curation.storage import rounds
 
     settings = connected(dataset)
     samples = query.load_dataset(dataset)
@@ -61,9 +61,9 @@ def withdraw(
 @app.command(epilog="Example: curate reproduce clips --round 1")
 def reproduce(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
     """Say whether all that a round was trained on is still the same; exit code 1 if not."""
-    from curation import rounds
-    from curation import samples as query
     from curation.stages import reproduce as stage
+    from curation.storage import queries as query
+    from curation.storage import rounds
 
     settings = connected(dataset)
     samples = query.load_dataset(dataset)

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from cascade.predictions import Detections
-from curation.convert import from_pixels, inside, xywh_to_xyxy
 from curation.errors import IngestError
 from curation.ingest.records import (
     IMAGE_SUFFIXES,
@@ -32,6 +31,7 @@ from curation.ingest.records import (
     label_problem,
     split_from,
 )
+from curation.storage.conversions import from_pixels, inside, xywh_to_xyxy
 
 _SHOWN = 60  # characters of a wrong value
 

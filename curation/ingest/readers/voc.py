@@ -16,7 +16,6 @@ from xml.etree import ElementTree
 import numpy as np
 
 from cascade.predictions import Detections
-from curation.convert import from_pixels, inside
 from curation.errors import IngestError
 from curation.ingest.records import (
     IMAGE_SUFFIXES,
@@ -29,6 +28,7 @@ from curation.ingest.records import (
     label_problem,
     split_from,
 )
+from curation.storage.conversions import from_pixels, inside
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _IMAGE_FOLDERS = ("JPEGImages", "images", "Images", ".")

@@ -16,7 +16,6 @@ import numpy as np
 import yaml
 
 from cascade.predictions import Detections
-from curation.convert import cxcywh_to_xyxy, inside
 from curation.errors import IngestError
 from curation.ingest.records import (
     IMAGE_SUFFIXES,
@@ -28,6 +27,7 @@ from curation.ingest.records import (
     label_problem,
     split_from,
 )
+from curation.storage.conversions import cxcywh_to_xyxy, inside
 
 _NAME_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.yaml")
 _NAME_LISTS = ("classes.txt", "obj.names")

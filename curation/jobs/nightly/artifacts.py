@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curation import fields, store
 from curation.errors import StoreError
 from curation.jobs.models import Run
+from curation.storage import schema, writer
 
-_COLUMNS = ("filepath", fields.RANK, fields.HARDNESS, fields.CHOSEN_BECAUSE, "tags")
+_COLUMNS = ("filepath", schema.RANK, schema.HARDNESS, schema.CHOSEN_BECAUSE, "tags")
 
 
 def keep(folder: Path, run: Run, dataset: Any, done: Mapping[str, Any]) -> list[str]:
@@ -31,7 +31,7 @@ def keep(folder: Path, run: Run, dataset: Any, done: Mapping[str, Any]) -> list[
         made[0].write_text(json.dumps(dict(done), indent=1))
         if "round" in done:
             made.append(own / "batch.csv")
-            _write_batch(made[1], dataset, fields.round_tag(done["round"]))
+            _write_batch(made[1], dataset, schema.round_tag(done["round"]))
     except OSError as error:
         raise StoreError(
             f"What the night did cannot be kept in {own}: {error.strerror}. Make room or give "
@@ -43,8 +43,8 @@ def keep(folder: Path, run: Run, dataset: Any, done: Mapping[str, Any]) -> list[
 def _write_batch(path: Path, dataset: Any, tag: str) -> None:
     chosen = dataset.match_tags(tag)
     known = chosen.get_field_schema()
-    columns = store.read_columns(chosen, [one for one in _COLUMNS if one in known])
-    rank = list(columns).index(fields.RANK)
+    columns = writer.read_columns(chosen, [one for one in _COLUMNS if one in known])
+    rank = list(columns).index(schema.RANK)
     found = sorted(zip(*columns.values(), strict=True), key=lambda row: row[rank])
     with path.open("w", newline="") as file:
         rows = csv.writer(file)

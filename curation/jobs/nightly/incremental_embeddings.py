@@ -15,8 +15,9 @@ import torch
 
 from cascade.engine.run import default_device, run
 from cascade.ensemble import Ensemble
-from curation import fields, similarity, store
+from curation import similarity
 from curation.stages.embed import VectorSink
+from curation.storage import schema, writer
 from curation.vectors import Vectors
 
 
@@ -47,11 +48,11 @@ def embed_new(
         device: Where to run; the first GPU, else the CPU.
     """
     device, name = device or default_device(), ensemble.embedder
-    fields.declare(dataset, ensemble.taxonomy, ensemble.detectors)
+    schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
     fingerprint = ensemble.fingerprint(name)
     table = Vectors(folder, fingerprint)
     similarity.remember_embedder(dataset, folder, name, fingerprint)
-    ids, paths = store.ids_and_paths(dataset)
+    ids, paths = writer.ids_and_paths(dataset)
     there = table.ids()
     todo = {one for one in ids if one not in there}
     tally = run(
@@ -68,9 +69,9 @@ def embed_new(
 
 def extend_index(dataset: Any) -> int:
     """Add the vectors that the similarity index lacks, where there is one; return how many."""
-    if not dataset.has_brain_run(fields.SIMILARITY):
+    if not dataset.has_brain_run(schema.SIMILARITY):
         return 0
-    note = dataset.info[fields.EMBEDDER_INFO]
+    note = dataset.info[schema.EMBEDDER_INFO]
     there = Vectors(Path(note["folder"]), note["fingerprint"]).ids()
-    known = [one for one in store.ids_and_paths(dataset)[0] if one in there]
+    known = [one for one in writer.ids_and_paths(dataset)[0] if one in there]
     return similarity.index(dataset, known)

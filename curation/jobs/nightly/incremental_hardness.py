@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from pymongo import ReplaceOne
 
 from cascade.ensemble import Ensemble
-from curation import fields, store
-from curation import samples as query
 from curation.active_learning.scoring import batch_hardness, hardness
+from curation.storage import queries as query
+from curation.storage import schema as fields
+from curation.storage import writer
 
 COLLECTION = "curation_raw_hardness"
 _CHUNK = 1000
@@ -67,11 +68,11 @@ def rerank(dataset: Any, ensemble: Ensemble, database: Any) -> Reranked:
         part = _score(dataset, new[start : start + _CHUNK], ensemble)
         kept.write(part, marks)
         raw |= part
-    before = query.numbers(store.read_columns(view, [fields.HARDNESS])[fields.HARDNESS])
+    before = query.numbers(writer.read_columns(view, [fields.HARDNESS])[fields.HARDNESS])
     after = _ranked(np.array([raw[one] for one in ids], np.float64))
     changed = np.flatnonzero(~((before == after) | (np.isnan(before) & np.isnan(after))))
     values: Any = after[changed]
-    store.write_columns(dataset, [ids[i] for i in changed], {fields.HARDNESS: values})
+    writer.write_columns(dataset, [ids[i] for i in changed], {fields.HARDNESS: values})
     query.remember(
         dataset, "score", {"members": list(ensemble.detectors), "ensemble": ensemble.identity}
     )
@@ -81,7 +82,7 @@ def rerank(dataset: Any, ensemble: Ensemble, database: Any) -> Reranked:
 def _marks(view: Any, ensemble: Ensemble) -> tuple[list[str], dict[str, str]]:
     """Return the ids in order, and for each a hash of all that its raw values come from."""
     members = [*ensemble.detectors, *_language(view, ensemble)]
-    columns = store.read_columns(view, [f"{one}.{fields.FINGERPRINT}" for one in members])
+    columns = writer.read_columns(view, [f"{one}.{fields.FINGERPRINT}" for one in members])
     ids = columns.pop("id")
     mine = f"{ensemble.identity} {' '.join(ensemble.detectors)}"
     rows = zip(*columns.values(), strict=True)
@@ -135,7 +136,7 @@ class _Kept:
 def _score(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> Raw:
     """Read what the members say of samples, write the components, return the raw values."""
     found = batch_hardness.of_ensemble(dataset, ids, ensemble)
-    store.write_columns(dataset, found.ids, found.columns())
+    writer.write_columns(dataset, found.ids, found.columns())
     rows = np.column_stack([found.detection, found.image, found.contradiction])
     return {one: tuple(row) for one, row in zip(found.ids, rows.tolist(), strict=True)}
 

@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from curation import samples as query
-from curation import store
 from curation.active_learning.gate.live_monitor import Watch
 from curation.errors import StageError
 from curation.jobs.execution.runner import Context
@@ -19,6 +17,8 @@ from curation.jobs.nightly.ranking import ACCEPTED, THROUGH, Night
 from curation.lease import LeaseError
 from curation.settings import Settings
 from curation.stages.guard import watch
+from curation.storage import queries as query
+from curation.storage import writer
 from curation.tracking.promotion import promotions
 
 
@@ -37,7 +37,7 @@ def drift(context: Context, night: Night) -> Mapping[str, Any]:
         raise Refused(found.sentence)
     return {
         **done,
-        "samples": len(store.ids_and_paths(dataset)[0]),
+        "samples": len(writer.ids_and_paths(dataset)[0]),
         "embed": asdict(embedded),
         "drift": None if found is None else asdict(found),
         THROUGH: through,

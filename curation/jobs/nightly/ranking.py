@@ -21,8 +21,7 @@ import torch
 from cascade.engine.run import default_device
 from cascade.ensemble import Ensemble
 from cascade.taxonomy import Taxonomy
-from curation import fields, lease, similarity, store
-from curation import samples as query
+from curation import lease, similarity
 from curation.errors import StageError
 from curation.inference.deep_tiers import estimators
 from curation.jobs.execution.runner import LEASE_S, Context, who
@@ -43,6 +42,8 @@ from curation.stages.fuse import fuse
 from curation.stages.ingest import ingest
 from curation.stages.label import label
 from curation.stages.predict import predict
+from curation.storage import queries as query
+from curation.storage import schema, writer
 
 logger = logging.getLogger(__name__)
 
@@ -130,10 +131,10 @@ def compare(context: Context, dataset: Any, *, most_far: float) -> tuple[Drift |
     last = newest(dataset)
     if through is None:
         return None, last
-    ids, _ = store.ids_and_paths(dataset)
-    columns = store.read_columns(dataset, ["created_at", fields.DRIVE])
-    failed = {one["sample"] for one in store.failures(dataset) if one["stage"] == "embed"}
-    rows = list(zip(ids, columns["created_at"], columns[fields.DRIVE], strict=True))
+    ids, _ = writer.ids_and_paths(dataset)
+    columns = writer.read_columns(dataset, ["created_at", schema.DRIVE])
+    failed = {one["sample"] for one in writer.failures(dataset) if one["stage"] == "embed"}
+    rows = list(zip(ids, columns["created_at"], columns[schema.DRIVE], strict=True))
     new = [one for one, made, _ in rows if _stamp(made) > through and one not in failed]
     known = sorted(
         (one, drive) for one, made, drive in rows if _stamp(made) <= through and one not in failed
@@ -237,13 +238,13 @@ def _hand_over_late(context: Context, dataset: Any, night: Night) -> dict[str, A
     """Push what earlier nights chose, and could not push before they were given up."""
     pushed = []
     chosen = set(dataset.distinct("tags"))
-    notes = dataset.info.get(fields.INFO, {})
+    notes = dataset.info.get(schema.INFO, {})
     for run in reversed(context.history.runs(context.job.name)):
         if run.is_open or run.state == "done" or "round" not in run.facts:
             continue
         number = int(run.facts["round"])
-        tag = fields.round_tag(number)
-        if tag in chosen and fields.PUSHED.format(tag) not in notes:
+        tag = schema.round_tag(number)
+        if tag in chosen and schema.PUSHED.format(tag) not in notes:
             context.expect_alone()
             once = OnlyPush(cast(Any, night.labeler(dataset)))
             label(dataset, number, once)
@@ -280,6 +281,6 @@ def _hand_over(
 
 def next_round(dataset: Any) -> int:
     """Return the number after that of the last round that chose anything."""
-    info = dataset.info.get(fields.INFO, {})
+    info = dataset.info.get(schema.INFO, {})
     names = [*dataset.distinct("tags"), *info]
     return 1 + max((int(m[1]) for one in names if (m := _ROUND.fullmatch(one))), default=0)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from curation import fields, rounds, samples, store
 from curation.errors import StageError
 from curation.labeling.cost import preview
 from curation.labeling.cost.preview import Preview, Timed
 from curation.labeling.media import require_images
 from curation.settings import Settings
+from curation.storage import queries, rounds, schema, writer
 
 
 def outlook(dataset: Any, round_number: int, settings: Settings, *, budget: int) -> Preview:
@@ -31,21 +31,21 @@ def outlook(dataset: Any, round_number: int, settings: Settings, *, budget: int)
         StageError: Nothing is left to label, or the pool was not scored.
     """
     require_images(dataset.name, dataset.media_type)
-    chosen = dataset.match_tags(fields.round_tag(round_number))
-    view = samples.pool(chosen if len(chosen) else dataset)
+    chosen = dataset.match_tags(schema.round_tag(round_number))
+    view = queries.pool(chosen if len(chosen) else dataset)
     if not len(chosen):
-        samples.require_pool(view, dataset.name)
-        if dataset.get_field(fields.EXPECTED_BOXES) is None:
+        queries.require_pool(view, dataset.name)
+        if dataset.get_field(schema.EXPECTED_BOXES) is None:
             raise StageError(
                 f"Nobody can say how many boxes to expect in {dataset.name!r} before it was "
                 f"scored. Run `curate score {dataset.name}`."
             )
         # The hardest stand for the batch: choosing itself would also vary it.
-        view = view.sort_by(fields.HARDNESS, reverse=True).limit(budget)
+        view = view.sort_by(schema.HARDNESS, reverse=True).limit(budget)
     elif not len(view):
         raise StageError(f"All of round {round_number} of {dataset.name!r} is labeled.")
-    expected = samples.numbers(
-        store.read_columns(view, [fields.EXPECTED_BOXES])[fields.EXPECTED_BOXES]
+    expected = queries.numbers(
+        writer.read_columns(view, [schema.EXPECTED_BOXES])[schema.EXPECTED_BOXES]
     )
     done = rounds.finished(settings.home, dataset.name)
     return preview.preview(

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from cascade.taxonomy import Taxonomy
-from curation import convert
 from curation.labeling import palette
 from curation.labeling.protocol import Doubt, Task
 from curation.labeling.submissions import Box, Submission, understand
+from curation.storage import conversions
 
 _DONE = "completed"
 _OURS = "annotation"  # the kind of job that people label in; others check them
@@ -85,7 +85,9 @@ def labels(classes: Sequence[str]) -> list[dict[str, Any]]:
 
 def shapes(task: Task, frame: Frame, label_ids: Mapping[str, int]) -> list[dict[str, Any]]:
     """Return what the ensemble believes as shapes of a frame; unknown labels are left out."""
-    corners = convert.to_pixels(task.predictions.boxes_xyxy, (frame.height, frame.width)).tolist()
+    corners = conversions.to_pixels(
+        task.predictions.boxes_xyxy, (frame.height, frame.width)
+    ).tolist()
     return [
         {
             "type": "rectangle",
@@ -164,5 +166,5 @@ def _box(shape: Mapping[str, Any], frame: Frame, names: Mapping[int, str]) -> Bo
     points = shape.get("points") or ()
     if len(points) != 4:
         return Doubt(what=label, reason=f"A box has four numbers, got {len(points)}.")
-    relative = convert.from_pixels(np.array(points, np.float64), (frame.height, frame.width))
+    relative = conversions.from_pixels(np.array(points, np.float64), (frame.height, frame.width))
     return Box(label, *relative[0].tolist())

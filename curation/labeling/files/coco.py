@@ -12,11 +12,11 @@ from typing import Any
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation import convert
 from curation.errors import LabelingError
 from curation.labeling.files.rescaling import base_name, box_in, measured_in
 from curation.labeling.protocol import Doubt
 from curation.labeling.submissions import Box, Submission, understand
+from curation.storage import conversions
 
 
 def dump(
@@ -86,8 +86,8 @@ def parse(
 def _annotation(
     image_id: int, width: int, height: int, boxes: Detections, i: int, category: Mapping[str, int]
 ) -> dict[str, Any]:
-    relative = convert.xyxy_to_xywh(boxes.boxes_xyxy[i : i + 1])
-    box = convert.to_pixels(relative, (height, width))[0].tolist()
+    relative = conversions.xyxy_to_xywh(boxes.boxes_xyxy[i : i + 1])
+    box = conversions.to_pixels(relative, (height, width))[0].tolist()
     return {
         "image_id": image_id,
         "category_id": category[boxes.classes[int(boxes.class_ids[i])]],

@@ -13,11 +13,11 @@ from typing import Any
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation import convert
 from curation.errors import LabelingError
 from curation.labeling.files.rescaling import base_name, box_in, measured_in
 from curation.labeling.protocol import Doubt
 from curation.labeling.submissions import Box, Submission, understand
+from curation.storage import conversions
 
 _VERSION = "1.0"
 _IMAGE = 2  # Datumaro's number for the kind of media
@@ -91,7 +91,7 @@ def parse(
 def _annotations(
     boxes: Detections, size_px: tuple[int, int], number: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    pixels = convert.to_pixels(convert.xyxy_to_xywh(boxes.boxes_xyxy), size_px).tolist()
+    pixels = conversions.to_pixels(conversions.xyxy_to_xywh(boxes.boxes_xyxy), size_px).tolist()
     rows = zip(boxes.labels, pixels, boxes.scores.astype(float).tolist(), strict=True)
     return [
         {

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from curation import convert
 from curation.labeling.protocol import Doubt
 from curation.labeling.submissions import Box
+from curation.storage import conversions
 
 
 def base_name(written: str) -> str:
@@ -59,5 +59,5 @@ def box_in(size_wh: tuple[int, int], label: str, annotation: Mapping[str, Any]) 
         pixels = np.array([float(side) for side in annotation["bbox"]]).reshape(1, 4)
     except (KeyError, TypeError, ValueError):
         return Doubt(what=label, reason=f"bbox must be four numbers: {annotation.get('bbox')!r}.")
-    relative = convert.from_pixels(pixels, (size_wh[1], size_wh[0]))
-    return Box(label, *convert.xywh_to_xyxy(relative)[0].tolist())
+    relative = conversions.from_pixels(pixels, (size_wh[1], size_wh[0]))
+    return Box(label, *conversions.xywh_to_xyxy(relative)[0].tolist())

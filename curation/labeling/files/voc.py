@@ -15,11 +15,11 @@ import numpy as np
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation import convert
 from curation.errors import LabelingError
 from curation.labeling.files.rescaling import measured_in
 from curation.labeling.protocol import Doubt
 from curation.labeling.submissions import Box, Submission, understand
+from curation.storage import conversions
 
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -41,7 +41,7 @@ def dump(name: str, size_wh: tuple[int, int], boxes: Detections) -> str:
     for tag, number in (("width", width), ("height", height), ("depth", 3)):
         _add(size, tag, str(number))
     _add(root, "segmented", "0")
-    corners = convert.to_pixels(boxes.boxes_xyxy, (height, width)).tolist()
+    corners = conversions.to_pixels(boxes.boxes_xyxy, (height, width)).tolist()
     for label, box in zip(boxes.labels, corners, strict=True):
         item = ElementTree.SubElement(root, "object")
         _add(item, "name", label)
@@ -108,5 +108,5 @@ def _box(item: ElementTree.Element, size_wh: tuple[int, int]) -> Box | Doubt:
         pixels = np.array([float(one or "") for one in written])
     except ValueError:
         return Doubt(what=label, reason=f"bndbox must hold four numbers, got {written}.")
-    relative = convert.from_pixels(pixels, (size_wh[1], size_wh[0]))
+    relative = conversions.from_pixels(pixels, (size_wh[1], size_wh[0]))
     return Box(label, *relative[0].tolist())

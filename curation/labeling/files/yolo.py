@@ -13,10 +13,10 @@ import yaml
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation import convert
 from curation.errors import LabelingError
 from curation.labeling.protocol import Doubt
 from curation.labeling.submissions import Box, Submission, understand
+from curation.storage import conversions
 
 _COLUMNS = 5
 
@@ -24,7 +24,7 @@ _COLUMNS = 5
 def dump(boxes: Detections) -> str:
     """Return the text of one image; every digit is kept."""
     rows = []
-    centred = convert.xyxy_to_cxcywh(boxes.boxes_xyxy).tolist()
+    centred = conversions.xyxy_to_cxcywh(boxes.boxes_xyxy).tolist()
     for numbers, class_id in zip(centred, boxes.class_ids.tolist(), strict=True):
         rows.append(" ".join([str(class_id), *map(repr, numbers)]) + "\n")
     return "".join(rows)
@@ -85,4 +85,4 @@ def _box(row: str, classes: Sequence[str]) -> Box | Doubt:
         return Doubt(
             what=row.strip(), reason=f"Classes count from 0 to {len(classes) - 1}, got {class_id}."
         )
-    return Box(classes[class_id], *convert.cxcywh_to_xyxy(centred)[0].tolist())
+    return Box(classes[class_id], *conversions.cxcywh_to_xyxy(centred)[0].tolist())

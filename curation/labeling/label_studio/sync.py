@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from curation import collection, fields, store
 from curation.labeling.label_studio.backend import LabelStudio
 from curation.labeling.label_studio.pull import Pulled
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
+from curation.storage import collection, schema, writer
 
 DELETED = "annotation-deleted"
 _AT_ONCE = 500  # answers in memory
@@ -64,9 +64,9 @@ def take_over(dataset: Any, round_number: int, labeler: LabelStudio, seen: Pulle
         labeler: Whose notes say what was taken over before.
         seen: What the labeler saw, see `LabelStudio.look`.
     """
-    name = fields.round_tag(round_number)
-    batch = dataset.match_tags(name).match({fields.SPLIT: {"$nin": ["val", "test"]}})
-    before = dict(zip(*batch.values(["id", fields.LABELED_ROUND]), strict=True))
+    name = schema.round_tag(round_number)
+    batch = dataset.match_tags(name).match({schema.SPLIT: {"$nin": ["val", "test"]}})
+    before = dict(zip(*batch.values(["id", schema.LABELED_ROUND]), strict=True))
     past = labeler.past_samples(name)
     moved = {
         sample
@@ -82,7 +82,7 @@ def take_over(dataset: Any, round_number: int, labeler: LabelStudio, seen: Pulle
         due = [one for one in chunk if before[one.sample_id] is None or one.sample_id in moved]
         truths = {one.sample_id: one.boxes for one in due if one.complete}
         if truths:
-            store.write_ground_truth(dataset, truths, labeled_round=round_number)
+            writer.write_ground_truth(dataset, truths, labeled_round=round_number)
         taken += truths
         answered |= {one.sample_id for one in chunk}
         review += [(one.sample_id, said.what, said.reason) for one in chunk for said in one.doubts]
@@ -145,7 +145,7 @@ class OnlyPush:
 
 def _tag(dataset: Any, deleted: Sequence[str], renewed: Sequence[str]) -> None:
     if deleted:
-        store.add_tags(dataset, {one: [DELETED] for one in deleted})
+        writer.add_tags(dataset, {one: [DELETED] for one in deleted})
     tagged = set(dataset.match_tags(DELETED).values("id")) & set(renewed)
     if tagged:
         collection.update_documents(

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cascade.taxonomy import Taxonomy
-from curation import convert
 from curation.errors import LabelingError
 from curation.labeling.label_studio import label_config
 from curation.labeling.protocol import Task
 from curation.labeling.tasks import in_classes
+from curation.storage import conversions
 
 KEY = "task_key"
 SAMPLE_ID = "sample_id"
@@ -120,8 +120,8 @@ def chunked(
 
 def _regions(task: Task, key: str, taxonomy: Taxonomy) -> list[dict[str, Any]]:
     found = in_classes(task.predictions, taxonomy)
-    corners = convert.inside(found.boxes_xyxy)
-    percents = convert.to_percent(convert.xyxy_to_xywh(corners)).tolist()
+    corners = conversions.inside(found.boxes_xyxy)
+    percents = conversions.to_percent(conversions.xyxy_to_xywh(corners)).tolist()
     control = label_config.CONTROLS["boxes"]
     kind = control.tag.lower()
     return [

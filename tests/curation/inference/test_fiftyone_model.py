@@ -9,9 +9,9 @@ import torch
 from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
 from cascade.errors import ManifestError
-from curation import store
 from curation.errors import StageError
 from curation.inference.fiftyone_model import member_model
+from curation.storage import writer
 
 CPU = torch.device("cpu")
 
@@ -38,8 +38,8 @@ def ensemble(tmp_path_factory):
 def test_a_detector_finds_what_our_own_engine_finds(predicted, center):
     some = predicted.limit(6)
     some.apply_model(member_model(center, "tiny_center", CPU), label_field="again", batch_size=4)
-    ours = store.read_detections(some, "tiny_center", center.taxonomy, score="score")
-    theirs = store.read_detections(some, "again", center.taxonomy)
+    ours = writer.read_detections(some, "tiny_center", center.taxonomy, score="score")
+    theirs = writer.read_detections(some, "again", center.taxonomy)
     compared = 0
     for one, other in zip(ours, theirs, strict=True):
         sure = other[other.scores >= 0.05]

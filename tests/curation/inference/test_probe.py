@@ -7,8 +7,8 @@ from scipy.special import expit
 from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
 from cascade.training.probe_fit import Probe
-from curation import fields
 from curation.inference import probe
+from curation.storage import schema
 from curation.vectors import Vectors
 
 MANIFEST = "{name: test, members: [{name: eye, tier: embedding, adapter: mobilenet, licence: MIT}]}"
@@ -32,7 +32,7 @@ def ensemble():
 def dataset(ensemble, tmp_path):
     made = Dataset()
     fingerprint = ensemble.fingerprint("eye")
-    made.info[fields.EMBEDDER_INFO] = {"fingerprint": fingerprint, "folder": str(tmp_path)}
+    made.info[schema.EMBEDDER_INFO] = {"fingerprint": fingerprint, "folder": str(tmp_path)}
     table = Vectors(tmp_path, fingerprint)
     table.add(["a", "b"], np.array([[0.6, 0.8], [-1, 0]], np.float32))
     return made
@@ -53,6 +53,6 @@ def test_a_vector_that_was_written_since_counts(dataset, ensemble, tmp_path):
 
 def test_without_a_probe_or_with_anothers_vectors_nothing_is_said(dataset, ensemble):
     assert probe.p_yes(dataset, ["a"], ensemble.with_probe(None)) == {}
-    dataset.info[fields.EMBEDDER_INFO]["fingerprint"] = "of another"
+    dataset.info[schema.EMBEDDER_INFO]["fingerprint"] = "of another"
     assert probe.p_yes(dataset, ["a"], ensemble) == {}
     assert probe.p_yes(Dataset(), ["a"], ensemble) == {}

@@ -3,9 +3,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from curation import fields
 from curation.labeling import app_colours
 from curation.labeling.label_studio import label_config
+from curation.storage import schema
 
 
 def test_label_studio_and_the_app_show_the_same_colours(roadwork):
@@ -24,7 +24,7 @@ def test_label_studio_and_the_app_show_the_same_colours(roadwork):
 
 @pytest.fixture
 def declared(dataset, roadwork):
-    fields.declare(dataset, roadwork)
+    schema.declare(dataset, roadwork)
     return dataset
 
 
@@ -39,17 +39,17 @@ def colours_of(dataset):
 def test_a_dataset_gets_them_once_and_fields_that_come_later_too(declared, roadwork):
     assert app_colours.show(declared, roadwork)
     assert not app_colours.show(declared, roadwork)
-    assert colours_of(declared)[fields.GROUND_TRUTH] == label_config.colours(roadwork)
-    fields.declare(declared, roadwork, ["yolo"])
+    assert colours_of(declared)[schema.GROUND_TRUTH] == label_config.colours(roadwork)
+    schema.declare(declared, roadwork, ["yolo"])
     assert app_colours.show(declared, roadwork)
     assert colours_of(declared)["yolo"] == label_config.colours(roadwork)
 
 
 def test_a_class_that_came_since_gets_its_colour(declared, roadwork, younger_roadwork):
     app_colours.show(declared, younger_roadwork)
-    assert len(colours_of(declared)[fields.GROUND_TRUTH]) == 2
+    assert len(colours_of(declared)[schema.GROUND_TRUTH]) == 2
     assert app_colours.show(declared, roadwork)
-    assert colours_of(declared)[fields.GROUND_TRUTH] == label_config.colours(roadwork)
+    assert colours_of(declared)[schema.GROUND_TRUTH] == label_config.colours(roadwork)
 
 
 CHOSEN = [

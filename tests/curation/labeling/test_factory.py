@@ -1,9 +1,9 @@
 import pytest
 
 from cascade import taxonomy as taxonomies
-from curation import fields
 from curation.errors import LabelingError, SettingsError
 from curation.labeling import factory
+from curation.storage import schema
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def classed(dataset):
     """Return a dataset that has classes, and one image."""
     import fiftyone as fo
 
-    dataset.info[fields.INFO] = {"taxonomy": taxonomies.to_yaml(taxonomies.load("roadwork"))}
+    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(taxonomies.load("roadwork"))}
     dataset.add_sample(fo.Sample(filepath="/images/a.png"))
     return dataset
 

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from cascade.ensemble import Ensemble
-from curation import fields, rounds, similarity, store
+from curation import similarity
 from curation.errors import LabelingError, StageError
 from curation.labeling import factory
 from curation.labeling.files.backend import Files
 from curation.pipeline import round
 from curation.pipeline.round import Plan, run_round
 from curation.settings import Settings
+from curation.storage import rounds, schema, writer
 from curation.vectors import Vectors
 
 PLAN = Plan(budget=10, epochs=1, device=torch.device("cpu"))
@@ -87,10 +88,10 @@ def test_what_each_stage_did_is_on_record(first):
 def test_the_dataset_holds_the_batch_and_its_labels(first, world):
     batch = world.match_tags("round-01")
     assert len(batch) == 10
-    assert batch.distinct(fields.LABELED_ROUND) == [1]
-    assert len(batch.exists(fields.GROUND_TRUTH)) == 10
-    assert batch.distinct(fields.SPLIT) == ["train"]
-    assert len(world.exists(fields.CONSENSUS)) == 70
+    assert batch.distinct(schema.LABELED_ROUND) == [1]
+    assert len(batch.exists(schema.GROUND_TRUTH)) == 10
+    assert batch.distinct(schema.SPLIT) == ["train"]
+    assert len(world.exists(schema.CONSENSUS)) == 70
 
 
 def test_the_round_leaves_the_ensembles_that_it_began_and_ended_with(first, worn):
@@ -152,13 +153,13 @@ def test_the_next_round_goes_on_with_what_was_trained(first, world, worn, home):
 @pytest.fixture
 def few(seen, center, tmp_path, empty_store):
     """Return twelve images to choose from and the frozen splits, all seen, and settings."""
-    train = seen.match({fields.SPLIT: "train"}).limit(12).values("id")
-    frozen = seen.match({fields.SPLIT: {"$in": ["val", "test"]}}).values("id")
+    train = seen.match({schema.SPLIT: "train"}).limit(12).values("id")
+    frozen = seen.match({schema.SPLIT: {"$in": ["val", "test"]}}).values("id")
     made = seen.select([*train, *frozen]).clone()
     shutil.copy(empty_store, tmp_path)
     settings = settings_in(tmp_path)
-    ids, paths = store.ids_and_paths(made)
-    there, known = store.ids_and_paths(seen)
+    ids, paths = writer.ids_and_paths(made)
+    there, known = writer.ids_and_paths(seen)
     same = dict(zip(known, there, strict=True))
     vectors = similarity.vectors(seen, [same[path] for path in paths])
     Vectors(settings.vectors(made.name), center.fingerprint("mobilenet")).add(ids, vectors)
@@ -195,7 +196,7 @@ def test_a_round_whose_turn_has_not_come_is_refused_and_leaves_nothing(few, cent
 
 def test_without_a_calibrated_member_only_coverage_chooses(few, center):
     dataset, settings = few
-    dataset.delete_samples(dataset.match({fields.SPLIT: "val"}).skip(2).values("id"))
+    dataset.delete_samples(dataset.match({schema.SPLIT: "val"}).skip(2).values("id"))
     result = run_round(
         dataset, 1, center, factory.oracle(dataset), settings, plan=FIVE, until="choose"
     )
@@ -231,7 +232,7 @@ def test_a_round_waits_for_people_and_goes_on_when_they_are_done(few, center, tm
     result = run()
     assert result.waiting == 0
     assert result.round.record()["stages"]["label"]["summary"]["labeled"] == 5
-    assert len(dataset.match({fields.LABELED_ROUND: 1})) == 5
+    assert len(dataset.match({schema.LABELED_ROUND: 1})) == 5
 
 
 class Unreachable:
@@ -269,10 +270,10 @@ def test_what_was_evaluated_against_another_champion_is_evaluated_again(few, cen
         return run_round(dataset, 1, center, labeler, settings, plan=FIVE, until=stage)
 
     until("label")
-    rest = dataset.match({fields.SPLIT: "train"}).exists(fields.LABELED_ROUND, False)
-    truths = store.read_detections(rest, fields.ORACLE, center.taxonomy)
-    ids, _ = store.ids_and_paths(rest)
-    store.write_ground_truth(dataset, dict(zip(ids, truths, strict=True)), labeled_round=1)
+    rest = dataset.match({schema.SPLIT: "train"}).exists(schema.LABELED_ROUND, False)
+    truths = writer.read_detections(rest, schema.ORACLE, center.taxonomy)
+    ids, _ = writer.ids_and_paths(rest)
+    writer.write_ground_truth(dataset, dict(zip(ids, truths, strict=True)), labeled_round=1)
     this = until("evaluate").round
     measured = this.read(rounds.CHAMPION)
     assert until("evaluate").changed is False

@@ -2,19 +2,19 @@ import fiftyone as fo
 import pytest
 
 from cascade import taxonomy as taxonomies
-from curation import fields, samples
 from curation.labeling import app_colours
 from curation.labeling.label_studio import label_config
 from curation.presentation import color_scheme
+from curation.storage import queries, schema
 
 TAXONOMY = taxonomies.load("roadwork_core")
 
 
 @pytest.fixture
 def declared(dataset):
-    fields.declare(dataset, TAXONOMY, ["yolo", "detr"])
-    samples.remember(dataset, "taxonomy", {})
-    dataset.info[fields.INFO] = {"taxonomy": taxonomies.to_yaml(TAXONOMY)}
+    schema.declare(dataset, TAXONOMY, ["yolo", "detr"])
+    queries.remember(dataset, "taxonomy", {})
+    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(TAXONOMY)}
     dataset.save()
     return dataset
 

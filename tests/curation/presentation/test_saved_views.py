@@ -2,8 +2,8 @@ import fiftyone as fo
 import panel_dataset
 import pytest
 
-from curation import fields
 from curation.presentation import error_analysis, saved_views
+from curation.storage import schema
 
 
 @pytest.fixture(scope="module")
@@ -34,24 +34,24 @@ def test_they_show_what_they_say(finished):
     assert all(values("hallucinations", "qwen_vl.contradicts"))
     far = values("false negatives far away", "far_missed_by")
     assert far
-    assert all(fields.CONSENSUS in one for one in far)
+    assert all(schema.CONSENSUS in one for one in far)
 
 
 def test_near_duplicates_are_those_that_choosing_left_out(finished):
     some = finished.limit(2)
-    some.tag_samples(fields.NEAR_DUPLICATE)
+    some.tag_samples(schema.NEAR_DUPLICATE)
     assert len(finished.load_saved_view("near duplicates")) == 2
-    some.untag_samples(fields.NEAR_DUPLICATE)
+    some.untag_samples(schema.NEAR_DUPLICATE)
 
 
 def test_a_view_comes_when_what_it_shows_is_there(dataset):
     assert saved_views.save(dataset) == []
-    fields.declare_hardness(dataset)
+    schema.declare_hardness(dataset)
     assert saved_views.save(dataset) == ["hardest"]
     assert saved_views.save(dataset) == []
 
 
 def test_a_view_of_the_user_stays(dataset):
     dataset.save_view("hardest", dataset.limit(3))
-    fields.declare_hardness(dataset)
+    schema.declare_hardness(dataset)
     assert saved_views.save(dataset) == []

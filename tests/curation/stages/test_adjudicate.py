@@ -9,9 +9,9 @@ from cascade.ensemble import Ensemble
 from cascade.errors import ServerError
 from cascade.models.language.reply_parser import Reply
 from cascade.predictions import Answer
-from curation import fields
 from curation.stages.adjudicate import adjudicate
 from curation.stages.fuse import fuse
+from curation.storage import schema as fields
 
 
 class Scripted:

@@ -1,9 +1,9 @@
 import pytest
 
 from cascade import taxonomy
-from curation import fields, samples
 from curation.errors import StageError, StoreError
 from curation.stages.adopt import TAGS, adopt
+from curation.storage import queries, schema
 
 ROADWORK = taxonomy.load("roadwork_core")
 
@@ -45,10 +45,10 @@ def test_splits_and_ground_truth_are_written_where_stages_look(theirs, split_fro
     assert result.splits == {"test": 2, "train": 3, "val": 1}
     assert (result.labeled, result.held_back) == (4, 0)
     assert dict(result.unknown_labels) == {"dragon": 1}
-    assert len(samples.pool(theirs)) == 2
+    assert len(queries.pool(theirs)) == 2
     assert theirs.count_values("ground_truth.detections.label") == {"cone": 2, "drum": 1}
-    assert samples.taxonomy_of(theirs).identity == ROADWORK.identity
-    assert len(samples.frozen_set(theirs, "test", ROADWORK)) == 2
+    assert queries.taxonomy_of(theirs).identity == ROADWORK.identity
+    assert len(queries.frozen_set(theirs, "test", ROADWORK)) == 2
 
 
 def test_their_own_fields_stay(theirs):
@@ -63,7 +63,7 @@ def test_labels_of_train_can_be_held_back(theirs):
     )
     assert (result.labeled, result.held_back) == (3, 1)
     assert theirs.count("oracle.detections") == 1
-    assert len(samples.pool(theirs)) == 3
+    assert len(queries.pool(theirs)) == 3
 
 
 def test_again_changes_nothing(theirs):
@@ -79,7 +79,7 @@ def test_again_changes_nothing(theirs):
 def test_ground_truth_of_a_round_is_not_overwritten(theirs):
     adopt(theirs, taxonomy=ROADWORK, ground_truth="people", split_from=TAGS)
     first = theirs.first()
-    first[fields.LABELED_ROUND] = 1
+    first[schema.LABELED_ROUND] = 1
     first.ground_truth = None
     first.save()
     adopt(theirs, taxonomy=ROADWORK, ground_truth="people", split_from=TAGS)
@@ -90,7 +90,7 @@ def test_ground_truth_of_a_round_is_not_overwritten(theirs):
 def test_without_labels_all_is_the_pool(theirs):
     result = adopt(theirs, taxonomy=ROADWORK)
     assert (result.labeled, result.splits) == (0, {"train": 6})
-    assert len(samples.pool(theirs)) == 6
+    assert len(queries.pool(theirs)) == 6
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_written(theirs, options,
     with pytest.raises(error, match=message):
         adopt(theirs, taxonomy=ROADWORK, **options)
     assert set(theirs.get_field_schema()) == before
-    assert samples.taxonomy_of(theirs) is None
+    assert queries.taxonomy_of(theirs) is None
 
 
 def test_another_taxonomy_is_refused(theirs):
@@ -118,4 +118,4 @@ def test_another_taxonomy_is_refused(theirs):
 
 def test_what_lies_where_stages_look_cannot_be_held_back(scenes):
     with pytest.raises(StageError, match="cannot be held back"):
-        adopt(scenes, taxonomy=ROADWORK, ground_truth=fields.GROUND_TRUTH, hold_back=True)
+        adopt(scenes, taxonomy=ROADWORK, ground_truth=schema.GROUND_TRUTH, hold_back=True)

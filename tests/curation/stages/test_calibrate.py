@@ -7,10 +7,10 @@ from cascade.engine.run import Memory, run
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.inference import decision
-from curation import fields, store
-from curation import samples as query
 from curation.errors import StoreError
 from curation.stages.calibrate import calibrate
+from curation.storage import queries as query
+from curation.storage import schema, writer
 
 CPU = torch.device("cpu")
 
@@ -47,7 +47,7 @@ def few_images(dataset, center):
 
 def labeled_by_a_round(dataset, center):
     """Say that a round labeled validation: what was chosen is no fair sample."""
-    dataset.match({fields.SPLIT: "val"}).set_values(fields.LABELED_ROUND, [1] * 17)
+    dataset.match({schema.SPLIT: "val"}).set_values(schema.LABELED_ROUND, [1] * 17)
 
 
 @pytest.mark.parametrize("change", [few_images, labeled_by_a_round])
@@ -72,19 +72,19 @@ def test_a_member_that_did_not_look_is_not_taken_for_silent(predicted, center):
              source: "package:tiny_center", licence: MIT}
         """
     two = Ensemble.from_manifest(manifests.parse(text))
-    fields.declare(predicted, two.taxonomy, two.detectors)
+    schema.declare(predicted, two.taxonomy, two.detectors)
     fitted = calibrate(predicted, two).calibration
     assert fitted.calibrated_members == ("tiny_center",)
     assert fitted.silence["late"] == two.manifest.fusion.silence
     looked = {one: {"late": row} for one, row in _fields(predicted, "tiny_center").items()}
-    store.write_documents(predicted, looked)
+    writer.write_documents(predicted, looked)
     assert calibrate(predicted, two).calibration.calibrated_members == ("late", "tiny_center")
 
 
 def _fields(dataset, name):
-    from curation.collection import read_documents
+    from curation.storage.collection import read_documents
 
-    ids, _ = store.ids_and_paths(dataset)
+    ids, _ = writer.ids_and_paths(dataset)
     return {ids[i]: row[name] for i, row in read_documents(dataset, ids, {name: 1})}
 
 

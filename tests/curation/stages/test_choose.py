@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from cascade.engine.run import Failure
-from curation import fields, similarity, store
+from curation import similarity
 from curation.errors import StageError
 from curation.stages.choose import choose
 from curation.stages.score import score
+from curation.storage import schema, writer
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,8 @@ def ranked(scored):
 
 def batch(dataset, number=1):
     """Return the columns of a round's batch, first to be labeled first."""
-    view = dataset.match_tags(fields.round_tag(number)).sort_by(fields.RANK)
-    names = ("id", "tags", fields.RANK, fields.CHOSEN_BECAUSE, fields.SPLIT, fields.HARDNESS)
+    view = dataset.match_tags(schema.round_tag(number)).sort_by(schema.RANK)
+    names = ("id", "tags", schema.RANK, schema.CHOSEN_BECAUSE, schema.SPLIT, schema.HARDNESS)
     return dict(zip(names, view.values(list(names)), strict=True))
 
 
@@ -42,11 +43,11 @@ def test_a_batch_has_the_size_the_random_share_and_an_order(ranked):
     result = choose(ranked, round_number=1, budget=10)
     found = batch(ranked)
     assert (result.pool, result.chosen) == (34, 10)
-    assert found[fields.RANK] == list(range(1, 11))
+    assert found[schema.RANK] == list(range(1, 11))
     assert len(arms(found)) == 10
     assert result.arms == {arm: arms(found).count(f"arm:{arm}") for arm in result.arms}
     assert result.arms["random"] == 2  # 15 % of 10, rounded half up
-    assert all(sentence.endswith(".") for sentence in found[fields.CHOSEN_BECAUSE])
+    assert all(sentence.endswith(".") for sentence in found[schema.CHOSEN_BECAUSE])
 
 
 def test_the_hard_arm_is_of_the_harder_half(ranked):
@@ -54,14 +55,14 @@ def test_the_hard_arm_is_of_the_harder_half(ranked):
     found = batch(ranked)
     hard = [
         h
-        for h, tags in zip(found[fields.HARDNESS], found["tags"], strict=True)
+        for h, tags in zip(found[schema.HARDNESS], found["tags"], strict=True)
         if "arm:hard" in tags
     ]
     assert len(hard) >= 4
     assert min(hard) >= 0.5
     why = [
         w
-        for w, t in zip(found[fields.CHOSEN_BECAUSE], found["tags"], strict=True)
+        for w, t in zip(found[schema.CHOSEN_BECAUSE], found["tags"], strict=True)
         if "arm:hard" in t
     ]
     assert all(sentence.startswith("Hardness ") for sentence in why)
@@ -71,7 +72,7 @@ def test_nothing_of_validation_or_test_is_ever_chosen(ranked):
     result = choose(ranked, round_number=1, budget=70)
     assert result.pool == 34
     assert result.chosen <= 34
-    assert set(batch(ranked)[fields.SPLIT]) == {"train"}
+    assert set(batch(ranked)[schema.SPLIT]) == {"train"}
     assert any("Only " in one for one in result.advice), "fewer than asked for is said"
 
 
@@ -116,13 +117,13 @@ def test_what_another_round_chose_is_never_chosen_again(ranked):
 
 
 def test_a_choice_that_was_cut_off_is_made_anew(ranked):
-    fields.declare_choice(ranked)
-    some = ranked.match({fields.SPLIT: "train"}).limit(3)
+    schema.declare_choice(ranked)
+    some = ranked.match({schema.SPLIT: "train"}).limit(3)
     some.tag_samples(["round-01", "arm:hard"])
-    some.set_values(fields.RANK, [1, 2, 3])
+    some.set_values(schema.RANK, [1, 2, 3])
     result = choose(ranked, round_number=1, budget=6)
     assert len(batch(ranked)["id"]) == result.chosen == 6
-    assert batch(ranked)[fields.RANK] == [1, 2, 3, 4, 5, 6]
+    assert batch(ranked)[schema.RANK] == [1, 2, 3, 4, 5, 6]
 
 
 def test_coverage_alone_needs_no_hardness(predicted):
@@ -134,7 +135,7 @@ def test_coverage_alone_needs_no_hardness(predicted):
 
 def test_the_cost_is_what_the_members_expect(ranked):
     result = choose(ranked, round_number=1, budget=6)
-    expected = ranked.select(batch(ranked)["id"]).values(fields.EXPECTED_BOXES)
+    expected = ranked.select(batch(ranked)["id"]).values(schema.EXPECTED_BOXES)
     assert result.boxes == pytest.approx(sum(expected), abs=0.06)
     assert result.hours > 0
 
@@ -162,7 +163,7 @@ def test_an_image_that_cannot_be_embedded_is_left_out_and_said(ranked):
     import fiftyone as fo
 
     lost = ranked.add_sample(fo.Sample(filepath="/zz_lost.jpg", split="train", hardness=0.99))
-    store.write_failures(ranked, "embed", "mobilenet", {lost: Failure("ImageError", "no image")})
+    writer.write_failures(ranked, "embed", "mobilenet", {lost: Failure("ImageError", "no image")})
     result = choose(ranked, round_number=1, budget=34)
     assert result.pool == 34
     assert lost not in batch(ranked)["id"]
@@ -173,7 +174,7 @@ def test_a_labeled_image_that_cannot_be_embedded_stops_nobody(ranked):
     import fiftyone as fo
 
     lost = ranked.add_sample(fo.Sample(filepath="/zz_lost.jpg", split="train", labeled_round=0))
-    store.write_failures(ranked, "embed", "mobilenet", {lost: Failure("ImageError", "no image")})
+    writer.write_failures(ranked, "embed", "mobilenet", {lost: Failure("ImageError", "no image")})
     assert choose(ranked, round_number=1, budget=5).chosen == 5
 
 
@@ -181,8 +182,8 @@ def test_what_is_labeled_is_not_looked_for_again(ranked):
     """A labeled twin of the hardest sample stands for it."""
     choose(ranked, round_number=1, budget=1, seed=3)
     (chosen,) = batch(ranked)["id"]
-    ranked.select(chosen).set_values(fields.LABELED_ROUND, [1])
-    ids, _ = store.ids_and_paths(ranked.match({fields.SPLIT: "train"}))
+    ranked.select(chosen).set_values(schema.LABELED_ROUND, [1])
+    ids, _ = writer.ids_and_paths(ranked.match({schema.SPLIT: "train"}))
     near = similarity.vectors(ranked, ids) @ similarity.vectors(ranked, [chosen])[0]
     result = choose(ranked, round_number=2, budget=5)
     second = batch(ranked, 2)["id"]
@@ -199,13 +200,13 @@ def test_a_budget_of_nothing_is_refused(ranked, budget):
 
 
 def test_an_empty_pool_is_refused(ranked):
-    frozen = ranked.match({fields.SPLIT: "test"})
+    frozen = ranked.match({schema.SPLIT: "test"})
     with pytest.raises(StageError, match="has no unlabeled sample outside validation and test"):
         choose(frozen, round_number=1, budget=5)
 
 
 def test_a_view_is_chosen_from_alone(ranked):
-    view = ranked.match({fields.SPLIT: "train"}).limit(12)
+    view = ranked.match({schema.SPLIT: "train"}).limit(12)
     result = choose(view, round_number=1, budget=4)
     assert result.pool == 12
     assert set(batch(ranked)["id"]) <= set(view.values("id"))

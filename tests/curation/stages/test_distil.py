@@ -7,12 +7,12 @@ import torch
 from cascade import manifest as manifests
 from cascade.checkpoints import sources
 from cascade.ensemble import Ensemble
-from curation import fields, store
-from curation import samples as query
 from curation.active_learning.training.student import Recipe, licence_of
 from curation.errors import StageError
 from curation.stages.distil import distil
 from curation.stages.predict import predict
+from curation.storage import queries as query
+from curation.storage import schema, writer
 
 CPU = torch.device("cpu")
 N_LABELED, N_POOL = 10, 6
@@ -22,10 +22,10 @@ OPTIONS = {"epochs": 3, "seed": 3, "recipe": SMALL, "device": CPU}
 
 def label(dataset, taxonomy, n):
     """Have the oracle label n images of the training split."""
-    view = dataset.match({fields.SPLIT: "train"}).sort_by("filepath").limit(n)
-    ids, _ = store.ids_and_paths(view)
-    truths = store.read_detections(view, fields.ORACLE, taxonomy)
-    store.write_ground_truth(dataset, dict(zip(ids, truths, strict=True)), labeled_round=1)
+    view = dataset.match({schema.SPLIT: "train"}).sort_by("filepath").limit(n)
+    ids, _ = writer.ids_and_paths(view)
+    truths = writer.read_detections(view, schema.ORACLE, taxonomy)
+    writer.write_ground_truth(dataset, dict(zip(ids, truths, strict=True)), labeled_round=1)
 
 
 class Bars:
@@ -145,11 +145,11 @@ def test_images_that_are_gone_are_left_out_and_on_record(made, labeled, center, 
     _, folder, _ = made
     shutil.copytree(folder, tmp_path / "out")
     changed = labeled.clone()
-    train = changed.match({fields.SPLIT: "train"})
+    train = changed.match({schema.SPLIT: "train"})
     views = {
-        "labeled": train.exists(fields.LABELED_ROUND),
+        "labeled": train.exists(schema.LABELED_ROUND),
         "pool": query.pool(changed),
-        "val": changed.match({fields.SPLIT: "val"}),
+        "val": changed.match({schema.SPLIT: "val"}),
     }
     for name, view in views.items():
         gone = view.first()
@@ -165,7 +165,7 @@ def test_images_that_are_gone_are_left_out_and_on_record(made, labeled, center, 
 
 def test_without_a_test_split_nothing_is_measured(labeled, center, tmp_path):
     without = labeled.clone()
-    without.delete_samples(without.match({fields.SPLIT: "test"}))
+    without.delete_samples(without.match({schema.SPLIT: "test"}))
     without.delete_samples(query.pool(without))  # nor is there anything to be taught
     result = distil(without, center, tmp_path, **OPTIONS)
     assert result.kept is None
@@ -179,7 +179,7 @@ def test_what_cannot_be_taught_is_refused_before_anything_is_written(scenes, cen
     with pytest.raises(StageError, match=r"7 training samples are labeled; .* at least 8"):
         distil(scenes, center, tmp_path, **OPTIONS)
     label(scenes, center.taxonomy, N_LABELED)
-    scenes.delete_samples(scenes.match({fields.SPLIT: "val"}))
+    scenes.delete_samples(scenes.match({schema.SPLIT: "val"}))
     with pytest.raises(StageError, match=r"The split 'val' of .* has no labeled box"):
         distil(scenes, center, tmp_path, **OPTIONS)
     text = """

@@ -8,8 +8,9 @@ import torch
 from cascade.imaging import batches
 from cascade.imaging.batches import Batch
 from cascade.protocols import predict
-from curation import fields, similarity, store
+from curation import similarity
 from curation.stages.embed import embed
+from curation.storage import schema, writer
 
 CPU = torch.device("cpu")
 
@@ -32,7 +33,7 @@ def run(center, tmp_path):
 def test_every_sample_gets_the_vector_of_its_image(four, run, center):
     result = run(four)
     assert (result.embedder, result.added, result.skipped, result.failed) == ("mobilenet", 4, 0, 0)
-    ids, paths = store.ids_and_paths(four)
+    ids, paths = writer.ids_and_paths(four)
     batch = Batch(tuple(ids), tuple(batches.read(path) for path in paths))
     expected = [one.vector for one in predict(center.build("mobilenet", CPU), batch)]
     np.testing.assert_allclose(similarity.vectors(four, ids), np.array(expected), atol=1e-5)
@@ -40,44 +41,44 @@ def test_every_sample_gets_the_vector_of_its_image(four, run, center):
 
 def test_a_second_run_does_nothing(four, run):
     run(four)
-    drawn = four.get_brain_info(fields.SIMILARITY).timestamp
+    drawn = four.get_brain_info(schema.SIMILARITY).timestamp
     told = []
     result = run(four, progress=lambda *at: told.append(at))
     assert (result.added, result.skipped, result.umap) == (0, 4, False)
-    assert four.get_brain_info(fields.SIMILARITY).timestamp == drawn
+    assert four.get_brain_info(schema.SIMILARITY).timestamp == drawn
     assert told == []
 
 
 def test_only_new_samples_are_embedded_and_the_index_is_made_anew(four, run, ingested):
     run(four.limit(3))
-    assert four.load_brain_results(fields.SIMILARITY).total_index_size == 3
+    assert four.load_brain_results(schema.SIMILARITY).total_index_size == 3
     result = run(four)
     assert (result.added, result.skipped) == (1, 3)
-    assert four.load_brain_results(fields.SIMILARITY).total_index_size == 4
+    assert four.load_brain_results(schema.SIMILARITY).total_index_size == 4
 
 
 def test_a_lost_index_is_drawn_again_without_a_model(four, run):
     run(four)
-    four.delete_brain_run(fields.SIMILARITY)
+    four.delete_brain_run(schema.SIMILARITY)
     result = run(four)
     assert (result.added, result.skipped) == (0, 4)
-    assert four.load_brain_results(fields.SIMILARITY).total_index_size == 4
+    assert four.load_brain_results(schema.SIMILARITY).total_index_size == 4
 
 
 def test_vectors_that_were_cut_off_before_drawing_are_drawn(four, run, center, tmp_path):
     """A crash between the last vector and the index leaves an index of fewer samples."""
     run(four)
-    ids, _ = store.ids_and_paths(four)
+    ids, _ = writer.ids_and_paths(four)
     similarity.draw(four, ids[:2])
     assert run(four).added == 0
-    assert four.load_brain_results(fields.SIMILARITY).total_index_size == 4
+    assert four.load_brain_results(schema.SIMILARITY).total_index_size == 4
 
 
 def test_the_picture_shows_every_sample_that_has_a_vector(ingested, run):
     five = ingested.limit(5).clone()
     assert run(five).umap
-    assert five.load_brain_results(fields.UMAP).points.shape == (5, 2)
-    five.delete_brain_run(fields.UMAP)
+    assert five.load_brain_results(schema.UMAP).points.shape == (5, 2)
+    five.delete_brain_run(schema.UMAP)
     again = run(five)
     assert (again.added, again.umap) == (0, True)
     five.delete()
@@ -92,14 +93,14 @@ def test_a_damaged_image_is_on_record_and_tried_again(four, run, tmp_path):
     sample.save()
     result = run(four)
     assert (result.added, result.failed) == (3, 1)
-    (failure,) = store.failures(four)
+    (failure,) = writer.failures(four)
     assert (failure["sample"], failure["stage"], failure["member"], failure["error"]) == (
         sample.id, "embed", "mobilenet", "ImageError",
     )  # fmt: skip
     path.write_bytes(whole)
     result = run(four)
     assert (result.added, result.skipped, result.failed) == (1, 3, 0)
-    assert store.failures(four) == []
+    assert writer.failures(four) == []
 
 
 def test_a_changed_embedder_makes_vectors_of_its_own(four, run, center, tmp_path):
@@ -113,12 +114,12 @@ def test_a_changed_embedder_makes_vectors_of_its_own(four, run, center, tmp_path
     assert (result.added, result.skipped) == (4, 0)
     back = run(four)
     assert (back.added, back.skipped) == (0, 4)
-    assert four.load_brain_results(fields.SIMILARITY).total_index_size == 4
+    assert four.load_brain_results(schema.SIMILARITY).total_index_size == 4
 
 
 def test_vectors_survive_the_loss_of_the_dataset_note(four, run, tmp_path):
     run(four)
-    del four.info[fields.EMBEDDER_INFO]
+    del four.info[schema.EMBEDDER_INFO]
     four.save()
     assert run(four).added == 0
     assert len(similarity.vectors(four, four.values("id"))) == 4

@@ -7,10 +7,10 @@ import torch
 from cascade import taxonomy
 from cascade.imaging import batches
 from cascade.inference.predictor import Predictor
-from curation import fields, store
-from curation import samples as query
 from curation.errors import StageError
 from curation.stages.evaluate import evaluate
+from curation.storage import queries as query
+from curation.storage import schema, writer
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ def small(ingested):
     frozen = query.frozen_set(ingested, "test", roadwork)
     truth = frozen.decisions(roadwork)
     chosen = [frozen.ids[i] for yes in (True, False) for i in np.flatnonzero(truth == yes)[:3]]
-    train = ingested.match({fields.SPLIT: "train"}).limit(2).values("id")
+    train = ingested.match({schema.SPLIT: "train"}).limit(2).values("id")
     return ingested.select([*chosen, *train]).clone()
 
 
@@ -50,8 +50,8 @@ def test_it_measures_what_the_ensemble_says_of_the_frozen_images(six, center):
 
 
 def test_what_a_round_labeled_is_not_part_of_the_set(six, center):
-    ids, _ = store.ids_and_paths(six.match({fields.SPLIT: "test"}))
-    six.select(ids[0]).set_values(fields.LABELED_ROUND, [1])
+    ids, _ = writer.ids_and_paths(six.match({schema.SPLIT: "test"}))
+    six.select(ids[0]).set_values(schema.LABELED_ROUND, [1])
     found = evaluate(six, {"champion": center}, device=CPU)["champion"]
     assert found["n_images"] == 5
     assert ids[0] not in found["samples"]["id"]
@@ -63,7 +63,7 @@ def test_without_a_labeled_test_image_nothing_can_be_measured(six, center):
 
 
 def test_an_image_that_cannot_be_read_counts_as_a_no_and_stops_nothing(six, center):
-    first = six.match({fields.SPLIT: "test"}).first()
+    first = six.match({schema.SPLIT: "test"}).first()
     first.filepath = "/0_gone.jpg"
     first.save()
     found = evaluate(six, {"champion": center}, device=CPU)["champion"]

@@ -11,10 +11,10 @@ import torch
 from cascade import manifest as manifests
 from cascade.checkpoints import sources
 from cascade.ensemble import Ensemble
-from curation import fields, samples, store
 from curation.errors import StageError
 from curation.stages.examine import examine, fingerprint, paths_of
 from curation.stages.fuse import fuse
+from curation.storage import queries, schema, writer
 
 CPU = torch.device("cpu")
 
@@ -41,7 +41,7 @@ def deep(tmp_path_factory):
 @pytest.fixture
 def some(predicted, deep):
     """Return 20 samples whose consensus is up to date."""
-    view = predicted.match({fields.SPLIT: "test"})
+    view = predicted.match({schema.SPLIT: "test"})
     fuse(view, deep)
     return view
 
@@ -65,8 +65,8 @@ def test_depth_and_masks_are_stored_and_measure_the_objects(some, deep, tmp_path
     assert len(measured) > 5
     assert all(0 < box.distance_m <= 80 and box.height_m > 0 for box in measured)
     assert {box.plausible for box in measured} <= {True, False}
-    assert some.values(fields.TIERS_REACHED) == [["detection", "geometry", "segmentation"]] * 19
-    assert some.values(fields.ANSWERED_BY) == ["detection"] * 19
+    assert some.values(schema.TIERS_REACHED) == [["detection", "geometry", "segmentation"]] * 19
+    assert some.values(schema.ANSWERED_BY) == ["detection"] * 19
 
 
 def test_every_consensus_box_has_its_outline_in_a_file(some, deep, tmp_path):
@@ -99,7 +99,7 @@ def test_other_detectors_show_the_deeper_tiers_something_else(deep):
 
 def test_routed_only_the_precision_path_is_looked_at(some, deep, tmp_path):
     ids = some.values("id")
-    some.set_values(fields.PATH, ["precision"] * 3 + ["stop"] * 10 + ["fast_a"] * 6)
+    some.set_values(schema.PATH, ["precision"] * 3 + ["stop"] * 10 + ["fast_a"] * 6)
     done = looked(some, deep, tmp_path, mode="routed")
     assert done.asked == {"depth": 3, "outlines": 3}
     assert done.ran == 6
@@ -118,25 +118,25 @@ def test_an_image_that_is_gone_is_on_record_and_the_others_are_done(some, deep, 
     finally:
         away.rename(file)
     assert (done.ran, done.failed) == (36, 2)
-    records = [one for one in store.failures(some) if one["sample"] == gone.id]
+    records = [one for one in writer.failures(some) if one["sample"] == gone.id]
     assert {(one["stage"], one["member"], one["error"]) for one in records} == {
         ("examine", "depth", "ImageError"),
         ("examine", "outlines", "ImageError"),
     }
     mended = looked(some, deep, tmp_path)
     assert (mended.ran, mended.failed) == (2, 0)
-    assert store.failures(some) == []
+    assert writer.failures(some) == []
 
 
 def test_a_known_camera_is_believed(some, deep, tmp_path):
     looked(some, deep, tmp_path)
     fuse(some, deep)
     before = heights(some)
-    some.set_values(fields.FOCAL_PX, [300.0] * 19)
+    some.set_values(schema.FOCAL_PX, [300.0] * 19)
     some.set_values("consensus.fingerprint", [None] * 19)
     fuse(some, deep)
     after = heights(some)
-    some.set_values(fields.FOCAL_PX, [600.0] * 19)
+    some.set_values(schema.FOCAL_PX, [600.0] * 19)
     some.set_values("consensus.fingerprint", [None] * 19)
     fuse(some, deep)
     np.testing.assert_allclose(heights(some) * 2, after, rtol=1e-6)
@@ -149,7 +149,7 @@ def heights(view):
 
 
 def test_without_a_consensus_it_says_what_to_run(predicted, deep, tmp_path):
-    samples.dataset_of(predicted).clear_sample_field(fields.CONSENSUS)
+    queries.dataset_of(predicted).clear_sample_field(schema.CONSENSUS)
     with pytest.raises(StageError, match=r"70 samples have no consensus.*curate predict"):
         looked(predicted, deep, tmp_path)
 

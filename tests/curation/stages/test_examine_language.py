@@ -6,9 +6,9 @@ from language_server import LanguageServer, Told
 
 from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
-from curation import fields, store
 from curation.stages.examine import examine
 from curation.stages.fuse import fuse
+from curation.storage import schema, writer
 
 CPU = torch.device("cpu")
 NO = '{"answer":"no","objects":[],"reason":"An empty road."}'
@@ -37,7 +37,7 @@ def served():
 
 @pytest.fixture
 def some(predicted, served):
-    view = predicted.match({fields.SPLIT: "test"})
+    view = predicted.match({schema.SPLIT: "test"})
     fuse(view, ensemble_at(served.url))
     return view
 
@@ -56,9 +56,9 @@ def test_answers_are_stored_and_heard_in_the_decision(some, served, tmp_path):
     fuse(some, ensemble)
     after = some.values("roadwork.confidence")
     assert all(new < old or old <= 0.05 for new, old in zip(after, before, strict=True))
-    assert set(some.values(fields.N_VOTERS)) == {2}
-    assert set(some.values(fields.ANSWERED_BY)) == {"language"}
-    assert some.values(fields.TIERS_REACHED) == [["detection", "language"]] * 19
+    assert set(some.values(schema.N_VOTERS)) == {2}
+    assert set(some.values(schema.ANSWERED_BY)) == {"language"}
+    assert some.values(schema.TIERS_REACHED) == [["detection", "language"]] * 19
 
 
 def test_what_is_known_of_the_image_is_told_to_the_model(some, served, tmp_path):
@@ -74,7 +74,7 @@ def test_a_claim_without_support_is_on_record_and_in_the_saved_view(some, served
     served.tell = lambda number, asked: Told(text=DRAGON)
     looked(some, ensemble, tmp_path)
     fuse(some, ensemble)
-    contradicting = fields.contradicting(some)
+    contradicting = schema.contradicting(some)
     without = [
         one.id
         for one in some
@@ -91,22 +91,22 @@ def test_a_server_that_is_down_leaves_a_record_and_a_resume_fills_the_gap(some, 
     served.tell = lambda number, asked: Told() if number < 16 else Told(hangs_up=True)
     first = looked(some, ensemble, tmp_path)
     assert (first.ran, first.failed) == (16, 3)
-    records = store.failures(some)
+    records = writer.failures(some)
     assert [(one["stage"], one["member"], one["error"]) for one in records] == [
         ("examine", "vlm", "ServerError")
     ] * 3
     fuse(some, ensemble)
-    assert sorted(some.values(fields.N_VOTERS)) == [1] * 3 + [2] * 16, "nothing is imputed"
+    assert sorted(some.values(schema.N_VOTERS)) == [1] * 3 + [2] * 16, "nothing is imputed"
     asked = len(served.requests)
     served.tell = lambda number, asked: Told()
     again = looked(some, ensemble_at(served.url), tmp_path)
     assert (again.ran, again.skipped) == (3, 16)
     assert len(served.requests) == asked + 3, "nobody else was asked again"
-    assert store.failures(some) == []
+    assert writer.failures(some) == []
 
 
 def test_routed_only_its_path_asks_a_model(some, served, tmp_path):
-    some.set_values(fields.PATH, ["precision"] * 4 + ["fast_a"] * 5 + ["stop"] * 10)
+    some.set_values(schema.PATH, ["precision"] * 4 + ["fast_a"] * 5 + ["stop"] * 10)
     done = looked(some, ensemble_at(served.url), tmp_path, mode="routed")
     assert done.asked == {"vlm": 4}
     assert len(served.requests) == 4

@@ -7,13 +7,13 @@ import torch
 from cascade.fusion.calibration import Calibration
 from cascade.imaging import batches
 from cascade.inference.predictor import Predictor
-from curation import fields, store
-from curation.collection import read_documents
 from curation.stages.fuse import fuse
 from curation.stages.predict import predict
+from curation.storage import schema, writer
+from curation.storage.collection import read_documents
 
 CPU = torch.device("cpu")
-WRITTEN = (fields.CONSENSUS, "roadwork", fields.AGREEMENT, fields.N_VOTERS, fields.PATH)
+WRITTEN = (schema.CONSENSUS, "roadwork", schema.AGREEMENT, schema.N_VOTERS, schema.PATH)
 FITTED = Calibration(
     scaling={"tiny_center": {"*": (0.5, 0.3)}},
     silence={"tiny_center": 0.1},
@@ -24,18 +24,18 @@ FITTED = Calibration(
 
 
 def documents(samples, names):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     found = read_documents(samples, ids, dict.fromkeys(names, 1))
     return {ids[i]: {name: row.get(name) for name in names} for i, row in found}
 
 
 def test_what_is_stored_is_what_the_ensemble_says_of_the_images(predicted, center):
-    some = predicted.match({fields.SPLIT: "test"}).limit(8)
+    some = predicted.match({schema.SPLIT: "test"}).limit(8)
     assert fuse(some, center).fused == 8
-    _, paths = store.ids_and_paths(some)
+    _, paths = writer.ids_and_paths(some)
     verdicts = Predictor(center, CPU).predict([batches.read(path) for path in paths])
-    fused = store.read_detections(some, fields.CONSENSUS, center.taxonomy)
-    columns = store.read_columns(some, ["roadwork.confidence", "roadwork.label", "agreement"])
+    fused = writer.read_detections(some, schema.CONSENSUS, center.taxonomy)
+    columns = writer.read_columns(some, ["roadwork.confidence", "roadwork.label", "agreement"])
     _, p, label, agreement = columns.values()
     assert p == pytest.approx([one.p for one in verdicts], abs=1e-4)
     assert label == ["yes" if one.yes else "no" for one in verdicts]
@@ -53,24 +53,24 @@ def test_a_second_call_changes_nothing(predicted, center):
     assert (first.samples, first.fused, first.skipped) == (70, 70, 0)
     assert (again.samples, again.fused, again.skipped) == (70, 0, 70)
     assert documents(predicted, WRITTEN) == before
-    assert {row[fields.CONSENSUS]["fingerprint"] for row in before.values()} == {center.identity}
+    assert {row[schema.CONSENSUS]["fingerprint"] for row in before.values()} == {center.identity}
 
 
 def test_another_calibration_rewrites_confidences_without_looking_at_an_image(predicted, center):
     some = predicted.limit(10)
     fuse(some, center)
-    before = store.read_columns(some, ["tiny_center.detections.confidence"])
+    before = writer.read_columns(some, ["tiny_center.detections.confidence"])
     for sample in some:
         sample.filepath = f"/gone/{sample.id}.jpg"  # whoever wants to read it fails
         sample.save()
     result = fuse(some, center.with_calibration(FITTED))
     assert (result.fused, result.skipped) == (10, 0)
-    rows = documents(some, ["tiny_center", fields.CONSENSUS, "roadwork"])
+    rows = documents(some, ["tiny_center", schema.CONSENSUS, "roadwork"])
     boxes = [box for row in rows.values() for box in row["tiny_center"]["detections"]]
     scores = np.array([box["score"] for box in boxes])
     expected = FITTED.apply("tiny_center", [box["label"] for box in boxes], scores)
     assert [box["confidence"] for box in boxes] == pytest.approx(expected.tolist())
-    assert before != store.read_columns(some, ["tiny_center.detections.confidence"])
+    assert before != writer.read_columns(some, ["tiny_center.detections.confidence"])
     assert {row["tiny_center"]["fingerprint"] for row in rows.values()} == {
         center.fingerprint("tiny_center")
     }
@@ -82,13 +82,13 @@ def test_another_calibration_rewrites_confidences_without_looking_at_an_image(pr
 def test_a_member_alone_is_the_consensus(predicted, center):
     """One voter: each cluster is its box, and the fused probability is its own."""
     fuse(predicted, center.with_calibration(FITTED))
-    for row in documents(predicted, ["tiny_center", fields.CONSENSUS]).values():
+    for row in documents(predicted, ["tiny_center", schema.CONSENSUS]).values():
         own = sorted(
             np.clip(box["confidence"], 0.02, 0.98)
             for box in row["tiny_center"]["detections"]
             if box["confidence"] >= 0.05
         )
-        fused = row[fields.CONSENSUS]["detections"]
+        fused = row[schema.CONSENSUS]["detections"]
         assert len(fused) <= len(own)
         assert all(min(abs(box["confidence"] - p) for p in own) < 1e-6 for box in fused)
         assert all((box["votes"], box["members"]) == (1, ["tiny_center"]) for box in fused)
@@ -97,11 +97,11 @@ def test_a_member_alone_is_the_consensus(predicted, center):
 def test_the_threshold_decides_and_nothing_else_moves(predicted, center):
     some = predicted.limit(20)
     fuse(some, center)
-    p = store.read_columns(some, ["roadwork.confidence"])["roadwork.confidence"]
+    p = writer.read_columns(some, ["roadwork.confidence"])["roadwork.confidence"]
     middle = float(np.median(p))
     moved = replace(center.calibration, threshold=middle)
     fuse(some, center.with_calibration(moved))
-    columns = store.read_columns(some, ["roadwork.confidence", "roadwork.label"])
+    columns = writer.read_columns(some, ["roadwork.confidence", "roadwork.label"])
     assert columns["roadwork.confidence"] == p
     assert columns["roadwork.label"] == ["yes" if one >= middle else "no" for one in p]
 
@@ -110,9 +110,9 @@ def test_before_anything_was_predicted_nobody_votes(scenes, center):
     some = scenes.limit(3)
     assert fuse(some, center).fused == 3
     rows = documents(some, WRITTEN)
-    assert {row[fields.N_VOTERS] for row in rows.values()} == {0}
-    assert all(row["roadwork"] is None and row[fields.AGREEMENT] is None for row in rows.values())
-    assert {row[fields.PATH] for row in rows.values()} == {"precision"}
+    assert {row[schema.N_VOTERS] for row in rows.values()} == {0}
+    assert all(row["roadwork"] is None and row[schema.AGREEMENT] is None for row in rows.values())
+    assert {row[schema.PATH] for row in rows.values()} == {"precision"}
     predict(some, center, device=CPU)
     assert fuse(some, center).fused == 3, "what was fused from nothing is not up to date"
 

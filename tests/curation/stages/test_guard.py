@@ -77,10 +77,10 @@ def live(dataset):
     """Return six samples that people labeled, decided on by the ensemble `abc`."""
     import fiftyone as fo
 
-    from curation import fields
+    from curation.storage import schema
 
     taxonomy = taxonomies.load("roadwork")
-    fields.declare(dataset, taxonomy)
+    schema.declare(dataset, taxonomy)
     decision = taxonomy.decision.name
     box = fo.Detection(label=taxonomy.deciding[0], bounding_box=[0.1, 0.1, 0.2, 0.2])
     says = ["yes", "yes", "no", "no", "no", "yes"]
@@ -89,7 +89,7 @@ def live(dataset):
         fo.Sample(
             filepath=f"/{i}.png",
             **{
-                fields.GROUND_TRUTH: fo.Detections(detections=[box.copy()] if yes else []),
+                schema.GROUND_TRUTH: fo.Detections(detections=[box.copy()] if yes else []),
                 decision: fo.Classification(label=said, fingerprint="abc"),
             },
         )

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from cascade import taxonomy as taxonomies
-from curation import fields
 from curation.errors import IngestError
 from curation.ingest import validation
 from curation.stages import ingest as stage
+from curation.storage import schema
 
 ROADWORK = taxonomies.load("roadwork")
 NAMES = ("Traffic Cone", "drum", "plant")
@@ -127,7 +127,7 @@ def test_damaged_files_are_left_out_and_on_record(bring, tmp_path):
         "text.jpg": "is no image of a known kind",
     }
     assert dataset.values("filepath") == [str(tmp_path / "good.jpg")]
-    on_record = dataset.info[fields.INGEST_INFO]
+    on_record = dataset.info[schema.INGEST_INFO]
     assert {one["filepath"] for one in on_record} == {one.filepath for one in result.failures}
     assert all(one["error"] == "ImageError" for one in on_record)
 
@@ -136,11 +136,11 @@ def test_a_mended_file_is_added_and_goes_off_the_record(bring, tmp_path):
     picture(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").write_bytes(b"")
     _, dataset = bring(tmp_path)
-    assert len(dataset.info[fields.INGEST_INFO]) == 1
+    assert len(dataset.info[schema.INGEST_INFO]) == 1
     picture(tmp_path / "b.jpg", seed=5)
     result, dataset = bring(tmp_path)
     assert (result.added, result.failures) == (1, ())
-    assert dataset.info[fields.INGEST_INFO] == []
+    assert dataset.info[schema.INGEST_INFO] == []
 
 
 def test_malformed_rows_are_on_record_and_their_image_stays(bring, tmp_path):
@@ -150,8 +150,8 @@ def test_malformed_rows_are_on_record_and_their_image_stays(bring, tmp_path):
     assert problem.message == "row 2: coordinates must lie in 0..1, got 9 9 9 9"
     sample = by_name(dataset)["a"]
     assert len(sample.ground_truth.detections) == 1
-    assert sample.tags == [fields.LABEL_PROBLEM]
-    assert dataset.info[fields.INGEST_INFO][0]["error"] == "LabelError"
+    assert sample.tags == [schema.LABEL_PROBLEM]
+    assert dataset.info[schema.INGEST_INFO][0]["error"] == "LabelError"
 
 
 def test_exact_duplicates_are_tagged_and_told_across_splits(bring, tmp_path):
@@ -161,7 +161,7 @@ def test_exact_duplicates_are_tagged_and_told_across_splits(bring, tmp_path):
     result, dataset = bring(tmp_path)
     both = (str(tmp_path / "test/b.jpg"), str(tmp_path / "train/a.jpg"))
     assert result.duplicates == (both,)
-    assert set(dataset.match_tags(fields.DUPLICATE).values("filepath")) == set(both)
+    assert set(dataset.match_tags(schema.DUPLICATE).values("filepath")) == set(both)
     assert "1 images have an exact copy in another split" in result.warnings[0]
 
 
@@ -251,7 +251,7 @@ def test_labels_must_be_drawn_on_the_upright_image(bring, tmp_path, size, labele
         assert sample.ground_truth.detections[0].bounding_box == [0, 0, 0.5, 0.5]
     else:
         assert "drawn on 32 x 24 pixels" in result.label_problems[0].message
-        assert sample.tags == [fields.LABEL_PROBLEM]
+        assert sample.tags == [schema.LABEL_PROBLEM]
 
 
 def test_a_call_that_was_cut_off_is_completed_by_the_next(bring, tmp_path, monkeypatch):

@@ -8,11 +8,11 @@ from PIL import Image
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation import convert, fields, store
 from curation.errors import LabelingError, StageError
 from curation.labeling import factory
 from curation.labeling.files.backend import Files
 from curation.stages.label import label
+from curation.storage import conversions, schema, writer
 
 ROADWORK = taxonomies.load("roadwork")
 CONE = ("cone", 0.1, 0.1, 0.3, 0.3)
@@ -37,32 +37,32 @@ def chosen(dataset, tmp_path):
     """
     import fiftyone as fo
 
-    fields.declare(dataset, ROADWORK)
-    dataset.info[fields.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
+    schema.declare(dataset, ROADWORK)
+    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
     for i in range(6):
         path = tmp_path / f"image{i}.png"
         Image.new("RGB", (64, 48), (i, i, i)).save(path)
         tags = ["round-01", "arm:random" if i % 2 else "arm:hard"] if i < 4 else []
         sample = fo.Sample(filepath=str(path), tags=tags, split="train")
-        sample[fields.RANK] = 4 - i
-        sample[fields.HARDNESS] = i / 8
+        sample[schema.RANK] = 4 - i
+        sample[schema.HARDNESS] = i / 8
         sample["roadwork"] = fo.Classification(label="yes", confidence=0.9)
         dataset.add_sample(sample)
     dataset.compute_metadata(progress=False)
-    ids, _ = store.ids_and_paths(dataset)
+    ids, _ = writer.ids_and_paths(dataset)
     answers = [boxes(CONE), boxes(), boxes(CAR), None, boxes(CONE), boxes(CONE)]
-    said = convert.raw_detections(boxes(CONE), scored=True)
+    said = conversions.raw_detections(boxes(CONE), scored=True)
     for one, truth in zip(ids, answers, strict=True):
-        held_back = None if truth is None else convert.raw_detections(truth, scored=False)
-        store.write_documents(dataset, {one: {fields.ORACLE: held_back, fields.CONSENSUS: said}})
+        held_back = None if truth is None else conversions.raw_detections(truth, scored=False)
+        writer.write_documents(dataset, {one: {schema.ORACLE: held_back, schema.CONSENSUS: said}})
     dataset.reload()
     return dataset, ids
 
 
 def truths(dataset):
-    view = dataset.exists(fields.LABELED_ROUND)
-    found = store.read_detections(view, fields.GROUND_TRUTH, ROADWORK)
-    return dict(zip(store.ids_and_paths(view)[0], found, strict=True))
+    view = dataset.exists(schema.LABELED_ROUND)
+    found = writer.read_detections(view, schema.GROUND_TRUTH, ROADWORK)
+    return dict(zip(writer.ids_and_paths(view)[0], found, strict=True))
 
 
 def test_the_oracle_labels_what_was_chosen_and_nothing_else(chosen):
@@ -73,15 +73,15 @@ def test_the_oracle_labels_what_was_chosen_and_nothing_else(chosen):
     written = truths(dataset)
     assert list(written) == ids[:3]
     assert [one.labels for one in written.values()] == [["cone"], [], ["vehicle"]]
-    assert dataset.select(ids[:3]).distinct(fields.LABELED_ROUND) == [1]
+    assert dataset.select(ids[:3]).distinct(schema.LABELED_ROUND) == [1]
 
 
 def test_labeling_twice_is_labeling_once(chosen):
     dataset, _ = chosen
     first = label(dataset, 1, factory.oracle(dataset))
-    before = dataset.values(["id", "ground_truth.detections.id", fields.LABELED_ROUND])
+    before = dataset.values(["id", "ground_truth.detections.id", schema.LABELED_ROUND])
     again = label(dataset, 1, factory.oracle(dataset))
-    assert dataset.values(["id", "ground_truth.detections.id", fields.LABELED_ROUND]) == before
+    assert dataset.values(["id", "ground_truth.detections.id", schema.LABELED_ROUND]) == before
     assert again.new == 0
     assert again.dataset_hash == first.dataset_hash
     assert again.failure_yield == first.failure_yield
@@ -150,7 +150,7 @@ def test_a_round_without_a_choice_is_refused(chosen):
 
 def test_frozen_splits_are_never_labeled(chosen):
     dataset, ids = chosen
-    dataset.select(ids[:2]).set_values(fields.SPLIT, ["test", "val"])
+    dataset.select(ids[:2]).set_values(schema.SPLIT, ["test", "val"])
     with pytest.raises(StageError, match="2 of 4 samples tagged 'round-01' belong to validation"):
         label(dataset, 1, factory.oracle(dataset))
 

@@ -13,12 +13,12 @@ from cascade.fusion.calibration import Calibration
 from cascade.models.detection.center_point import CenterPoint
 from cascade.planning import placement
 from cascade.planning.placement import Lane, Placement
-from curation import fields, store
-from curation import samples as query
-from curation.collection import read_documents
 from curation.errors import StageError
 from curation.stages.fuse import fuse
 from curation.stages.predict import predict
+from curation.storage import queries as query
+from curation.storage import schema, writer
+from curation.storage.collection import read_documents
 
 CPU = torch.device("cpu")
 
@@ -48,7 +48,7 @@ def pair(weights):
 
 def raw(dataset, names):
     """Return the raw documents of some fields, by sample id."""
-    ids, _ = store.ids_and_paths(dataset)
+    ids, _ = writer.ids_and_paths(dataset)
     return {ids[i]: row for i, row in read_documents(dataset, ids, dict.fromkeys(names, 1))}
 
 
@@ -104,9 +104,9 @@ def test_new_predictions_take_back_what_rests_on_the_old_ones(scenes, pair, weig
     some = scenes.limit(3)
     predict(some, pair, device=CPU)
     fuse(some, pair)
-    assert len(some.exists(fields.CONSENSUS)) == 3
+    assert len(some.exists(schema.CONSENSUS)) == 3
     predict(some.limit(1), pair.with_checkpoints({"b": weights[2]}), device=CPU)
-    assert len(some.exists(fields.CONSENSUS)) == 2
+    assert len(some.exists(schema.CONSENSUS)) == 2
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def broken(scenes, tmp_path):
         shutil.copy(sample.filepath, path)
         sample.filepath = str(path)
         sample.save()
-    ids, paths = store.ids_and_paths(copies)
+    ids, paths = writer.ids_and_paths(copies)
     whole = Path(paths[2]).read_bytes()
     Path(paths[2]).write_bytes(b"no image")
     yield copies, ids[2], Path(paths[2]), whole
@@ -129,7 +129,7 @@ def test_a_damaged_image_is_on_record_and_stops_nobody(broken, pair):
     copies, damaged, path, _ = broken
     result = predict(copies, pair, device=CPU)
     assert (result.ran, result.failed) == (8, 2)
-    found = store.failures(copies)
+    found = writer.failures(copies)
     assert {(one["sample"], one["stage"], one["member"]) for one in found} == {
         (damaged, "predict", "a"),
         (damaged, "predict", "b"),
@@ -144,11 +144,11 @@ def test_what_failed_is_tried_again_alone_and_its_record_cleared(broken, pair):
     predict(copies, pair, device=CPU)
     fuse(copies, pair)
     assert predict(copies, pair, device=CPU).failed == 2
-    assert len(copies.exists(fields.CONSENSUS)) == 4, "its neighbours keep what was fused"
+    assert len(copies.exists(schema.CONSENSUS)) == 4, "its neighbours keep what was fused"
     path.write_bytes(whole)
     result = predict(copies, pair, device=CPU)
     assert (result.ran, result.skipped, result.failed) == (2, 8, 0)
-    assert store.failures(copies) == []
+    assert writer.failures(copies) == []
     assert copies[damaged]["a"].detections == []
 
 

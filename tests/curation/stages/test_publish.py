@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from cascade.ensemble import Ensemble
-from curation import rounds
 from curation.errors import PublishError
-from curation.rounds import Round
 from curation.settings import Settings
 from curation.stages.publish import publish
+from curation.storage import rounds
+from curation.storage.rounds import Round
 from curation.tracking import Registry
 from curation.tracking.promotion import promotions
 

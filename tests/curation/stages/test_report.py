@@ -6,9 +6,9 @@ from PIL import Image
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation import convert, fields, rounds, store
 from curation.settings import Settings
 from curation.stages.report import report, to_terminal
+from curation.storage import conversions, rounds, schema, writer
 
 ROADWORK = taxonomies.load("roadwork")
 
@@ -24,19 +24,19 @@ def ranked(dataset, tmp_path):
     import fiftyone as fo
     import fiftyone.brain as fob
 
-    fields.declare(dataset, ROADWORK, ["member"])
-    dataset.info[fields.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
+    schema.declare(dataset, ROADWORK, ["member"])
+    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
     samples = []
     for i in range(12):
         path = tmp_path / f"image{i:02d}.jpg"
         Image.new("RGB", (64, 48), (20 * i, 90, 90)).save(path)
         sample = fo.Sample(filepath=str(path), split="test" if i > 9 else "train")
-        sample[fields.HARDNESS] = i / 12 if i < 10 else None
+        sample[schema.HARDNESS] = i / 12 if i < 10 else None
         sample["roadwork"] = fo.Classification(label="yes" if i % 2 else "no", confidence=0.8)
         if i < 4:
             sample.tags = ["round-01", "arm:random" if i == 0 else "arm:hard"]
-            sample[fields.RANK] = 4 - i
-            sample[fields.CHOSEN_BECAUSE] = f"reason <{i}>"
+            sample[schema.RANK] = 4 - i
+            sample[schema.CHOSEN_BECAUSE] = f"reason <{i}>"
         samples.append(sample)
     dataset.add_samples(samples, progress=False)
     one = Detections(
@@ -45,12 +45,12 @@ def ranked(dataset, tmp_path):
         class_ids=np.array([0]),
         classes=ROADWORK.names,
     )
-    ids, _ = store.ids_and_paths(dataset)
-    said = convert.raw_detections(one, scored=True)
-    update = {"member": said, fields.CONSENSUS: said}
-    store.write_documents(dataset, dict.fromkeys(ids[:8], update))
+    ids, _ = writer.ids_and_paths(dataset)
+    said = conversions.raw_detections(one, scored=True)
+    update = {"member": said, schema.CONSENSUS: said}
+    writer.write_documents(dataset, dict.fromkeys(ids[:8], update))
     fob.compute_visualization(
-        dataset, points=np.arange(24.0).reshape(12, 2), brain_key=fields.UMAP, progress=False
+        dataset, points=np.arange(24.0).reshape(12, 2), brain_key=schema.UMAP, progress=False
     )
     dataset.reload()
     return dataset

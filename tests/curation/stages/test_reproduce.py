@@ -6,11 +6,11 @@ import pytest
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation import fields, rounds, store
 from curation.errors import StageError
 from curation.labeling.oracle import Oracle
 from curation.stages.label import label
 from curation.stages.reproduce import SNAPSHOT, keep, reproduce
+from curation.storage import rounds, schema, writer
 
 ROADWORK = taxonomies.load("roadwork")
 
@@ -27,8 +27,8 @@ def trained(dataset, tmp_path):
     """Return four samples of which the third came labeled and round 1 labeled two; its round."""
     import fiftyone as fo
 
-    fields.declare(dataset, ROADWORK)
-    dataset.info[fields.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
+    schema.declare(dataset, ROADWORK)
+    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
     dataset.save()
     for i in range(4):
         tags = ["round-01"] if i < 2 else []
@@ -41,8 +41,8 @@ def trained(dataset, tmp_path):
                 metadata=fo.ImageMetadata(width=64, height=48),
             )
         )
-    ids, _ = store.ids_and_paths(dataset)
-    store.write_ground_truth(dataset, {ids[2]: cone(0.2)}, labeled_round=0)
+    ids, _ = writer.ids_and_paths(dataset)
+    writer.write_ground_truth(dataset, {ids[2]: cone(0.2)}, labeled_round=0)
     this = rounds.of_dataset(tmp_path, dataset.name, 1)
     oracle = Oracle(lambda asked: {one: cone(0.1) for one in asked})
     this.do("label", lambda: asdict(label(dataset, 1, oracle)))
@@ -59,24 +59,24 @@ def test_what_has_not_changed_is_identical(trained):
 
 def test_what_later_rounds_labeled_makes_no_difference(trained):
     dataset, this, ids = trained
-    store.write_ground_truth(dataset, {ids[3]: cone(0.4)}, labeled_round=2)
+    writer.write_ground_truth(dataset, {ids[3]: cone(0.4)}, labeled_round=2)
     assert reproduce(dataset, this).identical
 
 
 def relabel(dataset, ids):
-    store.write_ground_truth(dataset, {ids[0]: cone(0.5)}, labeled_round=1)
+    writer.write_ground_truth(dataset, {ids[0]: cone(0.5)}, labeled_round=1)
 
 
 def forget(dataset, ids):
-    store.write_columns(dataset, ids[:1], {fields.LABELED_ROUND: [None]})
+    writer.write_columns(dataset, ids[:1], {schema.LABELED_ROUND: [None]})
 
 
 def move(dataset, ids):
-    store.write_columns(dataset, ids[:1], {fields.SPLIT: ["test"]})
+    writer.write_columns(dataset, ids[:1], {schema.SPLIT: ["test"]})
 
 
 def add(dataset, ids):
-    store.write_ground_truth(dataset, {ids[3]: cone(0.4)}, labeled_round=1)
+    writer.write_ground_truth(dataset, {ids[3]: cone(0.4)}, labeled_round=1)
 
 
 CHANGES = [

@@ -6,9 +6,9 @@ import pytest
 
 from cascade.ensemble import Ensemble
 from cascade.predictions import Detections
-from curation import convert, fields, store
 from curation.errors import LabelingError, StageError
 from curation.stages.review import REASONS, REVIEW, SCORE, review
+from curation.storage import conversions, schema, writer
 
 A, BESIDE_A = ("cone", 0.1, 0.1, 0.3, 0.3), ("cone", 0.15, 0.1, 0.35, 0.3)
 
@@ -32,23 +32,23 @@ def compared(dataset, ensemble):
     """Return samples on which two members agree: right, a cone missing, one shifted, new."""
     import fiftyone as fo
 
-    fields.declare(dataset, ensemble.taxonomy, ensemble.detectors)
+    schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
     truths = [(A,), (), (BESIDE_A,), None]
     for i in range(4):
         dataset.add_sample(fo.Sample(filepath=f"/images/{i}.png", tags=["mine"]))
-    ids, _ = store.ids_and_paths(dataset)
-    seen = convert.raw_detections(boxes(ensemble, A), scored=True)
-    fused = convert.raw_detections(boxes(ensemble, A), scored=True)
+    ids, _ = writer.ids_and_paths(dataset)
+    seen = conversions.raw_detections(boxes(ensemble, A), scored=True)
+    fused = conversions.raw_detections(boxes(ensemble, A), scored=True)
     fused["detections"][0]["votes"] = 2
     update = {
-        one: dict.fromkeys(ensemble.detectors, seen) | {fields.CONSENSUS: fused} for one in ids
+        one: dict.fromkeys(ensemble.detectors, seen) | {schema.CONSENSUS: fused} for one in ids
     }
     for one, truth in zip(ids, truths, strict=True):
         if truth is not None:
-            update[one][fields.GROUND_TRUTH] = convert.raw_detections(
+            update[one][schema.GROUND_TRUTH] = conversions.raw_detections(
                 boxes(ensemble, *truth), scored=False
             )
-    store.write_documents(dataset, update)
+    writer.write_documents(dataset, update)
     dataset.reload()
     return dataset, ids
 
@@ -80,8 +80,8 @@ def test_the_saved_view_has_the_surest_first(compared, ensemble):
 def test_a_second_call_replaces_the_first(compared, ensemble):
     dataset, ids = compared
     review(dataset, ensemble)
-    mended = convert.raw_detections(boxes(ensemble, A), scored=False)
-    store.write_documents(dataset, {one: {fields.GROUND_TRUTH: mended} for one in ids[1:2]})
+    mended = conversions.raw_detections(boxes(ensemble, A), scored=False)
+    writer.write_documents(dataset, {one: {schema.GROUND_TRUTH: mended} for one in ids[1:2]})
     assert review(dataset, ensemble).samples == 1
     dataset.reload()
     assert dataset[ids[1]].tags == ["mine"]

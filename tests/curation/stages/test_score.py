@@ -3,11 +3,11 @@ import pytest
 from scipy.stats import rankdata
 
 from cascade import taxonomy as taxonomies
-from curation import fields, store
-from curation import samples as query
 from curation.errors import StageError, StoreError
 from curation.stages.calibrate import calibrate
 from curation.stages.score import score
+from curation.storage import queries as query
+from curation.storage import schema, writer
 
 SAME = [0.2, 0.2, 0.4, 0.4]
 SHIFTED = [0.3, 0.3, 0.4, 0.4]  # overlaps SAME by 9/23
@@ -70,7 +70,7 @@ def test_a_stock_dataset_is_ranked_by_two_fields_that_it_has(stock):
 
 def test_the_parts_say_why(stock):
     score(stock, members=["yolo", "detr"])
-    columns = store.read_columns(stock, [*fields.HARDNESS_PARTS, "n_voters", "expected_boxes"])
+    columns = writer.read_columns(stock, [*schema.HARDNESS_PARTS, "n_voters", "expected_boxes"])
     agree, unsure, kind, miss, nothing = (
         {name: values[i] for name, values in columns.items()} for i in range(5)
     )
@@ -100,9 +100,9 @@ def test_what_does_not_overlap_enough_is_two_objects(dataset):
 
 def test_scoring_twice_is_scoring_once(stock):
     score(stock, members=["yolo", "detr"])
-    before = stock.values(list(fields.HARDNESS_PARTS))
+    before = stock.values(list(schema.HARDNESS_PARTS))
     score(stock, members=["yolo", "yolo", "detr"])
-    assert stock.values(list(fields.HARDNESS_PARTS)) == before
+    assert stock.values(list(schema.HARDNESS_PARTS)) == before
 
 
 def test_labels_that_mean_no_class_are_left_out_and_counted(stock):
@@ -114,7 +114,7 @@ def test_labels_that_mean_no_class_are_left_out_and_counted(stock):
 
 def test_one_member_is_ranked_by_how_unsure_it_is(stock):
     score(stock, members=["yolo"])
-    columns = store.read_columns(stock, ["hardness", "hardness_margin", "hardness_existence"])
+    columns = writer.read_columns(stock, ["hardness", "hardness_margin", "hardness_existence"])
     assert int(np.argmax(columns["hardness"])) == 1, "0.6 is the nearest to a coin toss"
     assert columns["hardness_margin"][1] == pytest.approx(0.8)
     assert columns["hardness_existence"] == [None] * 5
@@ -124,7 +124,7 @@ def test_a_sample_at_which_no_member_looked_has_no_hardness(stock):
     put(stock, ("6 new", {}))
     result = score(stock, members=["yolo", "detr"])
     assert (result.ranked, result.scored) == (6, 5)
-    assert store.read_columns(stock, ["hardness", "expected_boxes"])["hardness"][5] is None
+    assert writer.read_columns(stock, ["hardness", "expected_boxes"])["hardness"][5] is None
 
 
 def test_a_view_is_ranked_alone(stock):
@@ -168,10 +168,10 @@ def test_an_ensemble_ranks_the_pool_and_leaves_the_frozen_splits_alone(predicted
     result = score(predicted, ensemble=center)
     assert (result.ranked, result.scored, result.calibrated) == (34, 34, False)
     assert result.members == ("tiny_center",)
-    splits = predicted.exists(fields.HARDNESS).distinct(fields.SPLIT)
+    splits = predicted.exists(schema.HARDNESS).distinct(schema.SPLIT)
     assert splits == ["train"]
-    hardness = np.array(predicted.exists(fields.HARDNESS).values(fields.HARDNESS))
-    margin = predicted.exists(fields.HARDNESS).values(fields.HARDNESS_MARGIN)
+    hardness = np.array(predicted.exists(schema.HARDNESS).values(schema.HARDNESS))
+    margin = predicted.exists(schema.HARDNESS).values(schema.HARDNESS_MARGIN)
     assert (hardness.min(), hardness.max()) == (0, 1)
     # One member: the margin of the hardest box orders them, and an image without boxes is last.
     known = np.array([-1.0 if one is None else one for one in margin])
@@ -194,7 +194,7 @@ def test_before_predicting_an_ensemble_has_nothing_to_score(scenes, center):
 
 
 def all_labeled(dataset):
-    dataset.set_values(fields.LABELED_ROUND, [0] * len(dataset))
+    dataset.set_values(schema.LABELED_ROUND, [0] * len(dataset))
     return dataset
 
 
@@ -216,7 +216,7 @@ def test_progress_is_told_chunk_by_chunk(stock, monkeypatch):
 
 
 def test_chunks_of_any_size_give_the_same(stock, monkeypatch):
-    names = [fields.HARDNESS, *fields.HARDNESS_PARTS, fields.N_VOTERS, fields.EXPECTED_BOXES]
+    names = [schema.HARDNESS, *schema.HARDNESS_PARTS, schema.N_VOTERS, schema.EXPECTED_BOXES]
     score(stock, members=["yolo"])
     whole = stock.values(names)
     monkeypatch.setattr("curation.stages.score._CHUNK", 2)

@@ -7,20 +7,20 @@ import torch
 
 from cascade.ensemble import Ensemble
 from cascade.training.probe_fit import Probe
-from curation import fields, store
 from curation.errors import StageError
 from curation.stages.evaluate import evaluate
 from curation.stages.train import _probe, train
+from curation.storage import schema, writer
 
 CPU = torch.device("cpu")
 
 
 def label(dataset, worn, n):
     """Have the oracle label n images of the training split."""
-    view = dataset.match({fields.SPLIT: "train"}).sort_by("filepath").limit(n)
-    ids, _ = store.ids_and_paths(view)
-    truths = store.read_detections(view, fields.ORACLE, worn.taxonomy)
-    store.write_ground_truth(dataset, dict(zip(ids, truths, strict=True)), labeled_round=1)
+    view = dataset.match({schema.SPLIT: "train"}).sort_by("filepath").limit(n)
+    ids, _ = writer.ids_and_paths(view)
+    truths = writer.read_detections(view, schema.ORACLE, worn.taxonomy)
+    writer.write_ground_truth(dataset, dict(zip(ids, truths, strict=True)), labeled_round=1)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_a_fit_that_was_cut_off_goes_on_after_its_last_epoch(labeled, worn, tmp_
 
 def test_an_image_that_is_gone_is_left_out_and_on_record(labeled, worn, tmp_path):
     made = labeled.clone()
-    gone = made.match({fields.SPLIT: "train"}).exists(fields.LABELED_ROUND).first()
+    gone = made.match({schema.SPLIT: "train"}).exists(schema.LABELED_ROUND).first()
     gone["filepath"] = str(tmp_path / "gone.jpg")
     gone.save()
     result = train(made, worn, tmp_path / "round", epochs=1, seed=3, device=CPU)
@@ -159,7 +159,7 @@ def test_too_few_validation_labels_leave_the_calibration_as_it_was(
     """One rule for the start and the challenger: five images of either answer."""
     _, folder, _ = trained
     few = labeled.clone()
-    spare = few.match({fields.SPLIT: "val"}).skip(3).values("id")
+    spare = few.match({schema.SPLIT: "val"}).skip(3).values("id")
     few.delete_samples(spare)
     shutil.copytree(folder, tmp_path / "few")
     result = train(few, worn, tmp_path / "few", epochs=1, device=CPU)

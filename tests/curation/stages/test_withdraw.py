@@ -6,13 +6,13 @@ from PIL import Image
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation import fields, rounds, store
-from curation import samples as query
 from curation.errors import LabelingError, StageError
 from curation.labeling.files.backend import Files
 from curation.labeling.oracle import Oracle
 from curation.stages.label import label
 from curation.stages.withdraw import extent, withdraw
+from curation.storage import queries as query
+from curation.storage import rounds, schema, writer
 
 ROADWORK = taxonomies.load("roadwork")
 CONE = Detections(
@@ -28,19 +28,19 @@ def labeled(dataset, tmp_path):
     """
     import fiftyone as fo
 
-    fields.declare(dataset, ROADWORK)
-    fields.declare_choice(dataset)
-    dataset.info[fields.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK), "score": {"a": 1}}
+    schema.declare(dataset, ROADWORK)
+    schema.declare_choice(dataset)
+    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK), "score": {"a": 1}}
     dataset.save()
     for i in range(5):
         path = tmp_path / f"image{i}.png"
         Image.new("RGB", (64, 48), (i, i, i)).save(path)
         dataset.add_sample(fo.Sample(filepath=str(path), tags=["mine"], split="train"))
-    ids, _ = store.ids_and_paths(dataset)
+    ids, _ = writer.ids_and_paths(dataset)
     query.tag_chosen(dataset, "round-01", ids[:3], ["hard"] * 3, ["Hard."] * 3)
     query.remember(dataset, "chosen round-01", {"chosen": 3})
-    store.write_ground_truth(dataset, dict.fromkeys(ids[:2], CONE), labeled_round=1)
-    store.write_ground_truth(dataset, {ids[3]: CONE}, labeled_round=0)
+    writer.write_ground_truth(dataset, dict.fromkeys(ids[:2], CONE), labeled_round=1)
+    writer.write_ground_truth(dataset, {ids[3]: CONE}, labeled_round=0)
     this = rounds.of_dataset(tmp_path / "home", dataset.name, 1)
     this.do("label", lambda: {"labeled": 2})
     this.do("publish", lambda: {"challenger": 7})
@@ -68,8 +68,8 @@ class Told:
 
 
 def state(dataset):
-    names = ["tags", fields.RANK, fields.CHOSEN_BECAUSE, fields.LABELED_ROUND]
-    truths = dataset.values(f"{fields.GROUND_TRUTH}.detections.label")
+    names = ["tags", schema.RANK, schema.CHOSEN_BECAUSE, schema.LABELED_ROUND]
+    truths = dataset.values(f"{schema.GROUND_TRUTH}.detections.label")
     return [*zip(*dataset.values(names), truths, strict=True)]
 
 
@@ -146,7 +146,7 @@ def test_files_are_set_aside_and_the_round_can_be_labeled_again(labeled, tmp_pat
     files = Files(tmp_path / "out", taxonomy=ROADWORK)
     label(dataset, 1, files)
     assert "withdrawn-1-round-01" in withdraw(dataset, this, files).labeler
-    ids, _ = store.ids_and_paths(dataset)
+    ids, _ = writer.ids_and_paths(dataset)
     query.tag_chosen(dataset, "round-01", ids[:1], ["hard"], ["Hard."])
     assert label(dataset, 1, files).waiting == 1
 
@@ -156,8 +156,8 @@ def choose_later(dataset, this):
 
 
 def label_later(dataset, this):
-    ids, _ = store.ids_and_paths(dataset)
-    store.write_ground_truth(dataset, {ids[4]: CONE}, labeled_round=2)
+    ids, _ = writer.ids_and_paths(dataset)
+    writer.write_ground_truth(dataset, {ids[4]: CONE}, labeled_round=2)
 
 
 def begin_later(dataset, this):

@@ -10,10 +10,10 @@ from bson import ObjectId
 from panel_dataset import view_of
 from PIL import Image
 
-from curation import fields, rounds
 from curation.app.panels.components import Page
 from curation.presentation import cache, error_analysis
 from curation.settings import from_environment
+from curation.storage import rounds, schema
 
 CASCADE = "watch_cascade/cascade_panel"
 HARDNESS = "look_at_hardness/hardness_panel"
@@ -268,7 +268,7 @@ def test_figures_of_a_large_dataset_are_kept_and_say_that_they_are_old(panel, da
     assert "have not been counted" in told.said
     counted = panel(CASCADE, dataset, "count_again", told.state)
     assert "up to date" in counted.data["head"]
-    dataset.limit(1).set_values(fields.HARDNESS, [0.5])
+    dataset.limit(1).set_values(schema.HARDNESS, [0.5])
     assert "samples have changed since" in panel(CASCADE, dataset).data["head"]
 
 

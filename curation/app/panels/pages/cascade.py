@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from curation import fields, samples
 from curation.app.panels import plotly_figures, text
 from curation.app.panels.components import Action, Button, Buttons, Notice, Page, Plot, Table, Text
 from curation.presentation import cache, member_counts
 from curation.presentation.member_counts import Counts, Member
+from curation.storage import queries, schema
 
 STOPPED, LOOKED = "went no further", "looked at"
 _TIERS = ("detection", "geometry", "segmentation", "language", "adjudication")
@@ -36,7 +36,7 @@ def page(dataset: Any) -> Page:
         label, what = _NOBODY
         return Page.saying(label, what.format(name=dataset.name))
     members = [one for one in figures.members if one.samples]
-    costs = samples.remembered(dataset, fields.COSTS) or {}
+    costs = queries.remembered(dataset, schema.COSTS) or {}
     return Page.of(
         Text("head", f"**{text.counted(figures.samples, 'sample')}**, "
                      f"{text.counted(len(members), 'member')}. {text.age(age)}"),
@@ -70,9 +70,9 @@ def count_again(dataset: Any) -> str:
 def of_tier(dataset: Any, tier: str, trace: str) -> Any:
     """Return the view of the samples that a tier looked at, or that went no further than it."""
     if trace == LOOKED:
-        return dataset.match({fields.TIERS_REACHED: tier})
-    last = {"$arrayElemAt": [f"${fields.TIERS_REACHED}", -1]}
-    return dataset.match({fields.TIERS_REACHED: tier}).match({"$expr": {"$eq": [last, tier]}})
+        return dataset.match({schema.TIERS_REACHED: tier})
+    last = {"$arrayElemAt": [f"${schema.TIERS_REACHED}", -1]}
+    return dataset.match({schema.TIERS_REACHED: tier}).match({"$expr": {"$eq": [last, tier]}})
 
 
 def found_without(dataset: Any, a: str, b: str) -> Any:
@@ -80,9 +80,9 @@ def found_without(dataset: Any, a: str, b: str) -> Any:
 
     Of those on which `a` found anything where both are the same.
     """
-    if fields.CONSENSUS in dataset.get_field_schema():
+    if schema.CONSENSUS in dataset.get_field_schema():
         by = {"$in": [a]} if a == b else {"$in": [a], "$nin": [b]}
-        return dataset.match({f"{fields.CONSENSUS}.detections": {"$elemMatch": {"members": by}}})
+        return dataset.match({f"{schema.CONSENSUS}.detections": {"$elemMatch": {"members": by}}})
     view = dataset.match({f"{a}.detections.0": {"$exists": True}})
     return view if a == b else view.match({f"{b}.detections": []})
 
@@ -91,7 +91,7 @@ def failed(dataset: Any, key: str) -> Any:
     """Return the view of the samples with a kind of failure, as the plot names it."""
     member, _, error = key.partition(": ")
     kind = {"member": member, "error": error}
-    return dataset.match({fields.FAILURES: {"$elemMatch": kind}})
+    return dataset.match({schema.FAILURES: {"$elemMatch": kind}})
 
 
 def seen_by(dataset: Any, row: int) -> tuple[str, Any]:

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 from bson import ObjectId
 
-from curation import fields, similarity, store
+from curation import similarity
 from curation.app.panels import plotly_figures, text
 from curation.app.panels.components import Button, Buttons, Notice, Page, Piece, Plot, Table, Text
-from curation.collection import dataset_of
 from curation.errors import StageError
 from curation.jobs.models import Run
 from curation.jobs.nightly import drift
 from curation.jobs.store import History
 from curation.presentation import cache
 from curation.report.figures import BLUE, VERMILION
+from curation.storage import schema, writer
+from curation.storage.collection import dataset_of
 from curation.vectors import Vectors
 
 GRID, NEWEST = "grid", "newest"
@@ -38,7 +39,7 @@ def page(dataset: Any) -> Page:
         return Page.saying(
             "The dataset is empty", f"Ingest images: `curate ingest FOLDER --name {dataset.name}`."
         )
-    if dataset.info.get(fields.EMBEDDER_INFO) is None:
+    if dataset.info.get(schema.EMBEDDER_INFO) is None:
         return Page.saying(
             "The samples are not embedded yet",
             f"Run `curate embed {dataset.name}`: images are compared by their embeddings.",
@@ -94,10 +95,10 @@ def of_column(dataset: Any, centre: float) -> Any:
 
 
 def _compare(dataset: Any, new: set[str], what: str) -> dict[str, Any]:
-    note = dataset.info[fields.EMBEDDER_INFO]
+    note = dataset.info[schema.EMBEDDER_INFO]
     embedded = Vectors(Path(note["folder"]), note["fingerprint"]).ids()
-    ids, _ = store.ids_and_paths(dataset)
-    drives = store.read_columns(dataset, [fields.DRIVE])[fields.DRIVE]
+    ids, _ = writer.ids_and_paths(dataset)
+    drives = writer.read_columns(dataset, [schema.DRIVE])[schema.DRIVE]
     rows = [(one, drive) for one, drive in zip(ids, drives, strict=True) if one in embedded]
     night = _thinned(sorted(one for one, _ in rows if one in new))
     rest = _thinned(sorted((one, drive) for one, drive in rows if one not in new))

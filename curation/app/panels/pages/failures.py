@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from curation import fields, samples
 from curation.app.panels import plotly_figures, text
 from curation.app.panels.components import Button, Buttons, Choice, Notice, Page, Piece, Plot, Text
 from curation.presentation import cache, error_analysis, member_counts, refresh
 from curation.presentation.error_analysis import Cell
+from curation.storage import queries, schema
 
 WHAT, TRUTH = "what", "truth"  # state: which failures; which field is the ground truth
 _WHAT = {
@@ -53,7 +53,7 @@ def page(dataset: Any, what: str | None = None, truth: str | None = None) -> Pag
         )
     cells, age = found
     asked = what if what in _WHAT else "failed"
-    about = samples.remembered(dataset, error_analysis.REMEMBERED) or {}
+    about = queries.remembered(dataset, error_analysis.REMEMBERED) or {}
     return Page.of(
         Text(
             "head",
@@ -78,12 +78,12 @@ def truth_fields(dataset: Any) -> list[str]:
     found = dataset.get_field_schema(
         ftype=fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections
     )
-    skipped = {fields.CONSENSUS, fields.ORACLE}
+    skipped = {schema.CONSENSUS, schema.ORACLE}
     known = member_counts.of(dataset)
     predicting = {one.name for one in known[0].members} if known else set()
     candidates = [one for one in found if one not in skipped | predicting]
     there = [one for one in candidates if _labels(dataset, one)]
-    return sorted(there, key=lambda one: (one != fields.GROUND_TRUTH, one))
+    return sorted(there, key=lambda one: (one != schema.GROUND_TRUTH, one))
 
 
 def judge(dataset: Any, truth: str | None) -> str:
@@ -130,7 +130,7 @@ def _heat(cells: Sequence[Cell], what: str) -> Plot:
     shown = [one for one in cells if one.slice == ("", "") or one.n >= error_analysis.LEAST]
     rows = sorted({one.slice for one in shown}, key=lambda one: (one[0] != "", one))
     sizes = {row: max(one.n for one in shown if one.slice == row) for row in rows}
-    members = sorted({one.member for one in shown}, key=lambda one: (one == fields.CONSENSUS, one))
+    members = sorted({one.member for one in shown}, key=lambda one: (one == schema.CONSENSUS, one))
     place = {(one.slice, one.member): one for one in shown}
     values = np.full((len(rows), len(members)), np.nan)
     texts = [["" for _ in members] for _ in rows]

@@ -7,23 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from curation import fields
 from curation.app.panels import plotly_figures
 from curation.app.panels import text as words
 from curation.app.panels.components import Button, Buttons, Entry, Notice, Page, Plot, Text
 from curation.presentation import cache, embedding_map, member_counts
 from curation.presentation.member_counts import Part
+from curation.storage import schema
 
 BINS = 20
 SHOWN = 500  # of a component: the samples where it is greatest
 EVERYWHERE, HARDEST = "all samples", "the hardest tenth"
 TAG = "tag"  # state: what is written into the line
 _NAMES = {
-    fields.HARDNESS_EXISTENCE: "existence",
-    fields.HARDNESS_CLASS: "class",
-    fields.HARDNESS_LOCATION: "location",
-    fields.HARDNESS_MARGIN: "margin",
-    fields.HARDNESS_IMAGE: "image decision",
+    schema.HARDNESS_EXISTENCE: "existence",
+    schema.HARDNESS_CLASS: "class",
+    schema.HARDNESS_LOCATION: "location",
+    schema.HARDNESS_MARGIN: "margin",
+    schema.HARDNESS_IMAGE: "image decision",
 }
 
 
@@ -71,7 +71,7 @@ def between(dataset: Any, centre: float) -> Any:
     """Return the view of the samples in a column of the histogram, hardest first."""
     low, high = edges(centre, BINS)
     within = {"$gte": low, "$lt": high} if high < 1 else {"$gte": low}
-    return dataset.match({fields.HARDNESS: within}).sort_by(fields.HARDNESS, reverse=True)
+    return dataset.match({schema.HARDNESS: within}).sort_by(schema.HARDNESS, reverse=True)
 
 
 def edges(centre: float, bins: int) -> tuple[float, float]:

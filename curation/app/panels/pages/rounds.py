@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curation import fields, rounds, samples
 from curation.app.panels import plotly_figures
 from curation.app.panels import text as words
 from curation.app.panels.components import Choice, Notice, Page, Piece, Plot, Table, Text
@@ -15,6 +14,8 @@ from curation.presentation import cache, member_counts
 from curation.report.facts import read_story
 from curation.report.figures import BLUE, GREEN, GREY
 from curation.report.sections.quality import outcome
+from curation.storage import queries, rounds
+from curation.storage import schema as fields
 
 ROUND = "round"  # state: the number of the round that is shown, as text
 LABELED, WAITING = "labeled", "waiting"
@@ -44,7 +45,7 @@ def page(dataset: Any, home: Path, number: str | None = None) -> Page:
     batch = _batch(dataset, tag)
     return Page.of(
         Choice(ROUND, "Round", {str(one): f"round {one}" for one in known}, str(which), "change"),
-        *_chosen(samples.remembered(dataset, f"chosen {tag}"), batch),
+        *_chosen(queries.remembered(dataset, f"chosen {tag}"), batch),
         _arms(batch),
         _composition(dataset, tag),
         *_labeling(rounds.of_dataset(home, dataset.name, which), batch),

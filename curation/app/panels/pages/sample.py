@@ -15,15 +15,15 @@ from bson import ObjectId
 from cascade.errors import ImageError
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation import convert, fields, samples
 from curation.active_learning.evaluation.failure_yield import LEAST_P
 from curation.app.panels import side_by_side
 from curation.app.panels.components import Notice, Page, Picture, Text
 from curation.app.panels.side_by_side import Tile
-from curation.collection import answering
 from curation.presentation import error_analysis, member_counts
 from curation.presentation.error_analysis import Outcome
 from curation.presentation.member_counts import Kind
+from curation.storage import conversions, queries, schema
+from curation.storage.collection import answering
 
 _THIRDS = ("left", "middle", "right")
 
@@ -76,11 +76,11 @@ def read(dataset: Any, sample: str) -> Seen | None:
     if row is None:
         return None
     kinds = member_counts.member_fields(dataset)
-    boxed = [one for one in _boxed(row, kinds) if one != fields.GROUND_TRUTH]
+    boxed = [one for one in _boxed(row, kinds) if one != schema.GROUND_TRUTH]
     truth_field = next((one for one in _truths(row, boxed)), None)
     members = [one for one in boxed if one != truth_field]
-    reference = truth_field or fields.CONSENSUS
-    taxonomy = samples.taxonomy_of(dataset) or _own(row, [reference, *members])
+    reference = truth_field or schema.CONSENSUS
+    taxonomy = queries.taxonomy_of(dataset) or _own(row, [reference, *members])
     return Seen(
         filepath=row["filepath"],
         truth=_detections(row.get(reference), taxonomy),
@@ -194,7 +194,7 @@ def _boxed(row: Mapping[str, Any], kinds: Mapping[str, Kind]) -> list[str]:
 
 def _truths(row: Mapping[str, Any], boxed: Sequence[str]) -> list[str]:
     """Return the fields of this sample that are ground truth: ours, then those without p."""
-    ours = [fields.GROUND_TRUTH] if row.get(fields.GROUND_TRUTH) is not None else []
+    ours = [schema.GROUND_TRUTH] if row.get(schema.GROUND_TRUTH) is not None else []
     return ours + [
         name
         for name in boxed
@@ -224,4 +224,4 @@ def _detections(raw: Mapping[str, Any] | None, taxonomy: Taxonomy) -> Detections
     if raw is None:
         return Detections.empty(taxonomy.names)
     words = {one["label"]: taxonomy.canonical(one["label"]) for one in raw.get("detections") or ()}
-    return convert.from_raw(raw, taxonomy.names, words)[0]
+    return conversions.from_raw(raw, taxonomy.names, words)[0]

@@ -19,10 +19,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from curation import convert
 from curation.errors import LabelingError
 from curation.labeling.label_studio.annotations import exif, rle
 from curation.labeling.protocol import Doubt
+from curation.storage import conversions
 
 Kind = Literal["box", "polygon", "mask", "point"]
 Corners = tuple[float, float, float, float]
@@ -198,11 +198,13 @@ def _drawn(
 def _rectangle(value: Mapping[str, Any], size_wh: tuple[int, int]) -> exif.Points:
     """Return two corners, or the four of a rectangle that was turned around its first corner."""
     percents = np.array([float(value[side]) for side in ("x", "y", "width", "height")])
-    box = convert.from_percent(percents)
+    box = conversions.from_percent(percents)
     angle = math.radians(float(value.get("rotation") or 0.0) % 360.0)
     if not angle:
-        return convert.xywh_to_xyxy(box).reshape(2, 2)
-    x, y, width, height = convert.to_pixels(box, (size_wh[1], size_wh[0]))[0]  # squares stay square
+        return conversions.xywh_to_xyxy(box).reshape(2, 2)
+    x, y, width, height = conversions.to_pixels(box, (size_wh[1], size_wh[0]))[
+        0
+    ]  # squares stay square
     along = width * np.array([math.cos(angle), math.sin(angle)])
     down = height * np.array([-math.sin(angle), math.cos(angle)])
     start = np.array([x, y])
@@ -212,7 +214,7 @@ def _rectangle(value: Mapping[str, Any], size_wh: tuple[int, int]) -> exif.Point
 
 def _relative(percents: Sequence[tuple[Any, Any]]) -> exif.Points:
     rows = [(float(x), float(y)) * 2 for x, y in percents]
-    return convert.from_percent(np.array(rows, np.float64).reshape(-1, 4))[:, :2]
+    return conversions.from_percent(np.array(rows, np.float64).reshape(-1, 4))[:, :2]
 
 
 def _extent(mask: NDArray[np.bool_]) -> exif.Points:
@@ -221,4 +223,4 @@ def _extent(mask: NDArray[np.bool_]) -> exif.Points:
     if not rows.size:
         return np.zeros((0, 2))
     pixels = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-    return convert.from_pixels(pixels, (mask.shape[0], mask.shape[1])).reshape(2, 2)
+    return conversions.from_pixels(pixels, (mask.shape[0], mask.shape[1])).reshape(2, 2)

@@ -2,8 +2,8 @@ import pytest
 
 from cascade import manifest as manifests
 from cascade.planning.resources import Gpu
-from curation import fields
 from curation.app.operators import estimates
+from curation.storage import schema
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_nothing_measured_is_guessed_from_operations_and_says_so(five, tiny):
 
 def test_what_was_measured_on_the_dataset_counts(five, tiny):
     costs = {one.name: {"ms": 2000.0, "tier": "detection"} for one in detectors(tiny)}
-    five.info[fields.INFO] = {fields.COSTS: costs}
+    five.info[schema.INFO] = {schema.COSTS: costs}
     five.save()
     found = estimates.of_members(five, tiny, detectors(tiny), machine=())
     assert found.seconds == pytest.approx(3 * 5 * 2.0)
@@ -46,7 +46,7 @@ def test_what_was_measured_on_the_dataset_counts(five, tiny):
 def test_what_is_there_is_not_counted(five, tiny):
     from cascade import taxonomy
 
-    fields.declare(five, taxonomy.load("roadwork_core"), ["tiny_center"])
+    schema.declare(five, taxonomy.load("roadwork_core"), ["tiny_center"])
     five.limit(2).set_field("tiny_center.fingerprint", "f").save()
     found = estimates.of_members(five, tiny, detectors(tiny), machine=())
     assert found.predictions == 13

@@ -1,7 +1,7 @@
 import pytest
 
-from curation import fields
 from curation.app.operators import options
+from curation.storage import schema
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_members_are_the_fields_with_predicted_boxes(filled):
 
 
 def test_what_was_adopted_as_ground_truth_is_no_member(filled):
-    filled.info[fields.INFO] = {"adopted": {"ground_truth": "detr"}}
+    filled.info[schema.INFO] = {"adopted": {"ground_truth": "detr"}}
     filled.save()
     assert options.member_fields(filled) == ["yolo"]
 
@@ -51,7 +51,7 @@ def test_rounds_are_told_by_tags(dataset, tags, following, last):
 def test_the_pool_is_the_one_of_the_stages(dataset):
     import fiftyone as fo
 
-    from curation import samples
+    from curation.storage import queries
 
     dataset.add_samples(
         [
@@ -60,7 +60,7 @@ def test_the_pool_is_the_one_of_the_stages(dataset):
             for done in (None, 0, 2)
         ]
     )
-    mine, theirs = options.pool(dataset), samples.pool(dataset)
+    mine, theirs = options.pool(dataset), queries.pool(dataset)
     assert mine.values("filepath") == theirs.values("filepath")
     assert len(mine) == 2
 

@@ -3,12 +3,12 @@ from functools import partial
 import pytest
 from typer.testing import CliRunner
 
-from curation import fields, store
 from curation.active_learning.training.student import Recipe
 from curation.cli import app
 from curation.errors import PublishError, StageError
 from curation.settings import from_environment
 from curation.stages import distil as stage
+from curation.storage import schema, writer
 
 
 def run(*words):
@@ -20,10 +20,10 @@ def site(scenes, center, monkeypatch):
     """A dataset with ten labeled images, and a student that is quickly made."""
     small = partial(stage.distil, recipe=Recipe(width=8, size=64, batch_size=4))
     monkeypatch.setattr(stage, "distil", small)
-    view = scenes.match({fields.SPLIT: "train"}).limit(10)
-    ids, _ = store.ids_and_paths(view)
-    truths = store.read_detections(view, fields.ORACLE, center.taxonomy)
-    store.write_ground_truth(scenes, dict(zip(ids, truths, strict=True)), labeled_round=1)
+    view = scenes.match({schema.SPLIT: "train"}).limit(10)
+    ids, _ = writer.ids_and_paths(view)
+    truths = writer.read_detections(view, schema.ORACLE, center.taxonomy)
+    writer.write_ground_truth(scenes, dict(zip(ids, truths, strict=True)), labeled_round=1)
     return scenes
 
 

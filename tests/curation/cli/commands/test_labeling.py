@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "labeling_server"))
 
 from labeling_fixtures import label_studio  # noqa: F401 - is looked up here
 
-from curation import fields, store
 from curation.cli import app
 from curation.cli.commands.labeling import _address
+from curation.storage import schema, writer
 
 
 def curate(*words, code=0):
@@ -29,10 +29,10 @@ def site(scenes, label_studio, monkeypatch):  # noqa: F811
     monkeypatch.setenv("LABEL_STUDIO_URL", label_studio.url)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", label_studio.token)
     scenes.name = f"verbs-{scenes.name}"
-    fields.declare_choice(scenes)
-    chosen = scenes.match({fields.SPLIT: "train"}).limit(2).values("id")
-    store.add_tags(scenes, {one: ["round-01", "arm:hard"] for one in chosen})
-    store.write_columns(scenes, chosen, {fields.RANK: [1, 2]})
+    schema.declare_choice(scenes)
+    chosen = scenes.match({schema.SPLIT: "train"}).limit(2).values("id")
+    writer.add_tags(scenes, {one: ["round-01", "arm:hard"] for one in chosen})
+    writer.write_columns(scenes, chosen, {schema.RANK: [1, 2]})
     scenes.persistent = True
     yield scenes
     scenes.persistent = False
@@ -64,7 +64,7 @@ def test_push_status_pull_and_a_watch_that_is_called(site, label_studio):  # noq
     assert "All of the round is labeled." in out
     assert time.monotonic() - began < 60, "it did not wait for the clock"
     site.reload()
-    assert len(site.match_tags("round-01").exists(fields.LABELED_ROUND)) == 2
+    assert len(site.match_tags("round-01").exists(schema.LABELED_ROUND)) == 2
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1", ":80", "127.0.0.1:x"])

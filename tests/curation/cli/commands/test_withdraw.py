@@ -3,9 +3,9 @@ from typer.testing import CliRunner
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation import fields, rounds, store
 from curation.cli import app
 from curation.errors import StageError
+from curation.storage import rounds, schema, writer
 
 ROADWORK = taxonomies.load("roadwork")
 
@@ -15,15 +15,15 @@ def labeled(dataset, settings):
     """Return a dataset of two samples whose first was chosen and labeled by round 1; the round."""
     import fiftyone as fo
 
-    fields.declare(dataset, ROADWORK)
-    fields.declare_choice(dataset)
-    dataset.info[fields.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
+    schema.declare(dataset, ROADWORK)
+    schema.declare_choice(dataset)
+    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
     dataset.save()
     for i in range(2):
         dataset.add_sample(fo.Sample(filepath=f"/images/{i}.png", tags=["round-01"] * (1 - i)))
-    ids, _ = store.ids_and_paths(dataset)
+    ids, _ = writer.ids_and_paths(dataset)
     empty = Detections.empty(ROADWORK.names)
-    store.write_ground_truth(dataset, {ids[0]: empty}, labeled_round=1)
+    writer.write_ground_truth(dataset, {ids[0]: empty}, labeled_round=1)
     this = rounds.of_dataset(settings.home, dataset.name, 1)
     this.begin(labeler="files")
     this.do("publish", lambda: {"challenger": 3})
@@ -69,7 +69,7 @@ def test_reproduce_answers_by_its_exit_code(labeled):
     this.do("label", lambda: {"dataset_hash": same})
     done = run("reproduce", dataset.name)
     assert (done.exit_code, "identical: True" in done.output) == (0, True)
-    ids, _ = store.ids_and_paths(dataset)
-    store.write_columns(dataset, ids[:1], {fields.SPLIT: ["test"]})
+    ids, _ = writer.ids_and_paths(dataset)
+    writer.write_columns(dataset, ids[:1], {schema.SPLIT: ["test"]})
     done = run("reproduce", dataset.name)
     assert (done.exit_code, "identical: False" in done.output) == (1, True)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from curation import fields, similarity
+from curation import similarity
 from curation.jobs.nightly.incremental_embeddings import extend_index
+from curation.storage import schema
 from curation.vectors import Vectors
 
 FINGERPRINT = "f" * 16
@@ -29,7 +30,7 @@ def grow(dataset, tmp_path):
 
 
 def index_of(dataset):
-    found = dataset.load_brain_results(fields.SIMILARITY, cache=False, load_view=False)
+    found = dataset.load_brain_results(schema.SIMILARITY, cache=False, load_view=False)
     return dict(zip(found.sample_ids.tolist(), found.get_embeddings()[0], strict=True))
 
 
@@ -38,18 +39,18 @@ def test_the_index_is_extended_by_what_it_lacks(dataset, grow, monkeypatch):
 
     first = grow(12)
     similarity.index(dataset, first)
-    made = dataset.get_brain_info(fields.SIMILARITY).timestamp
-    dataset.sort_by_similarity(first[0], brain_key=fields.SIMILARITY)  # centres its vectors
+    made = dataset.get_brain_info(schema.SIMILARITY).timestamp
+    dataset.sort_by_similarity(first[0], brain_key=schema.SIMILARITY)  # centres its vectors
     new = grow(3)
     monkeypatch.setattr(fob, "compute_similarity", lambda *_, **__: pytest.fail("made anew"))
     assert extend_index(dataset) == 3
     assert extend_index(dataset) == 0
-    assert dataset.get_brain_info(fields.SIMILARITY).timestamp == made
+    assert dataset.get_brain_info(schema.SIMILARITY).timestamp == made
     there = index_of(dataset)
     assert there.keys() == {*first, *new}
     for one, vector in zip(first + new, similarity.vectors(dataset, first + new), strict=True):
         np.testing.assert_array_equal(there[one], vector)
-    nearest = dataset.sort_by_similarity(new[0], k=3, brain_key=fields.SIMILARITY)
+    nearest = dataset.sort_by_similarity(new[0], k=3, brain_key=schema.SIMILARITY)
     centred = similarity.vectors(dataset, first + new)
     centred = centred - centred.mean(axis=0)
     cosines = (centred @ centred[12]) / np.linalg.norm(centred, axis=1)

@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 import synthetic_pool
 from PIL import Image
 
-from curation import fields, lease, similarity, store
+from curation import lease, similarity
 from curation.jobs.catch_up import Entry
 from curation.jobs.execution import runner
 from curation.jobs.nightly import incremental_hardness, monitors, ranking
@@ -28,6 +28,7 @@ from curation.labeling.export_folder import read_rows
 from curation.labeling.files.backend import Files
 from curation.stages.choose import choose
 from curation.stages.score import score
+from curation.storage import schema, writer
 from curation.vectors import Vectors
 
 pytestmark = pytest.mark.slow
@@ -64,8 +65,8 @@ def night(pool, ensemble, settings, tmp_path):
     vectors = settings.vectors("pool")
     shutil.rmtree(vectors, ignore_errors=True)
     shutil.copytree(settings.vectors("grown"), vectors)
-    pool.info[fields.EMBEDDER_INFO] = {
-        **pool.info[fields.EMBEDDER_INFO], "folder": str(vectors),
+    pool.info[schema.EMBEDDER_INFO] = {
+        **pool.info[schema.EMBEDDER_INFO], "folder": str(vectors),
     }  # fmt: skip
     pool.save()
     return Night(
@@ -125,25 +126,25 @@ def test_only_what_is_new_is_looked_at_and_all_of_the_pool_is_ranked(
 
     pool.reload()
     anew = pool.clone()
-    names = [fields.HARDNESS, *fields.HARDNESS_PARTS, fields.EXPECTED_BOXES, fields.N_VOTERS]
-    mine = store.read_columns(anew, [*names, fields.RANK, "tags"])
+    names = [schema.HARDNESS, *schema.HARDNESS_PARTS, schema.EXPECTED_BOXES, schema.N_VOTERS]
+    mine = writer.read_columns(anew, [*names, schema.RANK, "tags"])
     anew.clear_sample_fields(names)
     score(anew, ensemble=ensemble)
-    whole = store.read_columns(anew, names)
+    whole = writer.read_columns(anew, names)
     assert all(mine[name] == whole[name] for name in names)
-    assert len({one for one in whole[fields.HARDNESS] if one is not None}) > POOL / 2
+    assert len({one for one in whole[schema.HARDNESS] if one is not None}) > POOL / 2
 
-    info = dict(anew.info[fields.INFO])
+    info = dict(anew.info[schema.INFO])
     del info["chosen round-02"]
-    anew.info[fields.INFO] = info
+    anew.info[schema.INFO] = info
     anew.untag_samples("round-02")
     (pairs,) = night.settings.vectors("pool").glob("alike-*")
     pairs.unlink()  # the pairs that look alike are found anew, too
     again = choose(anew, round_number=2, budget=30, use_hardness=True)
     assert again.duplicates_dropped > 0
-    chosen = store.read_columns(anew, [fields.RANK, "tags"])
+    chosen = writer.read_columns(anew, [schema.RANK, "tags"])
     assert again.chosen == 30
-    assert chosen[fields.RANK] == mine[fields.RANK]
+    assert chosen[schema.RANK] == mine[schema.RANK]
     assert [set(one) for one in chosen["tags"]] == [set(one) for one in mine["tags"]]
     anew.delete()
 
@@ -289,10 +290,10 @@ def test_a_night_leaves_its_batch_and_what_it_did_as_files(pool, night, pass_nig
     result, batch = map(Path, run.result["artifacts"])
     assert json.loads(result.read_text())["push"]["pushed"] == 30
     rows = list(csv.DictReader(batch.read_text().splitlines()))
-    assert [int(row[fields.RANK]) for row in rows] == list(range(1, 31))
-    chosen = pool.match_tags("round-01").sort_by(fields.RANK)
+    assert [int(row[schema.RANK]) for row in rows] == list(range(1, 31))
+    chosen = pool.match_tags("round-01").sort_by(schema.RANK)
     assert [row["filepath"] for row in rows] == chosen.values("filepath")
-    assert all("round-01" in row["tags"] and row[fields.CHOSEN_BECAUSE] for row in rows)
+    assert all("round-01" in row["tags"] and row[schema.CHOSEN_BECAUSE] for row in rows)
     assert f"{run.due:%Y-%m-%d}" in str(batch)
 
 
@@ -321,8 +322,8 @@ def test_a_changed_ensemble_scores_all_of_it_anew(pool, ensemble, history):
 
 def here_only(pool):
     """Put all vectors of the pool near one direction."""
-    note = pool.info[fields.EMBEDDER_INFO]
-    ids, _ = store.ids_and_paths(pool)
+    note = pool.info[schema.EMBEDDER_INFO]
+    ids, _ = writer.ids_and_paths(pool)
     rng = np.random.default_rng(5)
     near = rng.normal(size=(len(ids), synthetic_pool.DIMENSIONS)).astype(np.float32) * 0.001
     near[:, 0] += 1.0

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from curation import fields, rounds
 from curation.errors import LabelingError, StageError
 from curation.labeling.cost.inputs import outlook
+from curation.storage import rounds, schema
 
 
 @pytest.fixture
@@ -34,14 +34,14 @@ def test_before_the_choice_the_hardest_stand_for_the_batch(scored, own):
 
 def test_after_the_choice_it_is_about_what_waits(scored, own):
     scored[:3].tag_samples("round-01")
-    scored[:1].set_values(fields.LABELED_ROUND, [1])
+    scored[:1].set_values(schema.LABELED_ROUND, [1])
     found = outlook(scored, 1, own, budget=99)
     assert (found.images, found.cost.boxes, found.chosen) == (2, 3.0, True)
 
 
 def test_a_round_that_is_labeled_costs_nothing_more(scored, own):
     scored[:1].tag_samples("round-01")
-    scored[:1].set_values(fields.LABELED_ROUND, [1])
+    scored[:1].set_values(schema.LABELED_ROUND, [1])
     with pytest.raises(StageError, match="All of round 1"):
         outlook(scored, 1, own, budget=2)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from cascade.predictions import Detections
-from curation import fields, samples, store
 from curation.labeling import factory
 from curation.labeling.label_studio.api import tasks as stored_tasks
 from curation.labeling.label_studio.sync import DELETED, OnlyPush, take_over
 from curation.stages.label import label
+from curation.storage import queries, schema, writer
 
 ROUND = "round-01"
 N = 4
@@ -20,10 +20,10 @@ def round_one(scenes, settings, label_studio, monkeypatch):
     monkeypatch.setenv("LABEL_STUDIO_URL", label_studio.url)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", label_studio.personal_token())
     scenes.name = f"sync-{scenes.name}"
-    fields.declare_choice(scenes)
-    chosen = scenes.match({fields.SPLIT: "train"}).limit(N).values("id")
-    store.add_tags(scenes, {one: [ROUND, "arm:hard"] for one in chosen})
-    store.write_columns(scenes, chosen, {fields.RANK: list(range(1, N + 1))})
+    schema.declare_choice(scenes)
+    chosen = scenes.match({schema.SPLIT: "train"}).limit(N).values("id")
+    writer.add_tags(scenes, {one: [ROUND, "arm:hard"] for one in chosen})
+    writer.write_columns(scenes, chosen, {schema.RANK: list(range(1, N + 1))})
     labeler = factory.create("label-studio", scenes, settings)
     once = OnlyPush(labeler)
     assert label(scenes, 1, once).waiting == N
@@ -51,8 +51,8 @@ def cone(x1=0.25, name="cone"):
 
 
 def truth(dataset, sample_id):
-    (found,) = store.read_detections(
-        dataset.select([sample_id]), fields.GROUND_TRUTH, samples.taxonomy_of(dataset)
+    (found,) = writer.read_detections(
+        dataset.select([sample_id]), schema.GROUND_TRUTH, queries.taxonomy_of(dataset)
     )
     assert isinstance(found, Detections)
     return found
@@ -75,8 +75,8 @@ def test_an_annotation_from_its_first_day_to_its_last(round_one, label_studio):
     assert truth(dataset, one).labels == ["cone"]
     np.testing.assert_allclose(truth(dataset, one).boxes_xyxy, [[0.25, 0.25, 0.5, 0.75]], atol=1e-6)
     assert len(truth(dataset, two)) == 0
-    assert dataset[one][fields.LABELED_ROUND] == 1
-    assert dataset[three][fields.LABELED_ROUND] is None
+    assert dataset[one][schema.LABELED_ROUND] == 1
+    assert dataset[three][schema.LABELED_ROUND] is None
     assert not sync(dataset, labeler).changed
 
     label_studio.ask("PATCH", f"/api/annotations/{first}/", {"result": [cone(0.5)]})
@@ -109,7 +109,7 @@ def test_what_a_person_changed_in_the_app_stays_while_the_server_says_nothing_ne
     label_studio.ask("POST", path, {"result": [cone()]})
     sync(dataset, labeler)
     sample = dataset[one]
-    sample[fields.GROUND_TRUTH].detections = []
+    sample[schema.GROUND_TRUTH].detections = []
     sample.save()
     assert not sync(dataset, labeler).changed
     assert len(truth(dataset, one)) == 0
@@ -120,7 +120,7 @@ def test_frozen_splits_get_nothing(round_one, label_studio):
     path = f"/api/tasks/{task_ids(labeler)[one]}/annotations/"
     label_studio.ask("POST", path, {"result": [cone()]})
     sample = dataset[one]
-    sample[fields.SPLIT] = "test"
+    sample[schema.SPLIT] = "test"
     sample.save()
     assert not sync(dataset, labeler).changed
 
@@ -151,7 +151,7 @@ def test_what_a_round_took_over_is_nothing_new_to_a_sync(round_one, label_studio
     made = label_studio.ask("POST", path, {"result": [cone()]})["id"]
     assert label(dataset, 1, labeler).new == 1
     sample = dataset[one]
-    sample[fields.GROUND_TRUTH].detections = []
+    sample[schema.GROUND_TRUTH].detections = []
     sample.save()
     assert not sync(dataset, labeler).changed, "what a person did in the App since, stays"
     label_studio.ask("PATCH", f"/api/annotations/{made}/", {"result": [cone(0.5)]})
@@ -166,4 +166,4 @@ def test_the_data_manager_has_slices_and_the_app_our_colours(round_one):
         (page,) = stored_tasks.pages(client, project)
     assert {one["data"]["slice"] for one in page} == {"time_of_day=day, weather=clear"}
     shown = {one["path"] for one in dataset.app_config.color_scheme.fields}
-    assert {fields.GROUND_TRUTH, fields.CONSENSUS} <= shown
+    assert {schema.GROUND_TRUTH, schema.CONSENSUS} <= shown

@@ -6,9 +6,9 @@ from PIL import Image
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation import fields, samples, store
 from curation.active_learning.evaluation.evaluate import FrozenSet
 from curation.errors import DatasetError, StageError, StoreError
+from curation.storage import queries, schema, writer
 
 ROADWORK = taxonomies.load("roadwork")
 # split, labeled_round (None: not labeled), drive, tallest cone (0: none)
@@ -31,16 +31,16 @@ def made(dataset, tmp_path):
     """Return the dataset of `ROWS`, and its ids in that order."""
     import fiftyone as fo
 
-    fields.declare(dataset, ROADWORK)
-    dataset.info[fields.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
+    schema.declare(dataset, ROADWORK)
+    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
     for i, (split, _, drive, _) in enumerate(ROWS):
         path = tmp_path / f"{i}.png"
         Image.new("RGB", (64, 48)).save(path)
         dataset.add_sample(fo.Sample(filepath=str(path), split=split, drive=drive))
-    ids, _ = store.ids_and_paths(dataset)
+    ids, _ = writer.ids_and_paths(dataset)
     for one, (_, number, _, height) in zip(ids, ROWS, strict=True):
         if number is not None:
-            store.write_ground_truth(dataset, {one: cone(height)}, labeled_round=number)
+            writer.write_ground_truth(dataset, {one: cone(height)}, labeled_round=number)
     dataset.reload()
     return dataset, ids
 
@@ -63,26 +63,26 @@ def rows(made, view):
 
 def test_the_pool_is_what_is_unlabeled_and_not_frozen(made):
     dataset, ids = made
-    assert rows(made, samples.pool(dataset)) == [0, 3]
-    assert rows(made, samples.pool(dataset.select(ids[3:]))) == [3]
+    assert rows(made, queries.pool(dataset)) == [0, 3]
+    assert rows(made, queries.pool(dataset.select(ids[3:]))) == [3]
 
 
 def test_labeled_samples_are_those_of_their_split(made):
-    assert rows(made, samples.labeled(made[0], "train")) == [1, 2]
-    assert rows(made, samples.labeled(made[0], "test")) == [6, 7, 8]
+    assert rows(made, queries.labeled(made[0], "train")) == [1, 2]
+    assert rows(made, queries.labeled(made[0], "test")) == [6, 7, 8]
 
 
 def test_of_a_dataset_of_somebody_else_all_is_the_pool_and_nothing_is_labeled(dataset):
     import fiftyone as fo
 
     dataset.add_sample(fo.Sample(filepath="/a.jpg", ground_truth=fo.Detections(detections=[])))
-    assert len(samples.pool(dataset)) == 1
-    assert len(samples.labeled(dataset, "train")) == 0
+    assert len(queries.pool(dataset)) == 1
+    assert len(queries.labeled(dataset, "train")) == 0
 
 
 def test_the_frozen_set_holds_no_sample_that_a_round_chose(made):
     dataset, ids = made
-    frozen = samples.frozen_set(dataset, "test", ROADWORK)
+    frozen = queries.frozen_set(dataset, "test", ROADWORK)
     assert frozen.ids == (ids[6], ids[7])
     assert frozen.split == "test"
     assert frozen.sizes_px.tolist() == [[48, 64], [48, 64]]
@@ -91,12 +91,12 @@ def test_the_frozen_set_holds_no_sample_that_a_round_chose(made):
 
 
 def test_an_image_without_a_drive_is_a_drive_of_its_own(made):
-    frozen = samples.frozen_set(made[0], "test", ROADWORK)
+    frozen = queries.frozen_set(made[0], "test", ROADWORK)
     assert frozen.drives == (frozen.paths[0], "d")
 
 
 def test_the_slices_of_a_frozen_set_come_from_conditions_light_and_size(scenes):
-    frozen = samples.frozen_set(scenes, "val", ROADWORK)
+    frozen = queries.frozen_set(scenes, "val", ROADWORK)
     assert len(frozen) == 17
     assert {"time_of_day=night", "weather=fog"} <= set(frozen.slices)
     night = frozen.slices["time_of_day=night"]
@@ -104,8 +104,8 @@ def test_the_slices_of_a_frozen_set_come_from_conditions_light_and_size(scenes):
     assert {drive for drive, dark in zip(frozen.drives, night, strict=True) if dark} == {
         "drive0004"
     }
-    scenes.set_values(fields.TIME_OF_DAY, [None] * 70)
-    by_light = samples.frozen_set(scenes, "val", ROADWORK).slices["time_of_day=night"]
+    scenes.set_values(schema.TIME_OF_DAY, [None] * 70)
+    by_light = queries.frozen_set(scenes, "val", ROADWORK).slices["time_of_day=night"]
     assert by_light.sum() > 0, "the mean luminance stands in"
 
 
@@ -125,9 +125,9 @@ def test_calibrating_takes_ten_images_whatever_they_show(n, enough):
 
 def test_a_batch_is_tagged_in_its_order(made):
     dataset, ids = made
-    fields.declare_choice(dataset)
+    schema.declare_choice(dataset)
     dataset.select(ids[3]).tag_samples("mine")
-    samples.tag_chosen(dataset, "round-01", [ids[3], ids[0]], ["hard", "random"], ["x", "y"])
+    queries.tag_chosen(dataset, "round-01", [ids[3], ids[0]], ["hard", "random"], ["x", "y"])
     dataset.reload()
     assert dataset[ids[3]].tags == ["mine", "round-01", "arm:hard"]
     assert dataset[ids[0]].tags == ["round-01", "arm:random"]
@@ -137,9 +137,9 @@ def test_a_batch_is_tagged_in_its_order(made):
 
 def test_what_an_earlier_try_left_is_removed(made):
     dataset, ids = made
-    fields.declare_choice(dataset)
-    samples.tag_chosen(dataset, "round-01", [ids[3], ids[0]], ["hard", "random"], ["x", "y"])
-    samples.tag_chosen(dataset, "round-01", [ids[0]], ["coverage"], ["z"])
+    schema.declare_choice(dataset)
+    queries.tag_chosen(dataset, "round-01", [ids[3], ids[0]], ["hard", "random"], ["x", "y"])
+    queries.tag_chosen(dataset, "round-01", [ids[0]], ["coverage"], ["z"])
     dataset.reload()
     assert (dataset[ids[3]].tags, dataset[ids[3]].rank) == ([], None)
     assert dataset[ids[3]].chosen_because is None
@@ -150,46 +150,46 @@ def test_what_another_round_chose_is_claimed_and_a_tag_of_ones_own_is_not(made):
     dataset, ids = made
     dataset.select(ids[0]).tag_samples("round-02")
     dataset.select(ids[3]).tag_samples("round-trip")
-    pool = samples.pool(dataset)
-    assert rows(made, samples.unclaimed(pool, "round-01")) == [3]
-    assert rows(made, samples.unclaimed(pool, "round-02")) == [0, 3]
+    pool = queries.pool(dataset)
+    assert rows(made, queries.unclaimed(pool, "round-01")) == [3]
+    assert rows(made, queries.unclaimed(pool, "round-02")) == [0, 3]
 
 
 def test_facts_are_remembered_as_plain_values(made):
     import fiftyone as fo
 
     dataset, _ = made
-    samples.remember(dataset, "chosen round-01", {"arms": {"hard": 3}, "advice": ("a", "b")})
-    samples.remember(dataset, "other", {})
+    queries.remember(dataset, "chosen round-01", {"arms": {"hard": 3}, "advice": ("a", "b")})
+    queries.remember(dataset, "other", {})
     again = fo.load_dataset(dataset.name)
     again.reload()
-    found = samples.remembered(again, "chosen round-01")
+    found = queries.remembered(again, "chosen round-01")
     assert found == {"arms": {"hard": 3}, "advice": ["a", "b"]}
     assert (type(found), type(found["arms"]), type(found["advice"])) == (dict, dict, list)
     assert json.dumps(found)
-    assert samples.remembered(again, "never") is None
-    assert samples.taxonomy_of(again) == ROADWORK, "what was there stays"
+    assert queries.remembered(again, "never") is None
+    assert queries.taxonomy_of(again) == ROADWORK, "what was there stays"
 
 
 def test_a_dataset_is_found_by_its_name_or_the_nearest_is_named(made):
     dataset, _ = made
-    assert samples.load_dataset(dataset.name) is dataset
-    assert samples.has_dataset(dataset.name)
-    assert not samples.has_dataset("nobody")
+    assert queries.load_dataset(dataset.name) is dataset
+    assert queries.has_dataset(dataset.name)
+    assert not queries.has_dataset("nobody")
     with pytest.raises(DatasetError, match=r"No dataset is named .*Did you mean .*curate ingest"):
-        samples.load_dataset(dataset.name + "x")
+        queries.load_dataset(dataset.name + "x")
 
 
 def test_a_view_knows_its_dataset_and_taxonomy(made):
     dataset, _ = made
     view = dataset.limit(2)
-    assert samples.dataset_of(view) is dataset
-    assert samples.dataset_of(dataset) is dataset
-    assert samples.taxonomy_of(view) == ROADWORK
+    assert queries.dataset_of(view) is dataset
+    assert queries.dataset_of(dataset) is dataset
+    assert queries.taxonomy_of(view) == ROADWORK
 
 
 def test_a_dataset_of_somebody_else_has_no_taxonomy(dataset):
-    assert samples.taxonomy_of(dataset) is None
+    assert queries.taxonomy_of(dataset) is None
 
 
 def stock(dataset, **labels):
@@ -210,7 +210,7 @@ def stock(dataset, **labels):
 
 def test_each_label_means_itself_however_it_is_spelled(dataset):
     stock(dataset, a=["Traffic Cone", "dog"], b=["traffic-cone", "DOG", "7"])
-    own = samples.own_taxonomy(dataset, ["a", "b"])
+    own = queries.own_taxonomy(dataset, ["a", "b"])
     assert len(own.names) == 3
     assert own.canonical("traffic_cone") == own.canonical("TRAFFIC CONE") is not None
     assert own.deciding == own.names
@@ -219,15 +219,15 @@ def test_each_label_means_itself_however_it_is_spelled(dataset):
 def test_fields_without_any_box_have_nothing_to_compare(dataset):
     stock(dataset, a=[], b=[])
     with pytest.raises(StageError, match="The fields a, b hold no boxes at all"):
-        samples.own_taxonomy(dataset, ["a", "b"])
+        queries.own_taxonomy(dataset, ["a", "b"])
 
 
 def test_a_field_that_is_not_there_is_named(dataset):
     stock(dataset, yolo=["dog"])
     with pytest.raises(StoreError, match=r"no field 'yolo8'. Did you mean 'yolo'\?"):
-        samples.own_taxonomy(dataset, ["yolo8"])
+        queries.own_taxonomy(dataset, ["yolo8"])
 
 
 def test_an_empty_pool_is_refused_with_what_to_do(dataset):
     with pytest.raises(StageError, match=r"'mine' has no unlabeled sample.*Ingest unlabeled"):
-        samples.require_pool(dataset.view(), "mine")
+        queries.require_pool(dataset.view(), "mine")

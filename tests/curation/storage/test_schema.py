@@ -4,7 +4,7 @@ import fiftyone as fo
 import pytest
 
 from cascade import taxonomy as taxonomies
-from curation import fields
+from curation.storage import schema as fields
 
 TAXONOMY = taxonomies.load("roadwork")
 

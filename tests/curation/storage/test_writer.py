@@ -13,8 +13,8 @@ from cascade.fusion.calibration import Calibration
 from cascade.fusion.consensus import decide, fuse
 from cascade.manifest import Fusion
 from cascade.predictions import Detections
-from curation import fields, store
 from curation.errors import DatasetError, StoreError
+from curation.storage import schema, writer
 
 TAXONOMY = taxonomies.load("roadwork")
 PLAIN = Calibration.uncalibrated(TAXONOMY.deciding)
@@ -52,23 +52,23 @@ def samples(dataset):
             for name in "dbca"
         ]
     )
-    fields.declare(dataset, TAXONOMY, ["a", "b"])
+    schema.declare(dataset, TAXONOMY, ["a", "b"])
     return dataset
 
 
 def write(samples, results, **changes):
     about = {"taxonomy": TAXONOMY, "fingerprints": PRINTS, "calibration": PLAIN} | changes
-    return store.write_members(samples, results, **about)
+    return writer.write_members(samples, results, **about)
 
 
 def test_samples_come_in_the_order_of_their_files(samples):
-    ids, paths = store.ids_and_paths(samples)
+    ids, paths = writer.ids_and_paths(samples)
     assert [path[-5] for path in paths] == list("abcd")
     assert samples[ids[0]].filepath == paths[0]
 
 
 def test_what_is_written_is_what_fiftyone_reads(samples):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     done = write(samples, {ids[0]: {"a": boxes(CONE, DRUM), "b": boxes()}})
     assert (done.samples, done.boxes, done.failures) == (1, 2, 0)
     sample = samples[ids[0]]
@@ -84,22 +84,22 @@ def test_what_is_written_is_what_fiftyone_reads(samples):
 
 
 def test_ran_and_found_nothing_differs_from_not_run(samples):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     write(samples, {ids[0]: {"a": boxes()}})
     assert samples.exists("a").values("id") == [ids[0]]
-    assert store.missing(samples, "b", "fb") == samples.values("id")
+    assert writer.missing(samples, "b", "fb") == samples.values("id")
 
 
 def test_missing_is_what_bears_another_fingerprint(samples):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     write(samples, {one: {"a": boxes(CONE)} for one in ids[:3]})
     write(samples, {ids[0]: {"a": boxes(CONE)}}, fingerprints={"a": "new weights"})
-    assert set(store.missing(samples, "a", "fa")) == {ids[0], ids[3]}
-    assert store.missing(samples.select(ids[1:3]), "a", "fa") == []
+    assert set(writer.missing(samples, "a", "fa")) == {ids[0], ids[3]}
+    assert writer.missing(samples.select(ids[1:3]), "a", "fa") == []
 
 
 def test_labels_that_mean_no_class_are_dropped_and_counted(samples):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     done = write(samples, {ids[0]: {"a": boxes(CONE, BANANA), "b": boxes(BANANA)}})
     assert done.dropped == {"banana": 2}
     assert [one.label for one in samples[ids[0]].a.detections] == ["cone"]
@@ -109,19 +109,19 @@ def test_calibrated_and_raw_scores_stand_side_by_side(samples):
     sure = Calibration(
         scaling={"a": {"*": (1.0, 2.0)}}, silence={}, relevance={}, quality={}, threshold=0.5
     )
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     write(samples, {ids[0]: {"a": boxes(CONE)}}, calibration=sure)
     box = samples[ids[0]].a.detections[0]
     assert box.confidence == pytest.approx(1 / (1 + np.exp(-2)))
     assert box.score == 0.5
-    assert store.recalibrate(samples, ["a"], PLAIN) == 1
+    assert writer.recalibrate(samples, ["a"], PLAIN) == 1
     samples.reload()
     assert samples[ids[0]].a.detections[0].confidence == pytest.approx(0.5)
     assert samples[ids[0]].a.fingerprint == "fa"
 
 
 def test_a_box_is_stored_unless_both_its_numbers_are_low(samples):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     lifted = Calibration(
         scaling={"a": {"*": (1.0, 3.0)}}, silence={}, relevance={}, quality={}, threshold=0.5
     )
@@ -131,7 +131,7 @@ def test_a_box_is_stored_unless_both_its_numbers_are_low(samples):
 
 
 def test_a_failure_is_on_record_and_leaves_no_boxes(samples):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     write(samples, {ids[0]: {"a": boxes(CONE), "b": boxes(CONE)}})
     done = write(samples, {ids[0]: {"a": Failed("ImageError", "zero bytes"), "b": boxes()}})
     assert done.failures == 1
@@ -140,8 +140,8 @@ def test_a_failure_is_on_record_and_leaves_no_boxes(samples):
     assert [(one.stage, one.member, one.error, one.message) for one in sample.failures] == [
         ("predict", "a", "ImageError", "zero bytes")
     ]
-    assert ids[0] in store.missing(samples, "a", "fa")
-    assert store.failures(samples) == [
+    assert ids[0] in writer.missing(samples, "a", "fa")
+    assert writer.failures(samples) == [
         {
             "sample": ids[0], "filepath": "/a.jpg", "stage": "predict", "member": "a",
             "error": "ImageError", "message": "zero bytes",
@@ -150,19 +150,19 @@ def test_a_failure_is_on_record_and_leaves_no_boxes(samples):
 
 
 def test_a_failure_counts_once_and_ends_with_success(samples):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     for _ in range(2):
         write(samples, {ids[0]: {"a": Failed("ImageError", "zero bytes")}})
-    store.write_failures(samples, "embed", "a", {ids[0]: Failed("RuntimeError", "no memory")})
-    assert [one["stage"] for one in store.failures(samples)] == ["predict", "embed"]
+    writer.write_failures(samples, "embed", "a", {ids[0]: Failed("RuntimeError", "no memory")})
+    assert [one["stage"] for one in writer.failures(samples)] == ["predict", "embed"]
     write(samples, {ids[0]: {"a": boxes(CONE)}})
-    assert [one["stage"] for one in store.failures(samples)] == ["embed"]
-    store.write_failures(samples, "embed", "a", {}, cleared=[ids[0]])
-    assert store.failures(samples) == []
+    assert [one["stage"] for one in writer.failures(samples)] == ["embed"]
+    writer.write_failures(samples, "embed", "a", {}, cleared=[ids[0]])
+    assert writer.failures(samples) == []
 
 
 def test_votes_are_what_was_written(samples):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     write(
         samples,
         {
@@ -170,7 +170,7 @@ def test_votes_are_what_was_written(samples):
             ids[0]: {"a": boxes(CONE), "b": Failed("x", "y")},
         },
     )
-    read = store.read_votes(samples, ["b", "a"], classes=TAXONOMY)
+    read = writer.read_votes(samples, ["b", "a"], classes=TAXONOMY)
     assert list(read.ids) == ids
     votes = read.votes
     assert votes.ran.tolist() == [[False, True], [False, False], [True, True], [False, False]]
@@ -183,9 +183,9 @@ def test_votes_are_what_was_written(samples):
 
 
 def test_votes_of_a_view_are_its_own(samples):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     write(samples, {one: {"a": boxes(CONE)} for one in ids})
-    read = store.read_votes(samples.select([ids[3], ids[1]]), ["a"], classes=TAXONOMY)
+    read = writer.read_votes(samples.select([ids[3], ids[1]]), ["a"], classes=TAXONOMY)
     assert list(read.ids) == [ids[1], ids[3]]
     assert read.votes.image.tolist() == [0, 1]
 
@@ -200,7 +200,7 @@ def test_fields_of_a_plain_fiftyone_user_are_votes_too(dataset):
             fo.Sample(filepath="/b.jpg"),
         ]
     )
-    read = store.read_votes(dataset, ["theirs"], classes=TAXONOMY)
+    read = writer.read_votes(dataset, ["theirs"], classes=TAXONOMY)
     assert read.votes.p.tolist() == [0.25]
     assert read.votes.ran.tolist() == [[True], [False]]
     assert read.unknown_labels == {"tree": 1, "(no confidence)": 1}
@@ -231,16 +231,16 @@ def test_fields_of_a_plain_fiftyone_user_are_votes_too(dataset):
 def test_fields_that_are_no_predictions_are_refused(dataset, content, message):
     dataset.add_sample(fo.Sample(filepath="/a.jpg", theirs=content))
     with pytest.raises(StoreError, match=message):
-        store.read_votes(dataset, ["theirs"], classes=TAXONOMY)
+        writer.read_votes(dataset, ["theirs"], classes=TAXONOMY)
 
 
 def test_an_absent_field_is_named_with_its_nearest(samples):
     with pytest.raises(StoreError, match=r"no field 'concensus'\. Did you mean 'consensus'"):
-        store.read_votes(samples, ["concensus"], classes=TAXONOMY)
+        writer.read_votes(samples, ["concensus"], classes=TAXONOMY)
 
 
 def test_the_consensus_is_written_whole(samples):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     write(samples, {ids[0]: {"a": boxes(CONE), "b": boxes(CONE)}, ids[1]: {"a": boxes()}})
     conclude(samples)
     sample = samples[ids[0]]
@@ -255,43 +255,43 @@ def test_the_consensus_is_written_whole(samples):
     assert samples[ids[1]].roadwork.label == "no"
     nobody = samples[ids[2]]
     assert (nobody.roadwork, nobody.agreement, nobody.n_voters) == (None, None, 0)
-    assert store.missing(samples, fields.CONSENSUS, "fused") == []
+    assert writer.missing(samples, schema.CONSENSUS, "fused") == []
 
 
 def test_the_consensus_is_taken_back_when_a_member_says_something_else(samples):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     write(samples, {one: {"a": boxes(CONE)} for one in ids})
     conclude(samples)
     write(samples, {ids[0]: {"b": boxes(CONE)}})
-    assert store.missing(samples, fields.CONSENSUS, "fused") == [ids[0]]
+    assert writer.missing(samples, schema.CONSENSUS, "fused") == [ids[0]]
 
 
 def conclude(samples):
-    read = store.read_votes(samples, ["a", "b"], classes=TAXONOMY)
+    read = writer.read_votes(samples, ["a", "b"], classes=TAXONOMY)
     competent = np.ones((2, len(TAXONOMY.names)), bool)
     clusters = fuse(
         read.votes, competent=competent, weights=np.ones(2), silence=np.full(2, 0.02),
-        sizes_px=store.sizes_px(samples), fusion=Fusion(),
+        sizes_px=writer.sizes_px(samples), fusion=Fusion(),
     )  # fmt: skip
     decisions = decide(
         clusters, read.votes.ran, competent=competent,
         relevance=np.array([float(one in TAXONOMY.deciding) for one in TAXONOMY.names]),
         threshold=0.5, epsilon=0.02,
     )  # fmt: skip
-    return store.write_consensus(
+    return writer.write_consensus(
         samples, read.ids, clusters, decisions, taxonomy=TAXONOMY, threshold=0.4,
-        fingerprint="fused", further=[{fields.PATH: "stop"}] * len(read.ids),
+        fingerprint="fused", further=[{schema.PATH: "stop"}] * len(read.ids),
         hardness=np.full(len(clusters), np.nan),
     )  # fmt: skip
 
 
 def test_ground_truth_there_and_back_is_exact(samples):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     truth = boxes((0, 1, 0.1, 0.2, 0.3, 0.4), classes=TAXONOMY.names)
     nothing = Detections.empty(TAXONOMY.names)
-    store.write_ground_truth(samples, {ids[1]: truth, ids[0]: nothing}, labeled_round=3)
-    view = samples.exists(fields.GROUND_TRUTH)
-    empty, found = store.read_detections(view, fields.GROUND_TRUTH, TAXONOMY)
+    writer.write_ground_truth(samples, {ids[1]: truth, ids[0]: nothing}, labeled_round=3)
+    view = samples.exists(schema.GROUND_TRUTH)
+    empty, found = writer.read_detections(view, schema.GROUND_TRUTH, TAXONOMY)
     assert len(empty) == 0
     assert (found.boxes_xyxy == truth.boxes_xyxy).all()
     assert found.scores.tolist() == [1.0]
@@ -301,24 +301,24 @@ def test_ground_truth_there_and_back_is_exact(samples):
 
 def test_reading_boxes_of_samples_without_any_is_refused_unless_asked_for(samples):
     with pytest.raises(StoreError, match="4 of 4 samples have no 'ground_truth'"):
-        store.read_detections(samples, fields.GROUND_TRUTH, TAXONOMY)
-    found = store.read_detections(samples, fields.GROUND_TRUTH, TAXONOMY, absent="empty")
+        writer.read_detections(samples, schema.GROUND_TRUTH, TAXONOMY)
+    found = writer.read_detections(samples, schema.GROUND_TRUTH, TAXONOMY, absent="empty")
     assert [len(one) for one in found] == [0] * 4
 
 
 def test_columns_there_and_back(samples):
-    ids, _ = store.ids_and_paths(samples)
+    ids, _ = writer.ids_and_paths(samples)
     columns = {
-        fields.HARDNESS: np.array([0.25, np.nan, 1.0, 0.0]),
-        fields.N_VOTERS: np.array([1, 2, 3, 4]),
-        fields.CHOSEN_BECAUSE: ["a", None, "c", "d"],
+        schema.HARDNESS: np.array([0.25, np.nan, 1.0, 0.0]),
+        schema.N_VOTERS: np.array([1, 2, 3, 4]),
+        schema.CHOSEN_BECAUSE: ["a", None, "c", "d"],
     }
-    assert store.write_columns(samples, ids, columns) == 4
-    assert store.read_columns(samples, [*columns, "no_such_field"]) == {
+    assert writer.write_columns(samples, ids, columns) == 4
+    assert writer.read_columns(samples, [*columns, "no_such_field"]) == {
         "id": ids,
-        fields.HARDNESS: [0.25, None, 1.0, 0.0],
-        fields.N_VOTERS: [1, 2, 3, 4],
-        fields.CHOSEN_BECAUSE: ["a", None, "c", "d"],
+        schema.HARDNESS: [0.25, None, 1.0, 0.0],
+        schema.N_VOTERS: [1, 2, 3, 4],
+        schema.CHOSEN_BECAUSE: ["a", None, "c", "d"],
         "no_such_field": [None] * 4,
     }
 
@@ -332,22 +332,22 @@ def test_columns_there_and_back(samples):
 )
 def test_columns_that_do_not_fit_are_refused(samples, columns, message):
     with pytest.raises(StoreError, match=message):
-        store.write_columns(samples, samples.values("id"), columns)
+        writer.write_columns(samples, samples.values("id"), columns)
 
 
 def test_a_sample_that_does_not_exist_is_no_silent_success(samples):
     with pytest.raises(DatasetError, match="1 of 1 samples are not in the dataset"):
-        store.write_columns(samples, ["6b03c9b61c1ceff4ab9ecff5"], {fields.HARDNESS: [1.0]})
+        writer.write_columns(samples, ["6b03c9b61c1ceff4ab9ecff5"], {schema.HARDNESS: [1.0]})
 
 
 def test_a_value_that_the_database_cannot_take_is_our_error(samples):
     with pytest.raises(StoreError, match="cannot be stored"):
-        store.write_documents(samples, {samples.first().id: {"hardness": object()}})
+        writer.write_documents(samples, {samples.first().id: {"hardness": object()}})
 
 
 def test_samples_held_in_memory_see_what_is_written(samples):
     held = samples.first()
-    store.write_columns(samples, [held.id], {fields.HARDNESS: [0.5]})
+    writer.write_columns(samples, [held.id], {schema.HARDNESS: [0.5]})
     assert held.hardness == 0.5
 
 
@@ -359,5 +359,5 @@ def test_sizes_come_from_metadata_or_from_the_file(samples, tmp_path):
     turned[0x0112] = 6
     picture.save(tmp_path / "turned.jpg", exif=turned)
     samples.add_sample(fo.Sample(filepath=str(tmp_path / "turned.jpg")))
-    sizes = store.sizes_px(samples).tolist()
+    sizes = writer.sizes_px(samples).tolist()
     assert sorted(sizes) == [[30, 20], *[[100, 200]] * 4]

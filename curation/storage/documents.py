@@ -18,8 +18,8 @@ from cascade.geometry.sizes import Sizes
 from cascade.predictions import Detections, FloatArray, IntArray
 from cascade.taxonomy import Taxonomy
 from curation.box_documents import Boxes, Lists, Numbers, Words, label_fields, labels_field
-from curation.convert import inside, xyxy_to_xywh
-from curation.fields import FINGERPRINT
+from curation.storage.conversions import inside, xyxy_to_xywh
+from curation.storage.schema import FINGERPRINT
 
 __all__ = [
     "LEAST_STORED",

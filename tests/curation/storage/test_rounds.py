@@ -4,9 +4,9 @@ import stat
 
 import pytest
 
-from curation import rounds
 from curation.errors import StageError
 from curation.settings import Settings
+from curation.storage import rounds
 
 
 @pytest.fixture
@@ -103,5 +103,5 @@ def test_a_round_lies_beside_the_other_files_of_its_dataset(tmp_path):
     settings = Settings(tmp_path, database_uri=None, tracking_uri="")
     for name in ("my photos/2026", "../../elsewhere", ".."):
         folder = rounds.of_dataset(tmp_path, name, 1).folder
-        assert folder.parents[1] == settings.dataset_folder(name)
-        assert folder.parents[2] == tmp_path / "datasets"
+        assert folder.parents[2] == settings.dataset_folder(name)
+        assert folder.parents[3] == tmp_path / "datasets"

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from cascade import taxonomy as taxonomies
 from cascade.errors import nearest
 from cascade.taxonomy import Taxonomy
-from curation import fields, store
 from curation.active_learning.evaluation import slices
 from curation.active_learning.evaluation.evaluate import FrozenSet
 from curation.errors import DatasetError, StageError
+from curation.storage import schema as fields
+from curation.storage import writer
 
 if TYPE_CHECKING:
     from cascade.engine.run import Tally
@@ -72,7 +73,7 @@ def own_taxonomy(view: Any, members: Sequence[str]) -> Taxonomy:
 
     Every class decides, for want of better knowledge: "is anything there at all?".
     """
-    store.require_detections(view, members)
+    writer.require_detections(view, members)
     found = sorted({str(one) for m in members for one in view.distinct(f"{m}.detections.label")})
     labels = list({taxonomies.fold(one): one for one in found}.values())
     if not labels:
@@ -114,9 +115,9 @@ def labeled(samples: Any, split: str) -> Any:
 def frozen_set(samples: Any, split: str, taxonomy: Taxonomy) -> FrozenSet:
     """Return the images of a split whose ground truth came with the data, in a fixed order."""
     view = labeled(samples, split).match({fields.LABELED_ROUND: 0})
-    ids, paths = store.ids_and_paths(view)
-    truths = store.read_detections(view, fields.GROUND_TRUTH, taxonomy)
-    columns = store.read_columns(view, [fields.DRIVE, fields.LUMA, *_SLICED_BY])
+    ids, paths = writer.ids_and_paths(view)
+    truths = writer.read_detections(view, fields.GROUND_TRUTH, taxonomy)
+    columns = writer.read_columns(view, [fields.DRIVE, fields.LUMA, *_SLICED_BY])
     del columns["id"]
     drives, luma = columns.pop(fields.DRIVE), columns.pop(fields.LUMA)
     heights = [_tallest(one.boxes_xyxy) for one in truths]
@@ -125,7 +126,7 @@ def frozen_set(samples: Any, split: str, taxonomy: Taxonomy) -> FrozenSet:
         ids=tuple(ids),
         paths=tuple(paths),
         drives=tuple(drive or path for drive, path in zip(drives, paths, strict=True)),
-        sizes_px=store.sizes_px(view),
+        sizes_px=writer.sizes_px(view),
         truths=tuple(truths),
         slices=slices.build(columns, tallest=np.array(heights, float), mean_luma=numbers(luma)),
     )
@@ -156,13 +157,13 @@ def tag_chosen(
     for rank, (one, arm, why) in enumerate(zip(ids, arms, because, strict=True), start=1):
         tags = [*_without_round(known[one], tag), tag, f"arm:{arm}"]
         update[one] = {"tags": tags, fields.RANK: rank, fields.CHOSEN_BECAUSE: why}
-    store.write_documents(dataset, update)
+    writer.write_documents(dataset, update)
 
 
 def tag_only(dataset: Any, tag: str, ids: Sequence[str]) -> None:
     """Have these samples bear a tag, and no other sample of the dataset."""
     dataset.match_tags(tag).untag_samples(tag)
-    store.add_tags(dataset, {one: [tag] for one in ids})
+    writer.add_tags(dataset, {one: [tag] for one in ids})
 
 
 def remember(dataset: Any, key: str, content: Mapping[str, Any]) -> None:

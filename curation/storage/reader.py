@@ -20,10 +20,10 @@ from cascade.fusion.votes import Votes
 from cascade.imaging.pillow import opened
 from cascade.predictions import Detections, FloatArray, IntArray
 from cascade.taxonomy import Taxonomy
-from curation import box_columns, convert, fields
-from curation.box_columns import BoxColumns, boxes_of
-from curation.collection import chunks, expect_fields, ids_and_paths, read_documents
 from curation.errors import StoreError
+from curation.storage import box_columns, conversions, schema
+from curation.storage.box_columns import BoxColumns, boxes_of
+from curation.storage.collection import chunks, expect_fields, ids_and_paths, read_documents
 
 __all__ = [
     "VotesRead",
@@ -137,7 +137,9 @@ def read_detections(
         if row.get(label_field) is None:
             lacking += 1
             continue
-        found[i], left_out = convert.from_raw(row[label_field], classes.names, meaning, score=score)
+        found[i], left_out = conversions.from_raw(
+            row[label_field], classes.names, meaning, score=score
+        )
         dropped += left_out
     if lacking and absent == "refuse":
         raise StoreError(
@@ -167,8 +169,8 @@ def failures(samples: Any) -> list[dict[str, Any]]:
     return [
         {"sample": ids[i], "filepath": paths[i]}
         | {name: one.get(name) for name in ("stage", "member", "error", "message")}
-        for i, row in read_documents(samples, ids, {fields.FAILURES: 1})
-        for one in row.get(fields.FAILURES) or ()
+        for i, row in read_documents(samples, ids, {schema.FAILURES: 1})
+        for one in row.get(schema.FAILURES) or ()
     ]
 
 
@@ -211,7 +213,7 @@ def _votes(
         member=columns.member[kept],
         class_id=class_id[kept],
         p=p[kept],
-        boxes_xyxy=convert.inside(convert.xywh_to_xyxy(columns.boxes_xywh[kept])),
+        boxes_xyxy=conversions.inside(conversions.xywh_to_xyxy(columns.boxes_xywh[kept])),
         ran=columns.ran,
         members=tuple(members),
         classes=taxonomy.names,

@@ -17,8 +17,8 @@ from bson import ObjectId
 from numpy.typing import NDArray
 
 from cascade.workload import Workload
-from curation.collection import answering, chunks, dataset_of, read_documents
 from curation.errors import StoreError
+from curation.storage.collection import answering, chunks, dataset_of, read_documents
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -23,10 +23,18 @@ from cascade.geometry.sizes import Sizes
 from cascade.predictions import Answer, DepthMap, Detections, FloatArray, Masks, Prediction
 from cascade.runtime.cpu import cores
 from cascade.taxonomy import Taxonomy
-from curation import box_columns, closer_documents, convert, documents, fields, ledger
-from curation.artifacts import Shelf
 from curation.box_documents import label_fields
-from curation.collection import (
+from curation.errors import StoreError
+from curation.storage import (
+    box_columns,
+    conversions,
+    deep_tier_documents,
+    documents,
+    ledger,
+    schema,
+)
+from curation.storage.artifacts import Shelf
+from curation.storage.collection import (
     CHUNK,
     chunks,
     expect_fields,
@@ -35,7 +43,9 @@ from curation.collection import (
     update_documents,
     write_documents,
 )
-from curation.columns import (
+from curation.storage.documents import Document, Failure
+from curation.storage.ledger import missing
+from curation.storage.reader import (
     VotesRead,
     boxes_of,
     failures,
@@ -46,9 +56,6 @@ from curation.columns import (
     require_detections,
     sizes_px,
 )
-from curation.documents import Document, Failure
-from curation.errors import StoreError
-from curation.ledger import missing
 
 __all__ = [
     "Failure",
@@ -119,8 +126,8 @@ def write_members(
         StoreError: A field is not declared, or the database did not take the write.
         DatasetError: A sample does not exist.
     """
-    expect_fields(samples, [*fingerprints, fields.CONSENSUS])
-    ledger.keep(samples, [*fingerprints, fields.CONSENSUS])
+    expect_fields(samples, [*fingerprints, schema.CONSENSUS])
+    ledger.keep(samples, [*fingerprints, schema.CONSENSUS])
     written = Written()
     for ids in chunks(list(results)):
         update: dict[str, Document] = {one: {} for one in ids}
@@ -132,7 +139,7 @@ def write_members(
             )
             stored = dict(zip(said, label_fields(boxes, fingerprint), strict=True))
             for one in found:
-                update[one] |= {member: stored.get(one), fields.CONSENSUS: None}
+                update[one] |= {member: stored.get(one), schema.CONSENSUS: None}
             written.boxes += len(boxes)
             written.dropped += dropped
         written.failures += _record_outcomes(samples, update, results, stage)
@@ -168,18 +175,18 @@ def write_consensus(
         sizes: Distance and size of each cluster, where depth is known.
     """
     decision = taxonomy.decision.name
-    expect_fields(samples, [fields.CONSENSUS, decision])
+    expect_fields(samples, [schema.CONSENSUS, decision])
     fused = documents.consensus_fields(
         clusters, fingerprint=fingerprint, hardness=hardness, sizes=sizes
     )
     update = {
         one: {
-            fields.CONSENSUS: fused[i],
+            schema.CONSENSUS: fused[i],
             decision: documents.decision_field(
                 decisions, i, threshold=threshold, fingerprint=fingerprint
             ),
-            fields.AGREEMENT: documents.scalar(decisions.agreement[i]),
-            fields.N_VOTERS: int(decisions.n_voters[i]),
+            schema.AGREEMENT: documents.scalar(decisions.agreement[i]),
+            schema.N_VOTERS: int(decisions.n_voters[i]),
             **{
                 path: documents.scalar(one) for path, one in (further[i] if further else {}).items()
             },
@@ -210,7 +217,7 @@ def write_closer(
     Raises:
         StoreError: A field is not declared, a file or the database did not take the write.
     """
-    expect_fields(samples, [*shelves, fields.CONSENSUS])
+    expect_fields(samples, [*shelves, schema.CONSENSUS])
     ledger.keep(samples, shelves)
     written = Written()
     with ThreadPoolExecutor(cores()) as pool:  # for PNGs, which take the time
@@ -224,7 +231,7 @@ def write_closer(
             for (one, member), stored in kept.items():
                 update[one][member] = stored.result()
             for one in ids:
-                update[one][f"{fields.CONSENSUS}.{fields.FINGERPRINT}"] = None
+                update[one][f"{schema.CONSENSUS}.{schema.FINGERPRINT}"] = None
             written.failures += _record_outcomes(samples, update, results, "examine")
             written.samples += write_documents(samples, update)
     return written
@@ -233,10 +240,10 @@ def write_closer(
 def _closer_field(said: Any, sample: str, shelf: Shelf, taxonomy: Taxonomy) -> Document | None:
     """Return the raw field of a prediction, its files written; None for a failure."""
     if isinstance(said, Answer):
-        return closer_documents.answer_field(said, fingerprint=shelf.fingerprint)
+        return deep_tier_documents.answer_field(said, fingerprint=shelf.fingerprint)
     if isinstance(said, DepthMap):
         path, step = shelf.keep_depth(sample, said)
-        return closer_documents.depth_field(
+        return deep_tier_documents.depth_field(
             str(path), step=step, unit=said.unit, fingerprint=shelf.fingerprint
         )
     if isinstance(said, Masks):
@@ -244,7 +251,7 @@ def _closer_field(said: Any, sample: str, shelf: Shelf, taxonomy: Taxonomy) -> D
         paths = [
             str(shelf.keep_mask(sample, i, said.masks[i], box)) for i, box in enumerate(extents)
         ]
-        return closer_documents.masks_field(
+        return deep_tier_documents.masks_field(
             said, extents, paths, fingerprint=shelf.fingerprint, taxonomy=taxonomy
         )
     return None
@@ -255,14 +262,14 @@ def write_ground_truth(
     truths: Mapping[str, Detections],
     *,
     labeled_round: int,
-    label_field: str = fields.GROUND_TRUTH,
+    label_field: str = schema.GROUND_TRUTH,
 ) -> Written:
     """Store confirmed boxes, in canonical classes, and the round whose labeling gave them."""
     expect_fields(samples, [label_field])
     update = {
         one: {
-            label_field: convert.raw_detections(boxes, scored=False),
-            fields.LABELED_ROUND: labeled_round,
+            label_field: conversions.raw_detections(boxes, scored=False),
+            schema.LABELED_ROUND: labeled_round,
         }
         for one, boxes in truths.items()
     }
@@ -385,8 +392,8 @@ def _record_outcomes(
     """Add the list of failures to `update` where it changes; return how many are new."""
     ids = list(update)
     before = {
-        ids[i]: row.get(fields.FAILURES) or []
-        for i, row in read_documents(samples, ids, {fields.FAILURES: 1})
+        ids[i]: row.get(schema.FAILURES) or []
+        for i, row in read_documents(samples, ids, {schema.FAILURES: 1})
     }
     new = 0
     for one in ids:
@@ -396,7 +403,7 @@ def _record_outcomes(
         }
         failed = sum(said is not None for said in outcomes.values())
         if failed or before.get(one):
-            update[one][fields.FAILURES] = documents.merged_failures(
+            update[one][schema.FAILURES] = documents.merged_failures(
                 before.get(one, []), stage=stage, outcomes=outcomes
             )
         new += failed

@@ -4,7 +4,7 @@ import fiftyone as fo
 import pytest
 
 from cascade import taxonomy as taxonomies
-from curation import fields, ledger, store
+from curation.storage import ledger, schema, writer
 
 TAXONOMY = taxonomies.load("roadwork")
 
@@ -12,14 +12,14 @@ TAXONOMY = taxonomies.load("roadwork")
 @pytest.fixture
 def samples(dataset):
     dataset.add_samples([fo.Sample(filepath=f"/{i:03d}.jpg") for i in range(200)])
-    fields.declare(dataset, TAXONOMY, ["a"])
+    schema.declare(dataset, TAXONOMY, ["a"])
     ledger.keep(dataset, ["a"])
     return dataset
 
 
 def done(samples, ids, fingerprint):
     content = {"_cls": "Detections", "detections": [], "fingerprint": fingerprint}
-    store.write_documents(samples, {one: {"a": content} for one in ids})
+    writer.write_documents(samples, {one: {"a": content} for one in ids})
 
 
 def test_asking_looks_at_what_is_missing_only(samples):
@@ -45,6 +45,6 @@ def test_keeping_twice_changes_nothing(samples):
 
 def test_where_indexes_run_out_it_goes_on_without(samples, monkeypatch):
     monkeypatch.setattr(ledger, "_MOST_INDEXES", 0)
-    ledger.keep(samples, [fields.CONSENSUS])
+    ledger.keep(samples, [schema.CONSENSUS])
     assert "consensus.fingerprint" not in samples.list_indexes()
-    assert len(ledger.missing(samples, fields.CONSENSUS, "f")) == 200
+    assert len(ledger.missing(samples, schema.CONSENSUS, "f")) == 200

@@ -21,8 +21,8 @@ from pymongo import UpdateOne
 from pymongo.errors import PyMongoError
 
 from cascade.errors import nearest
-from curation.documents import Document
 from curation.errors import DatasetError, StoreError
+from curation.storage.documents import Document
 
 CHUNK = 1000  # samples a request: measured best, and what a crash can lose
 

@@ -10,8 +10,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from curation.collection import dataset_of, expect_fields
-from curation.fields import FINGERPRINT
+from curation.storage.collection import dataset_of, expect_fields
+from curation.storage.schema import FINGERPRINT
 
 logger = logging.getLogger(__name__)
 

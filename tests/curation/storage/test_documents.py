@@ -7,7 +7,7 @@ import pytest
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation import documents
+from curation.storage import documents
 
 ROADWORK = taxonomies.load("roadwork")
 

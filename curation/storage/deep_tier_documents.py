@@ -13,9 +13,9 @@ from bson import ObjectId
 
 from cascade.predictions import Answer, FloatArray, Masks
 from cascade.taxonomy import Taxonomy
-from curation.convert import raw_detection, xyxy_to_xywh
-from curation.documents import Document, labels_field
-from curation.fields import FINGERPRINT
+from curation.storage.conversions import raw_detection, xyxy_to_xywh
+from curation.storage.documents import Document, labels_field
+from curation.storage.schema import FINGERPRINT
 
 UNUSABLE = "no usable answer"
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cascade.predictions import DepthMap
-from curation.artifacts import Shelf, read_depth
 from curation.errors import StoreError
+from curation.storage.artifacts import Shelf, read_depth
 
 
 def shelf(folder, fingerprint="f00"):
