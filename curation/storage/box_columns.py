@@ -107,7 +107,7 @@ def from_bytes(
     samples: Any, ids: Sequence[str], members: Sequence[str], attributes: Sequence[str]
 ) -> BoxColumns:
     """Return what `read` does, by compiled code."""
-    from curation import bson_reading
+    from curation.storage.bson import decoder
 
     collection, keys = dataset_of(samples)._sample_collection, [ObjectId(one) for one in ids]
     with answering():
@@ -118,13 +118,13 @@ def from_bytes(
         )
     batches = [np.frombuffer(one, np.uint8) for one in found]
     place = {key.binary: i for i, key in enumerate(keys)}
-    names, of_boxes = bson_reading.joined(members), bson_reading.joined(attributes)
+    names, of_boxes = decoder.joined(members), decoder.joined(attributes)
 
     held = np.full((len(ids), len(members)), -1, np.int64)
     rows, starts = [], []
     for data in batches:
-        starts.append(bson_reading.documents(data))
-        their_ids, boxes = bson_reading.count(data, starts[-1], *names)
+        starts.append(decoder.documents(data))
+        their_ids, boxes = decoder.count(data, starts[-1], *names)
         if len(boxes) != len(starts[-1]) - 1 or starts[-1][0] < 0:
             raise StoreError("The database sent bytes that are no BSON documents. Try again.")
         rows.append([place[one.tobytes()] for one in their_ids])
@@ -139,10 +139,10 @@ def from_bytes(
     for data, their_rows, their_starts in zip(batches, rows, starts, strict=True):
         how = (data, their_starts, names, of_boxes, first[their_rows], label_id, numbers, corners)
         most = _LABELS
-        new = bson_reading.fill(*how, len(words), most)
-        while len(new) and new[0, 0] == bson_reading.TOO_MANY_LABELS:
+        new = decoder.fill(*how, len(words), most)
+        while len(new) and new[0, 0] == decoder.TOO_MANY_LABELS:
             most *= 8
-            new = bson_reading.fill(*how, len(words), most)
+            new = decoder.fill(*how, len(words), most)
         words += [data[at : at + size].tobytes().decode() for at, size in new.tolist()]
     labels = {word: i for i, word in enumerate(dict.fromkeys(words))}  # of all batches, once
     final = np.array([*(labels[word] for word in words), -1], np.int64)

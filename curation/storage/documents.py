@@ -17,7 +17,14 @@ from cascade.fusion.consensus import Clusters, Decisions
 from cascade.geometry.sizes import Sizes
 from cascade.predictions import Detections, FloatArray, IntArray
 from cascade.taxonomy import Taxonomy
-from curation.box_documents import Boxes, Lists, Numbers, Words, label_fields, labels_field
+from curation.storage.bson.box_documents import (
+    Boxes,
+    Lists,
+    Numbers,
+    Words,
+    label_fields,
+    labels_field,
+)
 from curation.storage.conversions import inside, xyxy_to_xywh
 from curation.storage.schema import FINGERPRINT
 

@@ -23,7 +23,6 @@ from cascade.geometry.sizes import Sizes
 from cascade.predictions import Answer, DepthMap, Detections, FloatArray, Masks, Prediction
 from cascade.runtime.cpu import cores
 from cascade.taxonomy import Taxonomy
-from curation.box_documents import label_fields
 from curation.errors import StoreError
 from curation.storage import (
     box_columns,
@@ -34,6 +33,7 @@ from curation.storage import (
     schema,
 )
 from curation.storage.artifacts import Shelf
+from curation.storage.bson.box_documents import label_fields
 from curation.storage.collection import (
     CHUNK,
     chunks,

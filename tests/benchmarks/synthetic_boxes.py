@@ -17,9 +17,9 @@ from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.fusion.votes import Votes
 from cascade.models.detection.center_point import CenterPoint
-from curation import box_documents
-from curation.box_documents import Boxes, Numbers, Words
 from curation.storage import conversions, schema, writer
+from curation.storage.bson import box_documents
+from curation.storage.bson.box_documents import Boxes, Numbers, Words
 
 CHUNK = 1000
 SIZE_PX = (720, 1280)

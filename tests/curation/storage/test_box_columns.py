@@ -11,8 +11,8 @@ from bson.decimal128 import Decimal128
 from bson.regex import Regex
 
 from cascade.workload import Workload
-from curation import bson_reading
 from curation.storage import box_columns, writer
+from curation.storage.bson import decoder
 
 MEMBERS = ["a", "b", "absent"]
 BOX = {
@@ -96,4 +96,4 @@ def test_parts_are_joined_in_their_order(raw, monkeypatch):
 
 def test_bytes_that_are_cut_off_are_refused():
     data = np.frombuffer(b"\x20\x00\x00\x00\x07_id\x00", np.uint8)
-    assert bson_reading.documents(data).tolist() == [bson_reading.BAD]
+    assert decoder.documents(data).tolist() == [decoder.BAD]

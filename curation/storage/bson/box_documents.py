@@ -101,11 +101,11 @@ def as_documents(boxes: Boxes, fingerprint: str) -> list[Document]:
 
 def as_bytes(boxes: Boxes, fingerprint: str) -> list[Document]:
     """Return what `label_fields` does, by compiled code."""
-    from curation import bson_writing
-    from curation.bson_reading import joined
+    from curation.storage.bson import encoder
+    from curation.storage.bson.decoder import joined
 
     columns: dict[str, Any] = {"label": boxes.label, "bounding_box": None, **boxes.attributes}
-    codes = {"double": bson_writing.DOUBLE, "int": bson_writing.INT, "bool": bson_writing.BOOL}
+    codes = {"double": encoder.DOUBLE, "int": encoder.INT, "bool": encoder.BOOL}
     kinds: list[int] = []
     column: list[int] = []
     words: list[str] = []
@@ -118,23 +118,23 @@ def as_bytes(boxes: Boxes, fingerprint: str) -> list[Document]:
             kinds.append(codes[one.kind])
             numbers.append(np.asarray(one.values, np.float64))
         elif isinstance(one, Words):
-            kinds.append(bson_writing.TEXT)
+            kinds.append(encoder.TEXT)
             texts.append(np.where(one.ids < 0, -1, one.ids + len(words)))
             words += one.words
         elif isinstance(one, Lists):
-            kinds.append(bson_writing.TEXTS)
+            kinds.append(encoder.TEXTS)
             lists = np.ascontiguousarray(one.has)
         else:
-            kinds.append(bson_writing.BOX)
+            kinds.append(encoder.BOX)
     words += [word for one in columns.values() if isinstance(one, Lists) for word in one.words]
     head, tail = _inner({"_cls": "Detections"}), _inner({FINGERPRINT: fingerprint})
     fixed = _inner({"_cls": "Detection", "attributes": {}, "tags": []})
     longest = max((len(word.encode()) for word in words), default=0)
     list_words = sum(len(word.encode()) + 20 for word in words[len(words) - lists.shape[1] :])
     of_box = len(fixed) + sum(len(name) + 64 + longest for name in columns) + list_words + 64
-    made, starts = bson_writing.encode(
+    made, starts = encoder.encode(
         np.searchsorted(boxes.owner, np.arange(boxes.n + 1)).astype(np.int64),
-        bson_writing.object_ids(len(boxes)),
+        encoder.object_ids(len(boxes)),
         np.ascontiguousarray(boxes.boxes_xywh, np.float64),
         np.array(numbers, np.float64).reshape(len(numbers), len(boxes)),
         np.array(texts, np.int64).reshape(len(texts), len(boxes)),

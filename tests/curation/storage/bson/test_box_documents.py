@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cascade.workload import Workload
-from curation import box_documents
-from curation.box_documents import Boxes, Lists, Numbers, Words
+from curation.storage.bson import box_documents
+from curation.storage.bson.box_documents import Boxes, Lists, Numbers, Words
 
 
 def some(v, n, seed=0):
