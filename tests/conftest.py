@@ -24,9 +24,9 @@ from typing import Self
 
 import pytest
 
-from curation import mongod
 from curation.errors import DatabaseError
 from curation.settings import Settings, from_environment
+from curation.storage.database import mongod
 
 _HOME = Path(tempfile.mkdtemp(prefix="curation-tests-"))
 _PATIENCE_S = 1500  # for one command, on a machine that is busy with others
@@ -70,7 +70,7 @@ def settings() -> Settings:
 @pytest.fixture(scope="session")
 def database(settings: Settings) -> str:
     """The address of a running database; FiftyOne works in it from now on."""
-    from curation import database as door
+    from curation.storage.database import connection as door
 
     return door.connect(settings).uri
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curation import database
 from curation.settings import Settings, from_environment
+from curation.storage.database import connection
 
 if TYPE_CHECKING:
     from cascade.checkpoints.licenses import Kind
@@ -18,7 +18,7 @@ _DEMO_TAXONOMY = "roadwork_core"  # the classes that the scenes are drawn with
 
 
 def connected(dataset: str | None = None) -> Settings:
-    """Read the environment and connect to the database: see `curation.database` for which.
+    """Read the environment and connect to the database: see `curation.storage.database.connection` for which.
 
     Where FiftyOne is imported already, its database stays the one.
 
@@ -26,7 +26,7 @@ def connected(dataset: str | None = None) -> Settings:
         dataset: The name of the dataset that is asked for; it may lie in the user's own database.
     """
     settings = from_environment()
-    database.connect(settings, dataset=dataset)
+    connection.connect(settings, dataset=dataset)
     return settings
 
 

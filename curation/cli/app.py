@@ -96,11 +96,11 @@ def connected(dataset: str | None = None) -> Settings:
     Args:
         dataset: The dataset that is asked for: it may lie in the user's own database.
     """
-    from curation import database
+    from curation.storage.database import connection
 
     settings = from_environment()
     named = None if dataset is None or Path(dataset).is_dir() else dataset
-    database.connect(settings, dataset=named)
+    connection.connect(settings, dataset=named)
     return settings
 
 

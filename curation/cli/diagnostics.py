@@ -24,11 +24,11 @@ from packaging.requirements import Requirement
 from cascade import manifest as manifests
 from cascade import registry
 from cascade.manifest import Manifest
-from curation import database, mongod
 from curation.app import plugins
 from curation.errors import CurationError
 from curation.secrets import without_password
 from curation.settings import Settings
+from curation.storage.database import connection, mongod
 
 DISTRIBUTION = "cascade-curation"
 LEAST_PYTHON = (3, 11)
@@ -194,13 +194,13 @@ def check_database(settings: Settings) -> Check:
     try:
         if settings.database_uri:
             return check_address(settings.database_uri)
-        running = database.status(settings)
+        running = connection.status(settings)
         if running.uri:
             return Check("database", "ok", f"ours answers at {running.uri}")
         with tempfile.TemporaryDirectory() as folder:
             trial = replace(settings, home=Path(folder))
-            database.start(trial)
-            database.stop(trial)
+            connection.start(trial)
+            connection.stop(trial)
     except CurationError as error:
         return Check("database", "fail", "none answers", str(error))
     return Check("database", "ok", f"ours starts when needed ({mongod.find_mongod()})")

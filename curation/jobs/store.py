@@ -14,7 +14,7 @@ from typing import Any
 from cascade.errors import nearest
 from curation.jobs.catch_up import Entry
 from curation.jobs.models import OPEN, Attempt, Job, JobError, Run, State
-from curation.lease import LeaseError
+from curation.storage.database.lease import LeaseError
 
 JOBS, RUNS = "curation_jobs", "curation_job_runs"
 _LOG_LINES = 400

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from curation import lease
 from curation.errors import PublishError
 from curation.secrets import without_password
+from curation.storage.database import lease
 from curation.tracking import moves
 from curation.tracking.connection import model_name
 from curation.tracking.journal import Entry, Journal
@@ -33,8 +33,8 @@ from curation.tracking.moves import WITHDRAWN, Kind, Move, Signature
 from curation.tracking.versions import Registry
 
 if TYPE_CHECKING:
-    from curation.lease import Lease
     from curation.settings import Settings
+    from curation.storage.database.lease import Lease
 
 At = Callable[[str], None]
 AUDIT = "audit."  # begins the tags of the audit trail; the move's time and number follow
@@ -264,9 +264,9 @@ class Promotions:
 @contextmanager
 def promotions(settings: Settings) -> Iterator[Promotions]:
     """Give what moves the champions of the settings, over the database of the datasets."""
-    from curation import database, mongod
+    from curation.storage.database import connection, mongod
 
-    uri = database.connect(settings).uri
+    uri = connection.connect(settings).uri
     with mongod.client_of(uri) as client:
         yield Promotions(Registry.of(settings), client[os.environ["FIFTYONE_DATABASE_NAME"]])
 

@@ -24,10 +24,10 @@ def main() -> None:
     asked = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
 
-    from curation import database
+    from curation.storage.database import connection
 
     settings = from_environment()
-    database.connect(settings)
+    connection.connect(settings)
 
     import fiftyone.core.odm as foo
 

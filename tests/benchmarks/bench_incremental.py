@@ -45,7 +45,7 @@ def main() -> int:
 def _measure(size: int, home: Path, *, indexing: bool) -> dict[str, Any]:
     """Return seconds and counts; FiftyOne is imported in here, once our database runs."""
     with own_database(home) as (settings, uri):
-        from curation import mongod
+        from curation.storage.database import mongod
 
         with mongod.client_of(uri) as client:
             return _night(size, home, settings, client.jobs, indexing=indexing)
@@ -56,7 +56,7 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
     import synthetic_pool
     import torch
 
-    from curation import mongod, similarity
+    from curation import similarity
     from curation.active_learning.selection import near_duplicates
     from curation.jobs.nightly.incremental_embeddings import embed_new, extend_index
     from curation.jobs.nightly.incremental_hardness import rerank
@@ -66,6 +66,7 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
     from curation.stages.predict import predict
     from curation.stages.score import score
     from curation.storage import schema
+    from curation.storage.database import mongod
 
     new, cpu = size // 100, torch.device("cpu")
     ensemble = synthetic_pool.ensemble(home)

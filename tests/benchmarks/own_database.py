@@ -24,14 +24,14 @@ def own_database(home: Path) -> Iterator[tuple[Any, str]]:
         "FIFTYONE_DATABASE_VALIDATION": "false",
         "FIFTYONE_DO_NOT_TRACK": "true",
     }
-    from curation import database, mongod
     from curation.settings import from_environment
+    from curation.storage.database import connection, mongod
 
     settings = from_environment()
     uri = mongod.start(settings)
     try:
         os.environ["FIFTYONE_DATABASE_URI"] = uri
-        database.connect(settings)
+        connection.connect(settings)
         yield settings, uri
     finally:
         mongod.stop(settings)

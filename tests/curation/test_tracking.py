@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from curation import mongod
 from curation.errors import PublishError
+from curation.storage.database import mongod
 from curation.tracking import About, Registry, champion_folder
 from curation.tracking.promotion import Promotions
 

@@ -20,8 +20,9 @@ from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
 from cascade.inference.predictor import Predictor
 from cascade.models.detection.center_point import CenterPoint
-from curation import ensemble_model, lease, mongod  # noqa: F401
-from curation.lease import LeaseError
+from curation import ensemble_model
+from curation.storage.database import lease, mongod  # noqa: F401
+from curation.storage.database.lease import LeaseError
 from curation.tracking import Registry
 from curation.tracking.promotion import Promotions, history
 

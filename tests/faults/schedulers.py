@@ -20,7 +20,6 @@ from pathlib import Path
 
 from cascade import taxonomy
 from cascade.predictions import Detections
-from curation import mongod
 from curation.jobs.execution import runner
 from curation.jobs.models import Job
 from curation.jobs.scheduler import Scheduler
@@ -28,7 +27,8 @@ from curation.jobs.store import History
 from curation.labeling.export_folder import read_rows
 from curation.labeling.files.backend import Files
 from curation.labeling.protocol import Task
-from curation.lease import LeaseError
+from curation.storage.database import mongod
+from curation.storage.database.lease import LeaseError
 
 FOLDER, MONGODB, SEED = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 KILLS, A_NIGHT, POOL = 50, 3, 3000

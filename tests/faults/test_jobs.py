@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from curation import mongod
+from curation.storage.database import mongod
 
 pytestmark = pytest.mark.slow
 

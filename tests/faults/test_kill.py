@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import gridfs
 import pytest
 
-from curation import mongod
+from curation.storage.database import mongod
 
 pytestmark = pytest.mark.slow
 

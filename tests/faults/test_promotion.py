@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from curation import mongod
+from curation.storage.database import mongod
 from curation.tracking import Registry
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # on a machine busy with others

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curation import mongod
+from curation.storage.database import mongod
 
 pytestmark = pytest.mark.slow
 

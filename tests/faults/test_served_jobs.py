@@ -26,8 +26,8 @@ sys.path.append(str(Path(__file__).parents[1] / "labeling_server"))
 import label_studio_server
 from fault_proxy import FaultProxy
 
-from curation import mongod
 from curation.jobs.store import History
+from curation.storage.database import mongod
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 

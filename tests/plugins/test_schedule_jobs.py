@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from curation import mongod
 from curation.app.operators import job_forms
 from curation.jobs.store import History
+from curation.storage.database import mongod
 
 LIST, ADD, RUN, PAUSE, REMOVE = (
     f"schedule_jobs/{name}"

@@ -50,7 +50,7 @@ def to_its_end(kept: History, job: Job, due: datetime, work: Work, *, once: bool
     from curation.jobs import scheduler
     from curation.jobs.execution import runner
     from curation.jobs.models import JobError
-    from curation.lease import LeaseError
+    from curation.storage.database.lease import LeaseError
 
     while True:
         found = kept.run(job.name, due)

@@ -299,11 +299,11 @@ def export(
 @contextmanager
 def _history() -> Iterator[tuple[History, Settings]]:
     """Give the record of jobs in the database of the settings."""
-    from curation import database, mongod
     from curation.jobs.store import History
+    from curation.storage.database import connection, mongod
 
     settings = connected()
-    uri = database.connect(settings).uri
+    uri = connection.connect(settings).uri
     with mongod.client_of(uri) as client:
         kept = History(client[os.environ["FIFTYONE_DATABASE_NAME"]])
         kept.prepare()

@@ -67,27 +67,27 @@ def doctor() -> None:
 @db.command("start", epilog="Example: curate db start")
 def start_database() -> None:
     """Start our own database, or find the one that is running."""
-    from curation import database
+    from curation.storage.database import connection
 
-    say(f"Our database runs at {database.start(from_environment())}")
+    say(f"Our database runs at {connection.start(from_environment())}")
 
 
 @db.command("stop", epilog="Example: curate db stop")
 def stop_database() -> None:
     """Stop our own database; the next command that needs it starts it again."""
-    from curation import database
+    from curation.storage.database import connection
 
-    ran = database.stop(from_environment())
+    ran = connection.stop(from_environment())
     say("Our database was stopped." if ran else "Our database does not run.")
 
 
 @db.command("status", epilog="Example: curate db status")
 def database_status() -> None:
     """Say whether our own database runs, and where."""
-    from curation import database
+    from curation.storage.database import connection
 
     settings = from_environment()
-    found = database.status(settings)
+    found = connection.status(settings)
     say(
         f"Our database runs at {found.uri} (process {found.pid})."
         if found.uri

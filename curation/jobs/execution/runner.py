@@ -19,16 +19,16 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from cascade.errors import CascadeError
-from curation import lease
 from curation.errors import CurationError
 from curation.jobs import notifications, schedule
 from curation.jobs.execution import log_capture
 from curation.jobs.execution.timeout import DeadlineError, deadline
-from curation.jobs.heartbeat import Heartbeat
 from curation.jobs.models import Attempt, Job, Refused, Run
 from curation.jobs.notifications import Event, What
 from curation.jobs.store import History
-from curation.lease import Lease, LeaseError
+from curation.storage.database import lease
+from curation.storage.database.lease import Lease, LeaseError
+from curation.storage.database.lease_renewal import Heartbeat
 
 logger = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from curation.jobs.models import Refused
 from curation.jobs.nightly import ranking
 from curation.jobs.nightly.incremental_embeddings import embed_new
 from curation.jobs.nightly.ranking import ACCEPTED, THROUGH, Night
-from curation.lease import LeaseError
 from curation.settings import Settings
 from curation.stages.guard import watch
 from curation.storage import queries as query
 from curation.storage import writer
+from curation.storage.database.lease import LeaseError
 from curation.tracking.promotion import promotions
 
 

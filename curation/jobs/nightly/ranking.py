@@ -21,11 +21,10 @@ import torch
 from cascade.engine.run import default_device
 from cascade.ensemble import Ensemble
 from cascade.taxonomy import Taxonomy
-from curation import lease, similarity
+from curation import similarity
 from curation.errors import StageError
 from curation.inference.deep_tiers import estimators
 from curation.jobs.execution.runner import LEASE_S, Context, who
-from curation.jobs.heartbeat import Heartbeat
 from curation.jobs.models import Refused, Run
 from curation.jobs.nightly import artifacts, bucket_sync, drift
 from curation.jobs.nightly.drift import Drift
@@ -33,7 +32,6 @@ from curation.jobs.nightly.incremental_embeddings import embed_new, extend_index
 from curation.jobs.nightly.incremental_hardness import rerank
 from curation.labeling.label_studio.sync import OnlyPush
 from curation.labeling.protocol import Labeler
-from curation.lease import LeaseError
 from curation.settings import Settings
 from curation.stages.adjudicate import adjudicate
 from curation.stages.choose import choose
@@ -44,6 +42,9 @@ from curation.stages.label import label
 from curation.stages.predict import predict
 from curation.storage import queries as query
 from curation.storage import schema, writer
+from curation.storage.database import lease
+from curation.storage.database.lease import LeaseError
+from curation.storage.database.lease_renewal import Heartbeat
 
 logger = logging.getLogger(__name__)
 

@@ -107,7 +107,7 @@ def test_disk(free_bytes, expected):
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password(monkeypatch):
-    monkeypatch.setattr("curation.mongod.ANSWER_S", 0.2)
+    monkeypatch.setattr("curation.storage.database.mongod.ANSWER_S", 0.2)
     given = settings.from_environment(
         {"FIFTYONE_DATABASE_URI": "mongodb://user:secret@127.0.0.1:9"}
     )

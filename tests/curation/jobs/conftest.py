@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from curation import mongod
 from curation.jobs.execution import runner
 from curation.jobs.models import Job
 from curation.jobs.store import History
-from curation.lease import LeaseError
+from curation.storage.database import mongod
+from curation.storage.database.lease import LeaseError
 
 
 class Clock:

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 import pytest
 
 from cascade import taxonomy as taxonomies
-from curation import mongod
 from curation.active_learning.gate.live_monitor import LiveCheck, Watch, append
 from curation.errors import StageError
 from curation.stages.guard import measure, watch
+from curation.storage.database import mongod
 from curation.tracking import Registry
 from curation.tracking.promotion import Promotions, history
 

@@ -1,6 +1,6 @@
 import pytest
 
-from curation import mongod
+from curation.storage.database import mongod
 from curation.tracking import Registry
 from curation.tracking.promotion import Promotions
 

@@ -1,8 +1,8 @@
 import pytest
 
-from curation import lease
 from curation.errors import PublishError
-from curation.lease import LeaseError
+from curation.storage.database import lease
+from curation.storage.database.lease import LeaseError
 from curation.tracking.promotion import Promotions, history
 
 

@@ -16,7 +16,7 @@ NOON = datetime(2026, 1, 1, 12)
 @pytest.fixture
 def server(database):
     """An empty database beside that of the tests."""
-    from curation.mongod import client_of
+    from curation.storage.database.mongod import client_of
 
     with client_of(database) as client:
         yield client["queue-of-tests"]

@@ -11,7 +11,7 @@ NOON = datetime(2026, 1, 1, 12)
 
 @pytest.fixture
 def server(database):
-    from curation.mongod import client_of
+    from curation.storage.database.mongod import client_of
 
     with client_of(database) as client:
         yield client["runs-of-tests"]

@@ -63,8 +63,8 @@ class TestRegistry:
 
 def register(registry, name, folder, verdict="promote"):
     """Register two versions, the first in service, the second judged; return their numbers."""
-    from curation import database
-    from curation.mongod import client_of
+    from curation.storage.database import connection
+    from curation.storage.database.mongod import client_of
     from curation.tracking.promotion import Promotions
 
     versions = []
@@ -75,7 +75,7 @@ def register(registry, name, folder, verdict="promote"):
         tags = {"round": str(i), "verdict": verdict if i else "bootstrap",
                 "judged_against": "1", "reasons": "MCC changed by +0.1."}  # fmt: skip
         versions.append(registry.register(ensemble, name=name, identity=f"hash{i}", tags=tags))
-    uri = database.connect(from_environment()).uri
+    uri = connection.connect(from_environment()).uri
     with client_of(uri) as client:
         moving = Promotions(registry, client["tests"])
         moving.promote(name, versions[0], by="gate", why="the first", verdict="bootstrap")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from curation import mongod
+from curation.storage.database import mongod
 
 pytestmark = pytest.mark.slow
 

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from curation import lease
 from curation.errors import LabelingError
 from curation.jobs.catch_up import Entry
 from curation.jobs.execution import runner
 from curation.jobs.execution.timeout import DeadlineError, deadline
 from curation.jobs.models import JobError, Refused, Run
-from curation.lease import LeaseError
+from curation.storage.database import lease
+from curation.storage.database.lease import LeaseError
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 import synthetic_pool
 from PIL import Image
 
-from curation import lease, similarity
+from curation import similarity
 from curation.jobs.catch_up import Entry
 from curation.jobs.execution import runner
 from curation.jobs.nightly import incremental_hardness, monitors, ranking
@@ -29,6 +29,7 @@ from curation.labeling.files.backend import Files
 from curation.stages.choose import choose
 from curation.stages.score import score
 from curation.storage import schema, writer
+from curation.storage.database import lease
 from curation.vectors import Vectors
 
 pytestmark = pytest.mark.slow

@@ -25,9 +25,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curation.errors import DatabaseError
-from curation.mongod import ANSWER_S, Status, client_of, recorded_port, start, status, stop, uri_of
 from curation.secrets import without_password
 from curation.settings import Settings, silence_telemetry
+from curation.storage.database.mongod import (
+    ANSWER_S,
+    Status,
+    client_of,
+    recorded_port,
+    start,
+    status,
+    stop,
+    uri_of,
+)
 
 __all__ = ["Connection", "Owner", "Status", "connect", "start", "status", "stop"]
 

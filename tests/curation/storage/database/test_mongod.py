@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from curation import mongod
 from curation.errors import DatabaseError
 from curation.settings import Settings
+from curation.storage.database import mongod
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from curation import database, mongod
 from curation.errors import DatabaseError
 from curation.settings import Settings
+from curation.storage.database import connection, mongod
 
 CONNECT = """
 import json, os
@@ -39,7 +39,7 @@ def run(code, home, **environment):
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**kept, "HOME": str(home), **environment},
-        cwd=Path(database.__file__).parents[1],
+        cwd=Path(connection.__file__).parents[3],
         capture_output=True,
         text=True,
         timeout=180,
@@ -106,12 +106,12 @@ def test_the_datasets_of_a_plain_fiftyone_user_are_found(home):
 
 
 def test_a_server_that_does_not_answer_is_one_line_without_its_password(tmp_path, monkeypatch):
-    monkeypatch.setattr(database, "ANSWER_S", 0.2)
+    monkeypatch.setattr(connection, "ANSWER_S", 0.2)
     monkeypatch.setattr(mongod, "ANSWER_S", 0.2)
     with pytest.raises(
         DatabaseError, match=r"No MongoDB answers at mongodb://127\.0\.0\.1:1 "
     ) as e:
-        database._given(settings_of(tmp_path), "mongodb://me:secret@127.0.0.1:1")
+        connection._given(settings_of(tmp_path), "mongodb://me:secret@127.0.0.1:1")
     assert "secret" not in str(e.value)
 
 

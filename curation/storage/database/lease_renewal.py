@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from curation.lease import Lease, LeaseError
+from curation.storage.database.lease import Lease, LeaseError
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from curation import lease, mongod
-from curation.lease import LeaseError, held, holder
+from curation.storage.database import lease, mongod
+from curation.storage.database.lease import LeaseError, held, holder
 
 
 @pytest.fixture
