@@ -14,7 +14,7 @@ from cascade.predictions import FloatArray
 from cascade.training.probe_fit import Probe
 from curation.storage import queries as query
 from curation.storage import schema
-from curation.vectors import Vectors
+from curation.storage.embeddings.table import Vectors
 
 
 def p_yes(samples: Any, ids: Sequence[str], ensemble: Ensemble) -> dict[str, FloatArray]:

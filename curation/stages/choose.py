@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from cascade.engine.run import Progress, default_device
-from curation import similarity
 from curation.active_learning.evaluation import slices
 from curation.active_learning.selection import (
     batch,
@@ -24,6 +23,7 @@ from curation.errors import StageError
 from curation.presentation import refresh
 from curation.storage import queries as query
 from curation.storage import schema, writer
+from curation.storage.embeddings import brain_runs
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def choose(
     labeled, _ = writer.ids_and_paths(_embeddable(query.labeled(dataset, "train")))
     picked = batch.choose(
         pool,
-        similarity.vectors(dataset, labeled),
+        brain_runs.vectors(dataset, labeled),
         budget,
         seed=seed + round_number,
         cover=_on_gpu(),
@@ -136,7 +136,7 @@ def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) ->
             "`--no-use-hardness`."
         )
     return Pool(
-        embeddings=similarity.vectors(dataset, ids),
+        embeddings=brain_runs.vectors(dataset, ids),
         hardness=hardness if use_hardness else None,
         drives=found.get(schema.DRIVE, nothing),
         times_s=query.numbers(found.get(schema.TIME_S, nothing)),
@@ -147,7 +147,7 @@ def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) ->
             {k: found[k] for k in (schema.TIME_OF_DAY, schema.WEATHER) if k in found},
             mean_luma=query.numbers(found.get(schema.LUMA, nothing)),
         ),
-        alike=similarity.look_alike(dataset, ids, near_duplicates.COSINE),
+        alike=brain_runs.look_alike(dataset, ids, near_duplicates.COSINE),
     )
 
 

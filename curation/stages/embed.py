@@ -13,10 +13,10 @@ import torch
 from cascade.engine.run import Progress, default_device, run
 from cascade.ensemble import Ensemble
 from cascade.predictions import Embedding, Failure
-from curation import similarity
 from curation.storage import queries as query
 from curation.storage import schema, writer
-from curation.vectors import Vectors
+from curation.storage.embeddings import brain_runs
+from curation.storage.embeddings.table import Vectors
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def embed(
     name = ensemble.embedder
     fingerprint = ensemble.fingerprint(name)
     table = Vectors(folder, fingerprint)
-    similarity.remember_embedder(dataset, folder, name, fingerprint)
+    brain_runs.remember_embedder(dataset, folder, name, fingerprint)
     ids, paths = writer.ids_and_paths(samples)
     there = table.ids()
     todo = {one for one in ids if one not in there}
@@ -78,9 +78,9 @@ def embed(
     )
     known = table.ids()
     embedded = [one for one in writer.ids_and_paths(dataset)[0] if one in known]
-    if not similarity.is_drawn(dataset, embedded):
+    if not brain_runs.is_drawn(dataset, embedded):
         threads = torch.get_num_threads()
-        similarity.draw(dataset, embedded)
+        brain_runs.draw(dataset, embedded)
         torch.set_num_threads(threads)  # UMAP changes them, and with them the last digits of sums
     return EmbedResult(
         embedder=name,

@@ -56,7 +56,6 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
     import synthetic_pool
     import torch
 
-    from curation import similarity
     from curation.active_learning.selection import near_duplicates
     from curation.jobs.nightly.incremental_embeddings import embed_new, extend_index
     from curation.jobs.nightly.incremental_hardness import rerank
@@ -67,6 +66,7 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
     from curation.stages.score import score
     from curation.storage import schema
     from curation.storage.database import mongod
+    from curation.storage.embeddings import brain_runs
 
     new, cpu = size // 100, torch.device("cpu")
     ensemble = synthetic_pool.ensemble(home)
@@ -87,7 +87,7 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
         return found
 
     def pairs() -> Any:
-        return similarity.look_alike(dataset, dataset.values("id"), near_duplicates.COSINE)
+        return brain_runs.look_alike(dataset, dataset.values("id"), near_duplicates.COSINE)
 
     def choose_batch() -> Any:
         return choose(dataset, round_number=1, budget=BUDGET)
@@ -100,7 +100,7 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
     timed("first night: ranking", lambda: rerank(dataset, ensemble, jobs))
     timed("first night: pairs that look alike", pairs)
     if indexing:
-        timed("first night: index", lambda: similarity.index(dataset, dataset.values("id")))
+        timed("first night: index", lambda: brain_runs.index(dataset, dataset.values("id")))
 
     added = timed(
         "ingest",
@@ -176,14 +176,14 @@ def _kept(dataset: Any, known: Any) -> Any:
     """Return which samples are left without near-duplicates, the hardest visited first."""
     import numpy as np
 
-    from curation import similarity
     from curation.active_learning.selection import near_duplicates
     from curation.storage import schema, writer
+    from curation.storage.embeddings import brain_runs
 
     found = writer.read_columns(dataset, [schema.HARDNESS, schema.DRIVE, schema.TIME_S])
     order = np.argsort(-np.array(found[schema.HARDNESS], float), kind="stable")
     return near_duplicates.drop(
-        similarity.vectors(dataset, found["id"]),
+        brain_runs.vectors(dataset, found["id"]),
         order,
         drives=found[schema.DRIVE],
         times_s=np.array(found[schema.TIME_S], float),

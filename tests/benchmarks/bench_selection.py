@@ -25,7 +25,7 @@ from machine import describe, peak_gib, table, timed
 from curation.active_learning.selection import batch, coverage
 from curation.active_learning.selection.near_duplicates import COSINE
 from curation.active_learning.selection.pool import Pool
-from curation.alike import Alike, compare
+from curation.storage.embeddings.similar_pairs import Alike, compare
 
 DIMENSIONS = 384
 _SCENES, _PER_DRIVE, _RANK = 300, 50, 24
@@ -121,9 +121,9 @@ def _cover(device: str) -> coverage.MakeCover | None:
 
 def _alike(embeddings: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
     """Find the pairs that look alike; compare some samples with all, to see what was missed."""
-    from curation import neighbours
+    from curation.storage.embeddings import ann_index
 
-    seconds, cpu, pairs = timed(lambda: neighbours.find(embeddings, COSINE, most=10**8))
+    seconds, cpu, pairs = timed(lambda: ann_index.find(embeddings, COSINE, most=10**8))
     some = np.random.default_rng(2).choice(len(embeddings), 1000, replace=False)
     found = {tuple(sorted(one)) for one in pairs[np.isin(pairs, some).any(axis=1)].tolist()}
     exact = set()

@@ -1,6 +1,6 @@
 """A pool of any size whose predictions and vectors are made up, with a few real new images.
 
-Predictions go through `curation.storage.writer` and vectors through `curation.vectors`, as those of real
+Predictions go through `curation.storage.writer` and vectors through `curation.storage.embeddings.table`, as those of real
 members do, so that whatever reads the pool afterwards cannot tell the difference.
 """
 
@@ -19,11 +19,11 @@ from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.models.detection.center_point import CenterPoint
 from cascade.predictions import Detections
-from curation import similarity
 from curation.settings import Settings
 from curation.stages.fuse import fuse
 from curation.storage import schema, writer
-from curation.vectors import Vectors
+from curation.storage.embeddings import brain_runs
+from curation.storage.embeddings.table import Vectors
 
 ALIKE = 0.1  # share of the pool that looks like another sample, or nearly does
 BOXES = 3.0  # of each member on an image, on average
@@ -78,7 +78,7 @@ def build(
     rng = np.random.default_rng(0)
     fingerprints = {one: made.fingerprint(one) for one in made.detectors}
     table = Vectors(settings.vectors(name), made.fingerprint(made.embedder))
-    similarity.remember_embedder(
+    brain_runs.remember_embedder(
         dataset, settings.vectors(name), made.embedder, made.fingerprint(made.embedder)
     )
     for start in range(0, size, _CHUNK):

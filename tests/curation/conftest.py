@@ -92,10 +92,10 @@ def seen(ingested, center, settings):
     import torch
 
     from cascade.engine.run import Memory, run
-    from curation import similarity
     from curation.stages.predict import predict
     from curation.storage import writer
-    from curation.vectors import Vectors
+    from curation.storage.embeddings import brain_runs
+    from curation.storage.embeddings.table import Vectors
 
     made, cpu = ingested.clone("seen"), torch.device("cpu")
     predict(made, center, device=cpu)
@@ -106,7 +106,7 @@ def seen(ingested, center, settings):
     folder, fingerprint = settings.vectors("seen"), center.fingerprint(name)
     found = [memory.results[one][name].vector for one in ids]
     Vectors(folder, fingerprint).add(ids, np.array(found, np.float32))
-    similarity.remember_embedder(made, folder, name, fingerprint)
+    brain_runs.remember_embedder(made, folder, name, fingerprint)
     return made
 
 

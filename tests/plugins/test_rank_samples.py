@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from curation import similarity
-from curation.vectors import Vectors
+from curation.storage.embeddings import brain_runs
+from curation.storage.embeddings.table import Vectors
 
 SCORE = "rank_samples/score_hardness"
 CHOOSE = "rank_samples/choose_samples"
@@ -79,7 +79,7 @@ def embedded(compared, tmp_path):
     """The samples at three corners of a space of three dimensions."""
     fingerprint = "0" * 16
     Vectors(tmp_path, fingerprint).add(compared.values("id"), np.eye(3, dtype=np.float32))
-    similarity.remember_embedder(compared, tmp_path, "corners", fingerprint)
+    brain_runs.remember_embedder(compared, tmp_path, "corners", fingerprint)
     return compared
 
 

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curation import alike
-from curation.alike import CHUNK, Alike
 from curation.errors import SelectionError
+from curation.storage.embeddings import similar_pairs
+from curation.storage.embeddings.similar_pairs import CHUNK, Alike
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.floating[Any]]
@@ -202,7 +202,7 @@ def _by_products(
         rows = order[start : start + CHUNK]
         twin = _first_alike(embeddings, rows, kept_rows, cosine)
         twin[: max(0, always - start)] = -1
-        close = alike.compare(embeddings, rows, rows, cosine)
+        close = similar_pairs.compare(embeddings, rows, rows, cosine)
         kept = _visit(close, rows, twin, clock, always - start)
         duplicate_of[rows] = twin
         kept_rows = np.concatenate([kept_rows, kept])
@@ -231,7 +231,7 @@ def _first_alike(embeddings: Floats, rows: Ints, kept: Ints, cosine: float) -> I
     for start in range(0, len(kept), CHUNK):
         block = kept[start : start + CHUNK]
         open_rows = np.flatnonzero(twin < 0)
-        close = alike.compare(embeddings, rows[open_rows], block, cosine)
+        close = similar_pairs.compare(embeddings, rows[open_rows], block, cosine)
         found = close.any(axis=1)
         twin[open_rows[found]] = block[close[found].argmax(axis=1)]
     return twin

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.alike import Alike
 from curation.errors import SelectionError
+from curation.storage.embeddings.similar_pairs import Alike
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]

@@ -15,10 +15,10 @@ import torch
 
 from cascade.engine.run import default_device, run
 from cascade.ensemble import Ensemble
-from curation import similarity
 from curation.stages.embed import VectorSink
 from curation.storage import schema, writer
-from curation.vectors import Vectors
+from curation.storage.embeddings import brain_runs
+from curation.storage.embeddings.table import Vectors
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def embed_new(
     schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
     fingerprint = ensemble.fingerprint(name)
     table = Vectors(folder, fingerprint)
-    similarity.remember_embedder(dataset, folder, name, fingerprint)
+    brain_runs.remember_embedder(dataset, folder, name, fingerprint)
     ids, paths = writer.ids_and_paths(dataset)
     there = table.ids()
     todo = {one for one in ids if one not in there}
@@ -74,4 +74,4 @@ def extend_index(dataset: Any) -> int:
     note = dataset.info[schema.EMBEDDER_INFO]
     there = Vectors(Path(note["folder"]), note["fingerprint"]).ids()
     known = [one for one in writer.ids_and_paths(dataset)[0] if one in there]
-    return similarity.index(dataset, known)
+    return brain_runs.index(dataset, known)

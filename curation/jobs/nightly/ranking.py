@@ -21,7 +21,6 @@ import torch
 from cascade.engine.run import default_device
 from cascade.ensemble import Ensemble
 from cascade.taxonomy import Taxonomy
-from curation import similarity
 from curation.errors import StageError
 from curation.inference.deep_tiers import estimators
 from curation.jobs.execution.runner import LEASE_S, Context, who
@@ -45,6 +44,7 @@ from curation.storage import schema, writer
 from curation.storage.database import lease
 from curation.storage.database.lease import LeaseError
 from curation.storage.database.lease_renewal import Heartbeat
+from curation.storage.embeddings import brain_runs
 
 logger = logging.getLogger(__name__)
 
@@ -146,8 +146,8 @@ def compare(context: Context, dataset: Any, *, most_far: float) -> tuple[Drift |
     if not new or not known:
         return None, last
     found = drift.measure(
-        similarity.vectors(dataset, new),
-        similarity.vectors(dataset, [one for one, _ in known]),
+        brain_runs.vectors(dataset, new),
+        brain_runs.vectors(dataset, [one for one, _ in known]),
         [drive for _, drive in known],
         most_far=most_far,
     )

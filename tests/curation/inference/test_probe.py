@@ -9,7 +9,7 @@ from cascade.ensemble import Ensemble
 from cascade.training.probe_fit import Probe
 from curation.inference import probe
 from curation.storage import schema
-from curation.vectors import Vectors
+from curation.storage.embeddings.table import Vectors
 
 MANIFEST = "{name: test, members: [{name: eye, tier: embedding, adapter: mobilenet, licence: MIT}]}"
 

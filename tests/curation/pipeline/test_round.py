@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from cascade.ensemble import Ensemble
-from curation import similarity
 from curation.errors import LabelingError, StageError
 from curation.labeling import factory
 from curation.labeling.files.backend import Files
@@ -15,7 +14,8 @@ from curation.pipeline import round
 from curation.pipeline.round import Plan, run_round
 from curation.settings import Settings
 from curation.storage import rounds, schema, writer
-from curation.vectors import Vectors
+from curation.storage.embeddings import brain_runs
+from curation.storage.embeddings.table import Vectors
 
 PLAN = Plan(budget=10, epochs=1, device=torch.device("cpu"))
 FIVE = replace(PLAN, budget=5)  # of twelve, some of them near-duplicates
@@ -161,7 +161,7 @@ def few(seen, center, tmp_path, empty_store):
     ids, paths = writer.ids_and_paths(made)
     there, known = writer.ids_and_paths(seen)
     same = dict(zip(known, there, strict=True))
-    vectors = similarity.vectors(seen, [same[path] for path in paths])
+    vectors = brain_runs.vectors(seen, [same[path] for path in paths])
     Vectors(settings.vectors(made.name), center.fingerprint("mobilenet")).add(ids, vectors)
     yield made, settings
     made.delete()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from cascade.engine.run import Failure
-from curation import similarity
 from curation.errors import StageError
 from curation.stages.choose import choose
 from curation.stages.score import score
 from curation.storage import schema, writer
+from curation.storage.embeddings import brain_runs
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_what_is_labeled_is_not_looked_for_again(ranked):
     (chosen,) = batch(ranked)["id"]
     ranked.select(chosen).set_values(schema.LABELED_ROUND, [1])
     ids, _ = writer.ids_and_paths(ranked.match({schema.SPLIT: "train"}))
-    near = similarity.vectors(ranked, ids) @ similarity.vectors(ranked, [chosen])[0]
+    near = brain_runs.vectors(ranked, ids) @ brain_runs.vectors(ranked, [chosen])[0]
     result = choose(ranked, round_number=2, budget=5)
     second = batch(ranked, 2)["id"]
     assert result.pool == 33

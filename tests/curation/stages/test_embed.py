@@ -8,9 +8,9 @@ import torch
 from cascade.imaging import batches
 from cascade.imaging.batches import Batch
 from cascade.protocols import predict
-from curation import similarity
 from curation.stages.embed import embed
 from curation.storage import schema, writer
+from curation.storage.embeddings import brain_runs
 
 CPU = torch.device("cpu")
 
@@ -36,7 +36,7 @@ def test_every_sample_gets_the_vector_of_its_image(four, run, center):
     ids, paths = writer.ids_and_paths(four)
     batch = Batch(tuple(ids), tuple(batches.read(path) for path in paths))
     expected = [one.vector for one in predict(center.build("mobilenet", CPU), batch)]
-    np.testing.assert_allclose(similarity.vectors(four, ids), np.array(expected), atol=1e-5)
+    np.testing.assert_allclose(brain_runs.vectors(four, ids), np.array(expected), atol=1e-5)
 
 
 def test_a_second_run_does_nothing(four, run):
@@ -69,7 +69,7 @@ def test_vectors_that_were_cut_off_before_drawing_are_drawn(four, run, center, t
     """A crash between the last vector and the index leaves an index of fewer samples."""
     run(four)
     ids, _ = writer.ids_and_paths(four)
-    similarity.draw(four, ids[:2])
+    brain_runs.draw(four, ids[:2])
     assert run(four).added == 0
     assert four.load_brain_results(schema.SIMILARITY).total_index_size == 4
 
@@ -122,6 +122,6 @@ def test_vectors_survive_the_loss_of_the_dataset_note(four, run, tmp_path):
     del four.info[schema.EMBEDDER_INFO]
     four.save()
     assert run(four).added == 0
-    assert len(similarity.vectors(four, four.values("id"))) == 4
+    assert len(brain_runs.vectors(four, four.values("id"))) == 4
     shutil.rmtree(tmp_path / "vectors")
     assert run(four).added == 4

@@ -14,8 +14,8 @@ class TestDrift:
     @pytest.fixture
     def embedded(self, dataset, tmp_path):
         """100 samples of ten drives, of which the last ten look like nothing before."""
-        from curation import similarity
-        from curation.vectors import Vectors
+        from curation.storage.embeddings import brain_runs
+        from curation.storage.embeddings.table import Vectors
 
         rng = np.random.default_rng(0)
         dataset.add_samples(
@@ -24,7 +24,7 @@ class TestDrift:
         ids = dataset.values("id")
         vectors = rng.normal(0, 0.1, (100, 8)) + np.eye(8)[[0] * 90 + [1] * 10]
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        similarity.remember_embedder(dataset, tmp_path, "dino", "f")
+        brain_runs.remember_embedder(dataset, tmp_path, "dino", "f")
         Vectors(tmp_path, "f").add(ids, vectors.astype(np.float32))
         return dataset
 

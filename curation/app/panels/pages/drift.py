@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from bson import ObjectId
 
-from curation import similarity
 from curation.app.panels import plotly_figures, text
 from curation.app.panels.components import Button, Buttons, Notice, Page, Piece, Plot, Table, Text
 from curation.errors import StageError
@@ -22,7 +21,8 @@ from curation.presentation import cache
 from curation.report.figures import BLUE, VERMILION
 from curation.storage import schema, writer
 from curation.storage.collection import dataset_of
-from curation.vectors import Vectors
+from curation.storage.embeddings import brain_runs
+from curation.storage.embeddings.table import Vectors
 
 GRID, NEWEST = "grid", "newest"
 NAME = "drift"
@@ -102,7 +102,7 @@ def _compare(dataset: Any, new: set[str], what: str) -> dict[str, Any]:
     rows = [(one, drive) for one, drive in zip(ids, drives, strict=True) if one in embedded]
     night = _thinned(sorted(one for one, _ in rows if one in new))
     rest = _thinned(sorted((one, drive) for one, drive in rows if one not in new))
-    vectors = similarity.vectors(dataset, [*night, *(one for one, _ in rest)])
+    vectors = brain_runs.vectors(dataset, [*night, *(one for one, _ in rest)])
     mine, known = vectors[: len(night)], vectors[len(night) :]
     found = drift.measure(mine, known, [drive for _, drive in rest])
     if found is None:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from curation import alike
 from curation.active_learning.selection import near_duplicates
-from curation.alike import Alike
 from curation.errors import SelectionError
+from curation.storage.embeddings import similar_pairs
+from curation.storage.embeddings.similar_pairs import Alike
 
 NAN = np.nan
 
@@ -72,7 +72,7 @@ def test_equals_brute_force(seed, always, chunk, monkeypatch):
 def test_known_pairs_give_the_same_as_comparing(seed, always, monkeypatch):
     monkeypatch.setattr(near_duplicates, "CHUNK", 64)
     z, drives, times, order = bursts(seed)
-    known = Alike(0.95, alike.find(z, 0.95))
+    known = Alike(0.95, similar_pairs.find(z, 0.95))
     limits = {"drives": drives, "times_s": times, "cosine": 0.95, "always": always}
     looked_up = near_duplicates.drop(z, order, known=known, **limits)
     compared = near_duplicates.drop(z, order, **limits)
@@ -85,7 +85,7 @@ def test_known_pairs_give_the_same_as_comparing(seed, always, monkeypatch):
 
 def test_pairs_of_another_threshold_are_not_used():
     z, drives, times, order = bursts(0)
-    known = Alike(0.5, alike.find(z, 0.5))
+    known = Alike(0.5, similar_pairs.find(z, 0.5))
     limits = {"drives": drives, "times_s": times, "cosine": 0.95}
     found = near_duplicates.drop(z, order, known=known, **limits)
     assert (

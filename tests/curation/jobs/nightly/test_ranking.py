@@ -18,7 +18,6 @@ sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 import synthetic_pool
 from PIL import Image
 
-from curation import similarity
 from curation.jobs.catch_up import Entry
 from curation.jobs.execution import runner
 from curation.jobs.nightly import incremental_hardness, monitors, ranking
@@ -30,7 +29,8 @@ from curation.stages.choose import choose
 from curation.stages.score import score
 from curation.storage import schema, writer
 from curation.storage.database import lease
-from curation.vectors import Vectors
+from curation.storage.embeddings import brain_runs
+from curation.storage.embeddings.table import Vectors
 
 pytestmark = pytest.mark.slow
 
@@ -330,7 +330,7 @@ def here_only(pool):
     near[:, 0] += 1.0
     near /= np.linalg.norm(near, axis=1, keepdims=True)
     Vectors(Path(note["folder"]), note["fingerprint"]).add(ids, near)
-    assert np.allclose(similarity.vectors(pool, ids[:1])[0], near[0])
+    assert np.allclose(brain_runs.vectors(pool, ids[:1])[0], near[0])
 
 
 def change(path, seed):

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.alike import Alike
 from curation.errors import StageError
-from curation.known_pairs import KnownPairs
 from curation.storage import schema
-from curation.vectors import Vectors
+from curation.storage.embeddings.pair_cache import KnownPairs
+from curation.storage.embeddings.similar_pairs import Alike
+from curation.storage.embeddings.table import Vectors
 
 _LEAST_FOR_UMAP = 5  # below, UMAP has no neighbourhood to keep
 _UMAP_SEED = 51

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from curation import alike
-from curation.alike import Alike
+from curation.storage.embeddings import similar_pairs
+from curation.storage.embeddings.similar_pairs import Alike
 
 
 def unit(vectors):
@@ -34,25 +34,25 @@ def as_set(pairs):
 
 @pytest.mark.parametrize("chunk", [7, 64, 2048])
 def test_all_pairs_are_found(chunk, monkeypatch):
-    monkeypatch.setattr(alike, "CHUNK", chunk)
+    monkeypatch.setattr(similar_pairs, "CHUNK", chunk)
     z = clumps()
     expected = slowly(z, 0.95)
     assert len(expected) > 100
-    assert as_set(alike.find(z, 0.95)) == expected
+    assert as_set(similar_pairs.find(z, 0.95)) == expected
 
 
 @pytest.mark.parametrize("step", [1, 50, 299])
 def test_pairs_that_are_extended_are_those_that_are_found_anew(step, monkeypatch):
-    monkeypatch.setattr(alike, "CHUNK", 64)
+    monkeypatch.setattr(similar_pairs, "CHUNK", 64)
     z = clumps()
     known, pairs = 0, set()
     while known < len(z):
         until = min(known + step, len(z))
-        new = as_set(alike.find(z[:until], 0.95, known=known))
+        new = as_set(similar_pairs.find(z[:until], 0.95, known=known))
         assert all(j >= known for _, j in new)
         assert pairs.isdisjoint(new)
         known, pairs = until, pairs | new
-    assert pairs == as_set(alike.find(z, 0.95))
+    assert pairs == as_set(similar_pairs.find(z, 0.95))
 
 
 def test_a_cosine_at_the_threshold_is_decided_alike_in_every_block():
@@ -66,7 +66,9 @@ def test_a_cosine_at_the_threshold_is_decided_alike_in_every_block():
         for cosine, expected in ((exact[i], True), (np.nextafter(exact[i], 2.0), False)):
             answers = {
                 bool(
-                    alike.compare(z, np.append(rows, i), np.append(others, 250 + i), cosine)[-1, -1]
+                    similar_pairs.compare(
+                        z, np.append(rows, i), np.append(others, 250 + i), cosine
+                    )[-1, -1]
                 )
                 for rows in blocks
                 for others in blocks
@@ -76,14 +78,14 @@ def test_a_cosine_at_the_threshold_is_decided_alike_in_every_block():
 
 def test_too_many_pairs_are_given_up():
     z = unit(np.ones((100, 4)))
-    assert len(alike.find(z, 0.9)) == 100 * 99 // 2
-    assert alike.find(z, 0.9, most=4949) is None
-    assert len(alike.find(z, 0.9, most=4950)) == 4950
+    assert len(similar_pairs.find(z, 0.9)) == 100 * 99 // 2
+    assert similar_pairs.find(z, 0.9, most=4949) is None
+    assert len(similar_pairs.find(z, 0.9, most=4950)) == 4950
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_nothing_looks_like_nothing(n):
-    assert alike.find(np.ones((n, 1), np.float32), 0.9).shape == (0, 2)
+    assert similar_pairs.find(np.ones((n, 1), np.float32), 0.9).shape == (0, 2)
 
 
 def test_neighbours_are_listed_for_both_of_a_pair():

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.runtime.atomic_files import replaced
-from curation import alike, neighbours
-from curation.alike import Alike
 from curation.errors import StoreError
-from curation.vectors import Vectors
+from curation.storage.embeddings import ann_index, similar_pairs
+from curation.storage.embeddings.similar_pairs import Alike
+from curation.storage.embeddings.table import Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -103,9 +103,9 @@ class KnownPairs:
         made = None
         if not before.too_many or not number:
             find = (
-                alike.find
+                similar_pairs.find
                 if len(matrix) * (len(matrix) - number) <= _MOST_COMPARED
-                else neighbours.find
+                else ann_index.find
             )
             made = find(matrix[order], self._cosine, known=number)
         names, hashes = names[order], hashes[order]

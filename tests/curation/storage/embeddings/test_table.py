@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from curation.errors import StageError, StoreError
-from curation.vectors import Vectors
+from curation.storage.embeddings.table import Vectors
 
 THREE = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
 

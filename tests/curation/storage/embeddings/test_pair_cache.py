@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from curation import alike, known_pairs
 from curation.errors import StoreError
-from curation.known_pairs import KnownPairs
-from curation.vectors import Vectors
+from curation.storage.embeddings import pair_cache, similar_pairs
+from curation.storage.embeddings.pair_cache import KnownPairs
+from curation.storage.embeddings.table import Vectors
 
 FINGERPRINT = "f" * 16
 COSINE = 0.95
@@ -42,7 +42,7 @@ def known(tmp_path):
 @pytest.fixture
 def compared(caplog):
     """Return `compared()`: how many vectors were compared with how many since the last call."""
-    caplog.set_level(logging.INFO, logger="curation.known_pairs")
+    caplog.set_level(logging.INFO, logger="curation.storage.embeddings.pair_cache")
 
     def take():
         said = [re.match(r"(\d+) new images .* with (\d+):", one) for one in caplog.messages]
@@ -60,7 +60,7 @@ def test_each_night_compares_what_is_new_and_knows_what_a_full_comparison_would(
     for until in (200, 230, 231, 300):
         table.add(ids(until - done, done), z[done:until])
         found = known.among(ids(until))
-        assert as_set(found.pairs) == as_set(alike.find(z[:until], COSINE))
+        assert as_set(found.pairs) == as_set(similar_pairs.find(z[:until], COSINE))
         assert compared() == [(until - done, until)]
         done = until
     assert known.among(ids(300)).cosine == COSINE
@@ -72,7 +72,7 @@ def test_pairs_are_rows_of_what_is_asked_for(table, known):
     table.add(ids(100), z)
     order = np.random.default_rng(1).permutation(100)[:80]
     found = known.among([ids(100)[i] for i in order])
-    assert as_set(found.pairs) == as_set(alike.find(z[order], COSINE))
+    assert as_set(found.pairs) == as_set(similar_pairs.find(z[order], COSINE))
     assert len(found.pairs) > 10
 
 
@@ -83,7 +83,7 @@ def test_a_vector_that_is_another_now_is_compared_anew(table, known, compared):
     z[7], z[8] = z[50], -z[51]
     table.add(ids(2, 7), z[7:9])
     compared()
-    assert as_set(known.among(ids(100)).pairs) == as_set(alike.find(z, COSINE))
+    assert as_set(known.among(ids(100)).pairs) == as_set(similar_pairs.find(z, COSINE))
     assert compared() == [(2, 100)]
 
 
@@ -99,19 +99,19 @@ def test_another_threshold_or_embedder_has_its_own_pairs(table, known, tmp_path)
     table.add(ids(100), z)
     known.among(ids(100))
     looser = KnownPairs(tmp_path, FINGERPRINT, 0.5).among(ids(100))
-    assert as_set(looser.pairs) == as_set(alike.find(z, 0.5))
+    assert as_set(looser.pairs) == as_set(similar_pairs.find(z, 0.5))
     Vectors(tmp_path, "0" * 16).add(ids(100), clumps(100, seed=9))
     other = KnownPairs(tmp_path, "0" * 16, COSINE).among(ids(100))
-    assert as_set(other.pairs) == as_set(alike.find(clumps(100, seed=9), COSINE))
+    assert as_set(other.pairs) == as_set(similar_pairs.find(clumps(100, seed=9), COSINE))
 
 
 def test_too_many_pairs_are_not_kept_and_not_looked_for_again(table, known, compared, monkeypatch):
     table.add(ids(50), np.tile(clumps(1), (50, 1)))
     with monkeypatch.context() as patched:
-        patched.setattr(alike.find, "__kwdefaults__", {"known": 0, "most": 100})
+        patched.setattr(similar_pairs.find, "__kwdefaults__", {"known": 0, "most": 100})
         assert known.among(ids(50)) is None
     table.add(ids(1, 50), clumps(1))
-    monkeypatch.setattr(known_pairs.alike, "find", lambda *_, **__: pytest.fail("looked again"))
+    monkeypatch.setattr(pair_cache.alike, "find", lambda *_, **__: pytest.fail("looked again"))
     assert known.among(ids(51)) is None
 
 
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_made_anew(table, known, tmp_path, content, caplog):
     known.among(ids(60))
     (path,) = tmp_path.glob("alike-*.npz")
     path.write_bytes(content)
-    assert as_set(known.among(ids(60)).pairs) == as_set(alike.find(z, COSINE))
+    assert as_set(known.among(ids(60)).pairs) == as_set(similar_pairs.find(z, COSINE))
     assert "is damaged" in caplog.text
     assert path.stat().st_size > 100
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curation.alike import MOST_PAIRS
+from curation.storage.embeddings.similar_pairs import MOST_PAIRS
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
