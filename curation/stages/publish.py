@@ -19,7 +19,7 @@ from curation.report.render import html
 from curation.report.sign_off import Candidate
 from curation.storage import rounds
 from curation.storage.rounds import Round
-from curation.tracking import About, Registry, content, environment
+from curation.tracking import About, Registry, environment, round_contents
 from curation.tracking.moves import WITHDRAWN
 from curation.tracking.promotion import Promotions, promotions
 from curation.tracking.runs import Runs
@@ -253,7 +253,7 @@ def _register(
     record = this.record()
     labeled = record["stages"].get("label", {}).get("summary", {})
     trained = role == "challenger"
-    about = content.of_round(record, evaluation, dataset=name, tag=this.tag, trained=trained)
+    about = round_contents.of_round(record, evaluation, dataset=name, tag=this.tag, trained=trained)
     with tempfile.TemporaryDirectory(prefix=".publish-", dir=this.folder) as temporary:
         return registry.register(
             ensemble.save(Path(temporary) / "ensemble"),
@@ -268,7 +268,7 @@ def _register(
                 "role": role,
                 "round": str(this.number),
                 "dataset_hash": labeled.get("dataset_hash", ""),
-                **content.tags_of(ensemble, evaluation),
+                **round_contents.tags_of(ensemble, evaluation),
             },
             run_id=record.get("run") if trained else None,
         )

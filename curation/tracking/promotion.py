@@ -27,7 +27,7 @@ from curation.errors import PublishError
 from curation.secrets import without_password
 from curation.storage.database import lease
 from curation.tracking import moves
-from curation.tracking.connection import model_name
+from curation.tracking.client import model_name
 from curation.tracking.journal import Entry, Journal
 from curation.tracking.moves import WITHDRAWN, Kind, Move, Signature
 from curation.tracking.versions import Registry

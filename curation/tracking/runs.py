@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from curation.tracking.about import About
-from curation.tracking.connection import Connection
+from curation.tracking.client import Connection
+from curation.tracking.run_contents import About
 
 if TYPE_CHECKING:
     from curation.settings import Settings
@@ -73,7 +73,7 @@ class Runs:
         """
         from mlflow.entities import Param
 
-        from curation.tracking.lineage import dataset_input
+        from curation.tracking.dataset_source import dataset_input
 
         client = self._client
         with self._connection.errors("The run cannot be written"):

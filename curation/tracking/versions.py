@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from curation import file_hashes
 from curation.errors import PublishError
 from curation.file_hashes import File
-from curation.tracking.about import About
-from curation.tracking.connection import Connection, hushed, model_name
+from curation.tracking.client import Connection, hushed, model_name
 from curation.tracking.environment import requirement
+from curation.tracking.run_contents import About
 from curation.tracking.runs import Runs
 
 if TYPE_CHECKING:

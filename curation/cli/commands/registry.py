@@ -190,7 +190,7 @@ def mirror(
     """Copy the run of a version into Weights & Biases (needs the extra `wandb`)."""
     from curation.settings import from_environment
     from curation.tracking import Registry
-    from curation.tracking.mirror import mirror as copy
+    from curation.tracking.wandb_mirror import mirror as copy
 
     settings: Settings = from_environment()
     registry = Registry.of(settings)

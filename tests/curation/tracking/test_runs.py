@@ -4,8 +4,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from curation.errors import PublishError
-from curation.tracking.about import About, DataInput
-from curation.tracking.connection import Connection
+from curation.tracking.client import Connection
+from curation.tracking.run_contents import About, DataInput
 from curation.tracking.runs import Runs
 
 
@@ -51,7 +51,7 @@ def test_a_run_keeps_all_of_it(runs, connection, tmp_path):
 
 
 def test_data_is_found_again_by_dataset_view_and_hash(runs, connection):
-    from curation.tracking.lineage import FiftyOneSource  # MLflow comes with it
+    from curation.tracking.dataset_source import FiftyOneSource  # MLflow comes with it
 
     given = DataInput("site", "round-02", "0123456789abcdef", "training", 2, 40)
     with runs.open("demo") as run_id:

@@ -8,7 +8,7 @@ from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import DatasetInput, InputTag
 
-from curation.tracking.about import DataInput
+from curation.tracking.run_contents import DataInput
 
 _CONTEXT = "mlflow.data.context"  # what MLflow's pages read
 

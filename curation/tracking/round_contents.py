@@ -14,7 +14,7 @@ import numpy as np
 from cascade.checkpoints import licenses
 from cascade.checkpoints.licenses import KINDS
 from curation.report import figures
-from curation.tracking.about import About, DataInput
+from curation.tracking.run_contents import About, DataInput
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,7 @@ import pytest
 
 from curation.errors import PublishError
 from curation.tracking import About
-from curation.tracking.mirror import mirror
+from curation.tracking.wandb_mirror import mirror
 
 ABOUT = About(
     params={"seed": 3},
@@ -29,7 +29,7 @@ def test_offline_all_of_a_run_lies_on_this_disk(registry, version, tmp_path):
     pytest.importorskip("wandb", reason="needs the extra `wandb`")
     code = (
         "import sys; from pathlib import Path; from curation.tracking import Registry; "
-        "from curation.tracking.mirror import mirror; "
+        "from curation.tracking.wandb_mirror import mirror; "
         "r = Registry(sys.argv[1], Path(sys.argv[2])); "
         "print(mirror(r, 'demo', '1', project='road-work', folder=Path(sys.argv[2]) / 'there'))"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import PublishError
-from curation.tracking.connection import Connection
+from curation.tracking.client import Connection
 from curation.tracking.versions import FILES, Registry
 
 _EPOCH = "epoch"
