@@ -11,7 +11,7 @@ from curation.api.datasets import connected
 if TYPE_CHECKING:
     from curation.stages.compare import CompareResult
     from curation.tracking import Registry, Version
-    from curation.tracking.promotion import Event, Moved
+    from curation.tracking.registry.promotion import Event, Moved
 
 
 def versions(dataset: Any) -> list[Version]:
@@ -35,7 +35,7 @@ def history(dataset: Any) -> list[Event]:
     Args:
         dataset: A FiftyOne dataset or view.
     """
-    from curation.tracking.promotion import history as events
+    from curation.tracking.registry.promotion import history as events
 
     return events(_registry(), _name(dataset))
 
@@ -64,7 +64,7 @@ def promote(
         PublishError: The gate did not say so, or the version is not whole.
         LeaseError: Somebody else is moving something right now.
     """
-    from curation.tracking.promotion import promotions
+    from curation.tracking.registry.promotion import promotions
 
     with promotions(connected()) as moving:
         return moving.promote_judged(
@@ -88,7 +88,7 @@ def rollback(dataset: Any, *, by: str, why: str, of: str | None = None) -> Moved
         PublishError: There is nothing to go back to.
         LeaseError: Somebody else is moving something right now, and for long.
     """
-    from curation.tracking.promotion import promotions
+    from curation.tracking.registry.promotion import promotions
 
     with promotions(connected()) as moving:
         return moving.rollback(_name(dataset), by=by, why=why, of=of)

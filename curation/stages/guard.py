@@ -17,7 +17,7 @@ from curation.active_learning.gate import live_monitor
 from curation.active_learning.gate.live_monitor import LiveCheck, Watch
 from curation.errors import StageError
 from curation.storage import schema, writer
-from curation.tracking.promotion import Moved, Promotions, history
+from curation.tracking.registry.promotion import Moved, Promotions, history
 
 GUARD = "guard"  # who rolls back
 

@@ -20,8 +20,8 @@ from curation.report.sign_off import Candidate
 from curation.storage import rounds
 from curation.storage.rounds import Round
 from curation.tracking import About, Registry, environment, round_contents
-from curation.tracking.moves import WITHDRAWN
-from curation.tracking.promotion import Promotions, promotions
+from curation.tracking.registry.alias_moves import WITHDRAWN
+from curation.tracking.registry.promotion import Promotions, promotions
 from curation.tracking.runs import Runs
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ package and `ensemble_model.py` know MLflow; versions are always `str`.
     mirror       the same runs in Weights & Biases
 """
 
+from curation.tracking.registry.versions import Alias, Registry, Version, champion_folder
 from curation.tracking.run_contents import About, DataInput
-from curation.tracking.versions import Alias, Registry, Version, champion_folder
 
 __all__ = ["About", "Alias", "DataInput", "Registry", "Version", "champion_folder"]

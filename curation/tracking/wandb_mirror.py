@@ -14,7 +14,7 @@ from typing import Any
 
 from curation.errors import PublishError
 from curation.tracking.client import Connection
-from curation.tracking.versions import FILES, Registry
+from curation.tracking.registry.versions import FILES, Registry
 
 _EPOCH = "epoch"
 _CURVES = ("train_loss", "val_map50")  # the last part of a metric's name that has a step

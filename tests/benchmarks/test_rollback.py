@@ -13,7 +13,7 @@ import pytest
 
 from curation.storage.database import mongod
 from curation.tracking import Registry
-from curation.tracking.promotion import Promotions
+from curation.tracking.registry.promotion import Promotions
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,7 +9,7 @@ import pytest
 from curation.errors import PublishError
 from curation.storage.database import mongod
 from curation.tracking import About, Registry, champion_folder
-from curation.tracking.promotion import Promotions
+from curation.tracking.registry.promotion import Promotions
 
 
 @pytest.fixture

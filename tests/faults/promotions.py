@@ -20,11 +20,11 @@ from cascade import manifest as manifests
 from cascade.ensemble import Ensemble
 from cascade.inference.predictor import Predictor
 from cascade.models.detection.center_point import CenterPoint
-from curation import ensemble_model
 from curation.storage.database import lease, mongod  # noqa: F401
 from curation.storage.database.lease import LeaseError
 from curation.tracking import Registry
-from curation.tracking.promotion import Promotions, history
+from curation.tracking.registry import pyfunc
+from curation.tracking.registry.promotion import Promotions, history
 
 WHAT, FOLDER, MONGODB = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 NAME = "demo"

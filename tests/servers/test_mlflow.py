@@ -24,7 +24,7 @@ from curation.stages.publish import publish
 from curation.storage import rounds
 from curation.storage.rounds import Round
 from curation.tracking import Registry
-from curation.tracking.promotion import history, promotions
+from curation.tracking.registry.promotion import history, promotions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

@@ -40,7 +40,7 @@ def promote(
     ] = False,
 ) -> None:
     """Put a version into service, in your name; `rollback` takes it back."""
-    from curation.tracking.promotion import promotions
+    from curation.tracking.registry.promotion import promotions
 
     with promotions(connected(name)) as moving:
         moved = moving.promote_judged(
@@ -60,7 +60,7 @@ def rollback(
     ] = None,
 ) -> None:
     """Put the version that the champion replaced back into service. Said twice, done once."""
-    from curation.tracking.promotion import promotions
+    from curation.tracking.registry.promotion import promotions
 
     with promotions(connected(name)) as moving:
         moved = moving.rollback(name, by=by, why=why, of=of)
@@ -72,7 +72,7 @@ def history(name: NameArgument) -> None:
     """Show the versions, and who promoted or withdrew which, when and why."""
     from curation.settings import from_environment
     from curation.tracking import Registry
-    from curation.tracking.promotion import history as events
+    from curation.tracking.registry.promotion import history as events
 
     registry = Registry.of(from_environment())
     versions = registry.versions(name)
@@ -149,7 +149,7 @@ def guard(
     """Roll back by itself when the live metric stays below a floor."""
     from curation.active_learning.gate import live_monitor as guarding
     from curation.stages import guard as stage
-    from curation.tracking.promotion import promotions
+    from curation.tracking.registry.promotion import promotions
 
     settings = connected(name)
     file = live or settings.dataset_folder(name) / "live.jsonl"

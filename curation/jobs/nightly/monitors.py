@@ -19,7 +19,7 @@ from curation.stages.guard import watch
 from curation.storage import queries as query
 from curation.storage import writer
 from curation.storage.database.lease import LeaseError
-from curation.tracking.promotion import promotions
+from curation.tracking.registry.promotion import promotions
 
 
 def drift(context: Context, night: Night) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from curation.errors import StageError
 from curation.stages.guard import measure, watch
 from curation.storage.database import mongod
 from curation.tracking import Registry
-from curation.tracking.promotion import Promotions, history
+from curation.tracking.registry.promotion import Promotions, history
 
 FLOOR = Watch(floor=0.9, checks=2, least=10)
 

@@ -14,7 +14,7 @@ from curation.stages.publish import publish
 from curation.storage import rounds
 from curation.storage.rounds import Round
 from curation.tracking import Registry
-from curation.tracking.promotion import promotions
+from curation.tracking.registry.promotion import promotions
 
 
 @pytest.fixture(scope="session", autouse=True)

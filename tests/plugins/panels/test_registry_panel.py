@@ -65,7 +65,7 @@ def register(registry, name, folder, verdict="promote"):
     """Register two versions, the first in service, the second judged; return their numbers."""
     from curation.storage.database import connection
     from curation.storage.database.mongod import client_of
-    from curation.tracking.promotion import Promotions
+    from curation.tracking.registry.promotion import Promotions
 
     versions = []
     for i in range(2):

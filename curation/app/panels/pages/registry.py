@@ -27,7 +27,7 @@ from curation.secrets import without_password
 if TYPE_CHECKING:
     from curation.settings import Settings
     from curation.tracking import Version
-    from curation.tracking.promotion import Event, Promotions
+    from curation.tracking.registry.promotion import Event, Promotions
 
 PENDING, BY, WHY = "pending", "by", "why"  # state: what is to be confirmed; by whom, and why
 ROLLBACK = "rollback"
@@ -102,7 +102,7 @@ def is_there(tracking_uri: str) -> bool:
 def read(name: str, settings: Settings) -> Registered:
     """Return what the registry knows of a dataset's ensembles."""
     from curation.tracking import Registry
-    from curation.tracking.promotion import history
+    from curation.tracking.registry.promotion import history
 
     registry = Registry.of(settings)
     return Registered(
@@ -125,7 +125,7 @@ def move(name: str, settings: Settings, pending: str | None, *, by: str, why: st
         PublishError: Nobody signs, the gate said otherwise, or there is nothing to go back to.
         LeaseError: Somebody else is moving something right now.
     """
-    from curation.tracking.promotion import promotions
+    from curation.tracking.registry.promotion import promotions
 
     if not by.strip() or not why.strip():
         raise PublishError("Say who answers for it, and why: both are kept with the version.")

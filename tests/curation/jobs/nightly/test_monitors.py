@@ -7,7 +7,7 @@ from curation.active_learning.gate.live_monitor import LiveCheck, append
 from curation.jobs.catch_up import Entry
 from curation.jobs.execution import runner
 from curation.jobs.nightly import monitors
-from curation.tracking.promotion import promotions
+from curation.tracking.registry.promotion import promotions
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from curation import file_hashes
 from curation.errors import PublishError
+from curation.tracking.registry import checksums
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def reads_from(registry):
 def test_every_file_of_a_version_has_its_hash_in_a_tag(registry, register):
     register("a")
     (version,) = registry.versions("demo")
-    files = file_hashes.from_text(version.tags["files"])
+    files = checksums.from_text(version.tags["files"])
     assert "MLmodel" in files
     assert "ensemble_model.py" in files, "the code, too"
     assert "artifacts/ensemble-a/members/tiny/weights.safetensors" in files
@@ -27,13 +27,13 @@ def test_every_file_of_a_version_has_its_hash_in_a_tag(registry, register):
 
 
 def test_a_caller_sees_what_to_send(registry, register, reads_from):
-    from curation import ensemble_model
+    from curation.tracking.registry import pyfunc
 
     register("a")
     info = reads_from.models.get_model_info("models:/demo/1")
-    assert info.signature == ensemble_model.SIGNATURE
+    assert info.signature == pyfunc.SIGNATURE
     assert info.saved_input_example_info is not None
-    sent = ensemble_model.input_example()
+    sent = pyfunc.input_example()
     assert list(sent.columns) == info.signature.inputs.input_names()
     assert sent["content"][0].startswith(b"\x89PNG")
     assert isinstance(sent, pd.DataFrame)

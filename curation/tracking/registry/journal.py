@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from curation.tracking.moves import Move
+from curation.tracking.registry.alias_moves import Move
 
 COLLECTION = "curation_moves"
 

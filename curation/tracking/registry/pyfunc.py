@@ -66,11 +66,11 @@ class EnsembleModel(PythonModel):  # type: ignore[misc] # MLflow is not typed
         """
         from cascade.ensemble import Ensemble
         from cascade.inference.predictor import Predictor
-        from curation import file_hashes
+        from curation.tracking.registry import checksums
 
         folder = Path(context.artifacts[ARTIFACT])
-        registered = file_hashes.from_text(Path(context.artifacts[FILES]).read_text())
-        file_hashes.expect(folder, registered, what="The ensemble")
+        registered = checksums.from_text(Path(context.artifacts[FILES]).read_text())
+        checksums.expect(folder, registered, what="The ensemble")
         self._predictor = Predictor(Ensemble.load(folder))
 
     def predict(

@@ -3,7 +3,7 @@ import pytest
 from curation.errors import PublishError
 from curation.storage.database import lease
 from curation.storage.database.lease import LeaseError
-from curation.tracking.promotion import Promotions, history
+from curation.tracking.registry.promotion import Promotions, history
 
 
 @pytest.fixture

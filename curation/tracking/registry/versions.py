@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from curation import file_hashes
 from curation.errors import PublishError
-from curation.file_hashes import File
 from curation.tracking.client import Connection, hushed, model_name
 from curation.tracking.environment import requirement
+from curation.tracking.registry import checksums
+from curation.tracking.registry.checksums import File
 from curation.tracking.run_contents import About
 from curation.tracking.runs import Runs
 
@@ -107,7 +107,7 @@ class Registry:
         ):
             runs.keep(run, about or About())
             model, folder = self._save(ensemble, Path(temporary) / "model", name, run)
-            files = file_hashes.to_text(file_hashes.of_folder(folder))
+            files = checksums.to_text(checksums.of_folder(folder))
             return self._create_version(name, run, model, {**noted, FILES: files})
 
     def versions(self, name: str) -> list[Version]:
@@ -243,10 +243,10 @@ class Registry:
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
-        from curation import ensemble_model
+        from curation.tracking.registry import pyfunc as ensemble_model
 
         hashes = folder.with_name("files.txt")
-        hashes.write_text(file_hashes.to_text(file_hashes.of_folder(ensemble)))
+        hashes.write_text(checksums.to_text(checksums.of_folder(ensemble)))
         kept = self._client.create_logged_model(
             self.connection.experiment(name), name="ensemble", source_run_id=run_id
         )
@@ -286,7 +286,7 @@ class Registry:
                 f"Version {version} of {name!r} has no hashes of its files, so nobody can tell "
                 "whether they are what was registered. Publish the ensemble again."
             )
-        return file_hashes.from_text(text)
+        return checksums.from_text(text)
 
     @contextmanager
     def _model(self, name: str, version: str) -> Iterator[Path]:
@@ -303,7 +303,7 @@ class Registry:
                 fetched = download_artifacts(
                     artifact_uri=where, dst_path=temporary, tracking_uri=self.uri
                 )
-            file_hashes.expect(Path(fetched), files, what=f"Version {version} of {name!r}")
+            checksums.expect(Path(fetched), files, what=f"Version {version} of {name!r}")
             yield Path(fetched)
 
     def _listing(self, model_id: str) -> Iterator[tuple[str, int]]:
@@ -338,7 +338,7 @@ def _ensemble_in(folder: Path) -> Path:
     """Return the ensemble's folder in the folder of a model."""
     from mlflow.models import Model
 
-    from curation.ensemble_model import ARTIFACT
+    from curation.tracking.registry.pyfunc import ARTIFACT
 
     flavour = Model.load(str(folder)).flavors["python_function"]
     return folder / str(flavour["artifacts"][ARTIFACT]["path"])

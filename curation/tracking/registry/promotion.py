@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 from curation.errors import PublishError
 from curation.secrets import without_password
 from curation.storage.database import lease
-from curation.tracking import moves
 from curation.tracking.client import model_name
-from curation.tracking.journal import Entry, Journal
-from curation.tracking.moves import WITHDRAWN, Kind, Move, Signature
-from curation.tracking.versions import Registry
+from curation.tracking.registry import alias_moves
+from curation.tracking.registry.alias_moves import WITHDRAWN, Kind, Move, Signature
+from curation.tracking.registry.journal import Entry, Journal
+from curation.tracking.registry.versions import Registry
 
 if TYPE_CHECKING:
     from curation.settings import Settings
@@ -135,7 +135,9 @@ class Promotions:
                 )
             self.registry.expect_untouched(name, version)
             signature = Signature(by, why, _now())
-            move = moves.promotion(version, aliases=aliases, verdict=verdict, signature=signature)
+            move = alias_moves.promotion(
+                version, aliases=aliases, verdict=verdict, signature=signature
+            )
             self._do(name, move, held, journal)
         before = f"it replaces version {champion}" if champion else "it is the first"
         sentence = f"Version {version} is champion: {before}."
@@ -207,7 +209,7 @@ class Promotions:
                     f"Version {of} of {name!r} is not in service: version {champion or 'none'} is."
                 )
             signature = Signature(by, why, _now())
-            move = moves.rollback(aliases=aliases, tags=tags, name=name, signature=signature)
+            move = alias_moves.rollback(aliases=aliases, tags=tags, name=name, signature=signature)
             self.registry.expect_present(name, move.after)
             self._do(name, move, held, journal)
         sentence = f"Version {move.after} is back in service; version {move.before} is withdrawn."
