@@ -10,7 +10,7 @@ import logging
 import os
 
 from curation.settings import from_environment
-from curation.worker.limits import GRACE_S, LEASE_S
+from curation.worker.constants import GRACE_S, LEASE_S
 
 
 def main() -> None:

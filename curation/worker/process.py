@@ -19,11 +19,11 @@ from pymongo.errors import AutoReconnect
 
 from cascade.errors import CascadeError
 from curation.errors import CurationError
-from curation.worker import warm
-from curation.worker.heart import Heart
-from curation.worker.limits import GRACE_S, MOST_ATTEMPTS
+from curation.worker import model_cache
+from curation.worker.constants import GRACE_S, MOST_ATTEMPTS
+from curation.worker.lease_renewal import Heart
 from curation.worker.queue import CANCELLED, CancelledError, Job, Queue
-from curation.worker.runlog import RunLog
+from curation.worker.run_log import RunLog
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Process:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
-        warm.keep()
+        model_cache.keep()
         while not self._is_stopping():
             reaped = self._queue.reap()
             if reaped:

@@ -25,7 +25,7 @@ from uuid import uuid4
 from bson import ObjectId
 
 from curation.errors import CurationError
-from curation.worker.limits import LEASE_S, MOST_ATTEMPTS
+from curation.worker.constants import LEASE_S, MOST_ATTEMPTS
 
 COLLECTION = "delegated_ops"  # FiftyOne's
 CANCELLED = "Cancelled."

@@ -47,12 +47,12 @@ class EmbedSamples(Door):
         """Embed, and draw the picture."""
         from curation.api.datasets import connected, ensemble
         from curation.stages.embed import embed
-        from curation.worker import warm
+        from curation.worker import model_cache
 
         samples = ctx.target_view()
         name = ctx.params.get("manifest") or round_forms.DEFAULT_MANIFEST
         folder = connected().vectors(ctx.dataset.name)
-        members = warm.of(ensemble(samples, name))
+        members = model_cache.of(ensemble(samples, name))
         result = embed(samples, members, folder=folder, progress=bars("embed"))
         shown = "the panel `Embeddings` shows them" if result.umap else "too few for a picture"
         return Outcome(

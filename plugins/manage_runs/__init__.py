@@ -8,7 +8,7 @@ from fiftyone.operators import types
 
 from curation.app.operators.base import RUN, Door
 from curation.app.operators.execution import Outcome
-from curation.worker import runs
+from curation.worker import run_history
 
 AT_ONCE = {**RUN, "allow_delegated_execution": False}
 SHOWN = 50
@@ -21,7 +21,9 @@ def ask_run(form: Any, *, over: bool | None) -> str:
         form: The form.
         over: Whether those that are over are meant, or those that are not; None for all.
     """
-    found = [one for one in runs.list_runs(limit=SHOWN) if over is None or one.is_over == over]
+    found = [
+        one for one in run_history.list_runs(limit=SHOWN) if over is None or one.is_over == over
+    ]
     shown = {
         one.id: f"{one.label} · {one.dataset or 'no dataset'} · {one.state}"
         + ("" if one.queued_at is None else f" · {one.queued_at:%Y-%m-%d %H:%M} UTC")
@@ -57,14 +59,14 @@ class ShowRuns(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """List the runs."""
-        found = runs.list_runs(limit=SHOWN)
+        found = run_history.list_runs(limit=SHOWN)
         run = ctx.params.get("run") or (found[0].id if found else "")
-        one = runs.get(run)
+        one = run_history.get(run)
         return Outcome(
             f"{one.label}: {one.state}. {one.error or one.note}".strip(),
             {
                 "run": asdict(one),
-                "log": runs.log_of(run) or "It kept no log.",
+                "log": run_history.log_of(run) or "It kept no log.",
                 "runs": [f"{each.state}: {each.label} ({each.dataset})" for each in found],
             },
             wrote=False,
@@ -95,7 +97,7 @@ class CancelRun(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Cancel it."""
-        one = runs.cancel(ctx.params.get("run") or _first(over=False))
+        one = run_history.cancel(ctx.params.get("run") or _first(over=False))
         return Outcome(f"{one.label}: {one.state}.", {"run": asdict(one)}, wrote=False)
 
 
@@ -123,12 +125,14 @@ class RerunRun(Door):
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Queue it."""
-        new = runs.rerun(ctx.params.get("run") or _first(over=True))
-        return Outcome(f"Queued again as {new}.", {"run": asdict(runs.get(new))}, wrote=False)
+        new = run_history.rerun(ctx.params.get("run") or _first(over=True))
+        return Outcome(
+            f"Queued again as {new}.", {"run": asdict(run_history.get(new))}, wrote=False
+        )
 
 
 def _first(*, over: bool) -> str:
-    return next((one.id for one in runs.list_runs(limit=SHOWN) if one.is_over == over), "")
+    return next((one.id for one in run_history.list_runs(limit=SHOWN) if one.is_over == over), "")
 
 
 def register(plugin: Any) -> None:

@@ -70,7 +70,7 @@ class PredictCascade(Door):
         from curation.stages.examine import examine
         from curation.stages.fuse import fuse
         from curation.stages.predict import predict
-        from curation.worker import warm
+        from curation.worker import model_cache
 
         given, samples = ctx.params, ctx.target_view()
         licence = given.get("licence") or "any"
@@ -79,7 +79,7 @@ class PredictCascade(Door):
             given.get("manifest") or round_forms.DEFAULT_MANIFEST,
             licence=None if licence == "any" else licence,
         )
-        members = warm.of(members)
+        members = model_cache.of(members)
         predicted = predict(samples, members, progress=bars("predict"))
         fused = fuse(samples, members, progress=bars("fuse"))
         closer: dict[str, Any] = {}

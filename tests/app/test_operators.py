@@ -35,7 +35,7 @@ def test_a_wrong_input_is_told_as_it_is_typed(app, scenes):
 
 
 def test_queued_from_the_app_and_executed_by_our_worker(app, scenes, processes, until):
-    from curation.worker import runs
+    from curation.worker import run_history
 
     app.open(scenes.name)
     prompt = app.run_operator("Curation: embed")
@@ -48,9 +48,9 @@ def test_queued_from_the_app_and_executed_by_our_worker(app, scenes, processes, 
     app.shot("embed-options")
     schedule.click()
     prompt.get_by_role("button", name="Schedule").click()
-    (one,) = until(lambda: runs.list_runs(scenes.name), within_s=30)
+    (one,) = until(lambda: run_history.list_runs(scenes.name), within_s=30)
     assert one.state == "queued"
     assert processes.start("curate", "worker", "--once").wait(240) == 0
-    assert runs.get(one.id).state == "done"
+    assert run_history.get(one.id).state == "done"
     scenes.reload()
     assert scenes.has_brain_run("similarity")

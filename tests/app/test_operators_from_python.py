@@ -57,7 +57,7 @@ def test_every_operator_does_its_work_in_a_whole_round(run, scenes, tmp_path):
     import fiftyone.operators as foo
 
     from curation.demo.dataset import write_dataset
-    from curation.worker import runs
+    from curation.worker import run_history
 
     folder = write_dataset(
         tmp_path / "more", n_drives_by_split={"train": 1, "val": 0, "test": 0}, seed=7
@@ -110,9 +110,9 @@ def test_every_operator_does_its_work_in_a_whole_round(run, scenes, tmp_path):
     one = str(operator(scenes, delegate=True, members=["tiny_center"]).result["id"])
     assert run("manage_runs/cancel_run", None, run=one)["run"]["state"] == "cancelled"
     new = run("manage_runs/rerun_run", None, run=one)["run"]["id"]
-    assert runs.get(new).state == "queued"
+    assert run_history.get(new).state == "queued"
     assert run("manage_runs/show_runs", None, run=new)["run"]["state"] == "queued"
-    runs.cancel(new)
+    run_history.cancel(new)
 
     for stage, field in (("score", "hardness"), ("compare", "consensus__v2"), ("review", "review")):
         assert scenes.has_field(field)

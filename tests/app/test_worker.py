@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from curation.worker import runs
+from curation.worker import run_history
 
 ROOT = Path(__file__).parents[2]
 LEASE_S = 6.0
@@ -117,13 +117,13 @@ def steps_of(job):
 
 
 def state(run):
-    return runs.get(run).state
+    return run_history.get(run).state
 
 
 def test_ours_takes_the_oldest_first_stays_warm_and_tells_how_far_it_is(queue, ours, until):
     first, second, third = (queue(f"job {n}", steps=n + 2) for n in range(3))
     broken = queue("broken", steps=1, fail=True)
-    waiting = runs.list_runs()
+    waiting = run_history.list_runs()
     assert [one.id for one in waiting if one.state == "queued"][:4] == [
         first,
         second,
@@ -134,36 +134,36 @@ def test_ours_takes_the_oldest_first_stays_warm_and_tells_how_far_it_is(queue, o
 
     process = ours("--once")
     assert process.wait(PATIENCE_S) == 0
-    done = [runs.get(one) for one in (first, second, third)]
+    done = [run_history.get(one) for one in (first, second, third)]
     assert [one.state for one in done] == ["done"] * 3
     assert done[0].ended_at <= done[1].started_at <= done[1].ended_at <= done[2].started_at
-    pids = {runs.result_of(one)["pid"] for one in (first, second, third)}
+    pids = {run_history.result_of(one)["pid"] for one in (first, second, third)}
     assert len(pids) == 1, "one warm process"
     assert (done[0].progress, done[0].note, done[0].attempts) == (1.0, "walk: 2 of 2", 1)
-    assert "step 1 of job 0" in runs.log_of(first)
-    assert "step 1 of job 1" not in runs.log_of(first)
+    assert "step 1 of job 0" in run_history.log_of(first)
+    assert "step 1 of job 1" not in run_history.log_of(first)
 
-    failed = runs.get(broken)
+    failed = run_history.get(broken)
     assert (failed.state, failed.error) == ("failed", "ValueError: the last step was wrong")
-    assert "Traceback" in runs.log_of(broken)
+    assert "Traceback" in run_history.log_of(broken)
 
 
 def test_cancelled_by_request_and_run_again(queue, ours, until, processes):
     long, after = queue("long", steps=600, pause=0.1), queue("after", steps=1)
     unwanted = queue("unwanted", steps=1)
-    assert runs.cancel(unwanted).state == "cancelled"
+    assert run_history.cancel(unwanted).state == "cancelled"
     worker = ours()
     until(lambda: len(steps_of("long")) > 5, within_s=PATIENCE_S)
-    moved = {runs.get(long).progress}
-    until(lambda: moved.add(runs.get(long).progress) or len(moved) > 2, within_s=30)
+    moved = {run_history.get(long).progress}
+    until(lambda: moved.add(run_history.get(long).progress) or len(moved) > 2, within_s=30)
     assert sorted(moved) == sorted(moved, key=float), "progress moves"
-    assert runs.cancel(long).state == "cancelling"
+    assert run_history.cancel(long).state == "cancelling"
     until(lambda: state(long) == "cancelled", within_s=20)
     until(lambda: state(after) == "done", within_s=60)
     assert steps_of("unwanted") == []
     assert len(steps_of("long")) < 600
 
-    again = runs.rerun(unwanted)
+    again = run_history.rerun(unwanted)
     until(lambda: state(again) == "done", within_s=60)
     assert [step for step, _ in steps_of("unwanted")] == [0]
     assert steps_of("after")[0][1] == steps_of("unwanted")[0][1] == steps_of("long")[0][1], "warm"
@@ -174,7 +174,7 @@ def test_a_run_that_does_not_listen_is_ended_with_its_process(queue, ours, until
     deaf, after = queue("deaf", steps=1, pause=600), queue("after", steps=1)
     ours()
     until(lambda: steps_of("deaf"), within_s=PATIENCE_S)
-    runs.cancel(deaf)
+    run_history.cancel(deaf)
     until(lambda: state(deaf) == "cancelled", within_s=30)
     until(lambda: state(after) == "done", within_s=120)
     assert steps_of("after")[0][1] != steps_of("deaf")[0][1], "another process took over"
@@ -185,8 +185,8 @@ def test_a_worker_that_is_stopped_gives_its_run_back_at_once(queue, ours, until,
     worker = ours()
     until(lambda: steps_of("stopped"), within_s=PATIENCE_S)
     assert processes.stop(worker, signal.SIGTERM) == 0
-    assert (state(run), runs.get(run).attempts) == ("queued", 0)
-    runs.cancel(run)
+    assert (state(run), run_history.get(run).attempts) == ("queued", 0)
+    run_history.cancel(run)
 
 
 def test_killed_amid_a_run_it_is_put_back_within_its_lease_and_goes_on(
@@ -204,30 +204,32 @@ def test_killed_amid_a_run_it_is_put_back_within_its_lease_and_goes_on(
     def written():
         scenes.reload()
         known = scenes.get_field("tiny_center.fingerprint") is not None
-        return (scenes.count("tiny_center.fingerprint") if known else 0) or runs.get(run).is_over
+        return (scenes.count("tiny_center.fingerprint") if known else 0) or run_history.get(
+            run
+        ).is_over
 
-    until(written, within_s=PATIENCE_S, saying=lambda: runs.log_of(run))
+    until(written, within_s=PATIENCE_S, saying=lambda: run_history.log_of(run))
     victim = process_of(run)
     os.kill(victim, signal.SIGKILL)
     assert 0 < scenes.count("tiny_center.fingerprint") < len(scenes), "too late to kill it"
     until(
-        lambda: state(run) == "queued" or runs.get(run).attempts == 2,
+        lambda: state(run) == "queued" or run_history.get(run).attempts == 2,
         within_s=LEASE_S + 3.0,
     )
-    until(lambda: state(run) == "done", within_s=PATIENCE_S, saying=lambda: runs.log_of(run))
-    assert (runs.get(run).attempts, process_of(run) == victim) == (2, False)
-    result = runs.result_of(run)
+    until(lambda: state(run) == "done", within_s=PATIENCE_S, saying=lambda: run_history.log_of(run))
+    assert (run_history.get(run).attempts, process_of(run) == victim) == (2, False)
+    result = run_history.result_of(run)
     assert result["skipped"] > 0, "what was predicted before stays"
     assert result["ran"] + result["skipped"] == len(scenes)
     assert None not in scenes.values("consensus.detections")
-    log = runs.log_of(run)
+    log = run_history.log_of(run)
     assert "Attempt 1" in log
     assert "Attempt 2" in log
 
 
 def process_of(run):
     """Return the process that holds a run, or held it last."""
-    return int(runs.get(run).worker.split(":")[1].split()[0])
+    return int(run_history.get(run).worker.split(":")[1].split()[0])
 
 
 def test_processes_end_with_the_command_that_started_them(queue, ours, until, processes):
@@ -239,7 +241,7 @@ def test_processes_end_with_the_command_that_started_them(queue, ours, until, pr
     processes.stop(worker, signal.SIGKILL)
     until(lambda: state(run) == "queued", within_s=LEASE_S + 3.0)
     until(lambda: not Path(f"/proc/{process}").exists(), within_s=10)
-    runs.cancel(run)
+    run_history.cancel(run)
 
 
 def test_two_workers_run_no_job_twice(queue, ours, until):
@@ -263,8 +265,8 @@ def test_fiftyones_own_worker_executes_ours_and_ours_leaves_its_runs_alone(
         lambda: state(short) == "done", within_s=PATIENCE_S, saying=lambda: processes.log_of(stock)
     )  # the newest first: that is why we have a worker
     until(lambda: len(steps_of("long")) > 5, within_s=60)
-    assert runs.get(long).worker == ""
-    assert runs.cancel(long).state == "cancelled"
+    assert run_history.get(long).worker == ""
+    assert run_history.cancel(long).state == "cancelled"
     n = len(steps_of("long"))
     processes.stop(stock)
     assert n < 600

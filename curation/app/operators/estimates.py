@@ -17,7 +17,7 @@ from cascade.planning import resources
 from cascade.planning.resources import Gpu, Mode
 from curation.app.operators import options
 from curation.storage import schema
-from curation.worker import gpus
+from curation.worker import gpu_info
 
 TIMES = "\u00d7"  # as in 8 members TIMES 1,200 samples
 # Of one core. Measured: 20 (tiny_rtdetr), 51, 66, 88 (mobilenet); taken near the low end, since
@@ -78,7 +78,7 @@ def of_members(
         mode: Whether the deeper tiers see every sample.
         machine: Its GPUs; by default, this machine's.
     """
-    here = gpus.here() if machine is None else tuple(machine)
+    here = gpu_info.here() if machine is None else tuple(machine)
     samples = len(view)
     missing = _missing(view, [one.name for one in members])
     costs: Mapping[str, Any] = options.info(view._dataset, schema.COSTS) or {}

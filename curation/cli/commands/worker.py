@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from curation.cli.app import app, connected, say
-from curation.worker.limits import GRACE_S, LEASE_S
+from curation.worker.constants import GRACE_S, LEASE_S
 
 
 @app.command(epilog="Example: curate worker --gpu 0")
@@ -29,13 +29,13 @@ def worker(
 ) -> None:
     """Run what the App has queued: oldest first, one warm process per GPU. Ctrl-C ends it."""
     from curation.app import plugins
-    from curation.worker import gpus
-    from curation.worker.crew import Crew
+    from curation.worker import gpu_info
+    from curation.worker.supervisor import Crew
 
     connected()
     for path in plugins.install_missing():
         say(f"installed: {path}")
-    places = tuple(gpu or gpus.visible())
+    places = tuple(gpu or gpu_info.visible())
     where = ", ".join(f"GPU {one}" for one in places) or "the CPU"
     say(f"Working on {where}; runs and their logs: the App's panel of runs.")
     Crew(places, once=once, lease_s=lease_s, grace_s=grace_s).run()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from curation.worker import queue as queues
-from curation.worker.limits import MOST_ATTEMPTS
+from curation.worker.constants import MOST_ATTEMPTS
 from curation.worker.queue import COLLECTION, Queue
 
 NOON = datetime(2026, 1, 1, 12)

@@ -20,8 +20,8 @@ from curation.app.panels.components import (
     Text,
     Timer,
 )
-from curation.worker import runs
-from curation.worker.runs import Run
+from curation.worker import run_history
+from curation.worker.run_history import Run
 
 WHOSE, SHOWN, IDS = "whose", "shown", "ids"  # state: whose runs; whose log; ids by row
 HERE, EVERYWHERE = "here", "everywhere"
@@ -68,18 +68,18 @@ def page(dataset: Any, found: Sequence[Run], whose: str, shown: str | None = Non
 
 def listed(dataset: Any, whose: str | None) -> tuple[Run, ...]:
     """Return the runs: those that run, then those that wait, then the past."""
-    return runs.list_runs(None if whose == EVERYWHERE else dataset.name, limit=_MOST)
+    return run_history.list_runs(None if whose == EVERYWHERE else dataset.name, limit=_MOST)
 
 
 def cancel(run: str) -> str:
     """Ask a run to end, and say how it is then."""
-    state = runs.cancel(run).state
+    state = run_history.cancel(run).state
     return "Cancelled." if state == "cancelled" else "It ends when it next tells how far it is."
 
 
 def rerun(run: str) -> str:
     """Queue a run again."""
-    runs.rerun(run)
+    run_history.rerun(run)
     return "Queued again, with the same inputs."
 
 
@@ -133,7 +133,7 @@ def _progress(run: Run) -> str:
 
 
 def _log(run: str) -> list[Piece]:
-    known, text = runs.get(run), runs.log_of(run)
+    known, text = run_history.get(run), run_history.log_of(run)
     lines = text.strip().splitlines()[-_LOG_LINES:]
     body = "\n".join(lines) or "It said nothing."
     attempts = f", attempt {known.attempts}" if known.attempts > 1 else ""

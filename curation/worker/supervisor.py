@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from curation.errors import CurationError
-from curation.worker.limits import END
+from curation.worker.constants import END
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from typing import Self
 
 from pymongo.errors import PyMongoError
 
-from curation.worker.limits import AGAIN, END, GRACE_S
+from curation.worker.constants import AGAIN, END, GRACE_S
 from curation.worker.queue import CANCELLED, Job, Queue
-from curation.worker.runlog import RunLog
+from curation.worker.run_log import RunLog
 
 logger = logging.getLogger(__name__)
 

@@ -2,9 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from curation.worker import runs
+from curation.worker import run_history
 from curation.worker.queue import COLLECTION
-from curation.worker.runs import RunError
+from curation.worker.run_history import RunError
 
 NOON = datetime(2026, 1, 1, 12)
 
@@ -42,17 +42,17 @@ def test_what_runs_comes_first_then_the_queue_in_its_order_then_the_past(server,
     put("completed", 1, completed_at=NOON), put("completed", 2, completed_at=NOON)
     put("queued", 5), put("queued", 4)
     put("running", 3, started_at=NOON)
-    found = runs.list_runs(database=server)
+    found = run_history.list_runs(database=server)
     assert [one.label for one in found] == [
         "running 3", "queued 4", "queued 5", "completed 2", "completed 1",
     ]  # fmt: skip
     assert [one.place for one in found] == [None, 1, 2, None, None]
-    assert len(runs.list_runs(limit=2, database=server)) == 2
+    assert len(run_history.list_runs(limit=2, database=server)) == 2
 
 
 def test_runs_of_one_dataset(server, put):
     put("queued", 1, dataset="site"), put("queued", 0, dataset="other")
-    (one,) = runs.list_runs("site", database=server)
+    (one,) = run_history.list_runs("site", database=server)
     assert (one.dataset, one.place) == ("site", 2), "its place is among all"
 
 
@@ -75,47 +75,47 @@ SOON, PAST = (datetime.now(UTC) + timedelta(hours=hours) for hours in (1, -1))
 )
 def test_states(server, put, row, state):
     one = put(row.pop("run_state"), **row)
-    assert runs.get(one, database=server).state == state
+    assert run_history.get(one, database=server).state == state
 
 
 def test_how_far_and_how_long(server, put):
     told = {"progress": 0.4, "label": "predict: 4 of 10"}
-    one = runs.get(put("running", started_at=NOON, status=told), database=server)
+    one = run_history.get(put("running", started_at=NOON, status=told), database=server)
     assert (one.progress, one.note, one.seconds > 0) == (0.4, "predict: 4 of 10", True)
     ended = put("completed", started_at=NOON, completed_at=NOON + timedelta(seconds=90))
-    assert runs.get(ended, database=server).seconds == 90
+    assert run_history.get(ended, database=server).seconds == 90
 
 
 def test_an_error_is_its_last_line(server, put):
     story = "Traceback (most recent call last):\n  File x\nValueError: too small"
     one = put("failed", result={"error": story, "result": None})
-    assert runs.get(one, database=server).error == "ValueError: too small"
+    assert run_history.get(one, database=server).error == "ValueError: too small"
 
 
 def test_the_log_is_the_file_else_what_the_database_keeps(server, put, tmp_path):
     file = tmp_path / "log"
     file.write_text("all of it\n")
     here, gone = (put("failed", log_path=str(p), log_tail="its end") for p in (file, "/none"))
-    assert runs.log_of(here, database=server) == "all of it\n"
-    assert runs.log_of(gone, database=server) == "its end"
-    assert runs.log_of(put("completed"), database=server) == ""
+    assert run_history.log_of(here, database=server) == "all of it\n"
+    assert run_history.log_of(gone, database=server) == "its end"
+    assert run_history.log_of(put("completed"), database=server) == ""
 
 
 def test_the_result_is_what_the_operator_returned(server, put):
     done = put("completed", result={"result": {"n": 3}, "error": None})
-    assert runs.result_of(done, database=server) == {"n": 3}
-    assert runs.result_of(put("failed"), database=server) == {}
+    assert run_history.result_of(done, database=server) == {"n": 3}
+    assert run_history.result_of(put("failed"), database=server) == {}
 
 
 def test_cancelling_says_how_it_is_then(server, put):
-    assert runs.cancel(put("queued"), database=server).state == "cancelled"
+    assert run_history.cancel(put("queued"), database=server).state == "cancelled"
     held = put("running", curation={"lease_until": SOON, "claim": "c"})
-    assert runs.cancel(held, database=server).state == "cancelling"
+    assert run_history.cancel(held, database=server).state == "cancelling"
     with pytest.raises(RunError, match="is done; there is nothing to cancel"):
-        runs.cancel(put("completed"), database=server)
+        run_history.cancel(put("completed"), database=server)
 
 
 @pytest.mark.parametrize("run", ["no id at all", "0" * 24])
 def test_a_run_that_is_not_there(server, run):
     with pytest.raises(RunError, match="id"):
-        runs.get(run, database=server)
+        run_history.get(run, database=server)

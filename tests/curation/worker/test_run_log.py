@@ -1,7 +1,7 @@
 import logging
 import sys
 
-from curation.worker.runlog import RunLog, tail_of
+from curation.worker.run_log import RunLog, tail_of
 
 
 def test_all_that_is_said_is_kept_over_all_attempts(tmp_path, capsys):

@@ -18,7 +18,7 @@ from bson.errors import InvalidId
 from curation.errors import CurationError
 from curation.worker import queue
 from curation.worker.queue import COLLECTION
-from curation.worker.runlog import tail_of
+from curation.worker.run_log import tail_of
 
 State = Literal["queued", "running", "cancelling", "lost", "done", "failed", "cancelled"]
 OVER = ("done", "failed", "cancelled")
