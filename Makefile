@@ -78,7 +78,7 @@ bench-panels: $(STAMP) ## How long the App's panels take on 100,000 samples of 8
 	$(BIN)/python tests/benchmarks/bench_panels.py
 
 gate-power: $(STAMP) ## Simulate the gate: how often equals are promoted, what gains it sees
-	$(BIN)/python tools/gate_power.py
+	$(BIN)/python tools/studies/gate_power.py
 
 fresh-venv: $(STAMP) ## Load a registered ensemble in a venv of its own, and compare
 	PYTHON=$(BIN)/python tools/fresh_venv.sh .fresh-venv

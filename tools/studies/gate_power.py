@@ -1,6 +1,6 @@
 """How often the gate errs, by simulation: the tables of docs/gate.md.
 
-    python tools/gate_power.py [--pairs 2000] [--power-pairs 300] > tables.md
+    python tools/studies/gate_power.py [--pairs 2000] [--power-pairs 300] > tables.md
 
 Pairs of ensembles answer for the same images. Images of a drive are alike: each drive has its
 own share of yes, its own difficulty for both ensembles, and its own for each of them. Two

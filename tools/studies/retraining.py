@@ -1,6 +1,6 @@
 """Show what retraining on more labels brings, and what a distilled student keeps of it.
 
-    python tools/show_retraining.py --data construction_site_safety --out OUT [--seeds 0 1]
+    python tools/studies/retraining.py --data construction_site_safety --out OUT [--seeds 0 1]
 
 For every seed, all seeds side by side: a champion of two members (RT-DETRv2 of transformers on a
 MobileNetV2, YOLO26 of ultralytics) learns 30 % of the labels, then a challenger goes on from its

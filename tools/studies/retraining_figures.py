@@ -1,6 +1,6 @@
 """The figures of `show_retraining.py`: mAP50 on the split `test`, differences, shares, intervals.
 
-    python tools/retraining_figures.py --data construction_site_safety OUT [OUT ...]
+    python tools/studies/retraining_figures.py --data construction_site_safety OUT [OUT ...]
 
 reads the predictions.json of one or several runs, each with seeds of its own, and prints them.
 """
