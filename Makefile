@@ -84,7 +84,7 @@ fresh-venv: $(STAMP) ## Load a registered ensemble in a venv of its own, and com
 	PYTHON=$(BIN)/python tools/fresh_venv.sh .fresh-venv
 
 SERVERS := tests/labeling_server tests/servers tests/faults/test_language_server.py \
-  tests/cascade/engine/test_ray.py
+  tests/cascade/engine/test_ray_engine.py
 SCHEDULERS := tests/faults/test_served_jobs.py
 APART := $(SERVERS) tests/faults tests/notebooks tests/app
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile

@@ -26,8 +26,8 @@ __all__ = ["Detections", "Ensemble", "Predictor", "read", "register"]
 _HOMES = {
     "Detections": "predictions",
     "Ensemble": "ensemble",
-    "Predictor": "predictor",
-    "read": "images",
+    "Predictor": "inference.predictor",
+    "read": "imaging.batches",
     "register": "registry",
 }
 

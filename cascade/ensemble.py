@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from cascade import manifest as manifests
 from cascade import registry
 from cascade import taxonomy as taxonomies
-from cascade.checkpoints import format, sources
+from cascade.checkpoints import checkpoint, sources
 from cascade.checkpoints.licenses import Kind
 from cascade.errors import CheckpointError, ManifestError
 from cascade.fusion.calibration import Calibration
@@ -137,7 +137,7 @@ class Ensemble:
                     _copy(path, draft / "members" / name)
             if self.probe:
                 self.probe.save(draft / _PROBE)
-            format.put_in_place(draft, folder)
+            checkpoint.put_in_place(draft, folder)
         except OSError as error:
             raise CheckpointError(f"The ensemble {folder} cannot be written: {error}.") from error
         finally:

@@ -144,70 +144,82 @@ def _built_in(tier: Tier, factories: dict[str, str], **known: Any) -> None:
         register(name, tier=tier, factory=f"cascade.models.{factory}", **known)
 
 
-_built_in("embedding", {"mobilenet": "mobilenet:MobileNetEmbedder"})
+_built_in("embedding", {"mobilenet": "embedding.mobilenet:MobileNetEmbedder"})
 _built_in(
     "embedding",
-    {"dino": "dino:DinoEmbedder", "siglip": "siglip:SiglipEmbedder"},
+    {"dino": "embedding.dino:DinoEmbedder", "siglip": "embedding.siglip:SiglipEmbedder"},
     half_weights=True,
 )
-_built_in("embedding", {"timm": "timm_embedding:TimmEmbedder"}, needs=("timm",), half_weights=True)
-_built_in("embedding", {"onnx_embedding": "onnx_embedding:OnnxEmbedder"}, needs=("onnxruntime",))
+_built_in("embedding", {"timm": "embedding.timm:TimmEmbedder"}, needs=("timm",), half_weights=True)
+_built_in(
+    "embedding", {"onnx_embedding": "exported.onnx_embedding:OnnxEmbedder"}, needs=("onnxruntime",)
+)
 _built_in(
     "detection",
     {
-        "center_point": "center_point:CenterPoint",
-        "rt_detr": "rt_detr:RtDetr",
-        "tuned_trunk": "tuned_trunk:TunedTrunk",
+        "center_point": "detection.center_point:CenterPoint",
+        "rt_detr": "detection.rt_detr:RtDetr",
+        "tuned_trunk": "detection.tuned_trunk:TunedTrunk",
     },
     trainable=True,
 )
-_built_in("detection", {"yolo": "yolo:Yolo"}, needs=("ultralytics",), trainable=True)
-_built_in("detection", {"detr": "detr:DetrDetector"}, trainable=True)
-_built_in("detection", {"worker": "worker:WorkerDetector"})
+_built_in("detection", {"yolo": "ultralytics.yolo:Yolo"}, needs=("ultralytics",), trainable=True)
+_built_in("detection", {"detr": "detection.detr:DetrDetector"}, trainable=True)
+_built_in("detection", {"worker": "subprocess.detector:WorkerDetector"})
 _built_in(
     "detection",
     {
-        "grounding_dino": "grounding_dino:GroundingDino",
-        "owlv2": "owlv2:Owlv2",
+        "grounding_dino": "detection.grounding_dino:GroundingDino",
+        "owlv2": "detection.owlv2:Owlv2",
     },
     takes_taxonomy=True,
 )
-_built_in("detection", {"onnx_detection": "onnx_detection:OnnxDetector"}, needs=("onnxruntime",))
 _built_in(
-    "detection", {"litert_detection": "litert_detection:LitertDetector"}, needs=("ai_edge_litert",)
+    "detection", {"onnx_detection": "exported.onnx_detection:OnnxDetector"}, needs=("onnxruntime",)
 )
 _built_in(
     "detection",
-    {"ultralytics": "ultralytics_detection:UltralyticsDetector"},
+    {"litert_detection": "exported.litert_detection:LitertDetector"},
+    needs=("ai_edge_litert",),
+)
+_built_in(
+    "detection",
+    {"ultralytics": "ultralytics.detector:UltralyticsDetector"},
     needs=("ultralytics",),
     trainable=True,
 )
 _built_in(
     "detection",
-    {"yoloe": "yoloe:Yoloe"},
+    {"yoloe": "ultralytics.yoloe:Yoloe"},
     needs=("ultralytics",),
     takes_taxonomy=True,
 )
-_built_in("geometry", {"depth_anything_2": "depth_anything_2:DepthAnything2"}, half_weights=True)
+_built_in(
+    "geometry", {"depth_anything_2": "depth.depth_anything_2:DepthAnything2"}, half_weights=True
+)
 _built_in(
     "geometry",
-    {"depth_anything_3": "depth_anything_3:DepthAnything3"},
+    {"depth_anything_3": "depth.depth_anything_3:DepthAnything3"},
     needs=("depth_anything_3",),
     # What it pins cannot be installed beside today's numpy; what it imports can.
     install="pip install --no-deps depth-anything-3 addict omegaconf einops antlr4-python3-runtime",
 )
-_built_in("segmentation", {"sam3": "sam3:Sam3"}, takes_taxonomy=True, half_weights=True)
-_built_in("segmentation", {"sam2": "sam2:Sam2"}, half_weights=True)
-_built_in("segmentation", {"rf_detr_seg": "rf_detr_seg:RfDetrSegmenter"})
-_built_in("geometry", {"byte_track": "byte_track:ByteTrack"}, needs=("trackers",), tracks=True)
+_built_in(
+    "segmentation", {"sam3": "segmentation.sam3:Sam3"}, takes_taxonomy=True, half_weights=True
+)
+_built_in("segmentation", {"sam2": "segmentation.sam2:Sam2"}, half_weights=True)
+_built_in("segmentation", {"rf_detr_seg": "segmentation.rf_detr_seg:RfDetrSegmenter"})
+_built_in(
+    "geometry", {"byte_track": "tracking.byte_track:ByteTrack"}, needs=("trackers",), tracks=True
+)
 _built_in(
     "geometry",
-    {"cotracker": "cotracker:CoTracker", "sam_video": "sam_video:SamVideo"},
+    {"cotracker": "tracking.cotracker:CoTracker", "sam_video": "tracking.sam_video:SamVideo"},
     tracks=True,
 )
 _built_in(
     "language",
-    {"vision_language": "vision_language:VisionLanguage"},
+    {"vision_language": "language.vision_language:VisionLanguage"},
     takes_taxonomy=True,
     runtime=("server", "concurrency", "timeout_s", "key_variable"),
 )

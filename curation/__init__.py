@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "adopt", "choose", "compare", "demo_dataset", "distil", "embed", "ensemble", "evaluate",
-    "history", "ingest", "label", "load", "pictures", "predict", "preview", "promote", "publish",
-    "pull", "push", "report", "reproduce", "review", "rollback", "run_round", "score", "train",
-    "versions", "withdraw",
+    "history", "ingest", "label", "load", "pictures", "plots", "predict", "preview", "promote",
+    "publish", "pull", "push", "report", "reproduce", "review", "rollback", "run_round", "score",
+    "train", "versions", "withdraw",
 ]  # fmt: skip
 
 _VERBS = {
     "labeling": ("preview", "pull", "push", "review"),
-    "opening": ("demo_dataset", "ensemble", "load"),
+    "datasets": ("demo_dataset", "ensemble", "load"),
     "registry": ("compare", "history", "promote", "rollback", "versions"),
     "rounds": (
         "evaluate", "label", "publish", "report", "reproduce", "run_round", "train", "withdraw",
@@ -56,7 +56,7 @@ _HOMES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "pictures":
+    if name in ("plots", "pictures"):  # `pictures` is the name of release 0.1
         return import_module("curation.api.plots")
     if name in _HOMES:
         return getattr(import_module(f"curation.api.{_HOMES[name]}"), name)

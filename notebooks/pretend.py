@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.labeling.files import coco
-from curation.storage import queries, writer
+from curation.storage import queries, reader
 
 _SECONDS = 5.0  # what a person is said to take for an image
 
@@ -33,7 +33,7 @@ def _in_folder(dataset: Any, folder: Path) -> int:
         rows = list(csv.DictReader(file))
     view = dataset.select([row["sample_id"] for row in rows], ordered=True)
     taxonomy = queries.taxonomy_of(dataset)
-    truths = writer.read_detections(view, "oracle", taxonomy)
+    truths = reader.read_detections(view, "oracle", taxonomy)
     text = coco.dump(
         [
             (row["image"], int(row["width"]), int(row["height"]), truth)

@@ -70,9 +70,9 @@ def settings() -> Settings:
 @pytest.fixture(scope="session")
 def database(settings: Settings) -> str:
     """The address of a running database; FiftyOne works in it from now on."""
-    from curation.storage.database import connection as door
+    from curation.storage.database import connection
 
-    return door.connect(settings).uri
+    return connection.connect(settings).uri
 
 
 @pytest.fixture

@@ -74,12 +74,12 @@ def test_the_contracts_hold():
         ),
         pytest.param(
             "curation/stages/score.py",
-            "import curation.pipeline.round",
+            "import curation.pipeline.run_round",
             ONE_WAY,
             id="a stage looks up",
         ),
         pytest.param(
-            "curation/pipeline/round.py", "import curation.cli", ONE_WAY, id="the loop looks up"
+            "curation/pipeline/run_round.py", "import curation.cli", ONE_WAY, id="the loop looks up"
         ),
         pytest.param(
             "curation/active_learning/scoring/hardness.py",

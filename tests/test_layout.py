@@ -61,7 +61,7 @@ OF_SEVERAL_MODULES = [
 
 
 def test_a_test_lies_where_its_module_lies():
-    """tests/cascade/fusion/test_routing.py tests cascade/fusion/routing.py, or the folder cascade/routing."""
+    """tests/cascade/fusion/test_routing.py tests cascade/fusion/routing.py, or such a folder."""
     lost = []
     for package in PACKAGES:
         for file in (ROOT / "tests" / package).rglob("test_*.py"):

@@ -1,0 +1,1 @@
+"""Checkpoint folders: where weights come from, their licenses and their format."""

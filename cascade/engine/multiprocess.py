@@ -28,12 +28,13 @@ from cascade.engine import pipeline, shards
 from cascade.engine import run as engine
 from cascade.engine.pipeline import Work
 from cascade.engine.shards import Leases, Shard
-from cascade.engine.sinks import Progress, Sink, Tally
+from cascade.engine.sinks import Sink, Tally
 from cascade.errors import CascadeError
 from cascade.imaging.batches import Group
 from cascade.manifest import Member
 from cascade.planning.placement import Lane
 from cascade.runtime.cpu import cores
+from cascade.runtime.progress import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -21,12 +21,13 @@ import torch
 from cascade.engine import batch_sizes, pipeline
 from cascade.engine.member_runner import Runner, of_member
 from cascade.engine.pipeline import Pace, Work
-from cascade.engine.sinks import Memory, Progress, Sink, Tally
+from cascade.engine.sinks import Memory, Sink, Tally
 from cascade.errors import ImageError
 from cascade.imaging.batches import Batch, Group, Image, read
 from cascade.manifest import Member
 from cascade.planning.resources import Gpu
 from cascade.predictions import Failure
+from cascade.runtime.progress import Progress
 
 __all__ = [
     "Failure", "Memory", "Progress", "Sink", "Tally", "default_device", "gpus_here", "of_member",

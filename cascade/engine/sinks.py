@@ -17,14 +17,6 @@ class Sink(Protocol):
         ...
 
 
-class Progress(Protocol):
-    """Told how far a long work is."""
-
-    def __call__(self, done: int, total: int) -> None:
-        """Take note that `done` of `total` images are finished."""
-        ...
-
-
 @dataclass
 class Memory:
     """A sink that keeps everything in memory, for a few thousand images."""

@@ -1,0 +1,1 @@
+"""Fusion of member predictions: votes, clustering, consensus, calibration and routing."""

@@ -14,7 +14,7 @@ from cascade.fusion.votes import Votes
 from cascade.geometry import boxes
 from cascade.manifest import Fusion
 from cascade.predictions import IntArray
-from cascade.workload import Workload
+from cascade.runtime.workload import Workload
 
 _workload = Workload()
 

@@ -1,0 +1,1 @@
+"""Box and mask arithmetic, object sizes in meters and focal lengths."""

@@ -1,0 +1,1 @@
+"""Image-level decisions of an ensemble, and their latency."""

@@ -1,0 +1,1 @@
+"""Memory and time estimates of members, and their placement on devices."""

@@ -1,0 +1,1 @@
+"""Process-level support: atomic files, just-in-time compilation, CPU threads, progress."""

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.checkpoints import format
+from cascade.checkpoints import checkpoint
 from cascade.errors import TrainingError
 from cascade.geometry import boxes
 from cascade.imaging.batches import Image
@@ -131,10 +131,10 @@ def teach(
     half = goes_on and goes_on.with_name(f"{goes_on.stem}.labeled{goes_on.suffix}")
     decides = {name: one for name, one in options.items() if name not in _OF_THE_CALL}
     parts = (labeled, val, epochs[0], learning_rates[0], *sorted(decides.items()))
-    identity = identity_of(parts, format.state(student.module)) if half else ""
+    identity = identity_of(parts, checkpoint.state(student.module)) if half else ""
     known = fit_state.load(half, identity=identity) if half else None
     if known:
-        format.restore(student.module, known.tensors, origin=half)
+        checkpoint.restore(student.module, known.tensors, origin=half)
         first = FitResult(**{**_tuples(known.record["result"]), "checkpoint": out})
     else:
         first = fit(
@@ -143,7 +143,7 @@ def teach(
         )  # fmt: skip
         if half:
             record = {"identity": identity, "result": {**asdict(first), "checkpoint": str(out)}}
-            fit_state.save(half, record, format.state(student.module))
+            fit_state.save(half, record, checkpoint.state(student.module))
     second = fit(
         student, everything, val, out=out, epochs=epochs[1], learning_rate=learning_rates[1],
         goes_on=goes_on, **options,

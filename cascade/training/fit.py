@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cascade.checkpoints import format
+from cascade.checkpoints import checkpoint
 from cascade.errors import TrainingError
 from cascade.metrics.average_precision import average_precision
 from cascade.predictions import Detections
@@ -142,7 +142,7 @@ def fit(
         resumed_from = run.go_on_from(goes_on) if goes_on else 0
         run.train(goes_on if group.rank == 0 else None, keep_every=keep_every)
     model.module.eval()
-    format.restore(model.module, run.best, origin="the best epoch")
+    checkpoint.restore(model.module, run.best, origin="the best epoch")
     if group.rank == 0:
         model.save(out)
         if goes_on:
@@ -311,7 +311,7 @@ class _Run:
     ) -> None:
         self._model, self._plan, self._device, self._progress = model, plan, device, progress
         self._weights, self._group = weights, Group.current()
-        self._group.even_out(list(format.state(model.module).values()))  # rank 0's, or equal
+        self._group.even_out(list(checkpoint.state(model.module).values()))  # rank 0's, or equal
         kept = _memory(device) if plan.variants else 0
         self._train = Shelf(
             model, train, seed=plan.seed, device=device, effects=plan.effects, prepared_bytes=kept
@@ -338,12 +338,12 @@ class _Run:
     def go_on_from(self, path: Path) -> int:
         """Take up a fit that was cut off, and return after which epoch; 0 where there is none."""
         parts = (self._plan, self._weights, *self._examples)
-        self._identity = identity_of(parts, format.state(self._model.module))
+        self._identity = identity_of(parts, checkpoint.state(self._model.module))
         found = fit_state.load(path, identity=self._identity)
         if found is None:
             return 0
         weights = fit_state.part(found.tensors, "now.")
-        format.restore(self._model.module, weights, origin=path)
+        checkpoint.restore(self._model.module, weights, origin=path)
         self.best = {
             name: one.to(self._device)
             for name, one in fit_state.part(found.tensors, "best.").items()
@@ -433,7 +433,7 @@ class _Run:
 
     def _tensors(self) -> dict[str, Tensor]:
         parts = {
-            "now.": format.state(self._model.module),
+            "now.": checkpoint.state(self._model.module),
             "best.": self.best,
             "optimiser.": self._stepper.state,
         }
@@ -485,4 +485,4 @@ def _normalisations(module: nn.Module) -> list[_BatchNorm]:
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
-    return {name: one.detach().clone() for name, one in format.state(module).items()}
+    return {name: one.detach().clone() for name, one in checkpoint.state(module).items()}

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cascade.checkpoints import format
+from cascade.checkpoints import checkpoint
 from cascade.errors import CheckpointError, TrainingError
 from cascade.predictions import FloatArray
 
@@ -76,7 +76,7 @@ class Probe:
             "embedder": self.embedder,
             "strength": self.strength,
         }
-        format.save(folder, config, {"weights": torch.from_numpy(self.weights)})
+        checkpoint.save(folder, config, {"weights": torch.from_numpy(self.weights)})
 
     @classmethod
     def load(cls, folder: Path, *, embedder: str | None = None) -> Probe:
@@ -85,7 +85,7 @@ class Probe:
         Raises:
             CheckpointError: There is none, or it belongs to another embedder.
         """
-        config, tensors = format.load(folder)
+        config, tensors = checkpoint.load(folder)
         if config.get("adapter") != ADAPTER:
             raise CheckpointError(f"{folder} is no probe, but of {config.get('adapter')!r}.")
         if embedder not in (None, config["embedder"]):

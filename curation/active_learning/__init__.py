@@ -1,0 +1,1 @@
+"""Scoring, selection, training, evaluation and gating."""

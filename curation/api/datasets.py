@@ -18,7 +18,7 @@ _DEMO_TAXONOMY = "roadwork_core"  # the classes that the scenes are drawn with
 
 
 def connected(dataset: str | None = None) -> Settings:
-    """Read the environment and connect to the database: see `curation.storage.database.connection` for which.
+    """Read the environment and connect to the database: see `storage.database.connection`.
 
     Where FiftyOne is imported already, its database stays the one.
 

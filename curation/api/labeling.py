@@ -33,10 +33,10 @@ def preview(dataset: Any, budget: int | None = None, *, round_number: int = 1) -
         StageError: Nothing is left to label, or the pool was not scored.
     """
     from curation.labeling.cost.inputs import outlook
-    from curation.pipeline import round
+    from curation.pipeline import run_round
 
     settings = connected()
-    return outlook(dataset, round_number, settings, budget=round.budget(dataset, budget))
+    return outlook(dataset, round_number, settings, budget=run_round.budget(dataset, budget))
 
 
 def push(dataset: Any, round_number: int = 1, *, labeler: str = _SERVER) -> PushResult:

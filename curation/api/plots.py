@@ -22,7 +22,7 @@ from curation.labeling import tasks
 from curation.report import figures
 from curation.report.facts import Story, read_story
 from curation.report.sections import quality
-from curation.storage import queries, rounds, schema, writer
+from curation.storage import queries, reader, rounds, schema
 
 TILE_WH = (280, 210)
 _LINE_PX, _GAP_PX = 14, 4  # of text above a tile, and between tiles
@@ -60,7 +60,7 @@ def hardness(dataset: Any, round_number: int = 1) -> Figure:
     Raises:
         StageError: Nothing was scored.
     """
-    columns = writer.read_columns(_scored(dataset), ["tags", schema.HARDNESS])
+    columns = reader.read_columns(_scored(dataset), ["tags", schema.HARDNESS])
     arms: dict[str, list[float]] = {}
     for tags, value in zip(columns["tags"], columns[schema.HARDNESS], strict=True):
         if schema.round_tag(round_number) in tags:
@@ -84,7 +84,7 @@ def embedding(dataset: Any, round_number: int = 1) -> Figure:
         )
     results = dataset.load_brain_results(schema.UMAP)
     names = [one for one in (schema.HARDNESS,) if dataset.get_field(one) is not None]
-    columns = writer.read_columns(dataset, ["tags", *names])
+    columns = reader.read_columns(dataset, ["tags", *names])
     tags = dict(zip(columns["id"], columns["tags"], strict=True))
     values = dict(zip(columns["id"], columns.get(schema.HARDNESS, ()), strict=False))
     ids = [str(one) for one in results.sample_ids]

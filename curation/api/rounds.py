@@ -10,7 +10,7 @@ from curation.api.datasets import connected, ensemble
 
 if TYPE_CHECKING:
     from cascade.checkpoints.licenses import Kind
-    from curation.pipeline.round import RoundResult
+    from curation.pipeline.run_round import RoundResult
     from curation.stages.examine import Mode
     from curation.stages.publish import PublishResult
     from curation.stages.reproduce import ReproduceResult
@@ -69,7 +69,7 @@ def run_round(
         StageError: A stage cannot do its work; the message says what is missing.
     """
     from curation.labeling import factory
-    from curation.pipeline import round
+    from curation.pipeline import run_round as pipeline_round
 
     settings = connected()
     first = ensemble(
@@ -82,7 +82,7 @@ def run_round(
     labeler = factory.create(
         options.get("labeler", "oracle"), dataset, settings, blur=options.get("blur", ())
     )
-    plan = round.Plan(
+    plan = pipeline_round.Plan(
         budget=options.get("budget"),
         epochs=options.get("epochs", 12),
         seed=options.get("seed", 0),
@@ -90,7 +90,9 @@ def run_round(
         focus=options.get("focus", False),
         sign_off=options.get("sign_off", False),
     )
-    return round.run_round(dataset, round_number, first, labeler, settings, plan=plan, until=until)
+    return pipeline_round.run_round(
+        dataset, round_number, first, labeler, settings, plan=plan, until=until
+    )
 
 
 def label(dataset: Any, round_number: int = 1, **options: Unpack[Options]) -> RoundResult:

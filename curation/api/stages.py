@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cascade.runtime.progress import Progress
 from curation.api.datasets import connected, ensemble
-from curation.progress import Progress
 
 if TYPE_CHECKING:
     from cascade.checkpoints.licenses import Kind
@@ -161,14 +161,14 @@ def predict(
     from curation.stages.examine import examine
     from curation.stages.fuse import fuse
     from curation.stages.predict import predict as run
-    from curation.storage import queries as query
+    from curation.storage import queries
 
     settings = connected()
     members = ensemble(samples, manifest, taxonomy=taxonomy, licence=licence)
     predicted, fused = run(samples, members, progress=progress), fuse(samples, members)
     if not any(estimators(members).values()):
         return Predicted(predicted, fused)
-    folder = settings.artifacts(query.dataset_of(samples).name)
+    folder = settings.artifacts(queries.dataset_of(samples).name)
     looked = examine(samples, members, folder=folder, mode=mode)
     fused = fuse(samples, members)
     return Predicted(predicted, fused, looked, adjudicate(samples, members))
@@ -192,9 +192,9 @@ def embed(
         progress: Told after every batch.
     """
     from curation.stages.embed import embed as run
-    from curation.storage import queries as query
+    from curation.storage import queries
 
-    folder = connected().vectors(query.dataset_of(samples).name)
+    folder = connected().vectors(queries.dataset_of(samples).name)
     return run(samples, ensemble(samples, manifest), folder=folder, progress=progress)
 
 
@@ -263,17 +263,16 @@ def choose(
     Raises:
         StageError: There is no pool, or no hardness yet.
     """
-    from curation.pipeline import round
+    from curation.pipeline import run_round
     from curation.stages.choose import choose as run
-    from curation.storage import queries as query
-    from curation.storage import schema
+    from curation.storage import queries, schema
 
     connected()
-    dataset = query.dataset_of(samples)
+    dataset = queries.dataset_of(samples)
     if not dataset.info.get(schema.EMBEDDER_INFO):
         embed(dataset, manifest)
     return run(
-        samples, round_number=round_number, budget=round.budget(samples, budget), seed=seed,
+        samples, round_number=round_number, budget=run_round.budget(samples, budget), seed=seed,
         use_hardness=use_hardness, progress=progress,
     )  # fmt: skip
 

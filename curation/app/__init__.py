@@ -1,0 +1,1 @@
+"""FiftyOne App: server, plugins, operators and panels."""

@@ -108,7 +108,7 @@ def shipped_folder() -> Path:
     Raises:
         PluginError: They are in neither place.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     in_wheel, in_repository = package / "_plugins", package.parent / "plugins"
     if in_wheel.is_dir():
         return in_wheel

@@ -19,7 +19,10 @@ from curation.cli.app import EXPECTED_ERROR, INTERRUPTED, app, errors
 from curation.cli.errors import explain, is_of_database
 
 # isort: off
-from curation.cli.commands import rounds, stages, adopt, labeling, preview, withdraw, registry, distil, jobs, worker, system, serving, manifests  # fmt: skip
+from curation.cli.commands import (  # noqa: F401 - each adds its verbs to the app
+    rounds, stages, adopt, labeling, preview, withdraw, registry, distil, jobs, worker, system,
+    serving, manifests,
+)  # fmt: skip
 # isort: on
 
 _OTHERS = {  # what other libraries would say by themselves, past our logging

@@ -115,13 +115,13 @@ def dataset_of(
     resplit: bool = False,
 ) -> Any:
     """Return the dataset of that name; a folder is ingested first, where it is not yet."""
-    from curation.storage import queries as query
+    from curation.storage import queries
 
     folder = Path(name_or_folder)
     if not folder.is_dir():
-        return query.load_dataset(name_or_folder)
+        return queries.load_dataset(name_or_folder)
     wanted = name or folder.resolve().name
-    if not query.has_dataset(wanted):
+    if not queries.has_dataset(wanted):
         ingest_folder(
             folder,
             settings,
@@ -131,7 +131,7 @@ def dataset_of(
             hold_back=hold_back,
             resplit=resplit,
         )
-    return query.load_dataset(wanted)
+    return queries.load_dataset(wanted)
 
 
 def ingest_folder(
@@ -186,15 +186,14 @@ def ensemble_for(
     from cascade import manifest as manifests
     from cascade import taxonomy as taxonomies
     from cascade.ensemble import Ensemble
-    from curation.storage import queries as query
-    from curation.storage import rounds
+    from curation.storage import queries, rounds
 
     wanted = manifests.load(manifest)
     past = [] if fresh else rounds.finished(settings.home, samples.name)
     trained = Ensemble.load(past[-1].ensemble) if past else None
     if trained and trained.manifest.name == wanted.name:
         return trained.restricted_to(licence)
-    classes = taxonomies.load(taxonomy) if taxonomy else query.taxonomy_of(samples)
+    classes = taxonomies.load(taxonomy) if taxonomy else queries.taxonomy_of(samples)
     return Ensemble.from_manifest(wanted, taxonomy=classes, licence=licence)
 
 

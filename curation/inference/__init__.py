@@ -1,0 +1,1 @@
+"""Inference on a dataset: predictions, deep tiers and fusion."""

@@ -11,7 +11,7 @@ from cascade.geometry.sizes import Sizes
 from cascade.inference import decision
 from curation.inference import probe
 from curation.inference.deep_tiers import Closer, focals_px, measure, read_closer
-from curation.storage import queries, schema, writer
+from curation.storage import queries, reader, schema
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,15 +43,15 @@ def conclude(view: Any, ensemble: Ensemble) -> Conclusion:
     Raises:
         StoreError: A detector's field is absent, or a depth map's file is gone.
     """
-    read = writer.read_votes(
+    read = reader.read_votes(
         view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score"
     )
     votes = ensemble.calibration.of(read.votes)
-    sizes_px = writer.sizes_px(view)
+    sizes_px = reader.sizes_px(view)
     clusters, detected = decision.conclude(votes, ensemble, sizes_px)
     probed = probe.p_yes(view, read.ids, ensemble)
     said = read_closer(view, read.ids, ensemble)
-    drives = writer.read_columns(view, [schema.DRIVE])[schema.DRIVE]
+    drives = reader.read_columns(view, [schema.DRIVE])[schema.DRIVE]
     return Conclusion(
         ids=read.ids,
         votes=votes,

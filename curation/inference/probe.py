@@ -12,8 +12,7 @@ import numpy as np
 from cascade.ensemble import Ensemble
 from cascade.predictions import FloatArray
 from cascade.training.probe_fit import Probe
-from curation.storage import queries as query
-from curation.storage import schema
+from curation.storage import queries, schema
 from curation.storage.embeddings.table import Vectors
 
 
@@ -27,7 +26,7 @@ def p_yes(samples: Any, ids: Sequence[str], ensemble: Ensemble) -> dict[str, Flo
         ids: The n samples.
         ensemble: Whose probe.
     """
-    note = query.dataset_of(samples).info.get(schema.EMBEDDER_INFO)
+    note = queries.dataset_of(samples).info.get(schema.EMBEDDER_INFO)
     if ensemble.probed is None or ensemble.probe is None or not note:
         return {}
     if note["fingerprint"] != ensemble.probe.embedder:

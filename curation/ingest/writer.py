@@ -12,7 +12,7 @@ from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.ingest.records import Problem, Record, label_problem
 from curation.ingest.validation import Checked
-from curation.storage import conversions, schema, writer
+from curation.storage import collection, conversions, schema
 from curation.storage.documents import Document
 
 _SAME_SHAPE = 0.02  # how far the aspect of what was labeled may differ from that of the image
@@ -59,7 +59,7 @@ class Writer:
         samples = [fo.Sample(filepath=path) for path in new]
         made = self._dataset.add_samples(samples, progress=False) if new else []
         known = {**ids, **dict(zip(new, made, strict=True))}
-        writer.write_documents(
+        collection.write_documents(
             self._dataset,
             {known[str(record.path)]: self._document(record, file) for record, file in batch},
         )

@@ -14,7 +14,7 @@ from curation.errors import LabelingError, SettingsError
 from curation.labeling import media
 from curation.labeling.oracle import Oracle
 from curation.labeling.protocol import Labeler
-from curation.storage import queries, schema, writer
+from curation.storage import collection, queries, reader, schema
 
 if TYPE_CHECKING:
     from cascade.taxonomy import Taxonomy
@@ -96,8 +96,8 @@ def oracle(dataset: Any) -> Oracle:
 
     def read(ids: Sequence[str]) -> Mapping[str, Detections | None]:
         asked = dataset.select(ids).exists(schema.ORACLE)
-        known, _ = writer.ids_and_paths(asked)
-        answers = writer.read_detections(asked, schema.ORACLE, taxonomy)
+        known, _ = collection.ids_and_paths(asked)
+        answers = reader.read_detections(asked, schema.ORACLE, taxonomy)
         return dict(zip(known, answers, strict=True))
 
     return Oracle(read)
@@ -133,10 +133,10 @@ def label_studio(
 
     def known(round_name: str) -> Mapping[str, Known]:
         chosen = dataset.match_tags(round_name)
-        ids, paths = writer.ids_and_paths(chosen)
+        ids, paths = collection.ids_and_paths(chosen)
         return {
             one: Known(width=int(width), height=int(height), filepath=path)
-            for one, path, (height, width) in zip(ids, paths, writer.sizes_px(chosen), strict=True)
+            for one, path, (height, width) in zip(ids, paths, reader.sizes_px(chosen), strict=True)
         }
 
     return LabelStudio(

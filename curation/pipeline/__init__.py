@@ -1,0 +1,1 @@
+"""The pipeline: prediction as a whole, single stages, and whole rounds."""

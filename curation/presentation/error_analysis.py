@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from cascade.geometry import boxes
 from cascade.predictions import Detections
+from cascade.runtime.progress import Progress
 from cascade.taxonomy import Taxonomy
 from curation.active_learning.evaluation import slices
 from curation.active_learning.evaluation.failure_yield import LEAST_IOU, LEAST_P, wilson
 from curation.errors import StageError
 from curation.presentation import cache, member_counts
 from curation.presentation.cache import Kept
-from curation.progress import Progress
-from curation.storage import queries, writer
+from curation.storage import collection, queries, reader
 from curation.storage import schema as fields
 from curation.storage.collection import chunks, read_documents
 
@@ -124,9 +124,9 @@ def judge(
         StageError: There is no ground truth, or no member to compare with it.
         StoreError: The field does not exist, or holds no boxes.
     """
-    writer.require_detections(dataset, [truth])
+    reader.require_detections(dataset, [truth])
     labeled = dataset.exists(truth)
-    ids, _ = writer.ids_and_paths(labeled)
+    ids, _ = collection.ids_and_paths(labeled)
     members = _members(dataset, without=truth)
     if not ids or not members:
         lacking = "sample has ground truth" if not ids else "member has predicted boxes"
@@ -136,7 +136,7 @@ def judge(
     done = 0
     for chunk in chunks(ids):
         part = dataset.select(list(chunk))
-        writer.write_documents(dataset, _compare(part, truth, members, taxonomy))
+        collection.write_documents(dataset, _compare(part, truth, members, taxonomy))
         done += len(chunk)
         if progress:
             progress(done, len(ids))
@@ -228,9 +228,9 @@ def _cells(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> list[dict[st
 def _compare(
     part: Any, truth: str, members: Sequence[str], taxonomy: Taxonomy
 ) -> dict[str, dict[str, Any]]:
-    ids, _ = writer.ids_and_paths(part)
-    truths = writer.read_detections(part, truth, taxonomy)
-    found = {one: writer.read_detections(part, one, taxonomy, absent="empty") for one in members}
+    ids, _ = collection.ids_and_paths(part)
+    truths = reader.read_detections(part, truth, taxonomy)
+    found = {one: reader.read_detections(part, one, taxonomy, absent="empty") for one in members}
     looked = read_documents(part, ids, {f"{one}._cls": 1 for one in members})
     return {
         ids[i]: _outcomes(truths[i], {m: found[m][i] for m in members if row.get(m) is not None})

@@ -22,8 +22,7 @@ from cascade.errors import ImageError
 from cascade.fusion import routing
 from cascade.imaging.batches import Image, read
 from curation.inference.fusion import Conclusion, conclude
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, queries, reader, schema
 from curation.storage.documents import Document
 
 logger = logging.getLogger(__name__)
@@ -73,7 +72,7 @@ def adjudicate(
     doubtful = _doubtful(samples, ensemble)
     if not doubtful or (root is None and (who is None or who not in ensemble.checkpoints)):
         return AdjudicateResult(doubtful=len(doubtful), settled=0, fell_back=0)
-    dataset = query.dataset_of(samples)
+    dataset = queries.dataset_of(samples)
     schema.declare_adjudication(dataset)
     if root is None or eye is None:
         client = ensemble.build(str(who), torch.device("cpu")).client
@@ -99,8 +98,8 @@ def _doubtful(samples: Any, ensemble: Ensemble) -> list[str]:
     names = [schema.PATH, schema.AGREEMENT, f"{decision}.confidence"]
     if samples.get_field(schema.ADJUDICATION) is not None:
         names += [signed, f"{schema.ADJUDICATION}.why"]
-    columns = writer.read_columns(samples, names)
-    p, agreement = (query.numbers(columns[one]) for one in (names[2], schema.AGREEMENT))
+    columns = reader.read_columns(samples, names)
+    p, agreement = (queries.numbers(columns[one]) for one in (names[2], schema.AGREEMENT))
     unsure = routing.needs_adjudication(p, agreement, ensemble.manifest.routing)
     before = zip(
         columns.get(signed) or [None] * len(p),
@@ -120,7 +119,7 @@ def _doubtful(samples: Any, ensemble: Ensemble) -> list[str]:
 def _cases(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> list[Case]:
     view = dataset.select(list(ids), ordered=True)
     found = conclude(view, ensemble)
-    paths = dict(zip(*writer.ids_and_paths(view), strict=True))
+    paths = dict(zip(*collection.ids_and_paths(view), strict=True))
     return [
         _case(found, row, one, _pixels(paths[one]), ensemble) for row, one in enumerate(found.ids)
     ]
@@ -167,7 +166,7 @@ def _write(
                 schema.ANSWERED_BY: "consensus",
             }
         update[case.id] = content
-    writer.write_documents(dataset, update)
+    collection.write_documents(dataset, update)
 
 
 def _field(ruling: Ruling, fingerprint: str) -> Document:

@@ -17,8 +17,7 @@ from cascade.taxonomy import Taxonomy
 from curation.errors import StageError
 from curation.ingest import assignment
 from curation.labeling.media import require_images
-from curation.storage import conversions, schema, writer
-from curation.storage import queries as query
+from curation.storage import collection, conversions, queries, reader, schema, writer
 
 TAGS = "tags"  # as `split_from`: the samples' tags say the split
 _STEPS = 3
@@ -73,7 +72,7 @@ def adopt(
     require_images(dataset.name, dataset.media_type)
     _expect_same(dataset, taxonomy)
     if ground_truth is not None:
-        writer.require_detections(dataset, [ground_truth])
+        reader.require_detections(dataset, [ground_truth])
     splits = _splits(dataset, split_from)
     if hold_back and ground_truth == schema.GROUND_TRUTH:
         raise StageError(
@@ -90,7 +89,7 @@ def adopt(
     if ground_truth is not None:
         unknown = _unknown(dataset, ground_truth, taxonomy)
         labeled, held = _write_truth(dataset, ground_truth, taxonomy, hold_back=hold_back)
-    query.remember(dataset, "adopted", {"ground_truth": ground_truth, "split_from": split_from})
+    queries.remember(dataset, "adopted", {"ground_truth": ground_truth, "split_from": split_from})
     _note_taxonomy(dataset, taxonomy)
     _tell(progress, 3)
     return AdoptResult(
@@ -103,7 +102,7 @@ def adopt(
 
 
 def _expect_same(dataset: Any, taxonomy: Taxonomy) -> None:
-    known = query.taxonomy_of(dataset)
+    known = queries.taxonomy_of(dataset)
     if known is not None and known.identity != taxonomy.identity:
         raise StageError(
             f"{dataset.name!r} has the taxonomy {known.name!r} already, and labels rest on it. "
@@ -163,21 +162,21 @@ def _write_truth(
         ]
     written = []
     for view, target in parts:
-        ids, _ = writer.ids_and_paths(view)
+        ids, _ = collection.ids_and_paths(view)
         written.append(len(ids))
         if target == schema.ORACLE:
             _copy(view, ids, name, taxonomy, target)
         elif target == name:
             writer.write_columns(dataset, ids, {schema.LABELED_ROUND: [0] * len(ids)})
         else:
-            truths = dict(zip(ids, writer.read_detections(view, name, taxonomy), strict=True))
+            truths = dict(zip(ids, reader.read_detections(view, name, taxonomy), strict=True))
             writer.write_ground_truth(dataset, truths, labeled_round=0)
     return written[0], sum(written[1:])
 
 
 def _copy(view: Any, ids: list[str], name: str, taxonomy: Taxonomy, target: str) -> None:
-    boxes = writer.read_detections(view, name, taxonomy)
-    writer.write_documents(
+    boxes = reader.read_detections(view, name, taxonomy)
+    collection.write_documents(
         view,
         {
             one: {target: conversions.raw_detections(found, scored=False)}

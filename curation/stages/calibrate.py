@@ -8,10 +8,10 @@ from cascade.ensemble import Ensemble
 from cascade.inference import decision
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
+from curation.active_learning.evaluation.frozen_set import frozen_set
 from curation.inference import probe
 from curation.inference.deep_tiers import read_closer
-from curation.storage import queries as query
-from curation.storage import writer
+from curation.storage import collection, queries, reader
 
 
 def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
@@ -25,10 +25,10 @@ def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
     Raises:
         StoreError: A member's field is absent: nothing was predicted yet.
     """
-    frozen = query.frozen_set(samples, "val", ensemble.taxonomy)
+    frozen = frozen_set(samples, "val", ensemble.taxonomy)
     if not frozen.can_calibrate:
         return ensemble
-    view = query.dataset_of(samples).select(list(frozen.ids))
+    view = queries.dataset_of(samples).select(list(frozen.ids))
     said = {name: _said(view, name, ensemble.taxonomy) for name in ensemble.detectors}
     rows = [{name: said[name].get(one) for name in said} for one in frozen.ids]
     fitted = decision.recalibrated(rows, ensemble, frozen.truths, frozen.sizes_px)
@@ -44,9 +44,9 @@ def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
 
 def _said(view: Any, member: str, taxonomy: Taxonomy) -> dict[str, Detections]:
     """Return the member's raw boxes by sample; one that it did not look at is absent."""
-    writer.require_detections(view, [member])
+    reader.require_detections(view, [member])
     seen = view.exists(member)
-    ids, _ = writer.ids_and_paths(seen)
+    ids, _ = collection.ids_and_paths(seen)
     return dict(
-        zip(ids, writer.read_detections(seen, member, taxonomy, score="score"), strict=True)
+        zip(ids, reader.read_detections(seen, member, taxonomy, score="score"), strict=True)
     )

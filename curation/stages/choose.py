@@ -21,8 +21,7 @@ from curation.active_learning.selection import (
 from curation.active_learning.selection.pool import Pool
 from curation.errors import StageError
 from curation.presentation import refresh
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, queries, reader, schema
 from curation.storage.embeddings import brain_runs
 
 
@@ -76,17 +75,17 @@ def choose(
     """
     if budget < 1:
         raise StageError(f"The budget must be at least 1 sample, got {budget}.")
-    dataset, tag = query.dataset_of(samples), schema.round_tag(round_number)
-    done = query.remembered(dataset, f"chosen {tag}")
+    dataset, tag = queries.dataset_of(samples), schema.round_tag(round_number)
+    done = queries.remembered(dataset, f"chosen {tag}")
     if done is not None:
         return ChooseResult(**{**done, "advice": tuple(done["advice"])})
-    view = query.unclaimed(query.pool(samples), tag)
-    query.require_pool(view, dataset.name)
+    view = queries.unclaimed(queries.pool(samples), tag)
+    queries.require_pool(view, dataset.name)
     found = _embeddable(view)
-    ids, _ = writer.ids_and_paths(found)
+    ids, _ = collection.ids_and_paths(found)
     pool = _pool(found, ids, dataset, use_hardness=use_hardness)
     _tell(progress, 1)
-    labeled, _ = writer.ids_and_paths(_embeddable(query.labeled(dataset, "train")))
+    labeled, _ = collection.ids_and_paths(_embeddable(queries.labeled(dataset, "train")))
     picked = batch.choose(
         pool,
         brain_runs.vectors(dataset, labeled),
@@ -96,10 +95,10 @@ def choose(
     )
     _tell(progress, 2)
     schema.declare_choice(dataset)
-    query.tag_chosen(dataset, tag, [ids[i] for i in picked.index], picked.arm, picked.because)
-    query.tag_only(dataset, schema.NEAR_DUPLICATE, [ids[i] for i in picked.dropped])
+    queries.tag_chosen(dataset, tag, [ids[i] for i in picked.index], picked.arm, picked.because)
+    queries.tag_only(dataset, schema.NEAR_DUPLICATE, [ids[i] for i in picked.dropped])
     result = _result(pool, picked, lost=len(view) - len(ids), scored=use_hardness)
-    query.remember(dataset, f"chosen {tag}", asdict(result))
+    queries.remember(dataset, f"chosen {tag}", asdict(result))
     refresh.after_stage(dataset)
     _tell(progress, 3)
     return result
@@ -113,7 +112,7 @@ def _on_gpu() -> coverage.MakeCover | None:
 
 def _embeddable(view: Any) -> Any:
     """Return the view without the samples whose image could not be embedded."""
-    failed = {one["sample"] for one in writer.failures(view) if one["stage"] == "embed"}
+    failed = {one["sample"] for one in reader.failures(view) if one["stage"] == "embed"}
     return view.exclude(list(failed)) if failed else view
 
 
@@ -126,9 +125,9 @@ def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) ->
         )
         if name in view.get_field_schema()
     ]  # fmt: skip
-    found = writer.read_columns(view, names)
+    found = reader.read_columns(view, names)
     nothing: list[Any] = [None] * len(ids)
-    hardness = query.numbers(found.get(schema.HARDNESS, nothing))
+    hardness = queries.numbers(found.get(schema.HARDNESS, nothing))
     if use_hardness and not np.isfinite(hardness).any():
         raise StageError(
             f"No sample of {dataset.name!r} has a hardness. "
@@ -139,13 +138,13 @@ def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) ->
         embeddings=brain_runs.vectors(dataset, ids),
         hardness=hardness if use_hardness else None,
         drives=found.get(schema.DRIVE, nothing),
-        times_s=query.numbers(found.get(schema.TIME_S, nothing)),
+        times_s=queries.numbers(found.get(schema.TIME_S, nothing)),
         expected_boxes=np.nan_to_num(
-            query.numbers(found.get(schema.EXPECTED_BOXES, nothing)), nan=1.0
+            queries.numbers(found.get(schema.EXPECTED_BOXES, nothing)), nan=1.0
         ),
         strata=slices.build(
             {k: found[k] for k in (schema.TIME_OF_DAY, schema.WEATHER) if k in found},
-            mean_luma=query.numbers(found.get(schema.LUMA, nothing)),
+            mean_luma=queries.numbers(found.get(schema.LUMA, nothing)),
         ),
         alike=brain_runs.look_alike(dataset, ids, near_duplicates.COSINE),
     )

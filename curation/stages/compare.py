@@ -16,8 +16,7 @@ from cascade.metrics import classification
 from cascade.metrics.average_precision import average_precision
 from cascade.predictions import Detections
 from curation.errors import StageError
-from curation.storage import documents, schema, writer
-from curation.storage import queries as query
+from curation.storage import collection, documents, queries, reader, schema
 
 _CONSENSUS_EXTRAS = {"votes": "IntField", "agreement": "FloatField", "members": "ListField"}
 
@@ -91,13 +90,13 @@ def _look(
     device: torch.device,
     progress: Progress | None,
 ) -> None:
-    _declare(query.dataset_of(samples), version, ensemble)
+    _declare(queries.dataset_of(samples), version, ensemble)
     done_in = field_of(schema.CONSENSUS, version)
-    todo = set(writer.missing(samples, done_in, ensemble.identity))
+    todo = set(collection.missing(samples, done_in, ensemble.identity))
     if not todo:
         return
-    ids, paths = writer.ids_and_paths(samples)
-    sizes = dict(zip(ids, writer.sizes_px(samples), strict=True))
+    ids, paths = collection.ids_and_paths(samples)
+    sizes = dict(zip(ids, reader.sizes_px(samples), strict=True))
     members = {name: ensemble.manifest.member(name) for name in ensemble.voters}
     run(
         {name: ensemble.build(name, device) for name in members},
@@ -167,7 +166,7 @@ class _Sink:
                 )
             )
             update[i][field_of(schema.CONSENSUS, self.version)] = fused[row]
-        writer.write_documents(self.samples, update)
+        collection.write_documents(self.samples, update)
 
 
 def _compared(samples: Any, ensembles: Mapping[str, Ensemble]) -> CompareResult:
@@ -178,7 +177,7 @@ def _compared(samples: Any, ensembles: Mapping[str, Ensemble]) -> CompareResult:
     unlike = [one for one, a, b in zip(ids, *said, strict=True) if a != b]
     view = ""
     if unlike:
-        dataset = query.dataset_of(samples)
+        dataset = queries.dataset_of(samples)
         view = f"v{first} against v{second}"
         dataset.save_view(view, dataset.select(unlike), overwrite=True)
     known = samples.exists(schema.GROUND_TRUTH)
@@ -207,11 +206,11 @@ def _figures(samples: Any, known: Any, version: str, ensemble: Ensemble) -> dict
     }
     if not len(known):
         return found
-    truths = writer.read_detections(known, schema.GROUND_TRUTH, ensemble.taxonomy)
-    fused = writer.read_detections(known, consensus, ensemble.taxonomy)
+    truths = reader.read_detections(known, schema.GROUND_TRUTH, ensemble.taxonomy)
+    fused = reader.read_detections(known, consensus, ensemble.taxonomy)
     truth = voting.decisions_of(truths, ensemble.taxonomy)
     labels = dict(zip(*known.values(["id", label]), strict=True))
-    says = np.array([labels[one] == "yes" for one in writer.ids_and_paths(known)[0]], bool)
+    says = np.array([labels[one] == "yes" for one in collection.ids_and_paths(known)[0]], bool)
     precision = average_precision(fused, truths, ensemble.taxonomy.names)
     return found | {
         "MCC": classification.mcc(truth, says),

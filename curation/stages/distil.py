@@ -18,7 +18,7 @@ from cascade.training import distillation
 from cascade.training.examples import Example
 from cascade.training.fit_key import identity_of
 from curation.active_learning.evaluation import student_report
-from curation.active_learning.evaluation.evaluate import FrozenSet
+from curation.active_learning.evaluation.frozen_set import FrozenSet, frozen_set
 from curation.active_learning.evaluation.student_report import Kept
 from curation.active_learning.training import examples, student
 from curation.active_learning.training.cached_result import once
@@ -26,8 +26,7 @@ from curation.active_learning.training.student import STUDENT, Recipe
 from curation.errors import StageError
 from curation.inference import prediction
 from curation.inference.prediction import Answers
-from curation.storage import queries as query
-from curation.storage import writer
+from curation.storage import collection, queries, reader
 
 _VALIDATIONS = 5  # of each of the two fits
 
@@ -97,20 +96,20 @@ def distil(
             "is nobody to learn from. Take one that has, such as `tiny`."
         )
     labeled = examples.to_train_on(dataset, ensemble.taxonomy)
-    val = query.frozen_set(dataset, "val", ensemble.taxonomy)
+    val = frozen_set(dataset, "val", ensemble.taxonomy)
     if not any(len(one) for one in val.truths):
         raise StageError(
             f"The split 'val' of {dataset.name!r} has no labeled box, so nothing says whether what "
             "the ensemble teaches helps. Ingest labeled images with that split."
         )
     work = _Work(
-        ensemble, labeled, val, query.pool(dataset), folder.absolute(), epochs, seed, recipe,
+        ensemble, labeled, val, queries.pool(dataset), folder.absolute(), epochs, seed, recipe,
         device or default_device(), bars,
     )  # fmt: skip
     made = (work.manifest, work.checkpoint)
     taught, is_new = once(work.folder / "taught.json", work.identity, work.teach, needs=made)
     alone = Ensemble.from_manifest(work.manifest, taxonomy=ensemble.taxonomy)
-    test = query.frozen_set(dataset, "test", ensemble.taxonomy)
+    test = frozen_set(dataset, "test", ensemble.taxonomy)
     kept, is_measured = None, False
     if len(test):
         key = identity_of((alone.identity, ensemble.identity, test.paths, test.truths), {})
@@ -146,7 +145,7 @@ class _Work:
     bars: Callable[[str], Progress | None]
 
     def __post_init__(self) -> None:
-        self._ids, self._paths = writer.ids_and_paths(self.pool)
+        self._ids, self._paths = collection.ids_and_paths(self.pool)
 
     @property
     def manifest(self) -> Path:
@@ -230,7 +229,7 @@ class _Work:
         """Return what the ensemble says about validation, then about the pool."""
         return prediction.objects_once(
             kept, self.ensemble, [*self.val.ids, *self._ids], [*self.val.paths, *self._paths],
-            np.concatenate([self.val.sizes_px, writer.sizes_px(self.pool)]), self.device,
+            np.concatenate([self.val.sizes_px, reader.sizes_px(self.pool)]), self.device,
             self.bars("ask"),
         )  # fmt: skip
 

@@ -13,8 +13,7 @@ import torch
 from cascade.engine.run import Progress, default_device, run
 from cascade.ensemble import Ensemble
 from cascade.predictions import Embedding, Failure
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, queries, schema, writer
 from curation.storage.embeddings import brain_runs
 from curation.storage.embeddings.table import Vectors
 
@@ -56,13 +55,13 @@ def embed(
         progress: Told after every batch.
     """
     device = device or default_device()
-    dataset = query.dataset_of(samples)
+    dataset = queries.dataset_of(samples)
     schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
     name = ensemble.embedder
     fingerprint = ensemble.fingerprint(name)
     table = Vectors(folder, fingerprint)
     brain_runs.remember_embedder(dataset, folder, name, fingerprint)
-    ids, paths = writer.ids_and_paths(samples)
+    ids, paths = collection.ids_and_paths(samples)
     there = table.ids()
     todo = {one for one in ids if one not in there}
     sink = VectorSink(dataset, table, name)
@@ -77,7 +76,7 @@ def embed(
         progress=progress,
     )
     known = table.ids()
-    embedded = [one for one in writer.ids_and_paths(dataset)[0] if one in known]
+    embedded = [one for one in collection.ids_and_paths(dataset)[0] if one in known]
     if not brain_runs.is_drawn(dataset, embedded):
         threads = torch.get_num_threads()
         brain_runs.draw(dataset, embedded)

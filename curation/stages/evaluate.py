@@ -10,9 +10,9 @@ import torch
 from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
 from curation.active_learning.evaluation import evaluate as evaluation
+from curation.active_learning.evaluation.frozen_set import frozen_set
 from curation.errors import StageError
 from curation.inference import prediction
-from curation.storage import queries as query
 
 
 def evaluate(
@@ -40,7 +40,7 @@ def evaluate(
     """
     device = device or default_device()
     first = next(iter(ensembles.values()))
-    frozen = query.frozen_set(dataset, split, first.taxonomy)
+    frozen = frozen_set(dataset, split, first.taxonomy)
     if not len(frozen):
         raise StageError(
             f"The split {split!r} of {dataset.name!r} has no labeled image, so nothing can be "

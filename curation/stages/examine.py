@@ -24,8 +24,7 @@ from cascade.manifest import Manifest
 from cascade.predictions import Detections
 from curation.errors import StageError
 from curation.inference.deep_tiers import estimators, focals_px
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, queries, reader, schema, writer
 from curation.storage.artifacts import Shelf
 
 logger = logging.getLogger(__name__)
@@ -80,7 +79,7 @@ def examine(
         StageError: A sample has no consensus yet.
     """
     device = device or default_device()
-    dataset = query.dataset_of(samples)
+    dataset = queries.dataset_of(samples)
     members = estimators(ensemble)
     _require_consensus(samples)
     schema.declare_closer(dataset, ensemble.taxonomy, ensemble.detectors, members)
@@ -89,10 +88,10 @@ def examine(
         for names in members.values()
         for name in names
     }
-    paths = dict(zip(*writer.ids_and_paths(samples), strict=True))
+    paths = dict(zip(*collection.ids_and_paths(samples), strict=True))
     asked = _asked(samples, ensemble, members, mode)
     todo = {
-        name: set(writer.missing(samples, name, shelves[name].fingerprint)) & asked[name]
+        name: set(collection.missing(samples, name, shelves[name].fingerprint)) & asked[name]
         for name in shelves
     }
     knowing = _knowing(samples, ensemble)
@@ -118,7 +117,9 @@ def examine(
             progress=progress and _shifted(progress, done, len(waiting), total),
         )
         tier = ensemble.manifest.member(name).tier
-        query.note_costs(dataset, tally, tier=tier, paths={name: paths_of(ensemble.manifest, name)})
+        queries.note_costs(
+            dataset, tally, tier=tier, paths={name: paths_of(ensemble.manifest, name)}
+        )
         done += len(waiting)
         ran, failed = ran + tally.predicted, failed + tally.failed
         seconds |= {one: round(taken, 2) for one, taken in tally.seconds.items()}
@@ -142,7 +143,7 @@ def _asked(
     samples: Any, ensemble: Ensemble, members: Mapping[str, Sequence[str]], mode: Mode
 ) -> dict[str, set[str]]:
     """Return the samples that each member is to look at."""
-    columns = writer.read_columns(samples, [schema.PATH])
+    columns = reader.read_columns(samples, [schema.PATH])
     path_of = dict(zip(columns["id"], columns[schema.PATH], strict=True))
     return {
         name: {one for one, path in path_of.items() if mode == "full" or path in routes}
@@ -167,9 +168,9 @@ def paths_of(manifest: Manifest, member: str) -> tuple[Route, ...]:
 
 def _knowing(samples: Any, ensemble: Ensemble) -> Callable[[Batch], Batch]:
     """Return what adds the consensus so far, and the camera, to a batch."""
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     found = dict(
-        zip(ids, writer.read_detections(samples, schema.CONSENSUS, ensemble.taxonomy), strict=True)
+        zip(ids, reader.read_detections(samples, schema.CONSENSUS, ensemble.taxonomy), strict=True)
     )
     focals = dict(zip(ids, focals_px(samples), strict=True))
 

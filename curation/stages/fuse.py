@@ -13,8 +13,7 @@ from cascade.ensemble import Ensemble
 from cascade.fusion import contradictions, routing
 from curation.inference.fusion import Conclusion, conclude
 from curation.presentation import refresh
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, queries, reader, schema, writer
 
 _CHUNK = 1000  # samples held in memory at a time, unless one drive has more
 
@@ -40,9 +39,9 @@ def fuse(samples: Any, ensemble: Ensemble, *, progress: Progress | None = None) 
     Reads the members' raw scores, so a changed calibration or threshold costs no model run.
     A sample is up to date when its consensus carries the ensemble's identity.
     """
-    dataset = query.dataset_of(samples)
+    dataset = queries.dataset_of(samples)
     schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
-    stale = set(writer.missing(samples, schema.CONSENSUS, ensemble.identity))
+    stale = set(collection.missing(samples, schema.CONSENSUS, ensemble.identity))
     chunks = _chunks(samples, stale)
     done = 0
     for ids in chunks:
@@ -51,7 +50,7 @@ def fuse(samples: Any, ensemble: Ensemble, *, progress: Progress | None = None) 
         if progress:
             progress(done, len(stale))
     refresh.after_stage(dataset)
-    total = len(writer.ids_and_paths(samples)[0])
+    total = len(collection.ids_and_paths(samples)[0])
     return FuseResult(samples=total, fused=len(stale), skipped=total - len(stale))
 
 
@@ -61,7 +60,7 @@ def _chunks(samples: Any, stale: set[str]) -> list[list[str]]:
     A drive with one stale sample is fused whole, so that what its camera's focal length is
     taken to be does not depend on which samples came first.
     """
-    columns = writer.read_columns(samples, [schema.DRIVE])
+    columns = reader.read_columns(samples, [schema.DRIVE])
     drives: dict[str, list[str]] = {}
     for one, drive in zip(columns["id"], columns[schema.DRIVE], strict=True):
         drives.setdefault(drive or one, []).append(one)

@@ -16,7 +16,7 @@ from cascade.taxonomy import Taxonomy
 from curation.active_learning.gate import live_monitor
 from curation.active_learning.gate.live_monitor import LiveCheck, Watch
 from curation.errors import StageError
-from curation.storage import schema, writer
+from curation.storage import collection, reader, schema
 from curation.tracking.registry.promotion import Moved, Promotions, history
 
 GUARD = "guard"  # who rolls back
@@ -100,9 +100,9 @@ def measure(samples: Any, taxonomy: Taxonomy, *, version: str, ensemble: str) ->
     """
     decision = taxonomy.decision.name
     view = samples.exists(schema.GROUND_TRUTH).match({f"{decision}.fingerprint": ensemble})
-    ids, _ = writer.ids_and_paths(view)
+    ids, _ = collection.ids_and_paths(view)
     truth = voting.decisions_of(
-        writer.read_detections(view, schema.GROUND_TRUTH, taxonomy), taxonomy
+        reader.read_detections(view, schema.GROUND_TRUTH, taxonomy), taxonomy
     )
     labels = dict(zip(*view.values(["id", f"{decision}.label"]), strict=True))
     said = np.array([labels[one] == "yes" for one in ids], bool)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade import taxonomy as taxonomies
+from cascade.runtime.progress import Progress
 from cascade.taxonomy import Taxonomy
 from curation.errors import IngestError
 from curation.ingest import assignment, validation
@@ -18,9 +19,8 @@ from curation.ingest.records import SPLITS, Options, Problem, Record
 from curation.ingest.validation import Checked
 from curation.ingest.writer import Writer
 from curation.presentation import refresh
-from curation.progress import Progress
 from curation.settings import Settings
-from curation.storage import schema
+from curation.storage import reader, schema
 from curation.storage import writer as store
 
 BATCH = 200  # files a write: what a crash can cost, and how often progress is told
@@ -147,7 +147,7 @@ class _Before:
 
     @classmethod
     def of(cls, dataset: Any) -> _Before:
-        columns = store.read_columns(
+        columns = reader.read_columns(
             dataset, ["filepath", schema.CONTENT_HASH, schema.DRIVE, schema.SPLIT]
         )
         ids, paths, hashes, drives, splits = columns.values()
@@ -225,7 +225,7 @@ def _write(
 
 def _tag_duplicates(dataset: Any) -> list[list[str]]:
     """Tag samples whose file has exactly the bytes of another's; return the groups of files."""
-    columns = store.read_columns(dataset, ["filepath", schema.CONTENT_HASH, "tags"])
+    columns = reader.read_columns(dataset, ["filepath", schema.CONTENT_HASH, "tags"])
     ids, paths, hashes, tags = columns.values()
     groups = validation.exact_duplicates(dict(zip(paths, hashes, strict=True)))
     same = {path for group in groups for path in group}
@@ -266,7 +266,7 @@ def _remarks(
 ) -> list[str]:
     """Return what else should be known before going on, in sentences."""
     said = []
-    columns = store.read_columns(dataset, ["filepath", schema.SPLIT, schema.LABELED_ROUND])
+    columns = reader.read_columns(dataset, ["filepath", schema.SPLIT, schema.LABELED_ROUND])
     split_of = dict(zip(columns["filepath"], columns[schema.SPLIT], strict=True))
     across = [group for group in duplicates if len({split_of.get(path) for path in group}) > 1]
     if across:

@@ -17,7 +17,7 @@ from curation.labeling import app_colours, tasks
 from curation.labeling.protocol import Annotated, Labeler, Remembering, Task
 from curation.labeling.tasks import Columns
 from curation.presentation import refresh
-from curation.storage import queries, schema, writer
+from curation.storage import queries, reader, schema, writer
 
 _SLICED_BY = (schema.TIME_OF_DAY, schema.WEATHER)
 
@@ -101,7 +101,7 @@ def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
             labeler.taken_over(schema.round_tag(round_number), truths)
     refresh.after_stage(dataset)
     labeled = _batch(dataset, round_number).exists(schema.LABELED_ROUND)
-    confirmed = writer.read_detections(labeled, schema.GROUND_TRUTH, taxonomy)
+    confirmed = reader.read_detections(labeled, schema.GROUND_TRUTH, taxonomy)
     return LabelResult(
         labeler=labeler.name,
         where=where,
@@ -155,9 +155,9 @@ def _tasks(waiting: Any, round_number: int, taxonomy: Taxonomy) -> list[Task]:
         "filepath", schema.RANK, "tags", schema.HARDNESS, schema.CHOSEN_BECAUSE, schema.LUMA,
         *_SLICED_BY,
     )  # fmt: skip
-    columns = writer.read_columns(waiting, wanted)
+    columns = reader.read_columns(waiting, wanted)
     sliced_by = {name: columns[name] for name in _SLICED_BY}
-    sizes = [(int(width), int(height)) for height, width in writer.sizes_px(waiting)]
+    sizes = [(int(width), int(height)) for height, width in reader.sizes_px(waiting)]
     return tasks.build(
         round_number,
         Columns(
@@ -178,7 +178,7 @@ def _consensus(view: Any, taxonomy: Taxonomy) -> list[Detections]:
     """Return the fused boxes of each sample; empty where the ensemble has not run."""
     if view.get_field(schema.CONSENSUS) is None:
         return [Detections.empty(taxonomy.names)] * len(view)
-    return writer.read_detections(view, schema.CONSENSUS, taxonomy, absent="empty")
+    return reader.read_detections(view, schema.CONSENSUS, taxonomy, absent="empty")
 
 
 def _failure_yield(labeled: Any, taxonomy: Taxonomy) -> dict[str, Yield]:
@@ -187,10 +187,10 @@ def _failure_yield(labeled: Any, taxonomy: Taxonomy) -> dict[str, Yield]:
         return {}
     compared = labeled.exists(schema.CONSENSUS)
     decided = f"{taxonomy.decision.name}.label"
-    columns = writer.read_columns(compared, ["tags", decided])
+    columns = reader.read_columns(compared, ["tags", decided])
     rows = zip(
-        writer.read_detections(compared, schema.GROUND_TRUTH, taxonomy),
-        writer.read_detections(compared, schema.CONSENSUS, taxonomy),
+        reader.read_detections(compared, schema.GROUND_TRUTH, taxonomy),
+        reader.read_detections(compared, schema.CONSENSUS, taxonomy),
         columns[decided],
         columns["tags"],
         strict=True,

@@ -20,8 +20,7 @@ from cascade.manifest import Member
 from cascade.planning import placement
 from cascade.planning.placement import Placement
 from curation.errors import StageError
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, queries, schema, writer
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ def predict(
     """Store every detector's boxes for every sample; do only what is missing.
 
     Work is keyed by (sample, member fingerprint): a run that was cut off goes on where it
-    stopped, and a second run does nothing. Who runs where is what `cascade.planning.placement` says.
+    stopped, and a second run does nothing. `cascade.planning.placement` decides who runs where.
 
     Args:
         samples: A FiftyOne dataset or view.
@@ -76,11 +75,11 @@ def predict(
     """
     for reason in ensemble.left_out.values():
         logger.warning("%s", reason)
-    dataset = query.dataset_of(samples)
+    dataset = queries.dataset_of(samples)
     schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
     fingerprints = {name: ensemble.fingerprint(name) for name in ensemble.detectors}
-    ids, paths = writer.ids_and_paths(samples)
-    todo = {name: set(writer.missing(samples, name, key)) for name, key in fingerprints.items()}
+    ids, paths = collection.ids_and_paths(samples)
+    todo = {name: set(collection.missing(samples, name, key)) for name, key in fingerprints.items()}
     waiting = {name: rest for name, rest in todo.items() if rest}
     run_them = _Run(dataset, ensemble, fingerprints, ids, paths, waiting, progress)
     left_out = dict(ensemble.left_out)
@@ -92,9 +91,11 @@ def predict(
         placed = placement.place(ensemble.manifest, tuple(waiting), gpus_here())
         left_out |= _without_place(ensemble, placed)
         tally = run_them.here(placed)
-    query.note_costs(dataset, tally, tier="detection", paths={name: tuple(Route) for name in todo})
-    known = query.remembered(dataset, "members") or {}
-    query.remember(dataset, "members", known | _provenance(ensemble, fingerprints))
+    queries.note_costs(
+        dataset, tally, tier="detection", paths={name: tuple(Route) for name in todo}
+    )
+    known = queries.remembered(dataset, "members") or {}
+    queries.remember(dataset, "members", known | _provenance(ensemble, fingerprints))
     return PredictResult(
         samples=len(ids),
         ran=tally.predicted,
@@ -160,9 +161,9 @@ class _Run:
 
     def on_cluster(self, address: str | None) -> Tally:
         """Run on a Ray cluster."""
-        from cascade.engine import ray
+        from cascade.engine import ray_engine
 
-        return ray.run(
+        return ray_engine.run(
             self._job(tuple(self.todo), {}), self.ids, self.paths, address=address,
             todo=self.todo, progress=self.progress,
         )  # fmt: skip
@@ -211,7 +212,7 @@ def _open_sink(
     """Return the sink in another process, which has yet to connect to the database."""
     if uri:
         os.environ["FIFTYONE_DATABASE_URI"] = uri
-    return _Sink(query.load_dataset(name), ensemble, fingerprints)
+    return _Sink(queries.load_dataset(name), ensemble, fingerprints)
 
 
 def _provenance(ensemble: Ensemble, fingerprints: Mapping[str, str]) -> dict[str, Any]:

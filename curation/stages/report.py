@@ -15,7 +15,7 @@ from curation.labeling import tasks
 from curation.report import cells, compose
 from curation.report.facts import Chosen, Facts, MemberCost, MemberFacts, Projection, read_story
 from curation.report.page import Page
-from curation.storage import queries, rounds, schema, writer
+from curation.storage import collection, queries, reader, rounds, schema
 from curation.storage.rounds import Round
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _compose(dataset: Any, this: Round, settings: Settings) -> Page:
 def _facts(dataset: Any, this: Round) -> Facts:
     taxonomy = queries.taxonomy_of(dataset)
     batch = dataset.match_tags(this.tag)
-    columns = writer.read_columns(batch, ["tags", schema.RANK, schema.HARDNESS])
+    columns = reader.read_columns(batch, ["tags", schema.RANK, schema.HARDNESS])
     decision = taxonomy.decision.name if taxonomy else ""
     return Facts(
         dataset=dataset.name,
@@ -86,7 +86,7 @@ def _facts(dataset: Any, this: Round) -> Facts:
         arms=_by_arm(columns["tags"], columns[schema.HARDNESS]),
         shown=_shown(batch, columns, taxonomy),
         projection=_projection(dataset, set(columns["id"])),
-        failures=[*_left_out(dataset), *writer.failures(dataset)],
+        failures=[*_left_out(dataset), *reader.failures(dataset)],
     )
 
 
@@ -151,7 +151,7 @@ def _consensus(dataset: Any) -> MemberFacts | None:
 
 def _pool(dataset: Any, batch: Mapping[str, Sequence[Any]]) -> list[float]:
     """Return the hardness of what this round could choose from, where it is known."""
-    columns = writer.read_columns(queries.pool(dataset), [schema.HARDNESS])
+    columns = reader.read_columns(queries.pool(dataset), [schema.HARDNESS])
     pool = dict(zip(columns["id"], columns[schema.HARDNESS], strict=True))
     pool |= zip(batch["id"], batch[schema.HARDNESS], strict=True)  # these may be labeled by now
     return [value for value in pool.values() if value is not None]
@@ -182,7 +182,7 @@ def _shown(
         return ()
     view = batch.select(first)
     wanted = ["filepath", "tags", schema.RANK, schema.HARDNESS, schema.CHOSEN_BECAUSE]
-    facts = writer.read_columns(view, wanted)
+    facts = reader.read_columns(view, wanted)
     truths = _boxes(view, schema.GROUND_TRUTH, taxonomy)
     consensus = _boxes(view, schema.CONSENSUS, taxonomy)
     found = {
@@ -205,8 +205,8 @@ def _boxes(view: Any, name: str, taxonomy: Taxonomy | None) -> dict[str, Detecti
     if taxonomy is None or view.get_field(name) is None:
         return {}
     known = view.exists(name)
-    ids, _ = writer.ids_and_paths(known)
-    return dict(zip(ids, writer.read_detections(known, name, taxonomy), strict=True))
+    ids, _ = collection.ids_and_paths(known)
+    return dict(zip(ids, reader.read_detections(known, name, taxonomy), strict=True))
 
 
 def _projection(dataset: Any, chosen: Set[str]) -> Projection | None:
@@ -214,7 +214,7 @@ def _projection(dataset: Any, chosen: Set[str]) -> Projection | None:
         return None
     results = dataset.load_brain_results(schema.UMAP)
     ids = [str(one) for one in results.sample_ids]
-    columns = writer.read_columns(dataset, [schema.HARDNESS])
+    columns = reader.read_columns(dataset, [schema.HARDNESS])
     hardness = dict(zip(columns["id"], columns[schema.HARDNESS], strict=True))
     return Projection(
         xy=np.asarray(results.points, np.float64),

@@ -7,11 +7,10 @@ from typing import Any
 
 from cascade.ensemble import Ensemble
 from cascade.runtime.atomic_files import replace_text
-from curation.active_learning.training import snapshot as snapshots
+from curation.active_learning.training import snapshot
 from curation.active_learning.training.labeled_images import labeled_images
 from curation.errors import StageError
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import queries, reader, schema
 from curation.storage.rounds import Round
 
 SNAPSHOT = "snapshot.txt"  # in the folder of a round: a line for each image that it trained on
@@ -70,7 +69,7 @@ def reproduce(dataset: Any, this: Round) -> ReproduceResult:
             f"nothing to compare with. Look at {this.folder}."
         )
     lines = _lines(dataset, this.number)
-    now = snapshots.digest(lines)
+    now = snapshot.digest(lines)
     ensemble = _same_start(this, record.get("ensemble_before"))
     identical = now == then and ensemble is not False
     if now == then:
@@ -79,8 +78,8 @@ def reproduce(dataset: Any, this: Round) -> ReproduceResult:
     if kept is None:
         note = f"What differs cannot be said: the round kept no {SNAPSHOT}."
         return ReproduceResult(False, then, now, len(lines), ensemble, note=note)
-    found = snapshots.differences(kept, lines)
-    columns = writer.read_columns(dataset, ["filepath", schema.CONTENT_HASH])
+    found = snapshot.differences(kept, lines)
+    columns = reader.read_columns(dataset, ["filepath", schema.CONTENT_HASH])
     paths = dict(zip(columns[schema.CONTENT_HASH], columns["filepath"], strict=True))
     return ReproduceResult(
         identical=False,
@@ -96,10 +95,10 @@ def reproduce(dataset: Any, this: Round) -> ReproduceResult:
 
 
 def _lines(dataset: Any, round_number: int) -> list[str]:
-    taxonomy = query.taxonomy_of(dataset)
+    taxonomy = queries.taxonomy_of(dataset)
     if taxonomy is None or dataset.get_field(schema.LABELED_ROUND) is None:
         raise StageError(f"{dataset.name!r} was never labeled here, so no round can be reproduced.")
-    return snapshots.lines(labeled_images(dataset, taxonomy, up_to_round=round_number))
+    return snapshot.lines(labeled_images(dataset, taxonomy, up_to_round=round_number))
 
 
 def _kept(this: Round, then: str) -> list[str] | None:
@@ -108,9 +107,9 @@ def _kept(this: Round, then: str) -> list[str] | None:
     if not path.is_file():
         return None
     lines = path.read_text(encoding="utf-8").split("\n")
-    if snapshots.digest(lines) != then:
+    if snapshot.digest(lines) != then:
         raise StageError(
-            f"{path} is not what the round kept: its hash is {snapshots.digest(lines)}, on record "
+            f"{path} is not what the round kept: its hash is {snapshot.digest(lines)}, on record "
             f"is {then}. Put the file back from a backup, or remove it."
         )
     return lines

@@ -16,7 +16,7 @@ from curation.errors import StageError
 from curation.labeling import review as boxwise
 from curation.labeling.media import require_images
 from curation.labeling.review import Item, Opinion
-from curation.storage import collection, conversions, schema, writer
+from curation.storage import collection, conversions, reader, schema, writer
 
 REVIEW = "review"  # the tag, the label field and the saved view
 SCORE = "review_score"  # of a sample: that of its worst box
@@ -65,7 +65,7 @@ def review(dataset: Any, ensemble: Ensemble, *, limit: int = 200) -> ReviewResul
     if limit < 1:
         raise StageError(f"The limit must be at least 1 box, got {limit}.")
     view = _comparable(dataset)
-    ids, paths = writer.ids_and_paths(view)
+    ids, paths = collection.ids_and_paths(view)
     found = boxwise.review(_opinions(view, ids, ensemble))
     shown = found[:limit]
     _write(dataset, ids, shown)
@@ -97,9 +97,9 @@ def _comparable(dataset: Any) -> Any:
 
 def _opinions(view: Any, ids: Sequence[str], ensemble: Ensemble) -> list[Opinion]:
     taxonomy = ensemble.taxonomy
-    truths = writer.read_detections(view, schema.GROUND_TRUTH, taxonomy)
+    truths = reader.read_detections(view, schema.GROUND_TRUTH, taxonomy)
     fused = _consensus(view, ids, taxonomy)
-    read = writer.read_votes(view, ensemble.detectors, classes=taxonomy)
+    read = reader.read_votes(view, ensemble.detectors, classes=taxonomy)
     able = [frozenset(ensemble.vocabulary(name)) for name in ensemble.detectors]
     votes = read.votes
     rows: list[list[list[int]]] = [[[] for _ in ensemble.detectors] for _ in ids]
@@ -152,11 +152,11 @@ def _write(dataset: Any, ids: Sequence[str], items: Sequence[Item]) -> None:
         }
         for one, tags in zip(*before.values(["id", "tags"]), strict=True)
     }
-    writer.write_documents(dataset, update)
+    collection.write_documents(dataset, update)
     by_sample: dict[str, list[Item]] = {}
     for item in items:
         by_sample.setdefault(ids[item.image], []).append(item)
-    writer.write_documents(
+    collection.write_documents(
         dataset,
         {
             one: {

@@ -16,8 +16,7 @@ from curation.active_learning.scoring import batch_hardness
 from curation.active_learning.scoring.batch_hardness import RawHardness
 from curation.errors import StageError
 from curation.presentation import refresh
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, queries, reader, schema, writer
 
 _CHUNK = 1000  # samples whose boxes are in memory at a time
 
@@ -72,11 +71,11 @@ def score(
             "for example `--members field_a,field_b`."
         )
     names = ensemble.detectors if ensemble else tuple(dict.fromkeys(members or ()))
-    dataset = query.dataset_of(samples)
-    view = query.pool(samples)
+    dataset = queries.dataset_of(samples)
+    view = queries.pool(samples)
     if not len(view) and ensemble is None:
         view = samples.view()
-    query.require_pool(view, dataset.name)
+    queries.require_pool(view, dataset.name)
     if ensemble:
         raw, unknown = _of_ensemble(view, ensemble, progress)
     else:
@@ -84,7 +83,7 @@ def score(
     schema.declare_hardness(dataset)
     columns: dict[str, Any] = {schema.HARDNESS: raw.over_pool(), **raw.columns()}
     writer.write_columns(dataset, raw.ids, columns)
-    query.remember(
+    queries.remember(
         dataset, "score", {"members": list(names), "ensemble": ensemble and ensemble.identity}
     )
     refresh.after_stage(dataset)
@@ -112,8 +111,8 @@ def _of_fields(
     view: Any, members: Sequence[str], taxonomy: Taxonomy | None, progress: Progress | None
 ) -> tuple[RawHardness, Counter[str]]:
     """Score fields of unknown origin: equal voices, and each can name the labels that it uses."""
-    used = writer.labels_of(view, members)
-    classes = taxonomy or query.own_taxonomy(view, members)
+    used = reader.labels_of(view, members)
+    classes = taxonomy or queries.own_taxonomy(view, members)
     competent = np.zeros((len(members), len(classes.names)), bool)
     for m, name in enumerate(members):
         competent[m, [c for c in classes.ids_of(used[name]) if c >= 0]] = True
@@ -128,7 +127,7 @@ def _of_fields(
 
 
 def _chunks(view: Any, progress: Progress | None) -> Iterator[Sequence[str]]:
-    ids, _ = writer.ids_and_paths(view)
+    ids, _ = collection.ids_and_paths(view)
     for start in range(0, len(ids), _CHUNK):
         yield ids[start : start + _CHUNK]
         if progress:

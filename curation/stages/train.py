@@ -25,11 +25,11 @@ from cascade.training.fit_key import identity_of
 from cascade.training.fit_process import Job, launch
 from cascade.training.probe_fit import Probe, fit_probe
 from curation.active_learning.evaluation import slices
+from curation.active_learning.evaluation.frozen_set import frozen_set
 from curation.active_learning.training import examples
 from curation.active_learning.training.cached_result import once
 from curation.inference import prediction
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, queries, reader, schema
 
 logger = logging.getLogger(__name__)
 
@@ -190,10 +190,10 @@ def _focused(
     dataset: Any, start: Ensemble, labeled: list[Example], device: torch.device
 ) -> tuple[list[Example], Sequence[float]]:
     """Return the examples with windows around look-alikes, and how often to show each."""
-    frozen = query.frozen_set(dataset, "val", start.taxonomy)
+    frozen = frozen_set(dataset, "val", start.taxonomy)
     said = prediction.objects(start, frozen.ids, frozen.paths, frozen.sizes_px, device).found
     least = float(start.calibration.threshold)
-    view = query.labeled(dataset, "train")
+    view = queries.labeled(dataset, "train")
     mine, theirs = _slices(view, [one.target for one in labeled]), dict(frozen.slices)
     shared = [name for name in mine if name in theirs]
     weights = sample_weights.image_weights(
@@ -204,8 +204,8 @@ def _focused(
             said, frozen.truths, {name: theirs[name] for name in shared}, least=least
         ),
     )
-    ids, paths = writer.ids_and_paths(view)
-    found = prediction.objects(start, ids, paths, writer.sizes_px(view), device).found
+    ids, paths = collection.ids_and_paths(view)
+    found = prediction.objects(start, ids, paths, reader.sizes_px(view), device).found
     mined = hard_negatives.look_alikes(found, [one.target for one in labeled])
     windows = hard_negatives.examples(labeled, mined)
     logger.info("%d windows around %d look-alikes", len(windows), len(mined))
@@ -218,12 +218,12 @@ def _slices(view: Any, truths: Sequence[Detections]) -> dict[str, NDArray[np.boo
         [(one.boxes_xyxy[:, 3] - one.boxes_xyxy[:, 1]).max(initial=-np.inf) for one in truths]
     )
     tallest[np.isneginf(tallest)] = np.nan
-    luma = query.numbers(writer.read_columns(view, [schema.LUMA])[schema.LUMA])
+    luma = queries.numbers(reader.read_columns(view, [schema.LUMA])[schema.LUMA])
     return slices.build({}, tallest=tallest, mean_luma=luma, least=1)
 
 
 def _recalibrated(dataset: Any, ensemble: Ensemble, device: torch.device) -> Ensemble:
-    frozen = query.frozen_set(dataset, "val", ensemble.taxonomy)
+    frozen = frozen_set(dataset, "val", ensemble.taxonomy)
     if not frozen.can_calibrate:
         return ensemble
     rows = prediction.rows(ensemble, ensemble.voters, frozen.ids, frozen.paths, device)
@@ -238,12 +238,12 @@ def _probe(
 ) -> Probe | None:
     """Return the probe of the labeled training images; that of the start with too few of them."""
     for name in start.present("embedding")[:1]:
-        view = query.labeled(dataset, "train")
-        ids, paths = writer.ids_and_paths(view)
+        view = queries.labeled(dataset, "train")
+        ids, paths = collection.ids_and_paths(view)
         said = [row.get(name) for row in prediction.rows(start, [name], ids, paths, device)]
         known = [i for i, one in enumerate(said) if isinstance(one, Embedding)]
         truth = decision.decisions_of([one.target for one in labeled], start.taxonomy)
-        drives = writer.read_columns(view, [schema.DRIVE])[schema.DRIVE]
+        drives = reader.read_columns(view, [schema.DRIVE])[schema.DRIVE]
         groups = [drive or one for one, drive in zip(ids, drives, strict=True)]
         try:
             return fit_probe(

@@ -10,8 +10,7 @@ from typing import Any
 
 from curation.errors import StageError
 from curation.labeling.protocol import Labeler, Withdrawable
-from curation.storage import queries as query
-from curation.storage import rounds, schema, writer
+from curation.storage import collection, queries, rounds, schema
 from curation.storage.rounds import Round
 
 
@@ -96,7 +95,7 @@ def withdraw(dataset: Any, this: Round, labeler: Labeler | None) -> WithdrawResu
     _forget_truth(dataset, this.number)
     if before.chosen:
         schema.declare_choice(dataset)
-        query.tag_chosen(dataset, schema.round_tag(this.number), [], [], [])
+        queries.tag_chosen(dataset, schema.round_tag(this.number), [], [], [])
     _forget_choice(dataset, this.number)
     return WithdrawResult(before, told, _set_aside(this, told) if before.record else None)
 
@@ -153,7 +152,7 @@ def _forget_truth(dataset: Any, number: int) -> None:
         one: {schema.GROUND_TRUTH: None, schema.LABELED_ROUND: None}
         for one in _labeled(dataset, number).values("id")
     }
-    writer.write_documents(dataset, update)
+    collection.write_documents(dataset, update)
 
 
 def _forget_choice(dataset: Any, number: int) -> None:

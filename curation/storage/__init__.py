@@ -1,0 +1,1 @@
+"""Dataset storage: schema, conversions, bulk reads and writes."""

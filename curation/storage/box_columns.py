@@ -16,7 +16,7 @@ import numpy as np
 from bson import ObjectId
 from numpy.typing import NDArray
 
-from cascade.workload import Workload
+from cascade.runtime.workload import Workload
 from curation.errors import StoreError
 from curation.storage.collection import answering, chunks, dataset_of, read_documents
 

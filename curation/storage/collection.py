@@ -11,6 +11,7 @@ within labels does not. Fields must be declared first: see `fields.py`.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -22,8 +23,12 @@ from pymongo.errors import PyMongoError
 
 from cascade.errors import nearest
 from curation.errors import DatasetError, StoreError
+from curation.storage import schema
 from curation.storage.documents import Document
 
+logger = logging.getLogger(__name__)
+
+_MOST_INDEXES = 60  # of the 64 that MongoDB allows: a few are left to the owner
 CHUNK = 1000  # samples a request: measured best, and what a crash can lose
 
 
@@ -105,6 +110,35 @@ def expect_fields(samples: Any, names: Iterable[str]) -> None:
 def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """Give the ids in pieces of one request."""
     yield from (ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK))
+
+
+def index_fingerprints(samples: Any, label_fields: Iterable[str]) -> None:
+    """Index the fingerprints of label fields that have one and no index yet.
+
+    A fingerprint is written in the same step as its labels, so an index over them never claims
+    work that is not done, and a lookup costs what is missing, not what exists.
+    """
+    dataset = dataset_of(samples)
+    paths = [f"{name}.{schema.FINGERPRINT}" for name in label_fields]
+    indexed = set(dataset.list_indexes())
+    for path in paths:
+        if path in indexed or dataset.get_field(path) is None:
+            continue
+        if len(indexed) >= _MOST_INDEXES:
+            logger.info("%s has %d indexes; %s gets none.", dataset.name, len(indexed), path)
+            return
+        dataset.create_index(path)
+        indexed.add(path)
+
+
+def missing(samples: Any, label_field: str, fingerprint: str) -> list[str]:
+    """Return the ids of samples whose label field lacks the fingerprint, in any order.
+
+    Samples on which the member failed are included: it may succeed now.
+    """
+    expect_fields(samples, [label_field])
+    path = f"{label_field}.{schema.FINGERPRINT}"
+    return list(samples.match({path: {"$ne": fingerprint}}).values("id"))
 
 
 @contextlib.contextmanager

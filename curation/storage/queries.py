@@ -13,19 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from cascade.errors import nearest
 from cascade.taxonomy import Taxonomy
-from curation.active_learning.evaluation import slices
-from curation.active_learning.evaluation.evaluate import FrozenSet
 from curation.errors import DatasetError, StageError
+from curation.storage import reader, writer
 from curation.storage import schema as fields
-from curation.storage import writer
 
 if TYPE_CHECKING:
     from cascade.engine.run import Tally
 
-_SLICED_BY = (fields.TIME_OF_DAY, fields.WEATHER)
 _ROUND = re.compile(r"round-\d+")
 
 
@@ -65,7 +62,7 @@ def identity(samples: Any) -> str:
 def taxonomy_of(dataset: Any) -> Taxonomy | None:
     """Return the taxonomy that the dataset was ingested with, None where there is none."""
     text = dataset_of(dataset).info.get(fields.INFO, {}).get("taxonomy")
-    return taxonomies.parse(text, origin=f"the taxonomy of {dataset.name!r}") if text else None
+    return taxonomy.parse(text, origin=f"the taxonomy of {dataset.name!r}") if text else None
 
 
 def own_taxonomy(view: Any, members: Sequence[str]) -> Taxonomy:
@@ -73,14 +70,14 @@ def own_taxonomy(view: Any, members: Sequence[str]) -> Taxonomy:
 
     Every class decides, for want of better knowledge: "is anything there at all?".
     """
-    writer.require_detections(view, members)
+    reader.require_detections(view, members)
     found = sorted({str(one) for m in members for one in view.distinct(f"{m}.detections.label")})
-    labels = list({taxonomies.fold(one): one for one in found}.values())
+    labels = list({taxonomy.fold(one): one for one in found}.values())
     if not labels:
         raise StageError(
             f"The fields {', '.join(members)} hold no boxes at all, so there is nothing to compare."
         )
-    return taxonomies.from_labels("own", labels, labels)
+    return taxonomy.from_labels("own", labels, labels)
 
 
 def pool(samples: Any) -> Any:
@@ -110,26 +107,6 @@ def labeled(samples: Any, split: str) -> Any:
     if fields.SPLIT not in schema or fields.LABELED_ROUND not in schema:
         return samples.limit(0)
     return samples.match({fields.SPLIT: split}).exists(fields.LABELED_ROUND)
-
-
-def frozen_set(samples: Any, split: str, taxonomy: Taxonomy) -> FrozenSet:
-    """Return the images of a split whose ground truth came with the data, in a fixed order."""
-    view = labeled(samples, split).match({fields.LABELED_ROUND: 0})
-    ids, paths = writer.ids_and_paths(view)
-    truths = writer.read_detections(view, fields.GROUND_TRUTH, taxonomy)
-    columns = writer.read_columns(view, [fields.DRIVE, fields.LUMA, *_SLICED_BY])
-    del columns["id"]
-    drives, luma = columns.pop(fields.DRIVE), columns.pop(fields.LUMA)
-    heights = [_tallest(one.boxes_xyxy) for one in truths]
-    return FrozenSet(
-        split=split,
-        ids=tuple(ids),
-        paths=tuple(paths),
-        drives=tuple(drive or path for drive, path in zip(drives, paths, strict=True)),
-        sizes_px=writer.sizes_px(view),
-        truths=tuple(truths),
-        slices=slices.build(columns, tallest=np.array(heights, float), mean_luma=numbers(luma)),
-    )
 
 
 def tag_chosen(
@@ -242,10 +219,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, list) else value
-
-
-def _tallest(boxes_xyxy: Any) -> float:
-    return float((boxes_xyxy[:, 3] - boxes_xyxy[:, 1]).max()) if len(boxes_xyxy) else float("nan")
 
 
 def _without_round(tags: Sequence[str], tag: str) -> list[str]:

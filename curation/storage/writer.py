@@ -1,8 +1,7 @@
-"""What a run keeps: writing predictions to the dataset, in bulk, resumable, with provenance.
+"""Bulk, resumable writes of predictions to a FiftyOne dataset, with provenance.
 
-This is the door to the dataset: reading (`columns.py`) and raw documents (`collection.py`) are
-offered here, too. Each label field bears the fingerprint of
-what made it, written in the same step, so that a run that was cut off goes on with `missing`.
+Each label field stores the fingerprint of its member, written in the same step as its labels;
+an interrupted run resumes with `collection.missing`.
 """
 
 from __future__ import annotations
@@ -29,57 +28,22 @@ from curation.storage import (
     conversions,
     deep_tier_documents,
     documents,
-    ledger,
     schema,
 )
 from curation.storage.artifacts import Shelf
+from curation.storage.box_columns import boxes_of
 from curation.storage.bson.box_documents import label_fields
 from curation.storage.collection import (
     CHUNK,
     chunks,
     expect_fields,
     ids_and_paths,
+    index_fingerprints,
     read_documents,
     update_documents,
     write_documents,
 )
 from curation.storage.documents import Document, Failure
-from curation.storage.ledger import missing
-from curation.storage.reader import (
-    VotesRead,
-    boxes_of,
-    failures,
-    labels_of,
-    read_columns,
-    read_detections,
-    read_votes,
-    require_detections,
-    sizes_px,
-)
-
-__all__ = [
-    "Failure",
-    "VotesRead",
-    "Written",
-    "add_tags",
-    "failures",
-    "ids_and_paths",
-    "labels_of",
-    "missing",
-    "read_columns",
-    "read_detections",
-    "read_votes",
-    "recalibrate",
-    "require_detections",
-    "sizes_px",
-    "write_closer",
-    "write_columns",
-    "write_consensus",
-    "write_documents",
-    "write_failures",
-    "write_ground_truth",
-    "write_members",
-]
 
 
 @dataclass
@@ -127,7 +91,7 @@ def write_members(
         DatasetError: A sample does not exist.
     """
     expect_fields(samples, [*fingerprints, schema.CONSENSUS])
-    ledger.keep(samples, [*fingerprints, schema.CONSENSUS])
+    index_fingerprints(samples, [*fingerprints, schema.CONSENSUS])
     written = Written()
     for ids in chunks(list(results)):
         update: dict[str, Document] = {one: {} for one in ids}
@@ -218,7 +182,7 @@ def write_closer(
         StoreError: A field is not declared, a file or the database did not take the write.
     """
     expect_fields(samples, [*shelves, schema.CONSENSUS])
-    ledger.keep(samples, shelves)
+    index_fingerprints(samples, shelves)
     written = Written()
     with ThreadPoolExecutor(cores()) as pool:  # for PNGs, which take the time
         for ids in chunks(list(results)):

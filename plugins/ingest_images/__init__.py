@@ -7,7 +7,7 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from curation.app.operators.base import RUN, Door
 from curation.app.operators.execution import Outcome
 
@@ -57,7 +57,7 @@ class IngestImages(Door):
         form.pick(
             "taxonomy",
             "Taxonomy",
-            taxonomies.packaged_names(),
+            taxonomy.packaged_names(),
             default=DEFAULT_TAXONOMY,
             about="What labels mean; a packaged one, or a YAML file",
             free=True,

@@ -6,7 +6,7 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from cascade import manifest as manifests
+from cascade import manifest
 from curation.app.operators import options, round_forms
 from curation.app.operators.base import RUN, Door
 from curation.app.operators.execution import Outcome
@@ -17,7 +17,7 @@ PLAIN = "fields"  # compare label fields as they are, whoever wrote them
 
 def packaged(dataset: Any) -> list[str]:
     """Return the packaged manifests that predicted here: of others nobody knows the file."""
-    known = manifests.packaged_names()
+    known = manifest.packaged_names()
     return [name for name in options.predicting_manifests(dataset) if name in known]
 
 

@@ -35,8 +35,8 @@ from engine_agreement import SURE, agreement, reference_of
 from engine_members import write_checkpoints
 from engine_run import Bench
 
-from cascade import manifest as manifests
-from cascade.engine import run as engine
+from cascade import manifest
+from cascade.engine import run
 from cascade.engine.member_runner import Runner
 from cascade.ensemble import Ensemble
 
@@ -82,7 +82,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    device = engine.default_device()
+    device = run.default_device()
     report: dict[str, Any] = {"machine": machine(device), "agreement": {}}
     with tempfile.TemporaryDirectory() as scratch:
         examples = write_scenes(Path(scratch) / "scenes", asked.images)
@@ -115,7 +115,7 @@ class Whole:
 
     def compare(self, text: str, paths: Sequence[Path]) -> None:
         """Compare every member of a manifest with what it says in float32."""
-        ensemble = Ensemble.from_manifest(manifests.parse(text))
+        ensemble = Ensemble.from_manifest(manifest.parse(text))
         ids = [str(i) for i in range(len(paths))]
         for name in ensemble.checkpoints:
             member = ensemble.manifest.member(name)
@@ -126,7 +126,7 @@ class Whole:
             half = ("bf16",) if member.tier != "detection" else self._asked.precisions.split(",")
             for precision in half:
                 runner = self._runner(ensemble, name, precision)
-                memory = engine.Memory()
+                memory = run.Memory()
                 bench = Bench(ensemble, {name: runner}, list(paths), self._device, {}, Path())
                 bench.run(memory, ids)
                 self._note(f"{name}, {precision}", agreement(memory.results, exact)[name])
@@ -142,7 +142,7 @@ class Whole:
     def _runner(self, ensemble: Ensemble, name: str, precision: str) -> Runner:
         member = ensemble.manifest.member(name).model_copy(update={"precision": precision})
         models, compiled = {name: ensemble.build(name, self._device)}, not self._asked.eager
-        return engine.runners_of(models, {name: member}, self._device, compiled=compiled)[name]
+        return run.runners_of(models, {name: member}, self._device, compiled=compiled)[name]
 
     def _note(self, name: str, found: Any) -> None:
         self._report["agreement"][name] = found

@@ -121,10 +121,10 @@ def _raw(dataset: Any, made: Any) -> dict[str, tuple[float, float]]:
     from bson import ObjectId
     from pymongo import UpdateOne
 
-    from curation.storage import schema, writer
+    from curation.storage import collection, schema
 
-    collection = dataset._sample_collection
-    ids = [ObjectId(one) for one in writer.ids_and_paths(dataset)[0]]
+    stored = dataset._sample_collection
+    ids = [ObjectId(one) for one in collection.ids_and_paths(dataset)[0]]
     wanted = ("label", "bounding_box", "score")
     columns = {f"{m}.detections.{one}": 1 for m in made.detectors for one in wanted}
     columns |= {"metadata.height": 1, "metadata.width": 1, schema.DRIVE: 1}
@@ -134,13 +134,11 @@ def _raw(dataset: Any, made: Any) -> dict[str, tuple[float, float]]:
     spent = {"raw read": [0.0, 0.0], "raw write": [0.0, 0.0]}
     for start in range(0, len(ids), 1000):
         chosen = {"_id": {"$in": ids[start : start + 1000]}}
-        rows = list(collection.find(chosen, dict.fromkeys(results, 1)))
+        rows = list(stored.find(chosen, dict.fromkeys(results, 1)))
         updates = [UpdateOne({"_id": row.pop("_id")}, {"$set": row}) for row in rows]
         did = {
-            "raw read": timed(lambda chosen=chosen: list(collection.find(chosen, columns))),
-            "raw write": timed(
-                lambda updates=updates: collection.bulk_write(updates, ordered=False)
-            ),
+            "raw read": timed(lambda chosen=chosen: list(stored.find(chosen, columns))),
+            "raw write": timed(lambda updates=updates: stored.bulk_write(updates, ordered=False)),
         }
         for name, (seconds, cpu, _) in did.items():
             spent[name][0] += seconds

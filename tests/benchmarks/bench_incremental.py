@@ -151,10 +151,10 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
 
 def _stored(dataset: Any) -> dict[str, Any]:
     """Return all that ranking and choosing write, by field."""
-    from curation.storage import schema, writer
+    from curation.storage import reader, schema
 
     ranking = [schema.HARDNESS, *schema.HARDNESS_PARTS, schema.N_VOTERS, schema.EXPECTED_BOXES]
-    return writer.read_columns(dataset, [*ranking, schema.RANK, schema.CHOSEN_BECAUSE, "tags"])
+    return reader.read_columns(dataset, [*ranking, schema.RANK, schema.CHOSEN_BECAUSE, "tags"])
 
 
 def _forget(dataset: Any, folder: Path) -> None:
@@ -177,10 +177,10 @@ def _kept(dataset: Any, known: Any) -> Any:
     import numpy as np
 
     from curation.active_learning.selection import near_duplicates
-    from curation.storage import schema, writer
+    from curation.storage import reader, schema
     from curation.storage.embeddings import brain_runs
 
-    found = writer.read_columns(dataset, [schema.HARDNESS, schema.DRIVE, schema.TIME_S])
+    found = reader.read_columns(dataset, [schema.HARDNESS, schema.DRIVE, schema.TIME_S])
     order = np.argsort(-np.array(found[schema.HARDNESS], float), kind="stable")
     return near_duplicates.drop(
         brain_runs.vectors(dataset, found["id"]),

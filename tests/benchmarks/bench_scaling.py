@@ -3,8 +3,8 @@
     make bench-scaling       or, where there is no GPU:
     python tests/benchmarks/bench_scaling.py --tiny --devices cpu,cpu --images 512
 
-Each count is a run of its own over worker processes (`cascade/engine/multiprocess.py`), from file to
-results that are thrown away: what the database takes is in `bench_engine.py`. Loading and compiling
+Each count is a run of its own over worker processes (`cascade/engine/multiprocess.py`), from file
+to discarded results; the database's share is in `bench_engine.py`. Loading and compiling
 are left out: each process is timed from its first write to its last, and the rates are added.
 Reading alone is measured beside it, so that one sees whether decoding is what the GPUs wait
 for. Nothing is asserted.

@@ -51,11 +51,11 @@ def _measure(size: int, times: int, home: Path) -> dict[str, Any]:
 def _compare(size: int, times: int, home: Path) -> dict[str, Any]:
     import synthetic_boxes
 
-    from curation.storage import writer
+    from curation.storage import collection, writer
 
     made = synthetic_boxes.ensemble(home, MEMBERS)
     dataset = synthetic_boxes.dataset("bench", size, made, 0.0)
-    ids, _ = writer.ids_and_paths(dataset)
+    ids, _ = collection.ids_and_paths(dataset)
     said = _said(ids, made)
     prints = {name: made.fingerprint(name) for name in MEMBERS}
     how = {"taxonomy": made.taxonomy, "fingerprints": prints, "calibration": made.calibration}
@@ -132,10 +132,10 @@ def _prebuilt(dataset: Any, *, as_bytes: bool = False) -> list[Any]:
     from bson.raw_bson import RawBSONDocument
     from pymongo import UpdateOne
 
-    collection = dataset._sample_collection
+    stored = dataset._sample_collection
     if as_bytes:
-        collection = collection.with_options(CodecOptions(document_class=RawBSONDocument))
-    rows = collection.find({}, dict.fromkeys(MEMBERS, 1))
+        stored = stored.with_options(CodecOptions(document_class=RawBSONDocument))
+    rows = stored.find({}, dict.fromkeys(MEMBERS, 1))
     return [UpdateOne({"_id": one["_id"]}, {"$set": {m: one[m] for m in MEMBERS}}) for one in rows]
 
 
@@ -167,14 +167,16 @@ def _as_objects(dataset: Any, said: dict[str, dict[str, Any]]) -> None:
 
 def _resume(dataset: Any, fingerprint: str, times: int) -> dict[str, float]:
     """Return how long it takes to see that nothing is missing, with the ledger and without."""
-    from curation.storage import schema, writer
+    from curation.storage import collection, schema
 
     path = f"{MEMBERS[0]}.{schema.FINGERPRINT}"
-    collection = dataset._sample_collection
+    stored = dataset._sample_collection
     chosen, nothing = {path: {"$ne": fingerprint}}, {"_id": 1}
-    asked = [timed(lambda: writer.missing(dataset, MEMBERS[0], fingerprint)) for _ in range(times)]
+    asked = [
+        timed(lambda: collection.missing(dataset, MEMBERS[0], fingerprint)) for _ in range(times)
+    ]
     scanned = [
-        timed(lambda: list(collection.find(chosen, nothing).hint([("$natural", 1)])))
+        timed(lambda: list(stored.find(chosen, nothing).hint([("$natural", 1)])))
         for _ in range(times)
     ]
     assert all(not one[2] for one in (*asked, *scanned))

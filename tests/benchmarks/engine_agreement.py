@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cascade.engine import run as engine
+from cascade.engine import run
 from cascade.imaging.batches import batches
 from cascade.manifest import Member
 from cascade.predictions import DepthMap, Detections, Embedding
@@ -64,5 +64,5 @@ def reference_of(
     """Return what a model says, uncompiled, eight images at a time, by image."""
     found: dict[str, Any] = {}
     for batch, _ in batches(ids, paths[: len(ids)], batch_size=8, device=device):
-        found |= engine.of_member(model, member, batch, device)
+        found |= run.of_member(model, member, batch, device)
     return found

@@ -16,7 +16,7 @@ import torch
 from engine_members import HEIGHT, WIDTH, ensemble_in
 from pictures import drawn
 
-from cascade.engine import run as engine
+from cascade.engine import run
 from cascade.engine.member_runner import Runner, autocast, multiply_for
 from cascade.imaging.batches import Batch
 
@@ -72,7 +72,7 @@ def forward_rates(
 
 def warm(folder: Path, name: str) -> None:
     """Compile one member into the cache that processes share."""
-    ensemble, device = ensemble_in(folder), engine.default_device()
+    ensemble, device = ensemble_in(folder), run.default_device()
     model = ensemble.build(name, device)
     runner = Runner(model, ensemble.manifest.member(name), device, compiled=True)
     multiply_for(runner.member, device)

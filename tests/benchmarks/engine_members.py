@@ -12,7 +12,7 @@ import cv2
 from engine_writers import ENGINE_WRITERS
 from pictures import drawn
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.ensemble import Ensemble
 
 logger = logging.getLogger("bench_engine")
@@ -85,4 +85,4 @@ def _write_tiny(name: str, folder: Path) -> None:
 
 def ensemble_in(folder: Path) -> Ensemble:
     """Return the ensemble whose weights lie in a folder."""
-    return Ensemble.from_manifest(manifests.parse(MANIFEST.format(folder=folder)))
+    return Ensemble.from_manifest(manifest.parse(MANIFEST.format(folder=folder)))

@@ -40,7 +40,7 @@ class Stored:
         """Store `results`."""
         from fiftyone.core.utils import serialize_numpy_array
 
-        from curation.storage import deep_tier_documents, writer
+        from curation.storage import collection, deep_tier_documents, writer
         from curation.storage.artifacts import Shelf
 
         began = time.perf_counter()
@@ -66,7 +66,7 @@ class Stored:
                     str(path), step=step, unit=row[depth].unit, fingerprint=shelf.fingerprint
                 ),
             }
-        writer.write_documents(self.dataset, further)
+        collection.write_documents(self.dataset, further)
         self.seconds += time.perf_counter() - began
 
 

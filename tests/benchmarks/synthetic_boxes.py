@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.fusion.votes import Votes
 from cascade.models.detection.center_point import CenterPoint
-from curation.storage import conversions, schema, writer
+from curation.storage import collection, conversions, schema
 from curation.storage.bson import box_documents
 from curation.storage.bson.box_documents import Boxes, Numbers, Words
 
@@ -59,7 +59,7 @@ def ensemble(folder: Path, members: Sequence[str]) -> Ensemble:
     for seed, name in enumerate(members):
         CenterPoint(classes=("cone", "vehicle"), size=64, width=8, seed=seed).save(folder / name)
     rows = "\n".join(_MEMBER.format(name, folder / name) for name in members)
-    made = Ensemble.from_manifest(manifests.parse(f"name: synthetic\nmembers:\n{rows}\n"))
+    made = Ensemble.from_manifest(manifest.parse(f"name: synthetic\nmembers:\n{rows}\n"))
     return made.with_calibration(
         Calibration(
             scaling={name: {"*": (1.1, -0.2)} for name in made.detectors},
@@ -100,11 +100,11 @@ def dataset(name: str, size: int, made: Ensemble, boxes: float, media: Path | No
     for start in range(0, size, CHUNK):
         rows = range(start, min(start + CHUNK, size))
         found.add_samples([_sample(i, files) for i in rows], progress=False)
-    ids, _ = writer.ids_and_paths(found)
+    ids, _ = collection.ids_and_paths(found)
     for number, part in enumerate(_parts(ids)):
         votes = chunk(number, made.detectors, made.taxonomy.names, boxes, len(part))
         written = label_fields(votes, made)
-        writer.write_documents(
+        collection.write_documents(
             found,
             {one: {m: written[m][i] for m in made.detectors} for i, one in enumerate(part)},
         )

@@ -1,6 +1,6 @@
 """A pool of any size whose predictions and vectors are made up, with a few real new images.
 
-Predictions go through `curation.storage.writer` and vectors through `curation.storage.embeddings.table`, as those of real
+Predictions go through `storage.writer` and vectors through `storage.embeddings.table`, as of real
 members do, so that whatever reads the pool afterwards cannot tell the difference.
 """
 
@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.models.detection.center_point import CenterPoint
 from cascade.predictions import Detections
 from curation.settings import Settings
 from curation.stages.fuse import fuse
-from curation.storage import schema, writer
+from curation.storage import collection, schema, writer
 from curation.storage.embeddings import brain_runs
 from curation.storage.embeddings.table import Vectors
 
@@ -43,7 +43,7 @@ def ensemble(folder: Path) -> Ensemble:
     """Return two small detectors of random weights, calibrated by hand, and the embedder."""
     for seed, name in enumerate(("one", "two")):
         CenterPoint(classes=("cone", "vehicle"), size=64, width=8, seed=seed).save(folder / name)
-    made = Ensemble.from_manifest(manifests.parse(_MANIFEST.format(folder=folder)))
+    made = Ensemble.from_manifest(manifest.parse(_MANIFEST.format(folder=folder)))
     return made.with_calibration(
         Calibration(
             scaling={name: {"*": (1.1, -0.2)} for name in made.detectors},
@@ -71,9 +71,9 @@ def build(
 
     dataset = fo.Dataset(name, persistent=True)
     schema.declare(dataset, made.taxonomy, made.detectors)
-    from cascade import taxonomy as taxonomies
+    from cascade import taxonomy
 
-    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(made.taxonomy)}
+    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(made.taxonomy)}
     dataset.save()
     rng = np.random.default_rng(0)
     fingerprints = {one: made.fingerprint(one) for one in made.detectors}
@@ -84,7 +84,7 @@ def build(
     for start in range(0, size, _CHUNK):
         rows = range(start, min(start + _CHUNK, size))
         dataset.add_samples([_sample(i) for i in rows], progress=False)
-        ids, _ = writer.ids_and_paths(dataset.skip(start))
+        ids, _ = collection.ids_and_paths(dataset.skip(start))
         said = {i: _said(made, rng) for i in ids}
         writer.write_members(
             dataset, said, taxonomy=made.taxonomy, fingerprints=fingerprints,

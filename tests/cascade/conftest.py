@@ -1,6 +1,6 @@
 import pytest
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.ensemble import Ensemble
 from cascade.models.detection.center_point import CenterPoint
 
@@ -29,4 +29,4 @@ def tiny_center():
           - {name: tiny_center, tier: detection, adapter: center_point,
              source: "package:tiny_center", licence: Apache-2.0}
         """
-    return Ensemble.from_manifest(manifests.parse(text))
+    return Ensemble.from_manifest(manifest.parse(text))

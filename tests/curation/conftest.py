@@ -56,7 +56,7 @@ def scenes(ingested):
 @pytest.fixture(scope="session")
 def center():
     """Return the packaged embedder and one packaged detector."""
-    from cascade import manifest as manifests
+    from cascade import manifest
     from cascade.ensemble import Ensemble
 
     text = """
@@ -66,7 +66,7 @@ def center():
           - {name: tiny_center, tier: detection, adapter: center_point,
              source: "package:tiny_center", licence: Apache-2.0}
         """
-    return Ensemble.from_manifest(manifests.parse(text))
+    return Ensemble.from_manifest(manifest.parse(text))
 
 
 @pytest.fixture(scope="session")
@@ -74,15 +74,15 @@ def worn(center, tmp_path_factory):
     """Return `center` with a detector that forgot much: an epoch on a few images mends it."""
     import torch
 
-    from cascade.checkpoints import format
+    from cascade.checkpoints import checkpoint
 
-    config, tensors = format.load(center.checkpoints["tiny_center"])
+    config, tensors = checkpoint.load(center.checkpoints["tiny_center"])
     generator = torch.Generator().manual_seed(0)
     for one in tensors.values():
         if one.dim() > 1:
             one += 0.7 * one.std() * torch.randn(one.shape, generator=generator)
     folder = tmp_path_factory.mktemp("worn") / "tiny_center"
-    format.save(folder, config, tensors)
+    checkpoint.save(folder, config, tensors)
     return center.with_checkpoints({"tiny_center": folder})
 
 
@@ -93,13 +93,13 @@ def seen(ingested, center, settings):
 
     from cascade.engine.run import Memory, run
     from curation.stages.predict import predict
-    from curation.storage import writer
+    from curation.storage import collection
     from curation.storage.embeddings import brain_runs
     from curation.storage.embeddings.table import Vectors
 
     made, cpu = ingested.clone("seen"), torch.device("cpu")
     predict(made, center, device=cpu)
-    ids, paths = writer.ids_and_paths(made)
+    ids, paths = collection.ids_and_paths(made)
     memory, name = Memory(), center.embedder
     members = {name: center.manifest.member(name)}
     run({name: center.build(name, cpu)}, members, ids, paths, memory, device=cpu)

@@ -16,14 +16,13 @@ from pathlib import Path
 import mlflow.pyfunc  # noqa: F401
 import torch
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.ensemble import Ensemble
 from cascade.inference.predictor import Predictor
 from cascade.models.detection.center_point import CenterPoint
 from curation.storage.database import lease, mongod  # noqa: F401
 from curation.storage.database.lease import LeaseError
 from curation.tracking import Registry
-from curation.tracking.registry import pyfunc
 from curation.tracking.registry.promotion import Promotions, history
 
 WHAT, FOLDER, MONGODB = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
@@ -52,7 +51,7 @@ def set_up(moving):
     for seed in range(3):
         folder = FOLDER / f"{seed}"
         CenterPoint(classes=("cone", "vehicle"), size=64, width=8, seed=seed).save(folder / "small")
-        parsed = manifests.parse(MANIFEST.replace("FOLDER", str(folder / "small")))
+        parsed = manifest.parse(MANIFEST.replace("FOLDER", str(folder / "small")))
         made = Ensemble.from_manifest(parsed)
         moving.registry.register(made.save(folder / "whole"), name=NAME, identity=made.identity)
     for version in "12" if WHAT != "rollback" else "123":

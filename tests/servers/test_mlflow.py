@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.ensemble import Ensemble
 from cascade.imaging.batches import read
 from cascade.inference.predictor import Predictor
@@ -43,7 +43,7 @@ def make_ensemble(folder, seed):
           - {{name: small, tier: detection, adapter: center_point, source: "{folder / "small"}",
               licence: Apache-2.0}}
         """
-    return Ensemble.from_manifest(manifests.parse(text))
+    return Ensemble.from_manifest(manifest.parse(text))
 
 
 def evaluation(ensemble, right, n=400):

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from cascade.adjudication.case import Case
 from cascade.geometry.sizes import Sizes
 from cascade.models.language.reply_parser import Reply, Token
 from cascade.predictions import Answer, Detections
 
-TAXONOMY = taxonomies.parse(
+TAXONOMY = taxonomy.parse(
     """
     name: street
     decision: {name: works, question: 'Is there road work?'}

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import folder_sink
 
-from cascade import manifest as manifests
-from cascade.engine import ray
+from cascade import manifest
+from cascade.engine import ray_engine
 from cascade.engine.multiprocess import Job
-from cascade.engine.ray import ClusterError
+from cascade.engine.ray_engine import ClusterError
 from cascade.ensemble import Ensemble
 
 ACTORS = 2
@@ -29,14 +29,14 @@ ATTEMPTS = 4  # Ray gives a machine that is busy with others 30 seconds to start
 def main() -> None:
     """Run the job that the first argument names."""
     given = json.loads(Path(sys.argv[1]).read_text())
-    ensemble = Ensemble.from_manifest(manifests.parse(given["manifest"]))
+    ensemble = Ensemble.from_manifest(manifest.parse(given["manifest"]))
     members = {name: ensemble.manifest.member(name) for name in ensemble.detectors}
     sink = partial(folder_sink.opened, Path(given["folder"]), company=ACTORS)
     job = Job(ensemble.build, members, sink, threads=1)
     told: list[tuple[int, int]] = []
     for attempt in range(ATTEMPTS):
         try:
-            done = ray.run(
+            done = ray_engine.run(
                 job,
                 given["ids"],
                 given["paths"],

@@ -1,6 +1,7 @@
 """Pretrain the three small detectors of the manifest `tiny` on rendered scenes.
 
-    python tools/pretraining/pretrain_tiny.py --out OUT [--members NAME ...] [--minutes 6] [--within 560]
+    python tools/pretraining/pretrain_tiny.py --out OUT [--members NAME ...]
+        [--minutes 6] [--within 560]
 
 Renders scenes of the domain PRETRAIN with all cores, trains every member for the given time
 (on CUDA all at once, else one after another), measures each on held-out scenes of PRETRAIN

@@ -20,7 +20,7 @@ _HEAD = """# Where these weights come from
 
 All were trained by us, from newly initialised heads, on scenes of the domain PRETRAIN that
 `curation.demo` renders: no photograph, no foreign label and no foreign detector went in. The
-whole recipe is `tools/pretraining/pretrain_tiny.py`; how each run of it went is in `provenance.json`.
+recipe is `tools/pretraining/pretrain_tiny.py`; how each run went is in `provenance.json`.
 
 | member | adapter | parameters | MB | steps, images | seconds | mAP50 | shifted | weights |
 |---|---|---|---|---|---|---|---|---|

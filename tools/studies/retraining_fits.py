@@ -15,7 +15,7 @@ import torch
 from retraining_data import CLASSES, from_rows, read_split
 
 from cascade import registry
-from cascade.checkpoints import format, sources
+from cascade.checkpoints import checkpoint, sources
 from cascade.training import distillation
 from cascade.training.fit import FitResult, fit
 
@@ -153,9 +153,9 @@ def _model(job: Job) -> Any:
         params = {"classes": CLASSES, "size": job.size, "seed": job.seed, **job.recipe.params}
         model = registry.create(job.recipe.adapter, **params)
     else:
-        config, tensors = format.load(WEIGHTS / job.recipe.start)
+        config, tensors = checkpoint.load(WEIGHTS / job.recipe.start)
         resized = Path(f"{job.out}-start")
-        format.save(resized, config | {"size": job.size}, tensors)
+        checkpoint.save(resized, config | {"size": job.size}, tensors)
         model = registry.create(job.recipe.adapter, resized).with_classes(CLASSES)
     model.module.to(job.device)
     if job.recipe.start == "tiny_rtdetr":

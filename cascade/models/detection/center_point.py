@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss
 
-from cascade.checkpoints import format as checkpoints
+from cascade.checkpoints import checkpoint as checkpoints
 from cascade.imaging.batches import Batch
 from cascade.models.detection.detector_head import (
     MAX_BOXES,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
-from cascade.checkpoints import format
+from cascade.checkpoints import checkpoint
 from cascade.errors import BadPredictionsError, CheckpointError
 from cascade.predictions import Detections
 
@@ -100,7 +100,7 @@ def carry_over(
     beyond the classes (a padding row) are copied from the end. All other tensors are copied
     whole, but for those whose shape depends on the number of classes, which start anew.
     """
-    source = format.state(old)
+    source = checkpoint.state(old)
     position: dict[str, int] = {}
     for i, name in enumerate(old_classes):
         position.setdefault(((meaning(name) if meaning else None) or name).casefold(), i)
@@ -110,7 +110,7 @@ def carry_over(
         if name.casefold() in position
     ]
     with torch.no_grad():
-        for name, tensor in format.state(new).items():
+        for name, tensor in checkpoint.state(new).items():
             if name not in class_rows:
                 if tensor.shape == source[name].shape:
                     tensor.copy_(source[name])
@@ -130,7 +130,7 @@ def open_checkpoint(
     Raises:
         CheckpointError: It is absent, another adapter's, or lacks one of `keys`.
     """
-    config, tensors = format.load(folder)
+    config, tensors = checkpoint.load(folder)
     if config.get("adapter") != adapter:
         raise CheckpointError(
             f"{folder} is a checkpoint of the adapter {config.get('adapter')!r}, "

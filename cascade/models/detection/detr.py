@@ -34,7 +34,7 @@ os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")
 
 from transformers import AutoImageProcessor, AutoModelForObjectDetection, RfDetrImageProcessor
 
-from cascade.checkpoints import format as checkpoints
+from cascade.checkpoints import checkpoint as checkpoints
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import Inset

@@ -26,7 +26,7 @@ from transformers import (
     RTDetrV2ForObjectDetection,
 )
 
-from cascade.checkpoints import format as checkpoints
+from cascade.checkpoints import checkpoint as checkpoints
 from cascade.imaging.batches import Batch
 from cascade.models.detection.detector_head import (
     MIN_SCORE,

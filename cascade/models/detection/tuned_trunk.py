@@ -16,7 +16,7 @@ from uuid import uuid4
 import torch
 from torch import Tensor, nn
 
-from cascade.checkpoints import format as checkpoints
+from cascade.checkpoints import checkpoint as checkpoints
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.models.detection.center_point import CenterPoint

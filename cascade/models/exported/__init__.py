@@ -1,0 +1,1 @@
+"""Exported networks: ONNX and LiteRT files."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cascade.imaging.batches import Batch
-from cascade.models.exported import layouts as exported
+from cascade.models.exported import layouts
 from cascade.models.exported.layouts import GridLayout
 from cascade.models.exported.litert_file import LitertFile
 from cascade.predictions import Detections
@@ -45,17 +45,17 @@ class LitertDetector:
         classes: Sequence[str] | str = "coco",
         threads: int | None = None,
     ) -> None:
-        exported.known_layout(layout, get_args(GridLayout))
+        layouts.known_layout(layout, get_args(GridLayout))
         self.module = nn.Identity()
         self.layout: GridLayout = layout
-        self.classes = exported.class_names(classes)
+        self.classes = layouts.class_names(classes)
         self._file = LitertFile(checkpoint, threads=threads)
         self.size = self._file.side
         self._is_relative = self._probe()
 
     def prepare(self, batch: Batch) -> Tensors:
         """Return the view that `forward` needs."""
-        return {"view": exported.grid_view(batch, self.size, self.layout)}
+        return {"view": layouts.grid_view(batch, self.size, self.layout)}
 
     def forward(self, tensors: Tensors) -> Tensor:
         """Return the file's answer to each image, (B, ...), in real numbers.
@@ -66,7 +66,7 @@ class LitertDetector:
         view: Tensor = tensors["view"]
         if not len(view):
             return torch.zeros(0)
-        pixels = exported.pixels_of(view, self.layout).cpu().numpy()
+        pixels = layouts.pixels_of(view, self.layout).cpu().numpy()
         answers = [torch.from_numpy(self._file.run(one[None])) for one in pixels]
         return torch.cat(answers).to(view.device)
 
@@ -76,11 +76,11 @@ class LitertDetector:
             return []
         if self._is_relative:
             raw = torch.cat([raw[:, :4] * self.size, raw[:, 4:]], dim=1)
-        return exported.of_grid(raw, batch, self.size, self.layout, self.classes)
+        return layouts.of_grid(raw, batch, self.size, self.layout, self.classes)
 
     def _probe(self) -> bool:
         """Tell whether boxes are relative to the view; raise where the answer is none of ours."""
         black = torch.zeros((1, 3, self.size, self.size), dtype=torch.uint8)
         cells = self.forward({"view": black})
-        exported.expect_grid(cells.shape, self.layout, len(self.classes), origin=self._file.path)
+        layouts.expect_grid(cells.shape, self.layout, len(self.classes), origin=self._file.path)
         return self.layout == "yolo" and bool(cells[:, :2].max() <= _MOST_RELATIVE)

@@ -14,7 +14,7 @@ from cascade.errors import CheckpointError, nearest
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import linearly_resized
 from cascade.models.detection.detector_head import to_detections
-from cascade.models.exported import layouts as exported
+from cascade.models.exported import layouts
 from cascade.models.exported.layouts import GridLayout, Layout
 from cascade.models.exported.onnx_file import OnnxFile
 from cascade.predictions import Detections
@@ -52,12 +52,12 @@ class OnnxDetector:
         resize: Resize | None = None,
         threads: int | None = None,
     ) -> None:
-        exported.known_layout(layout, _LAYOUTS)
+        layouts.known_layout(layout, _LAYOUTS)
         _expect_resize(resize, layout)
         self.module = nn.Identity()
         self.layout: Layout = layout
         self.resize = resize or ("antialiased" if layout == "deimv2" else "opencv")
-        self.classes = exported.class_names(classes)
+        self.classes = layouts.class_names(classes)
         self._file = OnnxFile(checkpoint, threads=threads)
         self.size = self._file.side(size)
         if self._file.batch_size not in (1, None):
@@ -70,7 +70,7 @@ class OnnxDetector:
     def prepare(self, batch: Batch) -> Tensors:
         """Return the view that `forward` needs."""
         if self.layout != "deimv2":
-            return {"view": exported.grid_view(batch, self.size, self.layout)}
+            return {"view": layouts.grid_view(batch, self.size, self.layout)}
         if self.resize == "opencv":
             return {"view": _linear_view(batch, self.size)}
         return {"view": batch.view(self.size, self.size)}
@@ -84,7 +84,7 @@ class OnnxDetector:
         view: Tensor = tensors["view"]
         if not len(view):
             return {}
-        pixels = exported.pixels_of(view, self.layout)
+        pixels = layouts.pixels_of(view, self.layout)
         parts = [
             self._run(one) for one in torch.split(pixels, self._file.batch_size or len(pixels))
         ]
@@ -100,7 +100,7 @@ class OnnxDetector:
             found = zip(raw["boxes"], raw["scores"], raw["labels"], strict=True)
             return [to_detections(*one, self.classes, nms_iou=None) for one in found]
         (cells,) = raw.values()
-        return exported.of_grid(cells, batch, self.size, self.layout, self.classes)
+        return layouts.of_grid(cells, batch, self.size, self.layout, self.classes)
 
     def _run(self, pixels: Tensor) -> dict[str, Tensor]:
         given = {self._file.inputs[0]: pixels.cpu().numpy().astype(self._file.dtype, copy=False)}
@@ -126,7 +126,7 @@ class OnnxDetector:
             )
         black = torch.zeros((1, 3, self.size, self.size), dtype=torch.uint8)
         (cells,) = self.forward({"view": black}).values()
-        exported.expect_grid(cells.shape, self.layout, len(self.classes), origin=self._file.path)
+        layouts.expect_grid(cells.shape, self.layout, len(self.classes), origin=self._file.path)
 
 
 def _linear_view(batch: Batch, side: int) -> Tensor:

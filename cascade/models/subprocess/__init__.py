@@ -1,0 +1,1 @@
+"""Detectors that run in a Python environment separate from ours."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.errors import ServerError
-from cascade.models.subprocess.foreign import worker as foreign_side
+from cascade.models.subprocess.foreign import worker
 
 # What a foreign interpreter needs to start and to find its libraries and devices. Nothing else
 # of our environment is handed on: no token, no address of a database.
@@ -43,7 +43,7 @@ class WorkerProcess:
         self.name = " ".join(command)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
-        environment["PYTHONPATH"] = str(Path(foreign_side.__file__).parent)
+        environment["PYTHONPATH"] = str(Path(worker.__file__).parent)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the manifest's own command, no shell
                 list(command),

@@ -1,0 +1,1 @@
+"""Ultralytics models: YOLO, YOLOE and YOLO-World."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cascade.checkpoints import format as checkpoints
+from cascade.checkpoints import checkpoint as checkpoints
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.models.detection.detector_head import (

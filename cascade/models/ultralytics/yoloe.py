@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cascade.checkpoints import format as checkpoints
+from cascade.checkpoints import checkpoint as checkpoints
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import linear_letterbox

@@ -1,0 +1,1 @@
+"""Evaluation of ensembles on the frozen evaluation set."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,46 +14,10 @@ from cascade.metrics.average_precision import average_precision
 from cascade.metrics.bootstrap import ap50_intervals
 from cascade.predictions import Detections, FloatArray
 from cascade.taxonomy import Taxonomy
+from curation.active_learning.evaluation.frozen_set import FrozenSet
 
 if TYPE_CHECKING:
     from cascade.ensemble import Ensemble  # brings torch along
-
-LEAST_IMAGES = 10  # below, no calibration is fitted
-
-
-@dataclass(frozen=True, eq=False)
-class FrozenSet:
-    """The images that ensembles are compared on, in a fixed order.
-
-    Attributes:
-        split: Its name.
-        ids: Sample ids, n of them.
-        paths: The image files.
-        drives: The drive or source photograph of each: what a bootstrap resamples.
-        sizes_px: Height and width, shape (n, 2).
-        truths: Ground truth boxes in canonical classes.
-        slices: Named masks of shape (n,).
-    """
-
-    split: str
-    ids: tuple[str, ...]
-    paths: tuple[str, ...]
-    drives: tuple[str, ...]
-    sizes_px: NDArray[np.int64]
-    truths: tuple[Detections, ...]
-    slices: Mapping[str, NDArray[np.bool_]]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def decisions(self, taxonomy: Taxonomy) -> NDArray[np.bool_]:
-        """Return the true image decision: is a class that decides to be seen? Shape (n,)."""
-        return decision.decisions_of(self.truths, taxonomy)
-
-    @property
-    def can_calibrate(self) -> bool:
-        """Whether there are enough images to fit a calibration on, whatever they show."""
-        return len(self) >= LEAST_IMAGES
 
 
 def evaluate(

@@ -16,7 +16,7 @@ import numpy as np
 from cascade.metrics.average_precision import average_precision
 from cascade.metrics.bootstrap import map50_draws
 from cascade.predictions import Detections
-from curation.active_learning.evaluation.evaluate import FrozenSet
+from curation.active_learning.evaluation.frozen_set import FrozenSet
 
 PROMISED_SHARE, PROMISED_TIMES = 0.9, 3.0
 LEAST_DRIVES = 10  # as the gate has it

@@ -1,0 +1,1 @@
+"""Quality gate: statistical checks before promotion, and live monitoring after it."""

@@ -1,0 +1,1 @@
+"""Hardness scores and baseline acquisition functions."""

@@ -23,7 +23,7 @@ from cascade.manifest import Fusion
 from cascade.taxonomy import Taxonomy
 from curation.active_learning.scoring import hardness
 from curation.inference.deep_tiers import read_closer
-from curation.storage import schema, writer
+from curation.storage import reader, schema
 
 Floats = NDArray[np.floating[Any]]
 
@@ -94,12 +94,12 @@ def of_ensemble(
     Raises:
         StoreError: A detector's field is absent.
     """
-    read = writer.read_votes(
+    read = reader.read_votes(
         samples, ensemble.detectors, classes=ensemble.taxonomy, confidence="score", ids=ids
     )
     _add(unknown, read.unknown_labels)
     votes = ensemble.calibration.of(read.votes)
-    clusters, decisions = decision.conclude(votes, ensemble, writer.sizes_px(samples, ids))
+    clusters, decisions = decision.conclude(votes, ensemble, reader.sizes_px(samples, ids))
     p_yes = read_closer(samples, ids, ensemble).p_yes
     p_language: Floats = decision.together(ensemble, p_yes) if p_yes else np.full(len(ids), np.nan)
     return _of(ids, votes.ran, clusters, decisions, p_language, ensemble.calibration.quality)
@@ -127,7 +127,7 @@ def of_fields(
     Raises:
         StoreError: A field is absent, or holds no boxes with confidences.
     """
-    read = writer.read_votes(samples, members, classes=taxonomy, ids=ids)
+    read = reader.read_votes(samples, members, classes=taxonomy, ids=ids)
     _add(unknown, read.unknown_labels)
     votes, fusion, deciding = read.votes, Fusion(), set(taxonomy.deciding)
     clusters = consensus.fuse(
@@ -135,7 +135,7 @@ def of_fields(
         competent=competent,
         weights=np.ones(len(members)),
         silence=np.full(len(members), fusion.silence),
-        sizes_px=writer.sizes_px(samples, ids),
+        sizes_px=reader.sizes_px(samples, ids),
         fusion=fusion,
     )
     decisions = consensus.decide(

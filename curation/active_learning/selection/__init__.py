@@ -1,0 +1,1 @@
+"""Batch selection: candidates, near-duplicates, coverage and stopping."""

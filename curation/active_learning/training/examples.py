@@ -8,17 +8,16 @@ from typing import Any
 from cascade.taxonomy import Taxonomy
 from cascade.training.examples import Example
 from curation.errors import StageError
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, queries, reader, schema
 
 LEAST_EXAMPLES = 8  # labeled training images, below which a fit would only memorise
 
 
 def of_split(dataset: Any, split: str, taxonomy: Taxonomy) -> list[Example]:
     """Return the split's images that have ground truth, with it."""
-    view = query.labeled(dataset, split)
-    _, paths = writer.ids_and_paths(view)
-    targets = writer.read_detections(view, schema.GROUND_TRUTH, taxonomy)
+    view = queries.labeled(dataset, split)
+    _, paths = collection.ids_and_paths(view)
+    targets = reader.read_detections(view, schema.GROUND_TRUTH, taxonomy)
     return [Example(Path(path), target) for path, target in zip(paths, targets, strict=True)]
 
 

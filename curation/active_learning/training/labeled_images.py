@@ -7,7 +7,7 @@ from typing import Any
 
 from cascade.taxonomy import Taxonomy
 from curation.active_learning.training.snapshot import LabeledImage
-from curation.storage import schema, writer
+from curation.storage import reader, schema
 
 
 def labeled_images(
@@ -23,8 +23,8 @@ def labeled_images(
     view = dataset.exists(schema.LABELED_ROUND)
     if up_to_round is not None:
         view = view.match({schema.LABELED_ROUND: {"$lte": up_to_round}})
-    columns = writer.read_columns(view, ["filepath", schema.CONTENT_HASH, schema.SPLIT])
-    truths = writer.read_detections(view, schema.GROUND_TRUTH, taxonomy)
+    columns = reader.read_columns(view, ["filepath", schema.CONTENT_HASH, schema.SPLIT])
+    truths = reader.read_detections(view, schema.GROUND_TRUTH, taxonomy)
     rows = zip(
         columns[schema.CONTENT_HASH], columns["filepath"], columns[schema.SPLIT], truths,
         strict=True,

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cascade import manifest as manifests
-from cascade import registry
+from cascade import manifest, registry
 from cascade import taxonomy as taxonomies
 from cascade.ensemble import Ensemble
 from cascade.runtime.atomic_files import replace_text
@@ -72,8 +71,8 @@ def write_manifest(
         "name": NAME, "tier": "detection", "adapter": recipe.adapter, "source": str(checkpoint),
         "licence": licence, "batch_size": recipe.batch_size,
     }  # fmt: skip
-    made = manifests.Manifest.model_validate(
+    made = manifest.Manifest.model_validate(
         {"name": NAME, "taxonomy": str(beside), "members": [member]}
     )
     replace_text(beside, taxonomies.to_yaml(taxonomy))
-    replace_text(file, manifests.to_yaml(made))
+    replace_text(file, manifest.to_yaml(made))

@@ -1,7 +1,8 @@
 """What a run will take, said before it is confirmed: members, samples, time, memory.
 
 Time is what each member took for an image when it last ran on this dataset; where it never did,
-the plan of `cascade.planning.resources` on a GPU, or the member's operations over `CPU_GFLOPS` on a CPU.
+the plan of `cascade.planning.resources` on a GPU, or the member's operations over `CPU_GFLOPS`
+on a CPU.
 Nothing is built or loaded, and predictions that are there are not counted.
 """
 

@@ -53,11 +53,11 @@ def history() -> History:
 
 def choices() -> dict[str, tuple[str, Sequence[str]]]:
     """Return what a form lets one choose from: the label, and the words."""
-    from cascade import manifest as manifests
+    from cascade import manifest
 
     return {
         "kind": ("Kind", ("nightly", "drift")),
-        "manifest": ("Manifest", manifests.packaged_names()),
+        "manifest": ("Manifest", manifest.packaged_names()),
         "labeler": ("Labeler", factory.NAMES),
     }
 

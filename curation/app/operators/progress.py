@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from curation.progress import Progress
+from cascade.runtime.progress import Progress
 
 _TOLD_EVERY_S = 2.0  # each telling of a queued run is a write to the database
 

@@ -167,16 +167,16 @@ def carry(
     """
     from curation.api.datasets import connected, ensemble
     from curation.labeling import factory
-    from curation.pipeline import round
+    from curation.pipeline import run_round
 
     settings = connected()
-    result = round.run_round(
+    result = run_round.run_round(
         dataset,
         number,
         ensemble(dataset, manifest, fresh=True),
         factory.create(labeler, dataset, settings),
         settings,
-        plan=round.Plan(**plan),
+        plan=run_round.Plan(**plan),
         bars=bars,
         until=until,
     )

@@ -24,7 +24,7 @@ class Door(foo.Panel):  # type: ignore[misc]  # FiftyOne has no types
     @property
     def pages(self) -> Any:
         """The module that makes the page."""
-        return import_module(f"curation.app.panels.{self.shows}")
+        return import_module(f"curation.app.panels.pages.{self.shows}")
 
     def make(self, ctx: Any, dataset: Any) -> Any:
         """Return the page of a dataset."""

@@ -44,10 +44,10 @@ def adopt(
 ) -> None:
     """Take a dataset that you have into rounds; its own fields stay as they are."""
     from curation.stages.adopt import adopt as adopt_dataset
-    from curation.storage import queries as query
+    from curation.storage import queries
 
     connected(dataset)
-    samples = query.load_dataset(dataset)
+    samples = queries.load_dataset(dataset)
     with stage_bars() as bars:
         result = adopt_dataset(
             samples,

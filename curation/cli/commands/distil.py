@@ -59,12 +59,12 @@ def distil(
 ) -> None:
     """Teach one fast student what an ensemble knows, and measure what it keeps of it."""
     from curation.stages.distil import distil as make
-    from curation.storage import queries as query
+    from curation.storage import queries
 
     if manifest and version:
         raise typer.BadParameter("--manifest and --version exclude each other; give one of them.")
     settings = connected(dataset)
-    samples = query.load_dataset(dataset)
+    samples = queries.load_dataset(dataset)
     folder = out or settings.dataset_folder(samples.name) / "student"
     with _teacher(samples, settings, manifest, version) as ensemble, stage_bars() as bars:
         result = make(samples, ensemble, folder, epochs=epochs, seed=seed, bars=bars)

@@ -26,7 +26,7 @@ def work_of(job: Job, settings: Settings) -> Work:
 
 
 def _ranking(context: Context, settings: Settings) -> Mapping[str, Any]:
-    from cascade import taxonomy as taxonomies
+    from cascade import taxonomy
     from curation.jobs.nightly import monitors, ranking
     from curation.labeling import factory
 
@@ -34,7 +34,7 @@ def _ranking(context: Context, settings: Settings) -> Mapping[str, Any]:
     night = ranking.Night(
         dataset=wants["dataset"],
         watched=wants["watch"],
-        taxonomy=taxonomies.load(wants["taxonomy"]),
+        taxonomy=taxonomy.load(wants["taxonomy"]),
         ensemble=lambda dataset: ensemble_for(dataset, settings, wants["manifest"], None),
         labeler=lambda dataset: factory.create(wants["labeler"], dataset, settings),
         budget=wants["budget"],

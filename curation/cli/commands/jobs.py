@@ -266,12 +266,12 @@ def export(
     ] = "curation:latest",
 ) -> None:
     """Write the job for another scheduler; no secret is in it."""
-    from curation.jobs import exporters as forms
+    from curation.jobs import exporters
     from curation.jobs.execution.subprocesses import curate_command
 
     with _history() as (kept, _):
         job = kept.job(name)
-    here, left_out = forms.here(os.environ)
+    here, left_out = exporters.here(os.environ)
     if left_out and form in ("cron", "systemd"):
         typer.echo(
             f"# Not written down, for it is secret: {', '.join(left_out)}. Put it where only the "
@@ -280,13 +280,13 @@ def export(
             err=True,
         )
     if form == "systemd":
-        files = forms.systemd(job, curate_command(), here)
+        files = exporters.systemd(job, curate_command(), here)
     elif form == "kubernetes":
-        files = {f"curation-{name}.yaml": forms.kubernetes(job, image)}
+        files = {f"curation-{name}.yaml": exporters.kubernetes(job, image)}
     elif form == "cron":
-        files = {f"curation-{name}.cron": forms.cron(job, curate_command(), here)}
+        files = {f"curation-{name}.cron": exporters.cron(job, curate_command(), here)}
     else:
-        files = {f"curation_{name.replace('-', '_')}_{form}.py": forms.SNIPPETS[form](job)}
+        files = {f"curation_{name.replace('-', '_')}_{form}.py": exporters.SNIPPETS[form](job)}
     for file, text in files.items():
         if into is None:
             say(f"# {file}\n{text}" if len(files) > 1 else text.rstrip("\n"))

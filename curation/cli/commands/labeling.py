@@ -137,11 +137,11 @@ def _watch(
 def _open(dataset: str, overlap: int = 1, blur: str | None = None) -> tuple[Any, LabelStudio]:
     from curation.errors import LabelingError
     from curation.labeling import factory
-    from curation.storage import queries as query
+    from curation.storage import queries
 
     settings = connected(dataset)
-    samples = query.load_dataset(dataset)
-    taxonomy = query.taxonomy_of(samples)
+    samples = queries.load_dataset(dataset)
+    taxonomy = queries.taxonomy_of(samples)
     if taxonomy is None:
         raise LabelingError(
             f"{dataset!r} has no taxonomy, so nobody could say which classes to label. "

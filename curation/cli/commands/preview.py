@@ -27,12 +27,12 @@ def preview(
 ) -> None:
     """Say what labeling a round will cost, and whether the last ones were worth it."""
     from curation.labeling.cost.inputs import outlook
-    from curation.pipeline import round
-    from curation.storage import queries as query
+    from curation.pipeline import run_round
+    from curation.storage import queries
 
     settings = connected(dataset)
-    samples = query.load_dataset(dataset)
-    found = outlook(samples, round_number, settings, budget=round.budget(samples, budget))
+    samples = queries.load_dataset(dataset)
+    found = outlook(samples, round_number, settings, budget=run_round.budget(samples, budget))
     say(found.cost.sentence)
     say(found.rates.source)
     if not found.chosen:
@@ -49,9 +49,9 @@ def review(
 ) -> None:
     """Mark boxes of the ground truth that look wrong: the tag, field and saved view `review`."""
     from curation.stages.review import review as review_samples
-    from curation.storage import queries as query
+    from curation.storage import queries
 
     settings = connected(dataset)
-    samples = query.load_dataset(dataset)
+    samples = queries.load_dataset(dataset)
     ensemble = ensemble_for(samples, settings, manifest, taxonomy)
     show("review", asdict(review_samples(samples, ensemble, limit=limit)))

@@ -105,12 +105,11 @@ def compare(
     """Run two versions on the same samples, each into fields of its own, such as consensus__v3."""
     from curation.stages.compare import as_table
     from curation.stages.compare import compare as run
-    from curation.storage import queries as query
-    from curation.storage import schema
+    from curation.storage import queries, schema
     from curation.tracking import Registry
 
     settings = connected(dataset)
-    samples: Any = query.load_dataset(dataset)
+    samples: Any = queries.load_dataset(dataset)
     if split:
         samples = samples.match({schema.SPLIT: split})
     registry = Registry.of(settings)
@@ -147,18 +146,18 @@ def guard(
     ] = None,
 ) -> None:
     """Roll back by itself when the live metric stays below a floor."""
-    from curation.active_learning.gate import live_monitor as guarding
+    from curation.active_learning.gate import live_monitor
     from curation.stages import guard as stage
     from curation.tracking.registry.promotion import promotions
 
     settings = connected(name)
     file = live or settings.dataset_folder(name) / "live.jsonl"
-    watching = guarding.Watch(floor=floor, checks=checks, least=least)
+    watching = live_monitor.Watch(floor=floor, checks=checks, least=least)
     with promotions(settings) as moving:
 
         def measured() -> None:
             if measure:
-                guarding.append(file, _measured(moving.registry, name, measure))
+                live_monitor.append(file, _measured(moving.registry, name, measure))
 
         def looked() -> None:
             result = stage.watch(
@@ -208,10 +207,10 @@ def _ensemble(registry: Registry, name: str, version: Version, folder: Path) -> 
 def _measured(registry: Registry, name: str, tag: str) -> Any:
     from curation.errors import DatasetError
     from curation.stages.guard import measure
-    from curation.storage import queries as query
+    from curation.storage import queries
 
-    dataset = query.load_dataset(name)
-    taxonomy = query.taxonomy_of(dataset)
+    dataset = queries.load_dataset(name)
+    taxonomy = queries.taxonomy_of(dataset)
     if taxonomy is None:
         raise DatasetError(f"The dataset {name!r} was not ingested here, so it has no taxonomy.")
     one = registry.version(name, "champion")

@@ -34,7 +34,7 @@ from curation.cli.app import (
 
 if TYPE_CHECKING:
     from cascade.checkpoints.licenses import Kind
-    from curation.pipeline.round import Plan, RoundResult
+    from curation.pipeline.run_round import Plan, RoundResult
     from curation.settings import Settings
 
 FocusOption = Annotated[
@@ -59,7 +59,7 @@ def quickstart(
 ) -> None:
     """Run a whole round on rendered road-work scenes. No account, no download."""
     from curation.demo.dataset import write_quickstart
-    from curation.pipeline.round import Plan
+    from curation.pipeline.run_round import Plan
 
     settings = connected()
     folder = write_quickstart(settings.dataset_folder(name) / "scenes", seed=seed)
@@ -95,7 +95,7 @@ def run_round(
     sign_off: SignOffOption = False,
 ) -> None:
     """Run whole rounds, predict to report; finished ones are left as they are."""
-    from curation.pipeline.round import Plan
+    from curation.pipeline.run_round import Plan
 
     _run_rounds(
         dataset, connected(dataset), name=name, manifest=manifest, taxonomy=taxonomy, names=names,
@@ -124,7 +124,7 @@ def stage_verb(verb: str, sentence: str) -> None:
         focus: FocusOption = False,
         sign_off: SignOffOption = False,
     ) -> None:
-        from curation.pipeline.round import Plan
+        from curation.pipeline.run_round import Plan
 
         _run_rounds(
             dataset, connected(dataset), name=None, manifest=manifest, taxonomy=taxonomy,
@@ -151,8 +151,8 @@ def _run_rounds(
     blur: str | None = None,
 ) -> None:
     from curation.labeling import factory
-    from curation.pipeline import round
-    from curation.storage import queries as query
+    from curation.pipeline import run_round as pipeline_round
+    from curation.storage import queries
 
     hold_back = labeler == "oracle"
     samples = dataset_of(
@@ -165,12 +165,12 @@ def _run_rounds(
         resplit=resplit,
     )
     if hold_back:
-        query.require_held_back(samples)
+        queries.require_held_back(samples)
     first = ensemble_for(samples, settings, manifest, taxonomy, licence, fresh=True)
     for number in range(1, rounds + 1):
         source = factory.create(labeler, samples, settings, blur=split_list(blur or ""))
         with stage_bars() as bars:
-            result = round.run_round(
+            result = pipeline_round.run_round(
                 samples, number, first, source, settings, plan=plan, bars=bars,
                 until=until if number == rounds else "report",
             )  # fmt: skip

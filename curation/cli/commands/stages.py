@@ -209,7 +209,7 @@ def choose(
     use_hardness: Annotated[bool, typer.Option(help="Without it, coverage only.")] = True,
 ) -> None:
     """Choose the next batch to label: hard, varied, and a random arm to compare with."""
-    from curation.pipeline import round
+    from curation.pipeline import run_round
     from curation.stages.choose import choose as choose_samples
 
     settings = connected(dataset)
@@ -217,7 +217,7 @@ def choose(
     with stage_bars() as bars:
         result = choose_samples(
             samples, round_number=round_number, seed=seed, use_hardness=use_hardness,
-            budget=round.budget(samples, budget), progress=bars("choose"),
+            budget=run_round.budget(samples, budget), progress=bars("choose"),
         )  # fmt: skip
     show("choose", asdict(result))
 
@@ -233,11 +233,10 @@ def report(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
     """Write the round's page, and show the same here."""
     from curation.stages.report import report as write_report
     from curation.stages.report import to_terminal
-    from curation.storage import queries as query
-    from curation.storage import rounds
+    from curation.storage import queries, rounds
 
     settings = connected(dataset)
-    samples = query.load_dataset(dataset)
+    samples = queries.load_dataset(dataset)
     this = rounds.of_dataset(settings.home, samples.name, round_number)
     page = write_report(samples, this, settings)
     console.print(to_terminal(samples, this, settings))

@@ -50,9 +50,9 @@ def open_app(
 @app.command(epilog="Example: curate doctor")
 def doctor() -> None:
     """Check every part of the installation, and say how to mend what is missing."""
-    from curation.cli import diagnostics as checks
+    from curation.cli import diagnostics
 
-    found = checks.check_all(from_environment())
+    found = diagnostics.check_all(from_environment())
     table = _table("", "part", "what was found", "how to mend it")
     signs = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
     for one in found:

@@ -31,11 +31,10 @@ def withdraw(
 ) -> None:
     """Take the last round back: its choice, its ground truth and its tasks."""
     from curation.stages import withdraw as stage
-    from curation.storage import queries as query
-    from curation.storage import rounds
+    from curation.storage import queries, rounds
 
     settings = connected(dataset)
-    samples = query.load_dataset(dataset)
+    samples = queries.load_dataset(dataset)
     this = rounds.of_dataset(settings.home, samples.name, round_number)
     found = stage.extent(samples, this)
     labeler = _labeler(samples, this, settings)
@@ -62,11 +61,10 @@ def withdraw(
 def reproduce(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
     """Say whether all that a round was trained on is still the same; exit code 1 if not."""
     from curation.stages import reproduce as stage
-    from curation.storage import queries as query
-    from curation.storage import rounds
+    from curation.storage import queries, rounds
 
     settings = connected(dataset)
-    samples = query.load_dataset(dataset)
+    samples = queries.load_dataset(dataset)
     this = rounds.of_dataset(settings.home, samples.name, round_number)
     result = stage.reproduce(samples, this)
     show("reproduce", asdict(result))

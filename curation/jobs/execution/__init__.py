@@ -1,0 +1,1 @@
+"""Execution of jobs: runner, subprocesses, timeouts and logs."""

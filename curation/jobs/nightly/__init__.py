@@ -1,0 +1,1 @@
+"""Nightly jobs: ranking, drift, incremental embeddings and hardness."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from curation.errors import StoreError
 from curation.jobs.models import Run
-from curation.storage import schema, writer
+from curation.storage import reader, schema
 
 _COLUMNS = ("filepath", schema.RANK, schema.HARDNESS, schema.CHOSEN_BECAUSE, "tags")
 
@@ -43,7 +43,7 @@ def keep(folder: Path, run: Run, dataset: Any, done: Mapping[str, Any]) -> list[
 def _write_batch(path: Path, dataset: Any, tag: str) -> None:
     chosen = dataset.match_tags(tag)
     known = chosen.get_field_schema()
-    columns = writer.read_columns(chosen, [one for one in _COLUMNS if one in known])
+    columns = reader.read_columns(chosen, [one for one in _COLUMNS if one in known])
     rank = list(columns).index(schema.RANK)
     found = sorted(zip(*columns.values(), strict=True), key=lambda row: row[rank])
     with path.open("w", newline="") as file:

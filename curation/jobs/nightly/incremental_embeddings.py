@@ -16,7 +16,7 @@ import torch
 from cascade.engine.run import default_device, run
 from cascade.ensemble import Ensemble
 from curation.stages.embed import VectorSink
-from curation.storage import schema, writer
+from curation.storage import collection, schema
 from curation.storage.embeddings import brain_runs
 from curation.storage.embeddings.table import Vectors
 
@@ -52,7 +52,7 @@ def embed_new(
     fingerprint = ensemble.fingerprint(name)
     table = Vectors(folder, fingerprint)
     brain_runs.remember_embedder(dataset, folder, name, fingerprint)
-    ids, paths = writer.ids_and_paths(dataset)
+    ids, paths = collection.ids_and_paths(dataset)
     there = table.ids()
     todo = {one for one in ids if one not in there}
     tally = run(
@@ -73,5 +73,5 @@ def extend_index(dataset: Any) -> int:
         return 0
     note = dataset.info[schema.EMBEDDER_INFO]
     there = Vectors(Path(note["folder"]), note["fingerprint"]).ids()
-    known = [one for one in writer.ids_and_paths(dataset)[0] if one in there]
+    known = [one for one in collection.ids_and_paths(dataset)[0] if one in there]
     return brain_runs.index(dataset, known)

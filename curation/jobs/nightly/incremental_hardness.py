@@ -19,9 +19,8 @@ from pymongo import ReplaceOne
 
 from cascade.ensemble import Ensemble
 from curation.active_learning.scoring import batch_hardness, hardness
-from curation.storage import queries as query
+from curation.storage import queries, reader, writer
 from curation.storage import schema as fields
-from curation.storage import writer
 
 COLLECTION = "curation_raw_hardness"
 _CHUNK = 1000
@@ -57,8 +56,8 @@ def rerank(dataset: Any, ensemble: Ensemble, database: Any) -> Reranked:
     Raises:
         StageError: There is no pool.
     """
-    view = query.pool(dataset)
-    query.require_pool(view, dataset.name)
+    view = queries.pool(dataset)
+    queries.require_pool(view, dataset.name)
     fields.declare_hardness(dataset)
     ids, marks = _marks(view, ensemble)
     kept = _Kept(database[COLLECTION], dataset.name)
@@ -68,12 +67,12 @@ def rerank(dataset: Any, ensemble: Ensemble, database: Any) -> Reranked:
         part = _score(dataset, new[start : start + _CHUNK], ensemble)
         kept.write(part, marks)
         raw |= part
-    before = query.numbers(writer.read_columns(view, [fields.HARDNESS])[fields.HARDNESS])
+    before = queries.numbers(reader.read_columns(view, [fields.HARDNESS])[fields.HARDNESS])
     after = _ranked(np.array([raw[one] for one in ids], np.float64))
     changed = np.flatnonzero(~((before == after) | (np.isnan(before) & np.isnan(after))))
     values: Any = after[changed]
     writer.write_columns(dataset, [ids[i] for i in changed], {fields.HARDNESS: values})
-    query.remember(
+    queries.remember(
         dataset, "score", {"members": list(ensemble.detectors), "ensemble": ensemble.identity}
     )
     return Reranked(ranked=len(ids), scored=len(new), changed=len(changed))
@@ -82,7 +81,7 @@ def rerank(dataset: Any, ensemble: Ensemble, database: Any) -> Reranked:
 def _marks(view: Any, ensemble: Ensemble) -> tuple[list[str], dict[str, str]]:
     """Return the ids in order, and for each a hash of all that its raw values come from."""
     members = [*ensemble.detectors, *_language(view, ensemble)]
-    columns = writer.read_columns(view, [f"{one}.{fields.FINGERPRINT}" for one in members])
+    columns = reader.read_columns(view, [f"{one}.{fields.FINGERPRINT}" for one in members])
     ids = columns.pop("id")
     mine = f"{ensemble.identity} {' '.join(ensemble.detectors)}"
     rows = zip(*columns.values(), strict=True)

@@ -16,8 +16,7 @@ from curation.jobs.nightly.incremental_embeddings import embed_new
 from curation.jobs.nightly.ranking import ACCEPTED, THROUGH, Night
 from curation.settings import Settings
 from curation.stages.guard import watch
-from curation.storage import queries as query
-from curation.storage import writer
+from curation.storage import collection, queries
 from curation.storage.database.lease import LeaseError
 from curation.tracking.registry.promotion import promotions
 
@@ -29,7 +28,7 @@ def drift(context: Context, night: Night) -> Mapping[str, Any]:
         Refused: It is not; the event that tells of it is the purpose of the job.
     """
     done = {} if night.watched is None else {"ingest": ranking.bring_in(night, night.watched)}
-    dataset = query.load_dataset(night.dataset)
+    dataset = queries.load_dataset(night.dataset)
     folder = night.settings.vectors(dataset.name)
     embedded = embed_new(dataset, night.ensemble(dataset), folder=folder, device=night.device)
     found, through = ranking.compare(context, dataset, most_far=night.most_far)
@@ -37,7 +36,7 @@ def drift(context: Context, night: Night) -> Mapping[str, Any]:
         raise Refused(found.sentence)
     return {
         **done,
-        "samples": len(writer.ids_and_paths(dataset)[0]),
+        "samples": len(collection.ids_and_paths(dataset)[0]),
         "embed": asdict(embedded),
         "drift": None if found is None else asdict(found),
         THROUGH: through,

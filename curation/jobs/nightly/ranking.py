@@ -39,8 +39,7 @@ from curation.stages.fuse import fuse
 from curation.stages.ingest import ingest
 from curation.stages.label import label
 from curation.stages.predict import predict
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, queries, reader, schema
 from curation.storage.database import lease
 from curation.storage.database.lease import LeaseError
 from curation.storage.database.lease_renewal import Heartbeat
@@ -95,11 +94,11 @@ def rank(context: Context, night: Night) -> Mapping[str, Any]:
     done: dict[str, Any] = {}
     if night.watched is not None:
         done["ingest"] = bring_in(night, night.watched)
-    dataset = query.load_dataset(night.dataset)
+    dataset = queries.load_dataset(night.dataset)
     ensemble = night.ensemble(dataset)
     done |= _look(dataset, ensemble, night)
     calibrated = bool(ensemble.calibration.calibrated_members)
-    pool = query.pool(dataset)
+    pool = queries.pool(dataset)
     if calibrated and len(pool):
         done["score"] = asdict(rerank(dataset, ensemble, context.history.database))
     found, through = compare(context, dataset, most_far=night.most_far)
@@ -132,9 +131,9 @@ def compare(context: Context, dataset: Any, *, most_far: float) -> tuple[Drift |
     last = newest(dataset)
     if through is None:
         return None, last
-    ids, _ = writer.ids_and_paths(dataset)
-    columns = writer.read_columns(dataset, ["created_at", schema.DRIVE])
-    failed = {one["sample"] for one in writer.failures(dataset) if one["stage"] == "embed"}
+    ids, _ = collection.ids_and_paths(dataset)
+    columns = reader.read_columns(dataset, ["created_at", schema.DRIVE])
+    failed = {one["sample"] for one in reader.failures(dataset) if one["stage"] == "embed"}
     rows = list(zip(ids, columns["created_at"], columns[schema.DRIVE], strict=True))
     new = [one for one, made, _ in rows if _stamp(made) > through and one not in failed]
     known = sorted(
@@ -260,7 +259,7 @@ def _hand_over(
 ) -> dict[str, Any]:
     """Choose the batch of this night, once, and push it."""
     if "round" not in context.facts:
-        if not len(query.unclaimed(query.pool(dataset), "")):
+        if not len(queries.unclaimed(queries.pool(dataset), "")):
             return {"choose": "Nothing is left to choose: all of the pool was chosen before."}
         context.keep(round=next_round(dataset))
     number = int(context.facts["round"])

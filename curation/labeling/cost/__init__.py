@@ -1,0 +1,1 @@
+"""Cost preview of a labeling batch."""

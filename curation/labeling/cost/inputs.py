@@ -14,7 +14,7 @@ from curation.labeling.cost import preview
 from curation.labeling.cost.preview import Preview, Timed
 from curation.labeling.media import require_images
 from curation.settings import Settings
-from curation.storage import queries, rounds, schema, writer
+from curation.storage import queries, reader, rounds, schema
 
 
 def outlook(dataset: Any, round_number: int, settings: Settings, *, budget: int) -> Preview:
@@ -45,7 +45,7 @@ def outlook(dataset: Any, round_number: int, settings: Settings, *, budget: int)
     elif not len(view):
         raise StageError(f"All of round {round_number} of {dataset.name!r} is labeled.")
     expected = queries.numbers(
-        writer.read_columns(view, [schema.EXPECTED_BOXES])[schema.EXPECTED_BOXES]
+        reader.read_columns(view, [schema.EXPECTED_BOXES])[schema.EXPECTED_BOXES]
     )
     done = rounds.finished(settings.home, dataset.name)
     return preview.preview(

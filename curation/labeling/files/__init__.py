@@ -1,0 +1,1 @@
+"""File-based labeling backend: COCO, YOLO, VOC and Datumaro."""

@@ -154,8 +154,8 @@ class Files:
         place = self._root / _checked(round_name)
         if not (place / export_folder.TASKS).is_file():
             raise LabelingError(
-                f"There is no {export_folder.TASKS} in {place}: nothing was exported for {round_name}, "
-                "or the folder was moved. Export it again; what was returned stays."
+                f"There is no {export_folder.TASKS} in {place}: nothing was exported for "
+                f"{round_name}, or the folder was moved. Export it again; what was returned stays."
             )
         return place
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from cascade.runtime.atomic_files import replace_text, replaced
 from curation.errors import LabelingError
-from curation.labeling import export_folder as files
+from curation.labeling import export_folder
 from curation.labeling.label_studio.pull_state import Stamp
 
 
@@ -47,7 +47,7 @@ class Notes:
         Raises:
             LabelingError: One is at work.
         """
-        with files.explained(self.folder):
+        with export_folder.explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -67,7 +67,7 @@ class Notes:
 
     def begin_push(self, project_id: int) -> None:
         """Note that tasks are about to be imported."""
-        with files.explained(self.folder):
+        with export_folder.explained(self.folder):
             replace_text(self._pushing, json.dumps({"project": project_id}))
 
     def end_push(self) -> None:
@@ -82,7 +82,7 @@ class Notes:
             one: (stamp.updated_at.isoformat(), stamp.digest, sample)
             for one, (stamp, sample) in annotations.items()
         }
-        with files.explained(self.folder):
+        with export_folder.explained(self.folder):
             replace_text(self.folder / f"{round_name}.json", json.dumps(rows))
 
     def taken_over(self, round_name: str) -> dict[int, tuple[Stamp, str]]:
@@ -111,7 +111,7 @@ class Notes:
         """Give what keeps every annotator's version of one sample; the file is whole or the old."""
         path = self.folder / f"{round_name}.jsonl"
         with (
-            files.explained(self.folder),
+            export_folder.explained(self.folder),
             replaced(path) as draft,
             draft.open("w", encoding="utf-8") as file,
         ):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from curation.labeling import export_folder as files
+from curation.labeling import export_folder
 
 K = TypeVar("K")
 
@@ -26,7 +26,7 @@ class Spool(Generic[K]):
         self._folder = folder
         self._offsets: dict[K, int] = {}
         self._end = 0
-        with files.explained(folder):
+        with export_folder.explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by the next
         weakref.finalize(self, self._file.close)
@@ -44,7 +44,7 @@ class Spool(Generic[K]):
             LabelingError: The disk is full.
         """
         line = json.dumps(content).encode() + b"\n"
-        with files.explained(self._folder):
+        with export_folder.explained(self._folder):
             if self._file.tell() != self._end:
                 self._file.seek(self._end)
             self._file.write(line)
@@ -59,6 +59,6 @@ class Spool(Generic[K]):
         """Return the content under a key; None where there is none."""
         if key not in self._offsets:
             return None
-        with files.explained(self._folder):
+        with export_folder.explained(self._folder):
             self._file.seek(self._offsets[key], os.SEEK_SET)
             return json.loads(self._file.readline())

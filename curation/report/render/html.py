@@ -14,7 +14,7 @@ from curation.report.render import thumbnails
 def render(page: Page) -> str:
     """Return the HTML of a page; all that comes from data is escaped."""
     environment = Environment(
-        loader=PackageLoader("curation.report", package_path=""),
+        loader=PackageLoader("curation.report.render", package_path=""),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,1 @@
+"""BSON encoding and decoding by compiled code."""

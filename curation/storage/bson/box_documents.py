@@ -20,7 +20,7 @@ from bson.raw_bson import RawBSONDocument
 from numpy.typing import NDArray
 
 from cascade.predictions import FloatArray, IntArray
-from cascade.workload import Workload
+from cascade.runtime.workload import Workload
 from curation.storage.conversions import raw_detection
 from curation.storage.schema import FINGERPRINT
 

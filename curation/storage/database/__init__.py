@@ -1,0 +1,1 @@
+"""MongoDB connection, embedded mongod and leases."""

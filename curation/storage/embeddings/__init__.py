@@ -1,0 +1,1 @@
+"""Vector table, nearest neighbors and brain runs."""

@@ -1,0 +1,1 @@
+"""Registered ensembles in MLflow: versions, aliases, promotion and rollback."""

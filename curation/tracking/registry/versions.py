@@ -243,7 +243,7 @@ class Registry:
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
-        from curation.tracking.registry import pyfunc as ensemble_model
+        from curation.tracking.registry import ensemble_model as ensemble_model
 
         hashes = folder.with_name("files.txt")
         hashes.write_text(checksums.to_text(checksums.of_folder(ensemble)))
@@ -338,7 +338,7 @@ def _ensemble_in(folder: Path) -> Path:
     """Return the ensemble's folder in the folder of a model."""
     from mlflow.models import Model
 
-    from curation.tracking.registry.pyfunc import ARTIFACT
+    from curation.tracking.registry.ensemble_model import ARTIFACT
 
     flavour = Model.load(str(folder)).flavors["python_function"]
     return folder / str(flavour["artifacts"][ARTIFACT]["path"])

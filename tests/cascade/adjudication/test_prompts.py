@@ -4,7 +4,7 @@ import json
 
 from adjudication_cases import CAR, CONE, LEFT, TAXONOMY, case, found
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from cascade.adjudication import prompts
 from cascade.adjudication.tools import Operation
 from cascade.adjudication.view import View
@@ -34,7 +34,7 @@ def test_the_summary_stays_short_however_much_there_is():
     chatty = Answer(p_yes=0.5, reason="word " * 500, objects=("cone " * 50,) * 50)
     view = View.of(
         case(
-            taxonomy=taxonomies.load("roadwork"),
+            taxonomy=taxonomy.load("roadwork"),
             detections={f"member_{i}": crowd for i in range(26)},
             objects=crowd,
             sizes=None,

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from cascade.checkpoints import format, sources
+from cascade.checkpoints import checkpoint, sources
 from cascade.errors import CheckpointError
 
 CONFIG = {"adapter": "center_point", "classes": ["cone"], "size": 64}
 
 
 def saved(folder, *, config=CONFIG, value=1.0):
-    format.save(folder, config, {"a": torch.full((2, 3), value)})
+    checkpoint.save(folder, config, {"a": torch.full((2, 3), value)})
     return folder
 
 

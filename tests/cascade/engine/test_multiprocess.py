@@ -9,7 +9,7 @@ import torch
 from folder_sink import FolderSink, opened, plain
 from pictures import drawn
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.engine import multiprocess
 from cascade.engine.multiprocess import FleetError, Job
 from cascade.engine.run import Memory, run
@@ -46,7 +46,7 @@ def ensemble():
           - {name: other, tier: detection, adapter: center_point, batch_size: 2, precision: bf16,
              source: "package:tiny_center", licence: Apache-2.0}
         """
-    return Ensemble.from_manifest(manifests.parse(text))
+    return Ensemble.from_manifest(manifest.parse(text))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from cascade.fusion import clustering
 from cascade.fusion.votes import Votes
 from cascade.manifest import Fusion
-from cascade.workload import Workload
+from cascade.runtime.workload import Workload
 
 
 def votes_of(boxes, *, members=6, images=20, snap=0, seed=0):

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from cascade import manifest as manifests
-from cascade import taxonomy
+from cascade import manifest, taxonomy
 from cascade.engine.run import Failure
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
@@ -38,7 +37,7 @@ def ensemble_of(**vocabularies):
         f"vocabulary: [{', '.join(words)}]}}"
         for name, words in vocabularies.items()
     )
-    return Ensemble.from_manifest(manifests.parse(f"name: test\nmembers:\n{rows}\n"))
+    return Ensemble.from_manifest(manifest.parse(f"name: test\nmembers:\n{rows}\n"))
 
 
 BOTH = ensemble_of(a=["cone", "vehicle"], b=["cone", "vehicle"])
@@ -160,7 +159,7 @@ def test_fused_boxes_come_back_image_by_image():
 
 def test_an_ensemble_without_detectors_has_no_opinion():
     text = "{name: m, tier: embedding, adapter: mobilenet, licence: MIT}"
-    ensemble = Ensemble.from_manifest(manifests.parse(f"name: test\nmembers: [{text}]"))
+    ensemble = Ensemble.from_manifest(manifest.parse(f"name: test\nmembers: [{text}]"))
     clusters, decisions = conclude([{}, {}], ensemble)
     assert [len(one) for one in decision.objects(clusters)] == [0, 0]
     assert np.isnan(decisions.p).tolist() == [True, True]
@@ -194,7 +193,7 @@ members:
 
 def with_probe(bias=0.0):
     """Return an ensemble of one detector and a probe that reads the first of two numbers."""
-    start = Ensemble.from_manifest(manifests.parse(EMBEDDING))
+    start = Ensemble.from_manifest(manifest.parse(EMBEDDING))
     line = Probe(np.array([1.0, 0.0]), bias, start.fingerprint("eye"), strength=1.0)
     return start.with_probe(line)
 

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import manifest as manifests
-from cascade import registry
+from cascade import manifest, registry
 from cascade.engine.run import Failure, Memory, run
 from cascade.ensemble import Ensemble
 from cascade.errors import CascadeError
@@ -119,7 +118,7 @@ def test_a_member_that_fails_on_an_image_leaves_the_vote_to_the_others(weights, 
              source: {weights(0)}}}
           - {{name: choosy, tier: detection, adapter: choosy, vocabulary: [cone], licence: MIT}}
         """
-    predictor = Predictor(Ensemble.from_manifest(manifests.parse(text)), CPU)
+    predictor = Predictor(Ensemble.from_manifest(manifest.parse(text)), CPU)
     square, wide = np.zeros((50, 50, 3), np.uint8), np.zeros((50, 150, 3), np.uint8)
     first, second = predictor.predict([square, wide])
     assert (first.n_voters, second.n_voters) == (2, 1)
@@ -133,7 +132,7 @@ def test_where_every_member_fails_there_is_no_probability(monkeypatch):
     adapter = registry.Adapter("choosy", "detection", f"{__name__}:Choosy")
     monkeypatch.setitem(registry._adapters, "choosy", adapter)
     text = "{name: m, tier: detection, adapter: choosy, vocabulary: [cone], licence: MIT}"
-    ensemble = Ensemble.from_manifest(manifests.parse(f"name: one\nmembers: [{text}]"))
+    ensemble = Ensemble.from_manifest(manifest.parse(f"name: one\nmembers: [{text}]"))
     (verdict,) = Predictor(ensemble, CPU).predict([np.zeros((50, 150, 3), np.uint8)])
     assert (verdict.p, verdict.yes, verdict.n_voters) == (None, False, 0)
     assert np.isnan(verdict.agreement)

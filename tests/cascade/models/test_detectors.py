@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from cascade import registry
-from cascade.checkpoints import format, sources
+from cascade.checkpoints import checkpoint, sources
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.predictions import Detections
@@ -191,7 +191,7 @@ def test_it_needs_classes_or_a_checkpoint(adapter, tmp_path):
 
 
 def test_another_adapters_checkpoint_is_refused(adapter, tmp_path):
-    format.save(tmp_path / "a", {"adapter": "foreign"}, {})
+    checkpoint.save(tmp_path / "a", {"adapter": "foreign"}, {})
     with pytest.raises(CheckpointError, match=f"of the adapter 'foreign', expected '{adapter}'"):
         registry.create(adapter, tmp_path / "a")
 

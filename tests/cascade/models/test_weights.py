@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cascade import manifest, registry, taxonomy
-from cascade.checkpoints import format, sources
+from cascade.checkpoints import checkpoint, sources
 from cascade.imaging.batches import Batch
 from cascade.metrics.average_precision import average_precision
 from cascade.predictions import Detections
@@ -56,12 +56,12 @@ def test_it_is_the_one_that_is_documented(member):
 
 
 def test_it_names_what_the_taxonomy_names(member):
-    config, _ = format.load(sources.resolve(member.source))
+    config, _ = checkpoint.load(sources.resolve(member.source))
     assert tuple(config["classes"]) == taxonomy.load("roadwork_core").names == CLASSES
 
 
 def test_it_holds_finite_numbers(member):
-    _, tensors = format.load(sources.resolve(member.source))
+    _, tensors = checkpoint.load(sources.resolve(member.source))
     assert all(torch.isfinite(one.float()).all() for one in tensors.values())
 
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.planning.placement import Lane, place
 from cascade.planning.resources import CONTEXT_MB, IMAGE_MB, Gpu
 
@@ -21,7 +21,7 @@ def ensemble(*sizes_mb, batch_size=1):
         }
         for i, size in enumerate(sizes_mb)
     ]  # fmt: skip
-    return manifests.parse(yaml.safe_dump({"name": "mine", "members": rows}))
+    return manifest.parse(yaml.safe_dump({"name": "mine", "members": rows}))
 
 
 def placed(made, *memory_gb, names=None):
@@ -70,7 +70,7 @@ def test_what_fits_in_smaller_batches_gets_them_and_what_fits_nowhere_is_named()
         }
         for name, weights in (("hungry", 100), ("huge", 40_000))
     ]  # fmt: skip
-    made = manifests.parse(yaml.safe_dump({"name": "mine", "members": rows}))
+    made = manifest.parse(yaml.safe_dump({"name": "mine", "members": rows}))
     found = placed(made, 6)
     assert found.batch_sizes == {"hungry": 4}
     assert CONTEXT_MB + 100 + 4 * (1000 + IMAGE_MB) <= 6 * GB
@@ -83,7 +83,7 @@ def test_without_a_gpu_all_are_on_the_cpu():
 
 
 def test_servers_and_nobody_take_no_lane():
-    roadwork = manifests.load("roadwork")
+    roadwork = manifest.load("roadwork")
     speakers = [one.name for one in roadwork.of_tier("language")]
     assert speakers
     assert place(roadwork, speakers, [Gpu("H100", 80 * GB)]).passes == ()
@@ -92,7 +92,7 @@ def test_servers_and_nobody_take_no_lane():
 
 @pytest.mark.parametrize("count", [1, 2, 8])
 def test_the_detectors_of_roadwork_share_the_images_of_large_gpus(count):
-    roadwork = manifests.load("roadwork")
+    roadwork = manifest.load("roadwork")
     names = [one.name for one in roadwork.of_tier("detection")]
     (only,) = place(roadwork, names, [Gpu("H100", 80 * GB)] * count).passes
     assert [one.devices for one in only] == [tuple(f"cuda:{i}" for i in range(count))]

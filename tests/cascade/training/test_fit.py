@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cascade import registry
-from cascade.checkpoints import format, sources
+from cascade.checkpoints import checkpoint, sources
 from cascade.errors import TrainingError
 from cascade.imaging.batches import Batch
 from cascade.predictions import Detections
@@ -127,8 +127,8 @@ def test_the_model_ends_as_its_checkpoint(tmp_path):
     model = member(size=64)
     result = fit(model, scenes(3), scenes(2), out=tmp_path / "a", epochs=2)
     assert result.checkpoint == tmp_path / "a"
-    kept = format.load(tmp_path / "a")[1]
-    assert all(torch.equal(kept[name], one) for name, one in format.state(model.module).items())
+    kept = checkpoint.load(tmp_path / "a")[1]
+    assert all(torch.equal(kept[name], one) for name, one in checkpoint.state(model.module).items())
     assert not model.module.training
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascade.checkpoints import format, sources
+from cascade.checkpoints import checkpoint, sources
 from cascade.errors import TrainingError
 from cascade.models.detection.center_point import CenterPoint
 from cascade.predictions import Detections
@@ -76,7 +76,7 @@ def test_two_processes_learn_what_one_does(examples, tmp_path):
     """Unchanged images with equally many boxes, so that the loss of a step is the same mean."""
     options = {"variants": 1, "effects": NO_EFFECTS, "patience": 9}
     alone = job(examples[:4], tmp_path, **options).run(CPU)
-    weights = format.load(tmp_path / "out")[1]
+    weights = checkpoint.load(tmp_path / "out")[1]
     told = []
     together = launch(
         job(examples[:4], tmp_path, **options), tmp_path / "job.json", processes=2,
@@ -86,7 +86,7 @@ def test_two_processes_learn_what_one_does(examples, tmp_path):
     assert together.train_loss == pytest.approx(alone.train_loss, rel=1e-4)
     assert together.val_map50 == pytest.approx(alone.val_map50, abs=1e-3)
     assert together.best_epoch == alone.best_epoch
-    for name, one in format.load(tmp_path / "out")[1].items():
+    for name, one in checkpoint.load(tmp_path / "out")[1].items():
         assert torch.allclose(one, weights[name], atol=1e-4), name
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cascade.checkpoints import format
+from cascade.checkpoints import checkpoint
 from cascade.errors import CheckpointError, TrainingError
 from cascade.training.probe_fit import STRENGTHS, Probe, fit_probe
 
@@ -42,7 +42,7 @@ def test_it_is_the_same_after_saving(tmp_path):
     assert not list((tmp_path / "probe").glob("*.pkl"))
     with pytest.raises(CheckpointError, match="fitted on the embedder abc, not on other"):
         Probe.load(tmp_path / "probe", embedder="other")
-    format.save(tmp_path / "foreign", {"adapter": "yolo"}, {})
+    checkpoint.save(tmp_path / "foreign", {"adapter": "yolo"}, {})
     with pytest.raises(CheckpointError, match="is no probe, but of 'yolo'"):
         Probe.load(tmp_path / "foreign", embedder="abc")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from cascade import manifest as manifests
+from cascade import manifest
 from curation import settings
 from curation.app import plugins
 from curation.cli import diagnostics
@@ -163,7 +163,7 @@ def test_operators_that_fiftyone_reads_in_place():
 
 
 def tiny():
-    return manifests.load("tiny")
+    return manifest.load("tiny")
 
 
 def test_copyleft_is_said_plainly():

@@ -5,8 +5,7 @@ from collections import defaultdict
 import cv2
 import pytest
 
-from curation.demo import CLASSES, HEIGHT, PRETRAIN, WIDTH, drive_scenes, write_dataset
-from curation.demo import dataset as module
+from curation.demo import CLASSES, HEIGHT, PRETRAIN, WIDTH, dataset, drive_scenes, write_dataset
 from curation.demo.dataset import DemoFolderError, write_quickstart
 
 DRIVES = {"train": 3, "val": 1, "test": 2}
@@ -141,7 +140,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
         yield from drive_scenes(0, 0, n_frames=2)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "drive_scenes", interrupted)
+    monkeypatch.setattr(dataset, "drive_scenes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_dataset(tmp_path / "roads", n_drives_by_split={"train": 1}, seed=0)
     assert list(tmp_path.iterdir()) == []

@@ -6,12 +6,12 @@ import tiny_depth_anything_2
 import tiny_sam3
 import torch
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.ensemble import Ensemble
 from cascade.errors import ManifestError
 from curation.errors import StageError
 from curation.inference.fiftyone_model import member_model
-from curation.storage import writer
+from curation.storage import reader
 
 CPU = torch.device("cpu")
 
@@ -32,14 +32,14 @@ def ensemble(tmp_path_factory):
           - {{name: sam3, tier: segmentation, adapter: sam3, source: {sam3},
              licence: Apache-2.0}}
         """
-    return Ensemble.from_manifest(manifests.parse(text))
+    return Ensemble.from_manifest(manifest.parse(text))
 
 
 def test_a_detector_finds_what_our_own_engine_finds(predicted, center):
     some = predicted.limit(6)
     some.apply_model(member_model(center, "tiny_center", CPU), label_field="again", batch_size=4)
-    ours = writer.read_detections(some, "tiny_center", center.taxonomy, score="score")
-    theirs = writer.read_detections(some, "again", center.taxonomy)
+    ours = reader.read_detections(some, "tiny_center", center.taxonomy, score="score")
+    theirs = reader.read_detections(some, "again", center.taxonomy)
     compared = 0
     for one, other in zip(ours, theirs, strict=True):
         sure = other[other.scores >= 0.05]

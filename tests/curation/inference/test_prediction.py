@@ -5,7 +5,7 @@ import torch
 from cascade.imaging import batches
 from cascade.inference.predictor import Predictor
 from curation.inference import prediction
-from curation.storage import writer
+from curation.storage import collection, reader
 
 CPU = torch.device("cpu")
 
@@ -14,9 +14,9 @@ CPU = torch.device("cpu")
 def three(ingested, tmp_path_factory):
     """Ids, files and sizes of three images; the second is gone."""
     view = ingested.limit(3)
-    ids, paths = writer.ids_and_paths(view)
+    ids, paths = collection.ids_and_paths(view)
     gone = str(tmp_path_factory.mktemp("gone") / "gone.jpg")
-    return ids, [paths[0], gone, paths[2]], writer.sizes_px(view)
+    return ids, [paths[0], gone, paths[2]], reader.sizes_px(view)
 
 
 def rows(found):

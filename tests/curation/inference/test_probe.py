@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.ensemble import Ensemble
 from cascade.training.probe_fit import Probe
 from curation.inference import probe
@@ -24,7 +24,7 @@ class Dataset:
 
 @pytest.fixture
 def ensemble():
-    start = Ensemble.from_manifest(manifests.parse(MANIFEST))
+    start = Ensemble.from_manifest(manifest.parse(MANIFEST))
     return start.with_probe(Probe(np.array([1.0, 0.0]), 0.0, start.fingerprint("eye"), 1.0))
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from curation.errors import LabelingError, SettingsError
 from curation.labeling import factory
 from curation.storage import schema
@@ -11,7 +11,7 @@ def classed(dataset):
     """Return a dataset that has classes, and one image."""
     import fiftyone as fo
 
-    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(taxonomies.load("roadwork"))}
+    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(taxonomy.load("roadwork"))}
     dataset.add_sample(fo.Sample(filepath="/images/a.png"))
     return dataset
 

@@ -1,20 +1,20 @@
 import fiftyone as fo
 import pytest
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from curation.labeling import app_colours
 from curation.labeling.label_studio import label_config
 from curation.presentation import color_scheme
 from curation.storage import queries, schema
 
-TAXONOMY = taxonomies.load("roadwork_core")
+TAXONOMY = taxonomy.load("roadwork_core")
 
 
 @pytest.fixture
 def declared(dataset):
     schema.declare(dataset, TAXONOMY, ["yolo", "detr"])
     queries.remember(dataset, "taxonomy", {})
-    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(TAXONOMY)}
+    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(TAXONOMY)}
     dataset.save()
     return dataset
 

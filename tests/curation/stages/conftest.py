@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.ensemble import Ensemble
 from cascade.models.detection.center_point import CenterPoint
 
@@ -23,7 +23,7 @@ def make_ensemble(tmp_path_factory):
                 source: {folder / "small"}
                 licence: Apache-2.0
             """
-        made = Ensemble.from_manifest(manifests.parse(text))
+        made = Ensemble.from_manifest(manifest.parse(text))
         return Ensemble.load(made.save(folder / "ensemble"))
 
     return make

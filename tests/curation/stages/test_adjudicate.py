@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.ensemble import Ensemble
 from cascade.errors import ServerError
 from cascade.models.language.reply_parser import Reply
@@ -41,7 +41,7 @@ def ensemble():
              source: "package:tiny_center", licence: Apache-2.0}
         routing: {adjudicate: [0.01, 0.99]}
         """
-    return Ensemble.from_manifest(manifests.parse(text))
+    return Ensemble.from_manifest(manifest.parse(text))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import pytest
 
 from cascade import taxonomy
+from curation.active_learning.evaluation.frozen_set import frozen_set
 from curation.errors import StageError, StoreError
 from curation.stages.adopt import TAGS, adopt
 from curation.storage import queries, schema
@@ -48,7 +49,7 @@ def test_splits_and_ground_truth_are_written_where_stages_look(theirs, split_fro
     assert len(queries.pool(theirs)) == 2
     assert theirs.count_values("ground_truth.detections.label") == {"cone": 2, "drum": 1}
     assert queries.taxonomy_of(theirs).identity == ROADWORK.identity
-    assert len(queries.frozen_set(theirs, "test", ROADWORK)) == 2
+    assert len(frozen_set(theirs, "test", ROADWORK)) == 2
 
 
 def test_their_own_fields_stay(theirs):

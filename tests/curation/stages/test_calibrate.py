@@ -2,22 +2,22 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.engine.run import Memory, run
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.inference import decision
+from curation.active_learning.evaluation.frozen_set import frozen_set
 from curation.errors import StoreError
 from curation.stages.calibrate import calibrate
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, schema
 
 CPU = torch.device("cpu")
 
 
 def test_it_is_the_fit_on_what_the_members_say_of_validation(predicted, center):
     fitted = calibrate(predicted, center)
-    frozen = query.frozen_set(predicted, "val", center.taxonomy)
+    frozen = frozen_set(predicted, "val", center.taxonomy)
     memory, name = Memory(), "tiny_center"
     models, members = {name: center.build(name, CPU)}, {name: center.manifest.member(name)}
     run(models, members, frozen.ids, frozen.paths, memory, device=CPU)
@@ -42,7 +42,7 @@ def test_only_the_calibration_changes(predicted, center):
 
 def few_images(dataset, center):
     """Leave only nine validation images."""
-    dataset.delete_samples(list(query.frozen_set(dataset, "val", center.taxonomy).ids)[9:])
+    dataset.delete_samples(list(frozen_set(dataset, "val", center.taxonomy).ids)[9:])
 
 
 def labeled_by_a_round(dataset, center):
@@ -71,20 +71,20 @@ def test_a_member_that_did_not_look_is_not_taken_for_silent(predicted, center):
           - {name: late, tier: detection, adapter: center_point,
              source: "package:tiny_center", licence: MIT}
         """
-    two = Ensemble.from_manifest(manifests.parse(text))
+    two = Ensemble.from_manifest(manifest.parse(text))
     schema.declare(predicted, two.taxonomy, two.detectors)
     fitted = calibrate(predicted, two).calibration
     assert fitted.calibrated_members == ("tiny_center",)
     assert fitted.silence["late"] == two.manifest.fusion.silence
     looked = {one: {"late": row} for one, row in _fields(predicted, "tiny_center").items()}
-    writer.write_documents(predicted, looked)
+    collection.write_documents(predicted, looked)
     assert calibrate(predicted, two).calibration.calibrated_members == ("late", "tiny_center")
 
 
 def _fields(dataset, name):
     from curation.storage.collection import read_documents
 
-    ids, _ = writer.ids_and_paths(dataset)
+    ids, _ = collection.ids_and_paths(dataset)
     return {ids[i]: row[name] for i, row in read_documents(dataset, ids, {name: 1})}
 
 

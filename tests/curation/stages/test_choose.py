@@ -9,7 +9,7 @@ from cascade.engine.run import Failure
 from curation.errors import StageError
 from curation.stages.choose import choose
 from curation.stages.score import score
-from curation.storage import schema, writer
+from curation.storage import collection, schema, writer
 from curation.storage.embeddings import brain_runs
 
 
@@ -183,7 +183,7 @@ def test_what_is_labeled_is_not_looked_for_again(ranked):
     choose(ranked, round_number=1, budget=1, seed=3)
     (chosen,) = batch(ranked)["id"]
     ranked.select(chosen).set_values(schema.LABELED_ROUND, [1])
-    ids, _ = writer.ids_and_paths(ranked.match({schema.SPLIT: "train"}))
+    ids, _ = collection.ids_and_paths(ranked.match({schema.SPLIT: "train"}))
     near = brain_runs.vectors(ranked, ids) @ brain_runs.vectors(ranked, [chosen])[0]
     result = choose(ranked, round_number=2, budget=5)
     second = batch(ranked, 2)["id"]

@@ -4,15 +4,15 @@ import shutil
 import pytest
 import torch
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.checkpoints import sources
 from cascade.ensemble import Ensemble
+from curation.active_learning.evaluation.frozen_set import frozen_set
 from curation.active_learning.training.student import Recipe, licence_of
 from curation.errors import StageError
 from curation.stages.distil import distil
 from curation.stages.predict import predict
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, queries, reader, schema, writer
 
 CPU = torch.device("cpu")
 N_LABELED, N_POOL = 10, 6
@@ -23,8 +23,8 @@ OPTIONS = {"epochs": 3, "seed": 3, "recipe": SMALL, "device": CPU}
 def label(dataset, taxonomy, n):
     """Have the oracle label n images of the training split."""
     view = dataset.match({schema.SPLIT: "train"}).sort_by("filepath").limit(n)
-    ids, _ = writer.ids_and_paths(view)
-    truths = writer.read_detections(view, schema.ORACLE, taxonomy)
+    ids, _ = collection.ids_and_paths(view)
+    truths = reader.read_detections(view, schema.ORACLE, taxonomy)
     writer.write_ground_truth(dataset, dict(zip(ids, truths, strict=True)), labeled_round=1)
 
 
@@ -42,7 +42,7 @@ class Bars:
 def labeled(ingested, center):
     made = ingested.clone()
     label(made, center.taxonomy, N_LABELED)
-    made.delete_samples(query.pool(made).skip(N_POOL))
+    made.delete_samples(queries.pool(made).skip(N_POOL))
     return made
 
 
@@ -61,7 +61,7 @@ def test_the_student_names_the_classes_of_the_ensemble(made, center):
     result, folder, _ = made
     assert result.changed
     assert result.manifest == folder / "student.yaml"
-    alone = Ensemble.from_manifest(manifests.load(result.manifest))
+    alone = Ensemble.from_manifest(manifest.load(result.manifest))
     assert alone.detectors == ("student",)
     assert alone.taxonomy == center.taxonomy
     assert alone.build("student", CPU).classes == center.taxonomy.names
@@ -77,14 +77,14 @@ def test_what_it_learned_from_is_on_record(made, labeled, center):
     assert result.licence == licence_of(SMALL, center if result.lesson_kept else None)
     assert content["checkpoint"] == sources.fingerprint(folder / "student")
     assert result.unreadable == ()
-    n_val = len(query.frozen_set(labeled, "val", center.taxonomy))
+    n_val = len(frozen_set(labeled, "val", center.taxonomy))
     assert told["ask"][-1] == (n_val + N_POOL, n_val + N_POOL)
     assert told["teach"] == [(i, 5) for i in range(1, 6)], "3 of the ground truth, then the lesson"
 
 
 def test_both_are_measured_on_the_frozen_test_split(made, labeled, center):
     result, _, told = made
-    frozen = query.frozen_set(labeled, "test", center.taxonomy)
+    frozen = frozen_set(labeled, "test", center.taxonomy)
     kept = result.kept
     assert (kept.images, kept.drives) == (len(frozen), 2)
     assert kept.ensemble_map50 > 0.2
@@ -148,7 +148,7 @@ def test_images_that_are_gone_are_left_out_and_on_record(made, labeled, center, 
     train = changed.match({schema.SPLIT: "train"})
     views = {
         "labeled": train.exists(schema.LABELED_ROUND),
-        "pool": query.pool(changed),
+        "pool": queries.pool(changed),
         "val": changed.match({schema.SPLIT: "val"}),
     }
     for name, view in views.items():
@@ -166,7 +166,7 @@ def test_images_that_are_gone_are_left_out_and_on_record(made, labeled, center, 
 def test_without_a_test_split_nothing_is_measured(labeled, center, tmp_path):
     without = labeled.clone()
     without.delete_samples(without.match({schema.SPLIT: "test"}))
-    without.delete_samples(query.pool(without))  # nor is there anything to be taught
+    without.delete_samples(queries.pool(without))  # nor is there anything to be taught
     result = distil(without, center, tmp_path, **OPTIONS)
     assert result.kept is None
     assert (result.taught, result.lesson_kept, result.licence) == (0, False, "MIT")
@@ -187,5 +187,5 @@ def test_what_cannot_be_taught_is_refused_before_anything_is_written(scenes, cen
         members: [{name: mobilenet, tier: embedding, adapter: mobilenet, licence: MIT}]
         """
     with pytest.raises(StageError, match="'looks_only' has no detector"):
-        distil(scenes, Ensemble.from_manifest(manifests.parse(text)), tmp_path, **OPTIONS)
+        distil(scenes, Ensemble.from_manifest(manifest.parse(text)), tmp_path, **OPTIONS)
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ from cascade.imaging import batches
 from cascade.imaging.batches import Batch
 from cascade.protocols import predict
 from curation.stages.embed import embed
-from curation.storage import schema, writer
+from curation.storage import collection, reader, schema
 from curation.storage.embeddings import brain_runs
 
 CPU = torch.device("cpu")
@@ -33,7 +33,7 @@ def run(center, tmp_path):
 def test_every_sample_gets_the_vector_of_its_image(four, run, center):
     result = run(four)
     assert (result.embedder, result.added, result.skipped, result.failed) == ("mobilenet", 4, 0, 0)
-    ids, paths = writer.ids_and_paths(four)
+    ids, paths = collection.ids_and_paths(four)
     batch = Batch(tuple(ids), tuple(batches.read(path) for path in paths))
     expected = [one.vector for one in predict(center.build("mobilenet", CPU), batch)]
     np.testing.assert_allclose(brain_runs.vectors(four, ids), np.array(expected), atol=1e-5)
@@ -68,7 +68,7 @@ def test_a_lost_index_is_drawn_again_without_a_model(four, run):
 def test_vectors_that_were_cut_off_before_drawing_are_drawn(four, run, center, tmp_path):
     """A crash between the last vector and the index leaves an index of fewer samples."""
     run(four)
-    ids, _ = writer.ids_and_paths(four)
+    ids, _ = collection.ids_and_paths(four)
     brain_runs.draw(four, ids[:2])
     assert run(four).added == 0
     assert four.load_brain_results(schema.SIMILARITY).total_index_size == 4
@@ -93,14 +93,14 @@ def test_a_damaged_image_is_on_record_and_tried_again(four, run, tmp_path):
     sample.save()
     result = run(four)
     assert (result.added, result.failed) == (3, 1)
-    (failure,) = writer.failures(four)
+    (failure,) = reader.failures(four)
     assert (failure["sample"], failure["stage"], failure["member"], failure["error"]) == (
         sample.id, "embed", "mobilenet", "ImageError",
     )  # fmt: skip
     path.write_bytes(whole)
     result = run(four)
     assert (result.added, result.skipped, result.failed) == (1, 3, 0)
-    assert writer.failures(four) == []
+    assert reader.failures(four) == []
 
 
 def test_a_changed_embedder_makes_vectors_of_its_own(four, run, center, tmp_path):

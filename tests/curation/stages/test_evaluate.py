@@ -7,10 +7,10 @@ import torch
 from cascade import taxonomy
 from cascade.imaging import batches
 from cascade.inference.predictor import Predictor
+from curation.active_learning.evaluation.frozen_set import frozen_set
 from curation.errors import StageError
 from curation.stages.evaluate import evaluate
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, schema
 
 CPU = torch.device("cpu")
 
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 def small(ingested):
     """Return six test images, three of each answer, and two of training."""
     roadwork = taxonomy.load("roadwork")
-    frozen = query.frozen_set(ingested, "test", roadwork)
+    frozen = frozen_set(ingested, "test", roadwork)
     truth = frozen.decisions(roadwork)
     chosen = [frozen.ids[i] for yes in (True, False) for i in np.flatnonzero(truth == yes)[:3]]
     train = ingested.match({schema.SPLIT: "train"}).limit(2).values("id")
@@ -50,7 +50,7 @@ def test_it_measures_what_the_ensemble_says_of_the_frozen_images(six, center):
 
 
 def test_what_a_round_labeled_is_not_part_of_the_set(six, center):
-    ids, _ = writer.ids_and_paths(six.match({schema.SPLIT: "test"}))
+    ids, _ = collection.ids_and_paths(six.match({schema.SPLIT: "test"}))
     six.select(ids[0]).set_values(schema.LABELED_ROUND, [1])
     found = evaluate(six, {"champion": center}, device=CPU)["champion"]
     assert found["n_images"] == 5

@@ -14,7 +14,7 @@ from cascade.ensemble import Ensemble
 from curation.errors import StageError
 from curation.stages.examine import examine, fingerprint, paths_of
 from curation.stages.fuse import fuse
-from curation.storage import queries, schema, writer
+from curation.storage import queries, reader, schema
 
 CPU = torch.device("cpu")
 
@@ -118,14 +118,14 @@ def test_an_image_that_is_gone_is_on_record_and_the_others_are_done(some, deep, 
     finally:
         away.rename(file)
     assert (done.ran, done.failed) == (36, 2)
-    records = [one for one in writer.failures(some) if one["sample"] == gone.id]
+    records = [one for one in reader.failures(some) if one["sample"] == gone.id]
     assert {(one["stage"], one["member"], one["error"]) for one in records} == {
         ("examine", "depth", "ImageError"),
         ("examine", "outlines", "ImageError"),
     }
     mended = looked(some, deep, tmp_path)
     assert (mended.ran, mended.failed) == (2, 0)
-    assert writer.failures(some) == []
+    assert reader.failures(some) == []
 
 
 def test_a_known_camera_is_believed(some, deep, tmp_path):

@@ -4,11 +4,11 @@ import pytest
 import torch
 from language_server import LanguageServer, Told
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.ensemble import Ensemble
 from curation.stages.examine import examine
 from curation.stages.fuse import fuse
-from curation.storage import schema, writer
+from curation.storage import reader, schema
 
 CPU = torch.device("cpu")
 NO = '{"answer":"no","objects":[],"reason":"An empty road."}'
@@ -26,7 +26,7 @@ def ensemble_at(url):
              params: {{model: vlm, server: "{url}", timeout_s: 5}}}}
         routing: {{precision: [vlm]}}
         """
-    return Ensemble.from_manifest(manifests.parse(text))
+    return Ensemble.from_manifest(manifest.parse(text))
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_server_that_is_down_leaves_a_record_and_a_resume_fills_the_gap(some, 
     served.tell = lambda number, asked: Told() if number < 16 else Told(hangs_up=True)
     first = looked(some, ensemble, tmp_path)
     assert (first.ran, first.failed) == (16, 3)
-    records = writer.failures(some)
+    records = reader.failures(some)
     assert [(one["stage"], one["member"], one["error"]) for one in records] == [
         ("examine", "vlm", "ServerError")
     ] * 3
@@ -102,7 +102,7 @@ def test_a_server_that_is_down_leaves_a_record_and_a_resume_fills_the_gap(some, 
     again = looked(some, ensemble_at(served.url), tmp_path)
     assert (again.ran, again.skipped) == (3, 16)
     assert len(served.requests) == asked + 3, "nobody else was asked again"
-    assert writer.failures(some) == []
+    assert reader.failures(some) == []
 
 
 def test_routed_only_its_path_asks_a_model(some, served, tmp_path):

@@ -9,7 +9,7 @@ from cascade.imaging import batches
 from cascade.inference.predictor import Predictor
 from curation.stages.fuse import fuse
 from curation.stages.predict import predict
-from curation.storage import schema, writer
+from curation.storage import collection, reader, schema
 from curation.storage.collection import read_documents
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ FITTED = Calibration(
 
 
 def documents(samples, names):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     found = read_documents(samples, ids, dict.fromkeys(names, 1))
     return {ids[i]: {name: row.get(name) for name in names} for i, row in found}
 
@@ -32,10 +32,10 @@ def documents(samples, names):
 def test_what_is_stored_is_what_the_ensemble_says_of_the_images(predicted, center):
     some = predicted.match({schema.SPLIT: "test"}).limit(8)
     assert fuse(some, center).fused == 8
-    _, paths = writer.ids_and_paths(some)
+    _, paths = collection.ids_and_paths(some)
     verdicts = Predictor(center, CPU).predict([batches.read(path) for path in paths])
-    fused = writer.read_detections(some, schema.CONSENSUS, center.taxonomy)
-    columns = writer.read_columns(some, ["roadwork.confidence", "roadwork.label", "agreement"])
+    fused = reader.read_detections(some, schema.CONSENSUS, center.taxonomy)
+    columns = reader.read_columns(some, ["roadwork.confidence", "roadwork.label", "agreement"])
     _, p, label, agreement = columns.values()
     assert p == pytest.approx([one.p for one in verdicts], abs=1e-4)
     assert label == ["yes" if one.yes else "no" for one in verdicts]
@@ -59,7 +59,7 @@ def test_a_second_call_changes_nothing(predicted, center):
 def test_another_calibration_rewrites_confidences_without_looking_at_an_image(predicted, center):
     some = predicted.limit(10)
     fuse(some, center)
-    before = writer.read_columns(some, ["tiny_center.detections.confidence"])
+    before = reader.read_columns(some, ["tiny_center.detections.confidence"])
     for sample in some:
         sample.filepath = f"/gone/{sample.id}.jpg"  # whoever wants to read it fails
         sample.save()
@@ -70,7 +70,7 @@ def test_another_calibration_rewrites_confidences_without_looking_at_an_image(pr
     scores = np.array([box["score"] for box in boxes])
     expected = FITTED.apply("tiny_center", [box["label"] for box in boxes], scores)
     assert [box["confidence"] for box in boxes] == pytest.approx(expected.tolist())
-    assert before != writer.read_columns(some, ["tiny_center.detections.confidence"])
+    assert before != reader.read_columns(some, ["tiny_center.detections.confidence"])
     assert {row["tiny_center"]["fingerprint"] for row in rows.values()} == {
         center.fingerprint("tiny_center")
     }
@@ -97,11 +97,11 @@ def test_a_member_alone_is_the_consensus(predicted, center):
 def test_the_threshold_decides_and_nothing_else_moves(predicted, center):
     some = predicted.limit(20)
     fuse(some, center)
-    p = writer.read_columns(some, ["roadwork.confidence"])["roadwork.confidence"]
+    p = reader.read_columns(some, ["roadwork.confidence"])["roadwork.confidence"]
     middle = float(np.median(p))
     moved = replace(center.calibration, threshold=middle)
     fuse(some, center.with_calibration(moved))
-    columns = writer.read_columns(some, ["roadwork.confidence", "roadwork.label"])
+    columns = reader.read_columns(some, ["roadwork.confidence", "roadwork.label"])
     assert columns["roadwork.confidence"] == p
     assert columns["roadwork.label"] == ["yes" if one >= middle else "no" for one in p]
 

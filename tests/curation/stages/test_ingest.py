@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from curation.errors import IngestError
 from curation.ingest import validation
-from curation.stages import ingest as stage
+from curation.stages import ingest
 from curation.storage import schema
 
-ROADWORK = taxonomies.load("roadwork")
+ROADWORK = taxonomy.load("roadwork")
 NAMES = ("Traffic Cone", "drum", "plant")
 
 
@@ -28,7 +28,7 @@ def bring(database, settings, request):
 
     def call(source, **changes):
         about = {"name": name, "taxonomy": ROADWORK, "settings": settings} | changes
-        result = stage.ingest(source, **about)
+        result = ingest.ingest(source, **about)
         return result, fo.load_dataset(result.dataset)
 
     yield call
@@ -256,7 +256,7 @@ def test_labels_must_be_drawn_on_the_upright_image(bring, tmp_path, size, labele
 
 def test_a_call_that_was_cut_off_is_completed_by_the_next(bring, tmp_path, monkeypatch):
     yolo(tmp_path, **{f"train__a{i}": "0 .5 .5 1 1" for i in range(5)})
-    monkeypatch.setattr(stage, "BATCH", 2)
+    monkeypatch.setattr(ingest, "BATCH", 2)
     broken = {"left": 1}
 
     def cut_off(done, total):
@@ -293,7 +293,7 @@ def test_another_taxonomy_is_refused(bring, tmp_path):
     picture(tmp_path / "a.jpg")
     bring(tmp_path)
     with pytest.raises(IngestError, match="was ingested with another taxonomy, 'roadwork'"):
-        bring(tmp_path, taxonomy=taxonomies.load("construction_site"))
+        bring(tmp_path, taxonomy=taxonomy.load("construction_site"))
 
 
 def test_a_dataset_of_somebody_else_is_left_alone(bring, tmp_path, dataset):

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from cascade.predictions import Detections
 from curation.errors import LabelingError, StageError
 from curation.labeling import factory
 from curation.labeling.files.backend import Files
 from curation.stages.label import label
-from curation.storage import conversions, schema, writer
+from curation.storage import collection, conversions, reader, schema
 
-ROADWORK = taxonomies.load("roadwork")
+ROADWORK = taxonomy.load("roadwork")
 CONE = ("cone", 0.1, 0.1, 0.3, 0.3)
 CAR = ("vehicle", 0.5, 0.5, 0.9, 0.9)
 
@@ -38,7 +38,7 @@ def chosen(dataset, tmp_path):
     import fiftyone as fo
 
     schema.declare(dataset, ROADWORK)
-    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
+    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(ROADWORK)}
     for i in range(6):
         path = tmp_path / f"image{i}.png"
         Image.new("RGB", (64, 48), (i, i, i)).save(path)
@@ -49,20 +49,22 @@ def chosen(dataset, tmp_path):
         sample["roadwork"] = fo.Classification(label="yes", confidence=0.9)
         dataset.add_sample(sample)
     dataset.compute_metadata(progress=False)
-    ids, _ = writer.ids_and_paths(dataset)
+    ids, _ = collection.ids_and_paths(dataset)
     answers = [boxes(CONE), boxes(), boxes(CAR), None, boxes(CONE), boxes(CONE)]
     said = conversions.raw_detections(boxes(CONE), scored=True)
     for one, truth in zip(ids, answers, strict=True):
         held_back = None if truth is None else conversions.raw_detections(truth, scored=False)
-        writer.write_documents(dataset, {one: {schema.ORACLE: held_back, schema.CONSENSUS: said}})
+        collection.write_documents(
+            dataset, {one: {schema.ORACLE: held_back, schema.CONSENSUS: said}}
+        )
     dataset.reload()
     return dataset, ids
 
 
 def truths(dataset):
     view = dataset.exists(schema.LABELED_ROUND)
-    found = writer.read_detections(view, schema.GROUND_TRUTH, ROADWORK)
-    return dict(zip(writer.ids_and_paths(view)[0], found, strict=True))
+    found = reader.read_detections(view, schema.GROUND_TRUTH, ROADWORK)
+    return dict(zip(collection.ids_and_paths(view)[0], found, strict=True))
 
 
 def test_the_oracle_labels_what_was_chosen_and_nothing_else(chosen):

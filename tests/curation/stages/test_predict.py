@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cascade import manifest as manifests
-from cascade import registry
+from cascade import manifest, registry
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.models.detection.center_point import CenterPoint
@@ -16,8 +15,7 @@ from cascade.planning.placement import Lane, Placement
 from curation.errors import StageError
 from curation.stages.fuse import fuse
 from curation.stages.predict import predict
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import collection, queries, reader, schema
 from curation.storage.collection import read_documents
 
 CPU = torch.device("cpu")
@@ -38,7 +36,7 @@ def pair_of(weights, more=""):
         f"source: {folder}{more}}}"
         for name, folder in zip("ab", weights, strict=False)
     ]
-    return Ensemble.from_manifest(manifests.parse(f"name: pair\nmembers: [{', '.join(rows)}]"))
+    return Ensemble.from_manifest(manifest.parse(f"name: pair\nmembers: [{', '.join(rows)}]"))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +46,7 @@ def pair(weights):
 
 def raw(dataset, names):
     """Return the raw documents of some fields, by sample id."""
-    ids, _ = writer.ids_and_paths(dataset)
+    ids, _ = collection.ids_and_paths(dataset)
     return {ids[i]: row for i, row in read_documents(dataset, ids, dict.fromkeys(names, 1))}
 
 
@@ -118,7 +116,7 @@ def broken(scenes, tmp_path):
         shutil.copy(sample.filepath, path)
         sample.filepath = str(path)
         sample.save()
-    ids, paths = writer.ids_and_paths(copies)
+    ids, paths = collection.ids_and_paths(copies)
     whole = Path(paths[2]).read_bytes()
     Path(paths[2]).write_bytes(b"no image")
     yield copies, ids[2], Path(paths[2]), whole
@@ -129,7 +127,7 @@ def test_a_damaged_image_is_on_record_and_stops_nobody(broken, pair):
     copies, damaged, path, _ = broken
     result = predict(copies, pair, device=CPU)
     assert (result.ran, result.failed) == (8, 2)
-    found = writer.failures(copies)
+    found = reader.failures(copies)
     assert {(one["sample"], one["stage"], one["member"]) for one in found} == {
         (damaged, "predict", "a"),
         (damaged, "predict", "b"),
@@ -148,7 +146,7 @@ def test_what_failed_is_tried_again_alone_and_its_record_cleared(broken, pair):
     path.write_bytes(whole)
     result = predict(copies, pair, device=CPU)
     assert (result.ran, result.skipped, result.failed) == (2, 8, 0)
-    assert writer.failures(copies) == []
+    assert reader.failures(copies) == []
     assert copies[damaged]["a"].detections == []
 
 
@@ -184,7 +182,7 @@ def test_a_member_that_cannot_run_is_left_out_and_said(scenes, weights, monkeypa
           - {{name: a, tier: detection, adapter: center_point, licence: MIT, source: {weights[0]}}}
           - {{name: f, tier: detection, adapter: foreign, licence: MIT, optional: true}}
         """
-    ensemble = Ensemble.from_manifest(manifests.parse(text))
+    ensemble = Ensemble.from_manifest(manifest.parse(text))
     with caplog.at_level(logging.WARNING):
         result = predict(scenes.limit(1), ensemble, device=CPU)
     assert list(result.left_out) == ["f"]
@@ -195,7 +193,7 @@ def test_a_member_that_cannot_run_is_left_out_and_said(scenes, weights, monkeypa
 def test_who_wrote_each_field_is_kept_also_when_others_write_later(scenes, pair, center):
     predict(scenes.limit(1), pair, device=CPU)
     predict(scenes.limit(1), center, device=CPU)
-    known = query.remembered(scenes, "members")
+    known = queries.remembered(scenes, "members")
     assert sorted(known) == ["a", "b", "tiny_center"]
     assert known["tiny_center"] == {
         "adapter": "center_point",

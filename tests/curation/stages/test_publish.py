@@ -259,8 +259,7 @@ def judged(database, settings, tmp_path_factory):
     import torch
     from safetensors.numpy import load_file, save_file
 
-    from cascade import manifest as manifests
-    from cascade import taxonomy as taxonomies
+    from cascade import manifest, taxonomy
     from curation.demo.dataset import write_dataset
     from curation.stages.evaluate import evaluate
     from curation.stages.ingest import ingest
@@ -268,7 +267,7 @@ def judged(database, settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("judged")
     drives = {"train": 1, "val": 3, "test": 14}
     scenes = write_dataset(folder / "scenes", n_drives_by_split=drives, seed=4)
-    ingest(scenes, name="judged", taxonomy=taxonomies.load("roadwork"), settings=settings)
+    ingest(scenes, name="judged", taxonomy=taxonomy.load("roadwork"), settings=settings)
     dataset = fo.load_dataset("judged")
     shipped = Path(str(resources.files("cascade"))) / "weights" / "tiny_center"
     shuffled = shutil.copytree(shipped, folder / "shuffled")
@@ -285,7 +284,7 @@ def judged(database, settings, tmp_path_factory):
               - {{name: two, tier: detection, adapter: center_point, licence: MIT,
                   source: "{source}"}}
             """
-        made[name] = Ensemble.from_manifest(manifests.parse(text))
+        made[name] = Ensemble.from_manifest(manifest.parse(text))
     results = evaluate(dataset, made, device=torch.device("cpu"))
     yield made, results
     dataset.delete()

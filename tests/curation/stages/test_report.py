@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from cascade.predictions import Detections
 from curation.settings import Settings
 from curation.stages.report import report, to_terminal
-from curation.storage import conversions, rounds, schema, writer
+from curation.storage import collection, conversions, rounds, schema
 
-ROADWORK = taxonomies.load("roadwork")
+ROADWORK = taxonomy.load("roadwork")
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def ranked(dataset, tmp_path):
     import fiftyone.brain as fob
 
     schema.declare(dataset, ROADWORK, ["member"])
-    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
+    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(ROADWORK)}
     samples = []
     for i in range(12):
         path = tmp_path / f"image{i:02d}.jpg"
@@ -45,10 +45,10 @@ def ranked(dataset, tmp_path):
         class_ids=np.array([0]),
         classes=ROADWORK.names,
     )
-    ids, _ = writer.ids_and_paths(dataset)
+    ids, _ = collection.ids_and_paths(dataset)
     said = conversions.raw_detections(one, scored=True)
     update = {"member": said, schema.CONSENSUS: said}
-    writer.write_documents(dataset, dict.fromkeys(ids[:8], update))
+    collection.write_documents(dataset, dict.fromkeys(ids[:8], update))
     fob.compute_visualization(
         dataset, points=np.arange(24.0).reshape(12, 2), brain_key=schema.UMAP, progress=False
     )

@@ -4,15 +4,15 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from cascade.predictions import Detections
 from curation.errors import StageError
 from curation.labeling.oracle import Oracle
 from curation.stages.label import label
 from curation.stages.reproduce import SNAPSHOT, keep, reproduce
-from curation.storage import rounds, schema, writer
+from curation.storage import collection, rounds, schema, writer
 
-ROADWORK = taxonomies.load("roadwork")
+ROADWORK = taxonomy.load("roadwork")
 
 
 def cone(left):
@@ -28,7 +28,7 @@ def trained(dataset, tmp_path):
     import fiftyone as fo
 
     schema.declare(dataset, ROADWORK)
-    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
+    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(ROADWORK)}
     dataset.save()
     for i in range(4):
         tags = ["round-01"] if i < 2 else []
@@ -41,7 +41,7 @@ def trained(dataset, tmp_path):
                 metadata=fo.ImageMetadata(width=64, height=48),
             )
         )
-    ids, _ = writer.ids_and_paths(dataset)
+    ids, _ = collection.ids_and_paths(dataset)
     writer.write_ground_truth(dataset, {ids[2]: cone(0.2)}, labeled_round=0)
     this = rounds.of_dataset(tmp_path, dataset.name, 1)
     oracle = Oracle(lambda asked: {one: cone(0.1) for one in asked})

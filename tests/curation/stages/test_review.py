@@ -8,7 +8,7 @@ from cascade.ensemble import Ensemble
 from cascade.predictions import Detections
 from curation.errors import LabelingError, StageError
 from curation.stages.review import REASONS, REVIEW, SCORE, review
-from curation.storage import conversions, schema, writer
+from curation.storage import collection, conversions, schema
 
 A, BESIDE_A = ("cone", 0.1, 0.1, 0.3, 0.3), ("cone", 0.15, 0.1, 0.35, 0.3)
 
@@ -36,7 +36,7 @@ def compared(dataset, ensemble):
     truths = [(A,), (), (BESIDE_A,), None]
     for i in range(4):
         dataset.add_sample(fo.Sample(filepath=f"/images/{i}.png", tags=["mine"]))
-    ids, _ = writer.ids_and_paths(dataset)
+    ids, _ = collection.ids_and_paths(dataset)
     seen = conversions.raw_detections(boxes(ensemble, A), scored=True)
     fused = conversions.raw_detections(boxes(ensemble, A), scored=True)
     fused["detections"][0]["votes"] = 2
@@ -48,7 +48,7 @@ def compared(dataset, ensemble):
             update[one][schema.GROUND_TRUTH] = conversions.raw_detections(
                 boxes(ensemble, *truth), scored=False
             )
-    writer.write_documents(dataset, update)
+    collection.write_documents(dataset, update)
     dataset.reload()
     return dataset, ids
 
@@ -81,7 +81,7 @@ def test_a_second_call_replaces_the_first(compared, ensemble):
     dataset, ids = compared
     review(dataset, ensemble)
     mended = conversions.raw_detections(boxes(ensemble, A), scored=False)
-    writer.write_documents(dataset, {one: {schema.GROUND_TRUTH: mended} for one in ids[1:2]})
+    collection.write_documents(dataset, {one: {schema.GROUND_TRUTH: mended} for one in ids[1:2]})
     assert review(dataset, ensemble).samples == 1
     dataset.reload()
     assert dataset[ids[1]].tags == ["mine"]

@@ -2,12 +2,11 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from curation.errors import StageError, StoreError
 from curation.stages.calibrate import calibrate
 from curation.stages.score import score
-from curation.storage import queries as query
-from curation.storage import schema, writer
+from curation.storage import queries, reader, schema
 
 SAME = [0.2, 0.2, 0.4, 0.4]
 SHIFTED = [0.3, 0.3, 0.4, 0.4]  # overlaps SAME by 9/23
@@ -70,7 +69,7 @@ def test_a_stock_dataset_is_ranked_by_two_fields_that_it_has(stock):
 
 def test_the_parts_say_why(stock):
     score(stock, members=["yolo", "detr"])
-    columns = writer.read_columns(stock, [*schema.HARDNESS_PARTS, "n_voters", "expected_boxes"])
+    columns = reader.read_columns(stock, [*schema.HARDNESS_PARTS, "n_voters", "expected_boxes"])
     agree, unsure, kind, miss, nothing = (
         {name: values[i] for name, values in columns.items()} for i in range(5)
     )
@@ -106,7 +105,7 @@ def test_scoring_twice_is_scoring_once(stock):
 
 
 def test_labels_that_mean_no_class_are_left_out_and_counted(stock):
-    roadwork = taxonomies.load("roadwork")
+    roadwork = taxonomy.load("roadwork")
     result = score(stock, members=["yolo", "detr"], taxonomy=roadwork)
     assert result.unknown_labels == {"dog": 1}
     assert result.scored == 5
@@ -114,7 +113,7 @@ def test_labels_that_mean_no_class_are_left_out_and_counted(stock):
 
 def test_one_member_is_ranked_by_how_unsure_it_is(stock):
     score(stock, members=["yolo"])
-    columns = writer.read_columns(stock, ["hardness", "hardness_margin", "hardness_existence"])
+    columns = reader.read_columns(stock, ["hardness", "hardness_margin", "hardness_existence"])
     assert int(np.argmax(columns["hardness"])) == 1, "0.6 is the nearest to a coin toss"
     assert columns["hardness_margin"][1] == pytest.approx(0.8)
     assert columns["hardness_existence"] == [None] * 5
@@ -124,7 +123,7 @@ def test_a_sample_at_which_no_member_looked_has_no_hardness(stock):
     put(stock, ("6 new", {}))
     result = score(stock, members=["yolo", "detr"])
     assert (result.ranked, result.scored) == (6, 5)
-    assert writer.read_columns(stock, ["hardness", "expected_boxes"])["hardness"][5] is None
+    assert reader.read_columns(stock, ["hardness", "expected_boxes"])["hardness"][5] is None
 
 
 def test_a_view_is_ranked_alone(stock):
@@ -182,7 +181,7 @@ def test_a_calibrated_ensemble_weighs_classes_by_how_well_it_finds_them(predicte
     fitted = calibrate(predicted, center)
     result = score(predicted, ensemble=fitted)
     assert result.calibrated
-    assert query.remembered(predicted, "score") == {
+    assert queries.remembered(predicted, "score") == {
         "members": ["tiny_center"],
         "ensemble": fitted.identity,
     }

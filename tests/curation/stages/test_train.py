@@ -10,7 +10,7 @@ from cascade.training.probe_fit import Probe
 from curation.errors import StageError
 from curation.stages.evaluate import evaluate
 from curation.stages.train import _probe, train
-from curation.storage import schema, writer
+from curation.storage import collection, reader, schema, writer
 
 CPU = torch.device("cpu")
 
@@ -18,8 +18,8 @@ CPU = torch.device("cpu")
 def label(dataset, worn, n):
     """Have the oracle label n images of the training split."""
     view = dataset.match({schema.SPLIT: "train"}).sort_by("filepath").limit(n)
-    ids, _ = writer.ids_and_paths(view)
-    truths = writer.read_detections(view, schema.ORACLE, worn.taxonomy)
+    ids, _ = collection.ids_and_paths(view)
+    truths = reader.read_detections(view, schema.ORACLE, worn.taxonomy)
     writer.write_ground_truth(dataset, dict(zip(ids, truths, strict=True)), labeled_round=1)
 
 

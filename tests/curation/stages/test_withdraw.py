@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from cascade.predictions import Detections
 from curation.errors import LabelingError, StageError
 from curation.labeling.files.backend import Files
 from curation.labeling.oracle import Oracle
 from curation.stages.label import label
 from curation.stages.withdraw import extent, withdraw
-from curation.storage import queries as query
-from curation.storage import rounds, schema, writer
+from curation.storage import collection, queries, rounds, schema, writer
 
-ROADWORK = taxonomies.load("roadwork")
+ROADWORK = taxonomy.load("roadwork")
 CONE = Detections(
     np.array([[0.1, 0.1, 0.3, 0.3]]), np.ones(1, np.float32), np.zeros(1, np.int64), ROADWORK.names
 )
@@ -30,15 +29,15 @@ def labeled(dataset, tmp_path):
 
     schema.declare(dataset, ROADWORK)
     schema.declare_choice(dataset)
-    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK), "score": {"a": 1}}
+    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(ROADWORK), "score": {"a": 1}}
     dataset.save()
     for i in range(5):
         path = tmp_path / f"image{i}.png"
         Image.new("RGB", (64, 48), (i, i, i)).save(path)
         dataset.add_sample(fo.Sample(filepath=str(path), tags=["mine"], split="train"))
-    ids, _ = writer.ids_and_paths(dataset)
-    query.tag_chosen(dataset, "round-01", ids[:3], ["hard"] * 3, ["Hard."] * 3)
-    query.remember(dataset, "chosen round-01", {"chosen": 3})
+    ids, _ = collection.ids_and_paths(dataset)
+    queries.tag_chosen(dataset, "round-01", ids[:3], ["hard"] * 3, ["Hard."] * 3)
+    queries.remember(dataset, "chosen round-01", {"chosen": 3})
     writer.write_ground_truth(dataset, dict.fromkeys(ids[:2], CONE), labeled_round=1)
     writer.write_ground_truth(dataset, {ids[3]: CONE}, labeled_round=0)
     this = rounds.of_dataset(tmp_path / "home", dataset.name, 1)
@@ -89,9 +88,9 @@ def test_choice_and_ground_truth_are_gone_and_all_else_stays(labeled):
     nothing, given = (["mine"], None, None, None, None), (["mine"], None, None, 0, ["cone"])
     assert state(dataset) == [nothing, nothing, nothing, given, nothing]
     assert (labeler.rounds, result.labeler) == (["round-01"], "Taken back.")
-    assert query.remembered(dataset, "chosen round-01") is None
-    assert query.remembered(dataset, "score") == {"a": 1}
-    assert len(query.pool(dataset)) == 4
+    assert queries.remembered(dataset, "chosen round-01") is None
+    assert queries.remembered(dataset, "score") == {"a": 1}
+    assert len(queries.pool(dataset)) == 4
 
 
 def test_the_record_is_kept_as_withdrawn_and_the_round_may_begin_anew(labeled):
@@ -116,7 +115,7 @@ def test_a_second_time_there_is_nothing(labeled):
 
 def test_one_that_was_cut_off_is_taken_back_to_its_end(labeled, monkeypatch):
     dataset, this = labeled
-    monkeypatch.setattr(query, "tag_chosen", lambda *_: 1 / 0)
+    monkeypatch.setattr(queries, "tag_chosen", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         withdraw(dataset, this, None)
     monkeypatch.undo()
@@ -146,8 +145,8 @@ def test_files_are_set_aside_and_the_round_can_be_labeled_again(labeled, tmp_pat
     files = Files(tmp_path / "out", taxonomy=ROADWORK)
     label(dataset, 1, files)
     assert "withdrawn-1-round-01" in withdraw(dataset, this, files).labeler
-    ids, _ = writer.ids_and_paths(dataset)
-    query.tag_chosen(dataset, "round-01", ids[:1], ["hard"], ["Hard."])
+    ids, _ = collection.ids_and_paths(dataset)
+    queries.tag_chosen(dataset, "round-01", ids[:1], ["hard"], ["Hard."])
     assert label(dataset, 1, files).waiting == 1
 
 
@@ -156,7 +155,7 @@ def choose_later(dataset, this):
 
 
 def label_later(dataset, this):
-    ids, _ = writer.ids_and_paths(dataset)
+    ids, _ = collection.ids_and_paths(dataset)
     writer.write_ground_truth(dataset, {ids[4]: CONE}, labeled_round=2)
 
 

@@ -10,8 +10,8 @@ from bson import Code, MinKey, ObjectId
 from bson.decimal128 import Decimal128
 from bson.regex import Regex
 
-from cascade.workload import Workload
-from curation.storage import box_columns, writer
+from cascade.runtime.workload import Workload
+from curation.storage import box_columns, collection
 from curation.storage.bson import decoder
 
 MEMBERS = ["a", "b", "absent"]
@@ -56,7 +56,7 @@ def raw(dataset):
     dataset.add_samples([fo.Sample(filepath=f"/{i:03d}.jpg") for i in range(len(ROWS))])
     for name in MEMBERS:
         dataset.add_sample_field(name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
-    ids, _ = writer.ids_and_paths(dataset)
+    ids, _ = collection.ids_and_paths(dataset)
     rows = list(ROWS.values())
     for i, one in enumerate(ids):
         content = {"a": rows[i], "b": rows[(i + 1) % len(rows)], "other": ODD}
@@ -79,7 +79,7 @@ def expect_equal(one, other):
 @pytest.mark.parametrize("attributes", [["confidence"], ["confidence", "level"], []])
 def test_bytes_say_what_documents_say(raw, attributes, most_labels, monkeypatch):
     monkeypatch.setattr(box_columns, "_LABELS", most_labels)
-    ids, _ = writer.ids_and_paths(raw)
+    ids, _ = collection.ids_and_paths(raw)
     for chosen in (ids, ids[::-1], ids[:1], [*ids[3:5], str(ObjectId())], []):
         expect_equal(
             box_columns.from_documents(raw, chosen, MEMBERS, attributes),
@@ -88,7 +88,7 @@ def test_bytes_say_what_documents_say(raw, attributes, most_labels, monkeypatch)
 
 
 def test_parts_are_joined_in_their_order(raw, monkeypatch):
-    ids, _ = writer.ids_and_paths(raw)
+    ids, _ = collection.ids_and_paths(raw)
     monkeypatch.setattr(box_columns, "_workload", Workload(enough=0))
     parts = [box_columns.read(raw, ids[i : i + 5], MEMBERS, ["confidence"]) for i in (0, 5, 10)]
     expect_equal(box_columns.joined(parts), box_columns.read(raw, ids, MEMBERS, ["confidence"]))

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from cascade.predictions import Detections
 from curation.storage import documents
 
-ROADWORK = taxonomies.load("roadwork")
+ROADWORK = taxonomy.load("roadwork")
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from cascade.predictions import Detections
-from curation.active_learning.evaluation.evaluate import FrozenSet
+from curation.active_learning.evaluation.frozen_set import FrozenSet, frozen_set
 from curation.errors import DatasetError, StageError, StoreError
-from curation.storage import queries, schema, writer
+from curation.storage import collection, queries, schema, writer
 
-ROADWORK = taxonomies.load("roadwork")
+ROADWORK = taxonomy.load("roadwork")
 # split, labeled_round (None: not labeled), drive, tallest cone (0: none)
 ROWS = [
     ("train", None, "a", 0),
@@ -32,12 +32,12 @@ def made(dataset, tmp_path):
     import fiftyone as fo
 
     schema.declare(dataset, ROADWORK)
-    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
+    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(ROADWORK)}
     for i, (split, _, drive, _) in enumerate(ROWS):
         path = tmp_path / f"{i}.png"
         Image.new("RGB", (64, 48)).save(path)
         dataset.add_sample(fo.Sample(filepath=str(path), split=split, drive=drive))
-    ids, _ = writer.ids_and_paths(dataset)
+    ids, _ = collection.ids_and_paths(dataset)
     for one, (_, number, _, height) in zip(ids, ROWS, strict=True):
         if number is not None:
             writer.write_ground_truth(dataset, {one: cone(height)}, labeled_round=number)
@@ -82,7 +82,7 @@ def test_of_a_dataset_of_somebody_else_all_is_the_pool_and_nothing_is_labeled(da
 
 def test_the_frozen_set_holds_no_sample_that_a_round_chose(made):
     dataset, ids = made
-    frozen = queries.frozen_set(dataset, "test", ROADWORK)
+    frozen = frozen_set(dataset, "test", ROADWORK)
     assert frozen.ids == (ids[6], ids[7])
     assert frozen.split == "test"
     assert frozen.sizes_px.tolist() == [[48, 64], [48, 64]]
@@ -91,12 +91,12 @@ def test_the_frozen_set_holds_no_sample_that_a_round_chose(made):
 
 
 def test_an_image_without_a_drive_is_a_drive_of_its_own(made):
-    frozen = queries.frozen_set(made[0], "test", ROADWORK)
+    frozen = frozen_set(made[0], "test", ROADWORK)
     assert frozen.drives == (frozen.paths[0], "d")
 
 
 def test_the_slices_of_a_frozen_set_come_from_conditions_light_and_size(scenes):
-    frozen = queries.frozen_set(scenes, "val", ROADWORK)
+    frozen = frozen_set(scenes, "val", ROADWORK)
     assert len(frozen) == 17
     assert {"time_of_day=night", "weather=fog"} <= set(frozen.slices)
     night = frozen.slices["time_of_day=night"]
@@ -105,7 +105,7 @@ def test_the_slices_of_a_frozen_set_come_from_conditions_light_and_size(scenes):
         "drive0004"
     }
     scenes.set_values(schema.TIME_OF_DAY, [None] * 70)
-    by_light = queries.frozen_set(scenes, "val", ROADWORK).slices["time_of_day=night"]
+    by_light = frozen_set(scenes, "val", ROADWORK).slices["time_of_day=night"]
     assert by_light.sum() > 0, "the mean luminance stands in"
 
 

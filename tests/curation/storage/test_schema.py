@@ -3,10 +3,10 @@
 import fiftyone as fo
 import pytest
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from curation.storage import schema as fields
 
-TAXONOMY = taxonomies.load("roadwork")
+TAXONOMY = taxonomy.load("roadwork")
 
 
 def test_a_fresh_dataset_gets_every_field_before_the_first_write(dataset):

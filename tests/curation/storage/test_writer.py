@@ -8,15 +8,15 @@ import fiftyone as fo
 import numpy as np
 import pytest
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from cascade.fusion.calibration import Calibration
 from cascade.fusion.consensus import decide, fuse
 from cascade.manifest import Fusion
 from cascade.predictions import Detections
 from curation.errors import DatasetError, StoreError
-from curation.storage import schema, writer
+from curation.storage import collection, reader, schema, writer
 
-TAXONOMY = taxonomies.load("roadwork")
+TAXONOMY = taxonomy.load("roadwork")
 PLAIN = Calibration.uncalibrated(TAXONOMY.deciding)
 PRINTS = {"a": "fa", "b": "fb"}
 
@@ -62,13 +62,13 @@ def write(samples, results, **changes):
 
 
 def test_samples_come_in_the_order_of_their_files(samples):
-    ids, paths = writer.ids_and_paths(samples)
+    ids, paths = collection.ids_and_paths(samples)
     assert [path[-5] for path in paths] == list("abcd")
     assert samples[ids[0]].filepath == paths[0]
 
 
 def test_what_is_written_is_what_fiftyone_reads(samples):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     done = write(samples, {ids[0]: {"a": boxes(CONE, DRUM), "b": boxes()}})
     assert (done.samples, done.boxes, done.failures) == (1, 2, 0)
     sample = samples[ids[0]]
@@ -84,22 +84,22 @@ def test_what_is_written_is_what_fiftyone_reads(samples):
 
 
 def test_ran_and_found_nothing_differs_from_not_run(samples):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     write(samples, {ids[0]: {"a": boxes()}})
     assert samples.exists("a").values("id") == [ids[0]]
-    assert writer.missing(samples, "b", "fb") == samples.values("id")
+    assert collection.missing(samples, "b", "fb") == samples.values("id")
 
 
 def test_missing_is_what_bears_another_fingerprint(samples):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     write(samples, {one: {"a": boxes(CONE)} for one in ids[:3]})
     write(samples, {ids[0]: {"a": boxes(CONE)}}, fingerprints={"a": "new weights"})
-    assert set(writer.missing(samples, "a", "fa")) == {ids[0], ids[3]}
-    assert writer.missing(samples.select(ids[1:3]), "a", "fa") == []
+    assert set(collection.missing(samples, "a", "fa")) == {ids[0], ids[3]}
+    assert collection.missing(samples.select(ids[1:3]), "a", "fa") == []
 
 
 def test_labels_that_mean_no_class_are_dropped_and_counted(samples):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     done = write(samples, {ids[0]: {"a": boxes(CONE, BANANA), "b": boxes(BANANA)}})
     assert done.dropped == {"banana": 2}
     assert [one.label for one in samples[ids[0]].a.detections] == ["cone"]
@@ -109,7 +109,7 @@ def test_calibrated_and_raw_scores_stand_side_by_side(samples):
     sure = Calibration(
         scaling={"a": {"*": (1.0, 2.0)}}, silence={}, relevance={}, quality={}, threshold=0.5
     )
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     write(samples, {ids[0]: {"a": boxes(CONE)}}, calibration=sure)
     box = samples[ids[0]].a.detections[0]
     assert box.confidence == pytest.approx(1 / (1 + np.exp(-2)))
@@ -121,7 +121,7 @@ def test_calibrated_and_raw_scores_stand_side_by_side(samples):
 
 
 def test_a_box_is_stored_unless_both_its_numbers_are_low(samples):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     lifted = Calibration(
         scaling={"a": {"*": (1.0, 3.0)}}, silence={}, relevance={}, quality={}, threshold=0.5
     )
@@ -131,7 +131,7 @@ def test_a_box_is_stored_unless_both_its_numbers_are_low(samples):
 
 
 def test_a_failure_is_on_record_and_leaves_no_boxes(samples):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     write(samples, {ids[0]: {"a": boxes(CONE), "b": boxes(CONE)}})
     done = write(samples, {ids[0]: {"a": Failed("ImageError", "zero bytes"), "b": boxes()}})
     assert done.failures == 1
@@ -140,8 +140,8 @@ def test_a_failure_is_on_record_and_leaves_no_boxes(samples):
     assert [(one.stage, one.member, one.error, one.message) for one in sample.failures] == [
         ("predict", "a", "ImageError", "zero bytes")
     ]
-    assert ids[0] in writer.missing(samples, "a", "fa")
-    assert writer.failures(samples) == [
+    assert ids[0] in collection.missing(samples, "a", "fa")
+    assert reader.failures(samples) == [
         {
             "sample": ids[0], "filepath": "/a.jpg", "stage": "predict", "member": "a",
             "error": "ImageError", "message": "zero bytes",
@@ -150,19 +150,19 @@ def test_a_failure_is_on_record_and_leaves_no_boxes(samples):
 
 
 def test_a_failure_counts_once_and_ends_with_success(samples):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     for _ in range(2):
         write(samples, {ids[0]: {"a": Failed("ImageError", "zero bytes")}})
     writer.write_failures(samples, "embed", "a", {ids[0]: Failed("RuntimeError", "no memory")})
-    assert [one["stage"] for one in writer.failures(samples)] == ["predict", "embed"]
+    assert [one["stage"] for one in reader.failures(samples)] == ["predict", "embed"]
     write(samples, {ids[0]: {"a": boxes(CONE)}})
-    assert [one["stage"] for one in writer.failures(samples)] == ["embed"]
+    assert [one["stage"] for one in reader.failures(samples)] == ["embed"]
     writer.write_failures(samples, "embed", "a", {}, cleared=[ids[0]])
-    assert writer.failures(samples) == []
+    assert reader.failures(samples) == []
 
 
 def test_votes_are_what_was_written(samples):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     write(
         samples,
         {
@@ -170,7 +170,7 @@ def test_votes_are_what_was_written(samples):
             ids[0]: {"a": boxes(CONE), "b": Failed("x", "y")},
         },
     )
-    read = writer.read_votes(samples, ["b", "a"], classes=TAXONOMY)
+    read = reader.read_votes(samples, ["b", "a"], classes=TAXONOMY)
     assert list(read.ids) == ids
     votes = read.votes
     assert votes.ran.tolist() == [[False, True], [False, False], [True, True], [False, False]]
@@ -183,9 +183,9 @@ def test_votes_are_what_was_written(samples):
 
 
 def test_votes_of_a_view_are_its_own(samples):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     write(samples, {one: {"a": boxes(CONE)} for one in ids})
-    read = writer.read_votes(samples.select([ids[3], ids[1]]), ["a"], classes=TAXONOMY)
+    read = reader.read_votes(samples.select([ids[3], ids[1]]), ["a"], classes=TAXONOMY)
     assert list(read.ids) == [ids[1], ids[3]]
     assert read.votes.image.tolist() == [0, 1]
 
@@ -200,7 +200,7 @@ def test_fields_of_a_plain_fiftyone_user_are_votes_too(dataset):
             fo.Sample(filepath="/b.jpg"),
         ]
     )
-    read = writer.read_votes(dataset, ["theirs"], classes=TAXONOMY)
+    read = reader.read_votes(dataset, ["theirs"], classes=TAXONOMY)
     assert read.votes.p.tolist() == [0.25]
     assert read.votes.ran.tolist() == [[True], [False]]
     assert read.unknown_labels == {"tree": 1, "(no confidence)": 1}
@@ -231,16 +231,16 @@ def test_fields_of_a_plain_fiftyone_user_are_votes_too(dataset):
 def test_fields_that_are_no_predictions_are_refused(dataset, content, message):
     dataset.add_sample(fo.Sample(filepath="/a.jpg", theirs=content))
     with pytest.raises(StoreError, match=message):
-        writer.read_votes(dataset, ["theirs"], classes=TAXONOMY)
+        reader.read_votes(dataset, ["theirs"], classes=TAXONOMY)
 
 
 def test_an_absent_field_is_named_with_its_nearest(samples):
     with pytest.raises(StoreError, match=r"no field 'concensus'\. Did you mean 'consensus'"):
-        writer.read_votes(samples, ["concensus"], classes=TAXONOMY)
+        reader.read_votes(samples, ["concensus"], classes=TAXONOMY)
 
 
 def test_the_consensus_is_written_whole(samples):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     write(samples, {ids[0]: {"a": boxes(CONE), "b": boxes(CONE)}, ids[1]: {"a": boxes()}})
     conclude(samples)
     sample = samples[ids[0]]
@@ -255,23 +255,23 @@ def test_the_consensus_is_written_whole(samples):
     assert samples[ids[1]].roadwork.label == "no"
     nobody = samples[ids[2]]
     assert (nobody.roadwork, nobody.agreement, nobody.n_voters) == (None, None, 0)
-    assert writer.missing(samples, schema.CONSENSUS, "fused") == []
+    assert collection.missing(samples, schema.CONSENSUS, "fused") == []
 
 
 def test_the_consensus_is_taken_back_when_a_member_says_something_else(samples):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     write(samples, {one: {"a": boxes(CONE)} for one in ids})
     conclude(samples)
     write(samples, {ids[0]: {"b": boxes(CONE)}})
-    assert writer.missing(samples, schema.CONSENSUS, "fused") == [ids[0]]
+    assert collection.missing(samples, schema.CONSENSUS, "fused") == [ids[0]]
 
 
 def conclude(samples):
-    read = writer.read_votes(samples, ["a", "b"], classes=TAXONOMY)
+    read = reader.read_votes(samples, ["a", "b"], classes=TAXONOMY)
     competent = np.ones((2, len(TAXONOMY.names)), bool)
     clusters = fuse(
         read.votes, competent=competent, weights=np.ones(2), silence=np.full(2, 0.02),
-        sizes_px=writer.sizes_px(samples), fusion=Fusion(),
+        sizes_px=reader.sizes_px(samples), fusion=Fusion(),
     )  # fmt: skip
     decisions = decide(
         clusters, read.votes.ran, competent=competent,
@@ -286,12 +286,12 @@ def conclude(samples):
 
 
 def test_ground_truth_there_and_back_is_exact(samples):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     truth = boxes((0, 1, 0.1, 0.2, 0.3, 0.4), classes=TAXONOMY.names)
     nothing = Detections.empty(TAXONOMY.names)
     writer.write_ground_truth(samples, {ids[1]: truth, ids[0]: nothing}, labeled_round=3)
     view = samples.exists(schema.GROUND_TRUTH)
-    empty, found = writer.read_detections(view, schema.GROUND_TRUTH, TAXONOMY)
+    empty, found = reader.read_detections(view, schema.GROUND_TRUTH, TAXONOMY)
     assert len(empty) == 0
     assert (found.boxes_xyxy == truth.boxes_xyxy).all()
     assert found.scores.tolist() == [1.0]
@@ -301,20 +301,20 @@ def test_ground_truth_there_and_back_is_exact(samples):
 
 def test_reading_boxes_of_samples_without_any_is_refused_unless_asked_for(samples):
     with pytest.raises(StoreError, match="4 of 4 samples have no 'ground_truth'"):
-        writer.read_detections(samples, schema.GROUND_TRUTH, TAXONOMY)
-    found = writer.read_detections(samples, schema.GROUND_TRUTH, TAXONOMY, absent="empty")
+        reader.read_detections(samples, schema.GROUND_TRUTH, TAXONOMY)
+    found = reader.read_detections(samples, schema.GROUND_TRUTH, TAXONOMY, absent="empty")
     assert [len(one) for one in found] == [0] * 4
 
 
 def test_columns_there_and_back(samples):
-    ids, _ = writer.ids_and_paths(samples)
+    ids, _ = collection.ids_and_paths(samples)
     columns = {
         schema.HARDNESS: np.array([0.25, np.nan, 1.0, 0.0]),
         schema.N_VOTERS: np.array([1, 2, 3, 4]),
         schema.CHOSEN_BECAUSE: ["a", None, "c", "d"],
     }
     assert writer.write_columns(samples, ids, columns) == 4
-    assert writer.read_columns(samples, [*columns, "no_such_field"]) == {
+    assert reader.read_columns(samples, [*columns, "no_such_field"]) == {
         "id": ids,
         schema.HARDNESS: [0.25, None, 1.0, 0.0],
         schema.N_VOTERS: [1, 2, 3, 4],
@@ -342,7 +342,7 @@ def test_a_sample_that_does_not_exist_is_no_silent_success(samples):
 
 def test_a_value_that_the_database_cannot_take_is_our_error(samples):
     with pytest.raises(StoreError, match="cannot be stored"):
-        writer.write_documents(samples, {samples.first().id: {"hardness": object()}})
+        collection.write_documents(samples, {samples.first().id: {"hardness": object()}})
 
 
 def test_samples_held_in_memory_see_what_is_written(samples):
@@ -359,5 +359,5 @@ def test_sizes_come_from_metadata_or_from_the_file(samples, tmp_path):
     turned[0x0112] = 6
     picture.save(tmp_path / "turned.jpg", exif=turned)
     samples.add_sample(fo.Sample(filepath=str(tmp_path / "turned.jpg")))
-    sizes = writer.sizes_px(samples).tolist()
+    sizes = reader.sizes_px(samples).tolist()
     assert sorted(sizes) == [[30, 20], *[[100, 200]] * 4]

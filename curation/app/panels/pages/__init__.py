@@ -1,0 +1,1 @@
+"""Pages of the App's panels, one module per panel."""

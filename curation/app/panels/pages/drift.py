@@ -19,7 +19,7 @@ from curation.jobs.nightly import drift
 from curation.jobs.store import History
 from curation.presentation import cache
 from curation.report.figures import BLUE, VERMILION
-from curation.storage import schema, writer
+from curation.storage import collection, reader, schema
 from curation.storage.collection import dataset_of
 from curation.storage.embeddings import brain_runs
 from curation.storage.embeddings.table import Vectors
@@ -97,8 +97,8 @@ def of_column(dataset: Any, centre: float) -> Any:
 def _compare(dataset: Any, new: set[str], what: str) -> dict[str, Any]:
     note = dataset.info[schema.EMBEDDER_INFO]
     embedded = Vectors(Path(note["folder"]), note["fingerprint"]).ids()
-    ids, _ = writer.ids_and_paths(dataset)
-    drives = writer.read_columns(dataset, [schema.DRIVE])[schema.DRIVE]
+    ids, _ = collection.ids_and_paths(dataset)
+    drives = reader.read_columns(dataset, [schema.DRIVE])[schema.DRIVE]
     rows = [(one, drive) for one, drive in zip(ids, drives, strict=True) if one in embedded]
     night = _thinned(sorted(one for one, _ in rows if one in new))
     rest = _thinned(sorted((one, drive) for one, drive in rows if one not in new))

@@ -1,0 +1,1 @@
+"""Conversion between Label Studio annotations and FiftyOne labels."""

@@ -1,0 +1,1 @@
+"""Label Studio's HTTP API: client, projects, tasks, uploads and webhooks."""

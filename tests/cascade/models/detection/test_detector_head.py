@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from cascade.checkpoints import format
+from cascade.checkpoints import checkpoint
 from cascade.errors import BadPredictionsError, CheckpointError
 from cascade.models.detection import detector_head
 from cascade.predictions import Detections
@@ -109,7 +109,7 @@ def carried(old_classes, new_classes, meaning=None, width=3):
         new_classes=new_classes,
         meaning=meaning,
     )
-    return format.state(old), format.state(new)
+    return checkpoint.state(old), checkpoint.state(new)
 
 
 def test_rows_follow_their_class():
@@ -133,7 +133,7 @@ def test_tensors_of_another_shape_start_anew():
 
 
 def test_a_foreign_checkpoint_is_refused(tmp_path):
-    format.save(tmp_path / "a", {"adapter": "yolo"}, {})
+    checkpoint.save(tmp_path / "a", {"adapter": "yolo"}, {})
     with pytest.raises(CheckpointError, match="of the adapter 'yolo', expected 'rt_detr'"):
         detector_head.open_checkpoint(tmp_path / "a", adapter="rt_detr", keys=())
     with pytest.raises(CheckpointError, match="has no 'size'"):

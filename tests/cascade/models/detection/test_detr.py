@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from cascade import registry
-from cascade.checkpoints import format, sources
+from cascade.checkpoints import checkpoint, sources
 from cascade.errors import CheckpointError
 from cascade.imaging import batches
 from cascade.imaging.batches import Batch
@@ -283,7 +283,7 @@ def test_what_means_the_same_is_carried_over_and_new_classes_start_anew(model, t
     a, b = (sources.fingerprint(tmp_path / name) for name in "ab")
     assert a == b
     assert model.classes == CLASSES
-    weights = [one for one in format.state(other.module) if "class_embed" in one]
+    weights = [one for one in checkpoint.state(other.module) if "class_embed" in one]
     assert weights
 
 

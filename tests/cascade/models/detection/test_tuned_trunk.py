@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cascade import registry
-from cascade.checkpoints import format, sources
+from cascade.checkpoints import checkpoint, sources
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.models.detection.tuned_trunk import TRUNK_PACE
@@ -44,12 +44,12 @@ def model(request):
 
 def test_it_can_be_trained_whole(model):
     assert isinstance(model, Trainable)
-    before = {name: one.clone() for name, one in format.state(model.module).items()}
+    before = {name: one.clone() for name, one in checkpoint.state(model.module).items()}
     stepper = Stepper(model, learning_rate=1e-3, device=torch.device("cpu"))
     model.module.train()
     for _ in range(2):  # the last layers of RT-DETR start at zero and hold back the first gradient
         stepper.step(model.prepare(batch()), [truth(), truth()], share=0.1)
-    moved = {n for n, one in format.state(model.module).items() if not one.equal(before[n])}
+    moved = {n for n, one in checkpoint.state(model.module).items() if not one.equal(before[n])}
     assert {"trunk.0.0.weight", "trunk.17.body.2.bias"} <= moved
     assert any(name.startswith("head.") for name in moved)
 
@@ -99,7 +99,7 @@ def test_it_leaves_the_shared_trunk_and_its_original_alone(model):
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
-    format.save(tmp_path / "a", {"adapter": "yolo"}, {})
+    checkpoint.save(tmp_path / "a", {"adapter": "yolo"}, {})
     with pytest.raises(CheckpointError, match="of the adapter 'yolo', expected 'tuned_trunk'"):
         registry.create("tuned_trunk", tmp_path / "a")
     with pytest.raises(CheckpointError, match="no checkpoint at"):

@@ -6,8 +6,7 @@ import torch
 
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models.exported import coco_classes
-from cascade.models.exported import layouts as exported
+from cascade.models.exported import coco_classes, layouts
 
 CLASSES = ("cone", "drum", "sign")
 
@@ -16,7 +15,7 @@ def test_yolox_boxes_are_relative_to_their_cell():
     """By hand: the cell in column 3 and row 1 of stride 16, in a view of 64 pixels."""
     cells = torch.zeros(1, 64 + 16 + 4, 4)
     cells[0, 64 + 1 * 4 + 3] = torch.tensor([0.5, 0.25, np.log(2.0), np.log(0.5)])
-    corners = exported.corners_of_cells(cells, 64)[0, 64 + 1 * 4 + 3]
+    corners = layouts.corners_of_cells(cells, 64)[0, 64 + 1 * 4 + 3]
     # centre (3.5 * 16, 1.25 * 16) = (56, 20), sides (32, 8)
     assert corners.tolist() == pytest.approx([40, 16, 72, 24])
 
@@ -25,17 +24,17 @@ def test_yolox_scores_are_objectness_times_class():
     image = np.zeros((64, 64, 3), np.uint8)
     cells = torch.zeros(1, 64 + 16 + 4, 8)
     cells[0, 64 + 1 * 4 + 3] = torch.tensor([0.5, 0.25, np.log(2.0), np.log(0.5), 0.5, 0, 0.8, 0])
-    (found,) = exported.of_grid(cells, Batch(("a",), (image,)), 64, "yolox", CLASSES)
+    (found,) = layouts.of_grid(cells, Batch(("a",), (image,)), 64, "yolox", CLASSES)
     assert found.labels == ["drum"]
     assert found.scores == pytest.approx([0.4])
     assert found.boxes_xyxy[0] == pytest.approx([40 / 64, 16 / 64, 1, 24 / 64])
 
 
 def test_classes_are_listed_or_known_by_a_name():
-    assert exported.class_names(["a", "b"]) == ("a", "b")
-    assert exported.class_names("coco") == coco_classes.NAMES
+    assert layouts.class_names(["a", "b"]) == ("a", "b")
+    assert layouts.class_names("coco") == coco_classes.NAMES
     with pytest.raises(CheckpointError, match="Did you mean 'coco'"):
-        exported.class_names("cocoa")
+        layouts.class_names("cocoa")
 
 
 @pytest.mark.parametrize(
@@ -44,5 +43,5 @@ def test_classes_are_listed_or_known_by_a_name():
 )
 def test_another_shape_is_refused(shape, layout, tmp_path):
     with pytest.raises(CheckpointError, match=rf"{tmp_path}.* 3 classes .*answers in the shape"):
-        exported.expect_grid(shape, layout, 3, origin=tmp_path)
-    exported.expect_grid((1, 7, 64) if layout == "yolo" else (1, 64, 8), layout, 3, origin=tmp_path)
+        layouts.expect_grid(shape, layout, 3, origin=tmp_path)
+    layouts.expect_grid((1, 7, 64) if layout == "yolo" else (1, 64, 8), layout, 3, origin=tmp_path)

@@ -18,7 +18,7 @@ from cascade.errors import BadPredictionsError, CheckpointError, ServerError
 from cascade.imaging.batches import Batch
 from cascade.manifest import Member
 from cascade.models.subprocess import process
-from cascade.models.subprocess.foreign import worker as foreign_side
+from cascade.models.subprocess.foreign import worker
 from cascade.protocols import predict
 
 ROOT = Path(__file__).parents[4]
@@ -89,7 +89,7 @@ def test_another_environment_sees_none_of_our_packages(python):
 
 
 def test_the_foreign_side_needs_the_standard_library_only():
-    tree = ast.parse(Path(foreign_side.__file__).read_text())
+    tree = ast.parse(Path(worker.__file__).read_text())
     imported = {
         (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).split(".")[0]
         for node in ast.walk(tree)

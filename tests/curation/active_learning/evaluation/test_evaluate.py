@@ -4,12 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cascade import manifest as manifests
-from cascade import taxonomy
+from cascade import manifest, taxonomy
 from cascade.engine.run import Failure
 from cascade.ensemble import Ensemble
 from cascade.predictions import Detections
-from curation.active_learning.evaluation.evaluate import FrozenSet, evaluate
+from curation.active_learning.evaluation.evaluate import evaluate
+from curation.active_learning.evaluation.frozen_set import FrozenSet
 
 ROADWORK = taxonomy.load("roadwork")
 HERE = (0.1, 0.1, 0.3, 0.5)
@@ -35,7 +35,7 @@ def ensemble():
           - {name: m, tier: detection, adapter: center_point, licence: MIT,
              vocabulary: [cone, vehicle]}
         """
-    return Ensemble.from_manifest(manifests.parse(text))
+    return Ensemble.from_manifest(manifest.parse(text))
 
 
 @pytest.fixture

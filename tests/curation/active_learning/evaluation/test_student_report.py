@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cascade.predictions import Detections
-from curation.active_learning.evaluation.evaluate import FrozenSet
+from curation.active_learning.evaluation.frozen_set import FrozenSet
 from curation.active_learning.evaluation.student_report import kept
 
 N = 20

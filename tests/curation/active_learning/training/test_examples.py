@@ -2,14 +2,14 @@ import pytest
 
 from curation.active_learning.training import examples
 from curation.errors import StageError
-from curation.storage import schema, writer
+from curation.storage import collection, reader, schema
 
 
 def test_the_labeled_images_of_a_split_come_with_their_ground_truth(ingested, center):
     found = examples.of_split(ingested, "val", center.taxonomy)
     view = ingested.match({schema.SPLIT: "val"})
-    ids, paths = writer.ids_and_paths(view)
-    truths = writer.read_detections(view, schema.GROUND_TRUTH, center.taxonomy)
+    ids, paths = collection.ids_and_paths(view)
+    truths = reader.read_detections(view, schema.GROUND_TRUTH, center.taxonomy)
     assert [str(one.image) for one in found] == paths
     assert [len(one.target) for one in found] == [len(one) for one in truths]
     assert sum(len(one.target) for one in found) > len(ids)

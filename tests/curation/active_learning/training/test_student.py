@@ -1,4 +1,4 @@
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.checkpoints import licenses
 from cascade.ensemble import Ensemble
 from curation.active_learning.training import student
@@ -16,7 +16,7 @@ def test_of_alternatives_the_strictest_holds(center):
     """A user of the teacher may choose; who is given the student cannot."""
     content = center.manifest.model_dump()
     content["members"][1]["licence"] = "MIT OR AGPL-3.0"
-    either = Ensemble.from_manifest(manifests.Manifest.model_validate(content))
+    either = Ensemble.from_manifest(manifest.Manifest.model_validate(content))
     said = student.licence_of(SMALL, either)
     assert said == "MIT AND (MIT OR AGPL-3.0)"
     assert licenses.kind(said) == "copyleft"

@@ -68,11 +68,11 @@ def test_the_pool_is_the_one_of_the_stages(dataset):
 def test_the_budget_is_the_one_of_the_rounds(dataset):
     import fiftyone as fo
 
-    from curation.pipeline import round
+    from curation.pipeline import run_round
 
-    assert options.LEAST_BUDGET == round.LEAST_BUDGET
+    assert options.LEAST_BUDGET == run_round.LEAST_BUDGET
     dataset.add_samples([fo.Sample(filepath=f"/{n}.jpg") for n in range(270)])
-    assert options.budget(dataset) == round.budget(dataset, None) == 27
+    assert options.budget(dataset) == run_round.budget(dataset, None) == 27
 
 
 def test_asking_for_versions_makes_no_registry(dataset, tmp_path, monkeypatch):

@@ -7,8 +7,8 @@ from curation.active_learning.training.student import Recipe
 from curation.cli import app
 from curation.errors import PublishError, StageError
 from curation.settings import from_environment
-from curation.stages import distil as stage
-from curation.storage import schema, writer
+from curation.stages import distil
+from curation.storage import collection, reader, schema, writer
 
 
 def run(*words):
@@ -18,11 +18,11 @@ def run(*words):
 @pytest.fixture
 def site(scenes, center, monkeypatch):
     """A dataset with ten labeled images, and a student that is quickly made."""
-    small = partial(stage.distil, recipe=Recipe(width=8, size=64, batch_size=4))
-    monkeypatch.setattr(stage, "distil", small)
+    small = partial(distil.distil, recipe=Recipe(width=8, size=64, batch_size=4))
+    monkeypatch.setattr(distil, "distil", small)
     view = scenes.match({schema.SPLIT: "train"}).limit(10)
-    ids, _ = writer.ids_and_paths(view)
-    truths = writer.read_detections(view, schema.ORACLE, center.taxonomy)
+    ids, _ = collection.ids_and_paths(view)
+    truths = reader.read_detections(view, schema.ORACLE, center.taxonomy)
     writer.write_ground_truth(scenes, dict(zip(ids, truths, strict=True)), labeled_round=1)
     return scenes
 
@@ -64,7 +64,7 @@ def test_the_manifest_the_folder_and_the_epochs_are_handed_on(site, tmp_path, mo
         asked.append((dataset.name, ensemble.manifest.name, folder, epochs, seed))
         raise StageError("Enough.")
 
-    monkeypatch.setattr(stage, "distil", told)
+    monkeypatch.setattr(distil, "distil", told)
     one = tmp_path / "one.yaml"
     one.write_text(
         "{name: one, members: [{name: plain, tier: detection, adapter: center_point, "

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.ensemble import Ensemble
 from cascade.models.detection.center_point import CenterPoint
 from curation.tracking import Registry
@@ -30,7 +30,7 @@ def site(home, empty_store):
             "{name: small, members: [{name: small, tier: detection, adapter: center_point, "
             f'source: "{folder / "small"}", licence: Apache-2.0}}]}}'
         )
-        made = Ensemble.from_manifest(manifests.parse(text))
+        made = Ensemble.from_manifest(manifest.parse(text))
         registry.register(made.save(folder / "whole"), name="site", identity=made.identity)
     registry.note("site", "3", verdict="keep", judged_against="2", reasons="MCC fell.")
     home.curate("promote", "site", 1, "--by", "Ada", "--why", "first", "--against-the-gate")

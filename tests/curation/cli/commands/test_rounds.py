@@ -3,7 +3,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from curation.cli import app
-from curation.cli.commands import rounds as doors
+from curation.cli.commands import rounds
 
 MANIFEST = """
 name: one
@@ -33,8 +33,8 @@ def test_a_round_that_waits_for_people_is_exit_code_3(home):
 @pytest.mark.parametrize("verb", ["round", "train", "publish"])
 def test_focus_and_sign_off_are_part_of_the_plan(verb, monkeypatch):
     plans = []
-    monkeypatch.setattr(doors, "connected", lambda *_: None)
-    monkeypatch.setattr(doors, "_run_rounds", lambda *_, plan, **__: plans.append(plan))
+    monkeypatch.setattr(rounds, "connected", lambda *_: None)
+    monkeypatch.setattr(rounds, "_run_rounds", lambda *_, plan, **__: plans.append(plan))
     for words in ([], ["--focus"], ["--sign-off"]):
         assert CliRunner().invoke(app, [verb, "demo", *words]).exit_code == 0
     assert [(one.focus, one.sign_off) for one in plans] == [

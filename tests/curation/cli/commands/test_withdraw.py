@@ -1,13 +1,13 @@
 import pytest
 from typer.testing import CliRunner
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from cascade.predictions import Detections
 from curation.cli import app
 from curation.errors import StageError
-from curation.storage import rounds, schema, writer
+from curation.storage import collection, rounds, schema, writer
 
-ROADWORK = taxonomies.load("roadwork")
+ROADWORK = taxonomy.load("roadwork")
 
 
 @pytest.fixture
@@ -17,11 +17,11 @@ def labeled(dataset, settings):
 
     schema.declare(dataset, ROADWORK)
     schema.declare_choice(dataset)
-    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(ROADWORK)}
+    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(ROADWORK)}
     dataset.save()
     for i in range(2):
         dataset.add_sample(fo.Sample(filepath=f"/images/{i}.png", tags=["round-01"] * (1 - i)))
-    ids, _ = writer.ids_and_paths(dataset)
+    ids, _ = collection.ids_and_paths(dataset)
     empty = Detections.empty(ROADWORK.names)
     writer.write_ground_truth(dataset, {ids[0]: empty}, labeled_round=1)
     this = rounds.of_dataset(settings.home, dataset.name, 1)
@@ -69,7 +69,7 @@ def test_reproduce_answers_by_its_exit_code(labeled):
     this.do("label", lambda: {"dataset_hash": same})
     done = run("reproduce", dataset.name)
     assert (done.exit_code, "identical: True" in done.output) == (0, True)
-    ids, _ = writer.ids_and_paths(dataset)
+    ids, _ = collection.ids_and_paths(dataset)
     writer.write_columns(dataset, ids[:1], {schema.SPLIT: ["test"]})
     done = run("reproduce", dataset.name)
     assert (done.exit_code, "identical: False" in done.output) == (1, True)

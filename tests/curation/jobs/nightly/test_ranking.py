@@ -27,7 +27,7 @@ from curation.labeling.export_folder import read_rows
 from curation.labeling.files.backend import Files
 from curation.stages.choose import choose
 from curation.stages.score import score
-from curation.storage import schema, writer
+from curation.storage import collection, reader, schema
 from curation.storage.database import lease
 from curation.storage.embeddings import brain_runs
 from curation.storage.embeddings.table import Vectors
@@ -128,10 +128,10 @@ def test_only_what_is_new_is_looked_at_and_all_of_the_pool_is_ranked(
     pool.reload()
     anew = pool.clone()
     names = [schema.HARDNESS, *schema.HARDNESS_PARTS, schema.EXPECTED_BOXES, schema.N_VOTERS]
-    mine = writer.read_columns(anew, [*names, schema.RANK, "tags"])
+    mine = reader.read_columns(anew, [*names, schema.RANK, "tags"])
     anew.clear_sample_fields(names)
     score(anew, ensemble=ensemble)
-    whole = writer.read_columns(anew, names)
+    whole = reader.read_columns(anew, names)
     assert all(mine[name] == whole[name] for name in names)
     assert len({one for one in whole[schema.HARDNESS] if one is not None}) > POOL / 2
 
@@ -143,7 +143,7 @@ def test_only_what_is_new_is_looked_at_and_all_of_the_pool_is_ranked(
     pairs.unlink()  # the pairs that look alike are found anew, too
     again = choose(anew, round_number=2, budget=30, use_hardness=True)
     assert again.duplicates_dropped > 0
-    chosen = writer.read_columns(anew, [schema.RANK, "tags"])
+    chosen = reader.read_columns(anew, [schema.RANK, "tags"])
     assert again.chosen == 30
     assert chosen[schema.RANK] == mine[schema.RANK]
     assert [set(one) for one in chosen["tags"]] == [set(one) for one in mine["tags"]]
@@ -324,7 +324,7 @@ def test_a_changed_ensemble_scores_all_of_it_anew(pool, ensemble, history):
 def here_only(pool):
     """Put all vectors of the pool near one direction."""
     note = pool.info[schema.EMBEDDER_INFO]
-    ids, _ = writer.ids_and_paths(pool)
+    ids, _ = collection.ids_and_paths(pool)
     rng = np.random.default_rng(5)
     near = rng.normal(size=(len(ids), synthetic_pool.DIMENSIONS)).astype(np.float32) * 0.001
     near[:, 0] += 1.0

@@ -8,7 +8,7 @@ from curation.labeling import factory
 from curation.labeling.label_studio.api import tasks as stored_tasks
 from curation.labeling.label_studio.sync import DELETED, OnlyPush, take_over
 from curation.stages.label import label
-from curation.storage import queries, schema, writer
+from curation.storage import queries, reader, schema, writer
 
 ROUND = "round-01"
 N = 4
@@ -51,7 +51,7 @@ def cone(x1=0.25, name="cone"):
 
 
 def truth(dataset, sample_id):
-    (found,) = writer.read_detections(
+    (found,) = reader.read_detections(
         dataset.select([sample_id]), schema.GROUND_TRUTH, queries.taxonomy_of(dataset)
     )
     assert isinstance(found, Detections)

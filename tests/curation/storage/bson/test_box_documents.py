@@ -4,7 +4,7 @@ import bson
 import numpy as np
 import pytest
 
-from cascade.workload import Workload
+from cascade.runtime.workload import Workload
 from curation.storage.bson import box_documents
 from curation.storage.bson.box_documents import Boxes, Lists, Numbers, Words
 

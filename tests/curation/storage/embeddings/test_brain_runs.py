@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from curation.errors import StageError
-from curation.storage import schema, writer
+from curation.storage import collection, schema
 from curation.storage.embeddings import brain_runs
 from curation.storage.embeddings.table import Vectors
 
@@ -20,7 +20,7 @@ def embedded(dataset, tmp_path):
         )
         vectors = np.random.default_rng(0).normal(size=(n, 8)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        ids, _ = writer.ids_and_paths(dataset)
+        ids, _ = collection.ids_and_paths(dataset)
         Vectors(tmp_path, FINGERPRINT).add(ids, vectors)
         brain_runs.remember_embedder(dataset, tmp_path, "m", FINGERPRINT)
         return dataset, ids, vectors

@@ -27,13 +27,13 @@ def test_every_file_of_a_version_has_its_hash_in_a_tag(registry, register):
 
 
 def test_a_caller_sees_what_to_send(registry, register, reads_from):
-    from curation.tracking.registry import pyfunc
+    from curation.tracking.registry import ensemble_model
 
     register("a")
     info = reads_from.models.get_model_info("models:/demo/1")
-    assert info.signature == pyfunc.SIGNATURE
+    assert info.signature == ensemble_model.SIGNATURE
     assert info.saved_input_example_info is not None
-    sent = pyfunc.input_example()
+    sent = ensemble_model.input_example()
     assert list(sent.columns) == info.signature.inputs.input_names()
     assert sent["content"][0].startswith(b"\x89PNG")
     assert isinstance(sent, pd.DataFrame)

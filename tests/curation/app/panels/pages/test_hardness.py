@@ -1,6 +1,6 @@
 import pytest
 
-from curation.app.panels import hardness
+from curation.app.panels.pages import hardness
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from curation.stages.report import report
 from curation.stages.reproduce import keep
 from curation.stages.score import score
 from curation.stages.train import train
-from curation.storage import queries, rounds, writer
+from curation.storage import queries, reader, rounds
 from curation.storage.rounds import Round
 from curation.tracking.runs import Runs
 
@@ -363,7 +363,7 @@ def _publish(work: _Work) -> int:
 
 
 def _report(work: _Work) -> int:
-    work.this.note(failures=writer.failures(work.dataset))
+    work.this.note(failures=reader.failures(work.dataset))
     work.this.do("report", lambda: {"page": report(work.dataset, work.this, work.settings).name})
     return 0
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cascade.checkpoints import format, sources
+from cascade.checkpoints import checkpoint, sources
 from cascade.errors import CheckpointError
 
 CONFIG = {"adapter": "center_point", "classes": ["cone"], "size": 64}
@@ -15,12 +15,12 @@ def tensors(value=1.0):
 
 
 def saved(folder, *, config=CONFIG, value=1.0):
-    format.save(folder, config, tensors(value))
+    checkpoint.save(folder, config, tensors(value))
     return folder
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    config, loaded = format.load(saved(tmp_path / "new" / "member"))
+    config, loaded = checkpoint.load(saved(tmp_path / "new" / "member"))
     assert config == CONFIG
     assert all(torch.equal(loaded[name], one) for name, one in tensors().items())
 
@@ -28,7 +28,7 @@ def test_what_is_saved_is_loaded(tmp_path):
 def test_an_older_checkpoint_is_replaced_and_nothing_stays_behind(tmp_path):
     saved(tmp_path / "member", value=1.0)
     saved(tmp_path / "member", value=2.0)
-    assert format.load(tmp_path / "member")[1]["a"][0, 0] == 2.0
+    assert checkpoint.load(tmp_path / "member")[1]["a"][0, 0] == 2.0
     assert [one.name for one in tmp_path.iterdir()] == ["member"]
 
 
@@ -63,7 +63,7 @@ def test_a_broken_checkpoint_says_what_is_wrong(tmp_path, name, content, message
     if content is not None:
         (folder / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
-        format.load(folder)
+        checkpoint.load(folder)
 
 
 @pytest.mark.parametrize(
@@ -75,14 +75,14 @@ def test_a_broken_checkpoint_says_what_is_wrong(tmp_path, name, content, message
     ],
 )
 def test_tensors_must_fit_one_to_one(change, message):
-    given = format.state(nn.Linear(4, 2)) | change
+    given = checkpoint.state(nn.Linear(4, 2)) | change
     given = {name: one for name, one in given.items() if one is not None}
     with pytest.raises(CheckpointError, match=f"here: .*{message}"):
-        format.restore(nn.Linear(4, 2), given, origin="here")
+        checkpoint.restore(nn.Linear(4, 2), given, origin="here")
 
 
 def test_restored_tensors_are_equal():
     source, target = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
     source(torch.randn(5, 3))
-    format.restore(target, format.state(source), origin="here")
+    checkpoint.restore(target, checkpoint.state(source), origin="here")
     assert torch.equal(target.running_mean, source.running_mean)

@@ -1,4 +1,4 @@
-from cascade.workload import Workload
+from cascade.runtime.workload import Workload
 
 
 def test_much_work_pays_at_once():

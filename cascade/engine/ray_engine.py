@@ -21,9 +21,10 @@ from cascade.engine import pipeline, shards
 from cascade.engine import run as engine
 from cascade.engine.multiprocess import BATCHES_A_SHARD, Job
 from cascade.engine.pipeline import Work
-from cascade.engine.sinks import Progress, Tally
+from cascade.engine.sinks import Tally
 from cascade.errors import CascadeError, MissingExtraError
 from cascade.imaging.batches import Group
+from cascade.runtime.progress import Progress
 
 
 class ClusterError(CascadeError, RuntimeError):

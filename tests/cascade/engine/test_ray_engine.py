@@ -13,10 +13,10 @@ import torch
 from folder_sink import FolderSink, opened, plain
 from pictures import drawn
 
-from cascade import manifest as manifests
-from cascade.engine import ray as distributed
+from cascade import manifest
+from cascade.engine import ray_engine
 from cascade.engine.multiprocess import Job
-from cascade.engine.ray import ClusterError
+from cascade.engine.ray_engine import ClusterError
 from cascade.engine.run import Memory, run
 from cascade.ensemble import Ensemble
 from cascade.errors import MissingExtraError
@@ -35,7 +35,7 @@ members:
 
 @pytest.fixture(scope="module")
 def ensemble():
-    return Ensemble.from_manifest(manifests.parse(MANIFEST))
+    return Ensemble.from_manifest(manifest.parse(MANIFEST))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_two_actors_store_what_one_process_stores(ensemble, paths, tmp_path):
 
 
 def test_nothing_to_do_asks_no_cluster(ensemble, tmp_path):
-    done = distributed.run(
+    done = ray_engine.run(
         job(ensemble, tmp_path), ["a"], ["a.png"], todo={"center": set()}, address="nowhere:1"
     )
     assert done.images == 0
@@ -94,7 +94,7 @@ def test_nothing_to_do_asks_no_cluster(ensemble, tmp_path):
 def test_without_ray_the_extra_is_named(ensemble, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match="ray"):
-        distributed.run(job(ensemble, tmp_path), ["a"], ["a.png"])
+        ray_engine.run(job(ensemble, tmp_path), ["a"], ["a.png"])
 
 
 def test_an_address_where_nobody_answers_is_an_error(ensemble, tmp_path, monkeypatch):
@@ -106,4 +106,4 @@ def test_an_address_where_nobody_answers_is_an_error(ensemble, tmp_path, monkeyp
 
     monkeypatch.setattr(ray, "init", refuse)
     with pytest.raises(ClusterError, match="There is no Ray cluster at nowhere:1: Failed"):
-        distributed.run(job(ensemble, tmp_path), ["a"], ["a.png"], address="nowhere:1")
+        ray_engine.run(job(ensemble, tmp_path), ["a"], ["a.png"], address="nowhere:1")

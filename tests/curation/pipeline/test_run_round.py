@@ -10,10 +10,10 @@ from cascade.ensemble import Ensemble
 from curation.errors import LabelingError, StageError
 from curation.labeling import factory
 from curation.labeling.files.backend import Files
-from curation.pipeline import round
-from curation.pipeline.round import Plan, run_round
+from curation.pipeline import run_round as pipeline_round
+from curation.pipeline.run_round import Plan, run_round
 from curation.settings import Settings
-from curation.storage import rounds, schema, writer
+from curation.storage import collection, reader, rounds, schema, writer
 from curation.storage.embeddings import brain_runs
 from curation.storage.embeddings.table import Vectors
 
@@ -158,8 +158,8 @@ def few(seen, center, tmp_path, empty_store):
     made = seen.select([*train, *frozen]).clone()
     shutil.copy(empty_store, tmp_path)
     settings = settings_in(tmp_path)
-    ids, paths = writer.ids_and_paths(made)
-    there, known = writer.ids_and_paths(seen)
+    ids, paths = collection.ids_and_paths(made)
+    there, known = collection.ids_and_paths(seen)
     same = dict(zip(known, there, strict=True))
     vectors = brain_runs.vectors(seen, [same[path] for path in paths])
     Vectors(settings.vectors(made.name), center.fingerprint("mobilenet")).add(ids, vectors)
@@ -271,8 +271,8 @@ def test_what_was_evaluated_against_another_champion_is_evaluated_again(few, cen
 
     until("label")
     rest = dataset.match({schema.SPLIT: "train"}).exists(schema.LABELED_ROUND, False)
-    truths = writer.read_detections(rest, schema.ORACLE, center.taxonomy)
-    ids, _ = writer.ids_and_paths(rest)
+    truths = reader.read_detections(rest, schema.ORACLE, center.taxonomy)
+    ids, _ = collection.ids_and_paths(rest)
     writer.write_ground_truth(dataset, dict(zip(ids, truths, strict=True)), labeled_round=1)
     this = until("evaluate").round
     measured = this.read(rounds.CHAMPION)
@@ -323,10 +323,10 @@ def test_a_round_begins_with_the_newest_that_is_not_known_to_be_worse(
 def test_the_budget_is_as_asked_or_a_tenth_of_the_pool(few, dataset):
     import fiftyone as fo
 
-    assert round.budget(few[0], 7) == 7
-    assert round.budget(few[0], None) == 20
+    assert pipeline_round.budget(few[0], 7) == 7
+    assert pipeline_round.budget(few[0], None) == 20
     dataset.add_samples([fo.Sample(filepath=f"/{i}.jpg") for i in range(305)], progress=False)
-    assert round.budget(dataset, None) == 30
+    assert pipeline_round.budget(dataset, None) == 30
 
 
 def test_the_record_is_readable_json(first):
