@@ -17,7 +17,7 @@ from cascade import taxonomy
 from cascade.errors import nearest
 from cascade.taxonomy import Taxonomy
 from curation.errors import DatasetError, StageError
-from curation.storage import reader, writer
+from curation.storage import collection, reader
 from curation.storage import schema as fields
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def tag_chosen(
     for rank, (one, arm, why) in enumerate(zip(ids, arms, because, strict=True), start=1):
         tags = [*_without_round(known[one], tag), tag, f"arm:{arm}"]
         update[one] = {"tags": tags, fields.RANK: rank, fields.CHOSEN_BECAUSE: why}
-    writer.write_documents(dataset, update)
+    collection.write_documents(dataset, update)
 
 
 def tag_only(dataset: Any, tag: str, ids: Sequence[str]) -> None:
