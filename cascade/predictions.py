@@ -16,10 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray, IntArray
 from cascade.errors import BadPredictionsError
-
-FloatArray = NDArray[np.floating[Any]]
-IntArray = NDArray[np.integer[Any]]
 
 _TOLERANCE = 1e-4  # of the image's side: what float32 arithmetic on pixels may overshoot
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cascade.arrays import BoolArray
 from cascade.errors import BadPredictionsError
 from cascade.fusion.consensus import Clusters, Decisions
-from cascade.fusion.votes import BoolArray, Votes
+from cascade.fusion.votes import Votes
 from cascade.geometry.sizes import Sizes
 from cascade.imaging.batches import Image
 from cascade.predictions import Answer, Detections

@@ -22,13 +22,14 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
+from cascade.arrays import BoolArray, FloatArray, IntArray
 from cascade.errors import BadPredictionsError, CheckpointError
 from cascade.fusion.consensus import Clusters, decide, fuse
-from cascade.fusion.votes import BoolArray, Votes
+from cascade.fusion.votes import Votes
 from cascade.geometry import boxes
 from cascade.manifest import Fusion
 from cascade.metrics.classification import best_threshold
-from cascade.predictions import Detections, FloatArray, IntArray
+from cascade.predictions import Detections
 
 ALL_CLASSES = "*"
 MATCH_IOU = 0.5  # overlap from which a box has found an object

@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from cascade.arrays import IntArray
 from cascade.fusion.votes import Votes
 from cascade.geometry import boxes
 from cascade.manifest import Fusion
-from cascade.predictions import IntArray
 from cascade.runtime.workload import Workload
 
 _workload = Workload()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cascade.predictions import FloatArray, IntArray
+from cascade.arrays import FloatArray, IntArray
 from cascade.runtime.jit import compiled
 
 Thresholds = tuple[float, float, float, float, float]

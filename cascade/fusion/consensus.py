@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
+from cascade.arrays import BoolArray, FloatArray, IntArray
 from cascade.fusion import clustering
-from cascade.fusion.votes import BoolArray, Votes
+from cascade.fusion.votes import Votes
 from cascade.manifest import Fusion
-from cascade.predictions import FloatArray, IntArray
 
 __all__ = ["Clusters", "Decisions", "Votes", "decide", "fuse", "pooled"]
 

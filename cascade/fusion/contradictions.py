@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cascade.arrays import BoolArray, FloatArray
 from cascade.fusion.consensus import Clusters, Decisions
-from cascade.fusion.votes import BoolArray
-from cascade.predictions import Answer, FloatArray
+from cascade.predictions import Answer
 from cascade.taxonomy import Taxonomy
 
 SUPPORT = 0.25  # fused probability from which a box supports the claim that its class is there

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray
 from cascade.manifest import Routing
-from cascade.predictions import FloatArray
 
 
 class Path(StrEnum):

@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cascade.arrays import BoolArray, FloatArray, IntArray
 from cascade.errors import BadPredictionsError
-from cascade.predictions import Detections, FloatArray, IntArray
-
-BoolArray = NDArray[np.bool_]
+from cascade.predictions import Detections
 
 _TOLERANCE = 1e-4  # what `Detections` allows a score; `fuse` clips it away
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.predictions import FloatArray, IntArray
+from cascade.arrays import FloatArray, IntArray
 
 
 def areas(boxes_xyxy: FloatArray) -> FloatArray:

@@ -31,9 +31,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
+from cascade.arrays import FloatArray
 from cascade.errors import BadPredictionsError
 from cascade.geometry.sizes import BOX_TOLERANCE_PX, DEPTH_TOLERANCE, cut_off
-from cascade.predictions import FloatArray
 from cascade.taxonomy import Taxonomy
 
 LEAST_PX = 10.0  # of a box's height: below, its edges say more about the detector

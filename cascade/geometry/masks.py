@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray
 from cascade.errors import BadPredictionsError
 from cascade.geometry import boxes
-from cascade.predictions import FloatArray, Masks
+from cascade.predictions import Masks
 from cascade.taxonomy import fold
 
 

@@ -29,8 +29,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cascade.arrays import FloatArray
 from cascade.errors import BadPredictionsError
-from cascade.predictions import DepthMap, FloatArray
+from cascade.predictions import DepthMap
 from cascade.taxonomy import Range, Taxonomy
 
 EDGE = 0.005  # share of the image: a box that comes so near to the border may be cut off there

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray
 from cascade.fusion import calibration, consensus
 from cascade.fusion.consensus import Clusters, Decisions, Votes
-from cascade.predictions import Detections, Embedding, FloatArray
+from cascade.predictions import Detections, Embedding
 from cascade.taxonomy import Taxonomy
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+from cascade.arrays import FloatArray
 from cascade.errors import BadPredictionsError
-from cascade.predictions import Detections, FloatArray
+from cascade.predictions import Detections
 
 MAX_BOXES = 100  # of one class in one image: COCO's own limit
 

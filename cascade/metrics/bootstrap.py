@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray, IntArray
 from cascade.errors import BadPredictionsError
 from cascade.geometry import boxes
 from cascade.metrics.average_precision import MAX_BOXES
 from cascade.metrics.classification import grouped_bootstrap
-from cascade.predictions import Detections, FloatArray, IntArray
+from cascade.predictions import Detections
 
 Interval = tuple[float, float]
 

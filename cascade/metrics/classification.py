@@ -15,12 +15,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cascade.arrays import BoolArray, FloatArray, IntArray
 from cascade.errors import BadPredictionsError
-from cascade.predictions import FloatArray, IntArray
-
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

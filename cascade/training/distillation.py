@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray
 from cascade.checkpoints import checkpoint
 from cascade.errors import TrainingError
 from cascade.geometry import boxes
 from cascade.imaging.batches import Image
-from cascade.predictions import Detections, FloatArray
+from cascade.predictions import Detections
 from cascade.protocols import Trainable
 from cascade.training import fit_state
 from cascade.training.examples import Corners, Example

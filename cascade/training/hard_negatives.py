@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascade.arrays import FloatArray
 from cascade.errors import TrainingError
 from cascade.geometry import boxes
-from cascade.predictions import Detections, FloatArray
+from cascade.predictions import Detections
 from cascade.training.examples import Example
 
 SURE = 0.5  # calibrated probability from which on a false box is a look-alike

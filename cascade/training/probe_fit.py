@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray
 from cascade.checkpoints import checkpoint
 from cascade.errors import CheckpointError, TrainingError
-from cascade.predictions import FloatArray
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade import registry
+from cascade.arrays import FloatArray
 from cascade.ensemble import Ensemble
 from cascade.fusion.consensus import Clusters
 from cascade.geometry import focal_length, sizes
 from cascade.geometry.sizes import Sizes
-from cascade.predictions import Answer, FloatArray
+from cascade.predictions import Answer
 from cascade.taxonomy import Taxonomy
 from curation.storage import deep_tier_documents
 from curation.storage import schema as fields

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cascade.arrays import FloatArray
 from cascade.ensemble import Ensemble
-from cascade.predictions import FloatArray
 from cascade.training.probe_fit import Probe
 from curation.storage import queries, schema
 from curation.storage.embeddings.table import Vectors

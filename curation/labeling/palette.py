@@ -19,9 +19,8 @@ from functools import cache
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from cascade.arrays import Float64Array
 
 _OKABE_ITO = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#f0e442")
 _STEPS = (0, 32, 64, 96, 128, 160, 192, 224, 255)
@@ -69,7 +68,7 @@ def distinct(n: int) -> tuple[str, ...]:
     return tuple(found[i % len(found)] for i in range(n))
 
 
-def distances(colours: tuple[str, ...]) -> Floats:
+def distances(colours: tuple[str, ...]) -> Float64Array:
     """Return how far apart each pair looks to whoever sees the least of it, shape (n, n)."""
     seen = _seen(_rgb(colours))
     return np.linalg.norm(seen[:, :, None] - seen[:, None], axis=-1).min(axis=0)
@@ -92,13 +91,13 @@ def _ordered() -> tuple[str, ...]:
     return tuple(candidates[i] for i in order)
 
 
-def _rgb(colours: tuple[str, ...]) -> Floats:
+def _rgb(colours: tuple[str, ...]) -> Float64Array:
     """Return linear red, green and blue in [0, 1], shape (n, 3)."""
     encoded = np.array([list(bytes.fromhex(one[1:])) for one in colours], np.float64) / 255
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 
-def _seen(linear_rgb: Floats) -> Floats:
+def _seen(linear_rgb: Float64Array) -> Float64Array:
     """Return how each vision sees the colours, in Oklab, shape (4, n, 3)."""
     simulated = np.clip(np.einsum("vij,nj->vni", _VISIONS, linear_rgb), 0.0, 1.0)
     return np.cbrt(simulated @ _CONES.T) @ _OPPONENTS.T

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.predictions import Detections, FloatArray
+from cascade.arrays import FloatArray
+from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.active_learning.evaluation import slices
 from curation.errors import LabelingError

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
+from cascade.arrays import FloatArray
 
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 VERMILION, PURPLE, SKY, GREY = "#D55E00", "#CC79A7", "#56B4E9", "#9AA0A6"
@@ -152,7 +152,7 @@ def training_curves(losses: Mapping[str, Sequence[float]]) -> Figure:
 
 
 def slice_heat(
-    rows: Sequence[str], columns: Sequence[str], values: Floats, *, counts: Sequence[int]
+    rows: Sequence[str], columns: Sequence[str], values: FloatArray, *, counts: Sequence[int]
 ) -> Figure:
     """Draw a table of slices by metrics, coloured by value.
 
@@ -178,7 +178,7 @@ def slice_heat(
 
 
 def calibration_curve(
-    truth: NDArray[np.bool_], p: Mapping[str, Floats], *, bins: int = 10
+    truth: NDArray[np.bool_], p: Mapping[str, FloatArray], *, bins: int = 10
 ) -> Figure:
     """Draw how often "yes" was true against the probability that was said.
 
@@ -206,7 +206,7 @@ def calibration_curve(
     return figure
 
 
-def embedding_scatter(xy: Floats, hardness: Floats, chosen: NDArray[np.bool_]) -> Figure:
+def embedding_scatter(xy: FloatArray, hardness: FloatArray, chosen: NDArray[np.bool_]) -> Figure:
     """Draw where samples lie in the embedding, coloured by hardness; chosen ones are ringed.
 
     Args:
@@ -276,13 +276,13 @@ def _cycle() -> tuple[str, ...]:
     return (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, GREY, _INK) * 4
 
 
-def _whiskers(axes: Any, rows: Floats, estimates: Sequence[Estimate]) -> None:
+def _whiskers(axes: Any, rows: FloatArray, estimates: Sequence[Estimate]) -> None:
     for row, one in zip(rows, estimates, strict=True):
         if one.lower is not None and one.upper is not None:
             axes.plot([one.lower, one.upper], [row, row], color=_INK, linewidth=1.2)
 
 
-def _annotate(axes: Any, rows: Floats, estimates: Sequence[Estimate]) -> None:
+def _annotate(axes: Any, rows: FloatArray, estimates: Sequence[Estimate]) -> None:
     for row, one in zip(rows, estimates, strict=True):
         text = "not defined" if one.value is None else f"{one.value:.3f}"
         ends = [end for end in (one.value, one.upper, 0.0) if end is not None]

@@ -13,12 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import BoolArray, FloatArray, IntArray
 from cascade.metrics import classification
 from curation.report.figures import Estimate
-
-Floats = NDArray[np.floating[Any]]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.integer[Any]]
 
 DRAWS = 1000
 _BINS = 15  # of the calibration error, as in `cascade.metrics.classification.ece`
@@ -35,7 +32,7 @@ class Answers:
         threshold: At or above it the answer is yes.
     """
 
-    p: Floats
+    p: FloatArray
     threshold: float
 
 
@@ -49,7 +46,7 @@ class Compared:
 
 
 def compare(
-    truth: Bools,
+    truth: BoolArray,
     drives: Sequence[str],
     before: Answers,
     after: Answers,
@@ -82,7 +79,9 @@ def compare(
     }
 
 
-def _draws_of(truth: Bools, said: Answers, group_of: Ints, weights: Ints) -> Mapping[str, Floats]:
+def _draws_of(
+    truth: BoolArray, said: Answers, group_of: IntArray, weights: IntArray
+) -> Mapping[str, FloatArray]:
     """Return each metric in each draw, shape (draws,); NaN where it is not defined."""
     yes = said.p >= said.threshold
     cells = np.stack([truth & yes, ~truth & yes, truth & ~yes, ~truth & ~yes], axis=1)
@@ -102,13 +101,13 @@ def _draws_of(truth: Bools, said: Answers, group_of: Ints, weights: Ints) -> Map
     }
 
 
-def _by_group(rows: NDArray[Any], group_of: Ints, n_groups: int) -> Floats:
+def _by_group(rows: NDArray[Any], group_of: IntArray, n_groups: int) -> FloatArray:
     summed = np.zeros((n_groups, rows.shape[1]))
     np.add.at(summed, group_of, rows)
     return summed
 
 
-def _mcc(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
+def _mcc(tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
     """Return MCC; 0 where all answers are the same, NaN where the truth has one class."""
     true_scale = np.sqrt(tp + fn) * np.sqrt(tn + fp)
     scale = true_scale * np.sqrt(tp + fp) * np.sqrt(tn + fn)
@@ -116,11 +115,11 @@ def _mcc(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
     return np.where(true_scale > 0, value, np.nan)
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
+def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
     return np.divide(part, whole, out=np.full_like(part, np.nan, dtype=float), where=whole > 0)
 
 
-def _estimate(values: Floats) -> Estimate:
+def _estimate(values: FloatArray) -> Estimate:
     """Return the first value, and the interval of the others."""
     if np.isnan(values[0]):
         return Estimate(None)

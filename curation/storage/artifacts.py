@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.predictions import DepthMap, FloatArray
+from cascade.arrays import FloatArray
+from cascade.predictions import DepthMap
 from cascade.runtime.atomic_files import replaced
 from curation.errors import StoreError
 

@@ -16,12 +16,10 @@ import numpy as np
 from bson import ObjectId
 from numpy.typing import NDArray
 
+from cascade.arrays import Float64Array, Int64Array
 from cascade.runtime.workload import Workload
 from curation.errors import StoreError
 from curation.storage.collection import answering, chunks, dataset_of, read_documents
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 _LABELS = 1024  # different labels in a batch that are provided for at first
 _workload = Workload(enough=10_000)  # label fields
@@ -41,12 +39,12 @@ class BoxColumns:
         ran: Whether a sample has the label field, shape (n, M).
     """
 
-    sample: Ints
-    member: Ints
-    label_id: Ints
+    sample: Int64Array
+    member: Int64Array
+    label_id: Int64Array
     labels: tuple[str, ...]
-    numbers: Floats
-    boxes_xywh: Floats
+    numbers: Float64Array
+    boxes_xywh: Float64Array
     ran: NDArray[np.bool_]
 
 
@@ -90,7 +88,7 @@ def from_documents(
                 place += [(i, m)] * len(boxes)
     words = dict.fromkeys(box["label"] for box in found if box.get("label") is not None)
     index = {word: i for i, word in enumerate(words)}
-    where: Ints = np.array(place, np.int64).reshape(-1, 2)
+    where: Int64Array = np.array(place, np.int64).reshape(-1, 2)
     numbers = [[_number(box.get(one)) for one in attributes] for box in found]
     return BoxColumns(
         sample=where[:, 0],

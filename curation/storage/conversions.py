@@ -23,7 +23,8 @@ import numpy as np
 from bson import ObjectId
 from numpy.typing import NDArray
 
-from cascade.predictions import Detections, FloatArray
+from cascade.arrays import FloatArray
+from cascade.predictions import Detections
 
 Boxes = NDArray[np.float64]
 

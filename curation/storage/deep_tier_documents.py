@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from bson import ObjectId
 
-from cascade.predictions import Answer, FloatArray, Masks
+from cascade.arrays import FloatArray
+from cascade.predictions import Answer, Masks
 from cascade.taxonomy import Taxonomy
 from curation.storage.conversions import raw_detection, xyxy_to_xywh
 from curation.storage.documents import Document, labels_field

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from bson import ObjectId
 
+from cascade.arrays import FloatArray, IntArray
 from cascade.fusion.consensus import Clusters, Decisions
 from cascade.geometry.sizes import Sizes
-from cascade.predictions import Detections, FloatArray, IntArray
+from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.storage.bson.box_documents import (
     Boxes,

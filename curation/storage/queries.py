@@ -17,7 +17,7 @@ from cascade import taxonomy
 from cascade.errors import nearest
 from cascade.taxonomy import Taxonomy
 from curation.errors import DatasetError, StageError
-from curation.storage import collection, reader
+from curation.storage import collection, reader, writer
 from curation.storage import schema as fields
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray, IntArray
 from cascade.fusion.votes import Votes
 from cascade.imaging.pillow import opened
-from cascade.predictions import Detections, FloatArray, IntArray
+from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.errors import StoreError
 from curation.storage import box_columns, conversions, schema

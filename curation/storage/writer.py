@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from cascade.arrays import FloatArray
 from cascade.fusion.calibration import Calibration
 from cascade.fusion.consensus import Clusters, Decisions
 from cascade.fusion.votes import Votes
 from cascade.geometry import masks
 from cascade.geometry.sizes import Sizes
-from cascade.predictions import Answer, DepthMap, Detections, FloatArray, Masks, Prediction
+from cascade.predictions import Answer, DepthMap, Detections, Masks, Prediction
 from cascade.runtime.cpu import cores
 from cascade.taxonomy import Taxonomy
 from curation.errors import StoreError

@@ -14,6 +14,16 @@ PLUGINS = [
     pytest.param(file.parent, id=file.parent.name) for file in sorted(ROOT.glob("*/fiftyone.yml"))
 ]
 
+PUBLIC_NAMES = {  # plugins whose folder was renamed keep the operator URIs of release 0.1
+    "cascade_panel": "watch_cascade",
+    "hardness_panel": "look_at_hardness",
+    "quality_panel": "watch_quality",
+    "registry_panel": "promote_ensembles",
+    "round_panel": "follow_rounds",
+    "runs_panel": "follow_runs",
+    "sample_panel": "compare_members",
+}
+
 
 def definition(plugin):
     return yaml.safe_load((plugin / "fiftyone.yml").read_text())
@@ -61,7 +71,8 @@ def test_what_is_listed_is_what_is_registered(plugin):
 
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_the_definition_is_ours_and_says_what_it_fits(plugin):
-    assert definition(plugin)["name"] == f"@curation/{plugin.name}"
+    name = PUBLIC_NAMES.get(plugin.name, plugin.name)
+    assert definition(plugin)["name"] == f"@curation/{name}"
     assert definition(plugin)["license"] == "Apache-2.0"
     assert definition(plugin)["fiftyone"]["version"] == ">=1.22,<2"
 

@@ -26,9 +26,9 @@ from scipy.stats import beta
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from cascade.arrays import BoolArray
 from cascade.manifest import Budget
 from curation.active_learning.gate.judge import Evidence, Verdict, judge
-from curation.active_learning.gate.verdict import Bools
 
 _SLICES = ("time_of_day=day", "time_of_day=night", "weather=clear", "weather=rain", "weather=glare")
 
@@ -53,7 +53,7 @@ class World:
     drive_deviation: float = 1.0
     own_deviation: float = 0.5
 
-    def pair(self, seed: int) -> tuple[Bools, list[str], dict[str, Bools], list[Evidence]]:
+    def pair(self, seed: int) -> tuple[BoolArray, list[str], dict[str, BoolArray], list[Evidence]]:
         """Return truth, drives, slices and the evidence of champion and challenger."""
         rng = np.random.default_rng(seed)
         drive = np.repeat(np.arange(self.drives), self.images)

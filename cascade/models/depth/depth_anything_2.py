@@ -11,10 +11,11 @@ import numpy as np
 from torch import Tensor, nn
 from transformers import AutoModelForDepthEstimation
 
+from cascade.arrays import FloatArray
 from cascade.imaging import resizing
 from cascade.imaging.batches import Batch
 from cascade.models.huggingface import image_processor, pretrained
-from cascade.predictions import DepthMap, FloatArray
+from cascade.predictions import DepthMap
 from cascade.protocols import Tensors
 
 ADAPTER = "depth_anything_2"

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from cascade.arrays import FloatArray, IntArray
 from cascade.errors import BadPredictionsError
 from cascade.geometry.boxes import iou
 from cascade.imaging.batches import Batch
-from cascade.predictions import Detections, FloatArray, IntArray
+from cascade.predictions import Detections
 
 
 def assigned(carried_xyxy: FloatArray, boxes_xyxy: FloatArray, min_iou: float) -> IntArray:

@@ -25,10 +25,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cascade.arrays import FloatArray, IntArray
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.models.tracking.association import assigned, expect_as_many
-from cascade.predictions import Detections, FloatArray, IntArray, Tracks
+from cascade.predictions import Detections, Tracks
 
 ENTRY = "cotracker3_offline"  # of the checkout's hubconf.py
 WEIGHTS = "checkpoints/scaled_offline.pth"

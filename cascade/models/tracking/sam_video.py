@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 
+from cascade.arrays import FloatArray, IntArray
 from cascade.imaging.batches import Batch
 from cascade.models.huggingface import image_processor, pretrained
 from cascade.models.tracking.association import assigned, expect_as_many
-from cascade.predictions import Detections, FloatArray, IntArray, Tracks
+from cascade.predictions import Detections, Tracks
 
 ADAPTER = "sam_video"
 FAMILIES = ("sam2_video",)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cascade.arrays import FloatArray
 from cascade.imaging.batches import Image
-from cascade.predictions import Detections, FloatArray
+from cascade.predictions import Detections
 from cascade.training.augmentation.jpeg import compressed
 from cascade.training.augmentation.noise import on_device
 from cascade.training.augmentation.weather import blur, night, rain

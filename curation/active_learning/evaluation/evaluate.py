@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray
 from cascade.inference import decision
 from cascade.metrics import classification
 from cascade.metrics.average_precision import average_precision
 from cascade.metrics.bootstrap import ap50_intervals
-from cascade.predictions import Detections, FloatArray
+from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.active_learning.evaluation.frozen_set import FrozenSet
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray
 from cascade.inference import decision
-from cascade.predictions import Detections, FloatArray
+from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.active_learning.evaluation import slices
 from curation.storage import collection, queries, reader

@@ -7,14 +7,10 @@ be in several, or in none.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.integer[Any]]
+from cascade.arrays import BoolArray, FloatArray, IntArray
 
 DARK = 0.25  # 98 of 100 street photographs by day are brighter; for the night it is assumed
 LEAST = 10  # samples: a smaller slice says nothing
@@ -27,10 +23,10 @@ SIZES = {"near": 0.2, "mid": 0.064, "far": 0.024, "small": 0.0}
 def build(
     columns: Mapping[str, Sequence[str | None]],
     *,
-    tallest: Floats | None = None,
-    mean_luma: Floats | None = None,
+    tallest: FloatArray | None = None,
+    mean_luma: FloatArray | None = None,
     least: int = LEAST,
-) -> dict[str, Bools]:
+) -> dict[str, BoolArray]:
     """Return the slices that hold at least `least` samples, by name.
 
     Args:
@@ -55,7 +51,7 @@ def build(
     return {name: mask for name, mask in masks.items() if mask.sum() >= least}
 
 
-def by_size(tallest: Floats) -> dict[str, Bools]:
+def by_size(tallest: FloatArray) -> dict[str, BoolArray]:
     """Return which samples' tallest object is near, mid, far or small; NaN is in none."""
     masks, above = {}, np.inf
     for name, least in SIZES.items():
@@ -64,7 +60,7 @@ def by_size(tallest: Floats) -> dict[str, Bools]:
     return masks
 
 
-def tallest(n_images: int, image: Ints, boxes_xyxy: Floats) -> Floats:
+def tallest(n_images: int, image: IntArray, boxes_xyxy: FloatArray) -> FloatArray:
     """Return the relative height of each image's tallest box, shape (n,); NaN without boxes.
 
     Args:
@@ -77,7 +73,7 @@ def tallest(n_images: int, image: Ints, boxes_xyxy: Floats) -> Floats:
     return found
 
 
-def darkness(mean_luma: Floats) -> Bools:
+def darkness(mean_luma: FloatArray) -> BoolArray:
     """Return which images are as dark as a street at night; False where unmeasured.
 
     Args:
@@ -86,7 +82,7 @@ def darkness(mean_luma: Floats) -> Bools:
     return mean_luma < DARK
 
 
-def time_of_day(mean_luma: Floats) -> list[str | None]:
+def time_of_day(mean_luma: FloatArray) -> list[str | None]:
     """Return `night` or `day` by mean luminance, None where unmeasured."""
     return [
         None if np.isnan(luma) else "night" if dark else "day"

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from cascade.arrays import BoolArray, FloatArray
 from cascade.manifest import Budget
 from cascade.metrics import classification
 from curation.active_learning.gate.paired_test import (
@@ -18,7 +19,7 @@ from curation.active_learning.gate.paired_test import (
     compare,
     holm,
 )
-from curation.active_learning.gate.verdict import Bools, Check, Evidence, Floats
+from curation.active_learning.gate.verdict import Check, Evidence
 
 MAP_MARGIN = 0.01  # box mAP@.5 may fall by so much
 ECE_MARGIN = 0.01  # the calibration error may rise by so much
@@ -79,7 +80,7 @@ def boxes(champion: Evidence, challenger: Evidence) -> Check:
     return Check("map50", passed, after, before - MAP_MARGIN, sentence)
 
 
-def calibration(truth: Bools, champion: Evidence, challenger: Evidence) -> Check:
+def calibration(truth: BoolArray, champion: Evidence, challenger: Evidence) -> Check:
     """The probabilities are not worse calibrated by more than the margin."""
     before, after = _ece(truth, champion.p), _ece(truth, challenger.p)
     if before is None or after is None:
@@ -122,11 +123,11 @@ def voted(champion: Evidence, challenger: Evidence) -> tuple[Check, ...]:
 
 
 def by_slice(
-    truth: Bools,
-    a: Bools,
-    b: Bools,
+    truth: BoolArray,
+    a: BoolArray,
+    b: BoolArray,
     drives: Sequence[str],
-    slices: Mapping[str, Bools],
+    slices: Mapping[str, BoolArray],
     *,
     draws: int,
     seed: int,
@@ -180,7 +181,7 @@ def _tested(name: str, paired: Paired, worse: bool, limit: float) -> Check:
     return Check(f"slice {name}", not worse, paired.p_worse, limit, sentence)
 
 
-def _reported(name: str, truth: Bools, a: Bools, b: Bools) -> Check:
+def _reported(name: str, truth: BoolArray, a: BoolArray, b: BoolArray) -> Check:
     before, after, n = classification.mcc(truth, a), classification.mcc(truth, b), len(truth)
     if before is None or after is None:
         told = "one class only, so MCC is not defined" if n else "no images"
@@ -192,7 +193,7 @@ def _reported(name: str, truth: Bools, a: Bools, b: Bools) -> Check:
     return Check(f"slice {name}", None, after - before, None, sentence)
 
 
-def _ece(truth: Bools, p: Floats) -> float | None:
+def _ece(truth: BoolArray, p: FloatArray) -> float | None:
     known = np.isfinite(p)
     return classification.ece(truth[known], p[known])
 

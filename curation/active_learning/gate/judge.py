@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from cascade.arrays import BoolArray
 from cascade.manifest import Budget
 from curation.active_learning.gate import checks, sample_size
 from curation.active_learning.gate.paired_test import Paired, compare
-from curation.active_learning.gate.verdict import Bools, Check, Evidence, Verdict
+from curation.active_learning.gate.verdict import Check, Evidence, Verdict
 from curation.errors import EvidenceError
 
 __all__ = ["Check", "Evidence", "Verdict", "judge"]
@@ -26,9 +27,9 @@ _LEAST_IMAGES, _LEAST_OF_CLASS, _LEAST_DRIVES = 30, 5, 10  # below any, no verdi
 
 def judge(
     *,
-    truth: Bools,
+    truth: BoolArray,
     drives: Sequence[str],
-    slices: Mapping[str, Bools],
+    slices: Mapping[str, BoolArray],
     champion: Evidence,
     challenger: Evidence,
     budget: Budget,
@@ -102,7 +103,7 @@ def _warnings(paired: Paired) -> tuple[str, ...]:
     )
 
 
-def _lack(truth: Bools, drives: Sequence[str]) -> str | None:
+def _lack(truth: BoolArray, drives: Sequence[str]) -> str | None:
     """Return why no verdict is possible, None where one is."""
     n, yes, groups = len(truth), int(truth.sum()), len(set(drives))
     if n and yes in (0, n):
@@ -119,7 +120,7 @@ def _lack(truth: Bools, drives: Sequence[str]) -> str | None:
 
 def _no_verdict(
     lack: str,
-    truth: Bools,
+    truth: BoolArray,
     drives: Sequence[str],
     champion: Evidence,
     challenger: Evidence,
@@ -164,9 +165,9 @@ def _needed(paired: Paired) -> str:
 
 
 def _expect_usable(
-    truth: Bools,
+    truth: BoolArray,
     drives: Sequence[str],
-    slices: Mapping[str, Bools],
+    slices: Mapping[str, BoolArray],
     ensembles: Mapping[str, Evidence],
 ) -> None:
     n = len(truth)

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import BoolArray
 from cascade.metrics import classification
-
-Bools = NDArray[np.bool_]
 
 CONFIDENCE = 0.95
 _ROUNDING = 1e-12  # two sums of the same numbers in another order
@@ -57,7 +56,7 @@ class Paired:
 
 
 def compare(
-    truth: Bools, a: Bools, b: Bools, drives: Sequence[str], *, draws: int, seed: int
+    truth: BoolArray, a: BoolArray, b: BoolArray, drives: Sequence[str], *, draws: int, seed: int
 ) -> Paired:
     """Return the change of MCC from a to b; the truth must have both classes."""
     delta, spread = classification.paired_delta_mcc(truth, a, b, drives, draws=draws, seed=seed)
@@ -80,7 +79,7 @@ def compare(
 
 
 def swap_test(
-    truth: Bools, a: Bools, b: Bools, drives: Sequence[str], *, draws: int, seed: int
+    truth: BoolArray, a: BoolArray, b: BoolArray, drives: Sequence[str], *, draws: int, seed: int
 ) -> float:
     """Return how often chance alone gives at least the change of MCC from a to b [1].
 
@@ -111,7 +110,7 @@ def holm(p: Sequence[float], *, level: float = 1 - CONFIDENCE) -> list[tuple[boo
     return found
 
 
-def _counts(truth: Bools, says_yes: Bools, drives: Sequence[str]) -> NDArray[np.int64]:
+def _counts(truth: BoolArray, says_yes: BoolArray, drives: Sequence[str]) -> NDArray[np.int64]:
     """Return tp, fp, fn, tn of each of the G drives, shape (G, 4)."""
     _, drive = np.unique(np.asarray(drives), return_inverse=True)
     cell = np.where(says_yes, np.where(truth, 0, 1), np.where(truth, 2, 3))

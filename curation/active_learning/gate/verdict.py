@@ -9,11 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from cascade.arrays import BoolArray, FloatArray
 
-Floats = NDArray[np.floating[Any]]
-Bools = NDArray[np.bool_]
 Outcome = Literal["promote", "keep", "no_verdict"]
 
 
@@ -31,14 +28,14 @@ class Evidence:
         mean_latency_ms: Mean of the same.
     """
 
-    p: Floats
+    p: FloatArray
     threshold: float
     map50: float | None
     p99_latency_ms: float
     mean_latency_ms: float
 
     @property
-    def says_yes(self) -> Bools:
+    def says_yes(self) -> BoolArray:
         """Its decision on each image, shape (n,)."""
         return self.p >= self.threshold  # False for NaN
 

@@ -11,46 +11,42 @@ entropy therefore rank alike.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import entr
 
+from cascade.arrays import FloatArray
 from cascade.fusion.consensus import Clusters
 
-Floats = NDArray[np.floating[Any]]
 
-
-def least_confidence(clusters: Clusters) -> Floats:
+def least_confidence(clusters: Clusters) -> FloatArray:
     """Return 1 - the likeliest answer's probability, of the least sure cluster [0]."""
     return _greatest(clusters, 1.0 - _answers(clusters).max(axis=1))
 
 
-def margin(clusters: Clusters) -> Floats:
+def margin(clusters: Clusters) -> FloatArray:
     """Return 1 - the lead of the likeliest answer over the next, of the closest call [1]."""
     ordered = np.sort(_answers(clusters), axis=1)
     return _greatest(clusters, 1.0 - (ordered[:, -1] - ordered[:, -2]))
 
 
-def max_entropy(clusters: Clusters) -> Floats:
+def max_entropy(clusters: Clusters) -> FloatArray:
     """Return the greatest entropy of a cluster, over that of C + 1 equal answers [0]."""
     return _greatest(clusters, _entropy(clusters))
 
 
-def mean_entropy(clusters: Clusters) -> Floats:
+def mean_entropy(clusters: Clusters) -> FloatArray:
     """Return the mean entropy of the clusters, over that of C + 1 equal answers [0]."""
     total = np.bincount(clusters.image, weights=_entropy(clusters), minlength=clusters.n_images)
     number = np.bincount(clusters.image, minlength=clusters.n_images)
     return total / np.maximum(number, 1)
 
 
-def random(n_images: int, seed: int) -> Floats:
+def random(n_images: int, seed: int) -> FloatArray:
     """Return a uniform draw an image."""
     return np.random.default_rng(seed).random(n_images)
 
 
-def _answers(clusters: Clusters) -> Floats:
+def _answers(clusters: Clusters) -> FloatArray:
     """Return the distribution over the classes and "nothing there", shape (K, C + 1)."""
     total = clusters.class_votes.sum(axis=1, keepdims=True)
     share = clusters.class_votes / np.where(total > 0, total, 1.0)
@@ -58,13 +54,13 @@ def _answers(clusters: Clusters) -> Floats:
     return np.hstack([p * share, 1.0 - p])
 
 
-def _entropy(clusters: Clusters) -> Floats:
+def _entropy(clusters: Clusters) -> FloatArray:
     answers = _answers(clusters)
     value = entr(np.clip(answers, 0.0, 1.0)).sum(axis=1) / np.log(answers.shape[1])
     return np.clip(value, 0.0, 1.0)
 
 
-def _greatest(clusters: Clusters, values: Floats) -> Floats:
+def _greatest(clusters: Clusters, values: FloatArray) -> FloatArray:
     found = np.zeros(clusters.n_images)
     np.maximum.at(found, clusters.image, values)
     return found

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray
 from cascade.ensemble import Ensemble
 from cascade.fusion import consensus
 from cascade.fusion.consensus import Clusters, Decisions
@@ -24,8 +25,6 @@ from cascade.taxonomy import Taxonomy
 from curation.active_learning.scoring import hardness
 from curation.inference.deep_tiers import read_closer
 from curation.storage import reader, schema
-
-Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,18 +41,18 @@ class RawHardness:
     """
 
     ids: tuple[str, ...]
-    detection: Floats
-    image: Floats
+    detection: FloatArray
+    image: FloatArray
     contradiction: NDArray[np.bool_]
-    existence: Floats
-    class_: Floats
-    location: Floats
-    margin: Floats
+    existence: FloatArray
+    class_: FloatArray
+    location: FloatArray
+    margin: FloatArray
     n_voters: NDArray[np.int64]
-    expected_boxes: Floats
+    expected_boxes: FloatArray
     looked_at: NDArray[np.bool_]
 
-    def over_pool(self) -> Floats:
+    def over_pool(self) -> FloatArray:
         """Return the hardness, shape (n,), all of these samples being the pool."""
         return hardness.over_pool(self.detection, self.image, self.contradiction, self.looked_at)
 
@@ -101,7 +100,9 @@ def of_ensemble(
     votes = ensemble.calibration.of(read.votes)
     clusters, decisions = decision.conclude(votes, ensemble, reader.sizes_px(samples, ids))
     p_yes = read_closer(samples, ids, ensemble).p_yes
-    p_language: Floats = decision.together(ensemble, p_yes) if p_yes else np.full(len(ids), np.nan)
+    p_language: FloatArray = (
+        decision.together(ensemble, p_yes) if p_yes else np.full(len(ids), np.nan)
+    )
     return _of(ids, votes.ran, clusters, decisions, p_language, ensemble.calibration.quality)
 
 
@@ -160,7 +161,7 @@ def _of(
     ran: NDArray[np.bool_],
     clusters: Clusters,
     decisions: Decisions,
-    p_language: Floats,
+    p_language: FloatArray,
     quality: Mapping[str, float],
 ) -> RawHardness:
     looked_at: NDArray[np.bool_] = np.any(ran, axis=1)

@@ -25,11 +25,8 @@ from numpy.typing import NDArray
 from scipy.special import entr
 from scipy.stats import rankdata
 
+from cascade.arrays import BoolArray, FloatArray, Int64Array
 from cascade.fusion.consensus import Clusters
-
-Floats = NDArray[np.floating[Any]]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 
 MIX = {"existence": 0.5, "class_": 0.2, "location": 0.2, "margin": 0.1}
 DETECTION_SHARE = 0.6  # of an image's hardness; the rest is `image`, where it is defined
@@ -53,13 +50,13 @@ class ClusterHardness:
         n_voters: Members that could have named it and ran, silent ones included.
     """
 
-    existence: Floats
-    class_: Floats
-    location: Floats
-    margin: Floats
-    weight: Floats
-    total: Floats
-    n_voters: Ints
+    existence: FloatArray
+    class_: FloatArray
+    location: FloatArray
+    margin: FloatArray
+    weight: FloatArray
+    total: FloatArray
+    n_voters: Int64Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +74,16 @@ class ImageHardness:
         contradiction: Whether the tiers contradict each other.
     """
 
-    hardness: Floats
-    detection: Floats
-    image: Floats
-    existence: Floats
-    class_: Floats
-    location: Floats
-    margin: Floats
-    hardest: Ints
-    n_voters: Ints
-    contradiction: Bools
+    hardness: FloatArray
+    detection: FloatArray
+    image: FloatArray
+    existence: FloatArray
+    class_: FloatArray
+    location: FloatArray
+    margin: FloatArray
+    hardest: Int64Array
+    n_voters: Int64Array
+    contradiction: BoolArray
 
 
 def components(clusters: Clusters, quality: Mapping[str, float]) -> ClusterHardness:
@@ -116,9 +113,9 @@ def of_images(
     parts: ClusterHardness,
     clusters: Clusters,
     *,
-    in_pool: Bools,
-    sources: Floats | None = None,
-    contradiction: Bools | None = None,
+    in_pool: BoolArray,
+    sources: FloatArray | None = None,
+    contradiction: BoolArray | None = None,
 ) -> ImageHardness:
     """Return the hardness of each image: that of its hardest cluster, ranked over the pool.
 
@@ -152,7 +149,9 @@ def of_images(
     )
 
 
-def over_pool(detection: Floats, image: Floats, contradiction: Bools, in_pool: Bools) -> Floats:
+def over_pool(
+    detection: FloatArray, image: FloatArray, contradiction: BoolArray, in_pool: BoolArray
+) -> FloatArray:
     """Return the hardness of n images from their raw values, shape (n,), NaN outside the pool.
 
     It is .6 rank(detection) + .4 rank(image), or rank(detection) alone where `image` is NaN; at
@@ -164,7 +163,7 @@ def over_pool(detection: Floats, image: Floats, contradiction: Bools, in_pool: B
     return np.where(contradiction & in_pool, np.fmax(value, CONTRADICTION), value)
 
 
-def disagreement(p: Floats, weights: Floats | None = None) -> Floats:
+def disagreement(p: FloatArray, weights: FloatArray | None = None) -> FloatArray:
     """Return the mutual information of a yes/no answer and who gives it, in bits, in [0, 1].
 
     Args:
@@ -186,7 +185,7 @@ def disagreement(p: Floats, weights: Floats | None = None) -> Floats:
     return np.where(voting.sum(axis=1) >= 2, value, np.nan)
 
 
-def contradictions(p_detection: Floats, p_language: Floats) -> Bools:
+def contradictions(p_detection: FloatArray, p_language: FloatArray) -> BoolArray:
     """Return where a language model says the opposite of detectors that are sure.
 
     Args:
@@ -198,7 +197,7 @@ def contradictions(p_detection: Floats, p_language: Floats) -> Bools:
     return claims | denies
 
 
-def difficulty(classes: tuple[str, ...], quality: Mapping[str, float]) -> Floats:
+def difficulty(classes: tuple[str, ...], quality: Mapping[str, float]) -> FloatArray:
     """Return the difficulty of each class [3], in [1/1.2, 1]; 1 where quality is unknown.
 
     It is w = (1 + b a ln(1 + (e^(1/a) - 1)(1 - q))) / (1 + b), with a = .3 and b = .2.
@@ -207,7 +206,7 @@ def difficulty(classes: tuple[str, ...], quality: Mapping[str, float]) -> Floats
     return (1.0 + _BETA * _ALPHA * np.log1p(np.expm1(1.0 / _ALPHA) * lack)) / (1.0 + _BETA)
 
 
-def mix(parts: Mapping[str, Floats], weights: Mapping[str, float] = MIX) -> Floats:
+def mix(parts: Mapping[str, FloatArray], weights: Mapping[str, float] = MIX) -> FloatArray:
     """Return the weighted mean of the components that are defined, NaN where none is."""
     values = np.stack([parts[name] for name in weights])
     weight = np.isfinite(values) * np.array([[w] for w in weights.values()])
@@ -215,7 +214,7 @@ def mix(parts: Mapping[str, Floats], weights: Mapping[str, float] = MIX) -> Floa
         return (weight * np.nan_to_num(values)).sum(axis=0) / weight.sum(axis=0)
 
 
-def ranks(values: Floats, where: Bools) -> Floats:
+def ranks(values: FloatArray, where: BoolArray) -> FloatArray:
     """Return ranks in [0, 1] among the finite values at `where`, ties averaged; else NaN.
 
     The least value has rank 0 and the greatest 1, when no other equals them. Equal values all
@@ -229,17 +228,17 @@ def ranks(values: Floats, where: Bools) -> Floats:
     return found
 
 
-def binary_entropy(p: Floats) -> Floats:
+def binary_entropy(p: FloatArray) -> FloatArray:
     """Return the entropy of a yes/no answer in bits: 0 for p = 0 or 1, 1 for p = 0.5."""
     sure = np.clip(p, 0.0, 1.0)
     return (entr(sure) + entr(1.0 - sure)) / np.log(2.0)
 
 
-def _existence(clusters: Clusters) -> Floats:
+def _existence(clusters: Clusters) -> FloatArray:
     return disagreement(clusters.p_members, clusters.weights)
 
 
-def _class(clusters: Clusters) -> Floats:
+def _class(clusters: Clusters) -> FloatArray:
     """Return the vote entropy over the most classes that so many votes could have named."""
     share, votes = _class_shares(clusters), clusters.votes
     most = np.minimum(np.maximum(votes, (share > 0).sum(axis=1)), len(clusters.classes))
@@ -248,13 +247,13 @@ def _class(clusters: Clusters) -> Floats:
     return np.where(defined, np.clip(value, 0.0, 1.0), np.nan)
 
 
-def _class_shares(clusters: Clusters) -> Floats:
+def _class_shares(clusters: Clusters) -> FloatArray:
     """Return each class's share of a cluster's votes, shape (K, C); zeros without votes."""
     total = clusters.class_votes.sum(axis=1, keepdims=True)
     return clusters.class_votes / np.where(total > 0, total, 1.0)
 
 
-def _location(boxes: Floats) -> Floats:
+def _location(boxes: FloatArray) -> FloatArray:
     """Return 1 - mean IoU over the pairs of boxes, shape (K,), of boxes (K, M, 4)."""
     k, m = boxes.shape[:2]
     present = np.isfinite(boxes[..., 0])
@@ -267,7 +266,7 @@ def _location(boxes: Floats) -> Floats:
     return np.where(pairs > 0, 1.0 - total / np.maximum(pairs, 1), np.nan)
 
 
-def _iou(a: Floats, b: Floats) -> Floats:
+def _iou(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return the overlap of rows of relative corners; 0 where both have no area."""
     size = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     shared = np.maximum(size, 0.0).prod(axis=1)
@@ -275,11 +274,11 @@ def _iou(a: Floats, b: Floats) -> Floats:
     return np.where(union > 0, shared / np.where(union > 0, union, 1.0), 0.0)
 
 
-def _margin(p: Floats) -> Floats:
+def _margin(p: FloatArray) -> FloatArray:
     return 1.0 - np.abs(2.0 * p - 1.0)
 
 
-def _hardest(image: NDArray[np.integer[Any]], total: Floats, n: int) -> Ints:
+def _hardest(image: NDArray[np.integer[Any]], total: FloatArray, n: int) -> Int64Array:
     """Return the row of each image's hardest cluster, the first of equals; -1 without any."""
     hardest = np.full(n, -1, np.int64)
     order = np.lexsort((-np.nan_to_num(total, nan=-1.0), image))  # stable
@@ -288,7 +287,7 @@ def _hardest(image: NDArray[np.integer[Any]], total: Floats, n: int) -> Ints:
     return hardest
 
 
-def _at(values: NDArray[Any], rows: Ints, *, fill: float = np.nan) -> Floats:
+def _at(values: NDArray[Any], rows: Int64Array, *, fill: float = np.nan) -> FloatArray:
     """Return `values[rows]`, and `fill` where the row is -1."""
     found = np.full(len(rows), fill)
     found[rows >= 0] = values[rows[rows >= 0]]

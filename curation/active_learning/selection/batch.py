@@ -23,17 +23,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray, Int64Array
 from cascade.errors import nearest
 from curation.active_learning.selection import coverage, near_duplicates
 from curation.active_learning.selection.candidates import Arm, Candidates, State, propose
 from curation.active_learning.selection.pool import Pool, expect_unit
 from curation.errors import SelectionError
-
-Floats = NDArray[np.floating[Any]]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 
 RANDOM_SHARE = 0.15
 _POINTS = 50_000  # most pool points that the coverage is summed over
@@ -60,11 +56,11 @@ class Chosen:
         advice: What a person should know before anything is labeled.
     """
 
-    index: Ints
+    index: Int64Array
     arm: tuple[Arm, ...]
     because: tuple[str, ...]
-    dropped: Ints
-    duplicate_of: Ints
+    dropped: Int64Array
+    duplicate_of: Int64Array
     gap: float | None
     advice: tuple[str, ...]
 
@@ -74,7 +70,7 @@ class Chosen:
 
 def choose(
     pool: Pool,
-    labeled: Floats,
+    labeled: FloatArray,
     budget: int,
     *,
     quotas: Mapping[str, float] | None = None,
@@ -154,7 +150,7 @@ def _nothing() -> Chosen:
 
 
 def _wanted(
-    pool: Pool, labeled: Floats, budget: int, quotas: Mapping[str, float], random_share: float
+    pool: Pool, labeled: FloatArray, budget: int, quotas: Mapping[str, float], random_share: float
 ) -> dict[str, float]:
     """Return how many samples of each slice are wanted, once the arguments make sense."""
     if budget < 0:
@@ -177,7 +173,7 @@ def _wanted(
     return {name: share * min(budget, len(pool)) for name, share in quotas.items()}
 
 
-def _visit_order(pool: Pool, drawn: Ints) -> Ints:
+def _visit_order(pool: Pool, drawn: Int64Array) -> Int64Array:
     """Return the rows in the order in which duplicates are judged: drawn, then hardest first."""
     rest = pool.hardest_first(np.setdiff1d(np.arange(len(pool)), drawn))
     return np.concatenate([drawn, rest])
@@ -213,8 +209,8 @@ def _cover(
 
 
 def _points(
-    state: State, rows: Ints, most_points: int, rng: np.random.Generator
-) -> tuple[Ints, Floats]:
+    state: State, rows: Int64Array, most_points: int, rng: np.random.Generator
+) -> tuple[Int64Array, FloatArray]:
     """Return the pool points to cover, and what each is worth.
 
     Of a large pool these are all candidates, and a uniform sample of the others that counts
@@ -231,7 +227,7 @@ def _points(
     return np.concatenate([rows, some]), worth
 
 
-def _quota(state: State, rows: Ints) -> coverage.Quota | None:
+def _quota(state: State, rows: Int64Array) -> coverage.Quota | None:
     if not state.wanted:
         return None
     wanted = np.array(list(state.wanted.values()))
@@ -239,7 +235,7 @@ def _quota(state: State, rows: Ints) -> coverage.Quota | None:
 
 
 def _gap(
-    state: State, points: Ints, worth: Floats, picked: Ints, how: dict[str, Any]
+    state: State, points: Int64Array, worth: FloatArray, picked: Int64Array, how: dict[str, Any]
 ) -> float | None:
     """Return |sampled sum - exact sum| / exact sum of what the picks cover."""
     if len(points) == len(state.left):
@@ -252,15 +248,15 @@ def _gap(
     return abs(sampled - exact) / exact if exact > 0 else 0.0
 
 
-def _worth(pool: Pool, rows: Ints) -> Floats:
+def _worth(pool: Pool, rows: Int64Array) -> FloatArray:
     if pool.hardness is None:
         return np.ones(len(rows))
     return np.nan_to_num(pool.hardness[rows], nan=_UNKNOWN)
 
 
 def _in_order(
-    *parts: tuple[Ints, list[Arm], list[str]],
-) -> tuple[Ints, tuple[Arm, ...], tuple[str, ...]]:
+    *parts: tuple[Int64Array, list[Arm], list[str]],
+) -> tuple[Int64Array, tuple[Arm, ...], tuple[str, ...]]:
     """Merge the parts so that each is spread evenly over the whole, its own order kept."""
     when = np.concatenate([(np.arange(len(rows)) + 0.5) / max(len(rows), 1) for rows, *_ in parts])
     order = np.argsort(when, kind="stable")
@@ -301,14 +297,14 @@ def _because_picked(state: State, candidates: Candidates, herd: coverage.Herd) -
     return sentences
 
 
-def _place(pool: Pool, row: int, ordered: Floats) -> str:
+def _place(pool: Pool, row: int, ordered: FloatArray) -> str:
     """Return the place of a row in the ranking, whose finite values are given, ascending."""
     value = float("nan") if pool.hardness is None else float(pool.hardness[row])
     place = 1 + len(ordered) - int(np.searchsorted(ordered, value, side="right"))
     return f"Hardness {value:.2f}, number {place} of {len(pool)}."
 
 
-def _advice(state: State, index: Ints, budget: int, dropped: int) -> tuple[str, ...]:
+def _advice(state: State, index: Int64Array, budget: int, dropped: int) -> tuple[str, ...]:
     """Return what a person should know before anything is labeled."""
     n, advice = len(state.pool), []
     if budget > 0 and n / budget < _FEW:

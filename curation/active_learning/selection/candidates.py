@@ -7,16 +7,13 @@ coverage looks at these alone. B is the size of the batch, G the number of slice
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cascade.arrays import BoolArray, FloatArray, Int64Array
 from curation.active_learning.selection.pool import Pool
 
-Floats = NDArray[np.floating[Any]]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 Arm = Literal["hard", "coverage", "slice", "random"]
 
 _HARDEST = 4  # candidates from the top of the ranking, per sample of the batch
@@ -28,18 +25,18 @@ class State:
     """What is settled once the random arm is drawn and near-duplicates are gone."""
 
     pool: Pool
-    labeled: Floats
+    labeled: FloatArray
     size: int  # of the batch: the budget, or the whole pool where that is smaller
     wanted: dict[str, float]  # samples of each slice
-    drawn: Ints  # the random arm
-    left: Ints  # rows of the pool that greedy coverage may pick, ascending
+    drawn: Int64Array  # the random arm
+    left: Int64Array  # rows of the pool that greedy coverage may pick, ascending
 
-    def have(self) -> Ints:
+    def have(self) -> Int64Array:
         """Return how many of each slice with a quota the random arm brought."""
         counts = [int(self.pool.strata[name][self.drawn].sum()) for name in self.wanted]
         return np.array(counts, np.int64)
 
-    def belongs(self, rows: Ints) -> Bools:
+    def belongs(self, rows: Int64Array) -> BoolArray:
         """Return which row belongs to which slice with a quota, shape (G, len(rows))."""
         masks = [self.pool.strata[name][rows] for name in self.wanted]
         return np.array(masks, bool).reshape(len(self.wanted), len(rows))
@@ -54,7 +51,7 @@ class Candidates:
         arms: Why each is here, the strongest reason: `hard`, then `coverage`, then `slice`.
     """
 
-    rows: Ints
+    rows: Int64Array
     arms: list[Arm]
 
 
@@ -82,7 +79,7 @@ def propose(state: State, rng: np.random.Generator) -> Candidates:
     return Candidates(rows, arms.tolist())
 
 
-def _hardest(state: State) -> Ints:
+def _hardest(state: State) -> Int64Array:
     """Return the 4B hardest rows, at most the harder half of those with a hardness."""
     if state.pool.hardness is None:
         return state.left[:0]
@@ -91,7 +88,7 @@ def _hardest(state: State) -> Ints:
     return state.pool.hardest_first(known)[:most]
 
 
-def _from_slices(state: State, number: int, rng: np.random.Generator) -> Ints:
+def _from_slices(state: State, number: int, rng: np.random.Generator) -> Int64Array:
     """Return about `number` rows of the slices under quota, more where more are missing."""
     missing = np.maximum(np.array(list(state.wanted.values())) - state.have(), 0.0)
     found = [state.left[:0]]
@@ -101,5 +98,5 @@ def _from_slices(state: State, number: int, rng: np.random.Generator) -> Ints:
     return np.concatenate(found)
 
 
-def _some(rows: Ints, number: int, rng: np.random.Generator) -> Ints:
+def _some(rows: Int64Array, number: int, rng: np.random.Generator) -> Int64Array:
     return rng.choice(rows, min(number, len(rows)), replace=False)

@@ -22,14 +22,11 @@ of an embedding. Embeddings are float32.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
+from cascade.arrays import BoolArray, FloatArray, Int64Array
 
 _BLOCK_BYTES = 32 * 2**20  # of one block of kernel values
 _REFRESHED = 16  # candidates that are evaluated again at a time
@@ -50,11 +47,11 @@ class Quota:
         have: Samples of each slice that are in the batch already, shape (G,).
     """
 
-    belongs: Bools
-    wanted: Floats
-    have: Ints
+    belongs: BoolArray
+    wanted: FloatArray
+    have: Int64Array
 
-    def factor(self, have: Ints) -> Floats:
+    def factor(self, have: Int64Array) -> FloatArray:
         """Return 1 + the sum over a candidate's slices of the share still missing, (A,)."""
         missing = np.maximum(self.wanted - have, 0.0) / self.wanted
         return 1.0 + missing @ self.belongs
@@ -72,16 +69,16 @@ class Herd:
         evaluations: How many gains were computed; plain greedy needs A x B.
     """
 
-    order: Ints
-    gain: Floats
-    nearest: Floats
+    order: Int64Array
+    gain: FloatArray
+    nearest: FloatArray
     evaluations: int
 
 
 class Cover(Protocol):
     """How well points are covered so far, and what candidates would add."""
 
-    def gains(self, rows: Ints) -> Floats:
+    def gains(self, rows: Int64Array) -> FloatArray:
         """Return what each of these candidates would add, shape (len(rows),), float64."""
         ...
 
@@ -98,21 +95,27 @@ class MakeCover(Protocol):
     """Builds a `Cover`; all arrays are numpy's, the embeddings float32."""
 
     def __call__(
-        self, candidates: Floats, points: Floats, worth: Floats, *, sigma: float, taken: Floats
+        self,
+        candidates: FloatArray,
+        points: FloatArray,
+        worth: FloatArray,
+        *,
+        sigma: float,
+        taken: FloatArray,
     ) -> Cover:
         """Return how well `taken` cover the points; the arguments are as in `herd`."""
         ...
 
 
 def herd(
-    candidates: Floats,
-    points: Floats,
-    worth: Floats,
+    candidates: FloatArray,
+    points: FloatArray,
+    worth: FloatArray,
     *,
     budget: int,
     sigma: float,
-    taken: Floats,
-    scale: Floats | None = None,
+    taken: FloatArray,
+    scale: FloatArray | None = None,
     quota: Quota | None = None,
     cover: MakeCover | None = None,
 ) -> Herd:
@@ -151,7 +154,7 @@ def herd(
     )
 
 
-def bandwidth(labeled: Floats, pool: Floats, rng: np.random.Generator) -> float:
+def bandwidth(labeled: FloatArray, pool: FloatArray, rng: np.random.Generator) -> float:
     """Return the kernel's width sigma, in units of distance.
 
     From 50 labeled samples on, it is the 1st percentile of the positive distances between
@@ -173,7 +176,7 @@ def bandwidth(labeled: Floats, pool: Floats, rng: np.random.Generator) -> float:
     return float(np.median(found)) if len(found) else 1.0  # all alike: any width will do
 
 
-def nearest_cosine(points: Floats, others: Floats) -> Floats:
+def nearest_cosine(points: FloatArray, others: FloatArray) -> FloatArray:
     """Return the cosine of each point to the nearest of the others, (T,); -inf without any."""
     best = np.full(len(points), -np.inf, np.float32)
     if not len(others):
@@ -186,11 +189,11 @@ def nearest_cosine(points: Floats, others: Floats) -> Floats:
 
 
 def covered(
-    points: Floats,
-    worth: Floats,
+    points: FloatArray,
+    worth: FloatArray,
     *,
-    taken: Floats,
-    chosen: Floats,
+    taken: FloatArray,
+    chosen: FloatArray,
     sigma: float,
     cover: MakeCover | None = None,
 ) -> float:
@@ -198,7 +201,7 @@ def covered(
     return (cover or ArrayCover)(chosen, points, worth, sigma=sigma, taken=taken).together()
 
 
-def kernel(cosine: Floats, sigma: float) -> Floats:
+def kernel(cosine: FloatArray, sigma: float) -> FloatArray:
     """Return exp(-d^2 / sigma^2) of two unit vectors, of which d^2 = 2 - 2 cosine."""
     return np.exp((2.0 * np.minimum(cosine, 1.0) - 2.0) / sigma**2)
 
@@ -212,14 +215,20 @@ class ArrayCover:
     """A `Cover` that numpy computes: see `herd` for the arguments."""
 
     def __init__(
-        self, candidates: Floats, points: Floats, worth: Floats, *, sigma: float, taken: Floats
+        self,
+        candidates: FloatArray,
+        points: FloatArray,
+        worth: FloatArray,
+        *,
+        sigma: float,
+        taken: FloatArray,
     ) -> None:
         self._candidates, self._points = candidates, points
         self._worth, self._sigma = worth.astype(np.float64), sigma
         self._cover = kernel(nearest_cosine(points, taken), sigma)
         self._rows = max(1, _BLOCK_BYTES // (4 * max(len(points), 1)))
 
-    def gains(self, rows: Ints) -> Floats:
+    def gains(self, rows: Int64Array) -> FloatArray:
         """Return what each of these candidates would add."""
         found = np.empty(len(rows))
         least = noise(self._sigma)
@@ -256,7 +265,7 @@ class _Lazy:
         self.bound = cover.gains(np.arange(n))
         self.evaluations = n
 
-    def best(self, factors: Floats) -> int:
+    def best(self, factors: FloatArray) -> int:
         """Return the open candidate whose gain x factor is greatest, the first of equals."""
         score = np.where(self._open, self.bound * factors, -np.inf)
         while True:
@@ -278,7 +287,7 @@ class _Lazy:
         self._fresh = self.bound == 0.0  # nothing left to shrink
 
 
-def _nearest_before(picked: Floats, taken: Floats) -> Floats:
+def _nearest_before(picked: FloatArray, taken: FloatArray) -> FloatArray:
     """Return the cosine of each pick to the nearest of the taken and the earlier picks, (B,)."""
     best = nearest_cosine(picked, taken)
     for rows in _blocks(len(picked), columns=len(picked)):
@@ -291,7 +300,7 @@ def _nearest_before(picked: Floats, taken: Floats) -> Floats:
     return best.astype(np.float64)
 
 
-def _to_neighbour(pool: Floats, queries: Ints) -> Floats:
+def _to_neighbour(pool: FloatArray, queries: Int64Array) -> FloatArray:
     """Return the distance of each query to its nearest neighbour in the pool but itself."""
     best = np.full(len(queries), -np.inf)
     for rows in _blocks(len(queries), columns=len(pool)):
@@ -301,15 +310,15 @@ def _to_neighbour(pool: Floats, queries: Ints) -> Floats:
     return _distance(best[np.isfinite(best)])
 
 
-def _distance(cosine: Floats) -> Floats:
+def _distance(cosine: FloatArray) -> FloatArray:
     return np.sqrt(np.maximum(2.0 - 2.0 * cosine, 0.0))
 
 
-def _positive(distances: Floats) -> Floats:
+def _positive(distances: FloatArray) -> FloatArray:
     return distances[distances > _POSITIVE]
 
 
-def _uniform(n: int, most: int, rng: np.random.Generator) -> Ints:
+def _uniform(n: int, most: int, rng: np.random.Generator) -> Int64Array:
     """Return all of 0..n-1, or `most` of them drawn uniformly, ascending."""
     return np.arange(n) if n <= most else np.sort(rng.choice(n, most, replace=False))
 

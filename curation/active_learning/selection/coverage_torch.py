@@ -8,17 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from cascade.arrays import FloatArray, Int64Array
 from curation.active_learning.selection.coverage import MakeCover, noise
-
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.int64]
 
 _BLOCK_VALUES = 2**28  # kernel values at once on a GPU: 1 GiB, and as much again for the gains
 
@@ -33,12 +29,12 @@ class DeviceCover:
 
     def __init__(
         self,
-        candidates: Floats,
-        points: Floats,
-        worth: Floats,
+        candidates: FloatArray,
+        points: FloatArray,
+        worth: FloatArray,
         *,
         sigma: float,
-        taken: Floats,
+        taken: FloatArray,
         device: torch.device,
     ) -> None:
         self._device, self._sigma = device, sigma
@@ -51,7 +47,7 @@ class DeviceCover:
         for start in range(0, len(some), self._block):
             self._covered_by(some[start : start + self._block])
 
-    def gains(self, rows: Ints) -> Floats:
+    def gains(self, rows: Int64Array) -> FloatArray:
         """Return what each of these candidates would add."""
         found = []
         index = torch.from_numpy(np.asarray(rows)).to(self._device)
@@ -82,7 +78,7 @@ class DeviceCover:
         values -= 1.0
         return values.clamp_(max=0.0).mul_(2.0 / self._sigma**2).exp_()
 
-    def _put(self, array: Floats) -> Tensor:
+    def _put(self, array: FloatArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
 

@@ -16,18 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cascade.arrays import BoolArray, FloatArray, Int64Array
 from curation.errors import SelectionError
 from curation.storage.embeddings import similar_pairs
 from curation.storage.embeddings.similar_pairs import CHUNK, Alike
-
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.int64]
 
 WITHIN_S = 1.0
 COSINE = 0.975  # between .97 and .98, where DINO's near-duplicates begin; see `calibrate_cosine`
@@ -45,16 +40,16 @@ class Kept:
             ones.
     """
 
-    kept: NDArray[np.bool_]
-    duplicate_of: Ints
+    kept: BoolArray
+    duplicate_of: Int64Array
 
     @property
-    def rows(self) -> Ints:
+    def rows(self) -> Int64Array:
         """The rows that are left, ascending."""
         return np.flatnonzero(self.kept)
 
     @property
-    def dropped(self) -> Ints:
+    def dropped(self) -> Int64Array:
         """The rows that were dropped, ascending."""
         return np.flatnonzero(~self.kept)
 
@@ -75,11 +70,11 @@ class Threshold:
 
 
 def drop(
-    embeddings: Floats,
-    order: Ints,
+    embeddings: FloatArray,
+    order: Int64Array,
     *,
     drives: Sequence[str | None],
-    times_s: Floats,
+    times_s: FloatArray,
     within_s: float = WITHIN_S,
     cosine: float = COSINE,
     always: int = 0,
@@ -106,7 +101,11 @@ def drop(
 
 
 def calibrate_cosine(
-    embeddings: Floats, duplicates: Ints, different: Ints, *, false_rate: float = 0.01
+    embeddings: FloatArray,
+    duplicates: Int64Array,
+    different: Int64Array,
+    *,
+    false_rate: float = 0.01,
 ) -> Threshold:
     """Return the least threshold that takes few different pairs for duplicates.
 
@@ -142,7 +141,7 @@ def calibrate_cosine(
 class _Clock:
     """Remembers when kept samples were taken, and finds one that is less than `within_s` off."""
 
-    def __init__(self, drives: Sequence[str | None], times_s: Floats, within_s: float) -> None:
+    def __init__(self, drives: Sequence[str | None], times_s: FloatArray, within_s: float) -> None:
         self._drives, self._times_s = drives, times_s
         self._within_s = within_s - _EPSILON_S
         self._seen: dict[tuple[str, int], list[int]] = {}
@@ -171,7 +170,7 @@ class _Clock:
         return drive, int(time_s // self._within_s)
 
 
-def _by_pairs(order: Ints, known: Alike, clock: _Clock, always: int) -> Ints:
+def _by_pairs(order: Int64Array, known: Alike, clock: _Clock, always: int) -> Int64Array:
     """Visit all samples, and look up what each resembles; return `duplicate_of`."""
     n = len(order)
     begins, neighbours = known.neighbours(n)
@@ -193,8 +192,8 @@ def _by_pairs(order: Ints, known: Alike, clock: _Clock, always: int) -> Ints:
 
 
 def _by_products(
-    embeddings: Floats, order: Ints, clock: _Clock, cosine: float, always: int
-) -> Ints:
+    embeddings: FloatArray, order: Int64Array, clock: _Clock, cosine: float, always: int
+) -> Int64Array:
     """Compare every sample with the kept ones, chunk by chunk; return `duplicate_of`."""
     duplicate_of = np.full(len(order), -1, np.int64)
     kept_rows = np.empty(0, np.int64)
@@ -209,7 +208,9 @@ def _by_products(
     return duplicate_of
 
 
-def _visit(close: Bools, rows: Ints, twin: Ints, clock: _Clock, always: int) -> Ints:
+def _visit(
+    close: BoolArray, rows: Int64Array, twin: Int64Array, clock: _Clock, always: int
+) -> Int64Array:
     """Visit one chunk in order, write into `twin` what resembles whom, return the kept rows."""
     kept = []
     for i, row in enumerate(rows.tolist()):
@@ -225,7 +226,9 @@ def _visit(close: Bools, rows: Ints, twin: Ints, clock: _Clock, always: int) -> 
     return np.array(kept, np.int64)
 
 
-def _first_alike(embeddings: Floats, rows: Ints, kept: Ints, cosine: float) -> Ints:
+def _first_alike(
+    embeddings: FloatArray, rows: Int64Array, kept: Int64Array, cosine: float
+) -> Int64Array:
     """Return for each row the first kept sample that looks like it, -1 where none does."""
     twin = np.full(len(rows), -1, np.int64)
     for start in range(0, len(kept), CHUNK):
@@ -237,5 +240,5 @@ def _first_alike(embeddings: Floats, rows: Ints, kept: Ints, cosine: float) -> I
     return twin
 
 
-def _cosines(embeddings: Floats, pairs: Ints) -> Floats:
+def _cosines(embeddings: FloatArray, pairs: Int64Array) -> FloatArray:
     return np.einsum("pd,pd->p", embeddings[pairs[:, 0]], embeddings[pairs[:, 1]])

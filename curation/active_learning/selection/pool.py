@@ -10,14 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cascade.arrays import BoolArray, FloatArray, Int64Array
 from curation.errors import SelectionError
 from curation.storage.embeddings.similar_pairs import Alike
-
-Floats = NDArray[np.floating[Any]]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 
 _LENGTH_SLACK = 1e-3  # of 1: what float32 and a float16 store may add or take
 
@@ -36,12 +32,12 @@ class Pool:
         alike: All pairs of rows that look alike; None where they are still to be found.
     """
 
-    embeddings: Floats
-    hardness: Floats | None
+    embeddings: FloatArray
+    hardness: FloatArray | None
     drives: Sequence[str | None]
-    times_s: Floats
-    expected_boxes: Floats
-    strata: Mapping[str, Bools] = field(default_factory=dict)
+    times_s: FloatArray
+    expected_boxes: FloatArray
+    strata: Mapping[str, BoolArray] = field(default_factory=dict)
     alike: Alike | None = None
 
     def __post_init__(self) -> None:
@@ -63,14 +59,14 @@ class Pool:
     def __len__(self) -> int:
         return len(self.embeddings)
 
-    def hardest_first(self, rows: Ints) -> Ints:
+    def hardest_first(self, rows: Int64Array) -> Int64Array:
         """Return the rows from the hardest to the easiest, those without hardness last."""
         if self.hardness is None:
             return rows
         return rows[np.argsort(-np.nan_to_num(self.hardness[rows], nan=-1.0), kind="stable")]
 
 
-def expect_unit(name: str, embeddings: Floats) -> None:
+def expect_unit(name: str, embeddings: FloatArray) -> None:
     """Refuse vectors of another length than 1, NaN among them.
 
     Raises:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray
 from curation.errors import SelectionError
-
-Floats = NDArray[np.floating[Any]]
 
 LEAST_REFERENCE, LEAST_NIGHT = 20, 5  # below, a share says nothing
 FAR_QUANTILE = 0.99
@@ -56,8 +54,8 @@ class Drift:
 
 
 def measure(
-    night: Floats,
-    reference: Floats,
+    night: FloatArray,
+    reference: FloatArray,
     drives: Sequence[str | None],
     *,
     most_far: float = MOST_FAR,
@@ -99,7 +97,9 @@ def measure(
     )
 
 
-def nearest(rows: Floats, reference: Floats, drives: NDArray[np.int64] | None = None) -> Floats:
+def nearest(
+    rows: FloatArray, reference: FloatArray, drives: NDArray[np.int64] | None = None
+) -> FloatArray:
     """Return the least cosine distance of each row to the reference, shape (N,).
 
     Args:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pymongo import ReplaceOne
 
+from cascade.arrays import FloatArray
 from cascade.ensemble import Ensemble
 from curation.active_learning.scoring import batch_hardness, hardness
 from curation.storage import queries, reader, writer
@@ -26,7 +26,6 @@ COLLECTION = "curation_raw_hardness"
 _CHUNK = 1000
 _RAW = ("detection", "image", "contradiction")
 
-Floats = NDArray[np.floating[Any]]
 Raw = dict[str, tuple[float, ...]]  # by sample: the values of `_RAW`, NaN where not defined
 
 
@@ -140,7 +139,7 @@ def _score(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> Raw:
     return {one: tuple(row) for one, row in zip(found.ids, rows.tolist(), strict=True)}
 
 
-def _ranked(raw: Floats) -> Floats:
+def _ranked(raw: FloatArray) -> FloatArray:
     """Return the hardness over the pool of raw values of shape (n, 3)."""
     detection, image, contradiction = raw.T
     return hardness.over_pool(detection, image, contradiction > 0, np.isfinite(detection))

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from cascade.arrays import FloatArray
 from curation.active_learning.selection import stopping_rule
 from curation.active_learning.selection.stopping_rule import (
     SECONDS_PER_BOX,
@@ -24,8 +24,6 @@ from curation.active_learning.selection.stopping_rule import (
     Cost,
     Gain,
 )
-
-Floats = NDArray[np.floating[Any]]
 
 _ENOUGH = 8  # measurements, to tell what a box takes from what an image takes
 _TO_SIGMA = 1.4826  # of a normal distribution: from the median absolute deviation
@@ -77,7 +75,7 @@ class Preview:
 
 
 def preview(
-    expected_boxes: Floats,
+    expected_boxes: FloatArray,
     timed: Sequence[Timed],
     gains: Sequence[Gain | None],
     *,
@@ -161,11 +159,11 @@ def gains(verdicts: Iterable[Mapping[str, Any] | None]) -> list[Gain | None]:
     ]
 
 
-def _fit(n: Floats, seconds: Floats, start: Floats) -> tuple[float, float]:
+def _fit(n: FloatArray, seconds: FloatArray, start: FloatArray) -> tuple[float, float]:
     """Return a and b of the Cauchy regression; of m images together, errors grow as √m."""
     weight = 1.0 / np.sqrt(n[:, 0])
 
-    def residuals(ab: Floats) -> Floats:
+    def residuals(ab: FloatArray) -> FloatArray:
         return (n @ ab - seconds) * weight
 
     at_start = residuals(start)

@@ -19,7 +19,7 @@ import numpy as np
 from bson.raw_bson import RawBSONDocument
 from numpy.typing import NDArray
 
-from cascade.predictions import FloatArray, IntArray
+from cascade.arrays import FloatArray, IntArray
 from cascade.runtime.workload import Workload
 from curation.storage.conversions import raw_detection
 from curation.storage.schema import FINGERPRINT

@@ -12,13 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cascade.arrays import ByteArray, Float64Array, Int64Array
 from cascade.runtime.jit import compiled
-
-Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 BAD, TOO_MANY_LABELS = -1, -2  # what stands in place of a number when there is none
 _DOUBLE, _STRING, _DOCUMENT, _ARRAY, _OBJECT_ID, _PATTERN = 1, 2, 3, 4, 7, 11
@@ -26,7 +22,7 @@ _INT32, _INT64 = 16, 18
 _FNV_START, _FNV_PRIME = 14695981039346656037, 1099511628211  # of the hash FNV-1a
 
 
-def joined(words: Any) -> tuple[Bytes, Ints]:
+def joined(words: Any) -> tuple[ByteArray, Int64Array]:
     """Return texts as one array of UTF-8 bytes, and where each starts and the last ends."""
     encoded = [str(one).encode() for one in words]
     ends = np.cumsum([0, *(len(one) for one in encoded)])
@@ -37,7 +33,7 @@ _NAMES, _ENDS = joined(["_id", "detections", "label", "bounding_box"])
 _ID, _DETECTIONS, _LABEL, _BOX = range(4)
 
 
-def _sizes(of_kinds: dict[int, int]) -> Ints:
+def _sizes(of_kinds: dict[int, int]) -> Int64Array:
     """Return a size for each kind, -1 for the others."""
     sizes = np.full(256, BAD)
     sizes[list(of_kinds)] = list(of_kinds.values())
@@ -50,7 +46,7 @@ _BESIDE = _sizes({2: 4, 3: 0, 4: 0, 5: 5, 12: 16, 13: 4, 14: 4, 15: 0})
 
 
 @compiled
-def documents(data: Bytes) -> Ints:
+def documents(data: ByteArray) -> Int64Array:
     """Return where each document starts, and where the last one ends; a lone -1 if damaged."""
     number, at = 0, 0
     while at < len(data):
@@ -69,7 +65,9 @@ def documents(data: Bytes) -> Ints:
 
 
 @compiled
-def count(data: Bytes, starts: Ints, names: Bytes, name_ends: Ints) -> tuple[Bytes, Ints]:
+def count(
+    data: ByteArray, starts: Int64Array, names: ByteArray, name_ends: Int64Array
+) -> tuple[ByteArray, Int64Array]:
     """Return what the documents of a batch hold; N of them, M label fields.
 
     Args:
@@ -104,17 +102,17 @@ def count(data: Bytes, starts: Ints, names: Bytes, name_ends: Ints) -> tuple[Byt
 
 @compiled
 def fill(
-    data: Bytes,
-    starts: Ints,
-    names: tuple[Bytes, Ints],
-    attributes: tuple[Bytes, Ints],
-    places: Ints,
-    label_id: Ints,
-    numbers: Floats,
-    boxes_xywh: Floats,
+    data: ByteArray,
+    starts: Int64Array,
+    names: tuple[ByteArray, Int64Array],
+    attributes: tuple[ByteArray, Int64Array],
+    places: Int64Array,
+    label_id: Int64Array,
+    numbers: Float64Array,
+    boxes_xywh: Float64Array,
     first_label: int,
     most_labels: int,
-) -> Ints:
+) -> Int64Array:
     """Fill in the boxes of a batch; V is their number in all batches, A of attributes.
 
     Args:
@@ -166,15 +164,15 @@ def fill(
 
 @compiled
 def _read_box(
-    data: Bytes,
+    data: ByteArray,
     start: int,
-    attributes: tuple[Bytes, Ints],
+    attributes: tuple[ByteArray, Int64Array],
     row: int,
-    label_id: Ints,
-    numbers: Floats,
-    boxes_xywh: Floats,
-    table: Ints,
-    found: Ints,
+    label_id: Int64Array,
+    numbers: Float64Array,
+    boxes_xywh: Float64Array,
+    table: Int64Array,
+    found: Int64Array,
     n_labels: int,
     first_label: int,
 ) -> int:
@@ -204,7 +202,9 @@ def _read_box(
 
 
 @compiled
-def _intern(data: Bytes, start: int, size: int, table: Ints, found: Ints, n: int) -> int:
+def _intern(
+    data: ByteArray, start: int, size: int, table: Int64Array, found: Int64Array, n: int
+) -> int:
     """Return the index of a label, which is new when it equals `n`; -1 when there is no room."""
     code = np.uint64(_FNV_START)
     for i in range(start, start + size):
@@ -223,7 +223,7 @@ def _intern(data: Bytes, start: int, size: int, table: Ints, found: Ints, n: int
 
 
 @compiled
-def _four(data: Bytes, start: int, into: Floats) -> None:
+def _four(data: ByteArray, start: int, into: Float64Array) -> None:
     """Fill in the four numbers of an array, NaN unless there are just four."""
     at, end = start + 4, start + _int32(data, start) - 1
     n = 0
@@ -238,7 +238,7 @@ def _four(data: Bytes, start: int, into: Floats) -> None:
 
 
 @compiled
-def _count_boxes(data: Bytes, start: int) -> int:
+def _count_boxes(data: ByteArray, start: int) -> int:
     box, last = _first_box(data, start)
     n = 0
     while box < last:
@@ -248,7 +248,7 @@ def _count_boxes(data: Bytes, start: int) -> int:
 
 
 @compiled
-def _first_box(data: Bytes, start: int) -> tuple[int, int]:
+def _first_box(data: ByteArray, start: int) -> tuple[int, int]:
     """Return where the first element of `detections` starts, and where the last one ends."""
     at, end = start + 4, start + _int32(data, start) - 1
     while at < end:
@@ -261,7 +261,7 @@ def _first_box(data: Bytes, start: int) -> tuple[int, int]:
 
 
 @compiled
-def _number(data: Bytes, at: int, kind: int) -> float:
+def _number(data: ByteArray, at: int, kind: int) -> float:
     """Return a double or an integer; NaN for all else."""
     if kind == _DOUBLE:
         return data[at : at + 8].view(np.float64)[0]
@@ -273,7 +273,7 @@ def _number(data: Bytes, at: int, kind: int) -> float:
 
 
 @compiled
-def _after(data: Bytes, at: int, kind: int) -> int:
+def _after(data: ByteArray, at: int, kind: int) -> int:
     """Return where a value of a kind ends; -1 for a kind that BSON does not have."""
     if _FIXED[kind] >= 0:
         return at + _FIXED[kind]
@@ -285,7 +285,7 @@ def _after(data: Bytes, at: int, kind: int) -> int:
 
 
 @compiled
-def _find(data: Bytes, start: int, end: int, words: Bytes, ends: Ints) -> int:
+def _find(data: ByteArray, start: int, end: int, words: ByteArray, ends: Int64Array) -> int:
     """Return which of the words the bytes are, -1 if none."""
     for k in range(len(ends) - 1):
         size = ends[k + 1] - ends[k]
@@ -295,14 +295,14 @@ def _find(data: Bytes, start: int, end: int, words: Bytes, ends: Ints) -> int:
 
 
 @compiled
-def _is(data: Bytes, start: int, end: int, which: int) -> bool:
+def _is(data: ByteArray, start: int, end: int, which: int) -> bool:
     """Return whether the bytes are one of the names that are known here."""
     size = _ENDS[which + 1] - _ENDS[which]
     return end - start == size and _same(data, start, _NAMES, _ENDS[which], size)
 
 
 @compiled
-def _same(data: Bytes, at: int, other: Bytes, at_other: int, size: int) -> bool:
+def _same(data: ByteArray, at: int, other: ByteArray, at_other: int, size: int) -> bool:
     i = 0
     while i < size and data[at + i] == other[at_other + i]:
         i += 1
@@ -310,14 +310,14 @@ def _same(data: Bytes, at: int, other: Bytes, at_other: int, size: int) -> bool:
 
 
 @compiled
-def _after_text(data: Bytes, at: int) -> int:
+def _after_text(data: ByteArray, at: int) -> int:
     while data[at] != 0:
         at += 1
     return at + 1
 
 
 @compiled
-def _int32(data: Bytes, at: int) -> int:
+def _int32(data: ByteArray, at: int) -> int:
     return (
         int(data[at]) | int(data[at + 1]) << 8 | int(data[at + 2]) << 16 | int(data[at + 3]) << 24
     )

@@ -14,17 +14,14 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import ByteArray, Float64Array, Int64Array
 from cascade.runtime.jit import compiled
-
-Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 DOUBLE, INT, BOOL, TEXT, TEXTS, BOX = range(6)  # what a column holds
 _LONGEST_INDEX = 12  # bytes of an element of an array beside its value: kind, digits, zero
 
 
-def object_ids(n: int) -> Bytes:
+def object_ids(n: int) -> ByteArray:
     """Return new ids as the database knows them, shape (n, 12); n is at most 2**24.
 
     As in any driver: the second, five random bytes, and a counter.
@@ -38,19 +35,19 @@ def object_ids(n: int) -> Bytes:
 
 @compiled
 def encode(
-    owner_starts: Ints,
-    ids: Bytes,
-    boxes_xywh: Floats,
-    numbers: Floats,
-    texts: Ints,
+    owner_starts: Int64Array,
+    ids: ByteArray,
+    boxes_xywh: Float64Array,
+    numbers: Float64Array,
+    texts: Int64Array,
     lists: NDArray[np.bool_],
-    kinds: Ints,
-    column: Ints,
-    names: tuple[Bytes, Ints],
-    words: tuple[Bytes, Ints],
-    fixed: tuple[Bytes, Bytes, Bytes],
+    kinds: Int64Array,
+    column: Int64Array,
+    names: tuple[ByteArray, Int64Array],
+    words: tuple[ByteArray, Int64Array],
+    fixed: tuple[ByteArray, ByteArray, ByteArray],
     size: int,
-) -> tuple[Bytes, Ints]:
+) -> tuple[ByteArray, Int64Array]:
     """Return label fields, one after the other, and where each starts and the last ends.
 
     Args:
@@ -63,10 +60,10 @@ def encode(
         kinds: What each attribute holds, in order.
         column: The column of `numbers` or `texts` that holds it.
         names: Of the attributes: bytes, and where each starts.
-        words: Bytes, and where each starts.
+        words: ByteArray, and where each starts.
         fixed: What is the same in all: elements of a box before its attributes; elements of a
             field before its boxes; those after.
-        size: Bytes that are enough.
+        size: ByteArray that are enough.
     """
     out, at = np.empty(size, np.uint8), 0
     starts = np.empty(len(owner_starts), np.int64)
@@ -113,7 +110,7 @@ _DETECTIONS = np.frombuffer(b"detections", np.uint8)
 
 @compiled
 def _put_number(
-    out: Bytes, at: int, kind: int, value: float, names: Bytes, start: int, stop: int
+    out: ByteArray, at: int, kind: int, value: float, names: ByteArray, start: int, stop: int
 ) -> int:
     if kind == DOUBLE:
         return _put_double(out, _put_name(out, at, 1, names, start, stop), value)
@@ -125,7 +122,7 @@ def _put_number(
 
 
 @compiled
-def _put_four(out: Bytes, at: int, values: Floats) -> int:
+def _put_four(out: ByteArray, at: int, values: Float64Array) -> int:
     start, at = at, at + 4
     for i in range(4):
         at = _put_double(out, _put_index(out, at, 1, i), values[i])
@@ -134,7 +131,7 @@ def _put_four(out: Bytes, at: int, values: Floats) -> int:
 
 @compiled
 def _put_list(
-    out: Bytes, at: int, has: NDArray[np.bool_], words: tuple[Bytes, Ints], first: int
+    out: ByteArray, at: int, has: NDArray[np.bool_], words: tuple[ByteArray, Int64Array], first: int
 ) -> int:
     start, at, n = at, at + 4, 0
     for i in range(len(has)):
@@ -146,14 +143,14 @@ def _put_list(
 
 
 @compiled
-def _put_text(out: Bytes, at: int, words: Bytes, start: int, stop: int) -> int:
+def _put_text(out: ByteArray, at: int, words: ByteArray, start: int, stop: int) -> int:
     at = _put(out, _put_int32(out, at, stop - start + 1), words, start, stop)
     out[at] = 0
     return at + 1
 
 
 @compiled
-def _put_name(out: Bytes, at: int, kind: int, names: Bytes, start: int, stop: int) -> int:
+def _put_name(out: ByteArray, at: int, kind: int, names: ByteArray, start: int, stop: int) -> int:
     """Begin an element: its kind and its name."""
     out[at] = kind
     at = _put(out, at + 1, names, start, stop)
@@ -162,7 +159,7 @@ def _put_name(out: Bytes, at: int, kind: int, names: Bytes, start: int, stop: in
 
 
 @compiled
-def _put_index(out: Bytes, at: int, kind: int, index: int) -> int:
+def _put_index(out: ByteArray, at: int, kind: int, index: int) -> int:
     """Begin an element of an array, whose name is its index in digits."""
     out[at] = kind
     digits = 1
@@ -175,7 +172,7 @@ def _put_index(out: Bytes, at: int, kind: int, index: int) -> int:
 
 
 @compiled
-def _close(out: Bytes, start: int, at: int) -> int:
+def _close(out: ByteArray, start: int, at: int) -> int:
     """End a document that starts with its size."""
     out[at] = 0
     _put_int32(out, start, at + 1 - start)
@@ -183,20 +180,20 @@ def _close(out: Bytes, start: int, at: int) -> int:
 
 
 @compiled
-def _put_double(out: Bytes, at: int, value: float) -> int:
+def _put_double(out: ByteArray, at: int, value: float) -> int:
     out[at : at + 8].view(np.float64)[0] = value
     return at + 8
 
 
 @compiled
-def _put_int32(out: Bytes, at: int, value: int) -> int:
+def _put_int32(out: ByteArray, at: int, value: int) -> int:
     for i in range(4):
         out[at + i] = value >> 8 * i & 255
     return at + 4
 
 
 @compiled
-def _put(out: Bytes, at: int, data: Bytes, start: int, stop: int) -> int:
+def _put(out: ByteArray, at: int, data: ByteArray, start: int, stop: int) -> int:
     for i in range(start, stop):
         out[at + i - start] = data[i]
     return at + stop - start

@@ -13,12 +13,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray, Int64Array
 from curation.storage.embeddings.similar_pairs import MOST_PAIRS
-
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.int64]
 
 _PROBED = 8  # cells that are looked into
 _PER_CELL = 400  # vectors, on average
@@ -28,8 +25,8 @@ _SEED = 51
 
 
 def find(
-    embeddings: Floats, cosine: float, *, known: int = 0, most: int = MOST_PAIRS
-) -> Ints | None:
+    embeddings: FloatArray, cosine: float, *, known: int = 0, most: int = MOST_PAIRS
+) -> Int64Array | None:
     """Return nearly all pairs of which at least one row is not known yet, shape (P, 2).
 
     Args:
@@ -60,7 +57,7 @@ def find(
     return None if len(pairs) > most else pairs
 
 
-def _indexed(embeddings: Floats) -> Any:
+def _indexed(embeddings: FloatArray) -> Any:
     """Return an index that looks into a few cells, and holds all rows under their numbers."""
     import faiss
 
@@ -78,7 +75,7 @@ def _indexed(embeddings: Floats) -> Any:
     return index
 
 
-def _cosines(embeddings: Floats, first: Ints, second: Ints) -> Floats:
+def _cosines(embeddings: FloatArray, first: Int64Array, second: Int64Array) -> FloatArray:
     """Return the cosine of pairs of rows, in double precision and in one order."""
     found = np.empty(len(first))
     for start in range(0, len(first), _QUERIES):

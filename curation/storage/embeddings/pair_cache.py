@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import Int64Array
 from cascade.runtime.atomic_files import replaced
 from curation.errors import StoreError
 from curation.storage.embeddings import ann_index, similar_pairs
@@ -25,7 +26,6 @@ from curation.storage.embeddings.table import Vectors
 
 logger = logging.getLogger(__name__)
 
-Ints = NDArray[np.int64]
 _MOST_COMPARED = 10**11  # cosines: some minutes; beyond, an index finds nearly all pairs
 _LEAST_SHARE = 0.5  # of all vectors: fewer are compared quicker by themselves
 
@@ -43,7 +43,7 @@ class _Compared:
 
     ids: NDArray[np.bytes_]
     hashes: NDArray[np.uint64]
-    pairs: Ints
+    pairs: Int64Array
     too_many: bool = False
 
     @classmethod

@@ -11,14 +11,10 @@ N is the number of samples, D the length of an embedding, P of pairs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
+from cascade.arrays import BoolArray, FloatArray, Int64Array
 
 CHUNK = 2048  # rows of a matrix product: 2048 x 2048 float32 are 16 MB
 MOST_PAIRS = 10_000_000  # of one pool: 160 MB
@@ -35,9 +31,9 @@ class Alike:
     """
 
     cosine: float
-    pairs: Ints
+    pairs: Int64Array
 
-    def neighbours(self, n: int) -> tuple[Ints, Ints]:
+    def neighbours(self, n: int) -> tuple[Int64Array, Int64Array]:
         """Return the rows that look like each of `n` rows, one list after the other.
 
         Returns:
@@ -50,8 +46,8 @@ class Alike:
 
 
 def find(
-    embeddings: Floats, cosine: float, *, known: int = 0, most: int = MOST_PAIRS
-) -> Ints | None:
+    embeddings: FloatArray, cosine: float, *, known: int = 0, most: int = MOST_PAIRS
+) -> Int64Array | None:
     """Return the pairs of which at least one row is not known yet, shape (P, 2).
 
     Time grows with (N - known) x N; memory with N and P.
@@ -79,7 +75,9 @@ def find(
     return np.concatenate(found)
 
 
-def compare(embeddings: Floats, rows: Ints, others: Ints, cosine: float) -> Bools:
+def compare(
+    embeddings: FloatArray, rows: Int64Array, others: Int64Array, cosine: float
+) -> BoolArray:
     """Return which of some rows look like which of others, shape (len(rows), len(others)).
 
     The answer for two rows does not depend on what else is asked.
@@ -97,6 +95,6 @@ def compare(embeddings: Floats, rows: Ints, others: Ints, cosine: float) -> Bool
     return close
 
 
-def _cosines(a: Floats, b: Floats) -> Floats:
+def _cosines(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return the cosine of each row of `a` and `b`, which are of length 1."""
     return (a.astype(np.float64) * b.astype(np.float64)).sum(axis=1)

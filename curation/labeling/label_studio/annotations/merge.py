@@ -26,8 +26,9 @@ from itertools import combinations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from cascade.arrays import FloatArray
 from cascade.geometry.boxes import iou
-from cascade.predictions import Detections, FloatArray
+from cascade.predictions import Detections
 from curation.errors import LabelingError
 from curation.labeling.protocol import Doubt
 from curation.labeling.submissions import ground_truth
