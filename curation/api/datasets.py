@@ -10,6 +10,8 @@ from curation.settings import Settings, from_environment
 from curation.storage.database import connection
 
 if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
+
     from cascade.checkpoints.licenses import Kind
     from cascade.ensemble import Ensemble
 
@@ -84,7 +86,7 @@ def demo_dataset(
 
 
 def ensemble(
-    samples: Any,
+    samples: SampleCollection,
     manifest: str | Path = "tiny",
     *,
     taxonomy: str | None = None,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from curation.api.datasets import connected, ensemble
 
 if TYPE_CHECKING:
+    from fiftyone import Dataset
+
     from curation.labeling.cost.preview import Preview
     from curation.labeling.label_studio.sync import Synced
     from curation.labeling.protocol import PushResult
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 _SERVER = "label-studio"
 
 
-def preview(dataset: Any, budget: int | None = None, *, round_number: int = 1) -> Preview:
+def preview(dataset: Dataset, budget: int | None = None, *, round_number: int = 1) -> Preview:
     """Say what labeling a round will cost, and whether the last rounds were worth it.
 
     Example:
@@ -39,7 +41,7 @@ def preview(dataset: Any, budget: int | None = None, *, round_number: int = 1) -
     return outlook(dataset, round_number, settings, budget=run_round.budget(dataset, budget))
 
 
-def push(dataset: Any, round_number: int = 1, *, labeler: str = _SERVER) -> PushResult:
+def push(dataset: Dataset, round_number: int = 1, *, labeler: str = _SERVER) -> PushResult:
     """Hand over the round's samples that wait for labels, each once, however often it is called.
 
     Example:
@@ -66,7 +68,7 @@ def push(dataset: Any, round_number: int = 1, *, labeler: str = _SERVER) -> Push
 
 
 def pull(
-    dataset: Any, round_number: int = 1, *, labeler: str | None = None
+    dataset: Dataset, round_number: int = 1, *, labeler: str | None = None
 ) -> Synced | LabelResult:
     """Take over what was submitted. From Label Studio also what was changed or deleted since.
 
@@ -99,7 +101,7 @@ def pull(
         return take_over(dataset, round_number, giver, giver.look(name))
 
 
-def review(dataset: Any, *, limit: int = 200, manifest: str | Path = "tiny") -> ReviewResult:
+def review(dataset: Dataset, *, limit: int = 200, manifest: str | Path = "tiny") -> ReviewResult:
     """Mark boxes of the ground truth that look wrong: the tag, field and saved view `review`.
 
     Example:

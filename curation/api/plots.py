@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,6 +23,9 @@ from curation.report import figures
 from curation.report.facts import Story, read_story
 from curation.report.sections import quality
 from curation.storage import queries, reader, rounds, schema
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
 
 TILE_WH = (280, 210)
 _LINE_PX, _GAP_PX = 14, 4  # of text above a tile, and between tiles
@@ -51,7 +54,7 @@ class Sheet:
         return stream.getvalue()
 
 
-def hardness(dataset: Any, round_number: int = 1) -> Figure:
+def hardness(dataset: Dataset, round_number: int = 1) -> Figure:
     """Draw how hard the scored samples are, and what each arm of a round took of them.
 
     Example:
@@ -68,7 +71,7 @@ def hardness(dataset: Any, round_number: int = 1) -> Figure:
     return figures.hardness_histogram(columns[schema.HARDNESS], arms)
 
 
-def embedding(dataset: Any, round_number: int = 1) -> Figure:
+def embedding(dataset: Dataset, round_number: int = 1) -> Figure:
     """Draw where samples lie in the embedding, coloured by hardness; a round's are ringed.
 
     Example:
@@ -96,7 +99,7 @@ def embedding(dataset: Any, round_number: int = 1) -> Figure:
     )
 
 
-def before_after(dataset: Any, round_number: int = 1) -> Figure:
+def before_after(dataset: Dataset, round_number: int = 1) -> Figure:
     """Draw the metrics of a round's champion and challenger on the frozen split, with intervals.
 
     Example:
@@ -108,7 +111,7 @@ def before_after(dataset: Any, round_number: int = 1) -> Figure:
     return quality.overall(_evaluated(dataset, round_number)).plots[0].draw()
 
 
-def calibration(dataset: Any, round_number: int = 1) -> Figure:
+def calibration(dataset: Dataset, round_number: int = 1) -> Figure:
     """Draw how often "yes" was true against the probability that was said, before and after.
 
     Example:
@@ -120,7 +123,7 @@ def calibration(dataset: Any, round_number: int = 1) -> Figure:
     return quality.overall(_evaluated(dataset, round_number)).plots[1].draw()
 
 
-def slices(dataset: Any, round_number: int = 1) -> Figure:
+def slices(dataset: Dataset, round_number: int = 1) -> Figure:
     """Draw the challenger's metrics by slice.
 
     Example:
@@ -136,7 +139,7 @@ def slices(dataset: Any, round_number: int = 1) -> Figure:
 
 
 def sheet(
-    view: Any,
+    view: DatasetView,
     label_fields: Sequence[str] = (schema.GROUND_TRUTH, schema.CONSENSUS),
     *,
     n: int = 4,
@@ -171,13 +174,13 @@ def sheet(
     return Sheet(_grid(rows))
 
 
-def _scored(dataset: Any) -> Any:
+def _scored(dataset: Dataset) -> Any:
     if dataset.get_field(schema.HARDNESS) is None or not len(dataset.exists(schema.HARDNESS)):
         raise StageError("Nothing has a hardness yet: `cu.score(dataset)` ranks the pool.")
     return dataset.exists(schema.HARDNESS)
 
 
-def _evaluated(dataset: Any, number: int) -> Story:
+def _evaluated(dataset: Dataset, number: int) -> Story:
     story = read_story(rounds.of_dataset(connected().home, dataset.name, number))
     if story.before is None or story.after is None:
         raise StageError(
@@ -186,7 +189,7 @@ def _evaluated(dataset: Any, number: int) -> Story:
     return story
 
 
-def _boxes(view: Any, name: str) -> list[list[tuple[float, float, float, float]]]:
+def _boxes(view: DatasetView, name: str) -> list[list[tuple[float, float, float, float]]]:
     """Return the relative `x, y, w, h` of each sample's boxes that are sure enough to be drawn."""
     places, confidences = view.values(
         [f"{name}.detections.bounding_box", f"{name}.detections.confidence"]

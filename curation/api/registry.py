@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curation.api.datasets import connected
 
 if TYPE_CHECKING:
+    from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection
+
     from curation.stages.compare import CompareResult
     from curation.tracking import Registry, Version
     from curation.tracking.registry.promotion import Event, Moved
 
 
-def versions(dataset: Any) -> list[Version]:
+def versions(dataset: Dataset) -> list[Version]:
     """Return the registered ensembles of a dataset, oldest first.
 
     Example:
@@ -26,7 +29,7 @@ def versions(dataset: Any) -> list[Version]:
     return _registry().versions(_name(dataset))
 
 
-def history(dataset: Any) -> list[Event]:
+def history(dataset: Dataset) -> list[Event]:
     """Return every promotion and rollback of a dataset's ensembles, oldest first.
 
     Example:
@@ -41,7 +44,7 @@ def history(dataset: Any) -> list[Event]:
 
 
 def promote(
-    dataset: Any,
+    dataset: Dataset,
     version: str = "challenger",
     *,
     by: str,
@@ -72,7 +75,7 @@ def promote(
         )
 
 
-def rollback(dataset: Any, *, by: str, why: str, of: str | None = None) -> Moved:
+def rollback(dataset: Dataset, *, by: str, why: str, of: str | None = None) -> Moved:
     """Put the version that the champion replaced back into service. Said twice, done once.
 
     Example:
@@ -94,7 +97,9 @@ def rollback(dataset: Any, *, by: str, why: str, of: str | None = None) -> Moved
         return moving.rollback(_name(dataset), by=by, why=why, of=of)
 
 
-def compare(samples: Any, first: str = "champion", second: str = "challenger") -> CompareResult:
+def compare(
+    samples: SampleCollection, first: str = "champion", second: str = "challenger"
+) -> CompareResult:
     """Run two versions on the same samples, each into fields of its own, such as `consensus__v3`.
 
     Example:
@@ -130,7 +135,7 @@ def _registry() -> Registry:
     return Registry.of(connected())
 
 
-def _name(samples: Any) -> str:
+def _name(samples: SampleCollection) -> str:
     """Return what a dataset's ensembles are registered as."""
     from curation.storage.queries import dataset_of
 

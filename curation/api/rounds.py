@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from curation.api.datasets import connected, ensemble
 
 if TYPE_CHECKING:
+    from fiftyone import Dataset
+
     from cascade.checkpoints.licenses import Kind
     from curation.pipeline.run_round import RoundResult
     from curation.stages.examine import Mode
@@ -51,7 +53,7 @@ class Options(TypedDict, total=False):
 
 
 def run_round(
-    dataset: Any, round_number: int = 1, *, until: str = "report", **options: Unpack[Options]
+    dataset: Dataset, round_number: int = 1, *, until: str = "report", **options: Unpack[Options]
 ) -> RoundResult:
     """Carry a round to its report, or as far as labels allow; what is done is left as it is.
 
@@ -95,7 +97,7 @@ def run_round(
     )
 
 
-def label(dataset: Any, round_number: int = 1, **options: Unpack[Options]) -> RoundResult:
+def label(dataset: Dataset, round_number: int = 1, **options: Unpack[Options]) -> RoundResult:
     """Send the chosen samples out and fetch what was labeled.
 
     Example:
@@ -109,7 +111,7 @@ def label(dataset: Any, round_number: int = 1, **options: Unpack[Options]) -> Ro
     return run_round(dataset, round_number, until="label", **options)
 
 
-def train(dataset: Any, round_number: int = 1, **options: Unpack[Options]) -> Mapping[str, Any]:
+def train(dataset: Dataset, round_number: int = 1, **options: Unpack[Options]) -> Mapping[str, Any]:
     """Fine-tune every detector on the labeled pool, and refit the calibration.
 
     Example:
@@ -130,7 +132,9 @@ def train(dataset: Any, round_number: int = 1, **options: Unpack[Options]) -> Ma
     return _summary(done, "train")
 
 
-def evaluate(dataset: Any, round_number: int = 1, **options: Unpack[Options]) -> Mapping[str, Any]:
+def evaluate(
+    dataset: Dataset, round_number: int = 1, **options: Unpack[Options]
+) -> Mapping[str, Any]:
     """Measure champion and challenger on the frozen test split.
 
     Example:
@@ -155,7 +159,7 @@ def evaluate(dataset: Any, round_number: int = 1, **options: Unpack[Options]) ->
     return {name: done.read(file) for name, file in files.items()}
 
 
-def publish(dataset: Any, round_number: int = 1, **options: Unpack[Options]) -> PublishResult:
+def publish(dataset: Dataset, round_number: int = 1, **options: Unpack[Options]) -> PublishResult:
     """Register the challenger and let the gate judge it.
 
     Example:
@@ -176,7 +180,7 @@ def publish(dataset: Any, round_number: int = 1, **options: Unpack[Options]) -> 
     return PublishResult(**_summary(done, "publish"))
 
 
-def report(dataset: Any, round_number: int = 1) -> Path:
+def report(dataset: Dataset, round_number: int = 1) -> Path:
     """Write the round's page, as far as the round went, and return where it is.
 
     Example:
@@ -191,7 +195,9 @@ def report(dataset: Any, round_number: int = 1) -> Path:
     return write(dataset, *_round(dataset, round_number))
 
 
-def withdraw(dataset: Any, round_number: int = 1, *, labeler: str | None = None) -> WithdrawResult:
+def withdraw(
+    dataset: Dataset, round_number: int = 1, *, labeler: str | None = None
+) -> WithdrawResult:
     """Take the last round back: its choice, its ground truth and its tasks. It does not ask.
 
     Example:
@@ -216,7 +222,7 @@ def withdraw(dataset: Any, round_number: int = 1, *, labeler: str | None = None)
     return run(dataset, this, holder)
 
 
-def reproduce(dataset: Any, round_number: int = 1) -> ReproduceResult:
+def reproduce(dataset: Dataset, round_number: int = 1) -> ReproduceResult:
     """Say whether all that a round was trained on is still the same, and what is not.
 
     Example:
@@ -235,14 +241,14 @@ def reproduce(dataset: Any, round_number: int = 1) -> ReproduceResult:
     return run(dataset, this)
 
 
-def _round(dataset: Any, number: int) -> tuple[Round, Any]:
+def _round(dataset: Dataset, number: int) -> tuple[Round, Any]:
     from curation.storage import rounds
 
     settings = connected()
     return rounds.of_dataset(settings.home, dataset.name, number), settings
 
 
-def _carried(dataset: Any, number: int, stage: str, options: Options) -> Round:
+def _carried(dataset: Dataset, number: int, stage: str, options: Options) -> Round:
     """Return the round once it is carried as far as a stage.
 
     Raises:

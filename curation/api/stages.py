@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cascade.runtime.progress import Progress
 from curation.api.datasets import connected, ensemble
 
 if TYPE_CHECKING:
+    from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection
+
     from cascade.checkpoints.licenses import Kind
     from curation.stages.adjudicate import AdjudicateResult
     from curation.stages.adopt import AdoptResult
@@ -88,7 +91,7 @@ def ingest(
 
 
 def adopt(
-    dataset: Any,
+    dataset: Dataset,
     *,
     taxonomy: str = "roadwork_core",
     ground_truth: str | None = None,
@@ -129,7 +132,7 @@ def adopt(
 
 
 def predict(
-    samples: Any,
+    samples: SampleCollection,
     manifest: str | Path = "tiny",
     *,
     taxonomy: str | None = None,
@@ -175,7 +178,7 @@ def predict(
 
 
 def embed(
-    samples: Any,
+    samples: SampleCollection,
     manifest: str | Path = "tiny",
     *,
     progress: Progress | None = None,
@@ -199,7 +202,7 @@ def embed(
 
 
 def score(
-    samples: Any,
+    samples: SampleCollection,
     members: Sequence[str] | None = None,
     *,
     manifest: str | Path = "tiny",
@@ -234,7 +237,7 @@ def score(
 
 
 def choose(
-    samples: Any,
+    samples: SampleCollection,
     budget: int | None = None,
     *,
     round_number: int = 1,
@@ -278,7 +281,7 @@ def choose(
 
 
 def distil(
-    dataset: Any,
+    dataset: Dataset,
     *,
     manifest: str | Path = "tiny",
     epochs: int = 40,

@@ -7,9 +7,12 @@ import socket
 import time
 import webbrowser
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from curation.errors import AppError
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 START_S = 180.0  # FiftyOne's server imports for half a minute on a busy machine
 
@@ -32,7 +35,7 @@ def expect_free(port: int) -> None:
             ) from error
 
 
-def serve(dataset: Any, *, port: int, browser: bool, ready: Callable[[str], None]) -> None:
+def serve(dataset: Dataset, *, port: int, browser: bool, ready: Callable[[str], None]) -> None:
     """Serve the App on 127.0.0.1 until Ctrl-C.
 
     Args:

@@ -14,6 +14,9 @@ from rich.console import Console
 from curation.settings import Settings, from_environment
 
 if TYPE_CHECKING:
+    from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection
+
     from cascade.checkpoints.licenses import Kind
     from cascade.ensemble import Ensemble
 
@@ -113,7 +116,7 @@ def dataset_of(
     names: str | None = None,
     hold_back: bool = False,
     resplit: bool = False,
-) -> Any:
+) -> Dataset:
     """Return the dataset of that name; a folder is ingested first, where it is not yet."""
     from curation.storage import queries
 
@@ -165,7 +168,7 @@ _SHARES = (0.70, 0.15, 0.15)
 
 
 def ensemble_for(
-    samples: Any,
+    samples: SampleCollection,
     settings: Settings,
     manifest: str,
     taxonomy: str | None,

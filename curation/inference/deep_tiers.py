@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from curation.storage.artifacts import read_depth
 from curation.storage.collection import read_documents
 from curation.storage.documents import Document
 from curation.storage.reader import boxes_of, read_columns
+
+if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +68,7 @@ def estimators(ensemble: Ensemble) -> dict[str, tuple[str, ...]]:
     }
 
 
-def read_closer(samples: Any, ids: Sequence[str], ensemble: Ensemble) -> Closer:
+def read_closer(samples: SampleCollection, ids: Sequence[str], ensemble: Ensemble) -> Closer:
     """Return what is stored of the deeper tiers for the samples, in the order of `ids`."""
     schema = samples.get_field_schema()
     members = {
@@ -169,6 +172,6 @@ def _focals(
     return focal_px, tolerance
 
 
-def focals_px(samples: Any) -> list[float | None]:
+def focals_px(samples: SampleCollection) -> list[float | None]:
     """Return the focal length of each sample, None where it is unknown, by file and id."""
     return read_columns(samples, [fields.FOCAL_PX])[fields.FOCAL_PX]

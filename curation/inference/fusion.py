@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascade.ensemble import Ensemble
 from cascade.fusion.consensus import Clusters, Decisions, Votes
@@ -12,6 +12,9 @@ from cascade.inference import decision
 from curation.inference import probe
 from curation.inference.deep_tiers import Closer, focals_px, measure, read_closer
 from curation.storage import queries, reader, schema
+
+if TYPE_CHECKING:
+    from fiftyone import DatasetView
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ class Conclusion:
     sizes: Sizes | None
 
 
-def conclude(view: Any, ensemble: Ensemble) -> Conclusion:
+def conclude(view: DatasetView, ensemble: Ensemble) -> Conclusion:
     """Return what follows from all that the members stored about the samples of a view.
 
     Raises:

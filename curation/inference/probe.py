@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +15,13 @@ from cascade.training.probe_fit import Probe
 from curation.storage import queries, schema
 from curation.storage.embeddings.table import Vectors
 
+if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
 
-def p_yes(samples: Any, ids: Sequence[str], ensemble: Ensemble) -> dict[str, FloatArray]:
+
+def p_yes(
+    samples: SampleCollection, ids: Sequence[str], ensemble: Ensemble
+) -> dict[str, FloatArray]:
     """Return by the embedder's name the probability of yes, shape (n,), NaN without a vector.
 
     Empty where the ensemble has no probe, or the vectors are of another embedder.

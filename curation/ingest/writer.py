@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from curation.ingest.records import Problem, Record, label_problem
 from curation.ingest.validation import Checked
 from curation.storage import collection, conversions, schema
 from curation.storage.documents import Document
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 _SAME_SHAPE = 0.02  # how far the aspect of what was labeled may differ from that of the image
 
@@ -30,7 +33,7 @@ class Writer:
     """
 
     def __init__(
-        self, dataset: Any, taxonomy: Taxonomy, *, hold_back: bool, doubtful: Iterable[str]
+        self, dataset: Dataset, taxonomy: Taxonomy, *, hold_back: bool, doubtful: Iterable[str]
     ) -> None:
         """Write into `dataset`; images in `doubtful` are tagged, their labels are not whole."""
         self.added: Counter[str] = Counter()

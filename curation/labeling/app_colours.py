@@ -6,10 +6,13 @@ Left alone, the App picks a colour by a hash of the label, so that two classes m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.taxonomy import Taxonomy
 from curation.labeling.label_studio.label_config import colours
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 
 def scheme(taxonomy: Taxonomy, paths: Sequence[str]) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def scheme(taxonomy: Taxonomy, paths: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def show(dataset: Any, taxonomy: Taxonomy) -> bool:
+def show(dataset: Dataset, taxonomy: Taxonomy) -> bool:
     """Give a dataset's App the colours of its classes; return whether anything changed.
 
     May be repeated: fields that came since get them, too. A scheme that somebody else chose

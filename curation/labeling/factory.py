@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cascade.errors import nearest
 from cascade.predictions import Detections
@@ -17,6 +17,8 @@ from curation.labeling.protocol import Labeler
 from curation.storage import collection, queries, reader, schema
 
 if TYPE_CHECKING:
+    from fiftyone import Dataset
+
     from cascade.taxonomy import Taxonomy
     from curation.labeling.blur import Blur
     from curation.labeling.files.formats import Format
@@ -37,7 +39,7 @@ _FORMS: Mapping[str, Format] = {
 }
 
 
-def create(name: str, dataset: Any, settings: Settings, *, blur: Sequence[str] = ()) -> Labeler:
+def create(name: str, dataset: Dataset, settings: Settings, *, blur: Sequence[str] = ()) -> Labeler:
     """Return a backend for a dataset: `oracle`, `label-studio`, `cvat`, or files: `files`, ...
 
     Args:
@@ -81,7 +83,7 @@ def create(name: str, dataset: Any, settings: Settings, *, blur: Sequence[str] =
     return Files(root, taxonomy=taxonomy, form=_FORMS[name], blur=hiding)
 
 
-def oracle(dataset: Any) -> Oracle:
+def oracle(dataset: Dataset) -> Oracle:
     """Return the oracle of a dataset whose ground truth was held back.
 
     Raises:
@@ -104,7 +106,7 @@ def oracle(dataset: Any) -> Oracle:
 
 
 def label_studio(
-    dataset: Any,
+    dataset: Dataset,
     taxonomy: Taxonomy,
     settings: Settings,
     *,
@@ -161,7 +163,7 @@ def _hiding(what: Sequence[str]) -> Blur | None:
     return blur.blur(what)
 
 
-def _consensus_version(dataset: Any) -> str:
+def _consensus_version(dataset: Dataset) -> str:
     """Return a name for what the boxes of the consensus came from."""
     path = f"{schema.CONSENSUS}.{schema.FINGERPRINT}"
     if dataset.get_field(path) is None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -39,6 +39,9 @@ from curation.stages.train import train
 from curation.storage import queries, reader, rounds
 from curation.storage.rounds import Round
 from curation.tracking.runs import Runs
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +93,7 @@ class RoundResult:
 
 
 def run_round(
-    dataset: Any,
+    dataset: Dataset,
     number: int,
     first: Ensemble,
     labeler: Labeler,
@@ -144,7 +147,7 @@ def run_round(
     return RoundResult(this, report=page if this.is_done("report") else None)
 
 
-def budget(dataset: Any, asked: int | None) -> int:
+def budget(dataset: Dataset, asked: int | None) -> int:
     """Return how many samples to choose: as asked, or a tenth of the pool."""
     return asked if asked is not None else max(LEAST_BUDGET, len(queries.pool(dataset)) // 10)
 
@@ -153,7 +156,7 @@ def budget(dataset: Any, asked: int | None) -> int:
 class _Work:
     """What the steps of one round share."""
 
-    dataset: Any
+    dataset: Dataset
     this: Round
     first: Ensemble
     labeler: Labeler

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curation.presentation import cache
 from curation.storage import schema as fields
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 SURE = 0.5
 HARDEST_SHARE = 0.1
 SLICED_BY = (fields.SPLIT, fields.TIME_OF_DAY, fields.WEATHER)
 
 
-def totals(dataset: Any, names: Mapping[str, str]) -> list[dict[str, Any]]:
+def totals(dataset: Dataset, names: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return one row for each way through the cascade and each slice, with sums over members."""
     schema = dataset.get_field_schema()
     keys = [one for one in (fields.PATH, fields.TIERS_REACHED, *SLICED_BY) if one in schema]
@@ -56,7 +59,7 @@ def slices(sums: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
     return [[name, value, n] for (name, value), n in sorted(found.items())]
 
 
-def objects(dataset: Any) -> list[list[Any]]:
+def objects(dataset: Dataset) -> list[list[Any]]:
     """Return by whom the objects of the consensus were found."""
     rows = cache.aggregate(
         dataset,
@@ -69,7 +72,7 @@ def objects(dataset: Any) -> list[list[Any]]:
     return [[list(row["_id"]), row["n"]] for row in rows if row["_id"]]
 
 
-def images(dataset: Any, names: Sequence[str]) -> list[list[Any]]:
+def images(dataset: Dataset, names: Sequence[str]) -> list[list[Any]]:
     """Return on how many images which members found anything; all must have looked at it."""
     if not names:
         return []
@@ -92,7 +95,7 @@ def images(dataset: Any, names: Sequence[str]) -> list[list[Any]]:
     ]
 
 
-def failures(dataset: Any) -> list[list[Any]]:
+def failures(dataset: Dataset) -> list[list[Any]]:
     """Return stage, member, class of error and number of samples of each kind of failure."""
     if fields.FAILURES not in dataset.get_field_schema():
         return []
@@ -113,7 +116,7 @@ def failures(dataset: Any) -> list[list[Any]]:
     return sorted([[str(row["_id"].get(one) or "") for one in parts] + [row["n"]] for row in rows])
 
 
-def parts(dataset: Any) -> list[dict[str, Any]]:
+def parts(dataset: Dataset) -> list[dict[str, Any]]:
     """Return the mean of every component, everywhere and among the hardest."""
     schema = dataset.get_field_schema()
     if fields.HARDNESS not in schema:

@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curation.storage.collection import answering, dataset_of
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 Count = Callable[[Any], Mapping[str, Any]]
 
@@ -39,7 +42,7 @@ class Kept:
     stale: bool
 
 
-def figures(dataset: Any, name: str, count: Count, *, basis: str = "") -> Kept | None:
+def figures(dataset: Dataset, name: str, count: Count, *, basis: str = "") -> Kept | None:
     """Return figures of a dataset: counted now where it is small, else those that are kept.
 
     Args:
@@ -57,7 +60,7 @@ def figures(dataset: Any, name: str, count: Count, *, basis: str = "") -> Kept |
     return found
 
 
-def read(dataset: Any, name: str, *, basis: str = "") -> Kept | None:
+def read(dataset: Dataset, name: str, *, basis: str = "") -> Kept | None:
     """Return the figures that are kept, None where there are none."""
     found = _store(dataset).get(name)
     if found is None or found["form"] != _FORM:
@@ -70,7 +73,7 @@ def read(dataset: Any, name: str, *, basis: str = "") -> Kept | None:
     )
 
 
-def keep(dataset: Any, name: str, count: Count, *, basis: str = "") -> Kept:
+def keep(dataset: Dataset, name: str, count: Count, *, basis: str = "") -> Kept:
     """Count figures, keep them with the dataset, and return them.
 
     A sample that changes meanwhile makes them stale at once.
@@ -85,20 +88,20 @@ def keep(dataset: Any, name: str, count: Count, *, basis: str = "") -> Kept:
     return Kept(content=content, at=at, seconds=seconds, stale=False)
 
 
-def size(dataset: Any) -> int:
+def size(dataset: Dataset) -> int:
     """Return the number of samples, at once."""
     with answering():
         return int(dataset_of(dataset)._sample_collection.estimated_document_count())
 
 
-def aggregate(dataset: Any, pipeline: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def aggregate(dataset: Dataset, pipeline: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return what the database makes of all samples by an aggregation pipeline."""
     with answering():
         collection = dataset_of(dataset)._sample_collection
         return list(collection.aggregate(list(pipeline), allowDiskUse=True))
 
 
-def newest(dataset: Any) -> str:
+def newest(dataset: Dataset) -> str:
     """Return when a sample was last changed, ISO 8601; "" where there is none. By an index."""
     with answering():
         found = dataset_of(dataset)._sample_collection.find_one(
@@ -108,11 +111,11 @@ def newest(dataset: Any) -> str:
     return changed.isoformat() if changed else ""
 
 
-def _state(dataset: Any, basis: str) -> dict[str, Any]:
+def _state(dataset: Dataset, basis: str) -> dict[str, Any]:
     return {"samples": size(dataset), "newest": newest(dataset), "basis": basis}
 
 
-def _store(dataset: Any) -> Any:
+def _store(dataset: Dataset) -> Any:
     from fiftyone.operators.store import ExecutionStore
 
     return ExecutionStore.create(_STORE, dataset_of(dataset)._doc.id)

@@ -7,12 +7,15 @@ to colour by value, classes have the colours that they have in Label Studio.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.taxonomy import Taxonomy
 from curation.labeling import app_colours, palette
 from curation.storage import queries, schema
 from curation.storage.collection import dataset_of
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 _KEPT = "colours"  # what we wrote last: a scheme that is another is the user's, and stays
 FIRST = (schema.GROUND_TRUTH, schema.CONSENSUS)  # they have the same colour in every dataset
@@ -51,7 +54,7 @@ def scheme(
     }
 
 
-def write(dataset: Any, members: Sequence[str], labels: Sequence[str]) -> bool:
+def write(dataset: Dataset, members: Sequence[str], labels: Sequence[str]) -> bool:
     """Give the dataset our scheme, unless its user chose another; return whether it changed."""
     import fiftyone as fo
 
@@ -68,7 +71,7 @@ def write(dataset: Any, members: Sequence[str], labels: Sequence[str]) -> bool:
     return True
 
 
-def _is_ours(there: Mapping[str, Any], dataset: Any, taxonomy: Taxonomy | None) -> bool:
+def _is_ours(there: Mapping[str, Any], dataset: Dataset, taxonomy: Taxonomy | None) -> bool:
     """Return whether a scheme is what we wrote last, here or when something was labeled."""
     if there == queries.remembered(dataset, _KEPT):
         return True

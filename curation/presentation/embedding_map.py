@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bson import ObjectId
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from curation.presentation import cache
 from curation.presentation.cache import Kept
 from curation.storage import schema
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 MOST_CELLS = 4000
 NAME = "plane"
@@ -57,7 +60,7 @@ class Plane:
         return [self.ids[_ID_BYTES * row : _ID_BYTES * (row + 1)].hex() for row in rows]
 
 
-def of(dataset: Any) -> tuple[Plane, Kept] | None:
+def of(dataset: Dataset) -> tuple[Plane, Kept] | None:
     """Return the plane of a dataset and its age; None where none is drawn, or kept."""
     key = brain_key(dataset)
     if key is None:
@@ -78,14 +81,14 @@ def of(dataset: Any) -> tuple[Plane, Kept] | None:
     )
 
 
-def keep(dataset: Any) -> None:
+def keep(dataset: Dataset) -> None:
     """Draw the plane and keep it, where a run has placed the samples."""
     key = brain_key(dataset)
     if key is not None:
         cache.keep(dataset, NAME, draw, basis=_basis(dataset, key))
 
 
-def brain_key(dataset: Any) -> str | None:
+def brain_key(dataset: Dataset) -> str | None:
     """Return the run that places whole samples on a plane: ours, else the first that there is."""
     runs = dataset.list_brain_runs()
     for key in sorted(runs, key=lambda one: (one != schema.UMAP, one)):
@@ -96,7 +99,7 @@ def brain_key(dataset: Any) -> str | None:
     return None
 
 
-def draw(dataset: Any) -> dict[str, Any]:
+def draw(dataset: Dataset) -> dict[str, Any]:
     """Return the plane as plain values."""
     key = brain_key(dataset)
     results = dataset.load_brain_results(key)
@@ -149,11 +152,11 @@ def _greatest(
     return [None if np.isnan(one) else float(one) for one in found]
 
 
-def _hardness(dataset: Any) -> dict[str, float | None]:
+def _hardness(dataset: Dataset) -> dict[str, float | None]:
     if schema.HARDNESS not in dataset.get_field_schema():
         return dict.fromkeys(dataset.values("id"))
     return dict(zip(*dataset.values(["id", schema.HARDNESS]), strict=True))
 
 
-def _basis(dataset: Any, key: str) -> str:
+def _basis(dataset: Dataset, key: str) -> str:
     return f"{key} {dataset.get_brain_info(key).timestamp}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from curation.presentation.cache import Kept
 from curation.storage import collection, queries, reader
 from curation.storage import schema as fields
 from curation.storage.collection import chunks, read_documents
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 COMPARED = "compared"  # the members that looked at a sample with ground truth
 MISSED_BY = "missed_by"  # those of them that missed an object
@@ -111,7 +114,7 @@ def of_image(truth: Detections, found: Detections) -> Outcome:
 
 
 def judge(
-    dataset: Any, *, truth: str = fields.GROUND_TRUTH, progress: Progress | None = None
+    dataset: Dataset, *, truth: str = fields.GROUND_TRUTH, progress: Progress | None = None
 ) -> int:
     """Write who failed on every sample with ground truth; return how many samples that are.
 
@@ -146,7 +149,7 @@ def judge(
     return len(ids)
 
 
-def of(dataset: Any) -> tuple[list[Cell], Kept] | None:
+def of(dataset: Dataset) -> tuple[list[Cell], Kept] | None:
     """Return the figures and how old the comparison is; None where `judge` did not run."""
     about = queries.remembered(dataset, REMEMBERED)
     if about is None or COMPARED not in dataset.get_field_schema():
@@ -163,7 +166,7 @@ def of(dataset: Any) -> tuple[list[Cell], Kept] | None:
     return [Cell(**{**row, "slice": tuple(row["slice"])}) for row in rows], compared
 
 
-def count(dataset: Any, by: Sequence[str]) -> dict[str, Any]:
+def count(dataset: Dataset, by: Sequence[str]) -> dict[str, Any]:
     """Return the figures by member and slice as plain values.
 
     Args:
@@ -196,11 +199,11 @@ def count(dataset: Any, by: Sequence[str]) -> dict[str, Any]:
     return {"cells": _cells(rows, by)}
 
 
-def _count_slices(dataset: Any) -> dict[str, Any]:
+def _count_slices(dataset: Dataset) -> dict[str, Any]:
     return count(dataset, sliced_by(dataset))
 
 
-def sliced_by(dataset: Any) -> list[str]:
+def sliced_by(dataset: Dataset) -> list[str]:
     """Return the fields whose values are slices, where the dataset has them."""
     schema = dataset.get_field_schema()
     wanted = (OBJECT_SIZE, fields.TIME_OF_DAY, fields.WEATHER, fields.SPLIT)
@@ -272,7 +275,7 @@ def _miscalled(
     return [int(one) for one in chosen]
 
 
-def _members(dataset: Any, *, without: str) -> list[str]:
+def _members(dataset: Dataset, *, without: str) -> list[str]:
     """Return who is compared: all that predict boxes, and the ensemble as a whole."""
     found = member_counts.of(dataset)
     named = found[0].members if found else ()
@@ -282,7 +285,7 @@ def _members(dataset: Any, *, without: str) -> list[str]:
     return [one for one in members if one != without] + ensemble
 
 
-def _declare(dataset: Any) -> None:
+def _declare(dataset: Dataset) -> None:
     import fiftyone as fo
 
     for name, what in _LISTS.items():

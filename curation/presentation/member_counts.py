@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from curation.presentation import aggregations, cache
 from curation.presentation.cache import Kept
 from curation.storage import schema
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 NAME = "counts"
 
@@ -146,13 +149,13 @@ class Counts:
         return shares, own
 
 
-def of(dataset: Any) -> tuple[Counts, Kept] | None:
+def of(dataset: Dataset) -> tuple[Counts, Kept] | None:
     """Return the figures of a dataset and their age; None where nobody counted a large one."""
     found = cache.figures(dataset, NAME, count)
     return None if found is None else (Counts.from_dict(found.content), found)
 
 
-def count(dataset: Any) -> dict[str, Any]:
+def count(dataset: Dataset) -> dict[str, Any]:
     """Return the figures as plain values; takes some passes over all samples."""
     names = member_fields(dataset)
     totals = aggregations.totals(dataset, names)
@@ -181,7 +184,7 @@ def count(dataset: Any) -> dict[str, Any]:
     }
 
 
-def member_fields(dataset: Any) -> dict[str, Kind]:
+def member_fields(dataset: Dataset) -> dict[str, Kind]:
     """Return the fields in which members may have written, and what they hold."""
     import fiftyone as fo
 
@@ -194,7 +197,7 @@ def member_fields(dataset: Any) -> dict[str, Kind]:
     return kinds | dict.fromkeys(holding(fo.Heatmap), "map")
 
 
-def histogram(dataset: Any, bins: int) -> list[int]:
+def histogram(dataset: Dataset, bins: int) -> list[int]:
     """Return how many samples have a hardness in each of so many equal parts of [0, 1].
 
     By the index on hardness alone, where there is one.

@@ -6,7 +6,7 @@ nobody of us ingested gets the views and figures, too; its own sidebar and colou
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from curation.presentation import (
     cache,
@@ -18,10 +18,14 @@ from curation.presentation import (
 )
 from curation.storage.collection import dataset_of
 
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection
+
 _OUTCOMES = "failures"  # of the sidebar
 
 
-def after_stage(samples: Any) -> list[str]:
+def after_stage(samples: SampleCollection) -> list[str]:
     """Bring the look of a dataset up to date; return the names of the views that are new.
 
     May be repeated. On a small dataset panels count by themselves, so this takes moments.
@@ -42,13 +46,13 @@ def after_stage(samples: Any) -> list[str]:
     return saved_views.save(dataset)
 
 
-def _boxed(dataset: Any) -> list[str]:
+def _boxed(dataset: Dataset) -> list[str]:
     import fiftyone as fo
 
     return list(dataset.get_field_schema(embedded_doc_type=fo.Detections))
 
 
-def _group_outcomes(dataset: Any) -> None:
+def _group_outcomes(dataset: Dataset) -> None:
     """Put what comparing with ground truth wrote into a group of its own, in our sidebar."""
     import fiftyone as fo
 
@@ -62,7 +66,7 @@ def _group_outcomes(dataset: Any) -> None:
     dataset.save()
 
 
-def _index_tags(dataset: Any) -> None:
+def _index_tags(dataset: Dataset) -> None:
     """Index tags, by which rounds are found and the sidebar counts."""
     if "tags" not in dataset.list_indexes():
         dataset.create_index("tags")

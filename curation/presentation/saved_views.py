@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curation.presentation import error_analysis
 from curation.storage import schema
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 _HARDEST = 200  # samples in the saved view
 _DISAGREE_BELOW = 0.65  # design: below this agreement the cascade looks again
 
 
-def save(dataset: Any) -> list[str]:
+def save(dataset: Dataset) -> list[str]:
     """Save the views whose fields the dataset has; return the names of those that are new.
 
     A view of the same name that the user saved stays as it is.
@@ -27,17 +30,17 @@ def save(dataset: Any) -> list[str]:
     return new
 
 
-def _hardest(dataset: Any) -> Any:
+def _hardest(dataset: Dataset) -> Any:
     known = dataset.exists(schema.HARDNESS)
     return known.sort_by(schema.HARDNESS, reverse=True).limit(_HARDEST)
 
 
-def _disagreements(dataset: Any) -> Any:
+def _disagreements(dataset: Dataset) -> Any:
     below = {schema.AGREEMENT: {"$lt": _DISAGREE_BELOW}}
     return dataset.match(below).sort_by(schema.AGREEMENT)
 
 
-def _far(dataset: Any) -> Any:
+def _far(dataset: Dataset) -> Any:
     """Return where the ensemble missed a far object; any member, where there is no ensemble."""
     fused = schema.CONSENSUS in dataset.get_field_schema()
     far = {"$in": [schema.CONSENSUS]} if fused else {"$exists": True, "$nin": [None, []]}

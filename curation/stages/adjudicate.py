@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from bson import ObjectId
@@ -24,6 +24,10 @@ from cascade.imaging.batches import Image, read
 from curation.inference.fusion import Conclusion, conclude
 from curation.storage import collection, queries, reader, schema
 from curation.storage.documents import Document
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +50,7 @@ class AdjudicateResult:
 
 
 def adjudicate(
-    samples: Any,
+    samples: SampleCollection,
     ensemble: Ensemble,
     *,
     root: Root | None = None,
@@ -91,7 +95,7 @@ def adjudicate(
     )
 
 
-def _doubtful(samples: Any, ensemble: Ensemble) -> list[str]:
+def _doubtful(samples: SampleCollection, ensemble: Ensemble) -> list[str]:
     """Return the samples that need a ruling and have none for this ensemble."""
     decision = ensemble.taxonomy.decision.name
     signed = f"{schema.ADJUDICATION}.{schema.FINGERPRINT}"
@@ -116,7 +120,7 @@ def _doubtful(samples: Any, ensemble: Ensemble) -> list[str]:
     ]
 
 
-def _cases(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> list[Case]:
+def _cases(dataset: Dataset, ids: Sequence[str], ensemble: Ensemble) -> list[Case]:
     view = dataset.select(list(ids), ordered=True)
     found = conclude(view, ensemble)
     paths = dict(zip(*collection.ids_and_paths(view), strict=True))
@@ -153,7 +157,7 @@ def _pixels(path: str) -> Image | None:
 
 
 def _write(
-    dataset: Any, cases: Sequence[Case], rulings: Sequence[Ruling], ensemble: Ensemble
+    dataset: Dataset, cases: Sequence[Case], rulings: Sequence[Ruling], ensemble: Ensemble
 ) -> None:
     threshold, decision = ensemble.calibration.threshold, ensemble.taxonomy.decision.name
     update: dict[str, Document] = {}

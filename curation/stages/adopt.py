@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascade import taxonomy as taxonomies
 from cascade.engine.run import Progress
@@ -18,6 +18,9 @@ from curation.errors import StageError
 from curation.ingest import assignment
 from curation.labeling.media import require_images
 from curation.storage import collection, conversions, queries, reader, schema, writer
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
 
 TAGS = "tags"  # as `split_from`: the samples' tags say the split
 _STEPS = 3
@@ -43,7 +46,7 @@ class AdoptResult:
 
 
 def adopt(
-    dataset: Any,
+    dataset: Dataset,
     *,
     taxonomy: Taxonomy,
     ground_truth: str | None = None,
@@ -101,7 +104,7 @@ def adopt(
     )
 
 
-def _expect_same(dataset: Any, taxonomy: Taxonomy) -> None:
+def _expect_same(dataset: Dataset, taxonomy: Taxonomy) -> None:
     known = queries.taxonomy_of(dataset)
     if known is not None and known.identity != taxonomy.identity:
         raise StageError(
@@ -110,14 +113,14 @@ def _expect_same(dataset: Any, taxonomy: Taxonomy) -> None:
         )
 
 
-def _note_taxonomy(dataset: Any, taxonomy: Taxonomy) -> None:
+def _note_taxonomy(dataset: Dataset, taxonomy: Taxonomy) -> None:
     """Keep what labels mean; last, since it says that the dataset is one of ours."""
     about = dict(dataset.info.get(schema.INFO) or {})
     dataset.info[schema.INFO] = {**about, "taxonomy": taxonomies.to_yaml(taxonomy)}
     dataset.save()
 
 
-def _splits(dataset: Any, split_from: str | None) -> dict[str, str]:
+def _splits(dataset: Dataset, split_from: str | None) -> dict[str, str]:
     """Return the split of each sample; one that nothing is said of is in train."""
     if split_from is None or split_from == schema.SPLIT:
         name = schema.SPLIT if dataset.get_field(schema.SPLIT) is not None else None
@@ -140,7 +143,7 @@ def _splits(dataset: Any, split_from: str | None) -> dict[str, str]:
     return {i: split or "train" for i, split in zip(dataset.values("id"), found, strict=True)}
 
 
-def _unknown(dataset: Any, name: str, taxonomy: Taxonomy) -> Counter[str]:
+def _unknown(dataset: Dataset, name: str, taxonomy: Taxonomy) -> Counter[str]:
     counts = dataset.count_values(f"{name}.detections.label")
     return Counter(
         {label: n for label, n in counts.items() if label and taxonomy.canonical(label) is None}
@@ -148,7 +151,7 @@ def _unknown(dataset: Any, name: str, taxonomy: Taxonomy) -> Counter[str]:
 
 
 def _write_truth(
-    dataset: Any, name: str, taxonomy: Taxonomy, *, hold_back: bool
+    dataset: Dataset, name: str, taxonomy: Taxonomy, *, hold_back: bool
 ) -> tuple[int, int]:
     """Write the ground truth that came with the dataset; return how many are labeled and held."""
     known = dataset.exists(name)
@@ -174,7 +177,7 @@ def _write_truth(
     return written[0], sum(written[1:])
 
 
-def _copy(view: Any, ids: list[str], name: str, taxonomy: Taxonomy, target: str) -> None:
+def _copy(view: DatasetView, ids: list[str], name: str, taxonomy: Taxonomy, target: str) -> None:
     boxes = reader.read_detections(view, name, taxonomy)
     collection.write_documents(
         view,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascade.ensemble import Ensemble
 from cascade.inference import decision
@@ -13,8 +13,12 @@ from curation.inference import probe
 from curation.inference.deep_tiers import read_closer
 from curation.storage import collection, queries, reader
 
+if TYPE_CHECKING:
+    from fiftyone import DatasetView
+    from fiftyone.core.collections import SampleCollection
 
-def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
+
+def calibrate(samples: SampleCollection, ensemble: Ensemble) -> Ensemble:
     """Return the ensemble, calibrated on what its members said about the validation split.
 
     Detectors, the probe and, where they were asked, language members.
@@ -42,7 +46,7 @@ def calibrate(samples: Any, ensemble: Ensemble) -> Ensemble:
     return decision.with_answers(fitted, decisions, p_yes, frozen.decisions(ensemble.taxonomy))
 
 
-def _said(view: Any, member: str, taxonomy: Taxonomy) -> dict[str, Detections]:
+def _said(view: DatasetView, member: str, taxonomy: Taxonomy) -> dict[str, Detections]:
     """Return the member's raw boxes by sample; one that it did not look at is absent."""
     reader.require_detections(view, [member])
     seen = view.exists(member)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from curation.errors import StageError
 from curation.presentation import refresh
 from curation.storage import collection, queries, reader, schema
 from curation.storage.embeddings import brain_runs
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
+    from fiftyone.core.collections import SampleCollection
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class ChooseResult:
 
 
 def choose(
-    samples: Any,
+    samples: SampleCollection,
     *,
     round_number: int,
     budget: int,
@@ -110,13 +114,13 @@ def _on_gpu() -> coverage.MakeCover | None:
     return coverage_torch.on(device) if device.type == "cuda" else None
 
 
-def _embeddable(view: Any) -> Any:
+def _embeddable(view: DatasetView) -> Any:
     """Return the view without the samples whose image could not be embedded."""
     failed = {one["sample"] for one in reader.failures(view) if one["stage"] == "embed"}
     return view.exclude(list(failed)) if failed else view
 
 
-def _pool(view: Any, ids: Sequence[str], dataset: Any, *, use_hardness: bool) -> Pool:
+def _pool(view: DatasetView, ids: Sequence[str], dataset: Dataset, *, use_hardness: bool) -> Pool:
     names = [
         name
         for name in (

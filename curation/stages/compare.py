@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ from cascade.metrics.average_precision import average_precision
 from cascade.predictions import Detections
 from curation.errors import StageError
 from curation.storage import collection, documents, queries, reader, schema
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection
 
 _CONSENSUS_EXTRAS = {"votes": "IntField", "agreement": "FloatField", "members": "ListField"}
 
@@ -48,7 +52,7 @@ def field_of(name: str, version: str) -> str:
 
 
 def compare(
-    samples: Any,
+    samples: SampleCollection,
     ensembles: Mapping[str, Ensemble],
     *,
     device: torch.device | None = None,
@@ -84,7 +88,7 @@ def compare(
 
 
 def _look(
-    samples: Any,
+    samples: SampleCollection,
     version: str,
     ensemble: Ensemble,
     device: torch.device,
@@ -110,7 +114,7 @@ def _look(
     )
 
 
-def _declare(dataset: Any, version: str, ensemble: Ensemble) -> None:
+def _declare(dataset: Dataset, version: str, ensemble: Ensemble) -> None:
     import fiftyone as fo
 
     names = [*ensemble.detectors, schema.CONSENSUS]
@@ -133,7 +137,7 @@ def _declare(dataset: Any, version: str, ensemble: Ensemble) -> None:
 class _Sink:
     """Writes what one version says, each sample in one step."""
 
-    samples: Any
+    samples: SampleCollection
     version: str
     ensemble: Ensemble
     sizes: Mapping[str, Any]
@@ -169,7 +173,7 @@ class _Sink:
         collection.write_documents(self.samples, update)
 
 
-def _compared(samples: Any, ensembles: Mapping[str, Ensemble]) -> CompareResult:
+def _compared(samples: SampleCollection, ensembles: Mapping[str, Ensemble]) -> CompareResult:
     first, second = ensembles
     name = ensembles[first].taxonomy.decision.name
     decisions = [f"{field_of(name, version)}.label" for version in ensembles]
@@ -192,7 +196,9 @@ def _compared(samples: Any, ensembles: Mapping[str, Ensemble]) -> CompareResult:
     )
 
 
-def _figures(samples: Any, known: Any, version: str, ensemble: Ensemble) -> dict[str, float | None]:
+def _figures(
+    samples: SampleCollection, known: Any, version: str, ensemble: Ensemble
+) -> dict[str, float | None]:
     """Return the figures of one version; those that need ground truth are of `known` only."""
     consensus = field_of(schema.CONSENSUS, version)
     label = f"{field_of(ensemble.taxonomy.decision.name, version)}.label"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from curation.errors import StageError
 from curation.inference import prediction
 from curation.inference.prediction import Answers
 from curation.storage import collection, queries, reader
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 _VALIDATIONS = 5  # of each of the two fits
 
@@ -58,7 +61,7 @@ class DistilResult:
 
 
 def distil(
-    dataset: Any,
+    dataset: Dataset,
     ensemble: Ensemble,
     folder: Path,
     *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,10 @@ from cascade.predictions import Embedding, Failure
 from curation.storage import collection, queries, schema, writer
 from curation.storage.embeddings import brain_runs
 from curation.storage.embeddings.table import Vectors
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class EmbedResult:
 
 
 def embed(
-    samples: Any,
+    samples: SampleCollection,
     ensemble: Ensemble,
     *,
     folder: Path,
@@ -94,7 +98,7 @@ def embed(
 class VectorSink:
     """Puts vectors into the table, and failures on record."""
 
-    dataset: Any
+    dataset: Dataset
     table: Vectors
     member: str
 

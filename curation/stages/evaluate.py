@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,9 +14,12 @@ from curation.active_learning.evaluation.frozen_set import frozen_set
 from curation.errors import StageError
 from curation.inference import prediction
 
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
 
 def evaluate(
-    dataset: Any,
+    dataset: Dataset,
     ensembles: Mapping[str, Ensemble],
     *,
     split: str = "test",

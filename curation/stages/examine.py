@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -26,6 +26,10 @@ from curation.errors import StageError
 from curation.inference.deep_tiers import estimators, focals_px
 from curation.storage import collection, queries, reader, schema, writer
 from curation.storage.artifacts import Shelf
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ class ExamineResult:
 
 
 def examine(
-    samples: Any,
+    samples: SampleCollection,
     ensemble: Ensemble,
     *,
     folder: Path,
@@ -140,7 +144,7 @@ def fingerprint(ensemble: Ensemble, member: str) -> str:
 
 
 def _asked(
-    samples: Any, ensemble: Ensemble, members: Mapping[str, Sequence[str]], mode: Mode
+    samples: SampleCollection, ensemble: Ensemble, members: Mapping[str, Sequence[str]], mode: Mode
 ) -> dict[str, set[str]]:
     """Return the samples that each member is to look at."""
     columns = reader.read_columns(samples, [schema.PATH])
@@ -166,7 +170,7 @@ def paths_of(manifest: Manifest, member: str) -> tuple[Route, ...]:
     return tuple(route for route, names in speakers.items() if member in names)
 
 
-def _knowing(samples: Any, ensemble: Ensemble) -> Callable[[Batch], Batch]:
+def _knowing(samples: SampleCollection, ensemble: Ensemble) -> Callable[[Batch], Batch]:
     """Return what adds the consensus so far, and the camera, to a batch."""
     ids, _ = collection.ids_and_paths(samples)
     found = dict(
@@ -185,7 +189,7 @@ def _knowing(samples: Any, ensemble: Ensemble) -> Callable[[Batch], Batch]:
     return knowing
 
 
-def _require_consensus(samples: Any) -> None:
+def _require_consensus(samples: SampleCollection) -> None:
     lacking = len(samples.exists(schema.CONSENSUS, False))
     if lacking:
         raise StageError(
@@ -203,7 +207,7 @@ def _shifted(progress: Progress, before: int, mine: int, total: int) -> Progress
 class _Sink:
     """Writes what the engine finds into the dataset."""
 
-    dataset: Any
+    dataset: Dataset
     ensemble: Ensemble
     shelves: Mapping[str, Shelf]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from cascade.fusion import contradictions, routing
 from curation.inference.fusion import Conclusion, conclude
 from curation.presentation import refresh
 from curation.storage import collection, queries, reader, schema, writer
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection
 
 _CHUNK = 1000  # samples held in memory at a time, unless one drive has more
 
@@ -33,7 +37,9 @@ class FuseResult:
     skipped: int
 
 
-def fuse(samples: Any, ensemble: Ensemble, *, progress: Progress | None = None) -> FuseResult:
+def fuse(
+    samples: SampleCollection, ensemble: Ensemble, *, progress: Progress | None = None
+) -> FuseResult:
     """Write `consensus`, the image decision and the agreement of every sample.
 
     Reads the members' raw scores, so a changed calibration or threshold costs no model run.
@@ -54,7 +60,7 @@ def fuse(samples: Any, ensemble: Ensemble, *, progress: Progress | None = None) 
     return FuseResult(samples=total, fused=len(stale), skipped=total - len(stale))
 
 
-def _chunks(samples: Any, stale: set[str]) -> list[list[str]]:
+def _chunks(samples: SampleCollection, stale: set[str]) -> list[list[str]]:
     """Return what to fuse, whole drives together: they share a camera.
 
     A drive with one stale sample is fused whole, so that what its camera's focal length is
@@ -74,7 +80,7 @@ def _chunks(samples: Any, stale: set[str]) -> list[list[str]]:
     return chunks
 
 
-def _fuse_chunk(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> None:
+def _fuse_chunk(dataset: Dataset, ids: Sequence[str], ensemble: Ensemble) -> None:
     view = dataset.select(list(ids))
     found = conclude(view, ensemble)
     writer.recalibrate(dataset, ensemble.detectors, ensemble.calibration, ids=found.ids)

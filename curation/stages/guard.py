@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from curation.active_learning.gate.live_monitor import LiveCheck, Watch
 from curation.errors import StageError
 from curation.storage import collection, reader, schema
 from curation.tracking.registry.promotion import Moved, Promotions, history
+
+if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
 
 GUARD = "guard"  # who rolls back
 
@@ -85,7 +88,9 @@ def watch(
     return result
 
 
-def measure(samples: Any, taxonomy: Taxonomy, *, version: str, ensemble: str) -> LiveCheck:
+def measure(
+    samples: SampleCollection, taxonomy: Taxonomy, *, version: str, ensemble: str
+) -> LiveCheck:
     """Return the MCC of the champion's stored decisions on labeled live samples.
 
     Args:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade import taxonomy as taxonomies
 from cascade.runtime.progress import Progress
@@ -22,6 +22,9 @@ from curation.presentation import refresh
 from curation.settings import Settings
 from curation.storage import reader, schema
 from curation.storage import writer as store
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 BATCH = 200  # files a write: what a crash can cost, and how often progress is told
 _MOST_ON_RECORD = 20_000  # entries; a document of the database holds 16 MB
@@ -146,7 +149,7 @@ class _Before:
     drives: Mapping[str, str]
 
     @classmethod
-    def of(cls, dataset: Any) -> _Before:
+    def of(cls, dataset: Dataset) -> _Before:
         columns = reader.read_columns(
             dataset, ["filepath", schema.CONTENT_HASH, schema.DRIVE, schema.SPLIT]
         )
@@ -187,7 +190,7 @@ def _open(name: str, taxonomy: Taxonomy) -> Any:
     return dataset
 
 
-def _expect_same(dataset: Any, taxonomy: Taxonomy) -> None:
+def _expect_same(dataset: Dataset, taxonomy: Taxonomy) -> None:
     """Refuse a dataset that was not made by ingesting, or with another taxonomy."""
     text = (dataset.info.get(schema.INFO) or {}).get("taxonomy")
     if text is None and len(dataset):
@@ -223,7 +226,7 @@ def _write(
     return damaged
 
 
-def _tag_duplicates(dataset: Any) -> list[list[str]]:
+def _tag_duplicates(dataset: Dataset) -> list[list[str]]:
     """Tag samples whose file has exactly the bytes of another's; return the groups of files."""
     columns = reader.read_columns(dataset, ["filepath", schema.CONTENT_HASH, "tags"])
     ids, paths, hashes, tags = columns.values()
@@ -240,7 +243,7 @@ def _tag_duplicates(dataset: Any) -> list[list[str]]:
     return groups
 
 
-def _note(dataset: Any, problems: Sequence[Problem]) -> None:
+def _note(dataset: Dataset, problems: Sequence[Problem]) -> None:
     """Keep on the dataset what was left out, with the reasons; what was mended goes."""
     before = dataset.info.get(schema.INGEST_INFO) or []
     here = set(dataset.values("filepath"))
@@ -262,7 +265,7 @@ def _note(dataset: Any, problems: Sequence[Problem]) -> None:
 
 
 def _remarks(
-    dataset: Any, duplicates: Sequence[Sequence[str]], writer: Writer, taxonomy: Taxonomy
+    dataset: Dataset, duplicates: Sequence[Sequence[str]], writer: Writer, taxonomy: Taxonomy
 ) -> list[str]:
     """Return what else should be known before going on, in sentences."""
     said = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
@@ -18,6 +18,9 @@ from curation.labeling.protocol import Annotated, Labeler, Remembering, Task
 from curation.labeling.tasks import Columns
 from curation.presentation import refresh
 from curation.storage import queries, reader, schema, writer
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
 
 _SLICED_BY = (schema.TIME_OF_DAY, schema.WEATHER)
 
@@ -65,7 +68,7 @@ class LabelResult:
     dataset_hash: str
 
 
-def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
+def label(dataset: Dataset, round_number: int, labeler: Labeler) -> LabelResult:
     """Push the round's samples that have no ground truth, and write what was submitted.
 
     May be repeated: what is labeled already is neither sent nor changed, and a submission that
@@ -122,7 +125,7 @@ def label(dataset: Any, round_number: int, labeler: Labeler) -> LabelResult:
     )
 
 
-def _taxonomy(dataset: Any) -> Taxonomy:
+def _taxonomy(dataset: Dataset) -> Taxonomy:
     taxonomy = queries.taxonomy_of(dataset)
     if taxonomy is None:
         raise StageError(
@@ -132,7 +135,7 @@ def _taxonomy(dataset: Any) -> Taxonomy:
     return taxonomy
 
 
-def _batch(dataset: Any, round_number: int) -> Any:
+def _batch(dataset: Dataset, round_number: int) -> Any:
     """Return the view of what the round chose, refusing frozen samples."""
     tag = schema.round_tag(round_number)
     batch = dataset.match_tags(tag)
@@ -174,7 +177,7 @@ def _tasks(waiting: Any, round_number: int, taxonomy: Taxonomy) -> list[Task]:
     )
 
 
-def _consensus(view: Any, taxonomy: Taxonomy) -> list[Detections]:
+def _consensus(view: DatasetView, taxonomy: Taxonomy) -> list[Detections]:
     """Return the fused boxes of each sample; empty where the ensemble has not run."""
     if view.get_field(schema.CONSENSUS) is None:
         return [Detections.empty(taxonomy.names)] * len(view)

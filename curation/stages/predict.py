@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -21,6 +21,10 @@ from cascade.planning import placement
 from cascade.planning.placement import Placement
 from curation.errors import StageError
 from curation.storage import collection, queries, schema, writer
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +53,7 @@ class PredictResult:
 
 
 def predict(
-    samples: Any,
+    samples: SampleCollection,
     ensemble: Ensemble,
     *,
     device: torch.device | None = None,
@@ -110,7 +114,7 @@ def predict(
 class _Run:
     """What is to be run, whoever runs it."""
 
-    dataset: Any
+    dataset: Dataset
     ensemble: Ensemble
     fingerprints: Mapping[str, str]
     ids: list[str]
@@ -234,7 +238,7 @@ def _provenance(ensemble: Ensemble, fingerprints: Mapping[str, str]) -> dict[str
 class _Sink:
     """Writes what the engine finds into the dataset."""
 
-    dataset: Any
+    dataset: Dataset
     ensemble: Ensemble
     fingerprints: Mapping[str, str]
 

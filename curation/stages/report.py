@@ -19,6 +19,7 @@ from curation.storage import collection, queries, reader, rounds, schema
 from curation.storage.rounds import Round
 
 if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
     from rich.console import RenderableType
 
     from curation.settings import Settings
@@ -28,7 +29,7 @@ _SHOWN = 8  # of an arm: two rows of four
 _SURE = 0.5
 
 
-def report(dataset: Any, this: Round, settings: Settings) -> Path:
+def report(dataset: Dataset, this: Round, settings: Settings) -> Path:
     """Write the round's page as one HTML file that needs nothing else; return its path.
 
     What did not run is said in words, so that a dataset that was only predicted and ranked has
@@ -49,14 +50,14 @@ def report(dataset: Any, this: Round, settings: Settings) -> Path:
     return this.folder / PAGE
 
 
-def to_terminal(dataset: Any, this: Round, settings: Settings) -> RenderableType:
+def to_terminal(dataset: Dataset, this: Round, settings: Settings) -> RenderableType:
     """Return the same as the page, for `rich` to print."""
     from curation.report.render import terminal
 
     return terminal.render(_compose(dataset, this, settings))
 
 
-def _compose(dataset: Any, this: Round, settings: Settings) -> Page:
+def _compose(dataset: Dataset, this: Round, settings: Settings) -> Page:
     story = read_story(this)
     earlier = [
         read_story(rounds.of_dataset(settings.home, dataset.name, number))
@@ -65,7 +66,7 @@ def _compose(dataset: Any, this: Round, settings: Settings) -> Page:
     return compose.compose(_facts(dataset, this), story, earlier)
 
 
-def _facts(dataset: Any, this: Round) -> Facts:
+def _facts(dataset: Dataset, this: Round) -> Facts:
     taxonomy = queries.taxonomy_of(dataset)
     batch = dataset.match_tags(this.tag)
     columns = reader.read_columns(batch, ["tags", schema.RANK, schema.HARDNESS])
@@ -90,7 +91,7 @@ def _facts(dataset: Any, this: Round) -> Facts:
     )
 
 
-def _costs(dataset: Any) -> dict[str, MemberCost]:
+def _costs(dataset: Dataset) -> dict[str, MemberCost]:
     """Return what asking each member costs, as the stages that ran them have noted."""
     known = queries.remembered(dataset, schema.COSTS) or {}
     return {
@@ -99,17 +100,17 @@ def _costs(dataset: Any) -> dict[str, MemberCost]:
     }
 
 
-def _contradictions(dataset: Any) -> int | None:
+def _contradictions(dataset: Dataset) -> int | None:
     return len(schema.contradicting(dataset)) if schema.answer_fields(dataset) else None
 
 
-def _left_out(dataset: Any) -> list[dict[str, Any]]:
+def _left_out(dataset: Dataset) -> list[dict[str, Any]]:
     """Return what ingest left out: files that became no sample, and rows of labels."""
     found = dataset.info.get(schema.INGEST_INFO) or []
     return [{**one, "sample": None, "stage": "ingest", "member": None} for one in found]
 
 
-def _counts(dataset: Any, path: str) -> dict[str, int]:
+def _counts(dataset: Dataset, path: str) -> dict[str, int]:
     """Return how many samples have each value of a field; none where there is no such field."""
     if dataset.get_field(path) is None:
         return {}
@@ -117,11 +118,11 @@ def _counts(dataset: Any, path: str) -> dict[str, int]:
     return {name: n for name, n in sorted(found.items(), key=str) if name is not None}
 
 
-def _exist(dataset: Any, name: str) -> int:
+def _exist(dataset: Dataset, name: str) -> int:
     return len(dataset.exists(name)) if dataset.get_field(name) is not None else 0
 
 
-def _label_fields(dataset: Any) -> list[str]:
+def _label_fields(dataset: Dataset) -> list[str]:
     """Return the fields that hold what a member said: all boxes but the truth and the fused."""
     import fiftyone as fo
 
@@ -132,7 +133,7 @@ def _label_fields(dataset: Any) -> list[str]:
     return [name for name in found if name not in ours]
 
 
-def _member(dataset: Any, name: str) -> MemberFacts:
+def _member(dataset: Dataset, name: str) -> MemberFacts:
     from fiftyone import ViewField as F
 
     boxes = f"{name}.detections"
@@ -145,11 +146,11 @@ def _member(dataset: Any, name: str) -> MemberFacts:
     )
 
 
-def _consensus(dataset: Any) -> MemberFacts | None:
+def _consensus(dataset: Dataset) -> MemberFacts | None:
     return _member(dataset, schema.CONSENSUS) if _exist(dataset, schema.CONSENSUS) else None
 
 
-def _pool(dataset: Any, batch: Mapping[str, Sequence[Any]]) -> list[float]:
+def _pool(dataset: Dataset, batch: Mapping[str, Sequence[Any]]) -> list[float]:
     """Return the hardness of what this round could choose from, where it is known."""
     columns = reader.read_columns(queries.pool(dataset), [schema.HARDNESS])
     pool = dict(zip(columns["id"], columns[schema.HARDNESS], strict=True))
@@ -200,7 +201,7 @@ def _shown(
     return tuple(found[one] for one in first)
 
 
-def _boxes(view: Any, name: str, taxonomy: Taxonomy | None) -> dict[str, Detections]:
+def _boxes(view: DatasetView, name: str, taxonomy: Taxonomy | None) -> dict[str, Detections]:
     """Return the boxes of the samples that have such labels, by sample."""
     if taxonomy is None or view.get_field(name) is None:
         return {}
@@ -209,7 +210,7 @@ def _boxes(view: Any, name: str, taxonomy: Taxonomy | None) -> dict[str, Detecti
     return dict(zip(ids, reader.read_detections(known, name, taxonomy), strict=True))
 
 
-def _projection(dataset: Any, chosen: Set[str]) -> Projection | None:
+def _projection(dataset: Dataset, chosen: Set[str]) -> Projection | None:
     if not dataset.has_brain_run(schema.UMAP):
         return None
     results = dataset.load_brain_results(schema.UMAP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascade.ensemble import Ensemble
 from cascade.runtime.atomic_files import replace_text
@@ -12,6 +12,9 @@ from curation.active_learning.training.labeled_images import labeled_images
 from curation.errors import StageError
 from curation.storage import queries, reader, schema
 from curation.storage.rounds import Round
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 SNAPSHOT = "snapshot.txt"  # in the folder of a round: a line for each image that it trained on
 
@@ -46,12 +49,12 @@ class ReproduceResult:
     note: str = ""
 
 
-def keep(dataset: Any, this: Round) -> None:
+def keep(dataset: Dataset, this: Round) -> None:
     """Keep, beside the record of a round, all images that it trains on: what its hash is of."""
     replace_text(this.folder / SNAPSHOT, "\n".join(_lines(dataset, this.number)))
 
 
-def reproduce(dataset: Any, this: Round) -> ReproduceResult:
+def reproduce(dataset: Dataset, this: Round) -> ReproduceResult:
     """Recompute the input of a round and compare it with its record.
 
     Args:
@@ -94,7 +97,7 @@ def reproduce(dataset: Any, this: Round) -> ReproduceResult:
     )
 
 
-def _lines(dataset: Any, round_number: int) -> list[str]:
+def _lines(dataset: Dataset, round_number: int) -> list[str]:
     taxonomy = queries.taxonomy_of(dataset)
     if taxonomy is None or dataset.get_field(schema.LABELED_ROUND) is None:
         raise StageError(f"{dataset.name!r} was never labeled here, so no round can be reproduced.")

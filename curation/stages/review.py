@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from curation.labeling import review as boxwise
 from curation.labeling.media import require_images
 from curation.labeling.review import Item, Opinion
 from curation.storage import collection, conversions, reader, schema, writer
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
 
 REVIEW = "review"  # the tag, the label field and the saved view
 SCORE = "review_score"  # of a sample: that of its worst box
@@ -46,7 +49,7 @@ class ReviewResult:
     worst: tuple[str, ...]
 
 
-def review(dataset: Any, ensemble: Ensemble, *, limit: int = 200) -> ReviewResult:
+def review(dataset: Dataset, ensemble: Ensemble, *, limit: int = 200) -> ReviewResult:
     """Tag samples `review`, write the boxes to look at, and save the view of them.
 
     What an earlier call wrote is replaced. Members that were trained on a wrong label may
@@ -79,7 +82,7 @@ def review(dataset: Any, ensemble: Ensemble, *, limit: int = 200) -> ReviewResul
     )
 
 
-def _comparable(dataset: Any) -> Any:
+def _comparable(dataset: Dataset) -> Any:
     for name, verb in ((schema.GROUND_TRUTH, "label"), (schema.CONSENSUS, "predict")):
         if dataset.get_field(name) is None or not len(dataset.exists(name)):
             raise StageError(
@@ -95,7 +98,7 @@ def _comparable(dataset: Any) -> Any:
     return view
 
 
-def _opinions(view: Any, ids: Sequence[str], ensemble: Ensemble) -> list[Opinion]:
+def _opinions(view: DatasetView, ids: Sequence[str], ensemble: Ensemble) -> list[Opinion]:
     taxonomy = ensemble.taxonomy
     truths = reader.read_detections(view, schema.GROUND_TRUTH, taxonomy)
     fused = _consensus(view, ids, taxonomy)
@@ -124,7 +127,7 @@ def _opinions(view: Any, ids: Sequence[str], ensemble: Ensemble) -> list[Opinion
 
 
 def _consensus(
-    view: Any, ids: Sequence[str], taxonomy: Taxonomy
+    view: DatasetView, ids: Sequence[str], taxonomy: Taxonomy
 ) -> list[tuple[Detections, np.ndarray[Any, np.dtype[np.int64]]]]:
     """Return the fused boxes of each sample, and how many members saw each."""
     found = [(Detections.empty(taxonomy.names), np.zeros(0, np.int64)) for _ in ids]
@@ -140,7 +143,7 @@ def _consensus(
     return found
 
 
-def _write(dataset: Any, ids: Sequence[str], items: Sequence[Item]) -> None:
+def _write(dataset: Dataset, ids: Sequence[str], items: Sequence[Item]) -> None:
     _declare(dataset)
     before = dataset.match_tags(REVIEW)
     update: dict[str, dict[str, Any]] = {
@@ -173,7 +176,7 @@ def _write(dataset: Any, ids: Sequence[str], items: Sequence[Item]) -> None:
     )
 
 
-def _declare(dataset: Any) -> None:
+def _declare(dataset: Dataset) -> None:
     import fiftyone as fo
 
     known = dataset.get_field_schema(flat=True)

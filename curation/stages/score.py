@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from curation.active_learning.scoring.batch_hardness import RawHardness
 from curation.errors import StageError
 from curation.presentation import refresh
 from curation.storage import collection, queries, reader, schema, writer
+
+if TYPE_CHECKING:
+    from fiftyone import DatasetView
+    from fiftyone.core.collections import SampleCollection
 
 _CHUNK = 1000  # samples whose boxes are in memory at a time
 
@@ -42,7 +46,7 @@ class ScoreResult:
 
 
 def score(
-    samples: Any,
+    samples: SampleCollection,
     *,
     members: Sequence[str] | None = None,
     ensemble: Ensemble | None = None,
@@ -97,7 +101,7 @@ def score(
 
 
 def _of_ensemble(
-    view: Any, ensemble: Ensemble, progress: Progress | None
+    view: DatasetView, ensemble: Ensemble, progress: Progress | None
 ) -> tuple[RawHardness, Counter[str]]:
     unknown: Counter[str] = Counter()
     parts = [
@@ -108,7 +112,7 @@ def _of_ensemble(
 
 
 def _of_fields(
-    view: Any, members: Sequence[str], taxonomy: Taxonomy | None, progress: Progress | None
+    view: DatasetView, members: Sequence[str], taxonomy: Taxonomy | None, progress: Progress | None
 ) -> tuple[RawHardness, Counter[str]]:
     """Score fields of unknown origin: equal voices, and each can name the labels that it uses."""
     used = reader.labels_of(view, members)
@@ -126,7 +130,7 @@ def _of_fields(
     return batch_hardness.joined(parts), unknown
 
 
-def _chunks(view: Any, progress: Progress | None) -> Iterator[Sequence[str]]:
+def _chunks(view: DatasetView, progress: Progress | None) -> Iterator[Sequence[str]]:
     ids, _ = collection.ids_and_paths(view)
     for start in range(0, len(ids), _CHUNK):
         yield ids[start : start + _CHUNK]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from curation.active_learning.training import examples
 from curation.active_learning.training.cached_result import once
 from curation.inference import prediction
 from curation.storage import collection, queries, reader, schema
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +75,7 @@ class TrainResult:
 
 
 def train(
-    dataset: Any,
+    dataset: Dataset,
     start: Ensemble,
     folder: Path,
     *,
@@ -187,7 +190,7 @@ def _words(ensemble: Ensemble, name: str) -> dict[str, str]:
 
 
 def _focused(
-    dataset: Any, start: Ensemble, labeled: list[Example], device: torch.device
+    dataset: Dataset, start: Ensemble, labeled: list[Example], device: torch.device
 ) -> tuple[list[Example], Sequence[float]]:
     """Return the examples with windows around look-alikes, and how often to show each."""
     frozen = frozen_set(dataset, "val", start.taxonomy)
@@ -212,7 +215,7 @@ def _focused(
     return [*labeled, *windows], [*weights.tolist(), *[1.0] * len(windows)]
 
 
-def _slices(view: Any, truths: Sequence[Detections]) -> dict[str, NDArray[np.bool_]]:
+def _slices(view: DatasetView, truths: Sequence[Detections]) -> dict[str, NDArray[np.bool_]]:
     """Return the slices by size and time of day, however few images are in them."""
     tallest = np.array(
         [(one.boxes_xyxy[:, 3] - one.boxes_xyxy[:, 1]).max(initial=-np.inf) for one in truths]
@@ -222,7 +225,7 @@ def _slices(view: Any, truths: Sequence[Detections]) -> dict[str, NDArray[np.boo
     return slices.build({}, tallest=tallest, mean_luma=luma, least=1)
 
 
-def _recalibrated(dataset: Any, ensemble: Ensemble, device: torch.device) -> Ensemble:
+def _recalibrated(dataset: Dataset, ensemble: Ensemble, device: torch.device) -> Ensemble:
     frozen = frozen_set(dataset, "val", ensemble.taxonomy)
     if not frozen.can_calibrate:
         return ensemble
@@ -234,7 +237,12 @@ def _recalibrated(dataset: Any, ensemble: Ensemble, device: torch.device) -> Ens
 
 
 def _probe(
-    dataset: Any, start: Ensemble, labeled: Sequence[Example], device: torch.device, *, seed: int
+    dataset: Dataset,
+    start: Ensemble,
+    labeled: Sequence[Example],
+    device: torch.device,
+    *,
+    seed: int,
 ) -> Probe | None:
     """Return the probe of the labeled training images; that of the start with too few of them."""
     for name in start.present("embedding")[:1]:

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curation.errors import StageError
 from curation.labeling.protocol import Labeler, Withdrawable
 from curation.storage import collection, queries, rounds, schema
 from curation.storage.rounds import Round
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class WithdrawResult:
     record: Path | None
 
 
-def extent(dataset: Any, this: Round) -> Extent:
+def extent(dataset: Dataset, this: Round) -> Extent:
     """Return what withdrawing a round would take back; nothing is changed.
 
     Raises:
@@ -72,7 +75,7 @@ def extent(dataset: Any, this: Round) -> Extent:
     return found
 
 
-def withdraw(dataset: Any, this: Round, labeler: Labeler | None) -> WithdrawResult:
+def withdraw(dataset: Dataset, this: Round, labeler: Labeler | None) -> WithdrawResult:
     """Take a round back. May be repeated: one that was cut off is taken back to its end.
 
     Removes the tags `round-NN` and `arm:...`, `rank`, `chosen_because`, and the ground truth that
@@ -100,7 +103,7 @@ def withdraw(dataset: Any, this: Round, labeler: Labeler | None) -> WithdrawResu
     return WithdrawResult(before, told, _set_aside(this, told) if before.record else None)
 
 
-def _later(dataset: Any, this: Round) -> str:
+def _later(dataset: Dataset, this: Round) -> str:
     """Return what there is of a later round, in words; empty where there is nothing."""
     numbers = [
         int(one.removeprefix("round-"))
@@ -117,13 +120,13 @@ def _later(dataset: Any, this: Round) -> str:
     return f"round {following.number} has begun" if following.record()["stages"] else ""
 
 
-def _labeled(dataset: Any, number: int) -> Any:
+def _labeled(dataset: Dataset, number: int) -> Any:
     if dataset.get_field(schema.LABELED_ROUND) is None:
         return dataset.limit(0)
     return dataset.match({schema.LABELED_ROUND: number})
 
 
-def _boxes(dataset: Any, number: int) -> int:
+def _boxes(dataset: Dataset, number: int) -> int:
     view = _labeled(dataset, number)
     if dataset.get_field(schema.GROUND_TRUTH) is None:
         return 0
@@ -147,7 +150,7 @@ def _tell(labeler: Labeler | None, this: Round) -> str:
     return labeler.withdraw(this.tag)
 
 
-def _forget_truth(dataset: Any, number: int) -> None:
+def _forget_truth(dataset: Dataset, number: int) -> None:
     update = {
         one: {schema.GROUND_TRUTH: None, schema.LABELED_ROUND: None}
         for one in _labeled(dataset, number).values("id")
@@ -155,7 +158,7 @@ def _forget_truth(dataset: Any, number: int) -> None:
     collection.write_documents(dataset, update)
 
 
-def _forget_choice(dataset: Any, number: int) -> None:
+def _forget_choice(dataset: Dataset, number: int) -> None:
     """Forget that the round has chosen, so that it may choose again."""
     info = dict(dataset.info.get(schema.INFO, {}))
     tag = schema.round_tag(number)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bson import ObjectId
@@ -20,6 +20,9 @@ from cascade.arrays import Float64Array, Int64Array
 from cascade.runtime.workload import Workload
 from curation.errors import StoreError
 from curation.storage.collection import answering, chunks, dataset_of, read_documents
+
+if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
 
 _LABELS = 1024  # different labels in a batch that are provided for at first
 _workload = Workload(enough=10_000)  # label fields
@@ -49,7 +52,7 @@ class BoxColumns:
 
 
 def read(
-    samples: Any, ids: Sequence[str], members: Sequence[str], attributes: Sequence[str]
+    samples: SampleCollection, ids: Sequence[str], members: Sequence[str], attributes: Sequence[str]
 ) -> BoxColumns:
     """Return the boxes of samples; of one that does not exist, none.
 
@@ -73,7 +76,7 @@ def boxes_of(label: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 
 def from_documents(
-    samples: Any, ids: Sequence[str], members: Sequence[str], attributes: Sequence[str]
+    samples: SampleCollection, ids: Sequence[str], members: Sequence[str], attributes: Sequence[str]
 ) -> BoxColumns:
     """Return what `read` does, box by box."""
     ran = np.zeros((len(ids), len(members)), bool)
@@ -102,7 +105,7 @@ def from_documents(
 
 
 def from_bytes(
-    samples: Any, ids: Sequence[str], members: Sequence[str], attributes: Sequence[str]
+    samples: SampleCollection, ids: Sequence[str], members: Sequence[str], attributes: Sequence[str]
 ) -> BoxColumns:
     """Return what `read` does, by compiled code."""
     from curation.storage.bson import decoder

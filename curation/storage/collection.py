@@ -14,7 +14,7 @@ import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bson import ObjectId
 from bson.errors import InvalidDocument
@@ -26,25 +26,29 @@ from curation.errors import DatasetError, StoreError
 from curation.storage import schema
 from curation.storage.documents import Document
 
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection
+
 logger = logging.getLogger(__name__)
 
 _MOST_INDEXES = 60  # of the 64 that MongoDB allows: a few are left to the owner
 CHUNK = 1000  # samples a request: measured best, and what a crash can lose
 
 
-def dataset_of(samples: Any) -> Any:
+def dataset_of(samples: SampleCollection) -> Dataset:
     """Return the dataset that the samples belong to: itself, or what a view looks at."""
     return samples._dataset
 
 
-def ids_and_paths(samples: Any) -> tuple[list[str], list[str]]:
+def ids_and_paths(samples: SampleCollection) -> tuple[list[str], list[str]]:
     """Return the ids and files of the samples, ordered by file and then by id."""
     ids, paths = samples.values(["id", "filepath"])
     ordered = sorted(zip(paths, ids, strict=True))
     return [one for _, one in ordered], [path for path, _ in ordered]
 
 
-def write_documents(samples: Any, update: Mapping[str, Document]) -> int:
+def write_documents(samples: SampleCollection, update: Mapping[str, Document]) -> int:
     """Store `{sample id: {field: raw value}}`, each sample in one step; return how many.
 
     Raises:
@@ -54,7 +58,9 @@ def write_documents(samples: Any, update: Mapping[str, Document]) -> int:
     return update_documents(samples, {one: {"$set": content} for one, content in update.items()})
 
 
-def update_documents(samples: Any, operators: Mapping[str, Mapping[str, Document]]) -> int:
+def update_documents(
+    samples: SampleCollection, operators: Mapping[str, Mapping[str, Document]]
+) -> int:
     """Apply MongoDB's update operators, `{sample id: {"$set": {...}}}`; return how many.
 
     Raises:
@@ -83,7 +89,7 @@ def update_documents(samples: Any, operators: Mapping[str, Mapping[str, Document
 
 
 def read_documents(
-    samples: Any, ids: Sequence[str], projection: Mapping[str, int]
+    samples: SampleCollection, ids: Sequence[str], projection: Mapping[str, int]
 ) -> Iterator[tuple[int, Document]]:
     """Give each sample's raw document with its place in `ids`, in order."""
     collection = dataset_of(samples)._sample_collection
@@ -96,7 +102,7 @@ def read_documents(
         yield from ((start + i, found[one]) for i, one in enumerate(chunk) if one in found)
 
 
-def expect_fields(samples: Any, names: Iterable[str]) -> None:
+def expect_fields(samples: SampleCollection, names: Iterable[str]) -> None:
     """Refuse names that are no field of the samples, and name the nearest."""
     schema = samples.get_field_schema()
     for name in names:
@@ -112,7 +118,7 @@ def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     yield from (ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK))
 
 
-def index_fingerprints(samples: Any, label_fields: Iterable[str]) -> None:
+def index_fingerprints(samples: SampleCollection, label_fields: Iterable[str]) -> None:
     """Index the fingerprints of label fields that have one and no index yet.
 
     A fingerprint is written in the same step as its labels, so an index over them never claims
@@ -131,7 +137,7 @@ def index_fingerprints(samples: Any, label_fields: Iterable[str]) -> None:
         indexed.add(path)
 
 
-def missing(samples: Any, label_field: str, fingerprint: str) -> list[str]:
+def missing(samples: SampleCollection, label_field: str, fingerprint: str) -> list[str]:
     """Return the ids of samples whose label field lacks the fingerprint, in any order.
 
     Samples on which the member failed are included: it may succeed now.

@@ -21,12 +21,15 @@ from curation.storage import collection, reader, writer
 from curation.storage import schema as fields
 
 if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
+    from fiftyone.core.collections import SampleCollection
+
     from cascade.engine.run import Tally
 
 _ROUND = re.compile(r"round-\d+")
 
 
-def load_dataset(name: str) -> Any:
+def load_dataset(name: str) -> Dataset:
     """Return the dataset of that name.
 
     Raises:
@@ -49,23 +52,23 @@ def has_dataset(name: str) -> bool:
     return bool(fo.dataset_exists(name))
 
 
-def dataset_of(samples: Any) -> Any:
+def dataset_of(samples: SampleCollection) -> Dataset:
     """Return the dataset that a view is of; a dataset is its own."""
     return samples._dataset
 
 
-def identity(samples: Any) -> str:
+def identity(samples: SampleCollection) -> str:
     """Return what tells a dataset from every other, also from one that bore its name before."""
     return str(dataset_of(samples)._doc.id)
 
 
-def taxonomy_of(dataset: Any) -> Taxonomy | None:
+def taxonomy_of(dataset: Dataset) -> Taxonomy | None:
     """Return the taxonomy that the dataset was ingested with, None where there is none."""
     text = dataset_of(dataset).info.get(fields.INFO, {}).get("taxonomy")
     return taxonomy.parse(text, origin=f"the taxonomy of {dataset.name!r}") if text else None
 
 
-def own_taxonomy(view: Any, members: Sequence[str]) -> Taxonomy:
+def own_taxonomy(view: DatasetView, members: Sequence[str]) -> Taxonomy:
     """Return the taxonomy of fields of unknown origin: each label that they use means itself.
 
     Every class decides, for want of better knowledge: "is anything there at all?".
@@ -80,7 +83,7 @@ def own_taxonomy(view: Any, members: Sequence[str]) -> Taxonomy:
     return taxonomy.from_labels("own", labels, labels)
 
 
-def pool(samples: Any) -> Any:
+def pool(samples: SampleCollection) -> Any:
     """Return the view of what may be chosen: unlabeled, and not of validation or test.
 
     What we label carries `labeled_round`; the labels of a dataset that was never ingested
@@ -95,13 +98,13 @@ def pool(samples: Any) -> Any:
     return view
 
 
-def unclaimed(view: Any, tag: str) -> Any:
+def unclaimed(view: DatasetView, tag: str) -> Any:
     """Return the part of a view that no other round than that of `tag` has chosen."""
     others = [one for one in view.distinct("tags") if _ROUND.fullmatch(one) and one != tag]
     return view.match_tags(others, bool=False) if others else view
 
 
-def labeled(samples: Any, split: str) -> Any:
+def labeled(samples: SampleCollection, split: str) -> Any:
     """Return the view of the split's samples that have ground truth."""
     schema = samples.get_field_schema()
     if fields.SPLIT not in schema or fields.LABELED_ROUND not in schema:
@@ -110,7 +113,7 @@ def labeled(samples: Any, split: str) -> Any:
 
 
 def tag_chosen(
-    dataset: Any, tag: str, ids: Sequence[str], arms: Sequence[str], because: Sequence[str]
+    dataset: Dataset, tag: str, ids: Sequence[str], arms: Sequence[str], because: Sequence[str]
 ) -> None:
     """Tag a batch in its order of labeling; what an earlier try left of the tag is removed.
 
@@ -137,27 +140,27 @@ def tag_chosen(
     collection.write_documents(dataset, update)
 
 
-def tag_only(dataset: Any, tag: str, ids: Sequence[str]) -> None:
+def tag_only(dataset: Dataset, tag: str, ids: Sequence[str]) -> None:
     """Have these samples bear a tag, and no other sample of the dataset."""
     dataset.match_tags(tag).untag_samples(tag)
     writer.add_tags(dataset, {one: [tag] for one in ids})
 
 
-def remember(dataset: Any, key: str, content: Mapping[str, Any]) -> None:
+def remember(dataset: Dataset, key: str, content: Mapping[str, Any]) -> None:
     """Keep plain facts with the dataset, under `dataset.info["curation"][key]`."""
     info = dict(dataset.info.get(fields.INFO, {}))
     dataset.info[fields.INFO] = {**info, key: dict(content)}
     dataset.save()
 
 
-def remembered(dataset: Any, key: str) -> dict[str, Any] | None:
+def remembered(dataset: Dataset, key: str) -> dict[str, Any] | None:
     """Return what `remember` kept, None where it kept nothing."""
     found = dataset.info.get(fields.INFO, {}).get(key)
     return None if found is None else _plain(found)
 
 
 def note_costs(
-    dataset: Any, tally: Tally, *, tier: str, paths: Mapping[str, Sequence[str]]
+    dataset: Dataset, tally: Tally, *, tier: str, paths: Mapping[str, Sequence[str]]
 ) -> None:
     """Keep with the dataset what a run of members cost for one image, where it was measured.
 
@@ -181,7 +184,7 @@ def note_costs(
         remember(dataset, fields.COSTS, {**known, **measured})
 
 
-def require_pool(view: Any, name: str) -> None:
+def require_pool(view: DatasetView, name: str) -> None:
     """Refuse an empty pool.
 
     Raises:
@@ -194,7 +197,7 @@ def require_pool(view: Any, name: str) -> None:
         )
 
 
-def require_held_back(dataset: Any) -> None:
+def require_held_back(dataset: Dataset) -> None:
     """Refuse a dataset that holds nothing back: the oracle could label none of it.
 
     Raises:

@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from curation.errors import StoreError
 from curation.storage import box_columns, conversions, schema
 from curation.storage.box_columns import BoxColumns, boxes_of
 from curation.storage.collection import chunks, expect_fields, ids_and_paths, read_documents
+
+if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
 
 __all__ = [
     "VotesRead",
@@ -66,7 +69,7 @@ class VotesRead:
 
 
 def read_votes(
-    samples: Any,
+    samples: SampleCollection,
     members: Sequence[str],
     *,
     classes: Taxonomy,
@@ -95,7 +98,7 @@ def read_votes(
     return VotesRead(ids=tuple(found), votes=votes, unknown_labels=unknown)
 
 
-def labels_of(samples: Any, members: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def labels_of(samples: SampleCollection, members: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the labels that each label field uses, in the order in which they are met."""
     require_detections(samples, members)
     ids, _ = ids_and_paths(samples)
@@ -109,7 +112,7 @@ def labels_of(samples: Any, members: Sequence[str]) -> dict[str, tuple[str, ...]
 
 
 def read_detections(
-    samples: Any,
+    samples: SampleCollection,
     label_field: str,
     classes: Taxonomy,
     *,
@@ -152,7 +155,7 @@ def read_detections(
     return found
 
 
-def read_columns(samples: Any, names: Sequence[str]) -> dict[str, list[Any]]:
+def read_columns(samples: SampleCollection, names: Sequence[str]) -> dict[str, list[Any]]:
     """Return the values of fields, and of `id`, in the order of `ids_and_paths`.
 
     A field that the dataset does not have is none for every sample.
@@ -164,7 +167,7 @@ def read_columns(samples: Any, names: Sequence[str]) -> dict[str, list[Any]]:
     return {name: columns.get(name) or [None] * len(rows) for name in ("id", *names)}
 
 
-def failures(samples: Any) -> list[dict[str, Any]]:
+def failures(samples: SampleCollection) -> list[dict[str, Any]]:
     """Return every failure on record: sample, filepath, stage, member, error, message."""
     ids, paths = ids_and_paths(samples)
     return [
@@ -175,7 +178,7 @@ def failures(samples: Any) -> list[dict[str, Any]]:
     ]
 
 
-def sizes_px(samples: Any, ids: Sequence[str] | None = None) -> NDArray[np.int64]:
+def sizes_px(samples: SampleCollection, ids: Sequence[str] | None = None) -> NDArray[np.int64]:
     """Return height and width of each upright image, shape (n, 2), in pixels.
 
     From the samples' metadata; where there is none, from the head of the image file.
@@ -229,7 +232,7 @@ def _size_of(path: str) -> tuple[int, int]:
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
-def require_detections(samples: Any, names: Sequence[str]) -> None:
+def require_detections(samples: SampleCollection, names: Sequence[str]) -> None:
     """Refuse names that are no fields, or fields that hold no boxes.
 
     Raises:

@@ -10,9 +10,12 @@ content. It is written in the same `$set` as the labels, so "done" is never true
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cascade.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 GROUND_TRUTH = "ground_truth"  # what a person or a named oracle confirmed
 ORACLE = "oracle"  # ground truth that is held back; only the labeler of that name reads it
@@ -125,7 +128,7 @@ def arm_tag(arm: Arm) -> str:
     return f"arm:{arm}"
 
 
-def declare(dataset: Any, taxonomy: Taxonomy, members: Sequence[str] = ()) -> None:
+def declare(dataset: Dataset, taxonomy: Taxonomy, members: Sequence[str] = ()) -> None:
     """Declare all that a run writes on a FiftyOne dataset: fields, groups, indexes.
 
     May be repeated, and with further members; nothing that is there is changed.
@@ -150,7 +153,7 @@ def declare(dataset: Any, taxonomy: Taxonomy, members: Sequence[str] = ()) -> No
 
 
 def declare_closer(
-    dataset: Any,
+    dataset: Dataset,
     taxonomy: Taxonomy,
     members: Sequence[str],
     closer: Mapping[str, Sequence[str]],
@@ -174,19 +177,19 @@ def declare_closer(
     _arrange_sidebar(dataset, taxonomy, members, closer)
 
 
-def declare_adjudication(dataset: Any) -> None:
+def declare_adjudication(dataset: Dataset) -> None:
     """Declare what settling doubtful samples writes beside the image decision."""
     _add_fields(dataset, _label(ADJUDICATION, "Classification", _RULING_ATTRIBUTES))
 
 
-def declare_hardness(dataset: Any) -> None:
+def declare_hardness(dataset: Dataset) -> None:
     """Declare what scoring writes, and index it; for datasets that nothing of ours has run on."""
     _add_fields(dataset, _scalars([HARDNESS, *HARDNESS_PARTS, N_VOTERS, EXPECTED_BOXES]))
     if HARDNESS not in set(dataset.list_indexes()):
         dataset.create_index(HARDNESS)
 
 
-def declare_choice(dataset: Any) -> None:
+def declare_choice(dataset: Dataset) -> None:
     """Declare what choosing writes beside tags."""
     _add_fields(dataset, _scalars([RANK, CHOSEN_BECAUSE]))
 
@@ -231,25 +234,25 @@ def groups(
     return arranged + [(name, paths) for name, paths in ours.items() if paths]
 
 
-def is_declared(dataset: Any, name: str) -> bool:
+def is_declared(dataset: Dataset, name: str) -> bool:
     """Return whether a scalar field of a dataset is one that we declared: it bears our words."""
     found = dataset.get_field(name)
     return found is not None and name in _SCALARS and found.description == _SCALARS[name][1]
 
 
-def answer_fields(dataset: Any) -> list[str]:
+def answer_fields(dataset: Dataset) -> list[str]:
     """Return the fields in which language members answer, in the order of the schema."""
     schema = dataset.get_field_schema(flat=True)
     return [path.rpartition(".")[0] for path in schema if path.endswith(".contradicts")]
 
 
-def contradicting(dataset: Any) -> Any:
+def contradicting(dataset: Dataset) -> Any:
     """Return the view of samples on which a language member contradicts the other tiers."""
     paths = [f"{name}.contradicts" for name in answer_fields(dataset)]
     return dataset.match({"$or": [{path: {"$ne": None}} for path in paths]})
 
 
-def _add_fields(dataset: Any, kinds: Mapping[str, Mapping[str, Any]]) -> None:
+def _add_fields(dataset: Dataset, kinds: Mapping[str, Mapping[str, Any]]) -> None:
     """Declare fields, `{path: arguments of `add_sample_field`}`; those that exist stay.
 
     All at once: one by one, each reloads the dataset, and thirty of them take seconds.
@@ -325,7 +328,7 @@ def _failures() -> dict[str, dict[str, Any]]:
 
 
 def _arrange_sidebar(
-    dataset: Any,
+    dataset: Dataset,
     taxonomy: Taxonomy,
     members: Sequence[str],
     closer: Mapping[str, Sequence[str]] | None = None,

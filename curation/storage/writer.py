@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,6 +46,9 @@ from curation.storage.collection import (
 )
 from curation.storage.documents import Document, Failure
 
+if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
+
 
 @dataclass
 class Written:
@@ -65,7 +68,7 @@ class Written:
 
 
 def write_members(
-    samples: Any,
+    samples: SampleCollection,
     results: Mapping[str, Mapping[str, Detections | Failure]],
     *,
     taxonomy: Taxonomy,
@@ -113,7 +116,7 @@ def write_members(
 
 
 def write_consensus(
-    samples: Any,
+    samples: SampleCollection,
     ids: Sequence[str],
     clusters: Clusters,
     decisions: Decisions,
@@ -162,7 +165,7 @@ def write_consensus(
 
 
 def write_closer(
-    samples: Any,
+    samples: SampleCollection,
     results: Mapping[str, Mapping[str, Any]],
     *,
     shelves: Mapping[str, Shelf],
@@ -223,7 +226,7 @@ def _closer_field(said: Any, sample: str, shelf: Shelf, taxonomy: Taxonomy) -> D
 
 
 def write_ground_truth(
-    samples: Any,
+    samples: SampleCollection,
     truths: Mapping[str, Detections],
     *,
     labeled_round: int,
@@ -242,7 +245,9 @@ def write_ground_truth(
     return Written(samples=write_documents(samples, update), boxes=boxes)
 
 
-def write_columns(samples: Any, ids: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> int:
+def write_columns(
+    samples: SampleCollection, ids: Sequence[str], columns: Mapping[str, Sequence[Any]]
+) -> int:
     """Store one value per sample and field, and return how many samples were written.
 
     Args:
@@ -267,7 +272,7 @@ def write_columns(samples: Any, ids: Sequence[str], columns: Mapping[str, Sequen
 
 
 def recalibrate(
-    samples: Any,
+    samples: SampleCollection,
     members: Sequence[str],
     calibration: Calibration,
     *,
@@ -305,7 +310,7 @@ def recalibrate(
 
 
 def _rewrite(
-    samples: Any, ids: Sequence[str], members: Sequence[str], calibration: Calibration
+    samples: SampleCollection, ids: Sequence[str], members: Sequence[str], calibration: Calibration
 ) -> None:
     update: dict[str, Document] = {}
     for i, row in read_documents(samples, ids, dict.fromkeys(members, 1)):
@@ -321,7 +326,7 @@ def _rewrite(
 
 
 def write_failures(
-    samples: Any,
+    samples: SampleCollection,
     stage: str,
     member: str,
     failures: Mapping[str, Failure],
@@ -337,7 +342,7 @@ def write_failures(
     return new
 
 
-def add_tags(samples: Any, tags: Mapping[str, Sequence[str]]) -> int:
+def add_tags(samples: SampleCollection, tags: Mapping[str, Sequence[str]]) -> int:
     """Add tags to samples, `{sample id: tags}`, where they do not bear them; return how many."""
     return update_documents(
         samples,
@@ -349,7 +354,7 @@ def add_tags(samples: Any, tags: Mapping[str, Sequence[str]]) -> int:
 
 
 def _record_outcomes(
-    samples: Any,
+    samples: SampleCollection,
     update: dict[str, Document],
     results: Mapping[str, Mapping[str, Prediction | Failure | None]],
     stage: str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from cascade.taxonomy import Taxonomy
 from curation.active_learning.evaluation import slices
 from curation.storage import collection, queries, reader
 from curation.storage import schema as fields
+
+if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
 
 MIN_CALIBRATION_IMAGES = 10
 _SLICED_BY = (fields.TIME_OF_DAY, fields.WEATHER)
@@ -56,7 +59,7 @@ class FrozenSet:
         return len(self) >= MIN_CALIBRATION_IMAGES
 
 
-def frozen_set(samples: Any, split: str, taxonomy: Taxonomy) -> FrozenSet:
+def frozen_set(samples: SampleCollection, split: str, taxonomy: Taxonomy) -> FrozenSet:
     """Return the images of a split whose ground truth came with the data, in a fixed order."""
     view = queries.labeled(samples, split).match({fields.LABELED_ROUND: 0})
     ids, paths = collection.ids_and_paths(view)

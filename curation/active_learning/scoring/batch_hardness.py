@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import fields as parts_of
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from cascade.taxonomy import Taxonomy
 from curation.active_learning.scoring import hardness
 from curation.inference.deep_tiers import read_closer
 from curation.storage import reader, schema
+
+if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +83,11 @@ def joined(parts: Sequence[RawHardness]) -> RawHardness:
 
 
 def of_ensemble(
-    samples: Any, ids: Sequence[str], ensemble: Ensemble, *, unknown: Counter[str] | None = None
+    samples: SampleCollection,
+    ids: Sequence[str],
+    ensemble: Ensemble,
+    *,
+    unknown: Counter[str] | None = None,
 ) -> RawHardness:
     """Return what an ensemble makes of samples that it is through with.
 
@@ -107,7 +114,7 @@ def of_ensemble(
 
 
 def of_fields(
-    samples: Any,
+    samples: SampleCollection,
     ids: Sequence[str],
     members: Sequence[str],
     taxonomy: Taxonomy,

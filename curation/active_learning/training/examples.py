@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascade.taxonomy import Taxonomy
 from cascade.training.examples import Example
 from curation.errors import StageError
 from curation.storage import collection, queries, reader, schema
 
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
 LEAST_EXAMPLES = 8  # labeled training images, below which a fit would only memorise
 
 
-def of_split(dataset: Any, split: str, taxonomy: Taxonomy) -> list[Example]:
+def of_split(dataset: Dataset, split: str, taxonomy: Taxonomy) -> list[Example]:
     """Return the split's images that have ground truth, with it."""
     view = queries.labeled(dataset, split)
     _, paths = collection.ids_and_paths(view)
@@ -21,7 +24,7 @@ def of_split(dataset: Any, split: str, taxonomy: Taxonomy) -> list[Example]:
     return [Example(Path(path), target) for path, target in zip(paths, targets, strict=True)]
 
 
-def to_train_on(dataset: Any, taxonomy: Taxonomy) -> list[Example]:
+def to_train_on(dataset: Dataset, taxonomy: Taxonomy) -> list[Example]:
     """Return the labeled training images.
 
     Raises:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascade.taxonomy import Taxonomy
 from curation.active_learning.training.snapshot import LabeledImage
 from curation.storage import reader, schema
 
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
 
 def labeled_images(
-    dataset: Any, taxonomy: Taxonomy, *, up_to_round: int | None = None
+    dataset: Dataset, taxonomy: Taxonomy, *, up_to_round: int | None = None
 ) -> Iterator[LabeledImage]:
     """Give the labeled images of a dataset.
 

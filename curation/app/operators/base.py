@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators as foo
 
@@ -10,6 +10,9 @@ from curation.app.operators import outputs
 from curation.app.operators.execution import Outcome, run
 from curation.app.operators.forms import Form
 from curation.app.operators.progress import Bars
+
+if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
 
 MANY_SAMPLES = 2000  # more are better queued
 
@@ -57,7 +60,7 @@ class Door(foo.Operator):  # type: ignore[misc] # FiftyOne has no types
 
     def __call__(
         self,
-        samples: Any = None,
+        samples: SampleCollection = None,
         *,
         delegate: bool = False,
         target: str | None = None,

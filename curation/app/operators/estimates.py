@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.manifest import Manifest, Member
 from cascade.planning import resources
@@ -19,6 +19,9 @@ from cascade.planning.resources import Gpu, Mode
 from curation.app.operators import options
 from curation.storage import schema
 from curation.worker import gpu_info
+
+if TYPE_CHECKING:
+    from fiftyone import DatasetView
 
 TIMES = "\u00d7"  # as in 8 members TIMES 1,200 samples
 # Of one core. Measured: 20 (tiny_rtdetr), 51, 66, 88 (mobilenet); taken near the low end, since
@@ -63,7 +66,7 @@ class Estimate:
 
 
 def of_members(
-    view: Any,
+    view: DatasetView,
     manifest: Manifest,
     members: Sequence[Member],
     *,
@@ -117,7 +120,7 @@ def size(mb: float) -> str:
     return f"{mb / 1024:.1f} GB" if mb >= 1000 else f"{math.ceil(mb)} MB"
 
 
-def _missing(view: Any, members: Sequence[str]) -> dict[str, int]:
+def _missing(view: DatasetView, members: Sequence[str]) -> dict[str, int]:
     """Return how many samples of a view each member has not looked at; one question for all."""
     import fiftyone as fo
 

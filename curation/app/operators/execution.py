@@ -12,12 +12,15 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.errors import CascadeError
 from curation.app.operators import outputs, progress
 from curation.app.operators.progress import Bars
 from curation.errors import CurationError
+
+if TYPE_CHECKING:
+    from fiftyone import DatasetView
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ class Outcome:
 
     sentence: str
     facts: Mapping[str, Any] = field(default_factory=dict)
-    view: Any = None
+    view: DatasetView = None
     saved_view: str = ""
     dataset: str = ""
     wrote: bool = True

@@ -8,11 +8,14 @@ Python, so `given` does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fiftyone.operators import types
 
 from cascade.errors import nearest
+
+if TYPE_CHECKING:
+    from fiftyone import DatasetView
 
 
 class Form:
@@ -189,7 +192,7 @@ class Form:
             self.inputs, view=types.PromptView(label=title, submit_button_label=button)
         )
 
-    def _show(self, view: Any) -> None:
+    def _show(self, view: DatasetView) -> None:
         self.inputs.view(f"note_{len(self.inputs.properties)}", view)
 
 

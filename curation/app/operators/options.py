@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curation.storage import schema as fields
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
 
 LEAST_BUDGET = 20  # as in `loop`
 _REVIEW = "review"  # of `stages.review`: boxes that look wrong
@@ -18,14 +21,14 @@ _NO_MEMBERS = (fields.GROUND_TRUTH, fields.ORACLE, fields.CONSENSUS, _REVIEW)
 _ROUND = re.compile(r"round-(\d+)")
 
 
-def box_fields(dataset: Any) -> list[str]:
+def box_fields(dataset: Dataset) -> list[str]:
     """Return the Detections fields of a dataset, sorted."""
     import fiftyone as fo
 
     return sorted(dataset.get_field_schema(embedded_doc_type=fo.Detections))
 
 
-def member_fields(dataset: Any) -> list[str]:
+def member_fields(dataset: Dataset) -> list[str]:
     """Return the Detections fields that hold predictions, sorted.
 
     Ground truth, whatever it is called, has no confidences; it is told by its name here.
@@ -34,17 +37,17 @@ def member_fields(dataset: Any) -> list[str]:
     return [name for name in box_fields(dataset) if name not in {*_NO_MEMBERS, adopted}]
 
 
-def info(dataset: Any, key: str) -> Any:
+def info(dataset: Dataset, key: str) -> Any:
     """Return what a stage noted with the dataset under a key; None where it noted nothing."""
     return (dataset.info.get(fields.INFO) or {}).get(key)
 
 
-def has_taxonomy(dataset: Any) -> bool:
+def has_taxonomy(dataset: Dataset) -> bool:
     """Return whether the dataset knows what its labels mean."""
     return info(dataset, "taxonomy") is not None
 
 
-def pool(view: Any) -> Any:
+def pool(view: DatasetView) -> Any:
     """Return the part of a view that may be chosen, as `samples.pool` says."""
     schema = view.get_field_schema()
     if fields.SPLIT in schema:
@@ -52,12 +55,12 @@ def pool(view: Any) -> Any:
     return view.exists(fields.LABELED_ROUND, False) if fields.LABELED_ROUND in schema else view
 
 
-def budget(view: Any) -> int:
+def budget(view: DatasetView) -> int:
     """Return the budget that is proposed: a tenth of the pool, at least `LEAST_BUDGET`."""
     return max(LEAST_BUDGET, len(pool(view)) // 10)
 
 
-def chosen_rounds(dataset: Any) -> dict[int, int]:
+def chosen_rounds(dataset: Dataset) -> dict[int, int]:
     """Return how many samples each round chose, by its number."""
     found = {}
     for tag, n in dataset.count_sample_tags().items():
@@ -67,13 +70,13 @@ def chosen_rounds(dataset: Any) -> dict[int, int]:
     return dict(sorted(found.items()))
 
 
-def holder(dataset: Any, number: int) -> str | None:
+def holder(dataset: Dataset, number: int) -> str | None:
     """Return which labeler was handed the tasks of a round last; None for nobody."""
     found = info(dataset, fields.PUSHED.format(fields.round_tag(number)))
     return None if found is None else str(found["labeler"])
 
 
-def next_round(dataset: Any) -> int:
+def next_round(dataset: Dataset) -> int:
     """Return the number of the first round that has chosen nothing yet."""
     taken, number = chosen_rounds(dataset), 1
     while number in taken:
@@ -81,12 +84,12 @@ def next_round(dataset: Any) -> int:
     return number
 
 
-def last_round(dataset: Any) -> int:
+def last_round(dataset: Dataset) -> int:
     """Return the number of the last round that has chosen samples; 1 where none has."""
     return max(chosen_rounds(dataset), default=1)
 
 
-def predicting_manifests(dataset: Any) -> dict[str, list[str]]:
+def predicting_manifests(dataset: Dataset) -> dict[str, list[str]]:
     """Return the members that predicted on the dataset, by the manifest that they came from."""
     found: dict[str, list[str]] = {}
     known: Mapping[str, Any] = info(dataset, "members") or {}
@@ -95,7 +98,7 @@ def predicting_manifests(dataset: Any) -> dict[str, list[str]]:
     return found
 
 
-def versions(dataset: Any) -> dict[str, str]:
+def versions(dataset: Dataset) -> dict[str, str]:
     """Return the registered ensembles of a dataset, newest first: version, and what it is."""
     from curation.settings import from_environment
     from curation.tracking import Registry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade import manifest as manifests
 from curation.app.operators import options
@@ -12,6 +12,9 @@ from curation.app.operators.execution import Outcome
 from curation.app.operators.forms import Form
 from curation.app.operators.progress import Bars
 from curation.storage import schema
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 DEFAULT_MANIFEST = "tiny"
 LABELERS = {
@@ -145,7 +148,7 @@ def require_chosen(form: Form, number: int) -> int:
 
 
 def carry(
-    dataset: Any,
+    dataset: Dataset,
     number: int,
     *,
     until: str,

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from curation.app.operators import options
 from curation.errors import StageError
 from curation.storage import schema as fields
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 Stage = Literal["predict", "embed", "score", "review", "compare"]
 
@@ -52,20 +55,20 @@ class Traces:
         return not (self.whole or self.shared or self.brain_runs or self.views or self.tags)
 
 
-def traces(dataset: Any, stage: Stage) -> Traces:
+def traces(dataset: Dataset, stage: Stage) -> Traces:
     """Return what a stage left on a dataset; nothing is changed."""
     if stage not in _FINDERS:
         raise StageError(f"Nothing of {stage!r} can be taken back, only of {', '.join(_FINDERS)}.")
     return _FINDERS[stage](dataset)
 
 
-def undoable(dataset: Any) -> dict[Stage, Traces]:
+def undoable(dataset: Dataset) -> dict[Stage, Traces]:
     """Return the stages that left anything on a dataset."""
     found = {stage: find(dataset) for stage, find in _FINDERS.items()}
     return {stage: one for stage, one in found.items() if not one.is_empty}
 
 
-def undo(dataset: Any, stage: Stage) -> Traces:
+def undo(dataset: Dataset, stage: Stage) -> Traces:
     """Take back what a stage wrote, and return what that was. May be repeated.
 
     Files stay: vectors, masks and depth maps, which the stage would find again.
@@ -93,7 +96,7 @@ def undo(dataset: Any, stage: Stage) -> Traces:
     return found
 
 
-def _predict(dataset: Any) -> Traces:
+def _predict(dataset: Dataset) -> Traces:
     members = dict(options.info(dataset, "members") or {})
     costs = dict(options.info(dataset, fields.COSTS) or {})
     deeper = [name for name, one in costs.items() if one.get("tier") in _DEEPER]
@@ -119,21 +122,21 @@ def _predict(dataset: Any) -> Traces:
     )
 
 
-def _score(dataset: Any) -> Traces:
+def _score(dataset: Dataset) -> Traces:
     scalars = (fields.HARDNESS, *fields.HARDNESS_PARTS, fields.EXPECTED_BOXES)
     if options.info(dataset, "score") is None:
         return Traces("score")
     return _traces(dataset, "score", scalars=scalars, notes=("score",))
 
 
-def _embed(dataset: Any) -> Traces:
+def _embed(dataset: Dataset) -> Traces:
     if not dataset.info.get(fields.EMBEDDER_INFO):
         return Traces("embed")
     keys = tuple(key for key in (fields.SIMILARITY, fields.UMAP) if dataset.has_brain_run(key))
     return Traces("embed", brain_runs=keys, notes=(fields.EMBEDDER_INFO,))
 
 
-def _review(dataset: Any) -> Traces:
+def _review(dataset: Dataset) -> Traces:
     schema = dataset.get_field_schema()
     ours = (schema[_REVIEW[0]].description or "") if _REVIEW[0] in schema else ""
     if not ours.startswith("Boxes that look wrong"):  # as `stages.review` declares it
@@ -146,7 +149,7 @@ def _review(dataset: Any) -> Traces:
     )
 
 
-def _compare(dataset: Any) -> Traces:
+def _compare(dataset: Dataset) -> Traces:
     schema = dataset.get_field_schema(flat=True)
     labels = [
         name
@@ -170,7 +173,7 @@ _FINDERS: Mapping[Stage, Callable[[Any], Traces]] = {
 
 
 def _traces(
-    dataset: Any,
+    dataset: Dataset,
     stage: Stage,
     *,
     labels: Any = (),
@@ -198,16 +201,16 @@ def _traces(
     return Traces(stage, whole, shared, tuple(kept), notes=notes)
 
 
-def _ours(dataset: Any, name: str) -> Any:
+def _ours(dataset: Dataset, name: str) -> Any:
     """Return the view of samples whose labels in a field are ours."""
     return dataset.match({f"{name}.{fields.FINGERPRINT}": {"$ne": None}})
 
 
-def _count(dataset: Any, name: str) -> int:
+def _count(dataset: Dataset, name: str) -> int:
     return int(dataset.exists(name).count())
 
 
-def _decision(dataset: Any) -> str:
+def _decision(dataset: Dataset) -> str:
     """Return the field of the image decision: the Classification with a fingerprint."""
     import fiftyone as fo
 
@@ -220,7 +223,7 @@ def _decision(dataset: Any) -> str:
     return ""
 
 
-def _forget(dataset: Any, found: Traces) -> None:
+def _forget(dataset: Dataset, found: Traces) -> None:
     """Take back the notes, so that the stage begins anew."""
     noted = dict(dataset.info.get(fields.INFO) or {})
     for key in found.notes:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators as foo
 
 from curation.app.panels import renderer
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 
 class Door(foo.Panel):  # type: ignore[misc]  # FiftyOne has no types
@@ -26,7 +29,7 @@ class Door(foo.Panel):  # type: ignore[misc]  # FiftyOne has no types
         """The module that makes the page."""
         return import_module(f"curation.app.panels.pages.{self.shows}")
 
-    def make(self, ctx: Any, dataset: Any) -> Any:
+    def make(self, ctx: Any, dataset: Dataset) -> Any:
         """Return the page of a dataset."""
         return self.pages.page(dataset)
 

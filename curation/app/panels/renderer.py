@@ -7,11 +7,14 @@ become words on the page: a panel never shows a traceback for what the user can 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.errors import CascadeError
 from curation.app.panels.components import Page
 from curation.errors import CurationError
+
+if TYPE_CHECKING:
+    from fiftyone import DatasetView
 
 _PAGE = "page"  # state: the description of what is shown
 _WIDE = {"container": {"sx": {"width": "100%"}}}
@@ -43,7 +46,7 @@ def show(ctx: Any, make: Callable[[Any], Page]) -> None:
     ctx.panel.set_state(_PAGE, page.describe())
 
 
-def narrow(ctx: Any, view: Any, *, called: str, active: tuple[str, ...] = ()) -> None:
+def narrow(ctx: Any, view: DatasetView, *, called: str, active: tuple[str, ...] = ()) -> None:
     """Have the grid show a view, unless it is empty.
 
     Args:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,8 @@ from curation.cli.app import (
 )
 
 if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
+
     from cascade.ensemble import Ensemble
     from curation.settings import Settings
     from curation.stages.distil import DistilResult
@@ -93,7 +95,7 @@ def _tell(result: DistilResult, dataset: str) -> None:
 
 @contextmanager
 def _teacher(
-    samples: Any, settings: Settings, manifest: str | None, version: str | None
+    samples: SampleCollection, settings: Settings, manifest: str | None, version: str | None
 ) -> Iterator[Ensemble]:
     """Give the ensemble of a registered version, or that of a manifest, until the block ends."""
     from cascade.ensemble import Ensemble

@@ -19,6 +19,8 @@ from curation.cli.app import (
 )
 
 if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
+
     from curation.labeling.label_studio.backend import LabelStudio
     from curation.labeling.label_studio.sync import Synced
 
@@ -99,7 +101,7 @@ def sync(
 
 
 def _watch(
-    samples: Any,
+    samples: SampleCollection,
     number: int,
     labeler: LabelStudio,
     mark: str | None,
@@ -151,7 +153,7 @@ def _open(dataset: str, overlap: int = 1, blur: str | None = None) -> tuple[Any,
     return samples, factory.label_studio(samples, taxonomy, settings, overlap=overlap, blur=hidden)
 
 
-def _push(samples: Any, number: int, labeler: LabelStudio) -> None:
+def _push(samples: SampleCollection, number: int, labeler: LabelStudio) -> None:
     from curation.labeling.label_studio.sync import OnlyPush
     from curation.stages.label import label
 
@@ -163,7 +165,7 @@ def _push(samples: Any, number: int, labeler: LabelStudio) -> None:
 
 
 def _pull(
-    samples: Any, number: int, labeler: LabelStudio, *, since: str | None = None
+    samples: SampleCollection, number: int, labeler: LabelStudio, *, since: str | None = None
 ) -> tuple[Synced, str | None]:
     from curation.labeling.label_studio.sync import take_over
     from curation.storage import schema

@@ -16,6 +16,8 @@ from curation.cli.app import app, connected, console, say, stage_bars
 from curation.errors import CurationError
 
 if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
+
     from curation.settings import Settings
     from curation.tracking import Registry, Version
 
@@ -109,7 +111,7 @@ def compare(
     from curation.tracking import Registry
 
     settings = connected(dataset)
-    samples: Any = queries.load_dataset(dataset)
+    samples: SampleCollection = queries.load_dataset(dataset)
     if split:
         samples = samples.match({schema.SPLIT: split})
     registry = Registry.of(settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,6 +33,8 @@ from curation.cli.app import (
 )
 
 if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
+
     from cascade.checkpoints.licenses import Kind
     from curation.pipeline.run_round import Plan, RoundResult
     from curation.settings import Settings
@@ -177,7 +179,9 @@ def _run_rounds(
         _tell(result, samples, settings, until=until if number == rounds else "report")
 
 
-def _tell(result: RoundResult, samples: Any, settings: Settings, *, until: str) -> None:
+def _tell(
+    result: RoundResult, samples: SampleCollection, settings: Settings, *, until: str
+) -> None:
     from curation.stages.report import to_terminal
 
     number = result.round.number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,8 @@ from curation.cli.app import (
 )
 
 if TYPE_CHECKING:
+    from fiftyone.core.collections import SampleCollection
+
     from curation.labeling.protocol import Labeler
     from curation.settings import Settings
     from curation.storage.rounds import Round
@@ -72,7 +74,7 @@ def reproduce(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
         raise typer.Exit(EXPECTED_ERROR)
 
 
-def _labeler(samples: Any, this: Round, settings: Settings) -> Labeler | None:
+def _labeler(samples: SampleCollection, this: Round, settings: Settings) -> Labeler | None:
     """Return who labeled the round, None where nobody was asked or nobody holds tasks."""
     from curation.labeling import factory
 

@@ -6,16 +6,19 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curation.errors import StoreError
 from curation.jobs.models import Run
 from curation.storage import reader, schema
 
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
 _COLUMNS = ("filepath", schema.RANK, schema.HARDNESS, schema.CHOSEN_BECAUSE, "tags")
 
 
-def keep(folder: Path, run: Run, dataset: Any, done: Mapping[str, Any]) -> list[str]:
+def keep(folder: Path, run: Run, dataset: Dataset, done: Mapping[str, Any]) -> list[str]:
     """Write what a run did into a folder of its own below `folder`; return the files.
 
     `result.json` holds `done`; `batch.csv` the samples of its round, first to be labeled first.
@@ -40,7 +43,7 @@ def keep(folder: Path, run: Run, dataset: Any, done: Mapping[str, Any]) -> list[
     return [str(one) for one in made]
 
 
-def _write_batch(path: Path, dataset: Any, tag: str) -> None:
+def _write_batch(path: Path, dataset: Dataset, tag: str) -> None:
     chosen = dataset.match_tags(tag)
     known = chosen.get_field_schema()
     columns = reader.read_columns(chosen, [one for one in _COLUMNS if one in known])

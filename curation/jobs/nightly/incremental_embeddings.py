@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,6 +19,9 @@ from curation.stages.embed import VectorSink
 from curation.storage import collection, schema
 from curation.storage.embeddings import brain_runs
 from curation.storage.embeddings.table import Vectors
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Embedded:
 
 
 def embed_new(
-    dataset: Any, ensemble: Ensemble, *, folder: Path, device: torch.device | None = None
+    dataset: Dataset, ensemble: Ensemble, *, folder: Path, device: torch.device | None = None
 ) -> Embedded:
     """Store a vector of every sample that has none, and nothing else.
 
@@ -67,7 +70,7 @@ def embed_new(
     return Embedded(added=tally.predicted, skipped=len(ids) - len(todo), failed=tally.failed)
 
 
-def extend_index(dataset: Any) -> int:
+def extend_index(dataset: Dataset) -> int:
     """Add the vectors that the similarity index lacks, where there is one; return how many."""
     if not dataset.has_brain_run(schema.SIMILARITY):
         return 0

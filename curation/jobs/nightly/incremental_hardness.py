@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pymongo import ReplaceOne
@@ -21,6 +21,9 @@ from cascade.ensemble import Ensemble
 from curation.active_learning.scoring import batch_hardness, hardness
 from curation.storage import queries, reader, writer
 from curation.storage import schema as fields
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
 
 COLLECTION = "curation_raw_hardness"
 _CHUNK = 1000
@@ -44,7 +47,7 @@ class Reranked:
     changed: int
 
 
-def rerank(dataset: Any, ensemble: Ensemble, database: Any) -> Reranked:
+def rerank(dataset: Dataset, ensemble: Ensemble, database: Any) -> Reranked:
     """Write the hardness of the whole pool, reading the boxes of what is new only.
 
     Args:
@@ -77,7 +80,7 @@ def rerank(dataset: Any, ensemble: Ensemble, database: Any) -> Reranked:
     return Reranked(ranked=len(ids), scored=len(new), changed=len(changed))
 
 
-def _marks(view: Any, ensemble: Ensemble) -> tuple[list[str], dict[str, str]]:
+def _marks(view: DatasetView, ensemble: Ensemble) -> tuple[list[str], dict[str, str]]:
     """Return the ids in order, and for each a hash of all that its raw values come from."""
     members = [*ensemble.detectors, *_language(view, ensemble)]
     columns = reader.read_columns(view, [f"{one}.{fields.FINGERPRINT}" for one in members])
@@ -94,7 +97,7 @@ def _mark(mine: str, row: Sequence[Any], known: dict[Any, str]) -> str:
     return known[row]
 
 
-def _language(view: Any, ensemble: Ensemble) -> list[str]:
+def _language(view: DatasetView, ensemble: Ensemble) -> list[str]:
     schema = view.get_field_schema()
     return [one for one in ensemble.present("language") if one in schema]
 
@@ -131,7 +134,7 @@ class _Kept:
         return f"{self.dataset}/{sample}"
 
 
-def _score(dataset: Any, ids: Sequence[str], ensemble: Ensemble) -> Raw:
+def _score(dataset: Dataset, ids: Sequence[str], ensemble: Ensemble) -> Raw:
     """Read what the members say of samples, write the components, return the raw values."""
     found = batch_hardness.of_ensemble(dataset, ids, ensemble)
     writer.write_columns(dataset, found.ids, found.columns())

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -44,6 +44,9 @@ from curation.storage.database import lease
 from curation.storage.database.lease import LeaseError
 from curation.storage.database.lease_renewal import Heartbeat
 from curation.storage.embeddings import brain_runs
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +123,7 @@ def rank(context: Context, night: Night) -> Mapping[str, Any]:
     return {**done, THROUGH: through}
 
 
-def compare(context: Context, dataset: Any, *, most_far: float) -> tuple[Drift | None, str]:
+def compare(context: Context, dataset: Dataset, *, most_far: float) -> tuple[Drift | None, str]:
     """Return how far what is new since the last accepted night is from what was there before.
 
     The first is None in the first night, and where one of the two is too small. The second is
@@ -153,7 +156,7 @@ def compare(context: Context, dataset: Any, *, most_far: float) -> tuple[Drift |
     return found, last
 
 
-def newest(dataset: Any) -> str:
+def newest(dataset: Dataset) -> str:
     """Return when the newest sample was added, ISO 8601, UTC; nothing where there is none."""
     _, last = dataset.bounds("created_at")
     return "" if last is None else _stamp(last)
@@ -189,7 +192,7 @@ def bring_in(night: Night, watched: str) -> dict[str, Any]:
     return done | {"added": found.added, "existing": found.existing, "failures": failures}
 
 
-def _look(dataset: Any, ensemble: Ensemble, night: Night) -> dict[str, Any]:
+def _look(dataset: Dataset, ensemble: Ensemble, night: Night) -> dict[str, Any]:
     """Have every member look at what it has not seen."""
     device = night.device or default_device()
     seen = predict(dataset, ensemble, device=device)
@@ -210,7 +213,7 @@ def _look(dataset: Any, ensemble: Ensemble, night: Night) -> dict[str, Any]:
 
 
 @contextmanager
-def _alone(context: Context, dataset: Any) -> Iterator[None]:
+def _alone(context: Context, dataset: Dataset) -> Iterator[None]:
     """Keep other jobs from numbering a round of the dataset, and from choosing, meanwhile.
 
     Raises:
@@ -234,7 +237,7 @@ def _alone(context: Context, dataset: Any) -> Iterator[None]:
         yield
 
 
-def _hand_over_late(context: Context, dataset: Any, night: Night) -> dict[str, Any]:
+def _hand_over_late(context: Context, dataset: Dataset, night: Night) -> dict[str, Any]:
     """Push what earlier nights chose, and could not push before they were given up."""
     pushed = []
     chosen = set(dataset.distinct("tags"))
@@ -255,7 +258,7 @@ def _hand_over_late(context: Context, dataset: Any, night: Night) -> dict[str, A
 
 
 def _hand_over(
-    context: Context, dataset: Any, night: Night, *, use_hardness: bool
+    context: Context, dataset: Dataset, night: Night, *, use_hardness: bool
 ) -> dict[str, Any]:
     """Choose the batch of this night, once, and push it."""
     if "round" not in context.facts:
@@ -279,7 +282,7 @@ def _hand_over(
     }
 
 
-def next_round(dataset: Any) -> int:
+def next_round(dataset: Dataset) -> int:
     """Return the number after that of the last round that chose anything."""
     info = dataset.info.get(schema.INFO, {})
     names = [*dataset.distinct("tags"), *info]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,11 @@ from curation.labeling.media import require_images
 from curation.settings import Settings
 from curation.storage import queries, reader, rounds, schema
 
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
-def outlook(dataset: Any, round_number: int, settings: Settings, *, budget: int) -> Preview:
+
+def outlook(dataset: Dataset, round_number: int, settings: Settings, *, budget: int) -> Preview:
     """Return what labeling a round of a dataset will take.
 
     Args:

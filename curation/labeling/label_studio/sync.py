@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
 from curation.labeling.label_studio.backend import LabelStudio
 from curation.labeling.label_studio.pull import Pulled
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
 from curation.storage import collection, schema, writer
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 DELETED = "annotation-deleted"
 _AT_ONCE = 500  # answers in memory
@@ -55,7 +58,7 @@ class Synced:
         return bool(self.labeled or self.updated or self.deleted)
 
 
-def take_over(dataset: Any, round_number: int, labeler: LabelStudio, seen: Pulled) -> Synced:
+def take_over(dataset: Dataset, round_number: int, labeler: LabelStudio, seen: Pulled) -> Synced:
     """Write what was pulled, then note that it was.
 
     Args:
@@ -143,7 +146,7 @@ class OnlyPush:
         return Status(tasks=tasks, submitted=0, doubtful=0)
 
 
-def _tag(dataset: Any, deleted: Sequence[str], renewed: Sequence[str]) -> None:
+def _tag(dataset: Dataset, deleted: Sequence[str], renewed: Sequence[str]) -> None:
     if deleted:
         writer.add_tags(dataset, {one: [DELETED] for one in deleted})
     tagged = set(dataset.match_tags(DELETED).values("id")) & set(renewed)

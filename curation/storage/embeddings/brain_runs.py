@@ -12,7 +12,7 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,15 @@ from curation.storage.embeddings.pair_cache import KnownPairs
 from curation.storage.embeddings.similar_pairs import Alike
 from curation.storage.embeddings.table import Vectors
 
+if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
+
 _LEAST_FOR_UMAP = 5  # below, UMAP has no neighbourhood to keep
 _UMAP_SEED = 51
 _DRAWN = "drawn"  # in the note on the embedder: which samples the index and the picture show
 
 
-def remember_embedder(dataset: Any, folder: Path, member: str, fingerprint: str) -> None:
+def remember_embedder(dataset: Dataset, folder: Path, member: str, fingerprint: str) -> None:
     """Note with the dataset who makes its vectors, and where they are.
 
     What was drawn from other vectors goes.
@@ -41,7 +44,7 @@ def remember_embedder(dataset: Any, folder: Path, member: str, fingerprint: str)
         dataset.save()
 
 
-def vectors(dataset: Any, ids: Sequence[str]) -> NDArray[np.float32]:
+def vectors(dataset: Dataset, ids: Sequence[str]) -> NDArray[np.float32]:
     """Return the vectors of `ids` in their order, shape (N, D), float32, length 1.
 
     Raises:
@@ -55,7 +58,7 @@ def vectors(dataset: Any, ids: Sequence[str]) -> NDArray[np.float32]:
     return Vectors(Path(note["folder"]), note["fingerprint"]).read(ids)
 
 
-def look_alike(dataset: Any, ids: Sequence[str], cosine: float) -> Alike | None:
+def look_alike(dataset: Dataset, ids: Sequence[str], cosine: float) -> Alike | None:
     """Return the pairs of `ids` whose vectors look alike; what is known is not compared again.
 
     None where comparing `ids` by themselves costs less: see `known_pairs`.
@@ -68,14 +71,14 @@ def look_alike(dataset: Any, ids: Sequence[str], cosine: float) -> Alike | None:
     return KnownPairs(Path(note["folder"]), note["fingerprint"], cosine).among(ids)
 
 
-def is_drawn(dataset: Any, ids: Sequence[str]) -> bool:
+def is_drawn(dataset: Dataset, ids: Sequence[str]) -> bool:
     """Return whether the index and the picture are there, and show exactly these samples."""
     note = dataset.info.get(schema.EMBEDDER_INFO) or {}
     there = all(dataset.has_brain_run(key) for key in _keys(ids))
     return there and note.get(_DRAWN) == _digest(ids)
 
 
-def draw(dataset: Any, ids: Sequence[str]) -> None:
+def draw(dataset: Dataset, ids: Sequence[str]) -> None:
     """Make the index and the picture of `ids`; so few that there is no picture, or none, are fine.
 
     An index that shows nothing else is extended; the picture is drawn anew.
@@ -96,14 +99,14 @@ def draw(dataset: Any, ids: Sequence[str]) -> None:
     dataset.save()
 
 
-def indexed(dataset: Any) -> list[str]:
+def indexed(dataset: Dataset) -> list[str]:
     """Return the samples that the index shows; none where there is no index."""
     if not dataset.has_brain_run(schema.SIMILARITY):
         return []
     return [str(one) for one in _loaded(dataset).sample_ids]
 
 
-def index(dataset: Any, ids: Sequence[str]) -> int:
+def index(dataset: Dataset, ids: Sequence[str]) -> int:
     """Make the index of `ids`, or add to the one that is there what it lacks; return how many."""
     import fiftyone.brain as fob
 
@@ -123,12 +126,12 @@ def index(dataset: Any, ids: Sequence[str]) -> int:
     return len(new)
 
 
-def _loaded(dataset: Any) -> Any:
+def _loaded(dataset: Dataset) -> Any:
     # Never the cached one: FiftyOne centres the vectors of an index in place to answer a query.
     return dataset.load_brain_results(schema.SIMILARITY, cache=False, load_view=False)
 
 
-def _picture(view: Any, matrix: NDArray[np.float32]) -> None:
+def _picture(view: DatasetView, matrix: NDArray[np.float32]) -> None:
     import fiftyone.brain as fob
 
     with warnings.catch_warnings():
@@ -154,7 +157,7 @@ def _keys(ids: Sequence[str]) -> tuple[str, ...]:
     return (schema.SIMILARITY,) if ids else ()
 
 
-def _forget(dataset: Any, keys: Sequence[str] = (schema.SIMILARITY, schema.UMAP)) -> None:
+def _forget(dataset: Dataset, keys: Sequence[str] = (schema.SIMILARITY, schema.UMAP)) -> None:
     for key in keys:
         if dataset.has_brain_run(key):
             dataset.delete_brain_run(key)

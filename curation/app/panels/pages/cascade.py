@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from curation.app.panels.components import Action, Button, Buttons, Notice, Page
 from curation.presentation import cache, member_counts
 from curation.presentation.member_counts import Counts, Member
 from curation.storage import queries, schema
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 STOPPED, LOOKED = "went no further", "looked at"
 _TIERS = ("detection", "geometry", "segmentation", "language", "adjudication")
@@ -22,7 +25,7 @@ _NOBODY = (
 _MOST_FAILURES = 12  # kinds that are shown
 
 
-def page(dataset: Any) -> Page:
+def page(dataset: Dataset) -> Page:
     """Return the page of a dataset."""
     if not cache.size(dataset):
         return Page.saying(
@@ -49,7 +52,7 @@ def page(dataset: Any) -> Page:
     )  # fmt: skip
 
 
-def uncounted(dataset: Any) -> Page:
+def uncounted(dataset: Dataset) -> Page:
     """Return the page of a large dataset that nobody has counted yet."""
     return Page.of(
         Notice(
@@ -61,13 +64,13 @@ def uncounted(dataset: Any) -> Page:
     )
 
 
-def count_again(dataset: Any) -> str:
+def count_again(dataset: Dataset) -> str:
     """Count the samples anew, and say so."""
     found = cache.keep(dataset, member_counts.NAME, member_counts.count)
     return f"Counted in {found.seconds:.1f} s."
 
 
-def of_tier(dataset: Any, tier: str, trace: str) -> Any:
+def of_tier(dataset: Dataset, tier: str, trace: str) -> Any:
     """Return the view of the samples that a tier looked at, or that went no further than it."""
     if trace == LOOKED:
         return dataset.match({schema.TIERS_REACHED: tier})
@@ -75,7 +78,7 @@ def of_tier(dataset: Any, tier: str, trace: str) -> Any:
     return dataset.match({schema.TIERS_REACHED: tier}).match({"$expr": {"$eq": [last, tier]}})
 
 
-def found_without(dataset: Any, a: str, b: str) -> Any:
+def found_without(dataset: Dataset, a: str, b: str) -> Any:
     """Return the view of the samples on which `a` found an object that `b` did not.
 
     Of those on which `a` found anything where both are the same.
@@ -87,14 +90,14 @@ def found_without(dataset: Any, a: str, b: str) -> Any:
     return view if a == b else view.match({f"{b}.detections": []})
 
 
-def failed(dataset: Any, key: str) -> Any:
+def failed(dataset: Dataset, key: str) -> Any:
     """Return the view of the samples with a kind of failure, as the plot names it."""
     member, _, error = key.partition(": ")
     kind = {"member": member, "error": error}
     return dataset.match({schema.FAILURES: {"$elemMatch": kind}})
 
 
-def seen_by(dataset: Any, row: int) -> tuple[str, Any]:
+def seen_by(dataset: Dataset, row: int) -> tuple[str, Any]:
     """Return the member of a row of the table, and the view of the samples that it looked at."""
     found = member_counts.of(dataset)
     members = [one.name for one in (found[0].members if found else ()) if one.samples]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bson import ObjectId
@@ -24,6 +24,9 @@ from curation.storage.collection import dataset_of
 from curation.storage.embeddings import brain_runs
 from curation.storage.embeddings.table import Vectors
 
+if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
+
 GRID, NEWEST = "grid", "newest"
 NAME = "drift"
 BINS = 30
@@ -33,7 +36,7 @@ _DAY = timedelta(days=1)
 _ID_BYTES = 12
 
 
-def page(dataset: Any) -> Page:
+def page(dataset: Dataset) -> Page:
     """Return the page of a dataset: the last comparison, and what the jobs found."""
     if not cache.size(dataset):
         return Page.saying(
@@ -60,7 +63,7 @@ def page(dataset: Any) -> Page:
     )  # fmt: skip
 
 
-def measure(dataset: Any, view: Any, which: str) -> str:
+def measure(dataset: Dataset, view: DatasetView, which: str) -> str:
     """Compare some samples with the others, keep what came of it, and say it.
 
     Args:
@@ -78,7 +81,7 @@ def measure(dataset: Any, view: Any, which: str) -> str:
     return str(content["sentence"])
 
 
-def of_column(dataset: Any, centre: float) -> Any:
+def of_column(dataset: Dataset, centre: float) -> Any:
     """Return the view of the new samples in a column of the histogram, strangest first."""
     found = cache.read(dataset, NAME)
     if found is None:
@@ -94,7 +97,7 @@ def of_column(dataset: Any, centre: float) -> Any:
     return dataset.select(chosen, ordered=True)
 
 
-def _compare(dataset: Any, new: set[str], what: str) -> dict[str, Any]:
+def _compare(dataset: Dataset, new: set[str], what: str) -> dict[str, Any]:
     note = dataset.info[schema.EMBEDDER_INFO]
     embedded = Vectors(Path(note["folder"]), note["fingerprint"]).ids()
     ids, _ = collection.ids_and_paths(dataset)
@@ -127,7 +130,7 @@ def _thinned(rows: list[Any]) -> list[Any]:
     return rows[:: max(1, -(-len(rows) // _MOST))]
 
 
-def _of_newest_day(dataset: Any) -> Any:
+def _of_newest_day(dataset: Dataset) -> Any:
     _, last = dataset.bounds("created_at")
     day = last.replace(hour=0, minute=0, second=0, microsecond=0)
     return dataset.match({"created_at": {"$gte": day, "$lt": day + _DAY}})
@@ -179,7 +182,7 @@ def _distances(content: Mapping[str, Any]) -> Plot:
     )  # fmt: skip
 
 
-def _jobs(dataset: Any) -> Table | None:
+def _jobs(dataset: Dataset) -> Table | None:
     """Return what the jobs of this dataset found, latest first."""
     history = History(dataset_of(dataset)._sample_collection.database)
     mine = {one.name for one in history.jobs() if one.options.get("dataset") == dataset.name}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from curation.app.panels.components import Button, Buttons, Choice, Notice, Page
 from curation.presentation import cache, error_analysis, member_counts, refresh
 from curation.presentation.error_analysis import Cell
 from curation.storage import queries, schema
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 WHAT, TRUTH = "what", "truth"  # state: which failures; which field is the ground truth
 _WHAT = {
@@ -24,7 +27,7 @@ _ROW_PX = 36  # two lines
 _ROOMY = 9  # members: with more, intervals are said under the mouse only
 
 
-def page(dataset: Any, what: str | None = None, truth: str | None = None) -> Page:
+def page(dataset: Dataset, what: str | None = None, truth: str | None = None) -> Page:
     """Return the page of a dataset.
 
     Args:
@@ -68,7 +71,7 @@ def page(dataset: Any, what: str | None = None, truth: str | None = None) -> Pag
     )
 
 
-def truth_fields(dataset: Any) -> list[str]:
+def truth_fields(dataset: Dataset) -> list[str]:
     """Return the fields of boxes without confidences: ours first, then those of the user.
 
     Only those that hold a box somewhere.
@@ -86,7 +89,7 @@ def truth_fields(dataset: Any) -> list[str]:
     return sorted(there, key=lambda one: (one != schema.GROUND_TRUTH, one))
 
 
-def judge(dataset: Any, truth: str | None) -> str:
+def judge(dataset: Dataset, truth: str | None) -> str:
     """Compare every member with the ground truth, and say on how many samples."""
     known = truth_fields(dataset)
     n = error_analysis.judge(dataset, truth=truth if truth in known else (known or [""])[0])
@@ -94,7 +97,7 @@ def judge(dataset: Any, truth: str | None) -> str:
     return f"Compared on {text.counted(n, 'sample')}."
 
 
-def of_cell(dataset: Any, row: str, member: str, what: str | None) -> Any:
+def of_cell(dataset: Dataset, row: str, member: str, what: str | None) -> Any:
     """Return the view of the samples of a cell, as the plot names it."""
     missed, false = {error_analysis.MISSED_BY: member}, {error_analysis.FALSE_BY: member}
     failed = {"missed": missed, "false": false}.get(what or "", {"$or": [missed, false]})
@@ -103,7 +106,7 @@ def of_cell(dataset: Any, row: str, member: str, what: str | None) -> Any:
     return view.match({name: value}) if value else view
 
 
-def _labels(dataset: Any, name: str) -> bool:
+def _labels(dataset: Dataset, name: str) -> bool:
     found = cache.aggregate(
         dataset,
         [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from curation.app.panels.components import Button, Buttons, Entry, Notice, Page,
 from curation.presentation import cache, embedding_map, member_counts
 from curation.presentation.member_counts import Part
 from curation.storage import schema
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset, DatasetView
 
 BINS = 20
 SHOWN = 500  # of a component: the samples where it is greatest
@@ -27,7 +30,7 @@ _NAMES = {
 }
 
 
-def page(dataset: Any) -> Page:
+def page(dataset: Dataset) -> Page:
     """Return the page of a dataset."""
     if not cache.size(dataset):
         return Page.saying(
@@ -60,14 +63,14 @@ def page(dataset: Any) -> Page:
     )
 
 
-def count_again(dataset: Any) -> str:
+def count_again(dataset: Dataset) -> str:
     """Count the samples and draw the plane anew, and say so."""
     seconds = cache.keep(dataset, member_counts.NAME, member_counts.count).seconds
     embedding_map.keep(dataset)
     return f"Counted in {seconds:.1f} s."
 
 
-def between(dataset: Any, centre: float) -> Any:
+def between(dataset: Dataset, centre: float) -> Any:
     """Return the view of the samples in a column of the histogram, hardest first."""
     low, high = edges(centre, BINS)
     within = {"$gte": low, "$lt": high} if high < 1 else {"$gte": low}
@@ -80,19 +83,19 @@ def edges(centre: float, bins: int) -> tuple[float, float]:
     return i / bins, (i + 1) / bins
 
 
-def greatest(dataset: Any, part: str) -> Any:
+def greatest(dataset: Dataset, part: str) -> Any:
     """Return the view of the samples where a component, as the plot names it, is greatest."""
     field = {name: field for field, name in _NAMES.items()}[part]
     return dataset.exists(field).sort_by(field, reverse=True).limit(SHOWN)
 
 
-def picked(dataset: Any, cells: Sequence[int]) -> Any:
+def picked(dataset: Dataset, cells: Sequence[int]) -> Any:
     """Return the view of the samples of some cells of the plane."""
     found = embedding_map.of(dataset)
     return dataset.select([] if found is None else found[0].chosen(cells))
 
 
-def tag(dataset: Any, view: Any, selected: Sequence[str], word: str | None) -> str:
+def tag(dataset: Dataset, view: DatasetView, selected: Sequence[str], word: str | None) -> str:
     """Tag what is selected, else what the grid shows; say how many that were."""
     word = (word or "").strip()
     if not word:
@@ -103,7 +106,7 @@ def tag(dataset: Any, view: Any, selected: Sequence[str], word: str | None) -> s
     return f"{words.counted(n, 'sample')} tagged “{word}”."
 
 
-def _head(dataset: Any, histogram: Sequence[int], age: str | None) -> str:
+def _head(dataset: Dataset, histogram: Sequence[int], age: str | None) -> str:
     known, total = sum(histogram), cache.size(dataset)
     text = (
         f"**{words.counted(known, 'sample')}** of {total:,} ranked by hardness; labeled samples "
@@ -137,7 +140,7 @@ def _parts(parts: Sequence[Part]) -> Plot | None:
     )  # fmt: skip
 
 
-def _plane(dataset: Any) -> tuple[Plot | None, Notice | None]:
+def _plane(dataset: Dataset) -> tuple[Plot | None, Notice | None]:
     """Return the plane, or why there is none."""
     if embedding_map.brain_key(dataset) is None:
         return None, Notice(

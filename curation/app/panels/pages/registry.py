@@ -25,6 +25,8 @@ from curation.errors import PublishError
 from curation.secrets import without_password
 
 if TYPE_CHECKING:
+    from fiftyone import Dataset
+
     from curation.settings import Settings
     from curation.tracking import Version
     from curation.tracking.registry.promotion import Event, Promotions
@@ -53,7 +55,7 @@ class Registered:
         return next((one for one in self.versions if alias in one.aliases), None)
 
 
-def page(dataset: Any, settings: Settings, pending: str | None = None) -> Page:
+def page(dataset: Dataset, settings: Settings, pending: str | None = None) -> Page:
     """Return the page of a dataset's ensembles.
 
     Args:
@@ -152,7 +154,7 @@ def _promote(moving: Promotions, name: str, version: str, *, by: str, why: str) 
     return moving.promote(name, version, by=by, why=why, verdict=verdict, over=over).sentence
 
 
-def version_of(dataset: Any, settings: Settings, row: int) -> str:
+def version_of(dataset: Dataset, settings: Settings, row: int) -> str:
     """Return the version in a row of the table."""
     return read(dataset.name, settings).versions[row].version
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curation.app.panels import plotly_figures
 from curation.app.panels import text as words
@@ -17,6 +17,9 @@ from curation.report.sections.quality import outcome
 from curation.storage import queries, rounds
 from curation.storage import schema as fields
 
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
 ROUND = "round"  # state: the number of the round that is shown, as text
 LABELED, WAITING = "labeled", "waiting"
 BATCH, DATASET = "in the batch", "in the dataset"
@@ -25,7 +28,7 @@ _CHOSEN = re.compile(r"chosen round-(\d+)")
 _METRICS = {"mcc": "MCC", "recall": "recall", "precision": "precision", "map50": "mAP at IoU 0.5"}
 
 
-def page(dataset: Any, home: Path, number: str | None = None) -> Page:
+def page(dataset: Dataset, home: Path, number: str | None = None) -> Page:
     """Return the page of one round; of the last one where none is named.
 
     Args:
@@ -53,7 +56,7 @@ def page(dataset: Any, home: Path, number: str | None = None) -> Page:
     )
 
 
-def numbers(dataset: Any, home: Path) -> list[int]:
+def numbers(dataset: Dataset, home: Path) -> list[int]:
     """Return the rounds that chose something or left a record, in order."""
     info = dataset.info.get(fields.INFO, {})
     found = {int(match[1]) for key in info if (match := _CHOSEN.fullmatch(key))}
@@ -63,12 +66,12 @@ def numbers(dataset: Any, home: Path) -> list[int]:
     return sorted(found)
 
 
-def last(dataset: Any, home: Path) -> str:
+def last(dataset: Dataset, home: Path) -> str:
     """Return the number of the last round, as text."""
     return str(numbers(dataset, home)[-1])
 
 
-def of_arm(dataset: Any, number: str, arm: str, trace: str) -> Any:
+def of_arm(dataset: Dataset, number: str, arm: str, trace: str) -> Any:
     """Return the view of the labeled or the waiting samples of an arm, in order of rank."""
     view = _of_round(dataset, number).match_tags(fields.arm_tag(arm))  # type: ignore[arg-type]
     if fields.LABELED_ROUND in dataset.get_field_schema():
@@ -76,14 +79,14 @@ def of_arm(dataset: Any, number: str, arm: str, trace: str) -> Any:
     return view
 
 
-def of_slice(dataset: Any, number: str, key: str, trace: str) -> Any:
+def of_slice(dataset: Dataset, number: str, key: str, trace: str) -> Any:
     """Return the view of a slice, as the plot names it: of the batch, or of the dataset."""
     name, _, value = key.partition("=")
     view = _of_round(dataset, number) if trace == BATCH else dataset.view()
     return view.match({name: value})
 
 
-def changed(dataset: Any, home: Path, number: str) -> Any:
+def changed(dataset: Dataset, home: Path, number: str) -> Any:
     """Return the view of the frozen images on which the challenger decides otherwise."""
     story = read_story(rounds.of_dataset(home, dataset.name, int(number)))
     if story.before is None or story.after is None:
@@ -96,12 +99,12 @@ def changed(dataset: Any, home: Path, number: str) -> Any:
     return dataset.select([one for one, a, b in zip(ids, *said, strict=True) if a != b])
 
 
-def _of_round(dataset: Any, number: str) -> Any:
+def _of_round(dataset: Dataset, number: str) -> Any:
     view = dataset.match_tags(fields.round_tag(int(number)))
     return view.sort_by(fields.RANK) if fields.RANK in dataset.get_field_schema() else view
 
 
-def _batch(dataset: Any, tag: str) -> dict[str, tuple[int, int]]:
+def _batch(dataset: Dataset, tag: str) -> dict[str, tuple[int, int]]:
     """Return how many samples of each arm are labeled, and how many wait; counted now."""
     arm = {
         "$filter": {"input": "$tags", "cond": {"$eq": [{"$substrCP": ["$$this", 0, 4]}, "arm:"]}}
@@ -157,7 +160,7 @@ def _arms(batch: Mapping[str, tuple[int, int]]) -> Plot | None:
     )  # fmt: skip
 
 
-def _composition(dataset: Any, tag: str) -> Plot | None:
+def _composition(dataset: Dataset, tag: str) -> Plot | None:
     """Return which slices the batch holds more or less of than the dataset."""
     found = member_counts.of(dataset)
     schema = dataset.get_field_schema()

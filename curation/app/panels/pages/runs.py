@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from curation.app.panels import text as words
 from curation.app.panels.components import (
@@ -23,6 +23,9 @@ from curation.app.panels.components import (
 from curation.worker import run_history
 from curation.worker.run_history import Run
 
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
 WHOSE, SHOWN, IDS = "whose", "shown", "ids"  # state: whose runs; whose log; ids by row
 HERE, EVERYWHERE = "here", "everywhere"
 _MOST = 50
@@ -32,7 +35,7 @@ _REFRESH_S = 3.0
 _NOW = ("running", "cancelling", "queued", "lost")
 
 
-def page(dataset: Any, found: Sequence[Run], whose: str, shown: str | None = None) -> Page:
+def page(dataset: Dataset, found: Sequence[Run], whose: str, shown: str | None = None) -> Page:
     """Return the page of some runs.
 
     Args:
@@ -66,7 +69,7 @@ def page(dataset: Any, found: Sequence[Run], whose: str, shown: str | None = Non
     return Page.of(*pieces)
 
 
-def listed(dataset: Any, whose: str | None) -> tuple[Run, ...]:
+def listed(dataset: Dataset, whose: str | None) -> tuple[Run, ...]:
     """Return the runs: those that run, then those that wait, then the past."""
     return run_history.list_runs(None if whose == EVERYWHERE else dataset.name, limit=_MOST)
 

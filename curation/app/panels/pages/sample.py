@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
@@ -24,6 +24,9 @@ from curation.presentation.error_analysis import Outcome
 from curation.presentation.member_counts import Kind
 from curation.storage import conversions, queries, schema
 from curation.storage.collection import answering
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
 _THIRDS = ("left", "middle", "right")
 
@@ -49,7 +52,7 @@ class Seen:
     silent: tuple[str, ...]
 
 
-def page(dataset: Any, sample: str | None) -> Page:
+def page(dataset: Dataset, sample: str | None) -> Page:
     """Return the page of one sample.
 
     Args:
@@ -69,7 +72,7 @@ def page(dataset: Any, sample: str | None) -> Page:
     return Page.of(_picture(seen), Text("lines", "\n\n".join(lines(seen))), _unread(seen))
 
 
-def read(dataset: Any, sample: str) -> Seen | None:
+def read(dataset: Dataset, sample: str) -> Seen | None:
     """Return what is known of a sample, None where it does not exist."""
     with answering():
         row = dataset._sample_collection.find_one({"_id": ObjectId(sample)})
