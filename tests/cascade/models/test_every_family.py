@@ -104,7 +104,7 @@ def test_one_image_many_and_none(built, name):
 def test_a_batch_says_what_the_single_images_say(built, name):
     model = built(name)
     if hasattr(model, "track"):
-        pytest.skip("a tracker looks at frames in their order")
+        pytest.skip("a tracker needs frames in order")
     many = answers(model, [0, 1, 2])
     single = [answers(model, [i])[0] for i in range(3)]
     assert any(
