@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from curation import formatting
 from curation.jobs.models import Job, State
 
 GRACE_S = 60.0  # as late as that is still in time: a scheduler that looks now and then
@@ -51,10 +52,11 @@ def _entry(
         return Entry(
             due,
             "missed",
-            f"Nobody watched for {_span(late_s)}; only the latest of {len(owed)} times is run.",
+            f"Nobody watched for {formatting.duration(late_s)}; only the latest of {len(owed)} "
+            "times is run.",
         )
     if job.catch_up == "none" and late_s > GRACE_S:
-        return Entry(due, "missed", f"Nobody watched for {_span(late_s)}.")
+        return Entry(due, "missed", f"Nobody watched for {formatting.duration(late_s)}.")
     if job.overlap == "skip":
         before = unfinished or (owed[0] if i and job.catch_up == "all" else None)
         if before is not None:
@@ -62,9 +64,3 @@ def _entry(
                 due, "skipped", f"The run of {before:%Y-%m-%d %H:%M:%S} UTC still went on."
             )
     return Entry(due, "due")
-
-
-def _span(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from curation import formatting
 from curation.report.figures import ARM_COLOURS, Estimate
 from curation.report.page import Cell
 
@@ -13,8 +14,8 @@ _ARMS = tuple(ARM_COLOURS)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a value, or that there is none."""
-    return UNDEFINED if value is None else f"{value:.{digits}f}"
+    """Return a number with a fixed count of decimals, or `UNDEFINED`."""
+    return formatting.number(value, digits, undefined=UNDEFINED)
 
 
 def estimate(one: Estimate, digits: int = 3) -> str:
@@ -43,21 +44,3 @@ def change(one: Estimate, *, higher_is_better: bool = True, digits: int = 3) -> 
 def in_order(arms: Iterable[str]) -> list[str]:
     """Return arms as they are always shown: the known ones first, random last of them."""
     return sorted(arms, key=lambda arm: (_ARMS.index(arm) if arm in _ARMS else len(_ARMS), arm))
-
-
-def percent(share: float) -> str:
-    """Return a share as whole percent."""
-    return f"{100 * share:.0f} %"
-
-
-def counted(n: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun: `1 image`, `2 images`."""
-    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes / 60:.1f} h"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from curation.report import cells
+from curation import formatting
 from curation.report.facts import Facts, Story
 from curation.report.page import Page, Tone
 from curation.report.sections import choice, ensemble, quality, work
@@ -44,7 +44,7 @@ def compose(facts: Facts, story: Story, earlier: Sequence[Story] = ()) -> Page:
 def _headline(facts: Facts, story: Story) -> str:
     chosen = "Nothing was chosen"
     if facts.n_chosen:
-        chosen = f"{cells.counted(facts.n_chosen, 'image')} chosen"
+        chosen = f"{formatting.quantity(facts.n_chosen, 'image')} chosen"
         if story.summary("label"):
             chosen += " and labeled"
     if story.verdict:

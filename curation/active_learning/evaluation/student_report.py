@@ -16,6 +16,7 @@ import numpy as np
 from cascade.metrics.average_precision import average_precision
 from cascade.metrics.bootstrap import map50_draws
 from cascade.predictions import Detections
+from curation import formatting
 from curation.active_learning.evaluation.frozen_set import FrozenSet
 
 PROMISED_SHARE, PROMISED_TIMES = 0.9, 3.0
@@ -64,9 +65,9 @@ class Kept:
             return ("the ensemble finds nothing there, so there is no share",)
         reasons = []
         if self.share < PROMISED_SHARE:
-            reasons.append(f"it keeps less than {_percent(PROMISED_SHARE)}")
+            reasons.append(f"it keeps less than {formatting.percent(PROMISED_SHARE)}")
         elif self.share_low < PROMISED_SHARE:
-            reasons.append(f"the interval reaches below {_percent(PROMISED_SHARE)}")
+            reasons.append(f"the interval reaches below {formatting.percent(PROMISED_SHARE)}")
         if self.drives < LEAST_DRIVES:
             reasons.append(f"{self.drives} drives are too few, at least {LEAST_DRIVES} are needed")
         if self.times is None or self.times < PROMISED_TIMES:
@@ -79,10 +80,10 @@ class Kept:
         on = f"on {self.images} test images of {self.drives} drives"
         share = "an unknown share"
         if self.share is not None and self.share_low is not None and self.share_high is not None:
-            ends = f"{_percent(self.share_low)} to {_percent(self.share_high)}"
-            share = f"{_percent(self.share)} (95 %: {ends})"
+            ends = f"{formatting.percent(self.share_low)} to {formatting.percent(self.share_high)}"
+            share = f"{formatting.percent(self.share)} (95%: {ends})"
         speed = "an unknown speed" if self.times is None else f"{self.times:.1f} times its speed"
-        asked = f"{_percent(PROMISED_SHARE)} at {PROMISED_TIMES:g} times the speed"
+        asked = f"{formatting.percent(PROMISED_SHARE)} at {PROMISED_TIMES:g} times the speed"
         end = f"is not shown: {'; '.join(self.lacks)}." if self.lacks else "is kept."
         return f"The student keeps {share} of the ensemble's mAP50 {on}, at {speed}. {asked} {end}"
 
@@ -126,7 +127,3 @@ def kept(
         ensemble_images_s=rates[0],
         student_images_s=rates[1],
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from curation import formatting
 from curation.report import cells, figures
 from curation.report.facts import Facts, Story
 from curation.report.page import Cell, Gallery, Picture, Plot, Section, Table
@@ -56,8 +57,8 @@ def failure_yield(story: Story) -> Section:
         return Section(title, not_run="Not run: nothing of this round is labeled yet.")
     by_arm: Mapping[str, Any] = summary["failure_yield"]
     text = [
-        f"{cells.counted(summary['labeled'], 'image')} labeled by {summary['labeler']}, with "
-        f"{cells.counted(summary['boxes'], 'box', 'boxes')}.",
+        f"{formatting.quantity(summary['labeled'], 'image')} labeled by {summary['labeler']}, with "
+        f"{formatting.quantity(summary['boxes'], 'box', 'boxes')}.",
         "A failure is an image where the ensemble, before it was trained on it, disagrees with "
         "the labels: a wrong decision, a missed object, or a box on nothing (from probability "
         "0.5, matched at IoU 0.5).",
@@ -69,8 +70,8 @@ def failure_yield(story: Story) -> Section:
             arm,
             str(one["n"]),
             str(one["failures"]),
-            Cell(cells.percent(share), bar=share),
-            f"{cells.percent(one['lower'])} to {cells.percent(one['upper'])}",
+            Cell(formatting.percent(share), bar=share),
+            f"{formatting.percent(one['lower'])} to {formatting.percent(one['upper'])}",
             str(one["wrong_decisions"]),
             str(one["missed"]),
             str(one["false"]),
@@ -90,9 +91,9 @@ def failure_yield(story: Story) -> Section:
 
 def _choice_text(facts: Facts, summary: Mapping[str, Any]) -> tuple[str, ...]:
     pool = summary.get("pool", len(facts.pool))
-    text = [f"{facts.n_chosen:,} of {cells.counted(pool, 'unlabeled sample')} were chosen."]
+    text = [f"{facts.n_chosen:,} of {formatting.quantity(pool, 'unlabeled sample')} were chosen."]
     if "duplicates_dropped" in summary:
-        dropped = cells.counted(summary["duplicates_dropped"], "near-duplicate")
+        dropped = formatting.quantity(summary["duplicates_dropped"], "near-duplicate")
         text.append(f"{dropped} left out, the hardest of each group stays.")
     return (*text, *summary.get("advice", ()))
 
@@ -142,8 +143,8 @@ def _comparison(by_arm: Mapping[str, Any]) -> tuple[str, ...]:
         shares = [each["failures"] / each["n"] for each in (one, random)]
         apart = one["lower"] > random["upper"] or one["upper"] < random["lower"]
         sentences.append(
-            f"The {arm} arm fails on {cells.percent(shares[0])} of its images, the random arm on "
-            f"{cells.percent(shares[1])}"
+            f"The {arm} arm fails on {formatting.percent(shares[0])} of its images, "
+            f"the random arm on {formatting.percent(shares[1])}"
             + ("." if apart else "; their intervals overlap, so this may be chance.")
         )
     return tuple(sentences)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from curation import formatting
 from curation.report import cells
 from curation.report.facts import Facts
 from curation.report.page import Cell, Section, Table
@@ -36,7 +37,7 @@ def ensemble(facts: Facts) -> Section:
         yes = facts.decisions.get("yes", 0)
         text.append(
             f"The decision {facts.decision!r} is yes on {yes:,} of "
-            f"{cells.counted(answered, 'image')} ({cells.percent(yes / answered)})."
+            f"{formatting.quantity(answered, 'image')} ({formatting.percent(yes / answered)})."
         )
     return Section(
         title,
@@ -58,11 +59,11 @@ def routing(facts: Facts) -> Section:
         ms = sum(one.ms for one in facts.costs.values() if path in one.paths)
         spent += n * ms
         cost = cells.number(ms, 1) if facts.costs else cells.UNDEFINED
-        rows.append([path, f"{n:,}", cells.percent(n / total), cost, meaning])
+        rows.append([path, f"{n:,}", formatting.percent(n / total), cost, meaning])
     stopped = facts.ways.get("stop", 0)
     text = [
-        f"{cells.percent(stopped / total)} of {cells.counted(total, 'image')} stop after the "
-        "detectors."
+        f"{formatting.percent(stopped / total)} of {formatting.quantity(total, 'image')} stop "
+        "after the detectors."
     ]
     everything = sum(one.ms for one in facts.costs.values())
     if everything:
@@ -72,8 +73,8 @@ def routing(facts: Facts) -> Section:
         )
     if facts.contradictions is not None:
         text.append(
-            f"On {cells.counted(facts.contradictions, 'image')} a language model contradicts the "
-            "other tiers: see the saved view 'hallucinations'."
+            f"On {formatting.quantity(facts.contradictions, 'image')} a language model "
+            "contradicts the other tiers: see the saved view 'hallucinations'."
         )
     table = Table.of("path|images#|share#|ms an image#|when", rows)
     return Section(title, text=tuple(text), tables=(table,))

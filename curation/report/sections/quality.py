@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from curation import formatting
 from curation.report import cells, figures
 from curation.report.facts import Story
 from curation.report.figures import Change, Estimate
@@ -131,8 +132,8 @@ def main_metrics(evaluation: Mapping[str, Any]) -> dict[str, Estimate]:
 
 
 def _about_set(after: Mapping[str, Any]) -> str:
-    drives = cells.counted(len(set(after["samples"]["drive"])), "drive")
-    images = cells.counted(after["n_images"], "image")
+    drives = formatting.quantity(len(set(after["samples"]["drive"])), "drive")
+    images = formatting.quantity(after["n_images"], "image")
     return (
         f"Measured on the frozen {after['split']} split: {images} of {drives}, "
         f"{after['n_positive']} with the answer yes. Brackets are 95 % intervals over draws of "

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from curation import formatting
 from curation.report import cells, figures
 from curation.report.facts import Facts, Story
 from curation.report.figures import Point
@@ -30,12 +31,12 @@ def training(story: Story) -> Section:
                 str(one["epochs"]),
                 str(one["best_epoch"]),
                 cells.number(max(known, default=None)),
-                cells.duration(one["seconds"]),
+                formatting.duration(one["seconds"]),
             ]
         )
     losses = {name: one["train_loss"] for name, one in summary["members"].items()}
     examples = summary.get("examples")
-    text = () if examples is None else (f"Trained on {cells.counted(examples, 'image')}.",)
+    text = () if examples is None else (f"Trained on {formatting.quantity(examples, 'image')}.",)
     return Section(
         title,
         text=text,
@@ -55,9 +56,10 @@ def time(story: Story) -> Section:
         )
     longest = max(stages.values()) or 1.0
     rows: list[list[Cell | str]] = [
-        [name, Cell(cells.duration(taken), bar=taken / longest)] for name, taken in stages.items()
+        [name, Cell(formatting.duration(taken), bar=taken / longest)]
+        for name, taken in stages.items()
     ]
-    total = cells.duration(sum(stages.values()))
+    total = formatting.duration(sum(stages.values()))
     return Section(title, text=(f"{total} in all.",), tables=(Table.of("stage|time", rows),))
 
 
@@ -79,7 +81,7 @@ def failures(facts: Facts) -> Section:
     ]
     images = len({one["filepath"] for one in found})
     text = (
-        f"{cells.counted(len(found), 'failure')} on {cells.counted(images, 'image')}. "
+        f"{formatting.quantity(len(found), 'failure')} on {formatting.quantity(images, 'image')}. "
         "The others are complete.",
     )
     caption = f"The first {len(detail)} of {len(found)}" if len(detail) < len(found) else ""

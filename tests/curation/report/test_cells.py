@@ -26,12 +26,6 @@ SAID = [
     (cells.number(None), "not defined"),
     (cells.estimate(Estimate(0.5)), "0.500"),
     (cells.estimate(Estimate(0.5, 0.25, 0.75), 2), "0.50 [0.25, 0.75]"),
-    (cells.percent(0.625), "62 %"),
-    (cells.counted(1, "box", "boxes"), "1 box"),
-    (cells.counted(1200, "box", "boxes"), "1,200 boxes"),
-    (cells.duration(2.345), "2.3 s"),
-    (cells.duration(125), "2 min 5 s"),
-    (cells.duration(9000), "2.5 h"),
 ]
 
 

@@ -48,8 +48,8 @@ def test_a_student_that_finds_the_same_keeps_all_of_it():
     assert one.times == 4
     assert one.lacks == ()
     assert one.sentence == (
-        "The student keeps 100 % (95 %: 100 % to 100 %) of the ensemble's mAP50 on 20 test images "
-        "of 20 drives, at 4.0 times its speed. 90 % at 3 times the speed is kept."
+        "The student keeps 100% (95%: 100% to 100%) of the ensemble's mAP50 on 20 test images "
+        "of 20 drives, at 4.0 times its speed. 90% at 3 times the speed is kept."
     )
 
 
@@ -57,14 +57,14 @@ def test_a_student_that_finds_half_keeps_half():
     one = measured(N, N // 2)
     assert one.share == pytest.approx(51 / 101), "of COCO's 101 recalls"
     assert 0.2 < one.share_low < 0.5 < one.share_high < 0.8
-    assert one.lacks == ("it keeps less than 90 %",)
-    assert "is not shown: it keeps less than 90 %." in one.sentence
+    assert one.lacks == ("it keeps less than 90%",)
+    assert "is not shown: it keeps less than 90%." in one.sentence
 
 
 def test_a_share_whose_interval_reaches_below_shows_nothing():
     one = measured(N, N - 1)
     assert one.share > 0.9 > one.share_low
-    assert one.lacks == ("the interval reaches below 90 %",)
+    assert one.lacks == ("the interval reaches below 90%",)
 
 
 def test_equal_images_are_drawn_for_both():
