@@ -262,7 +262,8 @@ def test_queued_runs_are_executed_by_worker(old_home, expected):
         "@curation/rank_samples/score_hardness",
         "@curation/embed_samples/embed_samples",
     ]
-    assert [run["run_state"] for run in runs] == ["completed", "completed"], runs
+    errors = "\n".join(str((run["result"] or {}).get("error")) for run in runs)
+    assert [run["run_state"] for run in runs] == ["completed", "completed"], errors
     assert [run["curation"]["attempts"] for run in runs] == [1, 1]
     score, embed = (run["result"]["result"] for run in runs)
     assert (score["ranked"], score["scored"]) == (8, 8)
