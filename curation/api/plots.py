@@ -23,6 +23,7 @@ from curation.report import figures
 from curation.report.facts import Story, read_story
 from curation.report.sections import quality
 from curation.storage import queries, reader, rounds, schema
+from curation.storage.tags import round_name
 
 if TYPE_CHECKING:
     from fiftyone import Dataset, DatasetView
@@ -66,7 +67,7 @@ def hardness(dataset: Dataset, round_number: int = 1) -> Figure:
     columns = reader.read_columns(_scored(dataset), ["tags", schema.HARDNESS])
     arms: dict[str, list[float]] = {}
     for tags, value in zip(columns["tags"], columns[schema.HARDNESS], strict=True):
-        if schema.round_tag(round_number) in tags:
+        if round_name(round_number) in tags:
             arms.setdefault(tasks.arm_of(tags) or "by hand", []).append(value)
     return figures.hardness_histogram(columns[schema.HARDNESS], arms)
 
@@ -91,10 +92,10 @@ def embedding(dataset: Dataset, round_number: int = 1) -> Figure:
     tags = dict(zip(columns["id"], columns["tags"], strict=True))
     values = dict(zip(columns["id"], columns.get(schema.HARDNESS, ()), strict=False))
     ids = [str(one) for one in results.sample_ids]
-    tag = schema.round_tag(round_number)
+    tag = round_name(round_number)
     return figures.embedding_scatter(
         np.asarray(results.points, np.float64),
-        queries.numbers([values.get(one) for one in ids]),
+        queries.float_array([values.get(one) for one in ids]),
         np.array([tag in tags.get(one, ()) for one in ids], bool),
     )
 
@@ -181,7 +182,7 @@ def _scored(dataset: Dataset) -> Any:
 
 
 def _evaluated(dataset: Dataset, number: int) -> Story:
-    story = read_story(rounds.of_dataset(connected().home, dataset.name, number))
+    story = read_story(rounds.get_round(connected().home, dataset.name, number))
     if story.before is None or story.after is None:
         raise StageError(
             f"Round {number} of {dataset.name!r} was not evaluated: `cu.evaluate(dataset)` does it."

@@ -137,6 +137,6 @@ def _registry() -> Registry:
 
 def _name(samples: SampleCollection) -> str:
     """Return what a dataset's ensembles are registered as."""
-    from curation.storage.queries import dataset_of
+    from curation.storage.collection import dataset_of
 
     return str(dataset_of(samples).name)

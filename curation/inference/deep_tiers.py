@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Closer:
+class DeepTierOutputs:
     """What the deeper tiers said about n samples.
 
     Attributes:
@@ -68,12 +68,14 @@ def estimators(ensemble: Ensemble) -> dict[str, tuple[str, ...]]:
     }
 
 
-def read_closer(samples: SampleCollection, ids: Sequence[str], ensemble: Ensemble) -> Closer:
+def read_deep_tiers(
+    samples: SampleCollection, ids: Sequence[str], ensemble: Ensemble
+) -> DeepTierOutputs:
     """Return what is stored of the deeper tiers for the samples, in the order of `ids`."""
     schema = samples.get_field_schema()
     members = {
         tier: [name for name in names if name in schema]
-        for tier, names in estimators(ensemble).items()
+        for tier, names in ensemble.deep_tier_members().items()
     }
     answers: dict[str, list[Answer | None]] = {
         name: [None] * len(ids) for name in members["language"]
@@ -94,7 +96,7 @@ def read_closer(samples: SampleCollection, ids: Sequence[str], ensemble: Ensembl
         for name in members["segmentation"]:
             masked[i, [column[one["label"]] for one in boxes_of(row.get(name))]] = True
         depth[i] = next((row[name] for name in members["geometry"] if row.get(name)), None)
-    return Closer(answers=answers, masked=masked, depth=depth, reached=reached)
+    return DeepTierOutputs(answers=answers, masked=masked, depth=depth, reached=reached)
 
 
 def measure(
@@ -134,7 +136,7 @@ def measure(
         clusters, labels, distance, sizes_px=sizes_px, drives=drives, taxonomy=taxonomy
     )
     known = np.isfinite(focals_px[clusters.image])
-    return sizes.sizes(
+    return sizes.object_sizes(
         clusters.boxes_xyxy,
         labels,
         distance,
@@ -172,6 +174,6 @@ def _focals(
     return focal_px, tolerance
 
 
-def focals_px(samples: SampleCollection) -> list[float | None]:
+def read_focals_px(samples: SampleCollection) -> list[float | None]:
     """Return the focal length of each sample, None where it is unknown, by file and id."""
     return read_columns(samples, [fields.FOCAL_PX])[fields.FOCAL_PX]

@@ -14,12 +14,13 @@ import torch
 from fiftyone.core.models import EmbeddingsMixin, Model
 from numpy.typing import NDArray
 
-from cascade.engine.run import default_device, of_member
+from cascade.engine.member_runner import predict_member
 from cascade.ensemble import Ensemble
 from cascade.geometry import masks
 from cascade.imaging.batches import Batch
 from cascade.inference import decision
 from cascade.predictions import Answer, DepthMap, Detections, Embedding, Failure, Masks
+from cascade.runtime.devices import default_device
 from cascade.taxonomy import Taxonomy
 from curation.errors import StageError
 from curation.storage import conversions
@@ -80,7 +81,7 @@ class _MemberModel(Model, EmbeddingsMixin):  # type: ignore[misc]
     def _ask(self, images: Iterable[NDArray[np.uint8]]) -> list[Any]:
         upright = tuple(np.ascontiguousarray(one[..., :3]) for one in images)
         batch = Batch(tuple(str(i) for i in range(len(upright))), upright, self._device)
-        said = of_member(self._model, self._entry, batch, self._device)
+        said = predict_member(self._model, self._entry, batch, self._device)
         for one in said.values():
             if isinstance(one, Failure):
                 raise StageError(f"{self._entry.name} failed: {one.error}: {one.message}")
@@ -92,7 +93,7 @@ def _label(said: Any, taxonomy: Taxonomy) -> Any:
     import fiftyone as fo
 
     if isinstance(said, Detections):
-        return conversions.to_label(decision.canonical(said, taxonomy))
+        return conversions.to_label(decision.to_canonical(said, taxonomy))
     if isinstance(said, Masks):
         return fo.Detections(detections=_outlined(said, taxonomy))
     if isinstance(said, DepthMap):
@@ -112,7 +113,7 @@ def _outlined(said: Masks, taxonomy: Taxonomy) -> list[Any]:
 
     height, width = said.masks.shape[1:]
     found = []
-    for i, (x1, y1, x2, y2) in enumerate(masks.boxes_of(said)):
+    for i, (x1, y1, x2, y2) in enumerate(masks.bounding_boxes(said)):
         label = taxonomy.canonical(said.classes[int(said.class_ids[i])])
         if label is None:
             continue

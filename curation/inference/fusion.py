@@ -10,7 +10,7 @@ from cascade.fusion.consensus import Clusters, Decisions, Votes
 from cascade.geometry.sizes import Sizes
 from cascade.inference import decision
 from curation.inference import probe
-from curation.inference.deep_tiers import Closer, focals_px, measure, read_closer
+from curation.inference.deep_tiers import DeepTierOutputs, measure, read_deep_tiers, read_focals_px
 from curation.storage import queries, reader, schema
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Conclusion:
+class FusedPredictions:
     """What the ensemble makes of n samples.
 
     Attributes:
@@ -36,11 +36,11 @@ class Conclusion:
     clusters: Clusters
     first: Decisions
     final: Decisions
-    said: Closer
+    said: DeepTierOutputs
     sizes: Sizes | None
 
 
-def conclude(view: DatasetView, ensemble: Ensemble) -> Conclusion:
+def fuse_predictions(view: DatasetView, ensemble: Ensemble) -> FusedPredictions:
     """Return what follows from all that the members stored about the samples of a view.
 
     Raises:
@@ -49,25 +49,25 @@ def conclude(view: DatasetView, ensemble: Ensemble) -> Conclusion:
     read = reader.read_votes(
         view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score"
     )
-    votes = ensemble.calibration.of(read.votes)
+    votes = ensemble.calibration.calibrate_votes(read.votes)
     sizes_px = reader.sizes_px(view)
-    clusters, detected = decision.conclude(votes, ensemble, sizes_px)
+    clusters, detected = decision.fuse_and_decide(votes, ensemble, sizes_px)
     probed = probe.p_yes(view, read.ids, ensemble)
-    said = read_closer(view, read.ids, ensemble)
+    said = read_deep_tiers(view, read.ids, ensemble)
     drives = reader.read_columns(view, [schema.DRIVE])[schema.DRIVE]
-    return Conclusion(
+    return FusedPredictions(
         ids=read.ids,
         votes=votes,
         clusters=clusters,
-        first=decision.heard(detected, ensemble, probed),
-        final=decision.heard(detected, ensemble, {**probed, **said.p_yes}),
+        first=decision.with_image_votes(detected, ensemble, probed),
+        final=decision.with_image_votes(detected, ensemble, {**probed, **said.p_yes}),
         said=said,
         sizes=measure(
             clusters,
             said.depth,
             sizes_px=sizes_px,
             drives=[drive or one for one, drive in zip(read.ids, drives, strict=True)],
-            focals_px=queries.numbers(focals_px(view)),
+            focals_px=queries.float_array(read_focals_px(view)),
             taxonomy=ensemble.taxonomy,
         ),
     )

@@ -13,13 +13,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cascade.engine.run import Memory, Progress, run
+from cascade.engine.run import run
+from cascade.engine.sinks import MemorySink
 from cascade.ensemble import Ensemble
 from cascade.errors import ImageError
 from cascade.imaging.batches import Image, read
 from cascade.inference import decision, latency
 from cascade.inference.predictor import Predictor
 from cascade.predictions import Detections, Failure
+from cascade.runtime.progress import Progress
 from cascade.taxonomy import Taxonomy
 from cascade.training import fit_state
 from cascade.training.fit_key import identity_of
@@ -28,7 +30,7 @@ _TIMED_IMAGES = 20
 
 
 @dataclass(frozen=True)
-class Answers:
+class ObjectPredictions:
     """An ensemble's own objects in some images.
 
     Attributes:
@@ -40,7 +42,7 @@ class Answers:
     unreadable: Mapping[str, str]
 
 
-def rows(
+def predict_rows(
     ensemble: Ensemble,
     names: Sequence[str],
     ids: Sequence[str],
@@ -49,19 +51,19 @@ def rows(
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Return what some members say about some images, in their own words."""
-    memory = Memory()
+    memory = MemorySink()
     _run(ensemble, names, ids, paths, memory, device, progress)
     return [memory.results[one] for one in ids]
 
 
-def objects(
+def predict_objects(
     ensemble: Ensemble,
     ids: Sequence[str],
     paths: Sequence[str],
     sizes_px: NDArray[np.int64],
     device: torch.device,
     progress: Progress | None = None,
-) -> Answers:
+) -> ObjectPredictions:
     """Return what the detectors find together; memory holds the fused boxes only.
 
     Args:
@@ -74,10 +76,10 @@ def objects(
     """
     sink = _Fused(ensemble, dict(zip(ids, sizes_px, strict=True)))
     _run(ensemble, ensemble.detectors, ids, paths, sink, device, progress)
-    return Answers([sink.found[one] for one in ids], sink.unreadable)
+    return ObjectPredictions([sink.found[one] for one in ids], sink.unreadable)
 
 
-def objects_once(
+def cached_objects(
     kept: Path,
     ensemble: Ensemble,
     ids: Sequence[str],
@@ -85,25 +87,25 @@ def objects_once(
     sizes_px: NDArray[np.int64],
     device: torch.device,
     progress: Progress | None = None,
-) -> Answers:
+) -> ObjectPredictions:
     """Return `objects`, from the file `kept` where the same was asked before, and keep it there."""
     identity = identity_of((ensemble.identity, list(ids), list(paths)), {})
     known = fit_state.load(kept, identity=identity)
     if known:
         return _unpacked(known, ensemble.taxonomy)
-    said = objects(ensemble, ids, paths, sizes_px, device, progress)
+    said = predict_objects(ensemble, ids, paths, sizes_px, device, progress)
     record = {"identity": identity, "unreadable": dict(said.unreadable)}
     fit_state.save(kept, record, _packed(said.found))
     return said
 
 
-def timed(
+def measure_latency(
     ensembles: Mapping[str, Ensemble], paths: Sequence[str], device: torch.device
 ) -> dict[str, dict[str, float]]:
     """Return the milliseconds of each ensemble for one image, on the first that can be read."""
     images = list(islice(_readable(paths), _TIMED_IMAGES))
     predictors = {name: Predictor(one, device) for name, one in ensembles.items()}
-    return latency.measure(predictors, images)
+    return latency.measure_latency(predictors, images)
 
 
 def _run(
@@ -131,9 +133,9 @@ class _Fused:
 
     def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
         sizes = np.array([self.sizes_px[one] for one in results], np.int64)
-        votes = decision.gather(list(results.values()), self.ensemble)
-        clusters, _ = decision.conclude(votes, self.ensemble, sizes)
-        self.found |= zip(results, decision.objects(clusters), strict=True)
+        votes = decision.collect_votes(list(results.values()), self.ensemble)
+        clusters, _ = decision.fuse_and_decide(votes, self.ensemble, sizes)
+        self.found |= zip(results, decision.fused_detections(clusters), strict=True)
         for one, row in results.items():
             for said in row.values():
                 if isinstance(said, Failure) and said.error == ImageError.__name__:
@@ -150,7 +152,7 @@ def _packed(found: Sequence[Detections]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(one) for name, one in columns.items()}
 
 
-def _unpacked(known: fit_state.Standing, taxonomy: Taxonomy) -> Answers:
+def _unpacked(known: fit_state.Standing, taxonomy: Taxonomy) -> ObjectPredictions:
     columns = {name: one.numpy() for name, one in known.tensors.items()}
     counts = columns.pop("counts")
     ends = np.cumsum(counts)
@@ -158,7 +160,7 @@ def _unpacked(known: fit_state.Standing, taxonomy: Taxonomy) -> Answers:
         Detections(**{name: one[a:b] for name, one in columns.items()}, classes=taxonomy.names)
         for a, b in zip(ends - counts, ends, strict=True)
     ]
-    return Answers(found, known.record["unreadable"])
+    return ObjectPredictions(found, known.record["unreadable"])
 
 
 def _readable(paths: Sequence[str]) -> Iterator[Image]:

@@ -12,8 +12,9 @@ import numpy as np
 from cascade.arrays import FloatArray
 from cascade.ensemble import Ensemble
 from cascade.training.probe_fit import Probe
-from curation.storage import queries, schema
-from curation.storage.embeddings.table import Vectors
+from curation.storage import schema
+from curation.storage.collection import dataset_of
+from curation.storage.embeddings.table import VectorTable
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
@@ -31,20 +32,20 @@ def p_yes(
         ids: The n samples.
         ensemble: Whose probe.
     """
-    note = queries.dataset_of(samples).info.get(schema.EMBEDDER_INFO)
-    if ensemble.probed is None or ensemble.probe is None or not note:
+    note = dataset_of(samples).info.get(schema.EMBEDDER_INFO)
+    if ensemble.probe_embedder is None or ensemble.probe is None or not note:
         return {}
     if note["fingerprint"] != ensemble.probe.embedder:
         return {}
     folder = Path(note["folder"])
-    version = Vectors(folder, note["fingerprint"]).version
+    version = VectorTable(folder, note["fingerprint"]).version
     known = _all(folder, note["fingerprint"], version, ensemble.probe)
-    return {ensemble.probed: np.array([known.get(one, np.nan) for one in ids], np.float64)}
+    return {ensemble.probe_embedder: np.array([known.get(one, np.nan) for one in ids], np.float64)}
 
 
 @lru_cache(maxsize=2)
 def _all(folder: Path, fingerprint: str, version: int, probe: Probe) -> Mapping[str, float]:
     """Return the probability of every sample that has a vector: one scan, however many ask."""
-    table = Vectors(folder, fingerprint)
+    table = VectorTable(folder, fingerprint)
     ids = sorted(table.ids())
     return dict(zip(ids, probe.p_yes(table.read(ids)).tolist(), strict=True)) if ids else {}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from cascade.predictions import Detections
 from curation.errors import LabelingError
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
+from curation.storage import tags
 
 ReadAnswers = Callable[[Sequence[str]], Mapping[str, Detections | None]]
 
@@ -41,7 +42,7 @@ class Oracle:
         """Remember which samples it may answer for."""
         new = 0
         for task in tasks:
-            asked = self._asked.setdefault(f"round-{task.round:02d}", {})
+            asked = self._asked.setdefault(tags.round_name(task.round), {})
             new += task.sample_id not in asked
             asked[task.sample_id] = None
         return PushResult(pushed=new, existing=len(tasks) - new, where="held-back ground truth")

@@ -13,8 +13,7 @@ from cascade.taxonomy import Taxonomy
 from curation.active_learning.evaluation import slices
 from curation.errors import LabelingError
 from curation.labeling.protocol import Task
-
-_ARM = "arm:"
+from curation.storage.tags import parse_arm
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +54,7 @@ def build(round_number: int, chosen: Columns) -> list[Task]:
 
 def arm_of(tags: Sequence[str]) -> str:
     """Return why a sample is in a batch, from its tags: `hard`; empty where no tag says so."""
-    return next((tag.removeprefix(_ARM) for tag in tags if tag.startswith(_ARM)), "")
+    return next((arm for tag in tags if (arm := parse_arm(tag)) is not None), "")
 
 
 def in_slices(columns: Mapping[str, Sequence[str | None]], mean_luma: FloatArray) -> list[str]:
@@ -65,7 +64,7 @@ def in_slices(columns: Mapping[str, Sequence[str | None]], mean_luma: FloatArray
         columns: A category of each of n samples by field; None where unknown.
         mean_luma: Mean luminance of each image in [0, 1], shape (n,); NaN where unmeasured.
     """
-    masks = slices.build(columns, mean_luma=mean_luma, least=1)
+    masks = slices.build(columns, mean_luma=mean_luma, min_samples=1)
     return [
         ", ".join(name for name, mask in masks.items() if mask[i]) for i in range(len(mean_luma))
     ]

@@ -12,6 +12,7 @@ from curation.errors import StageError
 from curation.labeling.protocol import Labeler, Withdrawable
 from curation.storage import collection, queries, rounds, schema
 from curation.storage.rounds import Round
+from curation.storage.tags import parse_round, round_name
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -64,7 +65,7 @@ def extent(dataset: Dataset, this: Round) -> Extent:
             "it. Withdraw the last round first."
         )
     found = Extent(
-        chosen=len(dataset.match_tags(schema.round_tag(this.number))),
+        chosen=len(dataset.match_tags(round_name(this.number))),
         labeled=len(_labeled(dataset, this.number)),
         boxes=_boxes(dataset, this.number),
         record=this.folder if this.folder.is_dir() else None,
@@ -98,25 +99,21 @@ def withdraw(dataset: Dataset, this: Round, labeler: Labeler | None) -> Withdraw
     _forget_truth(dataset, this.number)
     if before.chosen:
         schema.declare_choice(dataset)
-        queries.tag_chosen(dataset, schema.round_tag(this.number), [], [], [])
+        queries.tag_batch(dataset, round_name(this.number), [], [], [])
     _forget_choice(dataset, this.number)
     return WithdrawResult(before, told, _set_aside(this, told) if before.record else None)
 
 
 def _later(dataset: Dataset, this: Round) -> str:
     """Return what there is of a later round, in words; empty where there is nothing."""
-    numbers = [
-        int(one.removeprefix("round-"))
-        for one in dataset.distinct("tags")
-        if one.startswith("round-") and one.removeprefix("round-").isdecimal()
-    ]
-    if numbers and max(numbers) > this.number:
-        return f"round {max(numbers)} has chosen samples"
+    newest = max((parse_round(tag) or 0 for tag in dataset.distinct("tags")), default=0)
+    if newest > this.number:
+        return f"round {newest} has chosen samples"
     if dataset.get_field(schema.LABELED_ROUND) is not None:
         last = dataset.bounds(schema.LABELED_ROUND)[1]
         if last is not None and last > this.number:
             return f"round {last} has labeled samples"
-    following = rounds.Round(this.number + 1, this.folder.with_name(f"round-{this.number + 1:02d}"))
+    following = rounds.Round(this.number + 1, this.folder.with_name(round_name(this.number + 1)))
     return f"round {following.number} has begun" if following.record()["stages"] else ""
 
 
@@ -161,7 +158,7 @@ def _forget_truth(dataset: Dataset, number: int) -> None:
 def _forget_choice(dataset: Dataset, number: int) -> None:
     """Forget that the round has chosen, so that it may choose again."""
     info = dict(dataset.info.get(schema.INFO, {}))
-    tag = schema.round_tag(number)
+    tag = round_name(number)
     known = [one for one in (f"chosen {tag}", schema.PUSHED.format(tag)) if one in info]
     if known:
         dataset.info[schema.INFO] = {k: v for k, v in info.items() if k not in known}

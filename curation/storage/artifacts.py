@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cascade.arrays import FloatArray
 from cascade.predictions import DepthMap
-from cascade.runtime.atomic_files import replaced
+from cascade.runtime.atomic_files import atomic_write
 from curation.errors import StoreError
 
 CENTIMETRE = 0.01  # metres of one step of a depth map in metres: 655 m at most
@@ -26,7 +26,7 @@ _STEPS = 65535  # of a 16-bit picture; 0 is where nothing is known
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ArtifactFolder:
     """Where one member's files of a dataset lie.
 
     Attributes:
@@ -44,7 +44,7 @@ class Shelf:
         """The folder of this version of the member."""
         return self.folder / f"{self.member}-{self.fingerprint}"
 
-    def keep_mask(
+    def write_mask(
         self, sample: str, number: int, mask: NDArray[np.bool_], extent: FloatArray
     ) -> Path:
         """Write what a mask of shape (H, W) shows within its extent, and return the file.
@@ -62,7 +62,7 @@ class Shelf:
         _write(path, cut.astype(np.uint8) * 255)
         return path
 
-    def keep_depth(self, sample: str, depth: DepthMap) -> tuple[Path, float]:
+    def write_depth(self, sample: str, depth: DepthMap) -> tuple[Path, float]:
         """Write a depth map and return the file and the size of its steps.
 
         A step is a centimetre where the map knows metres; else what spreads the map's range
@@ -79,7 +79,7 @@ class Shelf:
 
 
 def read_depth(path: str | Path, step: float, unit: str) -> DepthMap:
-    """Return the depth map that `keep_depth` wrote.
+    """Return the depth map that `write_depth` wrote.
 
     Raises:
         StoreError: The file is gone, or no depth map.
@@ -99,7 +99,7 @@ def _write(path: Path, pixels: NDArray[np.generic]) -> None:
     if not done:
         raise StoreError(f"{path} could not be encoded as PNG.")
     try:
-        with replaced(path) as draft:
+        with atomic_write(path) as draft:
             draft.write_bytes(encoded.tobytes())
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}.") from error

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cascade.arrays import Float64Array, Int64Array
 from cascade.runtime.workload import Workload
 from curation.errors import StoreError
-from curation.storage.collection import answering, chunks, dataset_of, read_documents
+from curation.storage.collection import chunks, dataset_of, read_documents, translate_errors
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
@@ -65,7 +65,7 @@ def read(
     Raises:
         StoreError: The database did not answer, or not in BSON.
     """
-    how = from_bytes if _workload.pays(len(ids) * len(members)) else from_documents
+    how = from_bytes if _workload.should_compile(len(ids) * len(members)) else from_documents
     parts = [how(samples, part, members, attributes) for part in chunks(ids)]
     return joined(parts or [from_documents(samples, ids, members, attributes)])
 
@@ -111,7 +111,7 @@ def from_bytes(
     from curation.storage.bson import decoder
 
     collection, keys = dataset_of(samples)._sample_collection, [ObjectId(one) for one in ids]
-    with answering():
+    with translate_errors():
         found = list(
             collection.find_raw_batches(
                 {"_id": {"$in": keys}}, _projection(members, attributes), batch_size=len(ids)

@@ -77,7 +77,7 @@ def update_documents(
             )
             for one in ids
         ]
-        with answering():
+        with translate_errors():
             result = dataset._sample_collection.bulk_write(updates, ordered=False)
         if result.matched_count < len(ids):
             raise DatasetError(
@@ -95,14 +95,14 @@ def read_documents(
     collection = dataset_of(samples)._sample_collection
     for start in range(0, len(ids), CHUNK):
         chunk = [ObjectId(one) for one in ids[start : start + CHUNK]]
-        with answering():
+        with translate_errors():
             found = {
                 row["_id"]: row for row in collection.find({"_id": {"$in": chunk}}, projection)
             }
         yield from ((start + i, found[one]) for i, one in enumerate(chunk) if one in found)
 
 
-def expect_fields(samples: SampleCollection, names: Iterable[str]) -> None:
+def require_fields(samples: SampleCollection, names: Iterable[str]) -> None:
     """Refuse names that are no field of the samples, and name the nearest."""
     schema = samples.get_field_schema()
     for name in names:
@@ -137,18 +137,18 @@ def index_fingerprints(samples: SampleCollection, label_fields: Iterable[str]) -
         indexed.add(path)
 
 
-def missing(samples: SampleCollection, label_field: str, fingerprint: str) -> list[str]:
+def missing_ids(samples: SampleCollection, label_field: str, fingerprint: str) -> list[str]:
     """Return the ids of samples whose label field lacks the fingerprint, in any order.
 
     Samples on which the member failed are included: it may succeed now.
     """
-    expect_fields(samples, [label_field])
+    require_fields(samples, [label_field])
     path = f"{label_field}.{schema.FINGERPRINT}"
     return list(samples.match({path: {"$ne": fingerprint}}).values("id"))
 
 
 @contextlib.contextmanager
-def answering() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Say in our words that the database failed."""
     try:
         yield

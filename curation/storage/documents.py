@@ -50,7 +50,7 @@ LEAST_STORED = 0.05  # design: raw low-confidence boxes are not stored
 
 
 class Failure(Protocol):
-    """Why there is no prediction: `cascade.engine.run.Failure` is one."""
+    """Why there is no prediction: `cascade.predictions.Failure` is one."""
 
     @property
     def error(self) -> str:

@@ -6,7 +6,6 @@ nothing that was chosen is ever in a frozen set.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +18,14 @@ from cascade.taxonomy import Taxonomy
 from curation.errors import DatasetError, StageError
 from curation.storage import collection, reader, writer
 from curation.storage import schema as fields
+from curation.storage.collection import dataset_of
+from curation.storage.tags import arm_tag, parse_arm, parse_round
 
 if TYPE_CHECKING:
     from fiftyone import Dataset, DatasetView
     from fiftyone.core.collections import SampleCollection
 
-    from cascade.engine.run import Tally
-
-_ROUND = re.compile(r"round-\d+")
+    from cascade.engine.sinks import Tally
 
 
 def load_dataset(name: str) -> Dataset:
@@ -52,12 +51,7 @@ def has_dataset(name: str) -> bool:
     return bool(fo.dataset_exists(name))
 
 
-def dataset_of(samples: SampleCollection) -> Dataset:
-    """Return the dataset that a view is of; a dataset is its own."""
-    return samples._dataset
-
-
-def identity(samples: SampleCollection) -> str:
+def dataset_id(samples: SampleCollection) -> str:
     """Return what tells a dataset from every other, also from one that bore its name before."""
     return str(dataset_of(samples)._doc.id)
 
@@ -68,7 +62,7 @@ def taxonomy_of(dataset: Dataset) -> Taxonomy | None:
     return taxonomy.parse(text, origin=f"the taxonomy of {dataset.name!r}") if text else None
 
 
-def own_taxonomy(view: DatasetView, members: Sequence[str]) -> Taxonomy:
+def taxonomy_from_fields(view: DatasetView, members: Sequence[str]) -> Taxonomy:
     """Return the taxonomy of fields of unknown origin: each label that they use means itself.
 
     Every class decides, for want of better knowledge: "is anything there at all?".
@@ -98,9 +92,9 @@ def pool(samples: SampleCollection) -> Any:
     return view
 
 
-def unclaimed(view: DatasetView, tag: str) -> Any:
+def exclude_other_rounds(view: DatasetView, tag: str) -> Any:
     """Return the part of a view that no other round than that of `tag` has chosen."""
-    others = [one for one in view.distinct("tags") if _ROUND.fullmatch(one) and one != tag]
+    others = [one for one in view.distinct("tags") if parse_round(one) is not None and one != tag]
     return view.match_tags(others, bool=False) if others else view
 
 
@@ -112,7 +106,7 @@ def labeled(samples: SampleCollection, split: str) -> Any:
     return samples.match({fields.SPLIT: split}).exists(fields.LABELED_ROUND)
 
 
-def tag_chosen(
+def tag_batch(
     dataset: Dataset, tag: str, ids: Sequence[str], arms: Sequence[str], because: Sequence[str]
 ) -> None:
     """Tag a batch in its order of labeling; what an earlier try left of the tag is removed.
@@ -135,31 +129,31 @@ def tag_chosen(
         for one in left_over.values("id")
     }
     for rank, (one, arm, why) in enumerate(zip(ids, arms, because, strict=True), start=1):
-        tags = [*_without_round(known[one], tag), tag, f"arm:{arm}"]
+        tags = [*_without_round(known[one], tag), tag, arm_tag(arm)]
         update[one] = {"tags": tags, fields.RANK: rank, fields.CHOSEN_BECAUSE: why}
     collection.write_documents(dataset, update)
 
 
-def tag_only(dataset: Dataset, tag: str, ids: Sequence[str]) -> None:
+def move_tag(dataset: Dataset, tag: str, ids: Sequence[str]) -> None:
     """Have these samples bear a tag, and no other sample of the dataset."""
     dataset.match_tags(tag).untag_samples(tag)
     writer.add_tags(dataset, {one: [tag] for one in ids})
 
 
-def remember(dataset: Dataset, key: str, content: Mapping[str, Any]) -> None:
+def write_info(dataset: Dataset, key: str, content: Mapping[str, Any]) -> None:
     """Keep plain facts with the dataset, under `dataset.info["curation"][key]`."""
     info = dict(dataset.info.get(fields.INFO, {}))
     dataset.info[fields.INFO] = {**info, key: dict(content)}
     dataset.save()
 
 
-def remembered(dataset: Dataset, key: str) -> dict[str, Any] | None:
+def read_info(dataset: Dataset, key: str) -> dict[str, Any] | None:
     """Return what `remember` kept, None where it kept nothing."""
     found = dataset.info.get(fields.INFO, {}).get(key)
     return None if found is None else _plain(found)
 
 
-def note_costs(
+def record_costs(
     dataset: Dataset, tally: Tally, *, tier: str, paths: Mapping[str, Sequence[str]]
 ) -> None:
     """Keep with the dataset what a run of members cost for one image, where it was measured.
@@ -180,8 +174,8 @@ def note_costs(
         if seen
     }
     if measured:
-        known = remembered(dataset, fields.COSTS) or {}
-        remember(dataset, fields.COSTS, {**known, **measured})
+        known = read_info(dataset, fields.COSTS) or {}
+        write_info(dataset, fields.COSTS, {**known, **measured})
 
 
 def require_pool(view: DatasetView, name: str) -> None:
@@ -197,7 +191,7 @@ def require_pool(view: DatasetView, name: str) -> None:
         )
 
 
-def require_held_back(dataset: Dataset) -> None:
+def require_oracle_labels(dataset: Dataset) -> None:
     """Refuse a dataset that holds nothing back: the oracle could label none of it.
 
     Raises:
@@ -212,7 +206,7 @@ def require_held_back(dataset: Dataset) -> None:
         )
 
 
-def numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+def float_array(values: Sequence[float | None]) -> NDArray[np.float64]:
     """Return a column of numbers as an array, NaN where there is none."""
     return np.array([np.nan if one is None else one for one in values], np.float64)
 
@@ -227,4 +221,4 @@ def _plain(value: Any) -> Any:
 def _without_round(tags: Sequence[str], tag: str) -> list[str]:
     if tag not in tags:
         return list(tags)
-    return [one for one in tags if one != tag and not one.startswith("arm:")]
+    return [one for one in tags if one != tag and parse_arm(one) is None]

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from cascade.arrays import FloatArray, IntArray
 from cascade.fusion.votes import Votes
-from cascade.imaging.pillow import opened
+from cascade.imaging.pillow import open_image
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.errors import StoreError
 from curation.storage import box_columns, conversions, schema
 from curation.storage.box_columns import BoxColumns, boxes_of
-from curation.storage.collection import chunks, expect_fields, ids_and_paths, read_documents
+from curation.storage.collection import chunks, ids_and_paths, read_documents, require_fields
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 __all__ = [
     "VotesRead",
     "boxes_of",
-    "failures",
-    "labels_of",
+    "read_failures",
+    "used_labels",
     "read_columns",
     "read_detections",
     "read_votes",
@@ -98,7 +98,7 @@ def read_votes(
     return VotesRead(ids=tuple(found), votes=votes, unknown_labels=unknown)
 
 
-def labels_of(samples: SampleCollection, members: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def used_labels(samples: SampleCollection, members: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the labels that each label field uses, in the order in which they are met."""
     require_detections(samples, members)
     ids, _ = ids_and_paths(samples)
@@ -167,7 +167,7 @@ def read_columns(samples: SampleCollection, names: Sequence[str]) -> dict[str, l
     return {name: columns.get(name) or [None] * len(rows) for name in ("id", *names)}
 
 
-def failures(samples: SampleCollection) -> list[dict[str, Any]]:
+def read_failures(samples: SampleCollection) -> list[dict[str, Any]]:
     """Return every failure on record: sample, filepath, stage, member, error, message."""
     ids, paths = ids_and_paths(samples)
     return [
@@ -227,7 +227,7 @@ def _votes(
 
 def _size_of(path: str) -> tuple[int, int]:
     """Return height and width of an image file, upright, from its head."""
-    with opened(path) as image:
+    with open_image(path) as image:
         turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
         return (image.width, image.height) if turned else (image.height, image.width)
 
@@ -240,7 +240,7 @@ def require_detections(samples: SampleCollection, names: Sequence[str]) -> None:
     """
     import fiftyone as fo
 
-    expect_fields(samples, names)
+    require_fields(samples, names)
     for name in names:
         kind = getattr(samples.get_field(name), "document_type", None)
         if kind is not fo.Detections:

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cascade.runtime.atomic_files import replace_text
+from cascade.runtime.atomic_files import atomic_write_text
 from curation.errors import StageError
 from curation.settings import folder_of
+from curation.storage.tags import round_name
 
 RECORD = "record.json"
 CHAMPION = "evaluation_champion.json"
@@ -39,7 +40,7 @@ class Round:
     @property
     def tag(self) -> str:
         """The sample tag of what the round chose."""
-        return f"round-{self.number:02d}"
+        return round_name(self.number)
 
     @property
     def ensemble(self) -> Path:
@@ -74,9 +75,9 @@ class Round:
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Replace one of the round's JSON files, whole or not at all."""
-        replace_text(self.folder / name, json.dumps(content, indent=1))
+        atomic_write_text(self.folder / name, json.dumps(content, indent=1))
 
-    def expect_of(self, dataset_id: str) -> None:
+    def require_dataset(self, dataset_id: str) -> None:
         """Refuse the record of another dataset that had the same name.
 
         Raises:
@@ -111,7 +112,7 @@ class Round:
         record["stages"].pop(stage, None)
         self.write(RECORD, record)
 
-    def do(self, stage: str, work: Callable[[], Mapping[str, Any]]) -> bool:
+    def run_once(self, stage: str, work: Callable[[], Mapping[str, Any]]) -> bool:
         """Do the stage's work unless it is on record; return whether it was done now.
 
         Args:
@@ -131,7 +132,7 @@ class Round:
         return True
 
 
-def of_dataset(home: Path, dataset: str, number: int) -> Round:
+def get_round(home: Path, dataset: str, number: int) -> Round:
     """Return one round of a dataset.
 
     Raises:
@@ -139,13 +140,13 @@ def of_dataset(home: Path, dataset: str, number: int) -> Round:
     """
     if number < 1:
         raise StageError(f"Rounds count from 1, got {number}.")
-    folder = folder_of(home, dataset) / "rounds" / f"round-{number:02d}"
+    folder = folder_of(home, dataset) / "rounds" / round_name(number)
     return Round(number=number, folder=folder)
 
 
-def finished(home: Path, dataset: str) -> list[Round]:
+def finished_rounds(home: Path, dataset: str) -> list[Round]:
     """Return the rounds that were carried to their report, in order."""
     rounds: list[Round] = []
-    while (one := of_dataset(home, dataset, len(rounds) + 1)).is_done("report"):
+    while (one := get_round(home, dataset, len(rounds) + 1)).is_done("report"):
         rounds.append(one)
     return rounds

@@ -10,7 +10,7 @@ content. It is written in the same `$set` as the labels, so "done" is never true
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from cascade.taxonomy import Taxonomy
 
@@ -74,8 +74,6 @@ INGEST_INFO = "ingest"  # `dataset.info[INGEST_INFO]`: files and label rows left
 COSTS = "costs"  # `dataset.info[INFO][COSTS]`: what asking each member costs, and on which paths
 EMBEDDER_INFO = "embedder"  # `dataset.info[EMBEDDER_INFO]`: who made the vectors
 
-Arm = Literal["hard", "coverage", "slice", "random"]
-
 _SCALARS: Mapping[str, tuple[str, str]] = {
     SPLIT: ("StringField", "train, val or test; nothing is chosen from val or test"),
     DRIVE: ("StringField", "The drive or source photograph that the image comes from"),
@@ -118,16 +116,6 @@ _CONSENSUS_ATTRIBUTES = {
 _INDEXED = (SPLIT, DRIVE, HARDNESS)
 
 
-def round_tag(number: int) -> str:
-    """Return the tag of what round `number` chose, such as `round-01`."""
-    return f"round-{number:02d}"
-
-
-def arm_tag(arm: Arm) -> str:
-    """Return the tag that says why a sample is in a batch, such as `arm:hard`."""
-    return f"arm:{arm}"
-
-
 def declare(dataset: Dataset, taxonomy: Taxonomy, members: Sequence[str] = ()) -> None:
     """Declare all that a run writes on a FiftyOne dataset: fields, groups, indexes.
 
@@ -152,7 +140,7 @@ def declare(dataset: Dataset, taxonomy: Taxonomy, members: Sequence[str] = ()) -
             dataset.create_index(name)
 
 
-def declare_closer(
+def declare_deep_tiers(
     dataset: Dataset,
     taxonomy: Taxonomy,
     members: Sequence[str],
@@ -246,7 +234,7 @@ def answer_fields(dataset: Dataset) -> list[str]:
     return [path.rpartition(".")[0] for path in schema if path.endswith(".contradicts")]
 
 
-def contradicting(dataset: Dataset) -> Any:
+def contradicting_samples(dataset: Dataset) -> Any:
     """Return the view of samples on which a language member contradicts the other tiers."""
     paths = [f"{name}.contradicts" for name in answer_fields(dataset)]
     return dataset.match({"$or": [{path: {"$ne": None}} for path in paths]})

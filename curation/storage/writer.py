@@ -1,7 +1,7 @@
 """Bulk, resumable writes of predictions to a FiftyOne dataset, with provenance.
 
 Each label field stores the fingerprint of its member, written in the same step as its labels;
-an interrupted run resumes with `collection.missing`.
+an interrupted run resumes with `collection.missing_ids`.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from curation.storage import (
     documents,
     schema,
 )
-from curation.storage.artifacts import Shelf
+from curation.storage.artifacts import ArtifactFolder
 from curation.storage.box_columns import boxes_of
 from curation.storage.bson.box_documents import label_fields
 from curation.storage.collection import (
     CHUNK,
     chunks,
-    expect_fields,
     ids_and_paths,
     index_fingerprints,
     read_documents,
+    require_fields,
     update_documents,
     write_documents,
 )
@@ -94,7 +94,7 @@ def write_members(
         StoreError: A field is not declared, or the database did not take the write.
         DatasetError: A sample does not exist.
     """
-    expect_fields(samples, [*fingerprints, schema.CONSENSUS])
+    require_fields(samples, [*fingerprints, schema.CONSENSUS])
     index_fingerprints(samples, [*fingerprints, schema.CONSENSUS])
     written = Written()
     for ids in chunks(list(results)):
@@ -143,7 +143,7 @@ def write_consensus(
         sizes: Distance and size of each cluster, where depth is known.
     """
     decision = taxonomy.decision.name
-    expect_fields(samples, [schema.CONSENSUS, decision])
+    require_fields(samples, [schema.CONSENSUS, decision])
     fused = documents.consensus_fields(
         clusters, fingerprint=fingerprint, hardness=hardness, sizes=sizes
     )
@@ -164,11 +164,11 @@ def write_consensus(
     return Written(samples=write_documents(samples, update), boxes=len(clusters))
 
 
-def write_closer(
+def write_deep_tiers(
     samples: SampleCollection,
     results: Mapping[str, Mapping[str, Any]],
     *,
-    shelves: Mapping[str, Shelf],
+    shelves: Mapping[str, ArtifactFolder],
     taxonomy: Taxonomy,
 ) -> Written:
     """Store what members of the tiers that look closer said; masks and depth go to files.
@@ -185,7 +185,7 @@ def write_closer(
     Raises:
         StoreError: A field is not declared, a file or the database did not take the write.
     """
-    expect_fields(samples, [*shelves, schema.CONSENSUS])
+    require_fields(samples, [*shelves, schema.CONSENSUS])
     index_fingerprints(samples, shelves)
     written = Written()
     with ThreadPoolExecutor(cores()) as pool:  # for PNGs, which take the time
@@ -205,19 +205,21 @@ def write_closer(
     return written
 
 
-def _closer_field(said: Any, sample: str, shelf: Shelf, taxonomy: Taxonomy) -> Document | None:
+def _closer_field(
+    said: Any, sample: str, shelf: ArtifactFolder, taxonomy: Taxonomy
+) -> Document | None:
     """Return the raw field of a prediction, its files written; None for a failure."""
     if isinstance(said, Answer):
         return deep_tier_documents.answer_field(said, fingerprint=shelf.fingerprint)
     if isinstance(said, DepthMap):
-        path, step = shelf.keep_depth(sample, said)
+        path, step = shelf.write_depth(sample, said)
         return deep_tier_documents.depth_field(
             str(path), step=step, unit=said.unit, fingerprint=shelf.fingerprint
         )
     if isinstance(said, Masks):
-        extents = masks.boxes_of(said)
+        extents = masks.bounding_boxes(said)
         paths = [
-            str(shelf.keep_mask(sample, i, said.masks[i], box)) for i, box in enumerate(extents)
+            str(shelf.write_mask(sample, i, said.masks[i], box)) for i, box in enumerate(extents)
         ]
         return deep_tier_documents.masks_field(
             said, extents, paths, fingerprint=shelf.fingerprint, taxonomy=taxonomy
@@ -233,7 +235,7 @@ def write_ground_truth(
     label_field: str = schema.GROUND_TRUTH,
 ) -> Written:
     """Store confirmed boxes, in canonical classes, and the round whose labeling gave them."""
-    expect_fields(samples, [label_field])
+    require_fields(samples, [label_field])
     update = {
         one: {
             label_field: conversions.raw_detections(boxes, scored=False),
@@ -255,7 +257,7 @@ def write_columns(
         ids: The samples.
         columns: Values in the order of `ids`: numbers (NaN is stored as none), text, lists.
     """
-    expect_fields(samples, columns)
+    require_fields(samples, columns)
     for name, values in columns.items():
         if len(values) != len(ids):
             raise StoreError(
@@ -303,7 +305,7 @@ def recalibrate(
             members=tuple(members),
             classes=found.labels or ("",),
         )
-        other = ~np.isnan(score) & (calibration.of(scored).p != before)
+        other = ~np.isnan(score) & (calibration.calibrate_votes(scored).p != before)
         changed += int(other.sum())
         _rewrite(samples, [chunk[i] for i in np.unique(found.sample[other])], members, calibration)
     return changed

@@ -10,6 +10,7 @@ from curation.app.operators import options, round_forms
 from curation.app.operators.base import RUN, Door
 from curation.app.operators.execution import Outcome
 from curation.storage import schema
+from curation.storage.tags import round_name
 
 
 def ask_batch(form: Any, *, oracle: bool = True) -> tuple[int, str] | None:
@@ -72,7 +73,7 @@ class PushLabels(Door):
 
         number, labeler = given_batch(ctx)
         result = push(ctx.dataset, number, labeler=labeler)
-        batch = ctx.dataset.match_tags(schema.round_tag(number))
+        batch = ctx.dataset.match_tags(round_name(number))
         return Outcome(
             f"{result.pushed} tasks of round {number} were pushed, {result.existing} were there. "
             f"{result.where}",
@@ -151,7 +152,7 @@ class LabelingStatus(Door):
 
         number, labeler = given_batch(ctx)
         asked = factory.create(labeler, ctx.dataset, connected())
-        found = asked.status(schema.round_tag(number))
+        found = asked.status(round_name(number))
         return Outcome(
             f"{found.submitted} of {found.tasks} tasks of round {number} are submitted, "
             f"{found.waiting} wait. {asked.where}",

@@ -11,6 +11,7 @@ from curation.app.operators import options, round_forms
 from curation.app.operators.base import RUN, Door
 from curation.app.operators.execution import Outcome
 from curation.storage import schema
+from curation.storage.tags import round_name
 
 PLAIN = "fields"  # compare label fields as they are, whoever wrote them
 
@@ -147,7 +148,7 @@ class ChooseSamples(Door):
             form.warn(f"Round {number} is chosen already", "It stays as it is, and is shown.")
         if not ctx.dataset.info.get(schema.EMBEDDER_INFO):
             form.say("This dataset has no vectors yet", "It will be embedded first.")
-        form.say(f"Tags {budget:,} of {n:,} samples", f"`{schema.round_tag(number)}`, `arm:...`")
+        form.say(f"Tags {budget:,} of {n:,} samples", f"`{round_name(number)}`, `arm:...`")
 
     def work(self, ctx: Any, bars: Any) -> Outcome:
         """Choose, and show the batch in its order."""
@@ -165,7 +166,7 @@ class ChooseSamples(Door):
             use_hardness=given.get("use_hardness") is not False,
             progress=bars("choose"),
         )
-        batch = ctx.dataset.match_tags(schema.round_tag(number)).sort_by(schema.RANK)
+        batch = ctx.dataset.match_tags(round_name(number)).sort_by(schema.RANK)
         return Outcome(
             f"{result.chosen} of {result.pool} samples are chosen for round {number}. "
             + " ".join(result.advice),

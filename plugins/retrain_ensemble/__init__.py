@@ -9,9 +9,10 @@ from curation.app.operators import estimates, round_forms
 from curation.app.operators.base import RUN, Door
 from curation.app.operators.execution import Outcome
 from curation.storage import schema
+from curation.storage.tags import round_name
 
 DEFAULT_EPOCHS = 12
-LEAST_EXAMPLES = 8  # as in `curation.active_learning.training.examples`
+MIN_EXAMPLES = 8  # as in `curation.active_learning.training.examples`
 
 
 class TrainEnsemble(Door):
@@ -44,16 +45,16 @@ class TrainEnsemble(Door):
         if asked.manifest is None or form.problems:
             return
         labeled = ctx.dataset.match({schema.SPLIT: "train"}).exists(schema.LABELED_ROUND).count()
-        batch = ctx.dataset.match_tags(schema.round_tag(asked.number))
+        batch = ctx.dataset.match_tags(round_name(asked.number))
         waiting = batch.exists(schema.LABELED_ROUND, False).count()
         if waiting:
             form.warn(
                 f"{waiting} of {asked.chosen} samples of round {asked.number} wait for labels",
                 "They are asked for first; the round goes on when all are there.",
             )
-        elif labeled < LEAST_EXAMPLES:
+        elif labeled < MIN_EXAMPLES:
             form.refuse(
-                f"{labeled} training samples are labeled; a fit needs at least {LEAST_EXAMPLES}."
+                f"{labeled} training samples are labeled; a fit needs at least {MIN_EXAMPLES}."
             )
         detectors = [one.name for one in asked.manifest.of_tier("detection")]
         form.say(

@@ -85,7 +85,7 @@ class WithdrawRound(Door):
         from curation.errors import CurationError
         from curation.stages.withdraw import extent  # brings torch along
 
-        this = rounds.of_dataset(from_environment().home, ctx.dataset.name, number)
+        this = rounds.get_round(from_environment().home, ctx.dataset.name, number)
         try:
             found = extent(ctx.dataset, this)
         except CurationError as error:

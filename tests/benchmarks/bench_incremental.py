@@ -87,7 +87,9 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
         return found
 
     def pairs() -> Any:
-        return brain_runs.look_alike(dataset, dataset.values("id"), near_duplicates.COSINE)
+        return brain_runs.near_duplicate_pairs(
+            dataset, dataset.values("id"), near_duplicates.COSINE
+        )
 
     def choose_batch() -> Any:
         return choose(dataset, round_number=1, budget=BUDGET)
@@ -100,7 +102,7 @@ def _night(size: int, home: Path, settings: Any, jobs: Any, *, indexing: bool) -
     timed("first night: ranking", lambda: rerank(dataset, ensemble, jobs))
     timed("first night: pairs that look alike", pairs)
     if indexing:
-        timed("first night: index", lambda: brain_runs.index(dataset, dataset.values("id")))
+        timed("first night: index", lambda: brain_runs.update_index(dataset, dataset.values("id")))
 
     added = timed(
         "ingest",
@@ -182,8 +184,8 @@ def _kept(dataset: Any, known: Any) -> Any:
 
     found = reader.read_columns(dataset, [schema.HARDNESS, schema.DRIVE, schema.TIME_S])
     order = np.argsort(-np.array(found[schema.HARDNESS], float), kind="stable")
-    return near_duplicates.drop(
-        brain_runs.vectors(dataset, found["id"]),
+    return near_duplicates.deduplicate(
+        brain_runs.read_vectors(dataset, found["id"]),
         order,
         drives=found[schema.DRIVE],
         times_s=np.array(found[schema.TIME_S], float),

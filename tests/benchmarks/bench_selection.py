@@ -25,7 +25,7 @@ from machine import describe, peak_gib, table, timed
 from curation.active_learning.selection import batch, coverage
 from curation.active_learning.selection.near_duplicates import COSINE
 from curation.active_learning.selection.pool import Pool
-from curation.storage.embeddings.similar_pairs import Alike, compare
+from curation.storage.embeddings.similar_pairs import SimilarPairs, compare
 
 DIMENSIONS = 384
 _SCENES, _PER_DRIVE, _RANK = 300, 50, 24
@@ -66,7 +66,7 @@ def _measure(size: int, budget: int, device: str) -> dict[str, Any]:
         drives=[None] * size,
         times_s=np.full(size, np.nan),
         expected_boxes=rng.poisson(5.0, size).astype(float),
-        alike=Alike(COSINE, pairs),
+        similar_pairs=SimilarPairs(COSINE, pairs),
     )
     labeled = vectors(2_000, seed=7)
     seconds, cpu, chosen = timed(
@@ -109,21 +109,21 @@ def vectors(n: int, seed: int = 0) -> np.ndarray:
     return made
 
 
-def _cover(device: str) -> coverage.MakeCover | None:
+def _cover(device: str) -> coverage.CoverFactory | None:
     if device == "cpu":
         return None
     import torch
 
-    from curation.active_learning.selection.coverage_torch import on
+    from curation.active_learning.selection.coverage_torch import torch_cover
 
-    return on(torch.device(device))
+    return torch_cover(torch.device(device))
 
 
 def _alike(embeddings: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
     """Find the pairs that look alike; compare some samples with all, to see what was missed."""
     from curation.storage.embeddings import ann_index
 
-    seconds, cpu, pairs = timed(lambda: ann_index.find(embeddings, COSINE, most=10**8))
+    seconds, cpu, pairs = timed(lambda: ann_index.find_pairs(embeddings, COSINE, most=10**8))
     some = np.random.default_rng(2).choice(len(embeddings), 1000, replace=False)
     found = {tuple(sorted(one)) for one in pairs[np.isin(pairs, some).any(axis=1)].tolist()}
     exact = set()
@@ -152,7 +152,7 @@ def _oracle() -> dict[str, Any]:
     theirs_s, _, theirs = timed(lambda: rival.query(X=z, y=unlabeled, batch_size=100))
     single = z.astype(np.float32)
     ours_s, _, ours = timed(
-        lambda: coverage.herd(
+        lambda: coverage.pick_greedily(
             single, single, np.ones(len(z)), budget=100, sigma=sigma,
             taken=np.empty((0, DIMENSIONS), np.float32),
         )

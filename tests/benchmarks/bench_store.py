@@ -173,7 +173,8 @@ def _resume(dataset: Any, fingerprint: str, times: int) -> dict[str, float]:
     stored = dataset._sample_collection
     chosen, nothing = {path: {"$ne": fingerprint}}, {"_id": 1}
     asked = [
-        timed(lambda: collection.missing(dataset, MEMBERS[0], fingerprint)) for _ in range(times)
+        timed(lambda: collection.missing_ids(dataset, MEMBERS[0], fingerprint))
+        for _ in range(times)
     ]
     scanned = [
         timed(lambda: list(stored.find(chosen, nothing).hint([("$natural", 1)])))

@@ -40,8 +40,8 @@ class Stored:
         """Store `results`."""
         from fiftyone.core.utils import serialize_numpy_array
 
-        from curation.storage import collection, deep_tier_documents, writer
-        from curation.storage.artifacts import Shelf
+        from curation.storage import collection, documents, writer
+        from curation.storage.artifacts import ArtifactFolder
 
         began = time.perf_counter()
         detectors = self.ensemble.detectors
@@ -54,15 +54,15 @@ class Stored:
         self.boxes += written.boxes
         further: dict[str, dict[str, Any]] = {}
         vectors, (depth,) = self.ensemble.embedder, self.ensemble.present("geometry")
-        shelf = Shelf(self.folder, depth, self.ensemble.fingerprint(depth))
+        shelf = ArtifactFolder(self.folder, depth, self.ensemble.fingerprint(depth))
         with ThreadPoolExecutor() as pool:  # PNG is compressed outside of Python
-            kept_depth = pool.map(lambda i: shelf.keep_depth(i, results[i][depth]), results)
+            kept_depth = pool.map(lambda i: shelf.write_depth(i, results[i][depth]), results)
             placed = dict(zip(results, kept_depth, strict=True))
         for i, row in results.items():
             path, step = placed[i]
             further[i] = {
                 vectors: serialize_numpy_array(row[vectors].vector),
-                depth: deep_tier_documents.depth_field(
+                depth: documents.depth_field(
                     str(path), step=step, unit=row[depth].unit, fingerprint=shelf.fingerprint
                 ),
             }
@@ -84,8 +84,8 @@ class Encoded:
         """Encode `results`."""
         import bson
 
-        from curation.storage import deep_tier_documents, documents
-        from curation.storage.artifacts import Shelf
+        from curation.storage import documents
+        from curation.storage.artifacts import ArtifactFolder
 
         began = time.perf_counter()
         rows: dict[str, dict[str, Any]] = {one: {} for one in results}
@@ -100,11 +100,11 @@ class Encoded:
                 )  # fmt: skip
                 self.boxes += sum(len(found["detections"]) for found in made.values())
             elif one.tier == "geometry":
-                shelf = Shelf(self.folder, name, fingerprint)
+                shelf = ArtifactFolder(self.folder, name, fingerprint)
                 with ThreadPoolExecutor() as pool:
-                    placed = list(pool.map(shelf.keep_depth, said, said.values()))
+                    placed = list(pool.map(shelf.write_depth, said, said.values()))
                 made = {
-                    i: deep_tier_documents.depth_field(
+                    i: documents.depth_field(
                         str(path), step=step, unit=depth.unit, fingerprint=fingerprint
                     )
                     for (i, depth), (path, step) in zip(said.items(), placed, strict=True)
@@ -136,7 +136,7 @@ def dataset_of(ensemble: Ensemble, paths: Sequence[Path], name: str) -> tuple[An
     schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
     geometry = tuple(one.name for one in ensemble.manifest.members if one.tier == "geometry")
     closer = {"geometry": geometry, "segmentation": (), "language": ()}
-    schema.declare_closer(dataset, ensemble.taxonomy, ensemble.detectors, closer)
+    schema.declare_deep_tiers(dataset, ensemble.taxonomy, ensemble.detectors, closer)
     dataset.add_sample_field(ensemble.embedder, fo.VectorField)
     at = dict(zip(*dataset.values(["filepath", "id"]), strict=True))
     return dataset, [at[str(path)] for path in paths]

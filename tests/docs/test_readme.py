@@ -55,7 +55,7 @@ def quickstart(database):
         fingerprints={"tiny_center": "a", "tiny_rtdetr": "b"},
         calibration=Calibration.uncalibrated(),
     )
-    queries.tag_chosen(dataset, "round-01", ids[:1], ["hard"], ["The members disagree."])
+    queries.tag_batch(dataset, "round-01", ids[:1], ["hard"], ["The members disagree."])
     yield dataset
     dataset.delete()
 

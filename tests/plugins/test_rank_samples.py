@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from curation.storage.embeddings import brain_runs
-from curation.storage.embeddings.table import Vectors
+from curation.storage.embeddings.table import VectorTable
 
 SCORE = "rank_samples/score_hardness"
 CHOOSE = "rank_samples/choose_samples"
@@ -78,8 +78,8 @@ def test_the_form_proposes_the_next_round(form, compared):
 def embedded(compared, tmp_path):
     """The samples at three corners of a space of three dimensions."""
     fingerprint = "0" * 16
-    Vectors(tmp_path, fingerprint).add(compared.values("id"), np.eye(3, dtype=np.float32))
-    brain_runs.remember_embedder(compared, tmp_path, "corners", fingerprint)
+    VectorTable(tmp_path, fingerprint).add(compared.values("id"), np.eye(3, dtype=np.float32))
+    brain_runs.record_embedder(compared, tmp_path, "corners", fingerprint)
     return compared
 
 

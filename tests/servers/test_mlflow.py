@@ -71,8 +71,8 @@ def publish_round(folder, settings, number, before, after, right):
         "train_loss": [3.0, 2.0, 1.5],
         "val_map50": [0.1, 0.2, 0.3],
     }
-    this.do("label", lambda: {"dataset_hash": f"{number:016x}"})
-    this.do("train", lambda: {"examples": 40 * number, "members": {"small": fit}})
+    this.run_once("label", lambda: {"dataset_hash": f"{number:016x}"})
+    this.run_once("train", lambda: {"examples": 40 * number, "members": {"small": fit}})
     this.write(rounds.CHAMPION, evaluation(before, right[0]))
     this.write(rounds.CHALLENGER, evaluation(after, right[1]))
     return publish(this, dataset_name=NAME, champion=before, challenger=after, settings=settings)

@@ -15,7 +15,8 @@ from bson import ObjectId
 
 from cascade import taxonomy as taxonomies
 from curation.storage import schema
-from curation.storage.queries import remember
+from curation.storage.queries import write_info
+from curation.storage.tags import round_name
 
 MEMBERS = ("yolo26x", "dfine_x", "rf_detr", "tiny_center", "owlv2", "grounding_dino", "detr", "sam")
 LANGUAGE = "qwen_vl"
@@ -48,7 +49,7 @@ def fill(
     """
     taxonomy = taxonomies.load("roadwork_core")
     schema.declare(dataset, taxonomy, members)
-    schema.declare_closer(
+    schema.declare_deep_tiers(
         dataset, taxonomy, members, {"geometry": [], "segmentation": [], "language": [LANGUAGE]}
     )
     schema.declare_choice(dataset)
@@ -63,7 +64,7 @@ def fill(
         for i, name in enumerate(members)
     }
     costs[LANGUAGE] = {"tier": "language", "ms": 210.0, "paths": list(_PATHS[1:])}
-    remember(dataset, schema.COSTS, costs)
+    write_info(dataset, schema.COSTS, costs)
     dataset.reload()
     return dataset
 
@@ -111,11 +112,11 @@ def choose(dataset: Any, number: int, size: int) -> None:
     arms = ("hard", "hard", "coverage", "slice", "random")
     for arm in dict.fromkeys(arms):
         mine = [one for i, one in enumerate(ids) if arms[i % len(arms)] == arm]
-        dataset.select(mine).tag_samples([schema.round_tag(number), schema.arm_tag(arm)])
+        dataset.select(mine).tag_samples([round_name(number), schema.arm_tag(arm)])
     counted = {arm: sum(arms[i % 5] == arm for i in range(len(ids))) for arm in dict.fromkeys(arms)}
-    remember(
+    write_info(
         dataset,
-        f"chosen {schema.round_tag(number)}",
+        f"chosen {round_name(number)}",
         {
             "pool": len(dataset), "chosen": len(ids), "arms": counted, "duplicates_dropped": 7,
             "boxes": 3.0 * len(ids), "hours": 0.01 * len(ids),

@@ -37,10 +37,10 @@ def evaluate(
         frozen: The images and their ground truth.
         latency_ms: Time for one image, as measured by `cascade.inference.latency`.
     """
-    votes = decision.gather(rows, ensemble)
-    clusters, decided = decision.conclude(votes, ensemble, frozen.sizes_px)
-    decided = decision.heard(decided, ensemble, decision.probed(rows, ensemble))
-    fused = decision.objects(clusters)
+    votes = decision.collect_votes(rows, ensemble)
+    clusters, decided = decision.fuse_and_decide(votes, ensemble, frozen.sizes_px)
+    decided = decision.with_image_votes(decided, ensemble, decision.probe_votes(rows, ensemble))
+    fused = decision.fused_detections(clusters)
     p, voted = decided.p, np.isfinite(decided.p)
     truth = frozen.decisions(ensemble.taxonomy)
     threshold = ensemble.calibration.threshold
@@ -90,7 +90,9 @@ def _member(
 ) -> dict[str, Any]:
     said = [row.get(name) for row in rows]
     found = [
-        decision.canonical(one, taxonomy) if isinstance(one, Detections) else Detections.empty(())
+        decision.to_canonical(one, taxonomy)
+        if isinstance(one, Detections)
+        else Detections.empty(())
         for one in said
     ]
     precision = average_precision(found, frozen.truths, taxonomy.names)

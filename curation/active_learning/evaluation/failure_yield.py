@@ -21,8 +21,8 @@ import numpy as np
 from cascade.geometry import boxes
 from cascade.predictions import Detections
 
-LEAST_P = 0.5
-LEAST_IOU = 0.5
+MIN_P = 0.5
+MIN_IOU = 0.5
 _Z = 1.959964  # two-sided 95 %
 
 
@@ -81,7 +81,7 @@ def compare(
         deciding: The classes whose presence makes the true decision yes.
     """
     is_yes = any(label in set(deciding) for label in truth.labels)
-    sure = consensus[consensus.scores >= LEAST_P]
+    sure = consensus[consensus.scores >= MIN_P]
     matched = sum(_matched(truth, sure, name) for name in set(truth.labels))
     return Comparison(
         wrong_decision=says_yes != is_yes,
@@ -90,7 +90,7 @@ def compare(
     )
 
 
-def of_arm(comparisons: Sequence[Comparison]) -> Yield:
+def arm_yield(comparisons: Sequence[Comparison]) -> Yield:
     """Return the yield of the images of one arm."""
     failures = sum(one.is_failure for one in comparisons)
     lower, upper = wilson(failures, len(comparisons))
@@ -121,4 +121,4 @@ def _matched(truth: Detections, sure: Detections, label: str) -> int:
     found = sure[[i for i, one in enumerate(sure.labels) if one == label]]
     order = np.argsort(-found.scores, kind="stable")
     overlaps = boxes.iou(found.boxes_xyxy[order], objects)
-    return int((boxes.match(overlaps, least=LEAST_IOU) >= 0).sum())
+    return int((boxes.match(overlaps, least=MIN_IOU) >= 0).sum())

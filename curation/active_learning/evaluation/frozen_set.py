@@ -51,7 +51,7 @@ class FrozenSet:
 
     def decisions(self, taxonomy: Taxonomy) -> NDArray[np.bool_]:
         """Return the true image decision: a deciding class is visible. Shape (n,)."""
-        return decision.decisions_of(self.truths, taxonomy)
+        return decision.true_decisions(self.truths, taxonomy)
 
     @property
     def can_calibrate(self) -> bool:
@@ -76,7 +76,7 @@ def frozen_set(samples: SampleCollection, split: str, taxonomy: Taxonomy) -> Fro
         sizes_px=reader.sizes_px(view),
         truths=tuple(truths),
         slices=slices.build(
-            columns, tallest=np.array(heights, float), mean_luma=queries.numbers(luma)
+            columns, tallest=np.array(heights, float), mean_luma=queries.float_array(luma)
         ),
     )
 

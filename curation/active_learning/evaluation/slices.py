@@ -13,7 +13,7 @@ import numpy as np
 from cascade.arrays import BoolArray, FloatArray, IntArray
 
 DARK = 0.25  # 98 of 100 street photographs by day are brighter; for the night it is assumed
-LEAST = 10  # samples: a smaller slice says nothing
+MIN_SAMPLES = 10  # samples: a smaller slice says nothing
 
 # Least relative height of the tallest object. A camera with a vertical view of 40 degrees sees
 # a cone of 0.7 m at the relative height 0.96 m / distance: 0.2, 0.064 and 0.024 are 5, 15, 40 m.
@@ -25,9 +25,9 @@ def build(
     *,
     tallest: FloatArray | None = None,
     mean_luma: FloatArray | None = None,
-    least: int = LEAST,
+    min_samples: int = MIN_SAMPLES,
 ) -> dict[str, BoolArray]:
-    """Return the slices that hold at least `least` samples, by name.
+    """Return the slices that hold at least `min_samples` samples, by name.
 
     Args:
         columns: A category of each sample by field, for instance `weather`; None where unknown.
@@ -35,7 +35,7 @@ def build(
             They become `size=near`, `mid`, `far` and `small`.
         mean_luma: Mean luminance of each image in [0, 1], shape (n,); NaN where unmeasured.
             It stands in where `time_of_day` is not known.
-        least: Smaller slices are left out.
+        min_samples: Smaller slices are left out.
     """
     filled = dict(columns)
     if mean_luma is not None:
@@ -47,11 +47,11 @@ def build(
         for value in sorted({one for one in values if one})
     }
     if tallest is not None:
-        masks |= {f"size={name}": mask for name, mask in by_size(tallest).items()}
-    return {name: mask for name, mask in masks.items() if mask.sum() >= least}
+        masks |= {f"size={name}": mask for name, mask in size_masks(tallest).items()}
+    return {name: mask for name, mask in masks.items() if mask.sum() >= min_samples}
 
 
-def by_size(tallest: FloatArray) -> dict[str, BoolArray]:
+def size_masks(tallest: FloatArray) -> dict[str, BoolArray]:
     """Return which samples' tallest object is near, mid, far or small; NaN is in none."""
     masks, above = {}, np.inf
     for name, least in SIZES.items():
@@ -60,7 +60,7 @@ def by_size(tallest: FloatArray) -> dict[str, BoolArray]:
     return masks
 
 
-def tallest(n_images: int, image: IntArray, boxes_xyxy: FloatArray) -> FloatArray:
+def tallest_heights(n_images: int, image: IntArray, boxes_xyxy: FloatArray) -> FloatArray:
     """Return the relative height of each image's tallest box, shape (n,); NaN without boxes.
 
     Args:
@@ -73,7 +73,7 @@ def tallest(n_images: int, image: IntArray, boxes_xyxy: FloatArray) -> FloatArra
     return found
 
 
-def darkness(mean_luma: FloatArray) -> BoolArray:
+def is_dark(mean_luma: FloatArray) -> BoolArray:
     """Return which images are as dark as a street at night; False where unmeasured.
 
     Args:
@@ -86,5 +86,5 @@ def time_of_day(mean_luma: FloatArray) -> list[str | None]:
     """Return `night` or `day` by mean luminance, None where unmeasured."""
     return [
         None if np.isnan(luma) else "night" if dark else "day"
-        for luma, dark in zip(mean_luma, darkness(mean_luma), strict=True)
+        for luma, dark in zip(mean_luma, is_dark(mean_luma), strict=True)
     ]

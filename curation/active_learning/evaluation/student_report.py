@@ -26,7 +26,7 @@ _DRAWS = 1000
 
 
 @dataclass(frozen=True)
-class Kept:
+class StudentReport:
     """Ensemble and student on the same frozen images.
 
     Attributes:
@@ -88,7 +88,7 @@ class Kept:
         return f"The student keeps {share} of the ensemble's mAP50 {on}, at {speed}. {asked} {end}"
 
 
-def kept(
+def compare_student(
     ensemble: Sequence[Detections],
     student: Sequence[Detections],
     frozen: FrozenSet,
@@ -96,7 +96,7 @@ def kept(
     milliseconds: Mapping[str, float | None],
     *,
     draws: int = _DRAWS,
-) -> Kept:
+) -> StudentReport:
     """Compare what both found in the same images.
 
     Args:
@@ -116,7 +116,7 @@ def kept(
     shares = drawn[1][defined] / drawn[0][defined]
     ends = np.quantile(shares, _ENDS).tolist() if len(shares) else [None, None]
     rates = [1000 / ms if ms else None for ms in map(milliseconds.get, ("ensemble", "student"))]
-    return Kept(
+    return StudentReport(
         images=len(frozen),
         drives=len(set(frozen.drives)),
         ensemble_map50=of_both[0],

@@ -50,7 +50,7 @@ class LiveCheck:
 
 
 @dataclass(frozen=True)
-class Watch:
+class RollbackPolicy:
     """When to roll back.
 
     Attributes:
@@ -86,7 +86,7 @@ class Decision:
 
 
 def decide(
-    checks: Sequence[LiveCheck], *, champion: str, watch: Watch, since: str | None = None
+    checks: Sequence[LiveCheck], *, champion: str, watch: RollbackPolicy, since: str | None = None
 ) -> Decision:
     """Return whether to roll back: the last checks of the champion are all below the floor.
 
@@ -118,7 +118,7 @@ def decide(
     return Decision(False, f"Version {champion}: {shown}, floor {watch.floor:g}.")
 
 
-def read(path: Path) -> list[LiveCheck]:
+def read_checks(path: Path) -> list[LiveCheck]:
     """Return the checks of a file, oldest first; none where it does not exist yet.
 
     A last line that is still being written, without its line break, is left for the next time.
@@ -136,7 +136,7 @@ def read(path: Path) -> list[LiveCheck]:
     ]
 
 
-def append(path: Path, check: LiveCheck) -> None:
+def append_check(path: Path, check: LiveCheck) -> None:
     """Add a check to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:

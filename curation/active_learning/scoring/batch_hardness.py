@@ -23,7 +23,7 @@ from cascade.inference import decision
 from cascade.manifest import Fusion
 from cascade.taxonomy import Taxonomy
 from curation.active_learning.scoring import hardness
-from curation.inference.deep_tiers import read_closer
+from curation.inference.deep_tiers import read_deep_tiers
 from curation.storage import reader, schema
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class RawHardness:
         }
 
 
-def joined(parts: Sequence[RawHardness]) -> RawHardness:
+def concatenate(parts: Sequence[RawHardness]) -> RawHardness:
     """Return the samples of all parts, of which there is at least one."""
     columns = {
         one.name: np.concatenate([getattr(part, one.name) for part in parts])
@@ -82,7 +82,7 @@ def joined(parts: Sequence[RawHardness]) -> RawHardness:
     return RawHardness(ids=tuple(i for part in parts for i in part.ids), **columns)
 
 
-def of_ensemble(
+def ensemble_hardness(
     samples: SampleCollection,
     ids: Sequence[str],
     ensemble: Ensemble,
@@ -104,16 +104,16 @@ def of_ensemble(
         samples, ensemble.detectors, classes=ensemble.taxonomy, confidence="score", ids=ids
     )
     _add(unknown, read.unknown_labels)
-    votes = ensemble.calibration.of(read.votes)
-    clusters, decisions = decision.conclude(votes, ensemble, reader.sizes_px(samples, ids))
-    p_yes = read_closer(samples, ids, ensemble).p_yes
+    votes = ensemble.calibration.calibrate_votes(read.votes)
+    clusters, decisions = decision.fuse_and_decide(votes, ensemble, reader.sizes_px(samples, ids))
+    p_yes = read_deep_tiers(samples, ids, ensemble).p_yes
     p_language: FloatArray = (
-        decision.together(ensemble, p_yes) if p_yes else np.full(len(ids), np.nan)
+        decision.fuse_language_votes(ensemble, p_yes) if p_yes else np.full(len(ids), np.nan)
     )
     return _of(ids, votes.ran, clusters, decisions, p_language, ensemble.calibration.quality)
 
 
-def of_fields(
+def field_hardness(
     samples: SampleCollection,
     ids: Sequence[str],
     members: Sequence[str],
@@ -172,7 +172,7 @@ def _of(
     quality: Mapping[str, float],
 ) -> RawHardness:
     looked_at: NDArray[np.bool_] = np.any(ran, axis=1)
-    found = hardness.of_images(
+    found = hardness.image_hardness(
         hardness.components(clusters, quality),
         clusters,
         in_pool=looked_at,

@@ -109,7 +109,7 @@ def components(clusters: Clusters, quality: Mapping[str, float]) -> ClusterHardn
     )
 
 
-def of_images(
+def image_hardness(
     parts: ClusterHardness,
     clusters: Clusters,
     *,

@@ -27,9 +27,10 @@ import numpy as np
 from cascade.arrays import FloatArray, Int64Array
 from cascade.errors import nearest
 from curation.active_learning.selection import coverage, near_duplicates
-from curation.active_learning.selection.candidates import Arm, Candidates, State, propose
+from curation.active_learning.selection.candidates import Candidates, State, propose
 from curation.active_learning.selection.pool import Pool, expect_unit
 from curation.errors import SelectionError
+from curation.storage.tags import Arm
 
 RANDOM_SHARE = 0.15
 _POINTS = 50_000  # most pool points that the coverage is summed over
@@ -79,7 +80,7 @@ def choose(
     within_s: float = near_duplicates.WITHIN_S,
     most_points: int = _POINTS,
     seed: int,
-    cover: coverage.MakeCover | None = None,
+    cover: coverage.CoverFactory | None = None,
 ) -> Chosen:
     """Return the next batch; the same for the same arguments.
 
@@ -105,7 +106,7 @@ def choose(
     rng = np.random.default_rng(seed)
     size = min(budget, len(pool))
     drawn = rng.choice(len(pool), int(size * random_share + 0.5), replace=False)
-    kept = near_duplicates.drop(
+    kept = near_duplicates.deduplicate(
         pool.embeddings,
         _visit_order(pool, drawn),
         drives=pool.drives,
@@ -113,7 +114,7 @@ def choose(
         within_s=within_s,
         cosine=duplicate_cosine,
         always=len(drawn),
-        known=pool.alike,
+        known=pool.similar_pairs,
     )
     state = State(pool, labeled, size, wanted, drawn, np.setdiff1d(kept.rows, drawn))
     candidates = propose(state, rng)
@@ -184,8 +185,8 @@ def _cover(
     candidates: Candidates,
     most_points: int,
     rng: np.random.Generator,
-    cover: coverage.MakeCover | None,
-) -> tuple[coverage.Herd, float | None]:
+    cover: coverage.CoverFactory | None,
+) -> tuple[coverage.Picks, float | None]:
     """Pick among the candidates, and return how far the sampled sum is off the exact one."""
     z, rows = state.pool.embeddings, candidates.rows
     labeled = state.labeled.reshape(-1, z.shape[1]).astype(z.dtype, copy=False)
@@ -193,7 +194,7 @@ def _cover(
     some = np.sort(rng.permutation(state.left)[:most_points])
     sigma = coverage.bandwidth(labeled, z[some], rng)
     points, worth = _points(state, rows, most_points, rng)
-    herd = coverage.herd(
+    herd = coverage.pick_greedily(
         z[rows],
         z[points],
         worth,
@@ -273,7 +274,7 @@ def _because_drawn(state: State) -> str:
     return f"Drawn uniformly from all {len(state.pool)} samples of the pool."
 
 
-def _because_picked(state: State, candidates: Candidates, herd: coverage.Herd) -> list[str]:
+def _because_picked(state: State, candidates: Candidates, herd: coverage.Picks) -> list[str]:
     """Return a sentence on each pick: what made it a candidate, and how new it is."""
     sentences = []
     ordered = np.sort([] if state.pool.hardness is None else state.pool.hardness)  # NaN last

@@ -7,14 +7,12 @@ coverage looks at these alone. B is the size of the batch, G the number of slice
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from cascade.arrays import BoolArray, FloatArray, Int64Array
 from curation.active_learning.selection.pool import Pool
-
-Arm = Literal["hard", "coverage", "slice", "random"]
+from curation.storage.tags import Arm
 
 _HARDEST = 4  # candidates from the top of the ranking, per sample of the batch
 _ROUND_ZERO = 2_000  # candidates at least while nothing is known: coverage needs a choice

@@ -58,7 +58,7 @@ class Quota:
 
 
 @dataclass(frozen=True, eq=False)
-class Herd:
+class Picks:
     """What greedy coverage picked.
 
     Attributes:
@@ -91,7 +91,7 @@ class Cover(Protocol):
         ...
 
 
-class MakeCover(Protocol):
+class CoverFactory(Protocol):
     """Builds a `Cover`; all arrays are numpy's, the embeddings float32."""
 
     def __call__(
@@ -107,7 +107,7 @@ class MakeCover(Protocol):
         ...
 
 
-def herd(
+def pick_greedily(
     candidates: FloatArray,
     points: FloatArray,
     worth: FloatArray,
@@ -117,8 +117,8 @@ def herd(
     taken: FloatArray,
     scale: FloatArray | None = None,
     quota: Quota | None = None,
-    cover: MakeCover | None = None,
-) -> Herd:
+    cover: CoverFactory | None = None,
+) -> Picks:
     """Pick up to `budget` candidates; of equal ones, the first.
 
     Args:
@@ -146,7 +146,7 @@ def herd(
         if quota is not None and have is not None:
             have += quota.belongs[:, pick]
     rows = np.array(order, np.int64)
-    return Herd(
+    return Picks(
         order=rows,
         gain=np.array(gains, np.float64),
         nearest=_nearest_before(candidates[rows], taken),
@@ -195,7 +195,7 @@ def covered(
     taken: FloatArray,
     chosen: FloatArray,
     sigma: float,
-    cover: MakeCover | None = None,
+    cover: CoverFactory | None = None,
 ) -> float:
     """Return how much the chosen samples add to the coverage of the points by the taken ones."""
     return (cover or ArrayCover)(chosen, points, worth, sigma=sigma, taken=taken).together()

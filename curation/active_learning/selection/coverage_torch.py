@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 
 from cascade.arrays import FloatArray, Int64Array
-from curation.active_learning.selection.coverage import MakeCover, noise
+from curation.active_learning.selection.coverage import CoverFactory, noise
 
 _BLOCK_VALUES = 2**28  # kernel values at once on a GPU: 1 GiB, and as much again for the gains
 
 
-def on(device: torch.device) -> MakeCover:
+def torch_cover(device: torch.device) -> CoverFactory:
     """Return what builds covers on a device."""
     return partial(DeviceCover, device=device)
 
 
 class DeviceCover:
-    """A `Cover` on a device of torch: see `coverage.herd` for the arguments."""
+    """A `Cover` on a device of torch: see `coverage.pick_greedily` for the arguments."""
 
     def __init__(
         self,

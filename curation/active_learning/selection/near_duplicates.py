@@ -22,7 +22,7 @@ import numpy as np
 from cascade.arrays import BoolArray, FloatArray, Int64Array
 from curation.errors import SelectionError
 from curation.storage.embeddings import similar_pairs
-from curation.storage.embeddings.similar_pairs import CHUNK, Alike
+from curation.storage.embeddings.similar_pairs import CHUNK, SimilarPairs
 
 WITHIN_S = 1.0
 COSINE = 0.975  # between .97 and .98, where DINO's near-duplicates begin; see `calibrate_cosine`
@@ -69,7 +69,7 @@ class Threshold:
     false_rate: float
 
 
-def drop(
+def deduplicate(
     embeddings: FloatArray,
     order: Int64Array,
     *,
@@ -78,7 +78,7 @@ def drop(
     within_s: float = WITHIN_S,
     cosine: float = COSINE,
     always: int = 0,
-    known: Alike | None = None,
+    known: SimilarPairs | None = None,
 ) -> Kept:
     """Return which samples are left when near-duplicates are dropped.
 
@@ -170,7 +170,7 @@ class _Clock:
         return drive, int(time_s // self._within_s)
 
 
-def _by_pairs(order: Int64Array, known: Alike, clock: _Clock, always: int) -> Int64Array:
+def _by_pairs(order: Int64Array, known: SimilarPairs, clock: _Clock, always: int) -> Int64Array:
     """Visit all samples, and look up what each resembles; return `duplicate_of`."""
     n = len(order)
     begins, neighbours = known.neighbours(n)

@@ -13,7 +13,7 @@ import numpy as np
 
 from cascade.arrays import BoolArray, FloatArray, Int64Array
 from curation.errors import SelectionError
-from curation.storage.embeddings.similar_pairs import Alike
+from curation.storage.embeddings.similar_pairs import SimilarPairs
 
 _LENGTH_SLACK = 1e-3  # of 1: what float32 and a float16 store may add or take
 
@@ -38,7 +38,7 @@ class Pool:
     times_s: FloatArray
     expected_boxes: FloatArray
     strata: Mapping[str, BoolArray] = field(default_factory=dict)
-    alike: Alike | None = None
+    similar_pairs: SimilarPairs | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths, and vectors of another length than 1."""

@@ -7,11 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cascade.runtime.atomic_files import replace_text
+from cascade.runtime.atomic_files import atomic_write_text
 
 
-def once(
-    file: Path, identity: str, work: Callable[[], Mapping[str, Any]], *, needs: Sequence[Path] = ()
+def cached_result(
+    file: Path,
+    identity: str,
+    work: Callable[[], Mapping[str, Any]],
+    *,
+    outputs: Sequence[Path] = (),
 ) -> tuple[dict[str, Any], bool]:
     """Return what is on record for this identity, or what the work returns, and whether it ran.
 
@@ -20,14 +24,14 @@ def once(
             begins, for that may replace what the record is of.
         identity: Of all that the work depends on.
         work: Does it, and returns what is put on record, as plain JSON.
-        needs: What it makes beside: if any of it is gone, all is done again.
+        outputs: What it makes beside: if any of it is gone, all is done again.
     """
-    known = _read(file) if all(one.exists() for one in needs) else {}
+    known = _read(file) if all(one.exists() for one in outputs) else {}
     if known.get("identity") == identity:
         return dict(known["content"]), False
     file.unlink(missing_ok=True)
     content = dict(work())
-    replace_text(file, json.dumps({"identity": identity, "content": content}, indent=1) + "\n")
+    atomic_write_text(file, json.dumps({"identity": identity, "content": content}, indent=1) + "\n")
     return content, True
 
 

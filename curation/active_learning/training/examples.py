@@ -13,10 +13,10 @@ from curation.storage import collection, queries, reader, schema
 if TYPE_CHECKING:
     from fiftyone import Dataset
 
-LEAST_EXAMPLES = 8  # labeled training images, below which a fit would only memorise
+MIN_EXAMPLES = 8  # labeled training images, below which a fit would only memorise
 
 
-def of_split(dataset: Dataset, split: str, taxonomy: Taxonomy) -> list[Example]:
+def split_examples(dataset: Dataset, split: str, taxonomy: Taxonomy) -> list[Example]:
     """Return the split's images that have ground truth, with it."""
     view = queries.labeled(dataset, split)
     _, paths = collection.ids_and_paths(view)
@@ -24,16 +24,16 @@ def of_split(dataset: Dataset, split: str, taxonomy: Taxonomy) -> list[Example]:
     return [Example(Path(path), target) for path, target in zip(paths, targets, strict=True)]
 
 
-def to_train_on(dataset: Dataset, taxonomy: Taxonomy) -> list[Example]:
+def training_examples(dataset: Dataset, taxonomy: Taxonomy) -> list[Example]:
     """Return the labeled training images.
 
     Raises:
         StageError: There are too few of them.
     """
-    found = of_split(dataset, "train", taxonomy)
-    if len(found) < LEAST_EXAMPLES:
+    found = split_examples(dataset, "train", taxonomy)
+    if len(found) < MIN_EXAMPLES:
         raise StageError(
             f"{len(found)} training samples are labeled; a fit needs at least "
-            f"{LEAST_EXAMPLES}. Label more of the chosen samples, then run the same command again."
+            f"{MIN_EXAMPLES}. Label more of the chosen samples, then run the same command again."
         )
     return found

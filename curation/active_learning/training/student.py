@@ -10,7 +10,7 @@ from typing import Any
 from cascade import manifest, registry
 from cascade import taxonomy as taxonomies
 from cascade.ensemble import Ensemble
-from cascade.runtime.atomic_files import replace_text
+from cascade.runtime.atomic_files import atomic_write_text
 from cascade.taxonomy import Taxonomy
 
 NAME = "student"  # of the manifest and of its member
@@ -49,7 +49,7 @@ class Recipe:
 STUDENT = Recipe()
 
 
-def licence_of(recipe: Recipe, teacher: Ensemble | None) -> str:
+def license_expression(recipe: Recipe, teacher: Ensemble | None) -> str:
     """Return the licences of all that a student was made from, as one SPDX expression.
 
     Args:
@@ -74,5 +74,5 @@ def write_manifest(
     made = manifest.Manifest.model_validate(
         {"name": NAME, "taxonomy": str(beside), "members": [member]}
     )
-    replace_text(beside, taxonomies.to_yaml(taxonomy))
-    replace_text(file, manifest.to_yaml(made))
+    atomic_write_text(beside, taxonomies.to_yaml(taxonomy))
+    atomic_write_text(file, manifest.to_yaml(made))

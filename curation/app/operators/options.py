@@ -5,12 +5,12 @@ No stage is imported here, since those bring torch along, which takes seconds.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curation.storage import schema as fields
+from curation.storage.tags import parse_round, round_name
 
 if TYPE_CHECKING:
     from fiftyone import Dataset, DatasetView
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 LEAST_BUDGET = 20  # as in `loop`
 _REVIEW = "review"  # of `stages.review`: boxes that look wrong
 _NO_MEMBERS = (fields.GROUND_TRUTH, fields.ORACLE, fields.CONSENSUS, _REVIEW)
-_ROUND = re.compile(r"round-(\d+)")
 
 
 def box_fields(dataset: Dataset) -> list[str]:
@@ -62,17 +61,17 @@ def budget(view: DatasetView) -> int:
 
 def chosen_rounds(dataset: Dataset) -> dict[int, int]:
     """Return how many samples each round chose, by its number."""
-    found = {}
-    for tag, n in dataset.count_sample_tags().items():
-        match = _ROUND.fullmatch(tag)
-        if match:
-            found[int(match.group(1))] = int(n)
-    return dict(sorted(found.items()))
+    counts = {
+        number: int(n)
+        for tag, n in dataset.count_sample_tags().items()
+        if (number := parse_round(tag)) is not None
+    }
+    return dict(sorted(counts.items()))
 
 
 def holder(dataset: Dataset, number: int) -> str | None:
     """Return which labeler was handed the tasks of a round last; None for nobody."""
-    found = info(dataset, fields.PUSHED.format(fields.round_tag(number)))
+    found = info(dataset, fields.PUSHED.format(round_name(number)))
     return None if found is None else str(found["labeler"])
 
 

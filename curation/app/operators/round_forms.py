@@ -12,6 +12,7 @@ from curation.app.operators.execution import Outcome
 from curation.app.operators.forms import Form
 from curation.app.operators.progress import Bars
 from curation.storage import schema
+from curation.storage.tags import round_name
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -188,7 +189,7 @@ def carry(
             f"Round {number} waits for the labels of {result.waiting} chosen samples. "
             f"{result.where} Run this again when they are labeled.",
             {"waiting": result.waiting},
-            view=dataset.match_tags(schema.round_tag(number)).exists(schema.LABELED_ROUND, False),
+            view=dataset.match_tags(round_name(number)).exists(schema.LABELED_ROUND, False),
         )
     summary = result.round.record()["stages"].get(until, {}).get("summary", {})
     said = f"Round {number} is carried to `{until}`."

@@ -154,12 +154,12 @@ def guard(
 
     settings = connected(name)
     file = live or settings.dataset_folder(name) / "live.jsonl"
-    watching = live_monitor.Watch(floor=floor, checks=checks, least=least)
+    watching = live_monitor.RollbackPolicy(floor=floor, checks=checks, least=least)
     with promotions(settings) as moving:
 
         def measured() -> None:
             if measure:
-                live_monitor.append(file, _measured(moving.registry, name, measure))
+                live_monitor.append_check(file, _measured(moving.registry, name, measure))
 
         def looked() -> None:
             result = stage.watch(

@@ -37,7 +37,7 @@ def withdraw(
 
     settings = connected(dataset)
     samples = queries.load_dataset(dataset)
-    this = rounds.of_dataset(settings.home, samples.name, round_number)
+    this = rounds.get_round(settings.home, samples.name, round_number)
     found = stage.extent(samples, this)
     labeler = _labeler(samples, this, settings)
     say(
@@ -67,7 +67,7 @@ def reproduce(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
 
     settings = connected(dataset)
     samples = queries.load_dataset(dataset)
-    this = rounds.of_dataset(settings.home, samples.name, round_number)
+    this = rounds.get_round(settings.home, samples.name, round_number)
     result = stage.reproduce(samples, this)
     show("reproduce", asdict(result))
     if not result.identical:

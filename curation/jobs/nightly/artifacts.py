@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from curation.errors import StoreError
 from curation.jobs.models import Run
 from curation.storage import reader, schema
+from curation.storage.tags import round_name
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -34,7 +35,7 @@ def keep(folder: Path, run: Run, dataset: Dataset, done: Mapping[str, Any]) -> l
         made[0].write_text(json.dumps(dict(done), indent=1))
         if "round" in done:
             made.append(own / "batch.csv")
-            _write_batch(made[1], dataset, schema.round_tag(done["round"]))
+            _write_batch(made[1], dataset, round_name(done["round"]))
     except OSError as error:
         raise StoreError(
             f"What the night did cannot be kept in {own}: {error.strerror}. Make room or give "

@@ -69,12 +69,12 @@ def rerank(dataset: Dataset, ensemble: Ensemble, database: Any) -> Reranked:
         part = _score(dataset, new[start : start + _CHUNK], ensemble)
         kept.write(part, marks)
         raw |= part
-    before = queries.numbers(reader.read_columns(view, [fields.HARDNESS])[fields.HARDNESS])
+    before = queries.float_array(reader.read_columns(view, [fields.HARDNESS])[fields.HARDNESS])
     after = _ranked(np.array([raw[one] for one in ids], np.float64))
     changed = np.flatnonzero(~((before == after) | (np.isnan(before) & np.isnan(after))))
     values: Any = after[changed]
     writer.write_columns(dataset, [ids[i] for i in changed], {fields.HARDNESS: values})
-    queries.remember(
+    queries.write_info(
         dataset, "score", {"members": list(ensemble.detectors), "ensemble": ensemble.identity}
     )
     return Reranked(ranked=len(ids), scored=len(new), changed=len(changed))
@@ -136,7 +136,7 @@ class _Kept:
 
 def _score(dataset: Dataset, ids: Sequence[str], ensemble: Ensemble) -> Raw:
     """Read what the members say of samples, write the components, return the raw values."""
-    found = batch_hardness.of_ensemble(dataset, ids, ensemble)
+    found = batch_hardness.ensemble_hardness(dataset, ids, ensemble)
     writer.write_columns(dataset, found.ids, found.columns())
     rows = np.column_stack([found.detection, found.image, found.contradiction])
     return {one: tuple(row) for one, row in zip(found.ids, rows.tolist(), strict=True)}

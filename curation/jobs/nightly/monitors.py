@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from curation.active_learning.gate.live_monitor import Watch
+from curation.active_learning.gate.live_monitor import RollbackPolicy
 from curation.errors import StageError
 from curation.jobs.execution.runner import Context
 from curation.jobs.models import Refused
@@ -57,7 +57,7 @@ def metric(context: Context, settings: Settings) -> Mapping[str, Any]:
                 moving,
                 wants["dataset"],
                 live=Path(wants["live"]),
-                watching=Watch(floor=wants["floor"]),
+                watching=RollbackPolicy(floor=wants["floor"]),
             )
         except LeaseError as error:  # the champion's; that of the job is held
             raise StageError(f"The champion is being moved. {error}") from error

@@ -15,6 +15,7 @@ from curation.labeling.cost.preview import Preview, Timed
 from curation.labeling.media import require_images
 from curation.settings import Settings
 from curation.storage import queries, reader, rounds, schema
+from curation.storage.tags import round_name
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -34,7 +35,7 @@ def outlook(dataset: Dataset, round_number: int, settings: Settings, *, budget: 
         StageError: Nothing is left to label, or the pool was not scored.
     """
     require_images(dataset.name, dataset.media_type)
-    chosen = dataset.match_tags(schema.round_tag(round_number))
+    chosen = dataset.match_tags(round_name(round_number))
     view = queries.pool(chosen if len(chosen) else dataset)
     if not len(chosen):
         queries.require_pool(view, dataset.name)
@@ -47,10 +48,10 @@ def outlook(dataset: Dataset, round_number: int, settings: Settings, *, budget: 
         view = view.sort_by(schema.HARDNESS, reverse=True).limit(budget)
     elif not len(view):
         raise StageError(f"All of round {round_number} of {dataset.name!r} is labeled.")
-    expected = queries.numbers(
+    expected = queries.float_array(
         reader.read_columns(view, [schema.EXPECTED_BOXES])[schema.EXPECTED_BOXES]
     )
-    done = rounds.finished(settings.home, dataset.name)
+    done = rounds.finished_rounds(settings.home, dataset.name)
     return preview.preview(
         np.nan_to_num(expected, nan=1.0),
         _timed(settings.dataset_folder(dataset.name), done),

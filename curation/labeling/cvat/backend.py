@@ -25,6 +25,7 @@ from curation.labeling.cvat import shapes as cvat_shapes
 from curation.labeling.cvat.shapes import Frame, Job
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
 from curation.secrets import Secret
+from curation.storage import tags
 
 Outgoing = Callable[[Path, Path], Path]
 
@@ -104,7 +105,7 @@ class Cvat:
             return PushResult(pushed=0, existing=0, where=self._address)
         if len({task.round for task in tasks}) > 1:
             raise LabelingError("Tasks of several rounds came at once. Push one round at a time.")
-        round_name = f"round-{tasks[0].round:02d}"
+        round_name = tags.round_name(tasks[0].round)
         with self._connected() as client:
             parts = self._parts(client, round_name)
             known = {frame.sample_id for part in parts for frame in part.frames}

@@ -16,6 +16,7 @@ from curation.labeling.label_studio.backend import LabelStudio
 from curation.labeling.label_studio.pull import Pulled
 from curation.labeling.protocol import Annotated, PushResult, Status, Task
 from curation.storage import collection, schema, writer
+from curation.storage.tags import round_name
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -67,7 +68,7 @@ def take_over(dataset: Dataset, round_number: int, labeler: LabelStudio, seen: P
         labeler: Whose notes say what was taken over before.
         seen: What the labeler saw, see `LabelStudio.look`.
     """
-    name = schema.round_tag(round_number)
+    name = round_name(round_number)
     batch = dataset.match_tags(name).match({schema.SPLIT: {"$nin": ["val", "test"]}})
     before = dict(zip(*batch.values(["id", schema.LABELED_ROUND]), strict=True))
     past = labeler.past_samples(name)

@@ -83,7 +83,7 @@ def label_fields(boxes: Boxes, fingerprint: str) -> list[Document]:
         boxes: Of these fields.
         fingerprint: The hash of all that decides on them.
     """
-    if _workload.pays(len(boxes)) and len(boxes) <= _AT_ONCE:
+    if _workload.should_compile(len(boxes)) and len(boxes) <= _AT_ONCE:
         return as_bytes(boxes, fingerprint)
     return as_documents(boxes, fingerprint)
 

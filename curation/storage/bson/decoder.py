@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cascade.arrays import ByteArray, Float64Array, Int64Array
-from cascade.runtime.jit import compiled
+from cascade.runtime.jit import jit_compile
 
 BAD, TOO_MANY_LABELS = -1, -2  # what stands in place of a number when there is none
 _DOUBLE, _STRING, _DOCUMENT, _ARRAY, _OBJECT_ID, _PATTERN = 1, 2, 3, 4, 7, 11
@@ -45,7 +45,7 @@ _FIXED = _sizes({1: 8, 6: 0, 7: 12, 8: 1, 9: 8, 10: 0, 16: 4, 17: 8, 18: 8, 19: 
 _BESIDE = _sizes({2: 4, 3: 0, 4: 0, 5: 5, 12: 16, 13: 4, 14: 4, 15: 0})
 
 
-@compiled
+@jit_compile
 def documents(data: ByteArray) -> Int64Array:
     """Return where each document starts, and where the last one ends; a lone -1 if damaged."""
     number, at = 0, 0
@@ -64,7 +64,7 @@ def documents(data: ByteArray) -> Int64Array:
     return starts
 
 
-@compiled
+@jit_compile
 def count(
     data: ByteArray, starts: Int64Array, names: ByteArray, name_ends: Int64Array
 ) -> tuple[ByteArray, Int64Array]:
@@ -100,7 +100,7 @@ def count(
     return ids, boxes
 
 
-@compiled
+@jit_compile
 def fill(
     data: ByteArray,
     starts: Int64Array,
@@ -162,7 +162,7 @@ def fill(
     return found[:n_labels].copy()
 
 
-@compiled
+@jit_compile
 def _read_box(
     data: ByteArray,
     start: int,
@@ -201,7 +201,7 @@ def _read_box(
     return n_labels
 
 
-@compiled
+@jit_compile
 def _intern(
     data: ByteArray, start: int, size: int, table: Int64Array, found: Int64Array, n: int
 ) -> int:
@@ -222,7 +222,7 @@ def _intern(
     return n
 
 
-@compiled
+@jit_compile
 def _four(data: ByteArray, start: int, into: Float64Array) -> None:
     """Fill in the four numbers of an array, NaN unless there are just four."""
     at, end = start + 4, start + _int32(data, start) - 1
@@ -237,7 +237,7 @@ def _four(data: ByteArray, start: int, into: Float64Array) -> None:
         into[:] = np.nan
 
 
-@compiled
+@jit_compile
 def _count_boxes(data: ByteArray, start: int) -> int:
     box, last = _first_box(data, start)
     n = 0
@@ -247,7 +247,7 @@ def _count_boxes(data: ByteArray, start: int) -> int:
     return n
 
 
-@compiled
+@jit_compile
 def _first_box(data: ByteArray, start: int) -> tuple[int, int]:
     """Return where the first element of `detections` starts, and where the last one ends."""
     at, end = start + 4, start + _int32(data, start) - 1
@@ -260,7 +260,7 @@ def _first_box(data: ByteArray, start: int) -> tuple[int, int]:
     return 0, 0
 
 
-@compiled
+@jit_compile
 def _number(data: ByteArray, at: int, kind: int) -> float:
     """Return a double or an integer; NaN for all else."""
     if kind == _DOUBLE:
@@ -272,7 +272,7 @@ def _number(data: ByteArray, at: int, kind: int) -> float:
     return np.nan
 
 
-@compiled
+@jit_compile
 def _after(data: ByteArray, at: int, kind: int) -> int:
     """Return where a value of a kind ends; -1 for a kind that BSON does not have."""
     if _FIXED[kind] >= 0:
@@ -284,7 +284,7 @@ def _after(data: ByteArray, at: int, kind: int) -> int:
     return BAD
 
 
-@compiled
+@jit_compile
 def _find(data: ByteArray, start: int, end: int, words: ByteArray, ends: Int64Array) -> int:
     """Return which of the words the bytes are, -1 if none."""
     for k in range(len(ends) - 1):
@@ -294,14 +294,14 @@ def _find(data: ByteArray, start: int, end: int, words: ByteArray, ends: Int64Ar
     return -1
 
 
-@compiled
+@jit_compile
 def _is(data: ByteArray, start: int, end: int, which: int) -> bool:
     """Return whether the bytes are one of the names that are known here."""
     size = _ENDS[which + 1] - _ENDS[which]
     return end - start == size and _same(data, start, _NAMES, _ENDS[which], size)
 
 
-@compiled
+@jit_compile
 def _same(data: ByteArray, at: int, other: ByteArray, at_other: int, size: int) -> bool:
     i = 0
     while i < size and data[at + i] == other[at_other + i]:
@@ -309,14 +309,14 @@ def _same(data: ByteArray, at: int, other: ByteArray, at_other: int, size: int) 
     return i == size
 
 
-@compiled
+@jit_compile
 def _after_text(data: ByteArray, at: int) -> int:
     while data[at] != 0:
         at += 1
     return at + 1
 
 
-@compiled
+@jit_compile
 def _int32(data: ByteArray, at: int) -> int:
     return (
         int(data[at]) | int(data[at + 1]) << 8 | int(data[at + 2]) << 16 | int(data[at + 3]) << 24

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.arrays import ByteArray, Float64Array, Int64Array
-from cascade.runtime.jit import compiled
+from cascade.runtime.jit import jit_compile
 
 DOUBLE, INT, BOOL, TEXT, TEXTS, BOX = range(6)  # what a column holds
 _LONGEST_INDEX = 12  # bytes of an element of an array beside its value: kind, digits, zero
@@ -33,7 +33,7 @@ def object_ids(n: int) -> ByteArray:
     return made
 
 
-@compiled
+@jit_compile
 def encode(
     owner_starts: Int64Array,
     ids: ByteArray,
@@ -108,7 +108,7 @@ _ID = np.frombuffer(b"_id", np.uint8)
 _DETECTIONS = np.frombuffer(b"detections", np.uint8)
 
 
-@compiled
+@jit_compile
 def _put_number(
     out: ByteArray, at: int, kind: int, value: float, names: ByteArray, start: int, stop: int
 ) -> int:
@@ -121,7 +121,7 @@ def _put_number(
     return at + 1
 
 
-@compiled
+@jit_compile
 def _put_four(out: ByteArray, at: int, values: Float64Array) -> int:
     start, at = at, at + 4
     for i in range(4):
@@ -129,7 +129,7 @@ def _put_four(out: ByteArray, at: int, values: Float64Array) -> int:
     return _close(out, start, at)
 
 
-@compiled
+@jit_compile
 def _put_list(
     out: ByteArray, at: int, has: NDArray[np.bool_], words: tuple[ByteArray, Int64Array], first: int
 ) -> int:
@@ -142,14 +142,14 @@ def _put_list(
     return _close(out, start, at)
 
 
-@compiled
+@jit_compile
 def _put_text(out: ByteArray, at: int, words: ByteArray, start: int, stop: int) -> int:
     at = _put(out, _put_int32(out, at, stop - start + 1), words, start, stop)
     out[at] = 0
     return at + 1
 
 
-@compiled
+@jit_compile
 def _put_name(out: ByteArray, at: int, kind: int, names: ByteArray, start: int, stop: int) -> int:
     """Begin an element: its kind and its name."""
     out[at] = kind
@@ -158,7 +158,7 @@ def _put_name(out: ByteArray, at: int, kind: int, names: ByteArray, start: int, 
     return at + 1
 
 
-@compiled
+@jit_compile
 def _put_index(out: ByteArray, at: int, kind: int, index: int) -> int:
     """Begin an element of an array, whose name is its index in digits."""
     out[at] = kind
@@ -171,7 +171,7 @@ def _put_index(out: ByteArray, at: int, kind: int, index: int) -> int:
     return at + digits + 2
 
 
-@compiled
+@jit_compile
 def _close(out: ByteArray, start: int, at: int) -> int:
     """End a document that starts with its size."""
     out[at] = 0
@@ -179,20 +179,20 @@ def _close(out: ByteArray, start: int, at: int) -> int:
     return at + 1
 
 
-@compiled
+@jit_compile
 def _put_double(out: ByteArray, at: int, value: float) -> int:
     out[at : at + 8].view(np.float64)[0] = value
     return at + 8
 
 
-@compiled
+@jit_compile
 def _put_int32(out: ByteArray, at: int, value: int) -> int:
     for i in range(4):
         out[at + i] = value >> 8 * i & 255
     return at + 4
 
 
-@compiled
+@jit_compile
 def _put(out: ByteArray, at: int, data: ByteArray, start: int, stop: int) -> int:
     for i in range(start, stop):
         out[at + i - start] = data[i]

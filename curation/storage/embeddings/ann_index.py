@@ -24,7 +24,7 @@ _QUERIES = 4096  # at a time
 _SEED = 51
 
 
-def find(
+def find_pairs(
     embeddings: FloatArray, cosine: float, *, known: int = 0, most: int = MOST_PAIRS
 ) -> Int64Array | None:
     """Return nearly all pairs of which at least one row is not known yet, shape (P, 2).

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from curation.errors import StageError
 from curation.storage import schema
-from curation.storage.embeddings.pair_cache import KnownPairs
-from curation.storage.embeddings.similar_pairs import Alike
-from curation.storage.embeddings.table import Vectors
+from curation.storage.embeddings.pair_cache import PairCache
+from curation.storage.embeddings.similar_pairs import SimilarPairs
+from curation.storage.embeddings.table import VectorTable
 
 if TYPE_CHECKING:
     from fiftyone import Dataset, DatasetView
@@ -31,7 +31,7 @@ _UMAP_SEED = 51
 _DRAWN = "drawn"  # in the note on the embedder: which samples the index and the picture show
 
 
-def remember_embedder(dataset: Dataset, folder: Path, member: str, fingerprint: str) -> None:
+def record_embedder(dataset: Dataset, folder: Path, member: str, fingerprint: str) -> None:
     """Note with the dataset who makes its vectors, and where they are.
 
     What was drawn from other vectors goes.
@@ -44,7 +44,7 @@ def remember_embedder(dataset: Dataset, folder: Path, member: str, fingerprint: 
         dataset.save()
 
 
-def vectors(dataset: Dataset, ids: Sequence[str]) -> NDArray[np.float32]:
+def read_vectors(dataset: Dataset, ids: Sequence[str]) -> NDArray[np.float32]:
     """Return the vectors of `ids` in their order, shape (N, D), float32, length 1.
 
     Raises:
@@ -55,10 +55,12 @@ def vectors(dataset: Dataset, ids: Sequence[str]) -> NDArray[np.float32]:
         raise StageError(
             f"The dataset {dataset.name!r} has no embeddings. Run `curate embed {dataset.name}`."
         )
-    return Vectors(Path(note["folder"]), note["fingerprint"]).read(ids)
+    return VectorTable(Path(note["folder"]), note["fingerprint"]).read(ids)
 
 
-def look_alike(dataset: Dataset, ids: Sequence[str], cosine: float) -> Alike | None:
+def near_duplicate_pairs(
+    dataset: Dataset, ids: Sequence[str], cosine: float
+) -> SimilarPairs | None:
     """Return the pairs of `ids` whose vectors look alike; what is known is not compared again.
 
     None where comparing `ids` by themselves costs less: see `known_pairs`.
@@ -68,17 +70,17 @@ def look_alike(dataset: Dataset, ids: Sequence[str], cosine: float) -> Alike | N
         StoreError: The disk did not take the pairs.
     """
     note = dataset.info[schema.EMBEDDER_INFO]
-    return KnownPairs(Path(note["folder"]), note["fingerprint"], cosine).among(ids)
+    return PairCache(Path(note["folder"]), note["fingerprint"], cosine).pairs_for(ids)
 
 
-def is_drawn(dataset: Dataset, ids: Sequence[str]) -> bool:
+def is_current(dataset: Dataset, ids: Sequence[str]) -> bool:
     """Return whether the index and the picture are there, and show exactly these samples."""
     note = dataset.info.get(schema.EMBEDDER_INFO) or {}
     there = all(dataset.has_brain_run(key) for key in _keys(ids))
     return there and note.get(_DRAWN) == _digest(ids)
 
 
-def draw(dataset: Dataset, ids: Sequence[str]) -> None:
+def rebuild(dataset: Dataset, ids: Sequence[str]) -> None:
     """Make the index and the picture of `ids`; so few that there is no picture, or none, are fine.
 
     An index that shows nothing else is extended; the picture is drawn anew.
@@ -87,11 +89,11 @@ def draw(dataset: Dataset, ids: Sequence[str]) -> None:
         dataset: The FiftyOne dataset.
         ids: Samples that have a vector.
     """
-    kept = {*indexed(dataset)} <= {*ids}
+    kept = {*indexed_ids(dataset)} <= {*ids}
     _forget(dataset, (schema.UMAP,) if kept else (schema.SIMILARITY, schema.UMAP))
-    index(dataset, ids)
+    update_index(dataset, ids)
     if schema.UMAP in _keys(ids):
-        _picture(dataset.select(list(ids), ordered=True), vectors(dataset, ids))
+        _picture(dataset.select(list(ids), ordered=True), read_vectors(dataset, ids))
     dataset.info[schema.EMBEDDER_INFO] = {
         **dataset.info[schema.EMBEDDER_INFO],
         _DRAWN: _digest(ids),
@@ -99,21 +101,21 @@ def draw(dataset: Dataset, ids: Sequence[str]) -> None:
     dataset.save()
 
 
-def indexed(dataset: Dataset) -> list[str]:
+def indexed_ids(dataset: Dataset) -> list[str]:
     """Return the samples that the index shows; none where there is no index."""
     if not dataset.has_brain_run(schema.SIMILARITY):
         return []
     return [str(one) for one in _loaded(dataset).sample_ids]
 
 
-def index(dataset: Dataset, ids: Sequence[str]) -> int:
+def update_index(dataset: Dataset, ids: Sequence[str]) -> int:
     """Make the index of `ids`, or add to the one that is there what it lacks; return how many."""
     import fiftyone.brain as fob
 
     if not dataset.has_brain_run(schema.SIMILARITY):
         if ids:
             fob.compute_similarity(
-                dataset.select(list(ids), ordered=True), embeddings=vectors(dataset, ids),
+                dataset.select(list(ids), ordered=True), embeddings=read_vectors(dataset, ids),
                 backend="sklearn", metric="cosine", brain_key=schema.SIMILARITY,
             )  # fmt: skip
         return len(ids)
@@ -121,7 +123,7 @@ def index(dataset: Dataset, ids: Sequence[str]) -> int:
     there = set(found.sample_ids)
     new = [one for one in ids if one not in there]
     if new:
-        found.add_to_index(vectors(dataset, new), new)
+        found.add_to_index(read_vectors(dataset, new), new)
         found.save()
     return len(new)
 

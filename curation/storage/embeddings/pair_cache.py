@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.arrays import Int64Array
-from cascade.runtime.atomic_files import replaced
+from cascade.runtime.atomic_files import atomic_write
 from curation.errors import StoreError
 from curation.storage.embeddings import ann_index, similar_pairs
-from curation.storage.embeddings.similar_pairs import Alike
-from curation.storage.embeddings.table import Vectors
+from curation.storage.embeddings.similar_pairs import SimilarPairs
+from curation.storage.embeddings.table import VectorTable
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class _Compared:
         return cls(np.empty(0, "S24"), np.empty(0, np.uint64), np.empty((0, 2), np.int64))
 
 
-class KnownPairs:
+class PairCache:
     """The pairs of one dataset, embedder and threshold.
 
     Args:
@@ -61,11 +61,11 @@ class KnownPairs:
     """
 
     def __init__(self, folder: Path, fingerprint: str, cosine: float) -> None:
-        self._table = Vectors(folder, fingerprint)
+        self._table = VectorTable(folder, fingerprint)
         self._cosine = cosine
         self._path = folder / f"alike-{fingerprint}-{cosine:g}.npz"
 
-    def among(self, ids: Sequence[str]) -> Alike | None:
+    def pairs_for(self, ids: Sequence[str]) -> SimilarPairs | None:
         """Return the pairs among samples, as rows of `ids`, once what is new has been compared.
 
         None where keeping pairs is not worth it: `ids` are less than half of what has a vector,
@@ -83,7 +83,7 @@ class KnownPairs:
         row_of = {one: row for row, one in enumerate(ids)}
         here = np.array([row_of.get(one.decode(), -1) for one in known.ids.tolist()], np.int64)
         pairs = here[known.pairs]
-        return Alike(self._cosine, pairs[(pairs >= 0).all(axis=1)])
+        return SimilarPairs(self._cosine, pairs[(pairs >= 0).all(axis=1)])
 
     def _extended(self) -> _Compared:
         """Return all pairs, those of new vectors included; compare these alone with all."""
@@ -103,9 +103,9 @@ class KnownPairs:
         made = None
         if not before.too_many or not number:
             find = (
-                similar_pairs.find
+                similar_pairs.find_pairs
                 if len(matrix) * (len(matrix) - number) <= _MOST_COMPARED
-                else ann_index.find
+                else ann_index.find_pairs
             )
             made = find(matrix[order], self._cosine, known=number)
         names, hashes = names[order], hashes[order]
@@ -145,7 +145,7 @@ class KnownPairs:
             "too_many": np.array(found.too_many),
         }  # fmt: skip
         try:
-            with replaced(self._path) as draft, draft.open("wb") as file:
+            with atomic_write(self._path) as draft, draft.open("wb") as file:
                 np.savez(file, **content)
         except OSError as error:
             raise StoreError(

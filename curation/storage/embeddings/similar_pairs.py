@@ -22,7 +22,7 @@ _MOST_EXACT = 4096  # cosines at once in double precision: 80 MB of vectors of l
 
 
 @dataclass(frozen=True, eq=False)
-class Alike:
+class SimilarPairs:
     """All pairs of a pool that look alike.
 
     Attributes:
@@ -45,7 +45,7 @@ class Alike:
         return begins.astype(np.int64), others[np.argsort(rows, kind="stable")]
 
 
-def find(
+def find_pairs(
     embeddings: FloatArray, cosine: float, *, known: int = 0, most: int = MOST_PAIRS
 ) -> Int64Array | None:
     """Return the pairs of which at least one row is not known yet, shape (P, 2).

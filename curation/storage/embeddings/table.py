@@ -20,7 +20,7 @@ os.environ.setdefault("LANCE_LOG", "error")  # it warns of every table that it c
 _ID, _VECTOR = "sample_id", "vector"
 
 
-class Vectors:
+class VectorTable:
     """The table of one dataset and embedder.
 
     Args:

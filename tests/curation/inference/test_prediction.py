@@ -25,7 +25,7 @@ def rows(found):
 
 @pytest.fixture(scope="module")
 def said(three, center):
-    return prediction.objects(center, *three, CPU)
+    return prediction.predict_objects(center, *three, CPU)
 
 
 def test_the_fused_boxes_are_those_of_the_ensemble_in_service(said, three, center):
@@ -47,7 +47,7 @@ def test_what_was_asked_before_is_read_from_the_file(said, three, center, worn, 
     told = []
     kept = tmp_path / "folder" / "answers.safetensors"
     first, second = (
-        prediction.objects_once(kept, center, *three, CPU, lambda *at: told.append(at))
+        prediction.cached_objects(kept, center, *three, CPU, lambda *at: told.append(at))
         for _ in range(2)
     )
     assert told == [(3, 3)], "asked once"
@@ -56,26 +56,26 @@ def test_what_was_asked_before_is_read_from_the_file(said, three, center, worn, 
         for mine, other in zip(one.found, said.found, strict=True):
             assert mine.classes == other.classes
             np.testing.assert_array_equal(rows([mine])[0], rows([other])[0])
-    prediction.objects_once(kept, worn, *three, CPU, lambda *at: told.append(at))
+    prediction.cached_objects(kept, worn, *three, CPU, lambda *at: told.append(at))
     assert told == [(3, 3)] * 2, "of another ensemble"
 
 
 def test_no_image_has_no_answers(center, tmp_path):
     nothing = ([], [], np.zeros((0, 2), np.int64))
     for _ in range(2):
-        said = prediction.objects_once(tmp_path / "a.safetensors", center, *nothing, CPU)
+        said = prediction.cached_objects(tmp_path / "a.safetensors", center, *nothing, CPU)
         assert (list(said.found), said.unreadable) == ([], {})
 
 
 def test_members_say_it_in_their_own_words(three, center):
     ids, paths, _ = three
-    first, second, _ = prediction.rows(center, ["tiny_center"], ids, paths, CPU)
+    first, second, _ = prediction.predict_rows(center, ["tiny_center"], ids, paths, CPU)
     assert first["tiny_center"].classes == center.build("tiny_center", CPU).classes
     assert second["tiny_center"].error == "ImageError"
 
 
 def test_the_images_that_can_be_read_are_timed(three, center):
     _, paths, _ = three
-    found = prediction.timed({"a": center, "b": center}, paths, CPU)
+    found = prediction.measure_latency({"a": center, "b": center}, paths, CPU)
     assert [one["n"] for one in found.values()] == [2, 2]
     assert all(one["p50"] > 0 for one in found.values())

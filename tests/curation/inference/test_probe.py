@@ -9,7 +9,7 @@ from cascade.ensemble import Ensemble
 from cascade.training.probe_fit import Probe
 from curation.inference import probe
 from curation.storage import schema
-from curation.storage.embeddings.table import Vectors
+from curation.storage.embeddings.table import VectorTable
 
 MANIFEST = "{name: test, members: [{name: eye, tier: embedding, adapter: mobilenet, licence: MIT}]}"
 
@@ -33,7 +33,7 @@ def dataset(ensemble, tmp_path):
     made = Dataset()
     fingerprint = ensemble.fingerprint("eye")
     made.info[schema.EMBEDDER_INFO] = {"fingerprint": fingerprint, "folder": str(tmp_path)}
-    table = Vectors(tmp_path, fingerprint)
+    table = VectorTable(tmp_path, fingerprint)
     table.add(["a", "b"], np.array([[0.6, 0.8], [-1, 0]], np.float32))
     return made
 
@@ -46,7 +46,7 @@ def test_it_answers_in_the_order_that_was_asked_and_abstains_without_a_vector(da
 
 def test_a_vector_that_was_written_since_counts(dataset, ensemble, tmp_path):
     probe.p_yes(dataset, ["a"], ensemble)
-    table = Vectors(tmp_path, ensemble.fingerprint("eye"))
+    table = VectorTable(tmp_path, ensemble.fingerprint("eye"))
     table.add(["a", "new"], np.array([[0, 1], [1, 0]], np.float32))
     assert probe.p_yes(dataset, ["a", "new"], ensemble)["eye"] == pytest.approx([0.5, expit(1)])
 

@@ -13,7 +13,7 @@ TAXONOMY = taxonomy.load("roadwork_core")
 @pytest.fixture
 def declared(dataset):
     schema.declare(dataset, TAXONOMY, ["yolo", "detr"])
-    queries.remember(dataset, "taxonomy", {})
+    queries.write_info(dataset, "taxonomy", {})
     dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(TAXONOMY)}
     dataset.save()
     return dataset

@@ -8,7 +8,7 @@ from cascade import manifest
 from cascade.checkpoints import sources
 from cascade.ensemble import Ensemble
 from curation.active_learning.evaluation.frozen_set import frozen_set
-from curation.active_learning.training.student import Recipe, licence_of
+from curation.active_learning.training.student import Recipe, license_expression
 from curation.errors import StageError
 from curation.stages.distil import distil
 from curation.stages.predict import predict
@@ -74,7 +74,7 @@ def test_what_it_learned_from_is_on_record(made, labeled, center):
     assert result.labeled == content["labeled"] == N_LABELED
     assert 0 < result.taught <= N_POOL
     assert result.lesson_kept == content["lesson_kept"]
-    assert result.licence == licence_of(SMALL, center if result.lesson_kept else None)
+    assert result.licence == license_expression(SMALL, center if result.lesson_kept else None)
     assert content["checkpoint"] == sources.fingerprint(folder / "student")
     assert result.unreadable == ()
     n_val = len(frozen_set(labeled, "val", center.taxonomy))

@@ -36,7 +36,7 @@ def test_every_sample_gets_the_vector_of_its_image(four, run, center):
     ids, paths = collection.ids_and_paths(four)
     batch = Batch(tuple(ids), tuple(batches.read(path) for path in paths))
     expected = [one.vector for one in predict(center.build("mobilenet", CPU), batch)]
-    np.testing.assert_allclose(brain_runs.vectors(four, ids), np.array(expected), atol=1e-5)
+    np.testing.assert_allclose(brain_runs.read_vectors(four, ids), np.array(expected), atol=1e-5)
 
 
 def test_a_second_run_does_nothing(four, run):
@@ -69,7 +69,7 @@ def test_vectors_that_were_cut_off_before_drawing_are_drawn(four, run, center, t
     """A crash between the last vector and the index leaves an index of fewer samples."""
     run(four)
     ids, _ = collection.ids_and_paths(four)
-    brain_runs.draw(four, ids[:2])
+    brain_runs.rebuild(four, ids[:2])
     assert run(four).added == 0
     assert four.load_brain_results(schema.SIMILARITY).total_index_size == 4
 
@@ -93,14 +93,14 @@ def test_a_damaged_image_is_on_record_and_tried_again(four, run, tmp_path):
     sample.save()
     result = run(four)
     assert (result.added, result.failed) == (3, 1)
-    (failure,) = reader.failures(four)
+    (failure,) = reader.read_failures(four)
     assert (failure["sample"], failure["stage"], failure["member"], failure["error"]) == (
         sample.id, "embed", "mobilenet", "ImageError",
     )  # fmt: skip
     path.write_bytes(whole)
     result = run(four)
     assert (result.added, result.skipped, result.failed) == (1, 3, 0)
-    assert reader.failures(four) == []
+    assert reader.read_failures(four) == []
 
 
 def test_a_changed_embedder_makes_vectors_of_its_own(four, run, center, tmp_path):
@@ -122,6 +122,6 @@ def test_vectors_survive_the_loss_of_the_dataset_note(four, run, tmp_path):
     del four.info[schema.EMBEDDER_INFO]
     four.save()
     assert run(four).added == 0
-    assert len(brain_runs.vectors(four, four.values("id"))) == 4
+    assert len(brain_runs.read_vectors(four, four.values("id"))) == 4
     shutil.rmtree(tmp_path / "vectors")
     assert run(four).added == 4

@@ -14,7 +14,8 @@ from cascade.ensemble import Ensemble
 from curation.errors import StageError
 from curation.stages.examine import examine, fingerprint, paths_of
 from curation.stages.fuse import fuse
-from curation.storage import queries, reader, schema
+from curation.storage import reader, schema
+from curation.storage.collection import dataset_of
 
 CPU = torch.device("cpu")
 
@@ -118,14 +119,14 @@ def test_an_image_that_is_gone_is_on_record_and_the_others_are_done(some, deep, 
     finally:
         away.rename(file)
     assert (done.ran, done.failed) == (36, 2)
-    records = [one for one in reader.failures(some) if one["sample"] == gone.id]
+    records = [one for one in reader.read_failures(some) if one["sample"] == gone.id]
     assert {(one["stage"], one["member"], one["error"]) for one in records} == {
         ("examine", "depth", "ImageError"),
         ("examine", "outlines", "ImageError"),
     }
     mended = looked(some, deep, tmp_path)
     assert (mended.ran, mended.failed) == (2, 0)
-    assert reader.failures(some) == []
+    assert reader.read_failures(some) == []
 
 
 def test_a_known_camera_is_believed(some, deep, tmp_path):
@@ -149,7 +150,7 @@ def heights(view):
 
 
 def test_without_a_consensus_it_says_what_to_run(predicted, deep, tmp_path):
-    queries.dataset_of(predicted).clear_sample_field(schema.CONSENSUS)
+    dataset_of(predicted).clear_sample_field(schema.CONSENSUS)
     with pytest.raises(StageError, match=r"70 samples have no consensus.*curate predict"):
         looked(predicted, deep, tmp_path)
 

@@ -74,7 +74,7 @@ def test_a_claim_without_support_is_on_record_and_in_the_saved_view(some, served
     served.tell = lambda number, asked: Told(text=DRAGON)
     looked(some, ensemble, tmp_path)
     fuse(some, ensemble)
-    contradicting = schema.contradicting(some)
+    contradicting = schema.contradicting_samples(some)
     without = [
         one.id
         for one in some
@@ -91,7 +91,7 @@ def test_a_server_that_is_down_leaves_a_record_and_a_resume_fills_the_gap(some, 
     served.tell = lambda number, asked: Told() if number < 16 else Told(hangs_up=True)
     first = looked(some, ensemble, tmp_path)
     assert (first.ran, first.failed) == (16, 3)
-    records = reader.failures(some)
+    records = reader.read_failures(some)
     assert [(one["stage"], one["member"], one["error"]) for one in records] == [
         ("examine", "vlm", "ServerError")
     ] * 3
@@ -102,7 +102,7 @@ def test_a_server_that_is_down_leaves_a_record_and_a_resume_fills_the_gap(some, 
     again = looked(some, ensemble_at(served.url), tmp_path)
     assert (again.ran, again.skipped) == (3, 16)
     assert len(served.requests) == asked + 3, "nobody else was asked again"
-    assert reader.failures(some) == []
+    assert reader.read_failures(some) == []
 
 
 def test_routed_only_its_path_asks_a_model(some, served, tmp_path):

@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 import pytest
 
 from cascade import taxonomy as taxonomies
-from curation.active_learning.gate.live_monitor import LiveCheck, Watch, append
+from curation.active_learning.gate.live_monitor import LiveCheck, RollbackPolicy, append_check
 from curation.errors import StageError
 from curation.stages.guard import measure, watch
 from curation.storage.database import mongod
 from curation.tracking import Registry
 from curation.tracking.registry.promotion import Promotions, history
 
-FLOOR = Watch(floor=0.9, checks=2, least=10)
+FLOOR = RollbackPolicy(floor=0.9, checks=2, least=10)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,7 +40,7 @@ def test_a_drop_rolls_back_once_and_leaves_an_event(moving, tmp_path):
 
     def look(value):
         champion = moving.registry.champion("demo")
-        append(live, LiveCheck(datetime.now(UTC).isoformat(), champion, value, 100))
+        append_check(live, LiveCheck(datetime.now(UTC).isoformat(), champion, value, 100))
         return watch(moving, "demo", live=live, watching=FLOOR, events=events)
 
     assert look(0.95).rolled_back is False
@@ -58,9 +58,9 @@ def test_a_drop_rolls_back_once_and_leaves_an_event(moving, tmp_path):
 def test_checks_of_an_earlier_time_in_service_do_not_count_again(moving, tmp_path):
     live = tmp_path / "live.jsonl"
     for value in (0.5, 0.6):
-        append(live, LiveCheck("2026-01-01", "1", value, 100))
+        append_check(live, LiveCheck("2026-01-01", "1", value, 100))
     for value in (0.5, 0.6):
-        append(live, LiveCheck(datetime.now(UTC).isoformat(), "2", value, 100))
+        append_check(live, LiveCheck(datetime.now(UTC).isoformat(), "2", value, 100))
     assert watch(moving, "demo", live=live, watching=FLOOR).in_service == "1"
     again = watch(moving, "demo", live=live, watching=FLOOR)
     assert (again.rolled_back, again.in_service) == (False, "1")

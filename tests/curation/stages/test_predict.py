@@ -127,7 +127,7 @@ def test_a_damaged_image_is_on_record_and_stops_nobody(broken, pair):
     copies, damaged, path, _ = broken
     result = predict(copies, pair, device=CPU)
     assert (result.ran, result.failed) == (8, 2)
-    found = reader.failures(copies)
+    found = reader.read_failures(copies)
     assert {(one["sample"], one["stage"], one["member"]) for one in found} == {
         (damaged, "predict", "a"),
         (damaged, "predict", "b"),
@@ -146,7 +146,7 @@ def test_what_failed_is_tried_again_alone_and_its_record_cleared(broken, pair):
     path.write_bytes(whole)
     result = predict(copies, pair, device=CPU)
     assert (result.ran, result.skipped, result.failed) == (2, 8, 0)
-    assert reader.failures(copies) == []
+    assert reader.read_failures(copies) == []
     assert copies[damaged]["a"].detections == []
 
 
@@ -193,7 +193,7 @@ def test_a_member_that_cannot_run_is_left_out_and_said(scenes, weights, monkeypa
 def test_who_wrote_each_field_is_kept_also_when_others_write_later(scenes, pair, center):
     predict(scenes.limit(1), pair, device=CPU)
     predict(scenes.limit(1), center, device=CPU)
-    known = queries.remembered(scenes, "members")
+    known = queries.read_info(scenes, "members")
     assert sorted(known) == ["a", "b", "tiny_center"]
     assert known["tiny_center"] == {
         "adapter": "center_point",

@@ -57,7 +57,7 @@ def ranked(dataset, tmp_path):
 
 
 def this_round(dataset, home, number=1):
-    return rounds.of_dataset(home.home, dataset.name, number)
+    return rounds.get_round(home.home, dataset.name, number)
 
 
 def test_a_dataset_that_was_only_ranked_has_a_page_with_real_numbers(ranked, home):
@@ -96,7 +96,7 @@ def test_earlier_rounds_are_told(ranked, home, make_evaluation):
     for number, right in ((1, 0.7), (2, 0.9)):
         this = this_round(ranked, home, number)
         this.begin(dataset="demo", manifest="tiny")
-        this.do("train", lambda number=number: {"examples": 10 * number, "members": {}})
+        this.run_once("train", lambda number=number: {"examples": 10 * number, "members": {}})
         for name, identity, share in ((rounds.CHAMPION, "a", 0.6), (rounds.CHALLENGER, "b", right)):
             evaluation = make_evaluation(identity, share)
             this.write(name, evaluation | {"members": {}, "classes": {}, "slices": {}})

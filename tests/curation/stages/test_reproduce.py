@@ -43,9 +43,9 @@ def trained(dataset, tmp_path):
         )
     ids, _ = collection.ids_and_paths(dataset)
     writer.write_ground_truth(dataset, {ids[2]: cone(0.2)}, labeled_round=0)
-    this = rounds.of_dataset(tmp_path, dataset.name, 1)
+    this = rounds.get_round(tmp_path, dataset.name, 1)
     oracle = Oracle(lambda asked: {one: cone(0.1) for one in asked})
-    this.do("label", lambda: asdict(label(dataset, 1, oracle)))
+    this.run_once("label", lambda: asdict(label(dataset, 1, oracle)))
     return dataset, this, ids
 
 

@@ -181,7 +181,7 @@ def test_a_calibrated_ensemble_weighs_classes_by_how_well_it_finds_them(predicte
     fitted = calibrate(predicted, center)
     result = score(predicted, ensemble=fitted)
     assert result.calibrated
-    assert queries.remembered(predicted, "score") == {
+    assert queries.read_info(predicted, "score") == {
         "members": ["tiny_center"],
         "ensemble": fitted.identity,
     }

@@ -36,13 +36,13 @@ def labeled(dataset, tmp_path):
         Image.new("RGB", (64, 48), (i, i, i)).save(path)
         dataset.add_sample(fo.Sample(filepath=str(path), tags=["mine"], split="train"))
     ids, _ = collection.ids_and_paths(dataset)
-    queries.tag_chosen(dataset, "round-01", ids[:3], ["hard"] * 3, ["Hard."] * 3)
-    queries.remember(dataset, "chosen round-01", {"chosen": 3})
+    queries.tag_batch(dataset, "round-01", ids[:3], ["hard"] * 3, ["Hard."] * 3)
+    queries.write_info(dataset, "chosen round-01", {"chosen": 3})
     writer.write_ground_truth(dataset, dict.fromkeys(ids[:2], CONE), labeled_round=1)
     writer.write_ground_truth(dataset, {ids[3]: CONE}, labeled_round=0)
-    this = rounds.of_dataset(tmp_path / "home", dataset.name, 1)
-    this.do("label", lambda: {"labeled": 2})
-    this.do("publish", lambda: {"challenger": 7})
+    this = rounds.get_round(tmp_path / "home", dataset.name, 1)
+    this.run_once("label", lambda: {"labeled": 2})
+    this.run_once("publish", lambda: {"challenger": 7})
     dataset.reload()
     return dataset, this
 
@@ -88,8 +88,8 @@ def test_choice_and_ground_truth_are_gone_and_all_else_stays(labeled):
     nothing, given = (["mine"], None, None, None, None), (["mine"], None, None, 0, ["cone"])
     assert state(dataset) == [nothing, nothing, nothing, given, nothing]
     assert (labeler.rounds, result.labeler) == (["round-01"], "Taken back.")
-    assert queries.remembered(dataset, "chosen round-01") is None
-    assert queries.remembered(dataset, "score") == {"a": 1}
+    assert queries.read_info(dataset, "chosen round-01") is None
+    assert queries.read_info(dataset, "score") == {"a": 1}
     assert len(queries.pool(dataset)) == 4
 
 
@@ -102,7 +102,7 @@ def test_the_record_is_kept_as_withdrawn_and_the_round_may_begin_anew(labeled):
     assert record["withdrew"]["boxes"] == 2
     assert record["stages"]["label"]["summary"] == {"labeled": 2}
     assert this.record()["stages"] == {}
-    this.do("choose", dict)
+    this.run_once("choose", dict)
     assert withdraw(dataset, this, None).record.name == "withdrawn-2-round-01"
 
 
@@ -146,7 +146,7 @@ def test_files_are_set_aside_and_the_round_can_be_labeled_again(labeled, tmp_pat
     label(dataset, 1, files)
     assert "withdrawn-1-round-01" in withdraw(dataset, this, files).labeler
     ids, _ = collection.ids_and_paths(dataset)
-    queries.tag_chosen(dataset, "round-01", ids[:1], ["hard"], ["Hard."])
+    queries.tag_batch(dataset, "round-01", ids[:1], ["hard"], ["Hard."])
     assert label(dataset, 1, files).waiting == 1
 
 
@@ -160,7 +160,7 @@ def label_later(dataset, this):
 
 
 def begin_later(dataset, this):
-    rounds.Round(2, this.folder.with_name("round-02")).do("predict", dict)
+    rounds.Round(2, this.folder.with_name("round-02")).run_once("predict", dict)
 
 
 LATER = [
@@ -182,4 +182,4 @@ def test_a_round_that_another_rests_on_is_refused(labeled, later, reason):
 
 def test_a_dataset_that_nothing_of_ours_ran_on_has_nothing(dataset, tmp_path):
     with pytest.raises(StageError, match="nothing of round 1"):
-        extent(dataset, rounds.of_dataset(tmp_path, "x", 1))
+        extent(dataset, rounds.get_round(tmp_path, "x", 1))

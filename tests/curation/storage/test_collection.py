@@ -26,7 +26,7 @@ def test_asking_looks_at_what_is_missing_only(samples):
     ids = samples.values("id")
     done(samples, ids[:150], "f")
     done(samples, ids[150:190], "old weights")
-    assert set(collection.missing(samples, "a", "f")) == set(ids[150:])
+    assert set(collection.missing_ids(samples, "a", "f")) == set(ids[150:])
     pipeline = samples.match({"a.fingerprint": {"$ne": "f"}})._pipeline()
     plan = samples._sample_collection.database.command(
         {"explain": {"aggregate": samples._sample_collection.name, "pipeline": pipeline,
@@ -49,4 +49,4 @@ def test_where_indexes_run_out_it_goes_on_without(samples, monkeypatch):
     monkeypatch.setattr(collection, "_MOST_INDEXES", 0)
     collection.index_fingerprints(samples, [schema.CONSENSUS])
     assert "consensus.fingerprint" not in samples.list_indexes()
-    assert len(collection.missing(samples, schema.CONSENSUS, "f")) == 200
+    assert len(collection.missing_ids(samples, schema.CONSENSUS, "f")) == 200

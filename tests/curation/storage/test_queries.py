@@ -9,6 +9,7 @@ from cascade.predictions import Detections
 from curation.active_learning.evaluation.frozen_set import FrozenSet, frozen_set
 from curation.errors import DatasetError, StageError, StoreError
 from curation.storage import collection, queries, schema, writer
+from curation.storage.collection import dataset_of
 
 ROADWORK = taxonomy.load("roadwork")
 # split, labeled_round (None: not labeled), drive, tallest cone (0: none)
@@ -127,7 +128,7 @@ def test_a_batch_is_tagged_in_its_order(made):
     dataset, ids = made
     schema.declare_choice(dataset)
     dataset.select(ids[3]).tag_samples("mine")
-    queries.tag_chosen(dataset, "round-01", [ids[3], ids[0]], ["hard", "random"], ["x", "y"])
+    queries.tag_batch(dataset, "round-01", [ids[3], ids[0]], ["hard", "random"], ["x", "y"])
     dataset.reload()
     assert dataset[ids[3]].tags == ["mine", "round-01", "arm:hard"]
     assert dataset[ids[0]].tags == ["round-01", "arm:random"]
@@ -138,8 +139,8 @@ def test_a_batch_is_tagged_in_its_order(made):
 def test_what_an_earlier_try_left_is_removed(made):
     dataset, ids = made
     schema.declare_choice(dataset)
-    queries.tag_chosen(dataset, "round-01", [ids[3], ids[0]], ["hard", "random"], ["x", "y"])
-    queries.tag_chosen(dataset, "round-01", [ids[0]], ["coverage"], ["z"])
+    queries.tag_batch(dataset, "round-01", [ids[3], ids[0]], ["hard", "random"], ["x", "y"])
+    queries.tag_batch(dataset, "round-01", [ids[0]], ["coverage"], ["z"])
     dataset.reload()
     assert (dataset[ids[3]].tags, dataset[ids[3]].rank) == ([], None)
     assert dataset[ids[3]].chosen_because is None
@@ -151,23 +152,23 @@ def test_what_another_round_chose_is_claimed_and_a_tag_of_ones_own_is_not(made):
     dataset.select(ids[0]).tag_samples("round-02")
     dataset.select(ids[3]).tag_samples("round-trip")
     pool = queries.pool(dataset)
-    assert rows(made, queries.unclaimed(pool, "round-01")) == [3]
-    assert rows(made, queries.unclaimed(pool, "round-02")) == [0, 3]
+    assert rows(made, queries.exclude_other_rounds(pool, "round-01")) == [3]
+    assert rows(made, queries.exclude_other_rounds(pool, "round-02")) == [0, 3]
 
 
 def test_facts_are_remembered_as_plain_values(made):
     import fiftyone as fo
 
     dataset, _ = made
-    queries.remember(dataset, "chosen round-01", {"arms": {"hard": 3}, "advice": ("a", "b")})
-    queries.remember(dataset, "other", {})
+    queries.write_info(dataset, "chosen round-01", {"arms": {"hard": 3}, "advice": ("a", "b")})
+    queries.write_info(dataset, "other", {})
     again = fo.load_dataset(dataset.name)
     again.reload()
-    found = queries.remembered(again, "chosen round-01")
+    found = queries.read_info(again, "chosen round-01")
     assert found == {"arms": {"hard": 3}, "advice": ["a", "b"]}
     assert (type(found), type(found["arms"]), type(found["advice"])) == (dict, dict, list)
     assert json.dumps(found)
-    assert queries.remembered(again, "never") is None
+    assert queries.read_info(again, "never") is None
     assert queries.taxonomy_of(again) == ROADWORK, "what was there stays"
 
 
@@ -183,8 +184,8 @@ def test_a_dataset_is_found_by_its_name_or_the_nearest_is_named(made):
 def test_a_view_knows_its_dataset_and_taxonomy(made):
     dataset, _ = made
     view = dataset.limit(2)
-    assert queries.dataset_of(view) is dataset
-    assert queries.dataset_of(dataset) is dataset
+    assert dataset_of(view) is dataset
+    assert dataset_of(dataset) is dataset
     assert queries.taxonomy_of(view) == ROADWORK
 
 
@@ -210,7 +211,7 @@ def stock(dataset, **labels):
 
 def test_each_label_means_itself_however_it_is_spelled(dataset):
     stock(dataset, a=["Traffic Cone", "dog"], b=["traffic-cone", "DOG", "7"])
-    own = queries.own_taxonomy(dataset, ["a", "b"])
+    own = queries.taxonomy_from_fields(dataset, ["a", "b"])
     assert len(own.names) == 3
     assert own.canonical("traffic_cone") == own.canonical("TRAFFIC CONE") is not None
     assert own.deciding == own.names
@@ -219,13 +220,13 @@ def test_each_label_means_itself_however_it_is_spelled(dataset):
 def test_fields_without_any_box_have_nothing_to_compare(dataset):
     stock(dataset, a=[], b=[])
     with pytest.raises(StageError, match="The fields a, b hold no boxes at all"):
-        queries.own_taxonomy(dataset, ["a", "b"])
+        queries.taxonomy_from_fields(dataset, ["a", "b"])
 
 
 def test_a_field_that_is_not_there_is_named(dataset):
     stock(dataset, yolo=["dog"])
     with pytest.raises(StoreError, match=r"no field 'yolo8'. Did you mean 'yolo'\?"):
-        queries.own_taxonomy(dataset, ["yolo8"])
+        queries.taxonomy_from_fields(dataset, ["yolo8"])
 
 
 def test_an_empty_pool_is_refused_with_what_to_do(dataset):

@@ -11,29 +11,29 @@ from curation.storage import rounds
 
 @pytest.fixture
 def first(tmp_path):
-    return rounds.of_dataset(tmp_path, "demo", 1)
+    return rounds.get_round(tmp_path, "demo", 1)
 
 
 def test_a_round_has_its_folder_and_its_tag(tmp_path):
-    one = rounds.of_dataset(tmp_path, "demo", 3)
+    one = rounds.get_round(tmp_path, "demo", 3)
     assert one.folder == tmp_path / "datasets" / "demo" / "rounds" / "round-03"
     assert one.tag == "round-03"
 
 
 def test_rounds_count_from_one(tmp_path):
     with pytest.raises(StageError, match="count from 1, got 0"):
-        rounds.of_dataset(tmp_path, "demo", 0)
+        rounds.get_round(tmp_path, "demo", 0)
 
 
 def test_a_stage_is_done_once_and_its_summary_stays(first):
-    assert first.do("predict", lambda: {"ran": 3})
-    assert not first.do("predict", lambda: {"ran": 4})
+    assert first.run_once("predict", lambda: {"ran": 3})
+    assert not first.run_once("predict", lambda: {"ran": 4})
     assert first.record()["stages"]["predict"]["summary"] == {"ran": 3}
 
 
 def test_a_stage_that_fails_is_not_on_record(first):
     with pytest.raises(ZeroDivisionError):
-        first.do("predict", lambda: {"ran": 1 // 0})
+        first.run_once("predict", lambda: {"ran": 1 // 0})
     assert not first.is_done("predict")
 
 
@@ -42,7 +42,7 @@ def test_what_a_stage_notes_while_it_works_survives(first):
         first.note(ensemble_after="abc")
         return {}
 
-    first.do("train", work)
+    first.run_once("train", work)
     assert first.record()["ensemble_after"] == "abc"
 
 
@@ -53,11 +53,11 @@ def test_begin_keeps_the_first_facts(first):
 
 
 def test_a_record_of_another_dataset_of_the_same_name_is_refused(first):
-    first.expect_of("one")  # nothing is on record yet
+    first.require_dataset("one")  # nothing is on record yet
     first.begin(dataset_id="one")
-    first.expect_of("one")
+    first.require_dataset("one")
     with pytest.raises(StageError, match="another dataset that had this name"):
-        first.expect_of("two")
+        first.require_dataset("two")
 
 
 def test_a_damaged_record_is_an_error_that_names_the_file(first):
@@ -76,8 +76,8 @@ def test_files_are_replaced_whole(first):
 
 def test_finished_stops_at_the_first_gap(tmp_path):
     for number in (1, 3):
-        rounds.of_dataset(tmp_path, "demo", number).do("report", dict)
-    assert [one.number for one in rounds.finished(tmp_path, "demo")] == [1]
+        rounds.get_round(tmp_path, "demo", number).run_once("report", dict)
+    assert [one.number for one in rounds.finished_rounds(tmp_path, "demo")] == [1]
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
@@ -102,6 +102,6 @@ def test_a_round_lies_beside_the_other_files_of_its_dataset(tmp_path):
     """A name may hold what a path may not."""
     settings = Settings(tmp_path, database_uri=None, tracking_uri="")
     for name in ("my photos/2026", "../../elsewhere", ".."):
-        folder = rounds.of_dataset(tmp_path, name, 1).folder
+        folder = rounds.get_round(tmp_path, name, 1).folder
         assert folder.parents[2] == settings.dataset_folder(name)
         assert folder.parents[3] == tmp_path / "datasets"

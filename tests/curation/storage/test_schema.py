@@ -5,6 +5,7 @@ import pytest
 
 from cascade import taxonomy
 from curation.storage import schema as fields
+from curation.storage.tags import round_name
 
 TAXONOMY = taxonomy.load("roadwork")
 
@@ -86,4 +87,4 @@ def test_groups_that_exist_come_before_ours(existing, expected):
 
 
 def test_tags_are_spelt_in_one_place():
-    assert (fields.round_tag(3), fields.arm_tag("hard")) == ("round-03", "arm:hard")
+    assert (round_name(3), fields.arm_tag("hard")) == ("round-03", "arm:hard")

@@ -87,15 +87,15 @@ def test_ran_and_found_nothing_differs_from_not_run(samples):
     ids, _ = collection.ids_and_paths(samples)
     write(samples, {ids[0]: {"a": boxes()}})
     assert samples.exists("a").values("id") == [ids[0]]
-    assert collection.missing(samples, "b", "fb") == samples.values("id")
+    assert collection.missing_ids(samples, "b", "fb") == samples.values("id")
 
 
 def test_missing_is_what_bears_another_fingerprint(samples):
     ids, _ = collection.ids_and_paths(samples)
     write(samples, {one: {"a": boxes(CONE)} for one in ids[:3]})
     write(samples, {ids[0]: {"a": boxes(CONE)}}, fingerprints={"a": "new weights"})
-    assert set(collection.missing(samples, "a", "fa")) == {ids[0], ids[3]}
-    assert collection.missing(samples.select(ids[1:3]), "a", "fa") == []
+    assert set(collection.missing_ids(samples, "a", "fa")) == {ids[0], ids[3]}
+    assert collection.missing_ids(samples.select(ids[1:3]), "a", "fa") == []
 
 
 def test_labels_that_mean_no_class_are_dropped_and_counted(samples):
@@ -140,8 +140,8 @@ def test_a_failure_is_on_record_and_leaves_no_boxes(samples):
     assert [(one.stage, one.member, one.error, one.message) for one in sample.failures] == [
         ("predict", "a", "ImageError", "zero bytes")
     ]
-    assert ids[0] in collection.missing(samples, "a", "fa")
-    assert reader.failures(samples) == [
+    assert ids[0] in collection.missing_ids(samples, "a", "fa")
+    assert reader.read_failures(samples) == [
         {
             "sample": ids[0], "filepath": "/a.jpg", "stage": "predict", "member": "a",
             "error": "ImageError", "message": "zero bytes",
@@ -154,11 +154,11 @@ def test_a_failure_counts_once_and_ends_with_success(samples):
     for _ in range(2):
         write(samples, {ids[0]: {"a": Failed("ImageError", "zero bytes")}})
     writer.write_failures(samples, "embed", "a", {ids[0]: Failed("RuntimeError", "no memory")})
-    assert [one["stage"] for one in reader.failures(samples)] == ["predict", "embed"]
+    assert [one["stage"] for one in reader.read_failures(samples)] == ["predict", "embed"]
     write(samples, {ids[0]: {"a": boxes(CONE)}})
-    assert [one["stage"] for one in reader.failures(samples)] == ["embed"]
+    assert [one["stage"] for one in reader.read_failures(samples)] == ["embed"]
     writer.write_failures(samples, "embed", "a", {}, cleared=[ids[0]])
-    assert reader.failures(samples) == []
+    assert reader.read_failures(samples) == []
 
 
 def test_votes_are_what_was_written(samples):
@@ -255,7 +255,7 @@ def test_the_consensus_is_written_whole(samples):
     assert samples[ids[1]].roadwork.label == "no"
     nobody = samples[ids[2]]
     assert (nobody.roadwork, nobody.agreement, nobody.n_voters) == (None, None, 0)
-    assert collection.missing(samples, schema.CONSENSUS, "fused") == []
+    assert collection.missing_ids(samples, schema.CONSENSUS, "fused") == []
 
 
 def test_the_consensus_is_taken_back_when_a_member_says_something_else(samples):
@@ -263,7 +263,7 @@ def test_the_consensus_is_taken_back_when_a_member_says_something_else(samples):
     write(samples, {one: {"a": boxes(CONE)} for one in ids})
     conclude(samples)
     write(samples, {ids[0]: {"b": boxes(CONE)}})
-    assert collection.missing(samples, schema.CONSENSUS, "fused") == [ids[0]]
+    assert collection.missing_ids(samples, schema.CONSENSUS, "fused") == [ids[0]]
 
 
 def conclude(samples):

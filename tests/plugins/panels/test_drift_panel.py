@@ -15,7 +15,7 @@ class TestDrift:
     def embedded(self, dataset, tmp_path):
         """100 samples of ten drives, of which the last ten look like nothing before."""
         from curation.storage.embeddings import brain_runs
-        from curation.storage.embeddings.table import Vectors
+        from curation.storage.embeddings.table import VectorTable
 
         rng = np.random.default_rng(0)
         dataset.add_samples(
@@ -24,8 +24,8 @@ class TestDrift:
         ids = dataset.values("id")
         vectors = rng.normal(0, 0.1, (100, 8)) + np.eye(8)[[0] * 90 + [1] * 10]
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        brain_runs.remember_embedder(dataset, tmp_path, "dino", "f")
-        Vectors(tmp_path, "f").add(ids, vectors.astype(np.float32))
+        brain_runs.record_embedder(dataset, tmp_path, "dino", "f")
+        VectorTable(tmp_path, "f").add(ids, vectors.astype(np.float32))
         return dataset
 
     def test_what_the_grid_shows_is_compared_with_the_rest(self, panel, embedded):

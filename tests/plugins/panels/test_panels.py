@@ -176,7 +176,7 @@ class TestRound:
 
     def test_before_and_after_are_shown_and_lead_to_what_changed(self, panel, whole):
         ids = whole.limit(10).values("id")
-        this = rounds.of_dataset(from_environment().home, whole.name, 1)
+        this = rounds.get_round(from_environment().home, whole.name, 1)
         for name, p in (("evaluation_champion.json", 0.9), ("evaluation_challenger.json", 0.1)):
             content = {
                 "mcc": 0.5, "recall": 0.6, "precision": 0.7, "map50": p, "n_images": 10,

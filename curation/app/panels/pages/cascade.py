@@ -39,7 +39,7 @@ def page(dataset: Dataset) -> Page:
         label, what = _NOBODY
         return Page.saying(label, what.format(name=dataset.name))
     members = [one for one in figures.members if one.samples]
-    costs = queries.remembered(dataset, schema.COSTS) or {}
+    costs = queries.read_info(dataset, schema.COSTS) or {}
     return Page.of(
         Text("head", f"**{text.counted(figures.samples, 'sample')}**, "
                      f"{text.counted(len(members), 'member')}. {text.age(age)}"),

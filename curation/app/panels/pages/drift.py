@@ -22,7 +22,7 @@ from curation.report.figures import BLUE, VERMILION
 from curation.storage import collection, reader, schema
 from curation.storage.collection import dataset_of
 from curation.storage.embeddings import brain_runs
-from curation.storage.embeddings.table import Vectors
+from curation.storage.embeddings.table import VectorTable
 
 if TYPE_CHECKING:
     from fiftyone import Dataset, DatasetView
@@ -99,13 +99,13 @@ def of_column(dataset: Dataset, centre: float) -> Any:
 
 def _compare(dataset: Dataset, new: set[str], what: str) -> dict[str, Any]:
     note = dataset.info[schema.EMBEDDER_INFO]
-    embedded = Vectors(Path(note["folder"]), note["fingerprint"]).ids()
+    embedded = VectorTable(Path(note["folder"]), note["fingerprint"]).ids()
     ids, _ = collection.ids_and_paths(dataset)
     drives = reader.read_columns(dataset, [schema.DRIVE])[schema.DRIVE]
     rows = [(one, drive) for one, drive in zip(ids, drives, strict=True) if one in embedded]
     night = _thinned(sorted(one for one, _ in rows if one in new))
     rest = _thinned(sorted((one, drive) for one, drive in rows if one not in new))
-    vectors = brain_runs.vectors(dataset, [*night, *(one for one, _ in rest)])
+    vectors = brain_runs.read_vectors(dataset, [*night, *(one for one, _ in rest)])
     mine, known = vectors[: len(night)], vectors[len(night) :]
     found = drift.measure(mine, known, [drive for _, drive in rest])
     if found is None:

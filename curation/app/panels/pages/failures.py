@@ -56,7 +56,7 @@ def page(dataset: Dataset, what: str | None = None, truth: str | None = None) ->
         )
     cells, age = found
     asked = what if what in _WHAT else "failed"
-    about = queries.remembered(dataset, error_analysis.REMEMBERED) or {}
+    about = queries.read_info(dataset, error_analysis.REMEMBERED) or {}
     return Page.of(
         Text(
             "head",

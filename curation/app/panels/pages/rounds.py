@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from curation.report.figures import BLUE, GREEN, GREY
 from curation.report.sections.quality import outcome
 from curation.storage import queries, rounds
 from curation.storage import schema as fields
+from curation.storage.tags import ARM_PREFIX, ARMS, arm_tag, parse_arm, parse_round, round_name
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -24,7 +24,6 @@ ROUND = "round"  # state: the number of the round that is shown, as text
 LABELED, WAITING = "labeled", "waiting"
 BATCH, DATASET = "in the batch", "in the dataset"
 BEFORE, AFTER = "before", "after"
-_CHOSEN = re.compile(r"chosen round-(\d+)")
 _METRICS = {"mcc": "MCC", "recall": "recall", "precision": "precision", "map50": "mAP at IoU 0.5"}
 
 
@@ -44,26 +43,25 @@ def page(dataset: Dataset, home: Path, number: str | None = None) -> Page:
             f"`curate choose {dataset.name}`; `curate round {dataset.name}` does a whole one.",
         )
     which = int(number) if number and int(number) in known else known[-1]
-    tag = fields.round_tag(which)
+    tag = round_name(which)
     batch = _batch(dataset, tag)
     return Page.of(
         Choice(ROUND, "Round", {str(one): f"round {one}" for one in known}, str(which), "change"),
-        *_chosen(queries.remembered(dataset, f"chosen {tag}"), batch),
+        *_chosen(queries.read_info(dataset, f"chosen {tag}"), batch),
         _arms(batch),
         _composition(dataset, tag),
-        *_labeling(rounds.of_dataset(home, dataset.name, which), batch),
-        *_quality(rounds.of_dataset(home, dataset.name, which)),
+        *_labeling(rounds.get_round(home, dataset.name, which), batch),
+        *_quality(rounds.get_round(home, dataset.name, which)),
     )
 
 
 def numbers(dataset: Dataset, home: Path) -> list[int]:
     """Return the rounds that chose something or left a record, in order."""
     info = dataset.info.get(fields.INFO, {})
-    found = {int(match[1]) for key in info if (match := _CHOSEN.fullmatch(key))}
-    folder = rounds.of_dataset(home, dataset.name, 1).folder.parent
-    for one in folder.glob(f"round-*/{rounds.RECORD}"):
-        found.add(int(one.parent.name.removeprefix("round-")))
-    return sorted(found)
+    names = [key.removeprefix("chosen ") for key in info]
+    folder = rounds.get_round(home, dataset.name, 1).folder.parent
+    names += [record.parent.name for record in folder.glob(f"*/{rounds.RECORD}")]
+    return sorted({number for name in names if (number := parse_round(name)) is not None})
 
 
 def last(dataset: Dataset, home: Path) -> str:
@@ -73,7 +71,7 @@ def last(dataset: Dataset, home: Path) -> str:
 
 def of_arm(dataset: Dataset, number: str, arm: str, trace: str) -> Any:
     """Return the view of the labeled or the waiting samples of an arm, in order of rank."""
-    view = _of_round(dataset, number).match_tags(fields.arm_tag(arm))  # type: ignore[arg-type]
+    view = _of_round(dataset, number).match_tags(arm_tag(arm))
     if fields.LABELED_ROUND in dataset.get_field_schema():
         view = view.exists(fields.LABELED_ROUND, trace == LABELED)
     return view
@@ -88,7 +86,7 @@ def of_slice(dataset: Dataset, number: str, key: str, trace: str) -> Any:
 
 def changed(dataset: Dataset, home: Path, number: str) -> Any:
     """Return the view of the frozen images on which the challenger decides otherwise."""
-    story = read_story(rounds.of_dataset(home, dataset.name, int(number)))
+    story = read_story(rounds.get_round(home, dataset.name, int(number)))
     if story.before is None or story.after is None:
         return dataset.limit(0)
     said = [
@@ -100,14 +98,17 @@ def changed(dataset: Dataset, home: Path, number: str) -> Any:
 
 
 def _of_round(dataset: Dataset, number: str) -> Any:
-    view = dataset.match_tags(fields.round_tag(int(number)))
+    view = dataset.match_tags(round_name(int(number)))
     return view.sort_by(fields.RANK) if fields.RANK in dataset.get_field_schema() else view
 
 
 def _batch(dataset: Dataset, tag: str) -> dict[str, tuple[int, int]]:
     """Return how many samples of each arm are labeled, and how many wait; counted now."""
     arm = {
-        "$filter": {"input": "$tags", "cond": {"$eq": [{"$substrCP": ["$$this", 0, 4]}, "arm:"]}}
+        "$filter": {
+            "input": "$tags",
+            "cond": {"$eq": [{"$substrCP": ["$$this", 0, len(ARM_PREFIX)]}, ARM_PREFIX]},
+        }
     }
     done = {"$cond": [{"$gt": [f"${fields.LABELED_ROUND}", None]}, 1, 0]}
     rows = cache.aggregate(
@@ -117,17 +118,15 @@ def _batch(dataset: Dataset, tag: str) -> dict[str, tuple[int, int]]:
             {"$group": {"_id": arm, "n": {"$sum": 1}, "labeled": {"$sum": done}}},
         ],
     )
-    found = {
-        (row["_id"][0].removeprefix("arm:") if row["_id"] else "by hand"): (
+    counts = {
+        (parse_arm(row["_id"][0]) or "") if row["_id"] else "by hand": (
             row["labeled"],
             row["n"] - row["labeled"],
         )
         for row in rows
     }
-    order = list(plotly_figures.ARM_COLOURS)
-    return dict(
-        sorted(found.items(), key=lambda one: order.index(one[0]) if one[0] in order else 9)
-    )
+    arms = [*ARMS, *(arm for arm in counts if arm not in ARMS)]
+    return {arm: counts[arm] for arm in arms if arm in counts}
 
 
 def _chosen(result: Mapping[str, Any] | None, batch: Mapping[str, Any]) -> list[Piece]:

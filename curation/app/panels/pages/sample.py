@@ -15,7 +15,7 @@ from bson import ObjectId
 from cascade.errors import ImageError
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation.active_learning.evaluation.failure_yield import LEAST_P
+from curation.active_learning.evaluation.failure_yield import MIN_P
 from curation.app.panels import side_by_side
 from curation.app.panels.components import Notice, Page, Picture, Text
 from curation.app.panels.side_by_side import Tile
@@ -23,7 +23,7 @@ from curation.presentation import error_analysis, member_counts
 from curation.presentation.error_analysis import Outcome
 from curation.presentation.member_counts import Kind
 from curation.storage import conversions, queries, schema
-from curation.storage.collection import answering
+from curation.storage.collection import translate_errors
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -74,7 +74,7 @@ def page(dataset: Dataset, sample: str | None) -> Page:
 
 def read(dataset: Dataset, sample: str) -> Seen | None:
     """Return what is known of a sample, None where it does not exist."""
-    with answering():
+    with translate_errors():
         row = dataset._sample_collection.find_one({"_id": ObjectId(sample)})
     if row is None:
         return None
@@ -165,7 +165,7 @@ def _picture(seen: Seen) -> Picture | Notice:
     tiles = []
     for name, found in seen.found.items():
         outcome = error_analysis.of_image(seen.truth, found)
-        sure = found.scores >= LEAST_P
+        sure = found.scores >= MIN_P
         right = [row for row in outcome.found_by if row >= 0]
         missed = [i for i, row in enumerate(outcome.found_by) if row < 0]
         wrong = list(outcome.false)

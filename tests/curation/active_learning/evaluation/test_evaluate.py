@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cascade import manifest, taxonomy
-from cascade.engine.run import Failure
+from cascade.predictions import Failure
 from cascade.ensemble import Ensemble
 from cascade.predictions import Detections
 from curation.active_learning.evaluation.evaluate import evaluate

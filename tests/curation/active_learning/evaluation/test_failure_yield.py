@@ -4,7 +4,7 @@ from scipy.stats import binomtest
 
 from cascade.predictions import Detections
 from curation.active_learning.evaluation import failure_yield
-from curation.active_learning.evaluation.failure_yield import Comparison, compare, of_arm, wilson
+from curation.active_learning.evaluation.failure_yield import Comparison, arm_yield, compare, wilson
 
 CLASSES = ("cone", "car")
 CONE = ("cone", 0.1, 0.1, 0.3, 0.3)
@@ -52,7 +52,7 @@ def test_what_is_wrong_on_an_image(truth, consensus, says_yes, expected):
 
 def test_an_arm_sums_its_images():
     rows = [Comparison(True, 1, 0), Comparison(False, 0, 2), Comparison(False, 0, 0)]
-    found = of_arm(rows)
+    found = arm_yield(rows)
     assert (found.n, found.failures, found.wrong_decisions) == (3, 2, 1)
     assert (found.missed, found.false) == (1, 2)
     assert found.lower < 2 / 3 < found.upper
@@ -66,4 +66,4 @@ def test_the_interval_agrees_with_scipy(successes, n):
 
 def test_nothing_to_go_by_excludes_nothing():
     assert wilson(0, 0) == (0.0, 1.0)
-    assert failure_yield.of_arm([]).n == 0
+    assert failure_yield.arm_yield([]).n == 0

@@ -1,6 +1,12 @@
 import pytest
 
-from curation.active_learning.gate.live_monitor import LiveCheck, Watch, append, decide, read
+from curation.active_learning.gate.live_monitor import (
+    LiveCheck,
+    RollbackPolicy,
+    append_check,
+    decide,
+    read,
+)
 from curation.errors import EvidenceError
 
 
@@ -24,7 +30,7 @@ DECISIONS = [
 
 @pytest.mark.parametrize(("found", "roll_back", "reason"), DECISIONS)
 def test_decide(found, roll_back, reason):
-    decision = decide(found, champion="2", watch=Watch(floor=0.9, checks=3, least=50))
+    decision = decide(found, champion="2", watch=RollbackPolicy(floor=0.9, checks=3, least=50))
     assert decision.roll_back is roll_back
     assert reason in decision.reason
 
@@ -33,13 +39,13 @@ def test_there_and_back(tmp_path):
     path = tmp_path / "deep" / "live.jsonl"
     assert read(path) == []
     for one in checks(0.5, 0.6):
-        append(path, one)
+        append_check(path, one)
     assert read(path) == checks(0.5, 0.6)
 
 
 def test_a_line_that_is_being_written_waits(tmp_path):
     path = tmp_path / "live.jsonl"
-    append(path, *checks(0.5))
+    append_check(path, *checks(0.5))
     with path.open("a") as file:
         file.write('{"at": "2026')
     assert read(path) == checks(0.5)
@@ -60,4 +66,4 @@ def test_a_line_that_is_no_check_is_named(tmp_path, line):
 @pytest.mark.parametrize("wrong", [{"checks": 0}, {"least": 0}, {"floor": float("nan")}])
 def test_a_watch_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(EvidenceError, match="A watch needs"):
-        Watch(**{"floor": 0.9, **wrong})
+        RollbackPolicy(**{"floor": 0.9, **wrong})

@@ -203,7 +203,7 @@ def test_images_equal_slow_loops(seed):
     some = random_clusters(seed)
     parts = hardness.components(some, {})
     pool = np.random.default_rng(seed).random(some.n_images) < 0.8
-    images = hardness.of_images(parts, some, in_pool=pool)
+    images = hardness.image_hardness(parts, some, in_pool=pool)
     for x in range(some.n_images):
         rows = [k for k in range(len(some.image)) if some.image[k] == x]
         hardest = max(rows, key=lambda k: parts.total[k], default=-1)
@@ -239,7 +239,7 @@ def test_members_further_apart_disagree_more(middle, apart, further):
 def test_a_crowd_of_easy_clusters_is_easier_than_one_hard_cluster():
     p = [[0.95, 0.95]] * 20 + [[0.9, 0.1]]
     some = clusters(p, image=[0] * 20 + [1])
-    images = hardness.of_images(hardness.components(some, {}), some, in_pool=np.ones(2, bool))
+    images = hardness.image_hardness(hardness.components(some, {}), some, in_pool=np.ones(2, bool))
     assert images.hardness.tolist() == [0.0, 1.0]
 
 
@@ -264,7 +264,7 @@ def test_sources_that_disagree_make_an_image_harder():
     # U_det ranks 0, .5, 1; MI of the sources 1 bit, undefined, 0: ranks 1, -, 0.
     some = clusters([[0.98, 0.98], [0.9, 0.9], [0.6, 0.6]], image=[0, 1, 2])
     sources = np.array([[0.0, 1.0], [0.5, NAN], [0.5, 0.5]])
-    images = hardness.of_images(
+    images = hardness.image_hardness(
         hardness.components(some, {}), some, in_pool=np.ones(3, bool), sources=sources
     )
     assert images.image == pytest.approx([1.0, NAN, 0.0], nan_ok=True)
@@ -277,7 +277,7 @@ def test_a_contradiction_is_at_least_nine_tenths_hard():
     assert flags.tolist() == [True, False, False]
     pool = np.ones(3, bool)
     parts = hardness.components(some, {})
-    images = hardness.of_images(parts, some, in_pool=pool, contradiction=flags)
+    images = hardness.image_hardness(parts, some, in_pool=pool, contradiction=flags)
     assert images.hardness == pytest.approx([0.9, 1.0, 0.25])
 
 
@@ -298,7 +298,7 @@ def test_contradictions(p_detection, p_language, expected):
 
 def test_images_without_clusters_are_easiest_and_outsiders_have_no_rank():
     some = clusters([[0.5, 0.5]], image=[1], n=4)
-    images = hardness.of_images(
+    images = hardness.image_hardness(
         hardness.components(some, {}), some, in_pool=np.array([True, True, True, False])
     )
     assert images.detection.tolist() == [0.0, pytest.approx(1 / 6), 0.0, 0.0]
@@ -310,5 +310,5 @@ def test_images_without_clusters_are_easiest_and_outsiders_have_no_rank():
 
 def test_no_images_at_all():
     none = clusters(np.empty((0, 2)), n=0)
-    images = hardness.of_images(hardness.components(none, {}), none, in_pool=np.ones(0, bool))
+    images = hardness.image_hardness(hardness.components(none, {}), none, in_pool=np.ones(0, bool))
     assert len(images.hardness) == 0

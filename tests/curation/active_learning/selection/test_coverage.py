@@ -64,7 +64,7 @@ def test_lazy_equals_plain_greedy(seed, labeled):
         ),
     }
     worth = rng.random(400)
-    found = coverage.herd(candidates, points, worth, **arguments)
+    found = coverage.pick_greedily(candidates, points, worth, **arguments)
     assert found.order.tolist() == _slowly(candidates, points, worth, **arguments)
     assert found.evaluations < 150 * 60 / 2  # lazy indeed
     assert (found.gain >= 0).all()
@@ -79,7 +79,9 @@ def test_every_pick_is_best_for_max_herding(seed, labeled):
     y = np.concatenate([np.zeros(labeled), np.full(150 - labeled, np.nan)])
     oracle = MaxHerding(metric="rbf", metric_dict={"gamma": 1 / sigma**2}, random_state=0)
     free = z[labeled:]
-    found = coverage.herd(free, free, np.ones(len(free)), budget=25, sigma=sigma, taken=z[:labeled])
+    found = coverage.pick_greedily(
+        free, free, np.ones(len(free)), budget=25, sigma=sigma, taken=z[:labeled]
+    )
     for pick in found.order + labeled:
         _, utilities = oracle.query(z, y, batch_size=1, return_utilities=True)
         assert utilities[0, pick] == pytest.approx(np.nanmax(utilities), rel=1e-5)
@@ -88,20 +90,20 @@ def test_every_pick_is_best_for_max_herding(seed, labeled):
 
 def test_gains_never_rise_without_a_quota():
     z = sphere(300)
-    gain = coverage.herd(z, z, np.ones(300), budget=300, sigma=0.7, taken=NONE).gain
+    gain = coverage.pick_greedily(z, z, np.ones(300), budget=300, sigma=0.7, taken=NONE).gain
     assert (np.diff(gain) <= 1e-4).all()
 
 
 def test_gains_add_up_to_what_is_covered():
     z, worth, taken = sphere(200), np.random.default_rng(1).random(200), sphere(20, seed=9)
-    found = coverage.herd(z, z, worth, budget=30, sigma=0.7, taken=taken)
+    found = coverage.pick_greedily(z, z, worth, budget=30, sigma=0.7, taken=taken)
     total = coverage.covered(z, worth, taken=taken, chosen=z[found.order], sigma=0.7)
     assert found.gain.sum() == pytest.approx(total, rel=1e-5)
 
 
 def test_worth_draws_the_picks():
     z = unit([[1, 0], [0.99, 0.1], [0, 1], [0.1, 0.99]])
-    picks = coverage.herd(
+    picks = coverage.pick_greedily(
         z, z, np.array([0.1, 0.1, 1.0, 0.9]), budget=1, sigma=0.1, taken=NONE[:, :2]
     )
     assert picks.order.tolist() == [2]
@@ -109,14 +111,14 @@ def test_worth_draws_the_picks():
 
 def test_what_is_labeled_is_not_picked_again():
     z = unit([[1, 0], [0, 1]])
-    picks = coverage.herd(z, z, np.array([1.0, 0.1]), budget=1, sigma=0.3, taken=z[:1])
+    picks = coverage.pick_greedily(z, z, np.array([1.0, 0.1]), budget=1, sigma=0.3, taken=z[:1])
     assert picks.order.tolist() == [1]
     assert picks.nearest == pytest.approx([0.0])
 
 
 def test_a_costly_candidate_must_gain_more():
     z = unit([[1, 0], [0, 1]])
-    picks = coverage.herd(
+    picks = coverage.pick_greedily(
         z, z, np.array([1.0, 0.9]), budget=2, sigma=0.3, taken=NONE[:, :2], scale=np.array([0.5, 1])
     )
     assert picks.order.tolist() == [1, 0]
@@ -124,14 +126,14 @@ def test_a_costly_candidate_must_gain_more():
 
 def test_identical_candidates_are_picked_in_their_order():
     z = unit(np.ones((5, 16)))
-    picks = coverage.herd(z, z, np.ones(5), budget=9, sigma=1.0, taken=NONE)
+    picks = coverage.pick_greedily(z, z, np.ones(5), budget=9, sigma=1.0, taken=NONE)
     assert picks.order.tolist() == [0, 1, 2, 3, 4]
     assert picks.gain == pytest.approx([5, 0, 0, 0, 0], abs=1e-5)
 
 
 @pytest.mark.parametrize(("candidates", "points"), [(0, 0), (0, 5), (5, 0)])
 def test_nothing_to_pick_or_to_cover(candidates, points):
-    found = coverage.herd(
+    found = coverage.pick_greedily(
         sphere(candidates), sphere(points), np.ones(points), budget=3, sigma=1.0, taken=NONE
     )
     assert found.order.tolist() == list(range(min(3, candidates)))
@@ -149,9 +151,9 @@ def test_quota_factor_counts_down():
 
 def test_blocks_change_nothing(monkeypatch):
     z, taken = sphere(300), sphere(70, seed=5)
-    whole = coverage.herd(z, z, np.ones(300), budget=40, sigma=0.8, taken=taken)
+    whole = coverage.pick_greedily(z, z, np.ones(300), budget=40, sigma=0.8, taken=taken)
     monkeypatch.setattr(coverage, "_BLOCK_BYTES", 4 * 300 * 7)
-    small = coverage.herd(z, z, np.ones(300), budget=40, sigma=0.8, taken=taken)
+    small = coverage.pick_greedily(z, z, np.ones(300), budget=40, sigma=0.8, taken=taken)
     assert small.order.tolist() == whole.order.tolist()
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from curation.active_learning.selection import coverage
-from curation.active_learning.selection.coverage_torch import on
+from curation.active_learning.selection.coverage_torch import torch_cover
 
 NOTHING = np.empty((0, 16), np.float32)
 
@@ -20,14 +20,16 @@ def unit(n, seed=0):
 def test_a_device_picks_what_numpy_picks(taken, sigma):
     points, worth = unit(400), np.random.default_rng(1).random(400)
     how = {"budget": 60, "sigma": sigma, "taken": taken}
-    plain = coverage.herd(points[:150], points, worth, **how)
-    on_device = coverage.herd(points[:150], points, worth, **how, cover=on(torch.device("cpu")))
+    plain = coverage.pick_greedily(points[:150], points, worth, **how)
+    on_device = coverage.pick_greedily(
+        points[:150], points, worth, **how, cover=torch_cover(torch.device("cpu"))
+    )
     assert on_device.order.tolist() == plain.order.tolist()
     assert on_device.gain == pytest.approx(plain.gain, rel=1e-4, abs=1e-4)
     chosen = points[plain.order]
     sums = [
         coverage.covered(points, worth, taken=taken, chosen=chosen, sigma=sigma, cover=cover)
-        for cover in (None, on(torch.device("cpu")))
+        for cover in (None, torch_cover(torch.device("cpu")))
     ]
     assert sums[0] == pytest.approx(sums[1], rel=1e-5)
     assert sums[0] == pytest.approx(plain.gain.sum(), rel=1e-4)
@@ -35,5 +37,7 @@ def test_a_device_picks_what_numpy_picks(taken, sigma):
 
 def test_no_candidates_no_picks():
     how = {"budget": 3, "sigma": 1.0, "taken": NOTHING}
-    herd = coverage.herd(NOTHING, unit(5), np.ones(5), **how, cover=on(torch.device("cpu")))
+    herd = coverage.pick_greedily(
+        NOTHING, unit(5), np.ones(5), **how, cover=torch_cover(torch.device("cpu"))
+    )
     assert herd.order.tolist() == []

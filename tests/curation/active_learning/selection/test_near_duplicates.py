@@ -6,7 +6,7 @@ import pytest
 from curation.active_learning.selection import near_duplicates
 from curation.errors import SelectionError
 from curation.storage.embeddings import similar_pairs
-from curation.storage.embeddings.similar_pairs import Alike
+from curation.storage.embeddings.similar_pairs import SimilarPairs
 
 NAN = np.nan
 
@@ -56,7 +56,7 @@ def test_equals_brute_force(seed, always, chunk, monkeypatch):
     monkeypatch.setattr(near_duplicates, "CHUNK", chunk)
     z, drives, times, order = bursts(seed)
     limits = {"within_s": 1.0, "cosine": 0.95, "always": always}
-    kept = near_duplicates.drop(z, order, drives=drives, times_s=times, **limits)
+    kept = near_duplicates.deduplicate(z, order, drives=drives, times_s=times, **limits)
     expected = _slowly(z, order, drives, times, **limits)
     assert kept.rows.tolist() == sorted(expected)
     assert 0 < len(kept.dropped) < len(z)
@@ -72,32 +72,34 @@ def test_equals_brute_force(seed, always, chunk, monkeypatch):
 def test_known_pairs_give_the_same_as_comparing(seed, always, monkeypatch):
     monkeypatch.setattr(near_duplicates, "CHUNK", 64)
     z, drives, times, order = bursts(seed)
-    known = Alike(0.95, similar_pairs.find(z, 0.95))
+    known = SimilarPairs(0.95, similar_pairs.find_pairs(z, 0.95))
     limits = {"drives": drives, "times_s": times, "cosine": 0.95, "always": always}
-    looked_up = near_duplicates.drop(z, order, known=known, **limits)
-    compared = near_duplicates.drop(z, order, **limits)
+    looked_up = near_duplicates.deduplicate(z, order, known=known, **limits)
+    compared = near_duplicates.deduplicate(z, order, **limits)
     assert 0 < len(compared.dropped) < len(z)
     assert looked_up.duplicate_of.tolist() == compared.duplicate_of.tolist()
     nowhere = np.zeros_like(z)  # what is known is not compared again
-    again = near_duplicates.drop(nowhere, order, known=known, **limits)
+    again = near_duplicates.deduplicate(nowhere, order, known=known, **limits)
     assert again.duplicate_of.tolist() == compared.duplicate_of.tolist()
 
 
 def test_pairs_of_another_threshold_are_not_used():
     z, drives, times, order = bursts(0)
-    known = Alike(0.5, similar_pairs.find(z, 0.5))
+    known = SimilarPairs(0.5, similar_pairs.find_pairs(z, 0.5))
     limits = {"drives": drives, "times_s": times, "cosine": 0.95}
-    found = near_duplicates.drop(z, order, known=known, **limits)
+    found = near_duplicates.deduplicate(z, order, known=known, **limits)
     assert (
         found.duplicate_of.tolist()
-        == near_duplicates.drop(z, order, **limits).duplicate_of.tolist()
+        == near_duplicates.deduplicate(z, order, **limits).duplicate_of.tolist()
     )
 
 
 def test_a_duplicate_is_of_the_first_kept_sample_that_looks_like_it():
     z = unit([[1, 0.2], [1, -0.2], [1, 0.15]])  # 0 and 1 differ; 2 is nearer to 0 than to 1
     order = np.array([1, 0, 2])
-    found = near_duplicates.drop(z, order, drives=[None] * 3, times_s=np.full(3, NAN), cosine=0.94)
+    found = near_duplicates.deduplicate(
+        z, order, drives=[None] * 3, times_s=np.full(3, NAN), cosine=0.94
+    )
     assert found.duplicate_of.tolist() == [-1, -1, 1]
 
 
@@ -116,7 +118,7 @@ TIMES = [
 @pytest.mark.parametrize(("drives", "times", "kept"), TIMES)
 def test_frames_of_one_moment(drives, times, kept):
     n = len(drives)
-    found = near_duplicates.drop(
+    found = near_duplicates.deduplicate(
         FOUR[:n], np.arange(n), drives=drives, times_s=np.array(times), cosine=0.9
     )
     assert found.rows.tolist() == kept
@@ -126,13 +128,15 @@ def test_a_minute_of_video_keeps_a_frame_a_second():
     n = 600
     z = unit(np.random.default_rng(0).normal(size=(n, 64)))
     order = np.random.default_rng(1).permutation(n)
-    kept = near_duplicates.drop(z, order, drives=["a"] * n, times_s=np.arange(n) / 10, cosine=0.99)
+    kept = near_duplicates.deduplicate(
+        z, order, drives=["a"] * n, times_s=np.arange(n) / 10, cosine=0.99
+    )
     assert 30 <= len(kept.rows) <= 60
 
 
 def test_the_first_of_the_order_is_kept():
     z = unit([[1, 0], [1, 0.01], [0, 1]])
-    kept = near_duplicates.drop(
+    kept = near_duplicates.deduplicate(
         z, np.array([1, 0, 2]), drives=[None] * 3, times_s=np.full(3, NAN), cosine=0.97
     )
     assert kept.kept.tolist() == [False, True, True]
@@ -141,14 +145,14 @@ def test_the_first_of_the_order_is_kept():
 
 def test_identical_embeddings_leave_one():
     z = unit(np.ones((5000, 8)))
-    kept = near_duplicates.drop(
+    kept = near_duplicates.deduplicate(
         z, np.arange(5000), drives=[None] * 5000, times_s=np.full(5000, NAN)
     )
     assert kept.rows.tolist() == [0]
 
 
 def test_nothing_to_drop():
-    kept = near_duplicates.drop(
+    kept = near_duplicates.deduplicate(
         np.empty((0, 4), np.float32), np.arange(0), drives=[], times_s=np.empty(0)
     )
     assert len(kept.rows) == 0

@@ -1,6 +1,6 @@
 import pytest
 
-from curation.active_learning.training.cached_result import once, replace_text
+from curation.active_learning.training.cached_result import atomic_write_text, cached_result
 
 
 def test_it_is_done_once_for_all_that_it_depends_on(tmp_path):
@@ -10,25 +10,25 @@ def test_it_is_done_once_for_all_that_it_depends_on(tmp_path):
         done.append(1)
         return {"n": len(done)}
 
-    assert once(file, "a", work) == ({"n": 1}, True)
-    assert once(file, "a", work) == ({"n": 1}, False)
-    assert once(file, "b", work) == ({"n": 2}, True)
-    assert once(file, "b", work, needs=[tmp_path / "gone"]) == ({"n": 3}, True)
+    assert cached_result(file, "a", work) == ({"n": 1}, True)
+    assert cached_result(file, "a", work) == ({"n": 1}, False)
+    assert cached_result(file, "b", work) == ({"n": 2}, True)
+    assert cached_result(file, "b", work, outputs=[tmp_path / "gone"]) == ({"n": 3}, True)
     file.write_text("{")
-    assert once(file, "b", work) == ({"n": 4}, True)
+    assert cached_result(file, "b", work) == ({"n": 4}, True)
 
 
 def test_what_is_replaced_is_no_longer_on_record(tmp_path):
     """Cut off in between, the work may have left half of its own and nothing of the other."""
     file = tmp_path / "record.json"
-    once(file, "a", lambda: {"n": 1})
+    cached_result(file, "a", lambda: {"n": 1})
     with pytest.raises(ZeroDivisionError):
-        once(file, "b", lambda: {"n": 1 // 0})
-    assert once(file, "a", lambda: {"n": 2}) == ({"n": 2}, True)
+        cached_result(file, "b", lambda: {"n": 1 // 0})
+    assert cached_result(file, "a", lambda: {"n": 2}) == ({"n": 2}, True)
 
 
 def test_a_text_is_replaced_and_leaves_no_draft(tmp_path):
     for text in ("first", "second"):
-        replace_text(tmp_path / "a.txt", text)
+        atomic_write_text(tmp_path / "a.txt", text)
         assert (tmp_path / "a.txt").read_text() == text
     assert [one.name for one in tmp_path.iterdir()] == ["a.txt"]

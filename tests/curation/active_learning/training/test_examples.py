@@ -6,7 +6,7 @@ from curation.storage import collection, reader, schema
 
 
 def test_the_labeled_images_of_a_split_come_with_their_ground_truth(ingested, center):
-    found = examples.of_split(ingested, "val", center.taxonomy)
+    found = examples.split_examples(ingested, "val", center.taxonomy)
     view = ingested.match({schema.SPLIT: "val"})
     ids, paths = collection.ids_and_paths(view)
     truths = reader.read_detections(view, schema.GROUND_TRUTH, center.taxonomy)
@@ -16,6 +16,6 @@ def test_the_labeled_images_of_a_split_come_with_their_ground_truth(ingested, ce
 
 
 def test_nothing_is_labeled_yet(ingested, center):
-    assert examples.of_split(ingested, "train", center.taxonomy) == []
+    assert examples.split_examples(ingested, "train", center.taxonomy) == []
     with pytest.raises(StageError, match="0 training samples are labeled"):
-        examples.to_train_on(ingested, center.taxonomy)
+        examples.training_examples(ingested, center.taxonomy)

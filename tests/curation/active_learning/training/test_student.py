@@ -8,8 +8,8 @@ SMALL = Recipe(width=8, size=64)
 
 
 def test_its_licence_is_that_of_all_who_taught_it(center):
-    assert student.licence_of(SMALL, None) == "MIT"
-    assert student.licence_of(SMALL, center) == "Apache-2.0 AND MIT"
+    assert student.license_expression(SMALL, None) == "MIT"
+    assert student.license_expression(SMALL, center) == "Apache-2.0 AND MIT"
 
 
 def test_of_alternatives_the_strictest_holds(center):
@@ -17,7 +17,7 @@ def test_of_alternatives_the_strictest_holds(center):
     content = center.manifest.model_dump()
     content["members"][1]["licence"] = "MIT OR AGPL-3.0"
     either = Ensemble.from_manifest(manifest.Manifest.model_validate(content))
-    said = student.licence_of(SMALL, either)
+    said = student.license_expression(SMALL, either)
     assert said == "MIT AND (MIT OR AGPL-3.0)"
     assert licenses.kind(said) == "copyleft"
 

@@ -24,9 +24,9 @@ def labeled(dataset, settings):
     ids, _ = collection.ids_and_paths(dataset)
     empty = Detections.empty(ROADWORK.names)
     writer.write_ground_truth(dataset, {ids[0]: empty}, labeled_round=1)
-    this = rounds.of_dataset(settings.home, dataset.name, 1)
+    this = rounds.get_round(settings.home, dataset.name, 1)
     this.begin(labeler="files")
-    this.do("publish", lambda: {"challenger": 3})
+    this.run_once("publish", lambda: {"challenger": 3})
     return dataset, this
 
 
@@ -66,7 +66,7 @@ def test_reproduce_answers_by_its_exit_code(labeled):
     from curation.stages.reproduce import _lines
 
     same = digest(_lines(dataset, 1))
-    this.do("label", lambda: {"dataset_hash": same})
+    this.run_once("label", lambda: {"dataset_hash": same})
     done = run("reproduce", dataset.name)
     assert (done.exit_code, "identical: True" in done.output) == (0, True)
     ids, _ = collection.ids_and_paths(dataset)

@@ -6,7 +6,7 @@ import pytest
 from curation.jobs.nightly.incremental_embeddings import extend_index
 from curation.storage import schema
 from curation.storage.embeddings import brain_runs
-from curation.storage.embeddings.table import Vectors
+from curation.storage.embeddings.table import VectorTable
 
 FINGERPRINT = "f" * 16
 
@@ -17,13 +17,13 @@ def grow(dataset, tmp_path):
     import fiftyone as fo
 
     rng = np.random.default_rng(0)
-    brain_runs.remember_embedder(dataset, tmp_path, "m", FINGERPRINT)
+    brain_runs.record_embedder(dataset, tmp_path, "m", FINGERPRINT)
 
     def add(n):
         vectors = rng.normal(size=(n, 8)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         ids = dataset.add_samples([fo.Sample(filepath=f"/{rng.random()}.jpg") for _ in range(n)])
-        Vectors(tmp_path, FINGERPRINT).add(ids, vectors)
+        VectorTable(tmp_path, FINGERPRINT).add(ids, vectors)
         return ids
 
     return add
@@ -38,7 +38,7 @@ def test_the_index_is_extended_by_what_it_lacks(dataset, grow, monkeypatch):
     import fiftyone.brain as fob
 
     first = grow(12)
-    brain_runs.index(dataset, first)
+    brain_runs.update_index(dataset, first)
     made = dataset.get_brain_info(schema.SIMILARITY).timestamp
     dataset.sort_by_similarity(first[0], brain_key=schema.SIMILARITY)  # centres its vectors
     new = grow(3)
@@ -48,10 +48,10 @@ def test_the_index_is_extended_by_what_it_lacks(dataset, grow, monkeypatch):
     assert dataset.get_brain_info(schema.SIMILARITY).timestamp == made
     there = index_of(dataset)
     assert there.keys() == {*first, *new}
-    for one, vector in zip(first + new, brain_runs.vectors(dataset, first + new), strict=True):
+    for one, vector in zip(first + new, brain_runs.read_vectors(dataset, first + new), strict=True):
         np.testing.assert_array_equal(there[one], vector)
     nearest = dataset.sort_by_similarity(new[0], k=3, brain_key=schema.SIMILARITY)
-    centred = brain_runs.vectors(dataset, first + new)
+    centred = brain_runs.read_vectors(dataset, first + new)
     centred = centred - centred.mean(axis=0)
     cosines = (centred @ centred[12]) / np.linalg.norm(centred, axis=1)
     assert nearest.values("id") == [(first + new)[i] for i in np.argsort(-cosines)[:3]]
@@ -66,7 +66,7 @@ def test_without_an_index_none_is_made(dataset, grow):
 def test_a_sample_without_a_vector_waits(dataset, grow):
     import fiftyone as fo
 
-    brain_runs.index(dataset, grow(5))
+    brain_runs.update_index(dataset, grow(5))
     dataset.add_sample(fo.Sample(filepath="/broken.jpg"))
     assert extend_index(dataset) == 0
 
@@ -91,7 +91,7 @@ def test_the_table_of_vectors_is_added_to_and_not_written_anew(grow, tmp_path):
 
 def test_an_index_that_shows_what_is_gone_is_made_anew(dataset, grow):
     ids = grow(4)
-    brain_runs.draw(dataset, ids)
+    brain_runs.rebuild(dataset, ids)
     dataset.delete_samples(ids[:1])
-    brain_runs.draw(dataset, ids[1:])
+    brain_runs.rebuild(dataset, ids[1:])
     assert index_of(dataset).keys() == {*ids[1:]}

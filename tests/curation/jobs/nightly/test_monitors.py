@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from curation.active_learning.gate.live_monitor import LiveCheck, append
+from curation.active_learning.gate.live_monitor import LiveCheck, append_check
 from curation.jobs.catch_up import Entry
 from curation.jobs.execution import runner
 from curation.jobs.nightly import monitors
@@ -37,7 +37,7 @@ def test_a_metric_that_fell_rolls_back_and_the_run_says_so(
     job = make_job(kind="metric", options={"dataset": "demo", "live": str(live), "floor": 0.9})
 
     def look(value):
-        append(live, LiveCheck(datetime.now(UTC).isoformat(), "2", value, 100))
+        append_check(live, LiveCheck(datetime.now(UTC).isoformat(), "2", value, 100))
         clock.forward(hours=1)
         history.note("nightly", [Entry(clock(), "due")])
         return runner.attempt(

@@ -30,7 +30,7 @@ from curation.stages.score import score
 from curation.storage import collection, reader, schema
 from curation.storage.database import lease
 from curation.storage.embeddings import brain_runs
-from curation.storage.embeddings.table import Vectors
+from curation.storage.embeddings.table import VectorTable
 
 pytestmark = pytest.mark.slow
 
@@ -329,8 +329,8 @@ def here_only(pool):
     near = rng.normal(size=(len(ids), synthetic_pool.DIMENSIONS)).astype(np.float32) * 0.001
     near[:, 0] += 1.0
     near /= np.linalg.norm(near, axis=1, keepdims=True)
-    Vectors(Path(note["folder"]), note["fingerprint"]).add(ids, near)
-    assert np.allclose(brain_runs.vectors(pool, ids[:1])[0], near[0])
+    VectorTable(Path(note["folder"]), note["fingerprint"]).add(ids, near)
+    assert np.allclose(brain_runs.read_vectors(pool, ids[:1])[0], near[0])
 
 
 def change(path, seed):

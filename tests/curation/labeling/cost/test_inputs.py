@@ -63,9 +63,9 @@ def test_a_video_is_refused(dataset, own):
 
 
 def test_earlier_rounds_are_measured(scored, own):
-    first = rounds.of_dataset(own.home, scored.name, 1)
-    first.do("label", lambda: {"seconds": 340.0, "labeled": 10, "new": 10, "boxes": 10})
-    first.do("report", dict)
+    first = rounds.get_round(own.home, scored.name, 1)
+    first.run_once("label", lambda: {"seconds": 340.0, "labeled": 10, "new": 10, "boxes": 10})
+    first.run_once("report", dict)
     found = outlook(scored, 2, own, budget=1)
     assert (found.rates.seconds_per_image, found.rates.seconds_per_box) == (20.0, 14.0)
     assert "1 of the 2 rounds" in found.advice

@@ -8,8 +8,8 @@ import pytest
 
 from curation.errors import StoreError
 from curation.storage.embeddings import pair_cache, similar_pairs
-from curation.storage.embeddings.pair_cache import KnownPairs
-from curation.storage.embeddings.table import Vectors
+from curation.storage.embeddings.pair_cache import PairCache
+from curation.storage.embeddings.table import VectorTable
 
 FINGERPRINT = "f" * 16
 COSINE = 0.95
@@ -31,12 +31,12 @@ def as_set(pairs):
 
 @pytest.fixture
 def table(tmp_path):
-    return Vectors(tmp_path, FINGERPRINT)
+    return VectorTable(tmp_path, FINGERPRINT)
 
 
 @pytest.fixture
 def known(tmp_path):
-    return KnownPairs(tmp_path, FINGERPRINT, COSINE)
+    return PairCache(tmp_path, FINGERPRINT, COSINE)
 
 
 @pytest.fixture
@@ -59,11 +59,11 @@ def test_each_night_compares_what_is_new_and_knows_what_a_full_comparison_would(
     done = 0
     for until in (200, 230, 231, 300):
         table.add(ids(until - done, done), z[done:until])
-        found = known.among(ids(until))
-        assert as_set(found.pairs) == as_set(similar_pairs.find(z[:until], COSINE))
+        found = known.pairs_for(ids(until))
+        assert as_set(found.pairs) == as_set(similar_pairs.find_pairs(z[:until], COSINE))
         assert compared() == [(until - done, until)]
         done = until
-    assert known.among(ids(300)).cosine == COSINE
+    assert known.pairs_for(ids(300)).cosine == COSINE
     assert compared() == []
 
 
@@ -71,65 +71,65 @@ def test_pairs_are_rows_of_what_is_asked_for(table, known):
     z = clumps(100)
     table.add(ids(100), z)
     order = np.random.default_rng(1).permutation(100)[:80]
-    found = known.among([ids(100)[i] for i in order])
-    assert as_set(found.pairs) == as_set(similar_pairs.find(z[order], COSINE))
+    found = known.pairs_for([ids(100)[i] for i in order])
+    assert as_set(found.pairs) == as_set(similar_pairs.find_pairs(z[order], COSINE))
     assert len(found.pairs) > 10
 
 
 def test_a_vector_that_is_another_now_is_compared_anew(table, known, compared):
     z = clumps(100)
     table.add(ids(100), z)
-    known.among(ids(100))
+    known.pairs_for(ids(100))
     z[7], z[8] = z[50], -z[51]
     table.add(ids(2, 7), z[7:9])
     compared()
-    assert as_set(known.among(ids(100)).pairs) == as_set(similar_pairs.find(z, COSINE))
+    assert as_set(known.pairs_for(ids(100)).pairs) == as_set(similar_pairs.find_pairs(z, COSINE))
     assert compared() == [(2, 100)]
 
 
 def test_a_view_of_a_few_samples_is_not_worth_it(table, known, tmp_path):
     table.add(ids(100), clumps(100))
-    assert known.among(ids(49)) is None
+    assert known.pairs_for(ids(49)) is None
     assert list(tmp_path.glob("alike-*")) == []
-    assert known.among(ids(50)) is not None
+    assert known.pairs_for(ids(50)) is not None
 
 
 def test_another_threshold_or_embedder_has_its_own_pairs(table, known, tmp_path):
     z = clumps(100)
     table.add(ids(100), z)
-    known.among(ids(100))
-    looser = KnownPairs(tmp_path, FINGERPRINT, 0.5).among(ids(100))
-    assert as_set(looser.pairs) == as_set(similar_pairs.find(z, 0.5))
-    Vectors(tmp_path, "0" * 16).add(ids(100), clumps(100, seed=9))
-    other = KnownPairs(tmp_path, "0" * 16, COSINE).among(ids(100))
-    assert as_set(other.pairs) == as_set(similar_pairs.find(clumps(100, seed=9), COSINE))
+    known.pairs_for(ids(100))
+    looser = PairCache(tmp_path, FINGERPRINT, 0.5).pairs_for(ids(100))
+    assert as_set(looser.pairs) == as_set(similar_pairs.find_pairs(z, 0.5))
+    VectorTable(tmp_path, "0" * 16).add(ids(100), clumps(100, seed=9))
+    other = PairCache(tmp_path, "0" * 16, COSINE).pairs_for(ids(100))
+    assert as_set(other.pairs) == as_set(similar_pairs.find_pairs(clumps(100, seed=9), COSINE))
 
 
 def test_too_many_pairs_are_not_kept_and_not_looked_for_again(table, known, compared, monkeypatch):
     table.add(ids(50), np.tile(clumps(1), (50, 1)))
     with monkeypatch.context() as patched:
-        patched.setattr(similar_pairs.find, "__kwdefaults__", {"known": 0, "most": 100})
-        assert known.among(ids(50)) is None
+        patched.setattr(similar_pairs.find_pairs, "__kwdefaults__", {"known": 0, "most": 100})
+        assert known.pairs_for(ids(50)) is None
     table.add(ids(1, 50), clumps(1))
     monkeypatch.setattr(pair_cache.alike, "find", lambda *_, **__: pytest.fail("looked again"))
-    assert known.among(ids(51)) is None
+    assert known.pairs_for(ids(51)) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut off"])
 def test_a_damaged_file_is_made_anew(table, known, tmp_path, content, caplog):
     z = clumps(60)
     table.add(ids(60), z)
-    known.among(ids(60))
+    known.pairs_for(ids(60))
     (path,) = tmp_path.glob("alike-*.npz")
     path.write_bytes(content)
-    assert as_set(known.among(ids(60)).pairs) == as_set(similar_pairs.find(z, COSINE))
+    assert as_set(known.pairs_for(ids(60)).pairs) == as_set(similar_pairs.find_pairs(z, COSINE))
     assert "is damaged" in caplog.text
     assert path.stat().st_size > 100
 
 
 def test_a_full_disk_leaves_what_was_there(table, known, tmp_path, monkeypatch):
     table.add(ids(60), clumps(60))
-    known.among(ids(60))
+    known.pairs_for(ids(60))
     before = {one.name: one.read_bytes() for one in tmp_path.glob("alike-*")}
     table.add(ids(1, 60), clumps(1))
 
@@ -138,5 +138,5 @@ def test_a_full_disk_leaves_what_was_there(table, known, tmp_path, monkeypatch):
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(StoreError, match=r"No space left on device\. Make room"):
-        known.among(ids(61))
+        known.pairs_for(ids(61))
     assert {one.name: one.read_bytes() for one in tmp_path.glob("alike-*")} == before

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curation.storage.embeddings import similar_pairs
-from curation.storage.embeddings.similar_pairs import Alike
+from curation.storage.embeddings.similar_pairs import SimilarPairs
 
 
 def unit(vectors):
@@ -38,7 +38,7 @@ def test_all_pairs_are_found(chunk, monkeypatch):
     z = clumps()
     expected = slowly(z, 0.95)
     assert len(expected) > 100
-    assert as_set(similar_pairs.find(z, 0.95)) == expected
+    assert as_set(similar_pairs.find_pairs(z, 0.95)) == expected
 
 
 @pytest.mark.parametrize("step", [1, 50, 299])
@@ -48,11 +48,11 @@ def test_pairs_that_are_extended_are_those_that_are_found_anew(step, monkeypatch
     known, pairs = 0, set()
     while known < len(z):
         until = min(known + step, len(z))
-        new = as_set(similar_pairs.find(z[:until], 0.95, known=known))
+        new = as_set(similar_pairs.find_pairs(z[:until], 0.95, known=known))
         assert all(j >= known for _, j in new)
         assert pairs.isdisjoint(new)
         known, pairs = until, pairs | new
-    assert pairs == as_set(similar_pairs.find(z, 0.95))
+    assert pairs == as_set(similar_pairs.find_pairs(z, 0.95))
 
 
 def test_a_cosine_at_the_threshold_is_decided_alike_in_every_block():
@@ -78,17 +78,17 @@ def test_a_cosine_at_the_threshold_is_decided_alike_in_every_block():
 
 def test_too_many_pairs_are_given_up():
     z = unit(np.ones((100, 4)))
-    assert len(similar_pairs.find(z, 0.9)) == 100 * 99 // 2
-    assert similar_pairs.find(z, 0.9, most=4949) is None
-    assert len(similar_pairs.find(z, 0.9, most=4950)) == 4950
+    assert len(similar_pairs.find_pairs(z, 0.9)) == 100 * 99 // 2
+    assert similar_pairs.find_pairs(z, 0.9, most=4949) is None
+    assert len(similar_pairs.find_pairs(z, 0.9, most=4950)) == 4950
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_nothing_looks_like_nothing(n):
-    assert similar_pairs.find(np.ones((n, 1), np.float32), 0.9).shape == (0, 2)
+    assert similar_pairs.find_pairs(np.ones((n, 1), np.float32), 0.9).shape == (0, 2)
 
 
 def test_neighbours_are_listed_for_both_of_a_pair():
-    begins, others = Alike(0.9, np.array([[0, 2], [2, 3]])).neighbours(5)
+    begins, others = SimilarPairs(0.9, np.array([[0, 2], [2, 3]])).neighbours(5)
     lists = [sorted(others[begins[i] : begins[i + 1]].tolist()) for i in range(5)]
     assert lists == [[2], [], [0, 3], [2], []]
