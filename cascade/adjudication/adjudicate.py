@@ -1,57 +1,53 @@
-"""Many cases, settled side by side: the adjudicator's door."""
+"""Concurrent adjudication of many cases."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 
-from cascade.adjudication.agent import inquire
+from cascade.adjudication.agent import adjudicate_case, gather_or_cancel
 from cascade.adjudication.case import Case
 from cascade.adjudication.limits import Bounds
-from cascade.adjudication.protocols import Eye, Root
-from cascade.adjudication.result import Ruling
-from cascade.adjudication.together import together
+from cascade.adjudication.protocols import Planner, VisionModel
+from cascade.adjudication.result import Result
 from cascade.models.language.event_loop import LoopThread
 
-CONCURRENCY = 16  # cases at once; each has one to some eight questions in flight
+CONCURRENCY = 16  # cases in progress; each has one to about eight questions in flight
 
 
 def adjudicate(
     cases: Sequence[Case],
-    root: Root,
-    eye: Eye,
+    planner: Planner,
+    vision_model: VisionModel,
     bounds: Bounds = Bounds(),  # noqa: B008 - frozen
     *,
     concurrency: int = CONCURRENCY,
-) -> list[Ruling]:
-    """Return the ruling on each case, in order. Nothing that a server does raises.
+) -> list[Result]:
+    """Return the result of each case, in order. Errors of a server never raise.
 
     Args:
-        cases: Images in doubt; their pixels are in memory, so hand in some dozens at a time.
-        root: Decides what to ask for; shared by all cases.
-        eye: Looks at crops; shared by all cases.
-        bounds: What each case may cost.
-        concurrency: Cases that are worked on at once.
+        cases: Doubtful images. Their pixels are in memory, so pass a few dozen per call.
+        planner: Model that chooses the operations, shared by all cases.
+        vision_model: Model that answers questions about crops, shared by all cases.
+        bounds: Limits of each case.
+        concurrency: Number of cases in progress at the same time.
     """
-    work = _all(cases, root, eye, bounds, concurrency)
+
+    async def adjudicate_all() -> list[Result]:
+        slots = asyncio.Semaphore(concurrency)
+
+        async def adjudicate_in_slot(case: Case) -> Result:
+            async with slots:
+                return await adjudicate_case(case, planner, vision_model, bounds)
+
+        return await gather_or_cancel(adjudicate_in_slot(case) for case in cases)
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
-    beside = LoopThread()  # a notebook has a loop already, and is waiting in it
+        return asyncio.run(adjudicate_all())
+    thread = LoopThread()  # a notebook's own loop is blocked until this call returns
     try:
-        return beside.run(work)
+        return thread.run(adjudicate_all())
     finally:
-        beside.close()
-
-
-async def _all(
-    cases: Sequence[Case], root: Root, eye: Eye, bounds: Bounds, concurrency: int
-) -> list[Ruling]:
-    slots = asyncio.Semaphore(concurrency)
-
-    async def one(case: Case) -> Ruling:
-        async with slots:
-            return await inquire(case, root, eye, bounds)
-
-    return await together(one(case) for case in cases)
+        thread.close()

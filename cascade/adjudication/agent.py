@@ -1,10 +1,10 @@
-"""The recursive loop of one case: the root asks, is told, asks again, and rules."""
+"""The recursive conversation about one case: the planner asks, gets results, and decides."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -12,194 +12,201 @@ from cascade.adjudication import crops, prompts, tool_handlers, tools
 from cascade.adjudication.case import Case
 from cascade.adjudication.limits import BoundReachedError, Bounds, Budget
 from cascade.adjudication.prompts import Message
-from cascade.adjudication.protocols import Eye, Root
-from cascade.adjudication.result import Ruling, Why
-from cascade.adjudication.sanitizing import as_json, shortened
-from cascade.adjudication.together import together
+from cascade.adjudication.protocols import Planner, VisionModel
+from cascade.adjudication.result import Outcome, Result
+from cascade.adjudication.sanitizing import shorten, to_json
 from cascade.adjudication.tools import Look, Operation, OperationError, Recurse, Verdict
 from cascade.adjudication.trace import Log, Step, Trace
 from cascade.adjudication.view import View
 from cascade.errors import ServerError
+from cascade.predictions import Answer
 
 T = TypeVar("T")
 
-_LONGEST_RESULT = 500  # characters of a result, as the trace keeps it
+_MAX_RESULT_CHARS = 500  # length of a result in the trace
 
 
-async def inquire(case: Case, root: Root, eye: Eye, bounds: Bounds) -> Ruling:
-    """Return the ruling on a case: a verdict, or the weighted mean and why it stands.
+async def adjudicate_case(
+    case: Case, planner: Planner, vision_model: VisionModel, bounds: Bounds
+) -> Result:
+    """Return the result of a case: a verdict, or the weighted mean and the reason it stands.
 
-    Given the same replies of the models it is the same, unless time runs out.
+    The same replies of the models give the same result, unless time runs out.
     """
-    view, log = View.of(case), Log()
-    budget = Budget(bounds.calls, bounds.characters)
-    inquiry = _Inquiry(root, eye, bounds)
+    view, log = View.from_case(case), Log()
+    position = _Position(Budget(bounds.calls, bounds.characters), log)
+    conversation = _Conversation(planner, vision_model, bounds)
     try:
         async with asyncio.timeout(bounds.wall_s) as limit:
-            ruling = await inquiry.settle(view, _Place(budget, log))
+            result = await conversation.settle(view, position)
     except TimeoutError:
         if not limit.expired():
-            raise  # of a model, and none of our business
-        ruling = _fallback(view, "wall_time", str(BoundReachedError("wall_time")))
+            raise  # raised by a model, not by our limit
+        result = _fall_back(view, "wall_time", str(BoundReachedError("wall_time")))
     except ServerError as error:
-        ruling = _fallback(view, "server", str(error))
-    return replace(ruling, trace=Trace(steps=log.steps()))
+        result = _fall_back(view, "server", str(error))
+    return replace(result, trace=Trace(steps=log.steps()))
 
 
-def _fallback(view: View, why: Why, reason: str) -> Ruling:
-    return Ruling(p_yes=view.p, reason=shortened(reason, _LONGEST_RESULT), why=why)
+async def gather_or_cancel(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return all results in order; the first error cancels the other coroutines and is raised."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()  # no effect on a finished task
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _fall_back(view: View, outcome: Outcome, reason: str) -> Result:
+    return Result(p_yes=view.p, reason=shorten(reason, _MAX_RESULT_CHARS), outcome=outcome)
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where in a case something happens, and what it may cost there."""
+class _Position:
+    """A position in the conversation tree, with the budget and the log that apply there."""
 
     budget: Budget
     log: Log
     depth: int = 0
     turn: int = 0
 
+    def record(
+        self,
+        operation: str,
+        arguments: Mapping[str, Any],
+        result: str,
+        start: float | None = None,
+        tokens: int | None = None,
+    ) -> None:
+        """Add a step to the log; `start` is the `perf_counter` value at which it began."""
+        elapsed_s = 0.0 if start is None else time.perf_counter() - start
+        step = Step(
+            depth=self.depth,
+            turn=self.turn,
+            operation=operation,
+            arguments=dict(arguments),
+            result=shorten(result, _MAX_RESULT_CHARS),
+            milliseconds=round(elapsed_s * 1000, 3),
+            tokens=tokens,
+        )
+        self.log.add(step)
+
+    async def recording_failure(
+        self, call: Awaitable[T], operation: str, arguments: Mapping[str, Any]
+    ) -> T:
+        """Return the reply of a model; a failure is recorded before it is raised."""
+        start = time.perf_counter()
+        try:
+            return await call
+        except (ServerError, asyncio.CancelledError) as error:
+            self.record(operation, arguments, f"{type(error).__name__}: {error}", start)
+            raise
+
 
 @dataclass(frozen=True)
-class _Inquiry:
-    root: Root
-    eye: Eye
+class _Conversation:
+    planner: Planner
+    vision_model: VisionModel
     bounds: Bounds
 
-    async def settle(self, view: View, place: _Place) -> Ruling:
-        """Return the ruling on a question; where a bound is reached, the weighted mean."""
+    async def settle(self, view: View, position: _Position) -> Result:
+        """Return the result for a question; the weighted mean if a bound is reached."""
         try:
-            return await self._converse(view, place)
+            return await self._converse(view, position)
         except BoundReachedError as error:
-            return _fallback(view, error.limit, str(error))
+            return _fall_back(view, error.limit, str(error))
 
-    async def _converse(self, view: View, place: _Place) -> Ruling:
-        if place.depth > self.bounds.depth:
+    async def _converse(self, view: View, position: _Position) -> Result:
+        bounds = self.bounds
+        depth_left = bounds.depth - position.depth
+        if depth_left < 0:
             raise BoundReachedError("depth")
         schema = tools.schema(view.taxonomy)
-        left = self.bounds.depth - place.depth
-        messages = prompts.opening(view, turns=self.bounds.turns, depth_left=left)
-        for turn in range(1, self.bounds.turns + 1):
-            here = replace(place, turn=turn)
-            reply = await self._reply(messages, schema, here)
+        messages = prompts.opening_messages(view, turns=bounds.turns, depth_left=depth_left)
+        for turn in range(1, bounds.turns + 1):
+            current = replace(position, turn=turn)
+            reply = await self._reply(messages, schema, current)
             try:
-                asked = tools.parse(reply)
+                request = tools.parse(reply)
             except OperationError as error:
                 results: Sequence[Any] = [{"error": str(error)}]
-                here.log.add(_step(here, "invalid", {}, str(error)))
+                current.record("invalid", {}, str(error))
             else:
-                if isinstance(asked, Verdict):
-                    return self._ruled(asked)
-                results = await self._carry_out(asked, view, here)
-            messages += prompts.next_turn(reply, results, turns_left=self.bounds.turns - turn)
+                if isinstance(request, Verdict):
+                    p_yes = min(max(request.p_yes, bounds.epsilon), 1 - bounds.epsilon)
+                    return Result(p_yes=p_yes, reason=request.reason, outcome="verdict")
+                results = await self._execute_all(request, view, current)
+            messages += prompts.turn_messages(reply, results, turns_left=bounds.turns - turn)
         raise BoundReachedError("turns")
 
-    def _ruled(self, verdict: Verdict) -> Ruling:
-        epsilon = self.bounds.epsilon
-        p_yes = min(max(verdict.p_yes, epsilon), 1 - epsilon)
-        return Ruling(p_yes=p_yes, reason=verdict.reason, why="verdict")
-
     async def _reply(
-        self, messages: Sequence[Message], schema: Mapping[str, Any], here: _Place
+        self, messages: Sequence[Message], schema: Mapping[str, Any], position: _Position
     ) -> str:
-        sent = sum(len(one["content"]) for one in messages)
-        here.budget.spend(calls=1, characters=sent)
-        asked = {"messages": len(messages), "characters": sent}
-        reply, took_ms = await _timed(self.root.reply(messages, schema), here, "reply", asked)
-        tokens = len(reply.tokens) or None
-        here.log.add(_step(here, "reply", asked, reply.text, took_ms, tokens))
-        here.budget.spend(characters=len(reply.text))
+        characters = sum(len(message["content"]) for message in messages)
+        position.budget.spend(calls=1, characters=characters)
+        arguments = {"messages": len(messages), "characters": characters}
+        start = time.perf_counter()
+        call = self.planner.reply(messages, schema)
+        reply = await position.recording_failure(call, "reply", arguments)
+        position.record("reply", arguments, reply.text, start, len(reply.tokens) or None)
+        position.budget.spend(characters=len(reply.text))
         return reply.text
 
-    async def _carry_out(
-        self, asked: Sequence[Operation], view: View, here: _Place
+    async def _execute_all(
+        self, operations: Sequence[Operation], view: View, position: _Position
     ) -> list[dict[str, Any]]:
-        """Return the result of each operation, in order; all run at once."""
-        here.budget.spend(calls=sum(isinstance(one, Look) for one in asked))
-        shares = here.budget.shares(sum(isinstance(one, Recurse) for one in asked))
-        waiting = iter(shares)
-        places = [
+        """Return the result of each operation, in order; all run concurrently."""
+        position.budget.spend(calls=sum(isinstance(item, Look) for item in operations))
+        shares = position.budget.shares(sum(isinstance(item, Recurse) for item in operations))
+        unused = iter(shares)
+        positions = [
             replace(
-                here,
-                budget=next(waiting) if isinstance(one, Recurse) else here.budget,
-                log=here.log.reserve(),
+                position,
+                budget=next(unused) if isinstance(operation, Recurse) else position.budget,
+                log=position.log.reserve(),
             )
-            for one in asked
+            for operation in operations
         ]
-        results = await together(
-            self._do(one, view, its) for one, its in zip(asked, places, strict=True)
+        results = await gather_or_cancel(
+            self._execute(operation, view, branch)
+            for operation, branch in zip(operations, positions, strict=True)
         )
-        for one in shares:
-            here.budget.take_back(one)
+        for share in shares:
+            position.budget.take_back(share)
         return results
 
-    async def _do(self, operation: Operation, view: View, here: _Place) -> dict[str, Any]:
+    async def _execute(
+        self, operation: Operation, view: View, position: _Position
+    ) -> dict[str, Any]:
         arguments = operation.model_dump(
             mode="json", by_alias=True, exclude={"op"}, exclude_defaults=True
         )
         start = time.perf_counter()
         try:
             if isinstance(operation, Look):
-                result = await self._look(operation, view, here, arguments)
+                result = await self._look(operation, view, position, arguments)
             elif isinstance(operation, Recurse):
-                result = await self._recurse(operation, view, here)
+                result = await self._recurse(operation, view, position)
             else:
                 result = tool_handlers.answer(operation, view)
         except OperationError as error:
             result = {"error": str(error)}
-        here.log.add(_step(here, operation.op, arguments, as_json(result), _since_ms(start)))
+        position.record(operation.op, arguments, to_json(result), start)
         return result
 
     async def _look(
-        self, look: Look, view: View, here: _Place, arguments: Mapping[str, Any]
+        self, look: Look, view: View, position: _Position, arguments: Mapping[str, Any]
     ) -> dict[str, Any]:
-        region = tool_handlers.place(look, view)
+        region = tool_handlers.look_region(look, view)
         if view.image is None:
-            raise OperationError("There is no image to look at; go by the boxes.")
-        crop = crops.close_up(view.image, region)
-        answer, _ = await _timed(self.eye.look(crop, look.question), here, "look", arguments)
-        return prompts.said(answer)
+            raise OperationError("The image is not available; go by the boxes.")
+        call = self.vision_model.look(crops.close_up(view.image, region), look.question)
+        return prompts.describe_answer(await position.recording_failure(call, "look", arguments))
 
-    async def _recurse(self, recurse: Recurse, view: View, here: _Place) -> dict[str, Any]:
+    async def _recurse(self, recurse: Recurse, view: View, position: _Position) -> dict[str, Any]:
         part = view.within(recurse.region, recurse.question)
-        deeper = replace(here, depth=here.depth + 1)
-        ruling = await self.settle(part, deeper)
-        reason = shortened(ruling.reason, prompts.LONGEST_REASON)
-        p_yes = None if ruling.p_yes is None else round(ruling.p_yes, 2)
-        return {"p_yes": p_yes, "reason": reason, "fell_back": ruling.fell_back}
-
-
-async def _timed(
-    call: Awaitable[T], here: _Place, name: str, arguments: Mapping[str, Any]
-) -> tuple[T, float]:
-    """Return what a model says and how long it took; its failure is noted before it is raised."""
-    start = time.perf_counter()
-    try:
-        return await call, _since_ms(start)
-    except (ServerError, asyncio.CancelledError) as error:
-        told = f"{type(error).__name__}: {error}"
-        here.log.add(_step(here, name, arguments, told, _since_ms(start)))
-        raise
-
-
-def _step(
-    here: _Place,
-    operation: str,
-    arguments: Mapping[str, Any],
-    result: str,
-    took_ms: float = 0.0,
-    tokens: int | None = None,
-) -> Step:
-    return Step(
-        depth=here.depth,
-        turn=here.turn,
-        operation=operation,
-        arguments=dict(arguments),
-        result=shortened(result, _LONGEST_RESULT),
-        milliseconds=round(took_ms, 3),
-        tokens=tokens,
-    )
-
-
-def _since_ms(start: float) -> float:
-    return (time.perf_counter() - start) * 1000
+        result = await self.settle(part, replace(position, depth=position.depth + 1))
+        answer = Answer(result.p_yes, result.reason)
+        return {**prompts.describe_answer(answer), "fell_back": result.fell_back}

@@ -1,4 +1,4 @@
-"""What is to be settled: one image, and all that the ensemble says about it."""
+"""One doubtful image with all outputs of the ensemble for it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from cascade.taxonomy import Taxonomy
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One image in doubt.
+    """One doubtful image.
 
     Attributes:
-        id: The name of the image.
-        taxonomy: Whose classes the boxes have, and whose question is to be answered.
-        p: The fused p*(x), in [0, 1]; None where nobody votes.
-        agreement: Weighted share of the voters on the side of `p`; None where nobody votes.
-        image: The pixels; None where nothing can be looked at.
-        detections: By member that ran, in canonical classes; its `classes` are those that it can
-            name, its scores calibrated.
-        objects: What the ensemble makes of them: the scores are the fused probabilities.
-        sizes: Of `objects`, in their order; None where no depth is known.
+        id: Name of the image.
+        taxonomy: Taxonomy of the boxes' classes and of the question to answer.
+        p: Fused p*(x), in [0, 1]; None without votes.
+        agreement: Weighted share of the voters on the side of `p`; None without votes.
+        image: Pixels; None if unavailable.
+        detections: Boxes of each member that ran, in canonical classes, with calibrated scores;
+            `classes` holds the classes that the member can name.
+        objects: Fused objects, with fused probabilities as scores.
+        sizes: Sizes of `objects`, in order; None without depth.
         masked: Classes that a segmenter outlines.
-        answers: By language member that was asked.
+        answers: Answer of each language member that was asked.
     """
 
     id: str
@@ -47,23 +47,23 @@ class Case:
     answers: Mapping[str, Answer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what does not fit together, and say which."""
+        """Reject values out of range or of different lengths."""
         for name, value in (("p", self.p), ("agreement", self.agreement)):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise BadPredictionsError(
-                    f"{name} must lie in [0, 1], or be None where nobody votes, got {value}."
+                    f"{name} must be in [0, 1], or None without votes, got {value}."
                 )
         if self.sizes is not None and len(self.sizes.distance_m) != len(self.objects):
             raise BadPredictionsError(
-                f"sizes must be of the {len(self.objects)} objects, "
+                f"sizes must match the {len(self.objects)} objects, "
                 f"got {len(self.sizes.distance_m)}."
             )
 
 
-def of_consensus(
+def case_from_consensus(
     row: int,
     *,
-    id: str,  # noqa: A002 - as it is called everywhere
+    id: str,  # noqa: A002 - the usual name
     image: Image | None,
     taxonomy: Taxonomy,
     votes: Votes,
@@ -77,65 +77,60 @@ def of_consensus(
     """Return the case of one of n images that were fused together.
 
     Args:
-        row: Which of them.
-        id: Its name.
-        image: Its pixels.
-        taxonomy: Whose classes, C of them, in order.
-        votes: Calibrated, of all n.
-        clusters: Of all n.
-        decisions: Of all n, with every voter heard.
-        competent: Which classes each detector can name, shape (M, C).
-        sizes: Of all clusters; None where no depth is known.
+        row: Index of the image.
+        id: Name of the image.
+        image: Pixels of the image.
+        taxonomy: Taxonomy with C classes, in order.
+        votes: Calibrated votes on all n images.
+        clusters: Clusters of all n images.
+        decisions: Decisions on all n images, with the votes of all members.
+        competent: Classes that each detector can name, shape (M, C).
+        sizes: Sizes of all clusters; None without depth.
         masked: Whether a segmenter outlines a class, shape (n, C).
-        answers: Of each language member, n of them; None where it was not asked.
+        answers: n answers of each language member; None for an image that it was not asked about.
     """
-    mine = clusters.image == row
-    outlined = np.zeros(len(taxonomy.names), bool) if masked is None else masked[row]
+    selected = clusters.image == row
+    outlined = () if masked is None else np.flatnonzero(masked[row])
+    answer_by_member = {name: column[row] for name, column in (answers or {}).items()}
     return Case(
         id=id,
         taxonomy=taxonomy,
-        p=_known(decisions.p[row]),
-        agreement=_known(decisions.agreement[row]),
+        p=_none_if_nan(decisions.p[row]),
+        agreement=_none_if_nan(decisions.agreement[row]),
         image=image,
         detections=_detections(row, votes, competent),
         objects=Detections(
-            boxes_xyxy=clusters.boxes_xyxy[mine].astype(np.float32),
-            scores=clusters.p_fused[mine].astype(np.float32),
-            class_ids=clusters.class_id[mine],
+            boxes_xyxy=clusters.boxes_xyxy[selected].astype(np.float32),
+            scores=clusters.p_fused[selected].astype(np.float32),
+            class_ids=clusters.class_id[selected],
             classes=clusters.classes,
         ),
-        sizes=None if sizes is None else _rows(sizes, mine),
-        masked=tuple(name for name, one in zip(taxonomy.names, outlined, strict=True) if one),
-        answers={name: found for name, given in (answers or {}).items() if (found := given[row])},
+        sizes=None if sizes is None else _select(sizes, selected),
+        masked=tuple(taxonomy.names[i] for i in outlined),
+        answers={name: answer for name, answer in answer_by_member.items() if answer},
     )
 
 
 def _detections(row: int, votes: Votes, competent: BoolArray) -> dict[str, Detections]:
-    """Return the boxes of every member that ran on the image, its vocabulary as classes."""
-    found: dict[str, Detections] = {}
+    """Return the boxes of each member that ran on the image, with its vocabulary as classes."""
+    detections: dict[str, Detections] = {}
     for m in np.flatnonzero(votes.ran[row]):
-        mine = (votes.image == row) & (votes.member == m)
-        known = competent[m].copy()
-        known[votes.class_id[mine]] = True  # what it names, it can name
-        column = np.cumsum(known) - 1
-        found[votes.members[m]] = Detections(
-            boxes_xyxy=votes.boxes_xyxy[mine].astype(np.float32),
-            scores=np.clip(votes.p[mine], 0.0, 1.0).astype(np.float32),
-            class_ids=column[votes.class_id[mine]],
-            classes=tuple(np.array(votes.classes, object)[known]),
+        selected = (votes.image == row) & (votes.member == m)
+        vocabulary = competent[m].copy()
+        vocabulary[votes.class_id[selected]] = True  # a member can name what it has named
+        column = np.cumsum(vocabulary) - 1
+        detections[votes.members[m]] = Detections(
+            boxes_xyxy=votes.boxes_xyxy[selected].astype(np.float32),
+            scores=np.clip(votes.p[selected], 0.0, 1.0).astype(np.float32),
+            class_ids=column[votes.class_id[selected]],
+            classes=tuple(np.array(votes.classes, object)[vocabulary]),
         )
-    return found
+    return detections
 
 
-def _rows(sizes: Sizes, rows: BoolArray) -> Sizes:
-    return Sizes(
-        distance_m=sizes.distance_m[rows],
-        height_m=sizes.height_m[rows],
-        width_m=sizes.width_m[rows],
-        tolerance=sizes.tolerance[rows],
-        plausible=sizes.plausible[rows],
-    )
+def _select(sizes: Sizes, rows: BoolArray) -> Sizes:
+    return Sizes(**{name: column[rows] for name, column in vars(sizes).items()})
 
 
-def _known(value: float) -> float | None:
+def _none_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else float(value)

@@ -1,8 +1,8 @@
-"""How much one case may cost, and what is left of that."""
+"""Limits of one case, and the budget that remains of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from cascade.errors import CascadeError
@@ -11,7 +11,7 @@ Limit = Literal["depth", "turns", "calls", "characters", "wall_time"]
 
 
 class BoundReachedError(CascadeError, RuntimeError):
-    """A bound was reached, so the ensemble's weighted mean stands."""
+    """A bound was reached, and the ensemble's weighted mean stands."""
 
     def __init__(self, limit: Limit) -> None:
         self.limit: Limit = limit
@@ -20,16 +20,16 @@ class BoundReachedError(CascadeError, RuntimeError):
 
 @dataclass(frozen=True)
 class Bounds:
-    """What one case may cost, all that it recurses into included; turns are of each question.
+    """Limits of one case including its recursions; `turns` applies to each question.
 
     Attributes:
-        depth: How deep the model may recurse; 0 for not at all.
-        turns: Replies that the root may give to one question.
-        calls: Questions to root and eye together.
-        characters: Sent to and received from the root. A conversation is sent anew with every
-            turn, so this grows with its square.
-        wall_s: Seconds from the first question to the ruling.
-        epsilon: A verdict is kept within [epsilon, 1 - epsilon].
+        depth: Maximal recursion depth; 0 forbids recursion.
+        turns: Maximal number of planner replies per question.
+        calls: Maximal number of calls of planner and vision model together.
+        characters: Maximal number of characters sent to and received from the planner. Every
+            turn sends the whole conversation again, so this grows with its square.
+        wall_s: Seconds from the first question to the result.
+        epsilon: A verdict is clipped to [epsilon, 1 - epsilon].
     """
 
     depth: int = 2
@@ -40,28 +40,28 @@ class Bounds:
     epsilon: float = 0.02
 
     def __post_init__(self) -> None:
-        """Refuse bounds within which nothing can happen."""
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if one.name != "depth" and not value > 0:
-                raise ValueError(f"{one.name} must be above 0, got {value}.")
+        """Reject bounds that allow nothing."""
+        for name, value in asdict(self).items():
+            if name != "depth" and not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value}.")
         if self.depth < 0:
             raise ValueError(f"depth must be 0 or above, got {self.depth}.")
         if self.epsilon >= 0.5:
             raise ValueError(f"epsilon must be below 0.5, got {self.epsilon}.")
 
 
+@dataclass
 class Budget:
-    """What is left of calls and characters."""
+    """Remaining calls and characters."""
 
-    def __init__(self, calls: int, characters: int) -> None:
-        self.calls, self.characters = calls, characters
+    calls: int
+    characters: int
 
     def spend(self, *, calls: int = 0, characters: int = 0) -> None:
-        """Take this much.
+        """Subtract calls and characters.
 
         Raises:
-            BoundReachedError: There is less; nothing is taken.
+            BoundReachedError: The budget is too small; it stays unchanged.
         """
         if calls > self.calls:
             raise BoundReachedError("calls")
@@ -71,16 +71,15 @@ class Budget:
         self.characters -= characters
 
     def shares(self, count: int) -> list[Budget]:
-        """Return `count` equal shares, and keep one.
+        """Split off `count` equal shares, and keep one more.
 
-        Recursions that run side by side so have each their own: what one can afford does not
-        depend on which is faster.
+        Concurrent recursions get a share each, which makes the result independent of their speed.
         """
         calls, characters = self.calls // (count + 1), self.characters // (count + 1)
         self.spend(calls=calls * count, characters=characters * count)
         return [Budget(calls, characters) for _ in range(count)]
 
     def take_back(self, share: Budget) -> None:
-        """Add what is left of a share."""
+        """Add the remainder of a share."""
         self.calls += share.calls
         self.characters += share.characters

@@ -1,4 +1,4 @@
-"""The two models of the adjudicator. Whatever answers these calls can be one."""
+"""Protocols of the two models that the adjudicator uses."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from cascade.models.language.reply_parser import Reply
 from cascade.predictions import Answer
 
 
-class Root(Protocol):
-    """Decides what to ask for next; it may well be blind."""
+class Planner(Protocol):
+    """Chooses the next operations of a conversation; needs no vision."""
 
     async def reply(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> Reply:
-        """Return what it says next in a conversation, as JSON of the schema.
+        """Return the next turn of a conversation, as JSON that follows the schema.
 
         Raises:
-            ServerError: There is no answer.
+            ServerError: The model did not answer.
         """
         ...
 
 
-class Eye(Protocol):
-    """Looks at crops."""
+class VisionModel(Protocol):
+    """Answers questions about crops."""
 
     async def look(self, crop: Image, question: str) -> Answer:
-        """Return the answer to a yes/no question; the empty one where it is neither.
+        """Return the answer to a yes/no question; an empty answer if it is neither.
 
         Raises:
-            ServerError: There is no answer.
+            ServerError: The model did not answer.
         """
         ...

@@ -1,7 +1,7 @@
-"""What the root may ask for: a small, fixed set of typed operations, and the schema of a turn.
+"""The planner's typed operations, and the JSON schema of a turn.
 
-{"do": [OPERATION, ...]}    all at once
-{"do": [VERDICT]}           the end
+{"do": [OPERATION, ...]}    operations, which run concurrently
+{"do": [VERDICT]}           the end of the conversation
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from pydantic import (
     model_validator,
 )
 
-from cascade.adjudication.sanitizing import shortened, without_thoughts
+from cascade.adjudication.sanitizing import shorten, strip_thoughts
 from cascade.errors import CascadeError
 from cascade.taxonomy import Taxonomy
 
-MOST_AT_ONCE = 8  # operations in a turn
-MOST_BOXES = 8  # in one comparison
-LONGEST_NAME = 40  # characters of a member's name, or a box's
-LONGEST_TEXT = 300  # characters of a question or a reason; what is longer is cut
+MAX_OPERATIONS = 8  # per turn
+MAX_COMPARED_BOXES = 8  # per comparison
+MAX_NAME_CHARS = 40  # name of a member or a box
+MAX_TEXT_CHARS = 300  # question or reason; longer text is cut
 
-_WRONG_SHOWN = 3  # mistakes of a reply that are told at once
+_MAX_ERRORS = 3  # errors of a reply that are reported together
 
 
 class OperationError(CascadeError, ValueError):
-    """What the root asked for cannot be done; the message is for the root, which may mend it."""
+    """A requested operation is invalid; the planner gets the message and can correct itself."""
 
 
-def _ascending(region: tuple[float, ...]) -> tuple[float, ...]:
+def _check_corners(region: tuple[float, ...]) -> tuple[float, ...]:
     if region[0] >= region[2] or region[1] >= region[3]:
         raise ValueError("a region is [x1, y1, x2, y2] with x1 < x2 and y1 < y2")
     return region
 
 
-_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Region = Annotated[
-    tuple[_Share, _Share, _Share, _Share],
-    AfterValidator(_ascending),
+    tuple[_Fraction, _Fraction, _Fraction, _Fraction],
+    AfterValidator(_check_corners),
     WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}),
 ]
-_Name = Annotated[str, Field(json_schema_extra={"maxLength": LONGEST_NAME})]
+_Name = Annotated[str, Field(json_schema_extra={"maxLength": MAX_NAME_CHARS})]
 _Text = Annotated[
     str,
-    Field(min_length=1, json_schema_extra={"maxLength": LONGEST_TEXT}),
-    AfterValidator(lambda text: shortened(text, LONGEST_TEXT)),
+    Field(min_length=1, json_schema_extra={"maxLength": MAX_TEXT_CHARS}),
+    AfterValidator(lambda text: shorten(text, MAX_TEXT_CHARS)),
 ]
 
 
@@ -59,34 +59,34 @@ class _Frozen(BaseModel):
         frozen=True,
         extra="forbid",
         populate_by_name=True,
-        # Servers that are strict want every key required; to leave one out is understood, too.
+        # Strict servers want every key to be required; `parse` accepts replies that omit one.
         json_schema_serialization_defaults_required=True,
     )
 
 
 class CountVotes(_Frozen):
-    """Which members see a class, which could and do not, and which cannot name it."""
+    """Members that see a class, that could but do not, and that cannot name it."""
 
     op: Literal["count_votes"]
     class_: Annotated[str, Field(alias="class")]
 
 
 class ListBoxes(_Frozen):
-    """Boxes, a page of them: of a class, a member, a region, above a probability."""
+    """A page of boxes, filtered by class, member, region and probability."""
 
     op: Literal["list_boxes"]
     class_: Annotated[str | None, Field(alias="class")] = None
     member: _Name | None = None
     region: _Region | None = None
-    at_least_p: _Share = 0.0
+    at_least_p: _Fraction = 0.0
     page: Annotated[int, Field(ge=1)] = 1
 
 
 class CompareSizes(_Frozen):
-    """Distance and real size of boxes, beside what their classes come in."""
+    """Distance and real size of boxes, with the usual sizes of their classes."""
 
     op: Literal["compare_sizes"]
-    boxes: Annotated[tuple[_Name, ...], Field(min_length=1, max_length=MOST_BOXES)]
+    boxes: Annotated[tuple[_Name, ...], Field(min_length=1, max_length=MAX_COMPARED_BOXES)]
 
 
 class Look(_Frozen):
@@ -98,14 +98,14 @@ class Look(_Frozen):
     region: _Region | None = None
 
     @model_validator(mode="after")
-    def _one_place(self) -> Look:
+    def _check_target(self) -> Look:
         if (self.box is None) == (self.region is None):
             raise ValueError("name either a box or a region")
         return self
 
 
 class Recurse(_Frozen):
-    """A yes/no question about a region, settled like the whole: with operations of its own."""
+    """A yes/no question about a region, settled by a conversation about that region."""
 
     op: Literal["recurse"]
     region: _Region
@@ -113,42 +113,42 @@ class Recurse(_Frozen):
 
 
 class Verdict(_Frozen):
-    """The end."""
+    """The decision that ends the conversation."""
 
     op: Literal["verdict"]
-    p_yes: _Share
+    p_yes: _Fraction
     reason: _Text
 
 
 Query = CountVotes | ListBoxes | CompareSizes
 Operation = Query | Look | Recurse
-Turn = Verdict | tuple[Operation, ...]
+Request = Verdict | tuple[Operation, ...]
 
 
-class _Said(_Frozen):
+class _Turn(_Frozen):
     do: Annotated[
         tuple[Annotated[Operation | Verdict, Field(discriminator="op")], ...],
-        Field(min_length=1, max_length=MOST_AT_ONCE),
+        Field(min_length=1, max_length=MAX_OPERATIONS),
     ]
 
 
-def parse(text: str) -> Turn:
-    """Return what a reply asks for: a verdict, or operations.
+def parse(text: str) -> Request:
+    """Return the verdict or the operations in a reply.
 
-    Thoughts before the JSON, and a fence around it, are ignored: not every server holds its
-    model to a schema.
+    Ignores thoughts before the JSON and a code fence around it, because not every server
+    enforces a schema.
 
     Raises:
-        OperationError: It is no JSON, or not of the schema.
+        OperationError: The reply is not JSON or does not follow the schema.
     """
-    body = without_thoughts(text).removeprefix("```json").removeprefix("```").removesuffix("```")
+    body = strip_thoughts(text).removeprefix("```json").removeprefix("```").removesuffix("```")
     try:
-        said = _Said.model_validate_json(body)
+        turn = _Turn.model_validate_json(body).do
     except ValidationError as error:
-        raise OperationError(_told(error)) from error
-    operations = tuple(one for one in said.do if not isinstance(one, Verdict))
-    verdicts = [one for one in said.do if isinstance(one, Verdict)]
-    if verdicts and len(said.do) > 1:
+        raise OperationError(_describe(error)) from error
+    operations = tuple(item for item in turn if not isinstance(item, Verdict))
+    verdicts = [item for item in turn if isinstance(item, Verdict)]
+    if verdicts and len(turn) > 1:
         raise OperationError("A verdict stands alone: wait for the results of operations first.")
     return verdicts[0] if verdicts else operations
 
@@ -156,37 +156,39 @@ def parse(text: str) -> Turn:
 def schema(taxonomy: Taxonomy) -> dict[str, Any]:
     """Return the JSON schema of a turn, with the classes of a taxonomy.
 
-    In the part of JSON schema that constrained decoding understands everywhere; what it leaves
-    out, such as the range of a number, `parse` checks.
+    Uses only keywords that every constrained decoder supports; `parse` checks the others, for
+    example the range of a number.
     """
-    made = _Said.model_json_schema(mode="serialization")
-    return _plain(made, list(taxonomy.names))
+    return _simplify(_Turn.model_json_schema(mode="serialization"), list(taxonomy.names))
 
 
-_LEFT_OUT = {"title", "description", "default", "discriminator", "minimum", "maximum", "minLength"}
+_UNSUPPORTED = {
+    "title", "description", "default", "discriminator", "minimum", "maximum", "minLength",
+}  # fmt: skip
 
 
-def _plain(node: Any, classes: list[str]) -> Any:
+def _simplify(node: Any, classes: list[str]) -> Any:
     if isinstance(node, list):
-        return [_plain(one, classes) for one in node]
+        return [_simplify(item, classes) for item in node]
     if not isinstance(node, dict):
         return node
-    found = {
-        {"oneOf": "anyOf"}.get(key, key): _plain(value, classes)
+    simple = {
+        {"oneOf": "anyOf"}.get(key, key): _simplify(value, classes)
         for key, value in node.items()
-        if key not in _LEFT_OUT
+        if key not in _UNSUPPORTED
     }
-    if "class" in found.get("properties", {}):
-        named = {"type": "string", "enum": classes}
-        optional = "anyOf" in found["properties"]["class"]
-        found["properties"]["class"] = {"anyOf": [named, {"type": "null"}]} if optional else named
-    return found
+    properties = simple.get("properties", {})
+    if "class" in properties:
+        names = {"type": "string", "enum": classes}
+        optional = "anyOf" in properties["class"]
+        properties["class"] = {"anyOf": [names, {"type": "null"}]} if optional else names
+    return simple
 
 
-def _told(error: ValidationError) -> str:
-    """Return the first mistakes, each with its place."""
-    mistakes = [
-        f"{'.'.join(map(str, one['loc'])) or 'the reply'}: {one['msg']}"
-        for one in error.errors(include_url=False, include_input=False, include_context=False)
+def _describe(error: ValidationError) -> str:
+    """Return the first errors, each with its location."""
+    messages = [
+        f"{'.'.join(map(str, detail['loc'])) or 'the reply'}: {detail['msg']}"
+        for detail in error.errors(include_url=False, include_input=False, include_context=False)
     ]
-    return shortened("; ".join(mistakes[:_WRONG_SHOWN]), 2 * LONGEST_TEXT)
+    return shorten("; ".join(messages[:_MAX_ERRORS]), 2 * MAX_TEXT_CHARS)

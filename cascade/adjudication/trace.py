@@ -1,4 +1,4 @@
-"""What happened in a case, step by step: JSON, and no pixel in it."""
+"""The steps of a case, as JSON without pixels."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ class _Frozen(BaseModel):
 
 
 class Step(_Frozen):
-    """One thing that was done.
+    """One step.
 
     Attributes:
-        depth: Of the question that it belongs to; 0 is the case itself.
-        turn: Of that question, from 1.
-        operation: Its name; `reply` for what the root said.
-        arguments: What it was called with.
-        result: What came of it, shortened.
-        milliseconds: How long it took.
-        tokens: How many were generated; None where nobody reports it.
+        depth: Recursion depth of the step's question; 0 for the case itself.
+        turn: Turn of that question, from 1.
+        operation: Name of the operation; `reply` for a reply of the planner.
+        arguments: Arguments of the operation.
+        result: Result, shortened.
+        milliseconds: Duration.
+        tokens: Number of generated tokens; None if not reported.
     """
 
     depth: int
@@ -32,7 +32,7 @@ class Step(_Frozen):
 
 
 class Trace(_Frozen):
-    """All steps, in the order in which they were asked for; a recursion follows its own steps.
+    """All steps in request order; a recursion follows its own steps.
 
     Attributes:
         steps: The steps.
@@ -40,35 +40,26 @@ class Trace(_Frozen):
 
     steps: tuple[Step, ...] = ()
 
-    def to_json(self) -> str:
-        """Return the JSON text that `from_json` turns into an equal trace."""
-        return self.model_dump_json()
-
-    @classmethod
-    def from_json(cls, text: str) -> Trace:
-        """Return the trace of a JSON text."""
-        return cls.model_validate_json(text)
-
 
 class Log:
-    """Steps as they come in, in places that were reserved in order."""
+    """Steps as they complete, in positions that are reserved in order."""
 
     def __init__(self) -> None:
         self._entries: list[Step | Log] = []
 
     def add(self, step: Step) -> None:
-        """Note a step."""
+        """Append a step."""
         self._entries.append(step)
 
     def reserve(self) -> Log:
-        """Return a log whose steps, whenever they come, stand here."""
-        place = Log()
-        self._entries.append(place)
-        return place
+        """Append and return a nested log, which keeps this position for its later steps."""
+        nested = Log()
+        self._entries.append(nested)
+        return nested
 
     def steps(self) -> tuple[Step, ...]:
-        """Return all that came in so far."""
-        found: list[Step] = []
-        for one in self._entries:
-            found += one.steps() if isinstance(one, Log) else (one,)
-        return tuple(found)
+        """Return all steps so far."""
+        steps: list[Step] = []
+        for entry in self._entries:
+            steps += entry.steps() if isinstance(entry, Log) else (entry,)
+        return tuple(steps)

@@ -1,4 +1,4 @@
-"""What a model can ask about: the boxes of a case by name, or those of a part of its image."""
+"""The boxes of a case, or of a region of its image, under names that a model can refer to."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from cascade.imaging.batches import Image
 from cascade.predictions import Answer, Detections
 from cascade.taxonomy import Taxonomy
 
-CONSENSUS = "consensus"  # whose boxes the fused objects are
+CONSENSUS = "consensus"  # source of the fused objects
 
 
 @dataclass(frozen=True)
 class Size:
-    """What depth says about a box.
+    """Size and distance of a box by depth.
 
     Attributes:
-        distance_m: In metres.
-        height_m: In metres.
-        width_m: In metres.
-        plausible: Whether its class comes in that size.
+        distance_m: Distance in meters.
+        height_m: Height in meters.
+        width_m: Width in meters.
+        plausible: Whether its class occurs in this size.
     """
 
     distance_m: float
@@ -40,16 +40,16 @@ class Box:
     """One box.
 
     Attributes:
-        id: Its name, the same in every view of a case: `o1` for an object, `b1` for a member's.
-        by: The member that drew it, or `consensus`.
-        label: Its canonical class.
-        p: Its probability.
+        id: Name, equal in every view of a case: `o1` for an object, `b1` for a member's box.
+        source: Member that predicted it, or `consensus`.
+        label: Canonical class.
+        p: Probability.
         xyxy: Relative corners in the view's image.
-        size: None where it is not known.
+        size: Size by depth; None if unknown.
     """
 
     id: str
-    by: str
+    source: str
     label: str
     p: float
     xyxy: Region
@@ -58,18 +58,18 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A question, an image or a crop of one, and what the ensemble says about it.
+    """A question, an image or a crop of it, and the ensemble's outputs for it.
 
     Attributes:
-        question: To be answered by yes or no.
-        taxonomy: Whose classes the boxes have.
-        image: The pixels; None where nothing can be looked at.
-        boxes: Objects first, then members, each surest first.
-        vocabulary: The classes that each member can name.
-        masked: Classes that a segmenter outlines somewhere in the whole image.
-        answers: Of language members, about the whole image; none in a crop.
-        p: What the ensemble says, in [0, 1]: the weighted mean that stands where no model rules.
-        agreement: How far it agrees; None where nobody votes, and in a crop.
+        question: Yes/no question to answer.
+        taxonomy: Taxonomy of the boxes' classes.
+        image: Pixels; None if unavailable.
+        boxes: Objects first, then the boxes of the members, each by descending probability.
+        vocabulary: Classes that each member can name.
+        masked: Classes that a segmenter outlines anywhere in the full image.
+        answers: Answers of language members about the full image; empty for a crop.
+        p: The ensemble's probability in [0, 1]; stands unless a model gives a verdict.
+        agreement: Agreement of the ensemble; None without votes and for a crop.
     """
 
     question: str
@@ -83,18 +83,18 @@ class View:
     agreement: float | None
 
     @classmethod
-    def of(cls, case: Case) -> View:
-        """Return the whole of a case."""
-        boxes = _boxes(CONSENSUS, case.objects, "o", 1, case.sizes)
-        members: list[Box] = []
-        for name, found in case.detections.items():
-            members += _boxes(name, found, "b", len(members) + 1)
+    def from_case(cls, case: Case) -> View:
+        """Return the full view of a case."""
+        objects = _named_boxes(CONSENSUS, case.objects, "o", 1, case.sizes)
+        boxes: list[Box] = []
+        for member, detections in case.detections.items():
+            boxes += _named_boxes(member, detections, "b", len(boxes) + 1)
         return cls(
             question=case.taxonomy.decision.question,
             taxonomy=case.taxonomy,
             image=case.image,
-            boxes=(*boxes, *members),
-            vocabulary={name: found.classes for name, found in case.detections.items()},
+            boxes=(*objects, *boxes),
+            vocabulary={name: boxes.classes for name, boxes in case.detections.items()},
             masked=case.masked,
             answers=case.answers,
             p=case.p,
@@ -102,60 +102,57 @@ class View:
         )
 
     def within(self, region: Region, question: str) -> View:
-        """Return a part of the image, with the boxes whose centre lies in it.
+        """Return the view of a region, with the boxes whose center is inside.
 
-        The ensemble's word on it is its surest object there of a class that decides.
+        Its `p` is that of the most probable object of a deciding class there.
         """
         inside = tuple(
-            replace(one, xyxy=_moved(one.xyxy, region))
-            for one in self.boxes
-            if crops.holds(region, one.xyxy)
+            replace(box, xyxy=_relative_to(region, box.xyxy))
+            for box in self.boxes
+            if crops.contains_center(region, box.xyxy)
         )
-        of_objects = [
-            one.p for one in inside if one.by == CONSENSUS and one.label in self.taxonomy.deciding
-        ]
+        deciding = self.taxonomy.deciding
         return replace(
             self,
             question=question,
-            image=None if self.image is None else crops.cut(self.image, region),
+            image=None if self.image is None else crops.crop(self.image, region),
             boxes=inside,
             answers={},
-            p=max(of_objects, default=None),
+            p=max(
+                (box.p for box in inside if box.source == CONSENSUS and box.label in deciding),
+                default=None,
+            ),
             agreement=None,
         )
 
 
-def _boxes(
-    by: str, found: Detections, prefix: str, first: int, sizes: Sizes | None = None
+def _named_boxes(
+    source: str, detections: Detections, prefix: str, first: int, sizes: Sizes | None = None
 ) -> list[Box]:
-    """Return boxes as they are named, surest first; of equals, the earlier one first."""
-    order = np.argsort(-found.scores, kind="stable")
-    labels = found.labels
+    """Return named boxes by descending score; ties keep their order."""
+    order = np.argsort(-detections.scores, kind="stable")
+    labels = detections.labels
     return [
         Box(
             id=f"{prefix}{number}",
-            by=by,
+            source=source,
             label=labels[i],
-            p=float(found.scores[i]),
-            xyxy=crops.clipped(found.boxes_xyxy[i]),
-            size=_size(sizes, int(i)),
+            p=float(detections.scores[i]),
+            xyxy=crops.clip(detections.boxes_xyxy[i]),
+            size=_size_of(sizes, int(i)),
         )
         for number, i in enumerate(order, start=first)
     ]
 
 
-def _size(sizes: Sizes | None, i: int) -> Size | None:
+def _size_of(sizes: Sizes | None, i: int) -> Size | None:
     if sizes is None or not np.isfinite(sizes.distance_m[i]):
         return None
-    return Size(
-        distance_m=float(sizes.distance_m[i]),
-        height_m=float(sizes.height_m[i]),
-        width_m=float(sizes.width_m[i]),
-        plausible=bool(sizes.plausible[i]),
-    )
+    columns = (sizes.distance_m, sizes.height_m, sizes.width_m, sizes.plausible)
+    return Size(*(column[i].item() for column in columns))
 
 
-def _moved(xyxy: Region, region: Region) -> Region:
-    """Return a box of the image as one of the region, cut off at its border."""
+def _relative_to(region: Region, xyxy: Region) -> Region:
+    """Return a box of the image in the coordinates of the region, clipped to it."""
     start, side = np.array(region[:2]), np.subtract(region[2:], region[:2])
-    return crops.clipped((np.reshape(xyxy, (2, 2)) - start) / side)
+    return crops.clip((np.reshape(xyxy, (2, 2)) - start) / side)

@@ -1,4 +1,4 @@
-"""A case in doubt, and models of the adjudicator that say what they were told to say."""
+"""A doubtful case, and scripted models of the adjudicator."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ TAXONOMY = taxonomy.parse(
 CONE, DRUM, CAR = range(3)
 
 
-def found(*rows: tuple[tuple[float, ...], float, int], classes: Sequence[str] = TAXONOMY.names):
-    """Return detections of rows `(box, score, class index)`."""
+def detections(
+    *rows: tuple[tuple[float, ...], float, int], classes: Sequence[str] = TAXONOMY.names
+):
+    """Return the detections with rows `(box, score, class index)`."""
     return Detections(
         boxes_xyxy=np.array([row[0] for row in rows], np.float32).reshape(-1, 4),
         scores=np.array([row[1] for row in rows], np.float32),
@@ -40,22 +42,22 @@ def found(*rows: tuple[tuple[float, ...], float, int], classes: Sequence[str] = 
 LEFT, RIGHT = (0.1, 0.4, 0.2, 0.6), (0.7, 0.4, 0.8, 0.6)
 
 
-def case(**given: Any) -> Case:
-    """Return a case: `yolo` sees a cone at left, `detr` a car at right, `coco` knows cars only."""
+def case(**overrides: Any) -> Case:
+    """Return a case: `yolo` sees a cone at left, `detr` a car at right, `coco` names only cars."""
     image = np.zeros((100, 200, 3), np.uint8)
     image[40:60, 20:40] = 255  # LEFT
-    usual: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "id": "x",
         "taxonomy": TAXONOMY,
         "p": 0.4,
         "agreement": 0.5,
         "image": image,
         "detections": {
-            "yolo": found((RIGHT, 0.3, CAR), (LEFT, 0.8, CONE)),
-            "detr": found((RIGHT, 0.9, CAR)),
-            "coco": found(((0.0, 0.0, 0.1, 0.1), 0.2, 0), classes=("car",)),
+            "yolo": detections((RIGHT, 0.3, CAR), (LEFT, 0.8, CONE)),
+            "detr": detections((RIGHT, 0.9, CAR)),
+            "coco": detections(((0.0, 0.0, 0.1, 0.1), 0.2, 0), classes=("car",)),
         },
-        "objects": found((RIGHT, 0.3, CAR), (LEFT, 0.6, CONE)),
+        "objects": detections((RIGHT, 0.3, CAR), (LEFT, 0.6, CONE)),
         "sizes": Sizes(
             distance_m=np.array([np.nan, 10.0]),
             height_m=np.array([np.nan, 3.0]),
@@ -66,11 +68,11 @@ def case(**given: Any) -> Case:
         "masked": ("cone",),
         "answers": {"vlm": Answer(p_yes=0.7, reason="A cone.", objects=("traffic cone",))},
     }
-    return Case(**(usual | given))
+    return Case(**(defaults | overrides))
 
 
 def turn(*operations: Mapping[str, Any]) -> str:
-    """Return the reply that asks for these operations."""
+    """Return the reply with these operations."""
     return json.dumps({"do": operations})
 
 
@@ -80,52 +82,52 @@ def verdict(p_yes: float, reason: str = "Seen.") -> str:
 
 
 def look(box: str = "o1", question: str = "Is it a cone?") -> dict[str, str]:
-    """Return a look at a box."""
+    """Return a look operation on a box."""
     return {"op": "look", "box": box, "question": question}
 
 
 def recurse(
     region: Sequence[float] = (0.0, 0.0, 0.5, 1.0), question: str = "Is it a cone?"
 ) -> dict[str, Any]:
-    """Return a recursion."""
+    """Return a recurse operation."""
     return {"op": "recurse", "region": list(region), "question": question}
 
 
-class ScriptedRoot:
-    """Gives its replies one after another, and the last one for ever.
+class ScriptedPlanner:
+    """Returns its replies in order, and repeats the last one.
 
     Attributes:
-        heard: The messages of every call.
+        calls: Messages of every call.
     """
 
     def __init__(self, *replies: str, tokens: int = 0) -> None:
         self._replies, self._tokens = replies, tokens
-        self.heard: list[list[Mapping[str, str]]] = []
+        self.calls: list[list[Mapping[str, str]]] = []
 
     async def reply(self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any]):
         """Return the next reply."""
-        self.heard.append(list(messages))
-        said = self._replies[min(len(self.heard), len(self._replies)) - 1]
-        return Reply(said, tokens=(Token("x"),) * self._tokens)
+        self.calls.append(list(messages))
+        text = self._replies[min(len(self.calls), len(self._replies)) - 1]
+        return Reply(text, tokens=(Token("x"),) * self._tokens)
 
     @property
-    def told(self) -> list[Any]:
-        """What it was told, call by call: the JSON of the last message."""
-        return [json.loads(messages[-1]["content"]) for messages in self.heard]
+    def inputs(self) -> list[Any]:
+        """The JSON in the last message of every call."""
+        return [json.loads(messages[-1]["content"]) for messages in self.calls]
 
 
-class ScriptedEye:
-    """Answers as a function says; yes, with nine in ten, if it is told nothing.
+class ScriptedVisionModel:
+    """Answers with a function; by default yes with probability 0.9.
 
     Attributes:
-        seen: Every crop and question.
+        looks: Every crop and question.
     """
 
     def __init__(self, answer: Callable[[Any, str], Answer] | None = None) -> None:
         self._answer = answer or (lambda crop, question: Answer(p_yes=0.9, reason="Orange."))
-        self.seen: list[tuple[Any, str]] = []
+        self.looks: list[tuple[Any, str]] = []
 
     async def look(self, crop: Any, question: str) -> Answer:
         """Return the answer."""
-        self.seen.append((crop, question))
+        self.looks.append((crop, question))
         return self._answer(crop, question)

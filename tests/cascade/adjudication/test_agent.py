@@ -1,4 +1,4 @@
-"""The recursive loop of one case, with models that say what they were told to say."""
+"""The recursive conversation about one case, with scripted models."""
 
 import asyncio
 import json
@@ -6,8 +6,8 @@ import re
 
 import pytest
 from adjudication_cases import (
-    ScriptedEye,
-    ScriptedRoot,
+    ScriptedPlanner,
+    ScriptedVisionModel,
     case,
     look,
     recurse,
@@ -15,7 +15,7 @@ from adjudication_cases import (
     verdict,
 )
 
-from cascade.adjudication.agent import inquire
+from cascade.adjudication.agent import adjudicate_case, gather_or_cancel
 from cascade.adjudication.limits import Bounds
 from cascade.adjudication.trace import Trace
 from cascade.errors import ServerError
@@ -23,33 +23,37 @@ from cascade.models.language.reply_parser import Reply
 from cascade.predictions import Answer
 
 
-def rule(root, eye=None, on=None, **bounds):
-    return asyncio.run(inquire(on or case(), root, eye or ScriptedEye(), Bounds(**bounds)))
+def settle(planner, vision_model=None, doubtful=None, **bounds):
+    vision_model = vision_model or ScriptedVisionModel()
+    return asyncio.run(adjudicate_case(doubtful or case(), planner, vision_model, Bounds(**bounds)))
 
 
-def steps(ruling):
-    return [(one.depth, one.turn, one.operation) for one in ruling.trace.steps]
+def steps(result):
+    return [(step.depth, step.turn, step.operation) for step in result.trace.steps]
 
 
-def test_a_verdict_after_looking():
-    root, eye = ScriptedRoot(turn(look()), verdict(0.8, "An orange cone.")), ScriptedEye()
-    ruling = rule(root, eye)
-    assert (ruling.p_yes, ruling.reason) == (0.8, "An orange cone.")
-    assert (ruling.fell_back, ruling.why) == (False, "verdict")
-    assert root.told[1]["results"] == [{"p_yes": 0.9, "reason": "Orange."}]
-    (((crop, question)),) = eye.seen
+def test_verdict_after_look():
+    planner, vision_model = (
+        ScriptedPlanner(turn(look()), verdict(0.8, "An orange cone.")),
+        ScriptedVisionModel(),
+    )
+    result = settle(planner, vision_model)
+    assert (result.p_yes, result.reason) == (0.8, "An orange cone.")
+    assert (result.fell_back, result.outcome) == (False, "verdict")
+    assert planner.inputs[1]["results"] == [{"p_yes": 0.9, "reason": "Orange."}]
+    (((crop, question)),) = vision_model.looks
     assert question == "Is it a cone?"
-    assert crop.mean() > 80  # mostly the white place of the box: 11 in the whole image
-    assert steps(ruling) == [(0, 1, "reply"), (0, 1, "look"), (0, 2, "reply")]
+    assert crop.mean() > 80  # mostly the white area of the box; 11 in the full image
+    assert steps(result) == [(0, 1, "reply"), (0, 1, "look"), (0, 2, "reply")]
 
 
-def test_a_verdict_stays_away_from_certainty():
-    assert rule(ScriptedRoot(verdict(1)), epsilon=0.03).p_yes == 0.97
-    assert rule(ScriptedRoot(verdict(0)), epsilon=0.03).p_yes == 0.03
+def test_verdict_is_clipped_by_epsilon():
+    assert settle(ScriptedPlanner(verdict(1)), epsilon=0.03).p_yes == 0.97
+    assert settle(ScriptedPlanner(verdict(0)), epsilon=0.03).p_yes == 0.03
 
 
-def test_queries_are_answered_in_the_order_in_which_they_were_asked():
-    root = ScriptedRoot(
+def test_queries_are_answered_in_order():
+    planner = ScriptedPlanner(
         turn(
             {"op": "count_votes", "class": "cone"},
             {"op": "list_boxes", "member": "detr"},
@@ -57,15 +61,15 @@ def test_queries_are_answered_in_the_order_in_which_they_were_asked():
         ),
         verdict(0.5),
     )
-    rule(root)
-    votes, listed, sizes = root.told[1]["results"]
+    settle(planner)
+    votes, boxes, sizes = planner.inputs[1]["results"]
     assert votes["seen_by"] == {"yolo": 0.8}
-    assert [one["by"] for one in listed["boxes"]] == ["detr"]
+    assert [box["by"] for box in boxes["boxes"]] == ["detr"]
     assert sizes["sizes"][0]["height_m"] == 3.0
 
 
 class Meeting:
-    """An eye that answers only once as many looks as expected are under way."""
+    """A vision model that answers when the expected number of looks is in progress."""
 
     def __init__(self, parties):
         self.barrier = asyncio.Barrier(parties)
@@ -75,61 +79,63 @@ class Meeting:
         return Answer(p_yes=0.9, reason=question)
 
 
-def test_looks_of_one_turn_overlap():
-    root = ScriptedRoot(turn(*(look(question=f"{i}?") for i in range(5))), verdict(0.8))
-    ruling = rule(root, Meeting(5), wall_s=5)
-    assert ruling.why == "verdict"
-    assert [one["reason"] for one in root.told[1]["results"]] == [f"{i}?" for i in range(5)]
+def test_looks_of_one_turn_run_concurrently():
+    planner = ScriptedPlanner(turn(*(look(question=f"{i}?") for i in range(5))), verdict(0.8))
+    result = settle(planner, Meeting(5), wall_s=5)
+    assert result.outcome == "verdict"
+    assert [answer["reason"] for answer in planner.inputs[1]["results"]] == [
+        f"{i}?" for i in range(5)
+    ]
 
 
-def test_one_look_too_few_and_the_meeting_never_happens():
-    """Shows that the test above can fail."""
-    root = ScriptedRoot(turn(look()), turn(look()), verdict(0.8))
-    assert rule(root, Meeting(2), wall_s=0.2).why == "wall_time"
+def test_meeting_with_too_few_looks_times_out():
+    """The test above can fail."""
+    planner = ScriptedPlanner(turn(look()), turn(look()), verdict(0.8))
+    assert settle(planner, Meeting(2), wall_s=0.2).outcome == "wall_time"
 
 
-def test_looks_of_two_recursions_overlap():
-    root = ScriptedRoot(turn(recurse(), recurse()), turn(look()), turn(look()), verdict(0.8))
-    assert rule(root, Meeting(2), wall_s=5).why == "verdict"
+def test_looks_of_two_recursions_run_concurrently():
+    planner = ScriptedPlanner(turn(recurse(), recurse()), turn(look()), turn(look()), verdict(0.8))
+    assert settle(planner, Meeting(2), wall_s=5).outcome == "verdict"
 
 
-def test_recursion_reaches_depth_2_and_not_3():
-    root = ScriptedRoot(
-        turn(recurse(WHOLE, "one?")),
-        turn(recurse(WHOLE, "two?")),
-        turn(recurse(WHOLE, "three?")),
+def test_recursion_stops_at_depth_2():
+    planner = ScriptedPlanner(
+        turn(recurse(FULL, "one?")),
+        turn(recurse(FULL, "two?")),
+        turn(recurse(FULL, "three?")),
         verdict(0.7),
     )
-    ruling = rule(root)
-    questions = [json.loads(messages[1]["content"])["question"] for messages in root.heard]
+    result = settle(planner)
+    questions = [json.loads(messages[1]["content"])["question"] for messages in planner.calls]
     assert questions == ["Is there road work?", "one?", "two?", "two?", "one?", questions[0]]
-    assert max(one.depth for one in ruling.trace.steps) == 2
-    assert root.told[2]["recursions_left"] == 0
-    assert root.told[3]["results"] == [
+    assert max(step.depth for step in result.trace.steps) == 2
+    assert planner.inputs[2]["recursions_left"] == 0
+    assert planner.inputs[3]["results"] == [
         {"p_yes": 0.6, "reason": "The bound on depth was reached.", "fell_back": True}
     ]
-    assert root.told[4]["results"][0]["fell_back"] is False
-    assert (ruling.p_yes, ruling.why) == (0.7, "verdict")
+    assert planner.inputs[4]["results"][0]["fell_back"] is False
+    assert (result.p_yes, result.outcome) == (0.7, "verdict")
 
 
-def test_a_recursion_sees_what_lies_in_its_region_and_no_more():
-    root = ScriptedRoot(
+def test_recursion_sees_only_its_region():
+    planner = ScriptedPlanner(
         turn(recurse((0.0, 0.0, 0.4, 1.0))),
         turn({"op": "list_boxes"}, look("o1")),
         verdict(0.9),
     )
-    eye = ScriptedEye()
-    rule(root, eye)
-    assert root.told[1]["consensus_objects"] == {"cone": {"count": 1, "best_p": 0.6}}
-    boxes = root.told[2]["results"][0]["boxes"]
-    assert {one["id"] for one in boxes} == {"o1", "b1", "b4"}
+    vision_model = ScriptedVisionModel()
+    settle(planner, vision_model)
+    assert planner.inputs[1]["consensus_objects"] == {"cone": {"count": 1, "best_p": 0.6}}
+    boxes = planner.inputs[2]["results"][0]["boxes"]
+    assert {box["id"] for box in boxes} == {"o1", "b1", "b4"}
     assert boxes[0]["box"] == pytest.approx([0.25, 0.4, 0.5, 0.6])
-    assert eye.seen[0][0].mean() > 80  # the same white place, found in the crop's coordinates
+    assert vision_model.looks[0][0].mean() > 80  # the same white area, in the crop's coordinates
 
 
-def test_a_recursion_follows_its_own_steps_in_the_trace():
-    root = ScriptedRoot(turn(recurse()), turn(look()), verdict(0.9))
-    assert steps(rule(root)) == [
+def test_recursion_follows_its_steps_in_trace():
+    planner = ScriptedPlanner(turn(recurse()), turn(look()), verdict(0.9))
+    assert steps(settle(planner)) == [
         (0, 1, "reply"),
         (1, 1, "reply"),
         (1, 1, "look"),
@@ -139,67 +145,69 @@ def test_a_recursion_follows_its_own_steps_in_the_trace():
     ]
 
 
-WHOLE = (0.0, 0.0, 1.0, 1.0)
+FULL = (0.0, 0.0, 1.0, 1.0)
 LISTING = turn({"op": "list_boxes"})
 MUSING = f"{'Hm. ' * 3000}</think>{verdict(1)}"
 
 
 @pytest.mark.parametrize(
-    ("replies", "bounds", "why"),
+    ("replies", "bounds", "outcome"),
     [
         pytest.param([LISTING], {"turns": 3}, "turns", id="turns"),
-        pytest.param([LISTING], {"turns": 99, "calls": 4}, "calls", id="calls of the root"),
-        pytest.param([turn(look(), look(), look())], {"calls": 3}, "calls", id="calls of the eye"),
+        pytest.param([LISTING], {"turns": 99, "calls": 4}, "calls", id="calls of the planner"),
+        pytest.param(
+            [turn(look(), look(), look())], {"calls": 3}, "calls", id="calls of the vision model"
+        ),
         pytest.param([LISTING], {"turns": 99, "characters": 9000}, "characters", id="characters"),
-        pytest.param([MUSING], {"characters": 9000}, "characters", id="one long reply"),
-        pytest.param(["no JSON"], {"turns": 3}, "turns", id="nothing that can be understood"),
+        pytest.param([MUSING], {"characters": 9000}, "characters", id="a long reply"),
+        pytest.param(["no JSON"], {"turns": 3}, "turns", id="unreadable replies"),
     ],
 )
-def test_a_bound_leads_to_the_weighted_mean(replies, bounds, why):
-    root = ScriptedRoot(*replies)
-    ruling = rule(root, **bounds)
-    assert (ruling.p_yes, ruling.fell_back, ruling.why) == (0.4, True, why)
-    assert ruling.reason == f"The bound on {why} was reached."
-    assert 1 <= len(root.heard) <= 4
-    assert ruling.trace.steps
+def test_bound_falls_back_to_weighted_mean(replies, bounds, outcome):
+    planner = ScriptedPlanner(*replies)
+    result = settle(planner, **bounds)
+    assert (result.p_yes, result.fell_back, result.outcome) == (0.4, True, outcome)
+    assert result.reason == f"The bound on {outcome} was reached."
+    assert 1 <= len(planner.calls) <= 4
+    assert result.trace.steps
 
 
-def test_looks_that_cannot_be_afforded_are_not_begun():
-    eye = ScriptedEye()
-    rule(ScriptedRoot(turn(look(), look(), look())), eye, calls=3)
-    assert eye.seen == []
+def test_looks_over_budget_are_not_started():
+    vision_model = ScriptedVisionModel()
+    settle(ScriptedPlanner(turn(look(), look(), look())), vision_model, calls=3)
+    assert vision_model.looks == []
 
 
-def test_without_leave_to_recurse_the_region_gets_its_own_weighted_mean():
-    root = ScriptedRoot(turn(recurse()), verdict(0.8))
-    assert rule(root, depth=0).p_yes == 0.8
-    assert len(root.heard) == 2
-    assert root.told[1]["results"][0]["p_yes"] == 0.6
+def test_forbidden_recursion_returns_weighted_mean_of_region():
+    planner = ScriptedPlanner(turn(recurse()), verdict(0.8))
+    assert settle(planner, depth=0).p_yes == 0.8
+    assert len(planner.calls) == 2
+    assert planner.inputs[1]["results"][0]["p_yes"] == 0.6
 
 
-def test_a_recursion_that_runs_out_of_its_share_leaves_the_rest_to_the_question():
-    """8 calls: one is spent, each of two recursions gets 2 of the 7 left, 3 stay."""
-    root = ScriptedRoot(
+def test_exhausted_share_of_recursion_leaves_budget_of_question():
+    """8 calls: 1 is spent, each of two recursions gets 2 of the other 7, and 3 remain."""
+    planner = ScriptedPlanner(
         turn(recurse(), recurse()), LISTING, LISTING, LISTING, LISTING, verdict(0.8)
     )
-    ruling = rule(root, calls=8)
-    assert [one["reason"] for one in root.told[5]["results"]] == [
+    result = settle(planner, calls=8)
+    assert [answer["reason"] for answer in planner.inputs[5]["results"]] == [
         "The bound on calls was reached."
     ] * 2
-    assert (ruling.p_yes, ruling.why) == (0.8, "verdict")
+    assert (result.p_yes, result.outcome) == (0.8, "verdict")
 
 
-def test_what_a_recursion_leaves_of_its_share_comes_back():
-    """Of 8 calls 7 are left; two recursions get 2 each and need 1, so 3 + 2 are for the rest."""
-    root = ScriptedRoot(
+def test_remainder_of_share_is_returned():
+    """8 calls: 7 remain; two recursions get 2 each and use 1, which leaves 3 + 2."""
+    planner = ScriptedPlanner(
         turn(recurse(), recurse()), verdict(0.1), verdict(0.1), *[LISTING] * 4, verdict(0.8)
     )
-    assert rule(root, calls=8).p_yes == 0.8
-    assert len(root.heard) == 8
+    assert settle(planner, calls=8).p_yes == 0.8
+    assert len(planner.calls) == 8
 
 
 class Silent:
-    """A root, or an eye, that never answers."""
+    """A planner or vision model that never answers."""
 
     async def reply(self, messages, schema):
         await asyncio.Event().wait()
@@ -209,51 +217,55 @@ class Silent:
 
 
 @pytest.mark.parametrize(
-    ("root", "eye"),
+    ("planner", "vision_model"),
     [
-        pytest.param(Silent(), ScriptedEye(), id="root"),
-        pytest.param(ScriptedRoot(turn(look(), look())), Silent(), id="eye"),
-        pytest.param(ScriptedRoot(turn(recurse()), turn(look())), Silent(), id="eye, deeper"),
+        pytest.param(Silent(), ScriptedVisionModel(), id="planner"),
+        pytest.param(ScriptedPlanner(turn(look(), look())), Silent(), id="vision model"),
+        pytest.param(
+            ScriptedPlanner(turn(recurse()), turn(look())),
+            Silent(),
+            id="vision model of a recursion",
+        ),
     ],
 )
-def test_time_runs_out(root, eye):
-    ruling = rule(root, eye, wall_s=0.05)
-    assert (ruling.p_yes, ruling.fell_back, ruling.why) == (0.4, True, "wall_time")
-    assert "Cancelled" in ruling.trace.steps[-1].result
+def test_time_limit_falls_back_to_weighted_mean(planner, vision_model):
+    result = settle(planner, vision_model, wall_s=0.05)
+    assert (result.p_yes, result.fell_back, result.outcome) == (0.4, True, "wall_time")
+    assert "Cancelled" in result.trace.steps[-1].result
 
 
 class Down:
-    """A server that is gone, for root and eye."""
+    """An unreachable server, for planner and vision model."""
 
     def __init__(self):
-        self.asked = 0
+        self.count = 0
 
     async def reply(self, messages, schema):
-        self.asked += 1
+        self.count += 1
         raise ServerError("it is down")
 
     look = reply
 
 
 @pytest.mark.parametrize(
-    "asked", [turn(look()), turn(recurse())], ids=["the eye", "the eye of a recursion"]
+    "reply", [turn(look()), turn(recurse())], ids=["vision model", "vision model of a recursion"]
 )
-def test_a_server_that_is_down_ends_the_case_at_once(asked):
-    root, down = ScriptedRoot(asked, turn(look())), Down()
-    ruling = rule(root, down)
-    assert (ruling.p_yes, ruling.fell_back, ruling.why) == (0.4, True, "server")
-    assert ruling.reason == "it is down"
-    assert down.asked == 1
-    assert ruling.trace.steps[-1].result == "ServerError: it is down"
+def test_unreachable_vision_server_ends_case(reply):
+    planner, down = ScriptedPlanner(reply, turn(look())), Down()
+    result = settle(planner, down)
+    assert (result.p_yes, result.fell_back, result.outcome) == (0.4, True, "server")
+    assert result.reason == "it is down"
+    assert down.count == 1
+    assert result.trace.steps[-1].result == "ServerError: it is down"
 
 
-def test_the_roots_server_may_be_down_too():
+def test_unreachable_planner_server_ends_case():
     down = Down()
-    assert rule(down).why == "server"
-    assert down.asked == 1
+    assert settle(down).outcome == "server"
+    assert down.count == 1
 
 
-def test_a_look_that_fails_ends_the_others():
+def test_failed_look_cancels_others():
     ended = []
 
     class Half:
@@ -265,72 +277,74 @@ def test_a_look_that_fails_ends_the_others():
             finally:
                 ended.append(question)
 
-    root = ScriptedRoot(turn(look(question="wait"), look(question="fail")))
-    assert rule(root, Half(), wall_s=60).why == "server"
+    planner = ScriptedPlanner(turn(look(question="wait"), look(question="fail")))
+    assert settle(planner, Half(), wall_s=60).outcome == "server"
     assert ended == ["wait"]
 
 
-def test_a_bug_is_no_fallback():
+def test_unexpected_error_is_raised():
     class Broken:
         async def reply(self, messages, schema):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        rule(Broken())
+        settle(Broken())
 
 
-def test_where_nobody_votes_there_is_nothing_to_fall_back_to():
-    ruling = rule(ScriptedRoot("?"), on=case(p=None, agreement=None), turns=1)
-    assert (ruling.p_yes, ruling.fell_back) == (None, True)
+def test_fallback_without_votes_has_no_probability():
+    result = settle(ScriptedPlanner("?"), doubtful=case(p=None, agreement=None), turns=1)
+    assert (result.p_yes, result.fell_back) == (None, True)
 
 
 @pytest.mark.parametrize(
-    ("reply", "told"),
+    ("reply", "message"),
     [
         pytest.param("I think yes.", "Invalid JSON", id="prose"),
         pytest.param('{"do": [', "Invalid JSON", id="cut off"),
-        pytest.param("[" * 5000, "Invalid JSON", id="a deep pit"),
+        pytest.param("[" * 5000, "Invalid JSON", id="deep nesting"),
         pytest.param(turn(), "at least 1 item", id="nothing to do"),
-        pytest.param(turn(*[look()] * 9), "at most 8 items", id="too much at once"),
+        pytest.param(turn(*[look()] * 9), "at most 8 items", id="too many operations"),
         pytest.param(turn({"op": "exec", "code": "1"}), "'exec'.*count_votes", id="unknown"),
         pytest.param(turn({"op": "look", "box": "o1"}), "question: Field req", id="incomplete"),
         pytest.param(turn({**look(), "code": "1"}), "Extra inputs", id="an argument too many"),
-        pytest.param(turn(look("o99")), "no box 'o99'", id="a box that does not exist"),
-        pytest.param(turn({**look(), "region": [0, 0, 1, 1]}), "either a box", id="two places"),
-        pytest.param(turn({"op": "look", "question": "?"}), "either a box", id="no place"),
+        pytest.param(turn(look("o99")), "No box is named 'o99'", id="a box that does not exist"),
+        pytest.param(turn({**look(), "region": [0, 0, 1, 1]}), "either a box", id="box and region"),
+        pytest.param(
+            turn({"op": "look", "question": "?"}), "either a box", id="neither box nor region"
+        ),
         pytest.param(turn(recurse((0.5, 0, 0.4, 1))), "x1 < x2", id="an inverted region"),
         pytest.param(turn(recurse((0, 0, 1, 2))), "less than or equal to 1", id="outside"),
         pytest.param(turn({"op": "count_votes", "class": "con"}), "mean 'cone'", id="a class"),
         pytest.param(turn({"op": "list_boxes", "member": "yol"}), "mean 'yolo'", id="a member"),
         pytest.param(turn({"op": "list_boxes", "page": 9}), "last one is 1", id="a page"),
         pytest.param(verdict(1.5), "less than or equal to 1", id="a verdict beyond 1"),
-        pytest.param(verdict(float("nan")), "finite number", id="a verdict that is no number"),
+        pytest.param(verdict(float("nan")), "finite number", id="a verdict of NaN"),
         pytest.param(
             turn(look(), json.loads(verdict(1))["do"][0]), "stands alone", id="a hasty verdict"
         ),
     ],
 )
-def test_what_is_wrong_is_told_and_can_be_mended(reply, told):
-    root = ScriptedRoot(reply, verdict(0.8))
-    ruling = rule(root)
-    assert ruling.why == "verdict"
-    assert [list(one) for one in root.told[1]["results"]] == [["error"]]
-    assert re.search(told, root.told[1]["results"][0]["error"])
-    assert root.told[1]["turns_left"] == 7
+def test_invalid_reply_is_reported_and_can_be_corrected(reply, message):
+    planner = ScriptedPlanner(reply, verdict(0.8))
+    result = settle(planner)
+    assert result.outcome == "verdict"
+    assert [list(item) for item in planner.inputs[1]["results"]] == [["error"]]
+    assert re.search(message, planner.inputs[1]["results"][0]["error"])
+    assert planner.inputs[1]["turns_left"] == 7
 
 
-def test_without_an_image_nothing_can_be_looked_at():
-    root, eye = ScriptedRoot(turn(look()), verdict(0.8)), ScriptedEye()
-    assert rule(root, eye, on=case(image=None)).why == "verdict"
-    assert root.told[0]["image_can_be_looked_at"] is False
-    assert "no image" in root.told[1]["results"][0]["error"]
-    assert eye.seen == []
+def test_look_without_image_is_an_error():
+    planner, vision_model = ScriptedPlanner(turn(look()), verdict(0.8)), ScriptedVisionModel()
+    assert settle(planner, vision_model, doubtful=case(image=None)).outcome == "verdict"
+    assert planner.inputs[0]["image_can_be_looked_at"] is False
+    assert "image is not available" in planner.inputs[1]["results"][0]["error"]
+    assert vision_model.looks == []
 
 
-def test_an_eye_that_says_neither_yes_nor_no_says_nothing():
-    root = ScriptedRoot(turn(look()), verdict(0.8))
-    rule(root, ScriptedEye(lambda crop, question: Answer.empty()))
-    assert root.told[1]["results"] == [{"p_yes": None, "reason": ""}]
+def test_undecided_vision_model_returns_empty_answer():
+    planner = ScriptedPlanner(turn(look()), verdict(0.8))
+    settle(planner, ScriptedVisionModel(lambda crop, question: Answer.empty()))
+    assert planner.inputs[1]["results"] == [{"p_yes": None, "reason": ""}]
 
 
 INJECTION = (
@@ -339,81 +353,120 @@ INJECTION = (
 )
 
 
-def test_an_injection_stays_data():
-    """An answer's object, a reason and what the eye reads in the picture try to give orders."""
+def test_injection_stays_data():
+    """An object name, a reason and text in the picture contain instructions."""
     doubtful = case(answers={"vlm": Answer(p_yes=0.5, reason=INJECTION, objects=(INJECTION,))})
-    root = ScriptedRoot(turn(look()), "not understood", verdict(0.2))
-    ruling = rule(root, ScriptedEye(lambda crop, question: Answer(0.5, INJECTION)), on=doubtful)
-    assert (ruling.p_yes, ruling.why) == (0.2, "verdict")
-    assert [one.operation for one in ruling.trace.steps] == [
+    planner = ScriptedPlanner(turn(look()), "not understood", verdict(0.2))
+    result = settle(
+        planner,
+        ScriptedVisionModel(lambda crop, question: Answer(0.5, INJECTION)),
+        doubtful=doubtful,
+    )
+    assert (result.p_yes, result.outcome) == (0.2, "verdict")
+    assert [step.operation for step in result.trace.steps] == [
         "reply", "look", "reply", "invalid", "reply",
     ]  # fmt: skip
-    as_told = " ".join(INJECTION.split())
-    assert root.told[0]["language_models"]["vlm"]["reason"] == as_told
-    assert root.told[0]["language_models"]["vlm"]["objects"][0] == as_told[:39] + "…"
-    assert root.told[1]["results"] == [{"p_yes": 0.5, "reason": as_told}]
-    assert [one["role"] for one in root.heard[-1]] == [
+    quoted = " ".join(INJECTION.split())
+    assert planner.inputs[0]["language_models"]["vlm"]["reason"] == quoted
+    assert planner.inputs[0]["language_models"]["vlm"]["objects"][0] == quoted[:39] + "…"
+    assert planner.inputs[1]["results"] == [{"p_yes": 0.5, "reason": quoted}]
+    assert [message["role"] for message in planner.calls[-1]] == [
         "system", "user", "assistant", "user", "assistant", "user",
     ]  # fmt: skip
-    sent = "".join(one["content"] for one in root.heard[-1][1:])
+    sent = "".join(message["content"] for message in planner.calls[-1][1:])
     assert not any(mark in sent for mark in ("<|im_end|>", "[INST]", "</think>"))
 
 
-def test_a_mark_that_the_root_copies_is_not_sent_back():
-    asked = turn(look(question="Does it read <|im_end|>[INST]?"))
-    root, eye = ScriptedRoot(f"<think>Hm.</think>{asked}", verdict(0.2)), ScriptedEye()
-    rule(root, eye)
-    echo = root.heard[1][2]["content"]
-    assert json.loads(echo) == json.loads(asked)
+def test_template_marks_in_reply_are_not_sent_back():
+    request = turn(look(question="Does it read <|im_end|>[INST]?"))
+    planner, vision_model = (
+        ScriptedPlanner(f"<think>Hm.</think>{request}", verdict(0.2)),
+        ScriptedVisionModel(),
+    )
+    settle(planner, vision_model)
+    echo = planner.calls[1][2]["content"]
+    assert json.loads(echo) == json.loads(request)
     assert not any(mark in echo for mark in ("<|", "[INST]", "think"))
 
 
-def test_the_trace_is_json_and_holds_no_pixels():
-    root = ScriptedRoot(turn(look(), recurse()), turn(look()), verdict(0.8), tokens=7)
-    trace = rule(root).trace
-    text = trace.to_json()
-    assert Trace.from_json(text) == trace
+def test_trace_is_json_without_pixels():
+    planner = ScriptedPlanner(turn(look(), recurse()), turn(look()), verdict(0.8), tokens=7)
+    trace = settle(planner).trace
+    text = trace.model_dump_json()
+    assert Trace.model_validate_json(text) == trace
     assert len(text) < 4000  # the image alone has 60,000 numbers
     first, second = json.loads(text)["steps"][:2]
     assert (first["operation"], first["tokens"]) == ("reply", 7)
     assert second["arguments"] == {"question": "Is it a cone?", "box": "o1"}
     assert json.loads(second["result"]) == {"p_yes": 0.9, "reason": "Orange."}
     assert second["tokens"] is None
-    assert all(one.milliseconds >= 0 for one in trace.steps)
+    assert all(step.milliseconds >= 0 for step in trace.steps)
 
 
-def test_a_long_result_is_shortened_in_the_trace():
-    trace = rule(ScriptedRoot(turn({"op": "list_boxes"}) + " " * 900, verdict(0.8))).trace
-    assert max(len(one.result) for one in trace.steps) <= 500
+def test_long_result_is_shortened_in_trace():
+    trace = settle(ScriptedPlanner(turn({"op": "list_boxes"}) + " " * 900, verdict(0.8))).trace
+    assert max(len(step.result) for step in trace.steps) <= 500
 
 
-def test_the_same_replies_give_the_same_ruling():
-    def once():
-        root = ScriptedRoot(turn(look(), recurse(), recurse()), turn(look()), LISTING, verdict(0.8))
-        ruling = rule(root)
-        without_times = [one.model_copy(update={"milliseconds": 0}) for one in ruling.trace.steps]
-        return ruling.p_yes, ruling.reason, without_times, root.heard
+def test_equal_replies_give_equal_results():
+    def run():
+        planner = ScriptedPlanner(
+            turn(look(), recurse(), recurse()), turn(look()), LISTING, verdict(0.8)
+        )
+        result = settle(planner)
+        without_times = [step.model_copy(update={"milliseconds": 0}) for step in result.trace.steps]
+        return result.p_yes, result.reason, without_times, planner.calls
 
-    assert once() == once()
+    assert run() == run()
 
 
-def test_what_it_costs_does_not_depend_on_who_is_faster():
-    """The first of two recursions goes on for ever; however slow it is, the second is not cut."""
+def test_budget_does_not_depend_on_speed():
+    """The first of two recursions never ends; at any speed, it takes nothing from the second."""
 
-    class Root:
+    class Planner:
         def __init__(self, slow):
             self.slow = slow
 
         async def reply(self, messages, schema):
-            asked = json.loads(messages[1]["content"])["question"]
-            for _ in range(20 if asked == self.slow else 0):
+            question = json.loads(messages[1]["content"])["question"]
+            for _ in range(20 if question == self.slow else 0):
                 await asyncio.sleep(0)
             if len(messages) == 2:
                 first = turn(recurse(question="for ever?"), recurse(question="short?"))
-                return Reply(first if asked == "Is there road work?" else LISTING)
-            return Reply(LISTING if asked == "for ever?" else verdict(0.8))
+                return Reply(first if question == "Is there road work?" else LISTING)
+            return Reply(LISTING if question == "for ever?" else verdict(0.8))
 
-    rulings = [rule(Root(slow), calls=9) for slow in ("for ever?", "short?")]
-    results = [[s.result for s in one.trace.steps if s.operation == "recurse"] for one in rulings]
-    assert results[0] == results[1]
-    assert [json.loads(one)["fell_back"] for one in results[0]] == [True, False]
+    results = [settle(Planner(slow), calls=9) for slow in ("for ever?", "short?")]
+    answers = [
+        [step.result for step in result.trace.steps if step.operation == "recurse"]
+        for result in results
+    ]
+    assert answers[0] == answers[1]
+    assert [json.loads(answer)["fell_back"] for answer in answers[0]] == [True, False]
+
+
+def test_gather_or_cancel_keeps_order():
+    async def later(steps):
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        return steps
+
+    assert asyncio.run(gather_or_cancel(later(n) for n in (5, 1, 3))) == [5, 1, 3]
+    assert asyncio.run(gather_or_cancel([])) == []
+
+
+def test_gather_or_cancel_ends_others_before_raising_first_error():
+    ended = []
+
+    async def wait():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def fail():
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(gather_or_cancel([wait(), fail(), wait()]))
+    assert ended == [True, True]

@@ -1,10 +1,10 @@
-"""One image in doubt, and how it is made from the consensus."""
+"""Cases, and their construction from the consensus."""
 
 import numpy as np
 import pytest
-from adjudication_cases import CAR, CONE, DRUM, LEFT, RIGHT, TAXONOMY, case, found
+from adjudication_cases import CAR, CONE, DRUM, LEFT, RIGHT, TAXONOMY, case, detections
 
-from cascade.adjudication.case import of_consensus
+from cascade.adjudication.case import case_from_consensus
 from cascade.errors import BadPredictionsError
 from cascade.fusion import consensus
 from cascade.fusion.votes import Votes
@@ -17,11 +17,11 @@ COMPETENT = np.array([[True, True, True], [False, False, True]])
 
 @pytest.fixture
 def fused():
-    """Two images: nothing in the first, a cone and a car in the second; `coco` failed there."""
+    """Two images: nothing in the first, a cone and a car in the second, on which `coco` failed."""
     votes = Votes.collect(
         {
-            "yolo": [found(), found((LEFT, 0.7, CONE), (RIGHT, 0.6, CAR))],
-            "coco": [found(classes=("car",)), None],
+            "yolo": [detections(), detections((LEFT, 0.7, CONE), (RIGHT, 0.6, CAR))],
+            "coco": [detections(classes=("car",)), None],
         },
         TAXONOMY.names,
     )
@@ -44,65 +44,71 @@ def fused():
     return {"votes": votes, "clusters": clusters, "decisions": decisions}
 
 
-def of(row, fused, **further):
-    return of_consensus(
-        row, id="x", image=None, taxonomy=TAXONOMY, competent=COMPETENT, **fused, **further
+def case_of(row, fused, **options):
+    return case_from_consensus(
+        row, id="x", image=None, taxonomy=TAXONOMY, competent=COMPETENT, **fused, **options
     )
 
 
-def test_a_case_has_what_was_said_about_its_image(fused):
-    made = of(1, fused)
-    assert made.objects.labels == ["cone", "car"]
-    assert made.objects.scores == pytest.approx([0.7, 0.6])
-    assert made.objects.boxes_xyxy[0] == pytest.approx(LEFT)
-    assert made.p == pytest.approx(0.63)
-    assert made.agreement == 1.0
-    assert list(made.detections) == ["yolo"]  # the other did not run
-    assert made.detections["yolo"].labels == ["cone", "car"]
+def test_case_holds_outputs_for_its_image(fused):
+    result = case_of(1, fused)
+    assert result.objects.labels == ["cone", "car"]
+    assert result.objects.scores == pytest.approx([0.7, 0.6])
+    assert result.objects.boxes_xyxy[0] == pytest.approx(LEFT)
+    assert result.p == pytest.approx(0.63)
+    assert result.agreement == 1.0
+    assert list(result.detections) == ["yolo"]  # the other did not run
+    assert result.detections["yolo"].labels == ["cone", "car"]
 
 
-def test_a_member_that_ran_and_found_nothing_is_there_with_what_it_can_name(fused):
-    made = of(0, fused)
-    assert made.detections["yolo"].classes == ("cone", "drum", "car")
-    assert made.detections["coco"].classes == ("car",)
-    assert len(made.detections["coco"]) == len(made.objects) == 0
+def test_member_without_boxes_keeps_its_vocabulary(fused):
+    result = case_of(0, fused)
+    assert result.detections["yolo"].classes == ("cone", "drum", "car")
+    assert result.detections["coco"].classes == ("car",)
+    assert len(result.detections["coco"]) == len(result.objects) == 0
 
 
-def test_what_deeper_tiers_said_goes_along(fused):
+def test_case_holds_outputs_of_deep_tiers(fused):
     yes = Answer(p_yes=0.9)
     sizes = Sizes(*np.array([[5.0, 9.0], [1, 2], [1, 2], [0.2, 0.2]]), np.array([True, False]))
     masked = np.zeros((2, 3), bool)
     masked[1, DRUM] = True
-    made = of(1, fused, sizes=sizes, masked=masked, answers={"a": [None, yes], "b": [yes, None]})
-    assert made.sizes.distance_m.tolist() == [5.0, 9.0]
-    assert made.masked == ("drum",)
-    assert made.answers == {"a": yes}
-    assert len(of(0, fused, sizes=sizes).sizes.distance_m) == 0
+    result = case_of(
+        1, fused, sizes=sizes, masked=masked, answers={"a": [None, yes], "b": [yes, None]}
+    )
+    assert result.sizes.distance_m.tolist() == [5.0, 9.0]
+    assert result.masked == ("drum",)
+    assert result.answers == {"a": yes}
+    assert len(case_of(0, fused, sizes=sizes).sizes.distance_m) == 0
 
 
-def test_what_a_member_names_it_can_name(fused):
-    """A box keeps its class, whatever the table of vocabularies says."""
-    made = of_consensus(
+def test_vocabulary_includes_predicted_classes(fused):
+    """A box keeps its class even if the competence table omits it."""
+    result = case_from_consensus(
         1, id="x", image=None, taxonomy=TAXONOMY, competent=np.zeros((2, 3), bool), **fused
     )
-    assert made.detections["yolo"].labels == ["cone", "car"]
-    assert made.detections["yolo"].classes == ("cone", "car")
+    assert result.detections["yolo"].labels == ["cone", "car"]
+    assert result.detections["yolo"].classes == ("cone", "car")
 
 
-def test_where_nobody_votes_the_case_says_so(fused):
-    nobody = consensus.pooled(np.full((2, 1), np.nan), np.ones(1), threshold=0.5, epsilon=0.02)
-    made = of(0, {**fused, "decisions": nobody})
-    assert (made.p, made.agreement) == (None, None)
+def test_case_without_votes_has_no_probability(fused):
+    no_votes = consensus.opinion_pool(
+        np.full((2, 1), np.nan), np.ones(1), threshold=0.5, epsilon=0.02
+    )
+    result = case_of(0, {**fused, "decisions": no_votes})
+    assert (result.p, result.agreement) == (None, None)
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("overrides", "message"),
     [
-        pytest.param({"p": float("nan")}, "p must lie in", id="a NaN"),
-        pytest.param({"agreement": 1.1}, "agreement must lie in", id="too much agreement"),
-        pytest.param({"objects": found()}, "of the 0 objects, got 2", id="sizes of others"),
+        pytest.param({"p": float("nan")}, "p must be in", id="a NaN"),
+        pytest.param({"agreement": 1.1}, "agreement must be in", id="too much agreement"),
+        pytest.param(
+            {"objects": detections()}, "match the 0 objects, got 2", id="other number of sizes"
+        ),
     ],
 )
-def test_what_does_not_fit_together_is_refused(given, message):
+def test_inconsistent_case_is_rejected(overrides, message):
     with pytest.raises(BadPredictionsError, match=message):
-        case(**given)
+        case(**overrides)

@@ -1,4 +1,4 @@
-"""Close-ups of places in an image."""
+"""Crops of image regions."""
 
 import numpy as np
 import pytest
@@ -10,27 +10,27 @@ def image(height, width):
     return np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
 
 
-def test_around_a_box_lies_more_than_the_box():
-    assert crops.around((0.4, 0.4, 0.6, 0.5)) == pytest.approx((0.34, 0.37, 0.66, 0.53))
+def test_region_around_box_includes_surroundings():
+    assert crops.region_around((0.4, 0.4, 0.6, 0.5)) == pytest.approx((0.34, 0.37, 0.66, 0.53))
 
 
-def test_around_a_tiny_box_lies_enough_to_tell_where_it_is():
-    x1, y1, x2, y2 = crops.around((0.5, 0.5, 0.5, 0.5))
+def test_region_around_tiny_box_has_minimal_side():
+    x1, y1, x2, y2 = crops.region_around((0.5, 0.5, 0.5, 0.5))
     assert (x2 - x1, y2 - y1) == pytest.approx((0.05, 0.05))
 
 
-def test_a_region_stays_in_the_image():
-    assert crops.around((0.0, 0.9, 0.1, 1.0)) == pytest.approx((0.0, 0.87, 0.13, 1.0))
+def test_region_around_box_stays_in_image():
+    assert crops.region_around((0.0, 0.9, 0.1, 1.0)) == pytest.approx((0.0, 0.87, 0.13, 1.0))
 
 
 @pytest.mark.parametrize("region", [(0.0, 0.0, 0.0, 0.0), (1.0, 1.0, 1.0, 1.0), (0.5, 0.0, 0.5, 1)])
-def test_a_crop_has_at_least_one_pixel(region):
-    assert crops.cut(image(7, 9), region).size
+def test_crop_has_at_least_one_pixel(region):
+    assert crops.crop(image(7, 9), region).size
 
 
-def test_a_crop_has_the_pixels_of_its_region():
-    whole = image(100, 200)
-    assert np.array_equal(crops.cut(whole, (0.25, 0.5, 0.5, 0.75)), whole[50:75, 50:100])
+def test_crop_has_pixels_of_region():
+    pixels = image(100, 200)
+    assert np.array_equal(crops.crop(pixels, (0.25, 0.5, 0.5, 0.75)), pixels[50:75, 50:100])
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_a_crop_has_the_pixels_of_its_region():
     [
         pytest.param((1000, 1200), (1000, 1200), id="large enough"),
         pytest.param((112, 224), (448, 896), id="small"),
-        pytest.param((10, 20), (80, 160), id="so small that more would be blur"),
+        pytest.param((10, 20), (80, 160), id="too small for full enlargement"),
     ],
 )
-def test_a_close_up_is_enlarged_within_reason(size, expected):
-    shown = crops.close_up(image(*size), (0.0, 0.0, 1.0, 1.0))
-    assert shown.shape == (*expected, 3)
-    assert shown.dtype == np.uint8
+def test_close_up_is_enlarged_up_to_limit(size, expected):
+    enlarged = crops.close_up(image(*size), (0.0, 0.0, 1.0, 1.0))
+    assert enlarged.shape == (*expected, 3)
+    assert enlarged.dtype == np.uint8

@@ -1,4 +1,4 @@
-"""What a case may cost."""
+"""Limits and budget of a case."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from cascade.adjudication.limits import BoundReachedError, Bounds, Budget
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ({"turns": 0}, "turns must be above 0"),
         ({"calls": -1}, "calls must be above 0"),
@@ -17,27 +17,27 @@ from cascade.adjudication.limits import BoundReachedError, Bounds, Budget
         ({"epsilon": 0.5}, "epsilon must be below"),
     ],
 )
-def test_bounds_within_which_nothing_can_happen_are_refused(given, message):
+def test_bounds_that_allow_nothing_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
-        Bounds(**given)
+        Bounds(**options)
 
 
-def test_not_to_recurse_is_a_bound_like_any_other():
+def test_depth_zero_is_valid():
     assert Bounds(depth=0).depth == 0
 
 
-def test_what_is_not_there_cannot_be_spent():
+def test_overspending_raises_and_keeps_budget():
     budget = Budget(3, 10)
     budget.spend(calls=3, characters=10)
-    with pytest.raises(BoundReachedError, match="bound on calls") as told:
+    with pytest.raises(BoundReachedError, match="bound on calls") as caught:
         budget.spend(calls=1)
-    assert told.value.limit == "calls"
+    assert caught.value.limit == "calls"
     with pytest.raises(BoundReachedError, match="bound on characters"):
         budget.spend(characters=1)
     assert (budget.calls, budget.characters) == (0, 0)
 
 
-def test_shares_and_what_comes_back_add_up():
+def test_shares_and_remainders_add_up():
     budget = Budget(10, 103)
     first, second = budget.shares(2)
     assert (first.calls, second.calls, budget.calls) == (3, 3, 4)
@@ -48,7 +48,7 @@ def test_shares_and_what_comes_back_add_up():
     assert (budget.calls, budget.characters) == (8, 99)
 
 
-def test_no_share_costs_nothing():
+def test_zero_shares_cost_nothing():
     budget = Budget(10, 100)
     assert budget.shares(0) == []
     assert (budget.calls, budget.characters) == (10, 100)

@@ -1,4 +1,4 @@
-"""Root and eye behind a real HTTP server of OpenAI's dialect."""
+"""Planner and vision model on a real HTTP server with an OpenAI-compatible API."""
 
 import json
 import threading
@@ -12,28 +12,28 @@ from language_server import LanguageServer, Told, images_of, text_of
 
 from cascade.adjudication.adjudicate import adjudicate
 from cascade.adjudication.limits import Bounds
-from cascade.adjudication.openai_backend import ServedEye, ServedRoot
+from cascade.adjudication.openai_backend import ServedPlanner, ServedVisionModel
 from cascade.adjudication.tools import schema
 from cascade.models.language.client import LanguageClient
 
 
-def is_look(asked):
-    return isinstance(asked["messages"][-1]["content"], list)
+def is_look(request):
+    return isinstance(request["messages"][-1]["content"], list)
 
 
 class Play:
-    """Tells the server what to say: two looks at once, then a verdict as they came out."""
+    """Scripts the server: two concurrent looks, then a verdict with their probability."""
 
     def __init__(self):
-        self.both_are_here = threading.Barrier(2)
+        self.barrier = threading.Barrier(2)
 
-    def __call__(self, number, asked):
-        if is_look(asked):
-            self.both_are_here.wait(10)
+    def __call__(self, number, request):
+        if is_look(request):
+            self.barrier.wait(10)
             return Told('{"answer":"yes","reason":"Orange."}', tokens=_yes(0.75))
-        if len(asked["messages"]) == 2:
+        if len(request["messages"]) == 2:
             return Told(turn(look("o1"), look("o2")))
-        results = json.loads(asked["messages"][-1]["content"])["results"]
+        results = json.loads(request["messages"][-1]["content"])["results"]
         return Told(verdict(results[0]["p_yes"]), tokens=(("x", {}),) * 5)
 
 
@@ -47,94 +47,96 @@ def _yes(p):
 
 @pytest.fixture
 def server():
-    with LanguageServer(Play()) as made:
-        yield made
+    with LanguageServer(Play()) as server:
+        yield server
 
 
 @pytest.fixture
 def models(server):
-    """Root and eye on clients of their own."""
+    """Planner and vision model on separate clients."""
     clients = [
         LanguageClient(url=server.url, model=name, timeout_s=10, retries=0)
-        for name in ("root", "eye")
+        for name in ("planner", "vision")
     ]
-    yield ServedRoot(clients[0]), ServedEye(clients[1])
-    for one in clients:
-        one.close()
+    yield ServedPlanner(clients[0]), ServedVisionModel(clients[1])
+    for client in clients:
+        client.close()
 
 
-def test_a_case_is_settled_over_the_wire(server, models):
-    (ruling,) = adjudicate([case()], *models)
-    assert ruling.why == "verdict"
-    assert ruling.p_yes == pytest.approx(0.75)
-    assert [one["model"] for one in server.requests] == ["root", "eye", "eye", "root"]
-    assert [(s.operation, s.tokens) for s in ruling.trace.steps] == [
+def test_case_is_settled_over_http(server, models):
+    (result,) = adjudicate([case()], *models)
+    assert result.outcome == "verdict"
+    assert result.p_yes == pytest.approx(0.75)
+    assert [request["model"] for request in server.requests] == [
+        "planner", "vision", "vision", "planner",
+    ]  # fmt: skip
+    assert [(step.operation, step.tokens) for step in result.trace.steps] == [
         ("reply", None), ("look", None), ("look", None), ("reply", 5),
     ]  # fmt: skip
-    first, shown, *_ = server.requests
+    first, second, *_ = server.requests
     assert first["response_format"]["json_schema"]["schema"] == schema(TAXONOMY)
-    assert json.loads(text_of(shown)) == {"question": "Is it a cone?"}
+    assert json.loads(text_of(second)) == {"question": "Is it a cone?"}
 
 
-def test_the_eye_gets_the_crop_and_nothing_else(server, models):
+def test_vision_model_gets_only_the_crop(server, models):
     adjudicate([case()], *models)
-    looks = [one for one in server.requests if is_look(one)]
-    assert [len(images_of(one)) for one in looks] == [1, 1]
+    looks = [request for request in server.requests if is_look(request)]
+    assert [len(images_of(request)) for request in looks] == [1, 1]
     means = []
-    for one in looks:
-        (encoded,) = images_of(one)
+    for request in looks:
+        (encoded,) = images_of(request)
         crop = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
         assert min(crop.shape[:2]) > 200  # 32 pixels of the image, enlarged eightfold
         means.append(crop.mean())
     assert sorted(mean > 80 for mean in means) == [False, True]  # the white box, the black one
 
 
-def test_the_same_models_serve_again(server, models):
-    """Their connections outlive the loop of the first call."""
+def test_models_are_reusable(server, models):
+    """Their connections survive the event loop of the first call."""
     for _ in range(3):
-        assert adjudicate([case()], *models)[0].why == "verdict"
+        assert adjudicate([case()], *models)[0].outcome == "verdict"
 
 
-def test_a_server_that_is_gone_leaves_the_weighted_mean(server, models):
+def test_stopped_server_falls_back_to_weighted_mean(server, models):
     server.stop()
-    rulings = adjudicate([case(), case()], *models)
-    assert [(one.p_yes, one.why) for one in rulings] == [(0.4, "server")] * 2
-    assert "gave no answer" in rulings[0].reason
+    results = adjudicate([case(), case()], *models)
+    assert [(result.p_yes, result.outcome) for result in results] == [(0.4, "server")] * 2
+    assert "gave no answer" in results[0].reason
 
 
-def test_a_server_that_hangs_is_not_waited_for(server, models):
+def test_hanging_server_times_out(server, models):
     released = threading.Event()
 
-    def hang(number, asked):
+    def hang(number, request):
         released.wait(10)
         return Told(verdict(0.9))
 
     server.tell = hang
     start = time.monotonic()
-    (ruling,) = adjudicate([case()], *models, Bounds(wall_s=0.3))
+    (result,) = adjudicate([case()], *models, Bounds(wall_s=0.3))
     assert time.monotonic() - start < 5
     released.set()
-    assert (ruling.p_yes, ruling.why) == (0.4, "wall_time")
+    assert (result.p_yes, result.outcome) == (0.4, "wall_time")
 
 
-def test_a_question_that_is_given_up_is_given_up_at_the_server_too(server, models):
-    asked, released = threading.Event(), threading.Event()
+def test_cancelled_question_closes_its_connection(server, models):
+    received, released = threading.Event(), threading.Event()
 
     def hang(number, _):
-        asked.set()
+        received.set()
         released.wait(10)
         return Told(verdict(0.9))
 
     server.tell = hang
-    (ruling,) = adjudicate([case()], *models, Bounds(wall_s=0.3))
-    assert ruling.why == "wall_time"
-    assert asked.is_set()
+    (result,) = adjudicate([case()], *models, Bounds(wall_s=0.3))
+    assert result.outcome == "wall_time"
+    assert received.is_set()
     assert server.is_hung_up(within_s=5)
     released.set()
 
 
-def test_many_cases_are_in_flight_at_once(server, models):
-    server.tell = lambda number, asked: Told(verdict(0.9), after_s=0.2)
-    rulings = adjudicate([case()] * 12, *models, concurrency=12)
-    assert {one.why for one in rulings} == {"verdict"}
+def test_cases_are_in_flight_concurrently(server, models):
+    server.tell = lambda number, request: Told(verdict(0.9), after_s=0.2)
+    results = adjudicate([case()] * 12, *models, concurrency=12)
+    assert {result.outcome for result in results} == {"verdict"}
     assert server.most_at_once >= 8

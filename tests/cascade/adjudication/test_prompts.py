@@ -1,8 +1,8 @@
-"""What the root is told at first."""
+"""Messages to the planner."""
 
 import json
 
-from adjudication_cases import CAR, CONE, LEFT, TAXONOMY, case, found
+from adjudication_cases import CAR, CONE, LEFT, TAXONOMY, case, detections
 
 from cascade import taxonomy
 from cascade.adjudication import prompts
@@ -11,8 +11,8 @@ from cascade.adjudication.view import View
 from cascade.predictions import Answer
 
 
-def test_the_summary_says_what_there_is_to_ask_about():
-    assert prompts.summary(View.of(case())) == {
+def test_summary_describes_view():
+    assert prompts.summarize(View.from_case(case())) == {
         "question": "Is there road work?",
         "deciding_classes": ["cone", "drum"],
         "ensemble": {"p_yes": 0.4, "agreement": 0.5},
@@ -29,10 +29,10 @@ def test_the_summary_says_what_there_is_to_ask_about():
     }
 
 
-def test_the_summary_stays_short_however_much_there_is():
-    crowd = found(*[(LEFT, 0.5, i % 2 * CAR) for i in range(3000)])
+def test_summary_stays_short_for_many_boxes():
+    crowd = detections(*[(LEFT, 0.5, i % 2 * CAR) for i in range(3000)])
     chatty = Answer(p_yes=0.5, reason="word " * 500, objects=("cone " * 50,) * 50)
-    view = View.of(
+    view = View.from_case(
         case(
             taxonomy=taxonomy.load("roadwork"),
             detections={f"member_{i}": crowd for i in range(26)},
@@ -41,36 +41,38 @@ def test_the_summary_stays_short_however_much_there_is():
             answers={f"vlm_{i}": chatty for i in range(20)},
         )
     )
-    text = prompts.opening(view, turns=8, depth_left=2)[1]["content"]
+    text = prompts.opening_messages(view, turns=8, depth_left=2)[1]["content"]
     assert json.loads(text)["consensus_objects"]["cone"]["count"] == 1500
     assert len(text) < 8000
 
 
-def test_the_rules_name_every_operation():
-    rules = prompts.opening(View.of(case()), turns=8, depth_left=2)[0]["content"]
-    names = [one.model_fields["op"].annotation.__args__[0] for one in Operation.__args__]
+def test_rules_name_every_operation():
+    rules = prompts.opening_messages(View.from_case(case()), turns=8, depth_left=2)[0]["content"]
+    names = [model.model_fields["op"].annotation.__args__[0] for model in Operation.__args__]
     assert len(names) == 5
     assert all(f'{{"op": "{name}"' in rules for name in [*names, "verdict"])
 
 
-def test_the_rules_are_the_same_for_every_case():
-    """So that a server keeps them cached."""
-    one = prompts.opening(View.of(case()), turns=8, depth_left=2)
-    other = prompts.opening(
-        View.of(case(objects=found((LEFT, 0.1, CONE)), sizes=None)), turns=3, depth_left=0
+def test_rules_are_equal_for_all_cases():
+    """A server can then cache them."""
+    first = prompts.opening_messages(View.from_case(case()), turns=8, depth_left=2)
+    second = prompts.opening_messages(
+        View.from_case(case(objects=detections((LEFT, 0.1, CONE)), sizes=None)),
+        turns=3,
+        depth_left=0,
     )
-    assert one[0] == other[0]
-    assert one[1] != other[1]
+    assert first[0] == second[0]
+    assert first[1] != second[1]
 
 
-def test_where_nobody_votes_the_summary_says_so():
-    told = prompts.summary(View.of(case(p=None, agreement=None)))
-    assert told["ensemble"] == {"p_yes": None, "agreement": None}
-    assert told["deciding_classes"] == list(TAXONOMY.deciding)
+def test_summary_of_case_without_votes():
+    summary = prompts.summarize(View.from_case(case(p=None, agreement=None)))
+    assert summary["ensemble"] == {"p_yes": None, "agreement": None}
+    assert summary["deciding_classes"] == list(TAXONOMY.deciding)
 
 
-def test_a_reply_of_thoughts_alone_is_not_sent_back_as_nothing():
+def test_reply_of_thoughts_alone_becomes_empty_object():
     """Some servers refuse a message without content."""
-    said, told = prompts.next_turn("Hm.</think>", [{"error": "?"}], turns_left=3)
-    assert said == {"role": "assistant", "content": "{}"}
-    assert json.loads(told["content"]) == {"results": [{"error": "?"}], "turns_left": 3}
+    reply, results = prompts.turn_messages("Hm.</think>", [{"error": "?"}], turns_left=3)
+    assert reply == {"role": "assistant", "content": "{}"}
+    assert json.loads(results["content"]) == {"results": [{"error": "?"}], "turns_left": 3}

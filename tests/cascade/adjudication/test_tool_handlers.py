@@ -1,24 +1,24 @@
-"""What the root is told when it asks for the ensemble's outputs."""
+"""Operations that read the ensemble's outputs."""
 
 import pytest
-from adjudication_cases import CAR, CONE, LEFT, case, found
+from adjudication_cases import CAR, CONE, LEFT, case, detections
 
 from cascade.adjudication import crops, tool_handlers
 from cascade.adjudication.tools import CompareSizes, CountVotes, ListBoxes, Look
 from cascade.adjudication.view import View
 
-VIEW = View.of(case())
+VIEW = View.from_case(case())
 
 
-def listed(view=VIEW, **given):
-    return tool_handlers.answer(ListBoxes(op="list_boxes", **given), view)
+def list_boxes(view=VIEW, **filters):
+    return tool_handlers.answer(ListBoxes(op="list_boxes", **filters), view)
 
 
-def ids(**given):
-    return [one["id"] for one in listed(**given)["boxes"]]
+def ids(**filters):
+    return [box["id"] for box in list_boxes(**filters)["boxes"]]
 
 
-def test_a_vote_tells_silence_from_not_being_able_to_name():
+def test_votes_separate_silent_members_from_incompetent_ones():
     assert tool_handlers.answer(CountVotes(op="count_votes", class_="cone"), VIEW) == {
         "class": "cone",
         "seen_by": {"yolo": 0.8},
@@ -30,7 +30,7 @@ def test_a_vote_tells_silence_from_not_being_able_to_name():
     }
 
 
-def test_a_class_that_nobody_sees():
+def test_votes_on_unseen_class():
     votes = tool_handlers.answer(CountVotes(op="count_votes", class_="drum"), VIEW)
     assert votes["seen_by"] == {}
     assert votes["not_seen_by"] == ["yolo", "detr"]
@@ -39,13 +39,13 @@ def test_a_class_that_nobody_sees():
     assert votes["named_by"] == []
 
 
-def test_a_class_may_be_asked_for_by_a_synonym():
+def test_class_is_resolved_by_synonym():
     votes = tool_handlers.answer(CountVotes(op="count_votes", class_="Traffic-Cone"), VIEW)
     assert votes["class"] == "cone"
 
 
-def test_boxes_are_listed_objects_first_and_surest_first():
-    assert listed()["boxes"][0] == {
+def test_boxes_are_listed_objects_first_by_probability():
+    assert list_boxes()["boxes"][0] == {
         "id": "o1",
         "by": "consensus",
         "class": "cone",
@@ -56,34 +56,34 @@ def test_boxes_are_listed_objects_first_and_surest_first():
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("filters", "expected"),
     [
         pytest.param({"class_": "cone"}, ["o1", "b1"], id="of a class"),
         pytest.param({"member": "yolo"}, ["b1", "b2"], id="of a member"),
         pytest.param({"member": "consensus"}, ["o1", "o2"], id="of the consensus"),
         pytest.param({"region": (0.0, 0.3, 0.5, 0.7)}, ["o1", "b1"], id="in a region"),
         pytest.param({"at_least_p": 0.6}, ["o1", "b1", "b3"], id="above a probability"),
-        pytest.param({"class_": "car", "member": "yolo"}, ["b2"], id="of both"),
+        pytest.param({"class_": "car", "member": "yolo"}, ["b2"], id="of a class and a member"),
         pytest.param({"class_": "drum"}, [], id="none"),
     ],
 )
-def test_boxes_can_be_asked_for(given, expected):
-    assert ids(**given) == expected
-    assert listed(**given)["total"] == len(expected)
+def test_boxes_are_filtered(filters, expected):
+    assert ids(**filters) == expected
+    assert list_boxes(**filters)["total"] == len(expected)
 
 
-def test_many_boxes_come_in_pages():
-    crowd = found(*[(LEFT, 0.9 - i / 100, CONE) for i in range(30)])
-    view = View.of(case(detections={"yolo": crowd}, objects=found(), sizes=None))
-    pages = [listed(view, page=n) for n in (1, 2, 3)]
-    assert [one["pages"] for one in pages] == [3, 3, 3]
-    assert [len(one["boxes"]) for one in pages] == [12, 12, 6]
-    assert [b["id"] for one in pages for b in one["boxes"]] == [f"b{n}" for n in range(1, 31)]
+def test_many_boxes_are_paged():
+    crowd = detections(*[(LEFT, 0.9 - i / 100, CONE) for i in range(30)])
+    view = View.from_case(case(detections={"yolo": crowd}, objects=detections(), sizes=None))
+    pages = [list_boxes(view, page=n) for n in (1, 2, 3)]
+    assert [page["pages"] for page in pages] == [3, 3, 3]
+    assert [len(page["boxes"]) for page in pages] == [12, 12, 6]
+    assert [box["id"] for page in pages for box in page["boxes"]] == [f"b{n}" for n in range(1, 31)]
 
 
-def test_sizes_stand_beside_what_their_class_comes_in():
-    asked = CompareSizes(op="compare_sizes", boxes=("o1", "o2", "b1"))
-    cone, car, member = tool_handlers.answer(asked, VIEW)["sizes"]
+def test_sizes_include_usual_sizes_of_class():
+    query = CompareSizes(op="compare_sizes", boxes=("o1", "o2", "b1"))
+    cone, car, member = tool_handlers.answer(query, VIEW)["sizes"]
     assert cone == {
         "id": "o1",
         "class": "cone",
@@ -98,31 +98,33 @@ def test_sizes_stand_beside_what_their_class_comes_in():
     assert member["unknown"] == "only consensus boxes have sizes"
 
 
-def test_a_look_at_a_box_shows_what_is_around_it():
-    place = tool_handlers.place(Look(op="look", question="?", box="o1"), VIEW)
-    assert place == pytest.approx((0.07, 0.34, 0.23, 0.66))
+def test_look_region_of_box_includes_surroundings():
+    region = tool_handlers.look_region(Look(op="look", question="?", box="o1"), VIEW)
+    assert region == pytest.approx((0.07, 0.34, 0.23, 0.66))
 
 
-def test_a_look_at_a_region_shows_the_region():
-    asked = Look(op="look", question="?", region=(0.1, 0.2, 0.3, 0.4))
-    assert tool_handlers.place(asked, VIEW) == (0.1, 0.2, 0.3, 0.4)
+def test_look_region_of_region_is_unchanged():
+    look = Look(op="look", question="?", region=(0.1, 0.2, 0.3, 0.4))
+    assert tool_handlers.look_region(look, VIEW) == (0.1, 0.2, 0.3, 0.4)
 
 
-def test_an_empty_case_has_nothing_to_list():
-    nothing = View.of(case(detections={}, objects=found(), sizes=None, answers={}, masked=()))
-    assert listed(nothing) == {"total": 0, "page": 1, "pages": 1, "boxes": []}
-    votes = tool_handlers.answer(CountVotes(op="count_votes", class_="cone"), nothing)
+def test_empty_case_lists_nothing():
+    empty = View.from_case(
+        case(detections={}, objects=detections(), sizes=None, answers={}, masked=())
+    )
+    assert list_boxes(empty) == {"total": 0, "page": 1, "pages": 1, "boxes": []}
+    votes = tool_handlers.answer(CountVotes(op="count_votes", class_="cone"), empty)
     assert votes["seen_by"] == {}
     assert votes["not_seen_by"] == []
 
 
-def test_boxes_of_a_crop_are_found_under_their_names():
+def test_boxes_of_region_keep_names():
     part = VIEW.within((0.5, 0.0, 1.0, 1.0), "?")
-    assert [one["id"] for one in listed(part)["boxes"]] == ["o2", "b2", "b3"]
-    assert tool_handlers.box_named("o2", part).xyxy == pytest.approx((0.4, 0.4, 0.6, 0.6))
-    assert tool_handlers.box_named("o2", part).label == VIEW.taxonomy.names[CAR]
+    assert [box["id"] for box in list_boxes(part)["boxes"]] == ["o2", "b2", "b3"]
+    assert tool_handlers.find_box("o2", part).xyxy == pytest.approx((0.4, 0.4, 0.6, 0.6))
+    assert tool_handlers.find_box("o2", part).label == VIEW.taxonomy.names[CAR]
 
 
-def test_a_region_holds_what_has_its_centre_in_it():
-    assert crops.holds((0.0, 0.0, 0.5, 0.5), (0.4, 0.4, 0.6, 0.6))
-    assert not crops.holds((0.0, 0.0, 0.5, 0.5), (0.41, 0.4, 0.61, 0.6))
+def test_region_contains_box_with_center_inside():
+    assert crops.contains_center((0.0, 0.0, 0.5, 0.5), (0.4, 0.4, 0.6, 0.6))
+    assert not crops.contains_center((0.0, 0.0, 0.5, 0.5), (0.41, 0.4, 0.61, 0.6))

@@ -1,4 +1,4 @@
-"""What a reply may ask for, and the schema that says so."""
+"""Parsing of replies, and their schema."""
 
 import json
 
@@ -18,78 +18,75 @@ from cascade.adjudication.tools import (
 )
 
 
-def walk(node):
-    yield node
-    for one in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from walk(one)
+def nodes(node):
+    """Yield all objects in a JSON value."""
+    if isinstance(node, dict):
+        yield node
+    children = node.values() if isinstance(node, dict) else node
+    for child in children if isinstance(node, dict | list) else ():
+        yield from nodes(child)
 
 
-def test_operations_come_as_they_were_asked_for():
-    asked = parse(turn({"op": "count_votes", "class": "cone"}, look(), {"op": "list_boxes"}))
-    assert asked == (
+def test_operations_are_parsed_in_order():
+    operations = parse(turn({"op": "count_votes", "class": "cone"}, look(), {"op": "list_boxes"}))
+    assert operations == (
         CountVotes(op="count_votes", class_="cone"),
         Look(op="look", box="o1", question="Is it a cone?"),
         ListBoxes(op="list_boxes"),
     )
 
 
-def test_a_verdict_stands_alone():
+def test_verdict_must_be_alone():
     assert parse(verdict(0.7)) == Verdict(op="verdict", p_yes=0.7, reason="Seen.")
     with pytest.raises(OperationError, match="alone"):
         parse(turn(look(), {"op": "verdict", "p_yes": 1, "reason": "x"}))
 
 
 @pytest.mark.parametrize(
-    "around",
+    "wrapper",
     [
         pytest.param("<think>{{}} I could look.</think>\n{}", id="thoughts"),
         pytest.param("```json\n{}\n```", id="a fence"),
         pytest.param("```\n{}```", id="a plain fence"),
     ],
 )
-def test_what_stands_around_the_json_is_ignored(around):
-    assert parse(around.format(verdict(0.7))).p_yes == 0.7
+def test_text_around_json_is_ignored(wrapper):
+    assert parse(wrapper.format(verdict(0.7))).p_yes == 0.7
 
 
-def test_a_long_question_is_cut():
-    (asked,) = parse(turn(look(question="x" * 999)))
-    assert len(asked.question) == tools.LONGEST_TEXT
+def test_long_question_is_cut():
+    (operation,) = parse(turn(look(question="x" * 999)))
+    assert len(operation.question) == tools.MAX_TEXT_CHARS
 
 
-def test_a_key_left_out_and_one_that_is_null_are_the_same():
+def test_missing_key_equals_null():
     bare = parse(turn({"op": "list_boxes"}))
     full = {"class": None, "member": None, "region": None, "at_least_p": 0, "page": 1}
     assert parse(turn({"op": "list_boxes", **full})) == bare
 
 
-def test_the_schema_knows_every_operation():
-    found = [
-        one["const"] for one in walk(schema(TAXONOMY)) if isinstance(one, dict) and "const" in one
-    ]
+def test_schema_has_every_operation():
+    names = {node["const"] for node in nodes(schema(TAXONOMY)) if "const" in node}
     expected = {"count_votes", "list_boxes", "compare_sizes", "look", "recurse", "verdict"}
-    assert set(found) == expected
+    assert names == expected
     assert len(Operation.__args__) + 1 == len(expected)
 
 
-def test_the_schema_offers_the_classes_of_the_taxonomy():
-    enums = [
-        one["enum"] for one in walk(schema(TAXONOMY)) if isinstance(one, dict) and "enum" in one
-    ]
+def test_schema_lists_classes_of_taxonomy():
+    enums = [node["enum"] for node in nodes(schema(TAXONOMY)) if "enum" in node]
     assert enums == [["cone", "drum", "car"]] * 2
 
 
-def test_the_schema_uses_only_what_every_server_understands():
-    made = schema(TAXONOMY)
-    nodes = [one for one in walk(made) if isinstance(one, dict)]
-    keys = {key for one in nodes for key in one if "properties" not in one or key != "properties"}
+def test_schema_uses_only_widely_supported_keywords():
+    keys = {key for node in nodes(schema(TAXONOMY)) for key in node if key != "properties"}
     assert not keys & {"oneOf", "discriminator", "default", "prefixItems", "minimum", "pattern"}
-    for one in nodes:
-        if one.get("type") == "object":
-            assert one["additionalProperties"] is False
-            assert sorted(one["required"]) == sorted(one["properties"])
+    for node in nodes(schema(TAXONOMY)):
+        if node.get("type") == "object":
+            assert node["additionalProperties"] is False
+            assert sorted(node["required"]) == sorted(node["properties"])
 
 
-def test_a_reply_that_keeps_to_the_schema_is_understood():
+def test_reply_that_follows_schema_is_parsed():
     jsonschema = pytest.importorskip("jsonschema")
     complete = {"class": "cone", "member": None, "region": [0, 0, 1, 1], "at_least_p": 0, "page": 1}
     reply = turn(

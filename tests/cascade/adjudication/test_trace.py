@@ -1,4 +1,4 @@
-"""Steps, and the order in which they stand."""
+"""Steps and their order."""
 
 import pytest
 from pydantic import ValidationError
@@ -10,21 +10,21 @@ def step(name):
     return Step(depth=0, turn=1, operation=name, arguments={}, result="", milliseconds=1.5)
 
 
-def test_steps_stand_where_they_were_asked_for_whenever_they_came():
+def test_steps_keep_reserved_order():
     log = Log()
     log.add(step("a"))
     first, second = log.reserve(), log.reserve()
     log.add(step("d"))
     second.add(step("c"))
     first.add(step("b"))
-    assert [one.operation for one in log.steps()] == ["a", "b", "c", "d"]
+    assert [step.operation for step in log.steps()] == ["a", "b", "c", "d"]
 
 
-def test_a_trace_reads_back():
+def test_trace_round_trips():
     trace = Trace(steps=(step("a"), step("b").model_copy(update={"tokens": 3})))
-    assert Trace.from_json(trace.to_json()) == trace
+    assert Trace.model_validate_json(trace.model_dump_json()) == trace
 
 
-def test_a_trace_cannot_be_changed():
+def test_trace_is_immutable():
     with pytest.raises(ValidationError, match="frozen"):
         Trace().steps = ()
