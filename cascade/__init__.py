@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cascade.runtime import moved_modules
+
 if TYPE_CHECKING:
     from cascade.ensemble import Ensemble
     from cascade.imaging.batches import read
@@ -30,6 +32,14 @@ _HOMES = {
     "read": "imaging.batches",
     "register": "registry",
 }
+
+# Imported by the MLflow models of ensembles that release 0.1 registered.
+moved_modules.install(
+    {
+        "cascade.images": "cascade.imaging.batches",
+        "cascade.predictor": "cascade.inference.predictor",
+    }
+)
 
 
 def __getattr__(name: str) -> Any:

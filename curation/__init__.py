@@ -19,6 +19,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from cascade.runtime import moved_modules
+
 if TYPE_CHECKING:
     from curation.api import plots
     from curation.api.datasets import demo_dataset, ensemble, load
@@ -53,6 +55,9 @@ _VERBS = {
     "stages": ("adopt", "choose", "distil", "embed", "ingest", "predict", "score"),
 }  # fmt: skip
 _HOMES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
+
+# Imported by the MLflow models of ensembles that release 0.1 registered.
+moved_modules.install({"curation.file_hashes": "curation.tracking.registry.checksums"})
 
 
 def __getattr__(name: str) -> Any:

@@ -147,8 +147,8 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from cascade.ensemble import Ensemble
-from cascade.images import read
-from cascade.predictor import Predictor
+from cascade import read
+from cascade import Predictor
 from curation.settings import from_environment
 from curation.tracking import Registry
 
