@@ -67,7 +67,7 @@ test-tools: label-studio kubernetes-validate openbao depth-anything-3 ## Build a
 
 # Tests. `make test-fast` while working, `make test` before a commit; CI runs all of them.
 
-SERVERS := tests/labeling_server tests/servers tests/faults/test_language_server.py \
+SERVERS := tests/labeling_server tests/servers tests/compatibility tests/faults/test_language_server.py \
   tests/cascade/engine/test_ray_engine.py
 SCHEDULERS := tests/faults/test_served_jobs.py
 APART := $(SERVERS) tests/faults tests/notebooks tests/app

@@ -26,7 +26,7 @@ def test_former_name_offers_the_same_objects(moved):
 
 
 def test_unknown_name_is_still_an_import_error(moved):
-    with pytest.raises(ModuleNotFoundError, match="cascade.pictures"):
+    with pytest.raises(ModuleNotFoundError, match=r"cascade\.pictures"):
         importlib.import_module("cascade.pictures")
 
 
