@@ -27,7 +27,7 @@ from cascade import manifest as manifests
 from cascade import registry
 from cascade import taxonomy as taxonomies
 from cascade.checkpoints import checkpoint, sources
-from cascade.checkpoints.licenses import Kind
+from cascade.checkpoints.licenses import LicenseKind
 from cascade.errors import CheckpointError, ManifestError
 from cascade.fusion.calibration import Calibration
 from cascade.manifest import Manifest, Member
@@ -35,6 +35,8 @@ from cascade.protocols import PRECISIONS
 from cascade.registry import Tier
 from cascade.taxonomy import Taxonomy
 from cascade.training.probe_fit import Probe
+
+DEEP_TIERS: tuple[Tier, ...] = ("geometry", "segmentation", "language")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Ensemble:
         manifest: str | Path | Manifest,
         *,
         taxonomy: Taxonomy | None = None,
-        licence: Kind | None = None,
+        licence: LicenseKind | None = None,
     ) -> Ensemble:
         """Return the uncalibrated ensemble of a manifest, over its own taxonomy or another.
 
@@ -80,7 +82,7 @@ class Ensemble:
         """
         parsed = manifest if isinstance(manifest, Manifest) else manifests.load(manifest)
         classes = taxonomy or taxonomies.load(parsed.taxonomy)
-        left_out = _left_out(parsed) | parsed.refused(licence)
+        left_out = _left_out(parsed) | parsed.excluded_by_license(licence)
         checkpoints, unavailable = _found(
             parsed, left_out, lambda one: sources.resolve(one.source, one.revision)
         )
@@ -137,7 +139,7 @@ class Ensemble:
                     _copy(path, draft / "members" / name)
             if self.probe:
                 self.probe.save(draft / _PROBE)
-            checkpoint.put_in_place(draft, folder)
+            checkpoint.replace_folder(draft, folder)
         except OSError as error:
             raise CheckpointError(f"The ensemble {folder} cannot be written: {error}.") from error
         finally:
@@ -149,13 +151,13 @@ class Ensemble:
         one = self.manifest.member(member)
         return sources.is_remote(one.source) and not registry.get(one.adapter).trainable
 
-    def restricted_to(self, licence: Kind | None) -> Ensemble:
+    def restricted_to(self, licence: LicenseKind | None) -> Ensemble:
         """Return the ensemble without optional members of a stricter licence; None allows any.
 
         Raises:
             ManifestError: A member that is not optional has a stricter one.
         """
-        refused = self.manifest.refused(licence)
+        refused = self.manifest.excluded_by_license(licence)
         kept = {name: path for name, path in self.checkpoints.items() if name not in refused}
         return replace(self, checkpoints=kept, left_out={**self.left_out, **refused})
 
@@ -208,6 +210,17 @@ class Ensemble:
             one.name for one in self.manifest.of_tier(tier) if one.name in self.checkpoints
         )
 
+    def deep_tier_members(self) -> dict[str, tuple[str, ...]]:
+        """Return the members of the deep tiers that look at single images, by tier."""
+        return {
+            tier: tuple(
+                name
+                for name in self.present(tier)
+                if not registry.get(self.manifest.member(name).adapter).tracks
+            )
+            for tier in DEEP_TIERS
+        }
+
     @cached_property
     def detectors(self) -> tuple[str, ...]:
         """The names of the detection members that can run here, in order."""
@@ -234,7 +247,7 @@ class Ensemble:
         )
 
     @cached_property
-    def probed(self) -> str | None:
+    def probe_embedder(self) -> str | None:
         """The name of the embedder that the probe belongs to; None where it has no say."""
         for name in self.present("embedding"):
             if self.probe and self.probe.embedder == self.fingerprint(name):
@@ -244,7 +257,7 @@ class Ensemble:
     @cached_property
     def voters(self) -> tuple[str, ...]:
         """The members that look at every image: the detectors, and an embedder with a probe."""
-        return (*self.detectors, *((self.probed,) if self.probed else ()))
+        return (*self.detectors, *((self.probe_embedder,) if self.probe_embedder else ()))
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
@@ -297,7 +310,7 @@ def _left_out(manifest: Manifest) -> dict[str, str]:
     """Return the optional members whose package is missing; raise for one that is needed."""
     reasons: dict[str, str] = {}
     for one in manifest.members:
-        lack = registry.get(one.adapter).lack
+        lack = registry.get(one.adapter).missing_error
         if lack is None:
             continue
         if not one.optional:

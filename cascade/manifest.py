@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cascade import registry, taxonomy
 from cascade.checkpoints import licenses
-from cascade.checkpoints.licenses import Kind
+from cascade.checkpoints.licenses import LicenseKind
 from cascade.errors import ManifestError, TaxonomyError, UnknownModelError, nearest
 from cascade.registry import Tier
 
@@ -221,7 +221,7 @@ class Manifest(_Frozen):
             f"The manifest {self.name!r} has no member {name!r}. {nearest(name, known)}"
         )
 
-    def refused(self, licence: Kind | None) -> dict[str, str]:
+    def excluded_by_license(self, licence: LicenseKind | None) -> dict[str, str]:
         """Return the optional members whose licence is stricter than asked for, with the reason.
 
         Args:
@@ -247,13 +247,13 @@ class Manifest(_Frozen):
             for one in strict
         }
 
-    def restricted_to(self, licence: Kind | None) -> Manifest:
+    def restricted_to(self, licence: LicenseKind | None) -> Manifest:
         """Return the manifest without the members that `refused` names, nor routes to them.
 
         Raises:
             ManifestError: A member that is not optional has a stricter licence, or none is left.
         """
-        refused = self.refused(licence)
+        refused = self.excluded_by_license(licence)
         content = self.model_dump()
         content["members"] = [one for one in content["members"] if one["name"] not in refused]
         if not content["members"]:

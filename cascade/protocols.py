@@ -1,11 +1,11 @@
-"""The seam between the engine and every model.
+"""Interfaces between the engine and the models.
 
-An adapter answers three calls, so that the engine can share decoding between members,
-compile and autocast what runs on the device, and unpack results in a thread:
+An adapter has three methods, so that the engine can share decoded images between members,
+compile and autocast the part that runs on the device, and decode results in a thread:
 
-    tensors = model.prepare(batch)        # shared, decoded-once views
-    raw     = model.forward(tensors)      # tensors to tensors: nothing else happens here
-    results = model.decode(raw, batch)    # one value of `predictions.py` an image
+    tensors     = model.prepare(batch)        # views that members share
+    raw         = model.forward(tensors)      # pure tensor computation
+    predictions = model.decode(raw, batch)    # one value of `predictions.py` per image
 """
 
 from __future__ import annotations
@@ -18,32 +18,45 @@ import torch
 from torch import Tensor, nn
 
 from cascade.imaging.batches import Batch
-from cascade.predictions import Answer, DepthMap, Detections, Embedding, Failure, Masks, Tracks
+from cascade.predictions import (
+    Answer,
+    DepthMap,
+    Detections,
+    Embedding,
+    Failure,
+    Masks,
+    Prediction,
+    Tracks,
+)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Tensors = Mapping[str, Any]  # mostly Tensor; a list of Tensor for feature pyramids
 
 
 class Model(Protocol):
-    """What every adapter offers, whatever its tier."""
+    """Interface of every adapter, in any tier."""
 
     @property
     def module(self) -> nn.Module:
-        """What holds the parameters; `nn.Identity()` where they live elsewhere (a server)."""
+        """The module with the parameters; `nn.Identity()` for a model on a server."""
         ...
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return what `forward` needs, on the batch's device."""
+        """Return the inputs of `forward`, on the batch's device."""
         ...
 
     def forward(self, tensors: Tensors) -> Any:
-        """Return raw outputs."""
+        """Return the raw outputs."""
+        ...
+
+    def decode(self, raw: Any, batch: Batch) -> Sequence[Prediction | Failure]:
+        """Return one prediction per image, in order."""
         ...
 
 
 @runtime_checkable
 class Embedder(Model, Protocol):
-    """Places images in a feature space."""
+    """Model that maps images to feature vectors."""
 
     @property
     def dimensions(self) -> int:
@@ -57,35 +70,35 @@ class Embedder(Model, Protocol):
 
 @runtime_checkable
 class Detector(Model, Protocol):
-    """Finds boxes in images."""
+    """Model that detects boxes in images."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names that its detections use, in its own words."""
+        """The model's native class names, used by its detections."""
         ...
 
     def decode(self, raw: Any, batch: Batch) -> list[Detections]:
-        """Return one `Detections` per image, in order; scores below 0.01 are left out."""
+        """Return one `Detections` per image, in order, without scores below 0.01."""
         ...
 
 
 @runtime_checkable
 class Segmenter(Model, Protocol):
-    """Outlines objects: by concept, or inside the boxes that a batch brings as `found`."""
+    """Model that outlines objects, by concept or inside `Batch.detections`."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names that its masks use, in its own words; empty where it is prompted by boxes."""
+        """The model's native class names; empty if it is prompted by boxes."""
         ...
 
     def decode(self, raw: Any, batch: Batch) -> list[Masks]:
-        """Return the `Masks` of each image, in order; prompted by boxes, one mask a box."""
+        """Return the `Masks` of each image, in order; one mask per box if prompted by boxes."""
         ...
 
 
 @runtime_checkable
 class DepthEstimator(Model, Protocol):
-    """Tells how far away every pixel is."""
+    """Model that estimates the distance of every pixel."""
 
     def decode(self, raw: Any, batch: Batch) -> list[DepthMap]:
         """Return one map per image, in order."""
@@ -94,40 +107,39 @@ class DepthEstimator(Model, Protocol):
 
 @runtime_checkable
 class LanguageModel(Model, Protocol):
-    """Answers the taxonomy's question about an image, with what was `found` as context."""
+    """Model that answers the taxonomy's question, with `Batch.detections` as context."""
 
     def decode(self, raw: Any, batch: Batch) -> list[Answer | Failure]:
-        """Return one answer per image, in order; a `Failure` where the server gave none."""
+        """Return one answer per image, in order; a `Failure` if the server returned none."""
         ...
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Follows objects through the frames of one clip."""
+    """Model that follows objects through the frames of one clip."""
 
     def track(self, frames: Sequence[Detections], batch: Batch) -> list[Tracks]:
-        """Return the frames' boxes with an identity each.
+        """Return the boxes of each frame with track ids.
 
         Args:
-            frames: What was found in each frame, in order of time.
-            batch: The frames' images, of the same length; a tracker that works on boxes alone
-                does not look at them.
+            frames: Detections of each frame, in temporal order.
+            batch: Images of the frames; a tracker that needs only boxes ignores them.
         """
         ...
 
 
 @runtime_checkable
 class Trainable(Detector, Protocol):
-    """A detector that can be fitted and saved.
+    """A detector that can be trained and saved.
 
     A checkpoint is a folder with `config.json` (readable: architecture, classes, sizes)
-    and `weights.safetensors`. Never a pickle. Parameters of `module` that do not require a
+    and `weights.safetensors`, never a pickle. Parameters of `module` that do not require a
     gradient stay frozen.
     """
 
     @property
     def view_size(self) -> tuple[int, int]:
-        """Height and width of the view that it works on, in pixels."""
+        """Height and width of the model's input, in pixels."""
         ...
 
     def loss(self, tensors: Tensors, targets: Sequence[Detections]) -> Tensor:
@@ -137,20 +149,22 @@ class Trainable(Detector, Protocol):
     def with_classes(
         self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
     ) -> Trainable:
-        """Return a copy that names `classes`; what it knew of a class stays.
+        """Return a copy that predicts `classes` and keeps the weights of the shared ones.
 
-        `meaning` tells which of `classes` a name of its own stands for, case aside: itself,
-        where it is None.
+        Args:
+            classes: The new class names.
+            meaning: Maps an old class name to one of `classes`; None compares the names,
+                ignoring case.
         """
         ...
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint into `folder`, whole or not at all."""
+        """Write the checkpoint into `folder`, completely or not at all."""
         ...
 
 
 def predict(model: Any, batch: Batch) -> list[Any]:
-    """Run the three calls on one batch, without gradients."""
+    """Run the three methods on one batch, without gradients."""
     with torch.inference_mode():
         raw = model.forward(model.prepare(batch))
     return model.decode(raw, batch)

@@ -52,7 +52,7 @@ class Adapter:
         return tuple(package for package in self.needs if find_spec(package) is None)
 
     @property
-    def lack(self) -> MissingExtraError | None:
+    def missing_error(self) -> MissingExtraError | None:
         """The error that says how to install the first of them; None where nothing is missing."""
         for package in self.missing:
             return MissingExtraError(self.name, package, self.install)
@@ -115,8 +115,8 @@ def create(name: str, checkpoint: Path | None = None, **params: Any) -> Any:
         MissingExtraError: A package that it needs is not installed.
     """
     adapter = get(name)
-    if adapter.lack:
-        raise adapter.lack
+    if adapter.missing_error:
+        raise adapter.missing_error
     module, _, attribute = adapter.factory.partition(":")
     try:
         factory = getattr(import_module(module), attribute)

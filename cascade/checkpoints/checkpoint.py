@@ -37,7 +37,7 @@ def save(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor])
         )
         (draft / WEIGHTS).chmod(0o644)  # safetensors makes it private
         (draft / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        put_in_place(draft, folder)
+        replace_folder(draft, folder)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"The checkpoint {folder} cannot be written: {error}.") from error
     finally:
@@ -66,7 +66,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return config, tensors
 
 
-def put_in_place(draft: Path, folder: Path) -> None:
+def replace_folder(draft: Path, folder: Path) -> None:
     """Rename `draft` to `folder`; a directory cannot be overwritten, so it steps aside first.
 
     Raises:

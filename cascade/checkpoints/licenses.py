@@ -16,8 +16,8 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args
 
-Kind = Literal["permissive", "copyleft", "custom", "non-commercial"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+LicenseKind = Literal["permissive", "copyleft", "custom", "non-commercial"]
+KINDS: tuple[LicenseKind, ...] = get_args(LicenseKind)
 """From the freest to the strictest; a run that accepts one accepts those before it."""
 
 _PERMISSIVE = re.compile(
@@ -28,7 +28,7 @@ _COPYLEFT = re.compile(r"(agpl|cc-by-sa|cddl|cecill|epl|eupl|gpl|lgpl|mpl|odbl|o
 _NON_COMMERCIAL = re.compile(r"(.*-)?nc(-.*)?|.*(non-?commercial|research-?only).*")
 
 
-def kind(licence: str) -> Kind:
+def kind(licence: str) -> LicenseKind:
     """Return the kind of an SPDX name or expression; what is not known is `custom`.
 
     Of alternatives (`A OR B`) the freest counts. As soon as terms hold together (`AND`, or
@@ -39,12 +39,12 @@ def kind(licence: str) -> Kind:
     return (min if free else max)(terms, key=KINDS.index)
 
 
-def accepts(wanted: Kind, licence: str) -> bool:
+def accepts(wanted: LicenseKind, licence: str) -> bool:
     """Return whether a run that accepts licences up to the kind `wanted` may use this one."""
     return KINDS.index(kind(licence)) <= KINDS.index(wanted)
 
 
-def _of_one(licence: str) -> Kind:
+def _of_one(licence: str) -> LicenseKind:
     name = re.split(r"\s+WITH\s+", licence.strip("() "))[0].casefold()  # they only permit more
     if _NON_COMMERCIAL.fullmatch(name):
         return "non-commercial"

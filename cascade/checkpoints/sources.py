@@ -27,7 +27,7 @@ from huggingface_hub.errors import (
 )
 
 from cascade.errors import CheckpointError, nearest
-from cascade.runtime.atomic_files import replaced
+from cascade.runtime.atomic_files import atomic_write
 
 PACKAGE, HUB, RELEASE = "package:", "hub:", "release:"
 _RELEASES = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
@@ -140,7 +140,7 @@ def _release(name: str, sha256: str | None) -> Path:
 def _download(address: str, target: Path) -> None:
     """Fetch a file, whole or not at all."""
     with (
-        replaced(target) as draft,
+        atomic_write(target) as draft,
         draft.open("wb") as file,
         httpx.stream("GET", address, follow_redirects=True, timeout=60) as answer,
     ):

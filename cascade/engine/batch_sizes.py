@@ -1,7 +1,7 @@
-"""How many images at a time a member runs best with on a GPU: tried once, then remembered.
+"""Fastest batch size of a member on a GPU: measured once, then cached.
 
-Sizes are doubled from the manifest's as long as that pays. What was found is kept in a small
-file beside other caches, by GPU, member and version of PyTorch; delete it to have sizes tried anew.
+Sizes double from the manifest's for as long as throughput rises. Results are cached by GPU,
+member and PyTorch version in a small file; delete it to measure again.
 """
 
 from __future__ import annotations
@@ -13,89 +13,91 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from cascade.engine.member_runner import Runner
 from cascade.imaging.batches import Batch, Image
 from cascade.manifest import Member
-from cascade.runtime.atomic_files import replace_text
+from cascade.runtime.atomic_files import atomic_write_text
 
 logger = logging.getLogger(__name__)
 
-MOST = 128  # images: beyond, no member was seen to gain
-_GAIN = 1.04  # in images a second: less is within the noise
+MAX_SIZE = 128  # images; no member was seen to gain beyond it
+_GAIN = 1.04  # smaller gains are within the noise
 _TIMED = 3  # calls, after one that warms up
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """Batch sizes that were found before.
+class BatchSizeCache:
+    """Batch sizes measured earlier.
 
     Attributes:
-        file: A JSON object, `{key: size}`; absent before the first.
+        file: A JSON object, `{key: size}`; absent at first.
     """
 
     file: Path
 
     def get(self, key: str) -> int | None:
-        """Return the size, None where none is known: also where the file is damaged."""
-        return self._all().get(key)
+        """Return the size; None if it is unknown or the file is damaged."""
+        return self._read().get(key)
 
     def put(self, key: str, size: int) -> None:
-        """Keep a size; where the folder cannot be written to, it is found anew next time."""
-        sizes = json.dumps({**self._all(), key: size}, indent=1, sort_keys=True)
+        """Store a size; a read-only folder only costs another measurement next time."""
+        text = json.dumps({**self._read(), key: size}, indent=1, sort_keys=True)
         try:
-            replace_text(self.file, sizes)
+            atomic_write_text(self.file, text)
         except OSError as error:
-            logger.warning("The batch size of %s could not be kept: %s", key, error)
+            logger.warning("Cannot store the batch size of %s: %s", key, error)
 
-    def _all(self) -> dict[str, int]:
+    def _read(self) -> dict[str, int]:
         try:
             content = json.loads(self.file.read_text())
         except (OSError, ValueError):
             return {}
-        known = content.items() if isinstance(content, dict) else ()
-        return {key: one for key, one in known if isinstance(one, int) and one > 0}
+        items = content.items() if isinstance(content, dict) else ()
+        return {key: size for key, size in items if isinstance(size, int) and size > 0}
 
 
-def default() -> Remembered:
-    """Return what is remembered for this user on this machine."""
+def user_cache() -> BatchSizeCache:
+    """Return the cache of this user on this machine."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Remembered(cache / "cascade-curation" / "batch_sizes.json")
+    return BatchSizeCache(cache / "cascade-curation" / "batch_sizes.json")
 
 
-def key_of(member: Member, device: torch.device) -> str:
-    """Return what a batch size holds for."""
+def cache_key(member: Member, device: torch.device) -> str:
+    """Return the cache key of a member on a device."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    what = [member.adapter, member.source, member.revision, member.precision, member.params]
-    return json.dumps([gpu, torch.__version__, *what], sort_keys=True, default=str)
+    parts = [member.adapter, member.source, member.revision, member.precision, member.params]
+    return json.dumps([gpu, torch.__version__, *parts], sort_keys=True, default=str)
 
 
-def best(rate: Callable[[int], float], start: int, *, most: int = MOST, gain: float = _GAIN) -> int:
+def fastest(
+    rate: Callable[[int], float], start: int, *, max_size: int = MAX_SIZE, gain: float = _GAIN
+) -> int:
     """Return the size from which doubling no longer pays.
 
     Args:
-        rate: Images a second at a size; raises `torch.OutOfMemoryError` where memory is short.
-        start: The first size; the smallest that is returned.
-        most: The largest that is tried.
-        gain: By what factor a doubled size must be quicker.
+        rate: Images per second at a size; raises `torch.OutOfMemoryError` when memory is short.
+        start: First and smallest size.
+        max_size: Largest size to try.
+        gain: Factor by which a doubled size must be faster.
     """
-    size, reached = start, 0.0
+    size, best_rate = start, 0.0
     while True:
         try:
-            found = rate(size)
+            measured = rate(size)
         except torch.OutOfMemoryError:
             return max(size // 2, start)
-        if found < reached * gain:
+        if measured < best_rate * gain:
             return size // 2
-        if size * 2 > most:
+        if size * 2 > max_size:
             return size
-        size, reached = size * 2, found
+        size, best_rate = size * 2, measured
 
 
-def rate_of(runner: Any, image: Image) -> Callable[[int], float]:
-    """Return what measures a runner's forward pass on copies of an image, without unpacking."""
+def throughput(runner: Runner, image: Image) -> Callable[[int], float]:
+    """Return a function that measures a runner's forward passes on copies of an image."""
 
     def rate(size: int) -> float:
         batch = Batch(tuple(map(str, range(size))), (image,) * size, runner.device)
@@ -105,13 +107,13 @@ def rate_of(runner: Any, image: Image) -> Callable[[int], float]:
         for call in range(_TIMED + 1):
             if call == 1:
                 torch.cuda.synchronize(runner.device)
-                began = time.perf_counter()
-            for one in runner.launch(batch):
-                if one.error:
-                    raise one.error
+                start = time.perf_counter()
+            for launched in runner.launch(batch):
+                if launched.error:
+                    raise launched.error
         torch.cuda.synchronize(runner.device)
         if runner.size < size:
             raise torch.OutOfMemoryError("The batch was halved.")
-        return size * _TIMED / (time.perf_counter() - began)
+        return size * _TIMED / (time.perf_counter() - start)
 
     return rate

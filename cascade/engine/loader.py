@@ -1,10 +1,10 @@
-"""Files to batches on a GPU, ahead of their use: read, decoded and sent there by threads.
+"""Batches on a GPU, read, decoded and transferred by threads ahead of their use.
 
-Every device sees what OpenCV decodes. nvJPEG is no quicker here than OpenCV on a GPU's share of the
-cores, and it decodes colours differently: by so little that nobody sees it, by so much that of a
-detector's boxes one in ten moves.
+Every device gets the pixels that OpenCV decodes. With a GPU's share of the CPU cores, nvJPEG is
+no faster than OpenCV, and its colors differ slightly: too little to see, enough to move one in
+ten of a detector's boxes.
 
-Sending has a thread and a stream of its own; a batch brings the event to wait for.
+The transfer has a thread and a CUDA stream; each batch carries the event to wait for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import threading
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -22,8 +21,8 @@ from cascade.imaging.batches import (
     DECODED_AHEAD,
     Batch,
     Group,
-    OnDevice,
-    Unreadable,
+    ImagesOnDevice,
+    UnreadableImage,
     read_ahead,
     to_device,
 )
@@ -32,58 +31,58 @@ _POLL_S = 0.1
 
 
 @dataclass(frozen=True)
-class Read:
-    """A batch that was read.
+class LoadedBatch:
+    """A group of images after reading.
 
     Attributes:
-        group: What it was asked as.
-        batch: The images that could be read.
-        unreadable: The others.
-        ready: The GPU's event that says that its pixels are there; None on a CPU.
+        group: The requested images.
+        batch: The readable images.
+        unreadable: The other images.
+        ready: CUDA event of the completed transfer; None on a CPU.
     """
 
     group: Group
     batch: Batch
-    unreadable: list[Unreadable]
-    ready: Any = None
+    unreadable: list[UnreadableImage]
+    ready: torch.cuda.Event | None = None
 
 
-def read(
+def load_batches(
     groups: Iterable[Group], *, device: torch.device, workers: int | None = None
-) -> Generator[Read]:
-    """Give each group as a batch, in order, the next ones being read and decoded meanwhile.
+) -> Generator[LoadedBatch]:
+    """Yield each group as a batch, in order, while the next ones are read and decoded.
 
     Args:
-        groups: Asked for one by one, a few before their turn; on a GPU from another thread.
-        device: Where the pixels are to be.
-        workers: Threads that read and decode; one for each core.
+        groups: Consumed lazily, a few ahead; on a GPU from another thread.
+        device: Destination of the pixels.
+        workers: Number of reading and decoding threads; None for one per core.
     """
     if device.type != "cuda":
         with closing(read_ahead(groups, device=device, workers=workers)) as reader:
             for group, batch, unreadable in reader:
-                yield Read(group, batch, unreadable)
+                yield LoadedBatch(group, batch, unreadable)
         return
-    with closing(_Ahead(groups, device, workers)) as ahead:
-        while (one := ahead.take()) is not None:
-            yield one
+    with closing(_Prefetcher(groups, device, workers)) as prefetcher:
+        while (loaded := prefetcher.take()) is not None:
+            yield loaded
 
 
-class _Ahead:
-    """A thread that reads groups ahead and puts their pixels on a GPU."""
+class _Prefetcher:
+    """A thread that reads groups ahead and transfers their pixels to a GPU."""
 
     def __init__(self, groups: Iterable[Group], device: torch.device, workers: int | None) -> None:
         self._groups, self._device, self._workers = groups, device, workers
-        self._done: queue.Queue[Read | BaseException | None] = queue.Queue(DECODED_AHEAD)
+        self._loaded: queue.Queue[LoadedBatch | BaseException | None] = queue.Queue(DECODED_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
         self._thread.start()
 
-    def take(self) -> Read | None:
-        """Return the next batch, None after the last; raise what stopped the thread."""
-        one = self._done.get()
-        if isinstance(one, BaseException):
-            raise one
-        return one
+    def take(self) -> LoadedBatch | None:
+        """Return the next batch, None after the last; raise the thread's error, if any."""
+        item = self._loaded.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
 
     def close(self) -> None:
         """Stop reading."""
@@ -99,22 +98,24 @@ class _Ahead:
                     for group, batch, unreadable in reader:
                         if self._stopped.is_set():
                             return
-                        self._put(self._sent(group, batch, unreadable))
+                        self._put(self._transfer(group, batch, unreadable))
             self._put(None)
-        except BaseException as error:  # noqa: BLE001 - handed to who takes
+        except BaseException as error:  # noqa: BLE001 - raised by `take`
             self._put(error)
 
-    def _sent(self, group: Group, batch: Batch, unreadable: list[Unreadable]) -> Read:
-        """Return a group whose pixels are on their way to the GPU."""
-        sent = OnDevice([to_device(one, self._device) for one in batch.images])
+    def _transfer(
+        self, group: Group, batch: Batch, unreadable: list[UnreadableImage]
+    ) -> LoadedBatch:
+        """Start the transfer of a group's pixels to the GPU."""
+        images = ImagesOnDevice([to_device(image, self._device) for image in batch.images])
         ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
         ready.record()
-        return Read(group, Batch(batch.ids, sent, self._device), unreadable, ready)
+        return LoadedBatch(group, Batch(batch.ids, images, self._device), unreadable, ready)
 
-    def _put(self, one: Read | BaseException | None) -> None:
+    def _put(self, item: LoadedBatch | BaseException | None) -> None:
         while not self._stopped.is_set():
             try:
-                self._done.put(one, timeout=_POLL_S)
+                self._loaded.put(item, timeout=_POLL_S)
             except queue.Full:
                 continue
             return

@@ -1,4 +1,4 @@
-"""Whether a forward pass stayed in the range of its numbers: half precision ends at 65,504."""
+"""Overflow check of half-precision outputs: fp16 ends at 65,504."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 def in_range(raw: Any) -> bool:
-    """Tell whether no number in an output, however nested, is NaN or plus infinity.
+    """Return whether a nested output contains neither NaN nor plus infinity.
 
-    Minus infinity is what models write where there is nothing to say.
+    Minus infinity is allowed: models write it for masked entries.
     """
     if isinstance(raw, Tensor):
         return not raw.is_floating_point() or bool((raw < torch.inf).all())
     parts = raw.values() if isinstance(raw, Mapping) else raw
-    return not isinstance(raw, Mapping | list | tuple) or all(in_range(one) for one in parts)
+    return not isinstance(raw, Mapping | list | tuple) or all(map(in_range, parts))

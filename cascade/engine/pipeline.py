@@ -1,9 +1,9 @@
-"""Reading, forward passes, unpacking and writing, each beside the others.
+"""Overlap of reading, forward passes, decoding and writing.
 
-On a GPU a batch is read while the one before is computed, the one before that unpacked in
-threads, and an earlier one written; no more than `Pace.in_flight` are under way, so that memory
-is bounded and whoever is slowest sets the pace. On a CPU, where every step wants the same cores,
-they follow each other.
+On a GPU one batch is read while the previous one is computed, the one before it decoded in
+threads, and an earlier one written. At most `Pace.in_flight` batches are open, which bounds the
+memory and lets the slowest step set the pace. On a CPU, where every step needs the same cores,
+the steps run in turn.
 """
 
 from __future__ import annotations
@@ -20,52 +20,55 @@ from typing import Any
 
 import torch
 
-from cascade.engine import loader
-from cascade.engine.loader import Read
-from cascade.engine.member_runner import Runner
+from cascade.engine.loader import LoadedBatch, load_batches
+from cascade.engine.member_runner import MemberResults, Runner
 from cascade.engine.sinks import Sink, Tally
 from cascade.imaging.batches import Batch, Group
 from cascade.predictions import Failure
 
-_SWITCH_S = 0.0002  # Python's 5 ms, waited for at each launch of a kernel, starve a GPU
+_SWITCH_S = 0.0002  # Python's default of 5 ms delays each kernel launch and starves a GPU
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How much happens at once.
+    """Degree of overlap.
 
     Attributes:
-        in_flight: Batches that were launched and are not unpacked yet.
-        unpackers: Threads that unpack; 0 to do it in between.
-        writes_ahead: Writes that may wait for a slow database; 0 to write in between.
-        pad_to: Images of every batch, the last one too, for what is compiled; 0 for as they come.
+        in_flight: Batches that are launched and not yet decoded.
+        decoders: Decoding threads; 0 to decode in turn.
+        writes_ahead: Writes that may wait for a slow database; 0 to write in turn.
+        pad_to: Size of every batch, the last one included, for compiled models; 0 for no padding.
     """
 
     in_flight: int = 0
-    unpackers: int = 0
+    decoders: int = 0
     writes_ahead: int = 0
     pad_to: int = 0
 
 
 IN_TURN = Pace()
-OVERLAPPED = Pace(in_flight=2, unpackers=4, writes_ahead=2)
+OVERLAPPED = Pace(in_flight=2, decoders=4, writes_ahead=2)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done, and whom to tell.
+    """Remaining work, and the callbacks of a run.
 
     Attributes:
-        todo: The ids that each member has yet to do; None for all.
-        known: Adds to a batch what is known of its images; None where nothing is needed.
-        done: Told how many images of a group are finished, after each.
-        written: Told the groups that are stored, in order.
+        todo: Remaining ids by member; None for all.
+        add_context: Adds the results of earlier tiers to a batch; None if no member needs them.
+        on_done: Receives the number of images of each finished group.
+        on_stored: Receives the groups that are stored, in order.
     """
 
     todo: Mapping[str, set[str]] | None = None
-    known: Callable[[Batch], Batch] | None = None
-    done: Callable[[int], None] = lambda _: None
-    written: Callable[[list[Group]], None] = lambda _: None
+    add_context: Callable[[Batch], Batch] | None = None
+    on_done: Callable[[int], None] = lambda _: None
+    on_stored: Callable[[list[Group]], None] = lambda _: None
+
+    def wants(self, member: str, image_ids: Iterable[str]) -> bool:
+        """Return whether a member has any of these images left to do."""
+        return self.todo is None or not self.todo[member].isdisjoint(image_ids)
 
 
 def run(
@@ -78,186 +81,184 @@ def run(
     batches_a_write: int,
     pace: Pace,
 ) -> Tally:
-    """Take every group through all members and into `sink`, in order; return what was done.
+    """Process every group with all members and write the results to `sink`, in order.
 
-    A group without images has what came before it written at once.
+    A group without images flushes all results so far.
     """
     tally = Tally()
-    reader = loader.read(groups, device=device)
+    reader = load_batches(groups, device=device)
     try:
         with (
-            _unpacking(pace) as pool,
-            _writing(sink, tally, work.written, pace) as write,
-            _quick_switching(pace),
-            _multiplying_as_before(device),
+            _decoding(pace) as pool,
+            _writing(sink, tally, work.on_stored, pace) as write,
+            _fast_thread_switching(pace),
+            _restored_matmul_precision(device),
             torch.cuda.device(device) if device.type == "cuda" else nullcontext(),
         ):
-            gathered = _Gathered(write, work, batches_a_write)
-            under_way: deque[_UnderWay] = deque()
-            for read in reader:
-                under_way.append(_launch(read, runners, work, pool, pace))
-                while under_way and (
-                    len(under_way) > pace.in_flight or not under_way[-1].group.ids
+            buffer = _WriteBuffer(write, work, batches_a_write)
+            in_flight: deque[_InFlight] = deque()
+            for loaded in reader:
+                in_flight.append(_launch(loaded, runners, work, pool, pace))
+                while in_flight and (
+                    len(in_flight) > pace.in_flight or not in_flight[-1].group.ids
                 ):
-                    gathered.take(under_way.popleft())
-            while under_way:
-                gathered.take(under_way.popleft())
-            gathered.flush()
+                    buffer.add(in_flight.popleft())
+            while in_flight:
+                buffer.add(in_flight.popleft())
+            buffer.flush()
     finally:
         reader.close()
-    tally.seconds = {name: one.seconds for name, one in runners.items()}
-    tally.seen = {name: one.seen for name, one in runners.items()}
+    tally.seconds = {name: runner.seconds for name, runner in runners.items()}
+    tally.seen = {name: runner.seen for name, runner in runners.items()}
     return tally
 
 
 @dataclass(frozen=True)
-class _UnderWay:
+class _InFlight:
+    """A launched group: the failures of unreadable images, and each member's future results."""
+
     group: Group
-    failed: dict[str, Any]
-    members: Mapping[str, Future[dict[str, Any]]]
+    failures: dict[str, Failure]
+    members: Mapping[str, Future[MemberResults]]
 
 
 def _launch(
-    read: Read, runners: Mapping[str, Runner], work: Work, pool: Executor, pace: Pace
-) -> _UnderWay:
-    if read.ready is not None:
-        torch.cuda.current_stream(read.batch.device).wait_event(read.ready)
-    batch = read.batch.padded(pace.pad_to)
-    if work.known and len(batch):
-        batch = work.known(batch)
-    members = {}
-    for name, runner in runners.items():
-        wanting = None if work.todo is None else work.todo[name]
-        if wanting is None or not wanting.isdisjoint(batch.ids):
-            members[name] = pool.submit(runner.finish, runner.launch(batch))
-    failed: dict[str, Any] = {one.id: Failure("ImageError", one.reason) for one in read.unreadable}
-    if failed:
-        for name in set(runners) - set(members):
-            members[name] = _nothing()
-    return _UnderWay(read.group, failed, members)
+    loaded: LoadedBatch, runners: Mapping[str, Runner], work: Work, pool: Executor, pace: Pace
+) -> _InFlight:
+    if loaded.ready is not None:
+        torch.cuda.current_stream(loaded.batch.device).wait_event(loaded.ready)
+    batch = loaded.batch.padded(pace.pad_to)
+    if work.add_context and len(batch):
+        batch = work.add_context(batch)
+    members = {
+        name: pool.submit(runner.finish, runner.launch(batch))
+        for name, runner in runners.items()
+        if work.wants(name, batch.ids)
+    }
+    failures = {image.id: Failure("ImageError", image.reason) for image in loaded.unreadable}
+    if failures:
+        members |= {name: _completed({}) for name in runners if name not in members}
+    return _InFlight(loaded.group, failures, members)
 
 
-class _Gathered:
-    """Results on their way to the sink, a few batches together."""
+_Rows = dict[str, dict[str, Any]]
+_Write = Callable[[_Rows, list[Group]], None]
+
+
+class _WriteBuffer:
+    """Collects the results of a few batches between two writes."""
 
     def __init__(self, write: _Write, work: Work, batches_a_write: int) -> None:
-        self._write, self._work, self._most = write, work, batches_a_write
+        self._write, self._work, self._capacity = write, work, batches_a_write
         self._groups: list[Group] = []
-        self._rows: dict[str, dict[str, Any]] = {}
+        self._rows: _Rows = {}
 
-    def take(self, one: _UnderWay) -> None:
-        """Wait for a batch, and pass on what has gathered where that is enough."""
-        for name, future in one.members.items():
-            found = future.result() | one.failed
-            wanting = None if self._work.todo is None else self._work.todo[name]
-            for image, result in found.items():
-                if wanting is None or image in wanting:
-                    self._rows.setdefault(image, {})[name] = result
-        self._groups.append(one.group)
-        if len(self._groups) >= self._most or not one.group.ids:
+    def add(self, batch: _InFlight) -> None:
+        """Wait for a batch, and write if the buffer is full."""
+        for name, future in batch.members.items():
+            for image_id, result in (future.result() | batch.failures).items():
+                if self._work.wants(name, (image_id,)):
+                    self._rows.setdefault(image_id, {})[name] = result
+        self._groups.append(batch.group)
+        if len(self._groups) >= self._capacity or not batch.group.ids:
             self.flush()
-        self._work.done(len(one.group.ids))
+        self._work.on_done(len(batch.group.ids))
 
     def flush(self) -> None:
-        """Pass on what has gathered."""
+        """Write the collected results."""
         if self._groups:
             self._write(self._rows, self._groups)
         self._groups, self._rows = [], {}
 
 
-_Write = Callable[[dict[str, dict[str, Any]], list[Group]], None]
-
-
 @contextmanager
 def _writing(
-    sink: Sink, tally: Tally, written: Callable[[list[Group]], None], pace: Pace
+    sink: Sink, tally: Tally, on_stored: Callable[[list[Group]], None], pace: Pace
 ) -> Iterator[_Write]:
-    """Give what writes: at once, or in a thread, in order, once the block goes on."""
+    """Provide the write function: synchronous, or in a thread that keeps the order."""
 
-    def write(rows: dict[str, dict[str, Any]], groups: list[Group]) -> None:
+    def write(rows: _Rows, groups: list[Group]) -> None:
         if rows:
             sink.write(rows)
             tally.count(rows)
-        written(groups)
+        on_stored(groups)
 
     if not pace.writes_ahead:
         yield write
         return
-    aside = _Aside(write, pace.writes_ahead)
+    writer = _WriterThread(write, pace.writes_ahead)
     try:
-        yield aside.put
-        aside.finish()
+        yield writer.put
+        writer.finish()
     finally:
-        aside.stop()
+        writer.stop()
 
 
-class _Aside:
-    """A thread that writes what it is given, in order; its error is raised where more is given."""
+class _WriterThread:
+    """A thread that writes in order; its error is raised by the next call."""
 
     def __init__(self, write: _Write, ahead: int) -> None:
         self._write = write
-        self._waiting: queue.Queue[tuple[Any, ...] | None] = queue.Queue(ahead)
+        self._queue: queue.Queue[tuple[_Rows, list[Group]] | None] = queue.Queue(ahead)
         self._error: BaseException | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
-    def put(self, rows: dict[str, dict[str, Any]], groups: list[Group]) -> None:
-        """Wait until there is room, then leave it to the thread."""
-        self._raise()
-        self._waiting.put((rows, groups))
+    def put(self, rows: _Rows, groups: list[Group]) -> None:
+        """Queue a write, waiting for room."""
+        self._raise_error()
+        self._queue.put((rows, groups))
 
     def finish(self) -> None:
-        """Wait until all is written."""
-        self._waiting.put(None)
+        """Wait until everything is written."""
+        self._queue.put(None)
         self._thread.join()
-        self._raise()
+        self._raise_error()
 
     def stop(self) -> None:
-        """Write nothing more; what is being written is."""
+        """Complete the current write and discard the others."""
         self._stopped = True
         while self._thread.is_alive():
             try:
-                self._waiting.put_nowait(None)
+                self._queue.put_nowait(None)
             except queue.Full:
                 self._thread.join(timeout=0.05)
             else:
                 break
         self._thread.join()
 
-    def _raise(self) -> None:
+    def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
 
     def _run(self) -> None:
-        while (given := self._waiting.get()) is not None:
+        while (item := self._queue.get()) is not None:
             if self._stopped or self._error is not None:
                 continue
             try:
-                self._write(*given)
-            except BaseException as error:  # noqa: BLE001 - raised where more is given
+                self._write(*item)
+            except BaseException as error:  # noqa: BLE001 - raised by the next call
                 self._error = error
 
 
-class _AtOnce(Executor):
-    """Does what it is given before it returns."""
+class _InlineExecutor(Executor):
+    """An executor that runs each call before `submit` returns."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Return the result, as a future that is done."""
-        done: Future[Any] = Future()
-        done.set_result(fn(*args, **kwargs))
-        return done
+        """Return the result as a completed future."""
+        return _completed(fn(*args, **kwargs))
 
 
-def _nothing() -> Future[dict[str, Any]]:
-    done: Future[dict[str, Any]] = Future()
-    done.set_result({})
-    return done
+def _completed(result: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(result)
+    return future
 
 
 @contextmanager
-def _unpacking(pace: Pace) -> Iterator[Executor]:
-    pool = ThreadPoolExecutor(pace.unpackers) if pace.unpackers else _AtOnce()
+def _decoding(pace: Pace) -> Iterator[Executor]:
+    pool = ThreadPoolExecutor(pace.decoders) if pace.decoders else _InlineExecutor()
     try:
         yield pool
     finally:
@@ -265,10 +266,10 @@ def _unpacking(pace: Pace) -> Iterator[Executor]:
 
 
 @contextmanager
-def _quick_switching(pace: Pace) -> Iterator[None]:
-    """Let the thread that launches kernels have Python back soon."""
+def _fast_thread_switching(pace: Pace) -> Iterator[None]:
+    """Return the interpreter quickly to the thread that launches kernels."""
     before = sys.getswitchinterval()
-    if pace.unpackers:
+    if pace.decoders:
         sys.setswitchinterval(_SWITCH_S)
     try:
         yield
@@ -277,8 +278,8 @@ def _quick_switching(pace: Pace) -> Iterator[None]:
 
 
 @contextmanager
-def _multiplying_as_before(device: torch.device) -> Iterator[None]:
-    """Let float32 be multiplied afterwards as before the members asked for their own way."""
+def _restored_matmul_precision(device: torch.device) -> Iterator[None]:
+    """Restore the float32 multiplication mode that the members change."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:
         yield

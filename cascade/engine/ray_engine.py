@@ -1,8 +1,8 @@
-"""The engine on a Ray cluster: the same members, batches and sink, as actors with a GPU each.
+"""The engine on a Ray cluster: actors with one device each.
 
-Ray Data hands shards to the actors and starts those anew whose machine was lost; a shard that was
-half done is done again, and stored the same. Nothing is scheduled here. Image files must be
-reachable under the same paths from every machine, and so must the database.
+Ray Data distributes the shards and restarts actors whose machine is lost; an unfinished shard is
+processed again, with the same results. The image files must have the same paths on every
+machine, and the database must be reachable from all of them.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from typing import Any
 
 import torch
 
-from cascade.engine import pipeline, shards
-from cascade.engine import run as engine
-from cascade.engine.multiprocess import BATCHES_A_SHARD, Job
+from cascade.engine import pipeline
+from cascade.engine.multiprocess import BATCHES_A_SHARD
 from cascade.engine.pipeline import Work
+from cascade.engine.run import BATCHES_A_WRITE, build_runners, pace_for
+from cascade.engine.shards import Shard, split_shards
 from cascade.engine.sinks import Tally
+from cascade.engine.worker_process import Job
 from cascade.errors import CascadeError, MissingExtraError
 from cascade.imaging.batches import Group
 from cascade.runtime.progress import Progress
 
 
 class ClusterError(CascadeError, RuntimeError):
-    """A cluster cannot be reached, or has nothing to run on."""
+    """A cluster cannot be reached."""
 
 
 def run(
@@ -45,49 +47,49 @@ def run(
     """Run all members of a job over the images on a Ray cluster.
 
     Args:
-        job: What every actor needs; it travels to them.
-        ids: One name per image; their order decides who shares a batch.
-        paths: The image files, as the cluster's machines see them.
-        address: Of the cluster, as `ray.init` takes it: `auto`, `HOST:PORT`, `ray://HOST:PORT`;
-            None to start one on this machine.
-        actors: How many; one for each GPU of the cluster, or each core where it has none.
-        todo: The ids that each member has yet to do; None for all.
-        progress: Told after every shard.
-        batches_a_shard: What is done again when an actor is lost.
+        job: What every actor needs; it is pickled.
+        ids: One name per image; their order decides which images share a batch.
+        paths: The image files, as the machines of the cluster see them.
+        address: Address of the cluster, in the form of `ray.init`: `auto`, `HOST:PORT`,
+            `ray://HOST:PORT`; None to start one on this machine.
+        actors: Number of actors; None for one per GPU of the cluster, or per core without GPUs.
+        todo: Remaining ids by member; None for all.
+        progress: Callback after every shard.
+        batches_a_shard: Batches to repeat when an actor is lost.
 
     Raises:
         MissingExtraError: Ray is not installed.
         ClusterError: The cluster cannot be reached.
     """
-    ray = _ray()
-    size = max((one.batch_size for one in job.members.values()), default=1)
-    waiting = [
-        {"shard": _row(one, job, todo)}
-        for one in shards.cut(ids, paths, size * batches_a_shard)
-        if todo is None or any(not rest.isdisjoint(one.ids) for rest in todo.values())
+    ray = _import_ray()
+    size = max((member.batch_size for member in job.members.values()), default=1)
+    shards = [
+        {"shard": _shard_json(shard, job, todo)}
+        for shard in split_shards(ids, paths, size * batches_a_shard)
+        if todo is None or any(not names.isdisjoint(shard.ids) for names in todo.values())
     ]
     tally = Tally()
-    if not waiting:
+    if not shards:
         return tally
     was_running = ray.is_initialized()
-    _join(ray, address)
+    _connect(ray, address)
     try:
         gpus = int(ray.cluster_resources().get("GPU", 0))
         count = actors or gpus or int(ray.cluster_resources().get("CPU", 1))
-        found = ray.data.from_items(waiting, override_num_blocks=len(waiting)).map_batches(
+        results = ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
             _Actor,
             fn_constructor_args=(job,),
             batch_size=1,
             batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(size=min(count, len(waiting))),
+            compute=ray.data.ActorPoolStrategy(size=min(count, len(shards))),
             num_gpus=1 if gpus else None,
             num_cpus=None if gpus else 1,
         )
         done = 0
-        for row in found.iter_rows():
-            one = json.loads(row["tally"])
-            tally.add(Tally(**one["tally"]))
-            done += one["images"]
+        for row in results.iter_rows():
+            result = json.loads(row["tally"])
+            tally.add(Tally(**result["tally"]))
+            done += result["images"]
             if progress:
                 progress(done, len(ids))
     finally:
@@ -96,13 +98,13 @@ def run(
     return tally
 
 
-def _ray() -> ModuleType:
-    """Return Ray with its data part.
+def _import_ray() -> ModuleType:
+    """Return Ray with Ray Data.
 
     Raises:
-        MissingExtraError: It is not installed.
+        MissingExtraError: Ray is not installed.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # sends statistics to its makers
     try:
         import ray
         import ray.data
@@ -111,27 +113,27 @@ def _ray() -> ModuleType:
     return ray
 
 
-def _join(ray: Any, address: str | None) -> None:
+def _connect(ray: Any, address: str | None) -> None:
     if ray.is_initialized():
         return
-    how = {"include_dashboard": False} if address is None else {"address": address}
+    options = {"include_dashboard": False} if address is None else {"address": address}
     try:
-        ray.init(log_to_driver=False, logging_level="warning", **how)
+        ray.init(log_to_driver=False, logging_level="warning", **options)
     except Exception as error:
         ray.shutdown()
         raise ClusterError(
-            f"There is no Ray cluster at {address or 'this machine'}: {error}. Start one with "
-            "`ray start --head`, and give its address."
+            f"Cannot reach a Ray cluster at {address or 'this machine'}: {error}. Start one with "
+            "`ray start --head` and pass its address."
         ) from error
     ray.data.DataContext.get_current().enable_progress_bars = False
 
 
-def _row(shard: shards.Shard, job: Job, todo: Mapping[str, set[str]] | None) -> str:
-    rest = None
+def _shard_json(shard: Shard, job: Job, todo: Mapping[str, set[str]] | None) -> str:
+    remaining = None
     if todo is not None:
-        rest = {name: [i for i in shard.ids if i in todo[name]] for name in job.members}
+        remaining = {name: [i for i in shard.ids if i in todo[name]] for name in job.members}
     return json.dumps(
-        {"ids": list(shard.ids), "paths": [str(one) for one in shard.paths], "todo": rest}
+        {"ids": list(shard.ids), "paths": [str(path) for path in shard.paths], "todo": remaining}
     )
 
 
@@ -144,25 +146,24 @@ class _Actor:
             torch.set_num_threads(job.threads)
         self._job, self._sink = job, job.open_sink()
         models = {name: job.build(name, self._device) for name in job.members}
-        self._runners = engine.runners_of(models, job.members, self._device, compiled=job.compiled)
+        self._runners = build_runners(models, job.members, self._device, compiled=job.compiled)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[str]]:
-        """Do shards, and return what was done as JSON."""
-        return {"tally": [self._of(json.loads(str(one))) for one in rows["shard"]]}
+        """Process shards, and return their statistics as JSON."""
+        return {"tally": [self._process(json.loads(str(shard))) for shard in rows["shard"]]}
 
-    def _of(self, shard: Mapping[str, Any]) -> str:
-        ids, paths = shard["ids"], shard["paths"]
-        size = max(one.batch_size for one in self._job.members.values())
-        todo = shard["todo"] and {name: set(rest) for name, rest in shard["todo"].items()}
-        for one in self._runners.values():
-            one.seconds, one.seen = 0.0, 0
+    def _process(self, shard: Mapping[str, Any]) -> str:
+        ids, paths, todo = shard["ids"], shard["paths"], shard["todo"]
+        size = max(member.batch_size for member in self._job.members.values())
+        for runner in self._runners.values():
+            runner.seconds, runner.seen = 0.0, 0
         tally = pipeline.run(
             self._runners,
             [Group(ids[i : i + size], paths[i : i + size]) for i in range(0, len(ids), size)],
             self._sink,
-            Work(todo=todo),
+            Work(todo=todo and {name: set(remaining) for name, remaining in todo.items()}),
             device=self._device,
-            batches_a_write=engine.BATCHES_A_WRITE,
-            pace=engine.pace_of(self._device, size if self._job.compiled else 0),
+            batches_a_write=BATCHES_A_WRITE,
+            pace=pace_for(self._device, size if self._job.compiled else 0),
         )
         return json.dumps({"tally": asdict(tally), "images": len(ids)})

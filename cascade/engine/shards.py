@@ -1,32 +1,32 @@
-"""Shards of the images, who has which, and what becomes of them when a worker dies.
+"""Shards of the images, and their leases to worker processes.
 
-A shard is leased to one worker at a time and done once all of it is stored. A worker that died,
-or has not been heard of for too long, loses its shards to whoever asks next: what it had stored
-is stored again, the same. Pure: no process, no clock of its own.
+A shard is leased to one worker at a time and finished when all of it is stored. When a worker
+dies or falls silent, its shards are leased again; results that it had stored are stored a second
+time, unchanged. Pure code: no process and no clock.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cascade.errors import CascadeError
 
-TRIES = 3  # of a shard, before it is held to be what its workers die of
+MAX_TRIES = 3  # after so many deaths a shard is taken to be their cause
 
 
 class ShardError(CascadeError, RuntimeError):
-    """A shard was lost by every worker that had it."""
+    """Every worker that leased a shard has died."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Neighbouring images, a whole number of batches.
+    """Consecutive images that fill whole batches.
 
     Attributes:
-        number: From 0.
+        number: Index from 0.
         ids: One name per image.
         paths: The image files.
     """
@@ -36,65 +36,61 @@ class Shard:
     paths: Sequence[str | Path]
 
 
-def cut(ids: Sequence[str], paths: Sequence[str | Path], size: int) -> list[Shard]:
-    """Return the images in shards of `size`; batches are the same, whoever gets them."""
+def split_shards(ids: Sequence[str], paths: Sequence[str | Path], size: int) -> list[Shard]:
+    """Return the images in shards of `size`; batches do not depend on the worker."""
     return [
         Shard(number, ids[i : i + size], paths[i : i + size])
         for number, i in enumerate(range(0, len(ids), size))
     ]
 
 
-@dataclass
 class Leases:
-    """Which shards wait, which are leased to whom, which are done.
+    """State of every shard: waiting, leased or done.
+
+    Args:
+        shards: The shards, all waiting.
 
     Attributes:
-        waiting: Nobody's, in order.
-        held: The shards of each worker, by its name.
-        done: The numbers of those that are stored.
-        lost: How often the worker of a shard died, by number.
+        waiting: Shards without a worker, in order.
+        leased: The shards of each worker, by worker name and shard number.
+        done: Numbers of the stored shards.
     """
 
-    waiting: deque[Shard]
-    held: dict[str, dict[int, Shard]] = field(default_factory=dict)
-    done: set[int] = field(default_factory=set)
-    lost: dict[int, int] = field(default_factory=dict)
+    def __init__(self, shards: Iterable[Shard]) -> None:
+        self.waiting = deque(shards)
+        self.leased: dict[str, dict[int, Shard]] = {}
+        self.done: set[int] = set()
+        self._deaths: Counter[int] = Counter()  # by shard number
 
-    @classmethod
-    def of(cls, shards: Iterable[Shard]) -> Leases:
-        """Return leases of shards that all wait."""
-        return cls(deque(shards))
-
-    def take(self, worker: str) -> Shard | None:
-        """Lease the next shard to a worker; None where none waits."""
+    def lease(self, worker: str) -> Shard | None:
+        """Lease the next shard to a worker; None if none is waiting."""
         if not self.waiting:
             return None
         shard = self.waiting.popleft()
-        self.held.setdefault(worker, {})[shard.number] = shard
+        self.leased.setdefault(worker, {})[shard.number] = shard
         return shard
 
     def finish(self, worker: str, number: int) -> bool:
-        """Note that a shard is stored; False where it was taken from the worker before."""
-        shard = self.held.get(worker, {}).pop(number, None)
-        if shard is None:
+        """Mark a shard as stored; return False if the worker no longer holds its lease."""
+        if self.leased.get(worker, {}).pop(number, None) is None:
             return False
         self.done.add(number)
         return True
 
-    def lose(self, worker: str) -> list[Shard]:
-        """Take a worker's shards from it, to be next, and return them.
+    def release(self, worker: str) -> list[Shard]:
+        """Put the shards of a dead worker back at the front of the queue, and return them.
 
         Raises:
-            ShardError: One of them was lost too often.
+            ShardError: One of the shards has lost too many workers.
         """
-        shards = list(self.held.pop(worker, {}).values())
-        for one in shards:
-            self.lost[one.number] = self.lost.get(one.number, 0) + 1
-            if self.lost[one.number] >= TRIES:
+        shards = list(self.leased.pop(worker, {}).values())
+        for shard in shards:
+            self._deaths[shard.number] += 1
+            if self._deaths[shard.number] >= MAX_TRIES:
                 raise ShardError(
-                    f"{TRIES} worker processes died over the {len(one.ids)} images from "
-                    f"{one.paths[0]} on. What was stored stays. Look for what kills them (memory, "
-                    "above all), then run again."
+                    f"{MAX_TRIES} worker processes died while processing the {len(shard.ids)} "
+                    f"images from {shard.paths[0]} on. Stored results are kept. Find the cause "
+                    "(most often a lack of memory), then run again."
                 )
         self.waiting.extendleft(reversed(shards))
         return shards
@@ -102,4 +98,4 @@ class Leases:
     @property
     def is_finished(self) -> bool:
         """Whether every shard is done."""
-        return not self.waiting and not any(self.held.values())
+        return not self.waiting and not any(self.leased.values())

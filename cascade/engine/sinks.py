@@ -1,4 +1,4 @@
-"""Where the engine's results go, and what is counted on the way."""
+"""Destinations of the engine's results, and the statistics of a run."""
 
 from __future__ import annotations
 
@@ -8,38 +8,40 @@ from typing import Any, Protocol
 
 from cascade.predictions import Failure
 
+Results = Mapping[str, Mapping[str, Any]]
+"""By image id and member: a `Prediction` or a `Failure`."""
+
 
 class Sink(Protocol):
-    """Where predictions go."""
+    """Destination of predictions."""
 
-    def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """Store `{image id: {member: prediction or Failure}}`, whole or not at all."""
+    def write(self, results: Results) -> None:
+        """Store all of the results, or none of them."""
         ...
 
 
 @dataclass
-class Memory:
-    """A sink that keeps everything in memory, for a few thousand images."""
+class MemorySink:
+    """Sink that keeps the results in memory, for a few thousand images."""
 
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep `results`."""
-        for name, row in results.items():
-            self.results.setdefault(name, {}).update(row)
+    def write(self, results: Results) -> None:
+        """Add the results to `self.results`."""
+        for image_id, row in results.items():
+            self.results.setdefault(image_id, {}).update(row)
 
 
 @dataclass
 class Tally:
-    """What a run did.
+    """Statistics of a run.
 
     Attributes:
-        images: Images that were looked at.
-        predicted: Predictions that were made.
-        failed: Predictions that failed, each on record at its image.
-        seconds: Time in each member's own calls: on a GPU, the GPU's.
-        seen: Images that each member looked at in that time, those for their neighbours' sake
-            included.
+        images: Number of images processed.
+        predicted: Number of predictions made.
+        failed: Number of predictions that failed; each failure is stored with its image.
+        seconds: Seconds by member in its own calls: GPU time on a GPU.
+        seen: Images by member in that time, including those computed only to complete a batch.
     """
 
     images: int = 0
@@ -48,8 +50,8 @@ class Tally:
     seconds: dict[str, float] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
 
-    def count(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """Count what was stored."""
+    def count(self, results: Results) -> None:
+        """Count stored results."""
         self.images += len(results)
         for row in results.values():
             failures = sum(isinstance(result, Failure) for result in row.values())
@@ -57,10 +59,11 @@ class Tally:
             self.predicted += len(row) - failures
 
     def add(self, other: Tally) -> None:
-        """Count what another run did, too."""
+        """Add the statistics of another run."""
         self.images += other.images
         self.predicted += other.predicted
         self.failed += other.failed
-        for mine, theirs in ((self.seconds, other.seconds), (self.seen, other.seen)):
-            for name, one in theirs.items():
-                mine[name] = mine.get(name, 0) + one  # type: ignore[assignment]
+        for name, seconds in other.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        for name, seen in other.seen.items():
+            self.seen[name] = self.seen.get(name, 0) + seen

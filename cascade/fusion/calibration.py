@@ -148,7 +148,7 @@ class Calibration:
         line_of = np.array([lines.get(name, lines[ALL_CLASSES]) for name in class_names])
         return expit(line_of[:, 0] * _logit(scores) + line_of[:, 1])
 
-    def of(self, votes: Votes) -> Votes:
+    def calibrate_votes(self, votes: Votes) -> Votes:
         """Return the votes with each member's raw scores turned into probabilities."""
         p = np.clip(np.array(votes.p, np.float64), 0.0, 1.0)
         for m, name in enumerate(votes.members):
@@ -204,7 +204,7 @@ def fit(
     scaled = replace(
         Calibration.uncalibrated(), scaling=_scaling(raw, truth, fusion, min_per_class)
     )
-    votes = scaled.of(raw)
+    votes = scaled.calibrate_votes(raw)
 
     fused = partial(
         fuse, votes, competent=competent, weights=weights, sizes_px=sizes_px, fusion=fusion
@@ -281,7 +281,7 @@ def _outcomes(raw: Votes, truth: Votes, nms_iou: float) -> tuple[IntArray, BoolA
     for group in np.split(order, starts) if len(order) else []:
         corners, kind = raw.boxes_xyxy[group], raw.class_id[group]
         doubles = (boxes.iou(corners, corners) > nms_iou) & (kind[:, None] == kind)
-        single = boxes.leaders(doubles)
+        single = boxes.greedy_suppression(doubles)
         objects = _of_image(truth.image, int(raw.image[group[0]]))
         overlaps = boxes.iou(corners[single], truth.boxes_xyxy[objects])
         same = kind[single][:, None] == truth.class_id[objects]

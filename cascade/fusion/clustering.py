@@ -31,7 +31,7 @@ def cluster(votes: Votes, sizes_px: IntArray, fusion: Fusion) -> tuple[IntArray,
         sizes_px: Height and width of each image, shape (n, 2).
         fusion: Thresholds.
     """
-    if not _workload.pays(len(votes.p)):
+    if not _workload.should_compile(len(votes.p)):
         return plainly(votes, sizes_px, fusion)
     from cascade.fusion import clustering_jit
 
@@ -73,13 +73,13 @@ def _of_image(
     corners = votes.boxes_xyxy[rows].astype(np.float64)
     overlaps = boxes.iou(corners, corners)
     kind = votes.member[rows] * len(votes.classes) + votes.class_id[rows]
-    single = boxes.leaders((kind[:, None] == kind) & (overlaps > fusion.nms_iou))
+    single = boxes.greedy_suppression((kind[:, None] == kind) & (overlaps > fusion.nms_iou))
     overlaps = overlaps[np.ix_(single, single)]
     side_px = np.sqrt(boxes.areas(corners[single]) * float(np.prod(size_px, dtype=np.float64)))
     least = np.where(side_px < fusion.small_px, fusion.small_iou, fusion.iou)[:, None]
     covers = overlaps >= least
     np.fill_diagonal(covers, True)  # a box without extent overlaps nothing, not even itself
-    seeds = boxes.leaders(covers)
+    seeds = boxes.greedy_suppression(covers)
     claims = np.where(covers, overlaps, -1.0)[seeds]
     seed_of = claims.argmax(axis=0)  # of equals the first, which is the surest
     seed_of[seeds] = np.arange(len(claims))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from cascade.arrays import FloatArray, IntArray
-from cascade.runtime.jit import compiled
+from cascade.runtime.jit import jit_compile
 
 Thresholds = tuple[float, float, float, float, float]
 
 
-@compiled
+@jit_compile
 def cluster(
     starts: IntArray,
     p: FloatArray,
@@ -60,7 +60,7 @@ def cluster(
     return rows[:kept].copy(), clusters[:kept].copy()
 
 
-@compiled
+@jit_compile
 def _surest_first(start: int, stop: int, p: FloatArray, member: IntArray, min_p: float) -> IntArray:
     """Return the rows of an image from `min_p` on, by (-p, member, row): a stable merge sort."""
     found = np.empty(stop - start, np.int64)
@@ -92,7 +92,7 @@ def _surest_first(start: int, stop: int, p: FloatArray, member: IntArray, min_p:
     return found
 
 
-@compiled
+@jit_compile
 def _drop_doubles(found: IntArray, kind: IntArray, boxes_xyxy: FloatArray, nms_iou: float) -> int:
     """Move the rows without a surer double to the front, in order; return how many they are."""
     n = 0
@@ -109,14 +109,14 @@ def _drop_doubles(found: IntArray, kind: IntArray, boxes_xyxy: FloatArray, nms_i
     return n
 
 
-@compiled
+@jit_compile
 def _area(boxes_xyxy: FloatArray, row: int) -> float:
     width = max(boxes_xyxy[row, 2] - boxes_xyxy[row, 0], 0.0)
     height = max(boxes_xyxy[row, 3] - boxes_xyxy[row, 1], 0.0)
     return width * height
 
 
-@compiled
+@jit_compile
 def _iou(boxes_xyxy: FloatArray, i: int, j: int) -> float:
     """Return the overlap of two boxes as `boxes.iou` has it, to the bit."""
     width = min(boxes_xyxy[i, 2], boxes_xyxy[j, 2]) - max(boxes_xyxy[i, 0], boxes_xyxy[j, 0])

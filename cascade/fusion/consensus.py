@@ -22,7 +22,7 @@ from cascade.fusion import clustering
 from cascade.fusion.votes import Votes
 from cascade.manifest import Fusion
 
-__all__ = ["Clusters", "Decisions", "Votes", "decide", "fuse", "pooled"]
+__all__ = ["Clusters", "Decisions", "Votes", "decide", "fuse", "opinion_pool"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,10 +182,10 @@ def decide(
     np.multiply.at(none, clusters.image, no)
     votes = ran & (competent & (relevance > 0)).any(axis=1)
     p_members = np.where(votes, 1 - none, np.nan)
-    return pooled(p_members, clusters.weights, threshold=threshold, epsilon=epsilon)
+    return opinion_pool(p_members, clusters.weights, threshold=threshold, epsilon=epsilon)
 
 
-def pooled(
+def opinion_pool(
     p_members: FloatArray, weights: FloatArray, *, threshold: float, epsilon: float
 ) -> Decisions:
     """Return what voters with these probabilities decide together: a logarithmic opinion pool.

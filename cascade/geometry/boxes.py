@@ -31,7 +31,7 @@ def iou(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
     return np.divide(both, union, out=np.zeros_like(both), where=union > 0)
 
 
-def leaders(covers: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def greedy_suppression(covers: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which rows lead when each, in order, takes all that it covers out of the race.
 
     Args:

@@ -33,7 +33,7 @@ from scipy.special import ndtr
 
 from cascade.arrays import FloatArray
 from cascade.errors import BadPredictionsError
-from cascade.geometry.sizes import BOX_TOLERANCE_PX, DEPTH_TOLERANCE, cut_off
+from cascade.geometry.sizes import BOX_TOLERANCE_PX, DEPTH_TOLERANCE, touches_border
 from cascade.taxonomy import Taxonomy
 
 LEAST_PX = 10.0  # of a box's height: below, its edges say more about the detector
@@ -63,7 +63,7 @@ class Focal:
         return self.in_sides * max(size_px)
 
 
-ASSUMED = Focal(in_sides=float(0.5 / np.tan(np.radians(70 / 2))), tolerance=0.35, objects=0)
+DEFAULT_FOCAL = Focal(in_sides=float(0.5 / np.tan(np.radians(70 / 2))), tolerance=0.35, objects=0)
 """What is assumed of a camera that nobody knows anything of."""
 
 
@@ -82,7 +82,7 @@ def estimate(
 
     Only heights are asked: a vehicle's width depends on where it is seen from. Boxes that the
     border may cut off, low ones, those without a distance and classes without a range of
-    heights have no say; where nothing is left, the answer is `ASSUMED`.
+    heights have no say; where nothing is left, the answer is `DEFAULT_FOCAL`.
 
     Args:
         boxes_xyxy: Relative corners of the K boxes of all images, shape (K, 4).
@@ -106,13 +106,13 @@ def estimate(
     height_px = (boxes_xyxy[:, 3] - boxes_xyxy[:, 1]) * image_px[:, 0]
     known = {one.name: one.height_m for one in taxonomy.classes if one.height_m}
     usable = np.array([one in known for one in labels], bool) & (height_px >= LEAST_PX)
-    usable &= ~cut_off(boxes_xyxy)[:, 1] & np.isfinite(distance_m) & (distance_m > 0)
+    usable &= ~touches_border(boxes_xyxy)[:, 1] & np.isfinite(distance_m) & (distance_m > 0)
     if not usable.any():
-        return ASSUMED
+        return DEFAULT_FOCAL
     seen = np.log(height_px / image_px.max(axis=1), where=usable, out=np.zeros(len(usable)))
     seen += np.log(distance_m, where=usable, out=np.zeros(len(usable)))
     noise = np.hypot(depth_tolerance, box_tolerance_px / np.maximum(height_px, LEAST_PX))
-    log_p = -0.5 * ((_GRID - np.log(ASSUMED.in_sides)) / ASSUMED.tolerance) ** 2
+    log_p = -0.5 * ((_GRID - np.log(DEFAULT_FOCAL.in_sides)) / DEFAULT_FOCAL.tolerance) ** 2
     for name in sorted({labels[int(k)] for k in np.flatnonzero(usable)}):
         mine = usable & (np.asarray(labels) == name)
         error = _MEDIAN * noise[mine].mean() / np.sqrt(len(set(np.asarray(images)[mine])))

@@ -19,7 +19,7 @@ from cascade.predictions import Masks
 from cascade.taxonomy import fold
 
 
-def boxes_of(masks: Masks) -> NDArray[np.float32]:
+def bounding_boxes(masks: Masks) -> NDArray[np.float32]:
     """Return the extent of each mask, relative corners `x1, y1, x2, y2`, shape (N, 4).
 
     From the outer edge of its first pixel to that of its last; zeros where it has none.

@@ -83,7 +83,7 @@ def distances_m(depth: DepthMap, boxes_xyxy: FloatArray) -> FloatArray:
     return found
 
 
-def sizes(
+def object_sizes(
     boxes_xyxy: FloatArray,
     labels: Sequence[str],
     distance_m: FloatArray,
@@ -134,7 +134,7 @@ def sizes(
     ranges = [{one.name: one for one in taxonomy.classes}.get(name) for name in labels]
     widths = [one.width_m if one else None for one in ranges]
     heights = [one.height_m if one else None for one in ranges]
-    cut_x, cut_y = cut_off(boxes_xyxy).T
+    cut_x, cut_y = touches_border(boxes_xyxy).T
     plausible: NDArray[np.bool_] = _fits(sides_m[:, 0], widths, tolerance[:, 0], cut_x)
     plausible &= _fits(sides_m[:, 1], heights, tolerance[:, 1], cut_y)
     return Sizes(
@@ -146,7 +146,7 @@ def sizes(
     )
 
 
-def cut_off(boxes_xyxy: FloatArray) -> NDArray[np.bool_]:
+def touches_border(boxes_xyxy: FloatArray) -> NDArray[np.bool_]:
     """Return whether each box may be cut off by the border in x and in y, shape (K, 2)."""
     return (boxes_xyxy[:, :2] <= EDGE) | (boxes_xyxy[:, 2:] >= 1 - EDGE)
 

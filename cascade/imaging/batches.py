@@ -1,4 +1,4 @@
-"""Reading images: decoded once, upright, shared by every member.
+"""Image reading, and batches that decode and resize each image once for all members.
 
 Images are RGB, uint8, shape (H, W, 3), with the EXIF orientation applied.
 """
@@ -20,55 +20,37 @@ from torch import Tensor
 
 from cascade.errors import ImageError
 from cascade.imaging import resizing
-from cascade.imaging.resizing import Mode, Placement
+from cascade.imaging.resizing import Mode
 from cascade.predictions import Detections
 from cascade.runtime.cpu import cores
 
 Image = NDArray[np.uint8]
-DECODED_AHEAD = 3  # batches: enough to hide decoding, little enough to bound memory
+DECODED_AHEAD = 3  # batches; enough to hide decoding, few enough to bound memory
 
 
 def read(path: str | Path) -> Image:
     """Return one image, RGB, upright.
 
     Raises:
-        ImageError: The file is absent, or no image that can be decoded.
-    """
-    return decoded(content(path), path)
-
-
-def content(path: str | Path) -> bytes:
-    """Return the bytes of an image file.
-
-    Raises:
-        ImageError: It is absent, or has none.
+        ImageError: The file cannot be read or decoded.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
+        raise ImageError(f"Cannot read image `{path}`: {error.strerror}.") from error
     if not data:
-        raise ImageError(f"{path} has zero bytes.")
-    return data
-
-
-def decoded(data: bytes, path: str | Path) -> Image:
-    """Return the image that a file's bytes encode, RGB, upright.
-
-    Raises:
-        ImageError: They encode none; the message names the file.
-    """
+        raise ImageError(f"Cannot decode image `{path}`: the file is empty.")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:  # for example a header that announces 10^10 pixels
-        raise ImageError(f"{path} is no image that can be decoded: {error.err}.") from error
+        raise ImageError(f"Cannot decode image `{path}`: {error.err}.") from error
     if pixels is None:
-        raise ImageError(f"{path} is no image that can be decoded.")
+        raise ImageError(f"Cannot decode image `{path}`.")
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
-class OnDevice(Sequence[Image]):
-    """Images that are on the device already; they become arrays only for who asks for one.
+class ImagesOnDevice(Sequence[Image]):
+    """Images on the device; indexing copies one back as an array.
 
     Args:
         tensors: RGB, uint8, each of shape (1, 3, H, W).
@@ -81,38 +63,38 @@ class OnDevice(Sequence[Image]):
         return len(self.tensors)
 
     @overload
-    def __getitem__(self, at: int) -> Image: ...
+    def __getitem__(self, index: int) -> Image: ...
 
     @overload
-    def __getitem__(self, at: slice) -> OnDevice: ...
+    def __getitem__(self, index: slice) -> ImagesOnDevice: ...
 
-    def __getitem__(self, at: int | slice) -> Image | OnDevice:
-        if isinstance(at, slice):
-            return OnDevice(self.tensors[at])
-        return self.tensors[at][0].permute(1, 2, 0).cpu().numpy()
+    def __getitem__(self, index: int | slice) -> Image | ImagesOnDevice:
+        if isinstance(index, slice):
+            return ImagesOnDevice(self.tensors[index])
+        return self.tensors[index][0].permute(1, 2, 0).cpu().numpy()
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images of one batch, and the views that members share.
+    """Images of one batch, and the resized views that members share.
 
     Attributes:
         ids: One name per image, in order.
         images: RGB, uint8, each of shape (H, W, 3); sizes may differ.
-        device: Where views are made.
-        found: What earlier tiers found in each image, in canonical classes; empty where none ran.
-        focals_px: The camera's focal length of each image, in its own pixels, None where it is
-            unknown; empty where nobody knows any.
+        device: Device of the views.
+        detections: Boxes of earlier tiers by image, in canonical classes; empty if none ran.
+        focals_px: Focal length of each image's camera in pixels of the image, None if unknown;
+            empty if all are unknown.
     """
 
     ids: tuple[str, ...]
     images: Sequence[Image]
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    found: tuple[Detections, ...] = ()
+    detections: tuple[Detections, ...] = ()
     focals_px: tuple[float | None, ...] = ()
     _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
-    _whole: Batch | None = field(default=None, repr=False)  # that this is a part of
-    _rows: slice = field(default_factory=lambda: slice(None), repr=False)  # of it
+    _parent: Batch | None = field(default=None, repr=False)  # of which this is a part
+    _rows: slice = field(default_factory=lambda: slice(None), repr=False)  # in the parent
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -120,99 +102,79 @@ class Batch:
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """Height and width of each image, in pixels."""
-        if isinstance(self.images, OnDevice):
-            return [(one.shape[-2], one.shape[-1]) for one in self.images.tensors]
+        if isinstance(self.images, ImagesOnDevice):
+            return [(pixels.shape[-2], pixels.shape[-1]) for pixels in self.images.tensors]
         return [(image.shape[0], image.shape[1]) for image in self.images]
 
     def part(self, start: int, stop: int) -> Batch:
-        """Return the images from `start` to `stop`, with what is known of them.
+        """Return the images from `start` to `stop`, with their context.
 
-        Views of a part are rows of the whole's, which is resized once for all members.
+        Views of a part are rows of the parent's views, which are computed once for all members.
         """
         return Batch(
             ids=self.ids[start:stop],
             images=self.images[start:stop],
             device=self.device,
-            found=self.found[start:stop],
+            detections=self.detections[start:stop],
             focals_px=self.focals_px[start:stop],
-            _whole=self,
+            _parent=self,
             _rows=slice(start, stop),
         )
 
     def padded(self, size: int) -> Batch:
-        """Return `size` images: these, and the last of them again, under the name "".
+        """Return the batch padded to `size` with copies of its last image, under the id "".
 
-        What is compiled for batches of one size then sees no other.
+        A compiled model then sees only batches of one size.
         """
-        more = size - len(self)
-        if more <= 0 or not len(self):
+        padding = size - len(self)
+        if padding <= 0 or not len(self):
             return self
         images: Sequence[Image]
-        if isinstance(self.images, OnDevice):
-            images = OnDevice((*self.images.tensors, *self.images.tensors[-1:] * more))
+        if isinstance(self.images, ImagesOnDevice):
+            images = ImagesOnDevice((*self.images.tensors, *self.images.tensors[-1:] * padding))
         else:
-            images = (*self.images, *[self.images[-1]] * more)
+            images = (*self.images, *[self.images[-1]] * padding)
         return Batch(
-            ids=(*self.ids, *[""] * more),
+            ids=(*self.ids, *[""] * padding),
             images=images,
             device=self.device,
-            found=(*self.found, *self.found[-1:] * more),
-            focals_px=(*self.focals_px, *self.focals_px[-1:] * more),
+            detections=(*self.detections, *self.detections[-1:] * padding),
+            focals_px=(*self.focals_px, *self.focals_px[-1:] * padding),
         )
 
     def view(self, height: int, width: int, mode: Mode = "bilinear") -> Tensor:
         """Return all images stretched to one size: (B, 3, height, width), uint8, cached.
 
-        Antialiased; relative coordinates stay what they are.
+        Antialiased; relative coordinates are unchanged.
         """
         return self.rows(
             ("view", height, width, mode),
-            lambda whole: resizing.stretched(
-                whole.pixels(), height, width, mode, device=whole.device
+            lambda batch: resizing.resize_batch(
+                batch.pixels(), height, width, mode, device=batch.device
             ),
         )
 
-    def letterbox(
-        self, side: int, *, fill: int = 114, centred: bool = True
-    ) -> tuple[Tensor, list[Placement]]:
-        """Return all images inside squares, (B, 3, side, side), uint8, and where they lie; cached.
-
-        See `views.letterboxed`.
-        """
-
-        def place() -> tuple[Tensor, list[Placement]]:
-            placed = [
-                resizing.letterboxed(one, side, fill=fill, centred=centred) for one in self.pixels()
-            ]
-            nothing = torch.zeros((0, 3, side, side), dtype=torch.uint8, device=self.device)
-            return torch.cat([nothing, *(one for one, _ in placed)]), [where for _, where in placed]
-
-        if self._whole is not None:
-            squares, places = self._whole.letterbox(side, fill=fill, centred=centred)
-            return squares[self._rows], places[self._rows]
-        return self.shared(("letterbox", side, fill, centred), place)
-
     def pixels(self) -> list[Tensor]:
         """Return each image on the device, (1, 3, H, W), uint8; cached."""
-        if isinstance(self.images, OnDevice):
+        if isinstance(self.images, ImagesOnDevice):
             return list(self.images.tensors)
-        if self._whole is not None:
-            return self._whole.pixels()[self._rows]
-        return self.shared("pixels", lambda: [to_device(one, self.device) for one in self.images])
+        if self._parent is not None:
+            return self._parent.pixels()[self._rows]
+        return self.shared("pixels", lambda: [to_device(i, self.device) for i in self.images])
 
     def rows(self, key: Hashable, compute: Callable[[Batch], Tensor]) -> Tensor:
-        """Return a tensor of one row an image, computed once for all that were read together.
+        """Return a tensor with one row per image, computed once for the whole parent batch.
 
         Args:
-            key: What is computed.
-            compute: Of a batch; each row depends on its own image alone.
+            key: Cache key.
+            compute: Computes the tensor of a batch; each row must depend on its image alone.
         """
-        if self._whole is not None:
-            return self._whole.rows(key, compute)[self._rows]
+        if self._parent is not None:
+            return self._parent.rows(key, compute)[self._rows]
         return self.shared(key, lambda: compute(self))
 
     def shared(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        """Return what `compute` gave the first time that `key` was asked for."""
+        """Return the result of `compute`, cached under `key`."""
         if key not in self._cache:
             self._cache[key] = compute()
         return self._cache[key]
@@ -224,8 +186,8 @@ def to_device(image: Image, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """An image that could not be read, and why."""
+class UnreadableImage:
+    """An image that cannot be read, and the reason."""
 
     id: str
     reason: str
@@ -233,28 +195,28 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Group:
-    """Images that are to share a batch.
+    """Images that share a batch.
 
     Attributes:
-        ids: One name per image; none where there is nothing to do yet.
-        paths: Their files.
+        ids: One name per image; empty when there is nothing to do yet.
+        paths: The image files.
     """
 
     ids: Sequence[str]
     paths: Sequence[str | Path]
 
 
-def batches(
+def read_batches(
     ids: Sequence[str],
     paths: Sequence[str | Path],
     *,
     batch_size: int,
     device: torch.device,
     workers: int | None = None,
-) -> Iterator[tuple[Batch, list[Unreadable]]]:
-    """Read images ahead of their use, batch by batch, in order.
+) -> Iterator[tuple[Batch, list[UnreadableImage]]]:
+    """Yield the images batch by batch, in order, reading ahead.
 
-    An unreadable image leaves its batch and is reported beside it; the others stay.
+    Unreadable images are removed from their batch and returned with it.
     """
     groups = (
         Group(ids[i : i + batch_size], paths[i : i + batch_size])
@@ -262,21 +224,21 @@ def batches(
     )
     reader = read_ahead(groups, device=device, workers=workers)
     try:
-        for _, batch, failures in reader:
-            yield batch, failures
+        for _, batch, unreadable in reader:
+            yield batch, unreadable
     finally:
         reader.close()
 
 
 def read_ahead(
     groups: Iterable[Group], *, device: torch.device, workers: int | None = None
-) -> Generator[tuple[Group, Batch, list[Unreadable]]]:
-    """Give each group as a batch, in order; the next are being decoded meanwhile.
+) -> Generator[tuple[Group, Batch, list[UnreadableImage]]]:
+    """Yield each group as a batch, in order, while the next ones are decoded.
 
     Args:
-        groups: Asked for one by one, a few before their turn.
-        device: Where views are made.
-        workers: Threads that decode, which OpenCV does outside of Python; one for each core.
+        groups: Consumed lazily, a few ahead.
+        device: Device of the views.
+        workers: Number of decoding threads (OpenCV releases the GIL); None for one per core.
     """
     pending: deque[tuple[Group, list[Future[Image]]]] = deque()
     with ThreadPoolExecutor(max_workers=workers or cores()) as pool:
@@ -290,14 +252,14 @@ def read_ahead(
 
 def _collect(
     group: Group, futures: Sequence[Future[Image]], device: torch.device
-) -> tuple[Group, Batch, list[Unreadable]]:
-    read_ids: list[str] = []
+) -> tuple[Group, Batch, list[UnreadableImage]]:
+    ids: list[str] = []
     images: list[Image] = []
-    failures: list[Unreadable] = []
-    for name, future in zip(group.ids, futures, strict=True):
+    unreadable: list[UnreadableImage] = []
+    for image_id, future in zip(group.ids, futures, strict=True):
         try:
             images.append(future.result())
-            read_ids.append(name)
+            ids.append(image_id)
         except ImageError as error:
-            failures.append(Unreadable(id=name, reason=str(error)))
-    return group, Batch(ids=tuple(read_ids), images=tuple(images), device=device), failures
+            unreadable.append(UnreadableImage(id=image_id, reason=str(error)))
+    return group, Batch(ids=tuple(ids), images=tuple(images), device=device), unreadable

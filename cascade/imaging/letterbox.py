@@ -1,7 +1,7 @@
-"""The letterbox of the YOLO families: scaled as OpenCV does it, without antialiasing.
+"""Letterbox of the YOLO families: scaled like OpenCV, without antialiasing.
 
-`Batch.letterbox` is antialiased, which these networks have not seen in training: downscaled
-photographs differ by tens of grey levels.
+These networks have not seen antialiased images in training; with antialiasing, downscaled
+photographs differ by tens of gray levels.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch.nn import functional
 from cascade.imaging.batches import Batch
 
 Style = Literal["ultralytics", "yolox"]
-FILL = 114  # the grey of the border
+FILL = 114  # gray level of the border
 
 
 @dataclass(frozen=True)
 class Inset:
-    """Where the scaled image lies in its square, in pixels of the square."""
+    """Position of the scaled image in its square, in pixels of the square."""
 
     left: int
     top: int
@@ -31,16 +31,16 @@ class Inset:
     def to_relative(self, boxes_xyxy: Tensor) -> Tensor:
         """Return corners in pixels of the square, shape (N, 4), as relative corners of the image.
 
-        Boxes that reach into the border leave [0, 1]; `to_detections` clips them.
+        Boxes that extend into the border leave [0, 1]; `to_detections` clips them.
         """
         offset = boxes_xyxy.new_tensor([self.left, self.top] * 2)
         return (boxes_xyxy - offset) / boxes_xyxy.new_tensor([self.width, self.height] * 2)
 
 
 def inset(height: int, width: int, side: int, style: Style) -> Inset:
-    """Return where an image lies in a square of `side`, its proportions kept.
+    """Return the position of an image in a square of `side`, keeping its proportions.
 
-    ultralytics rounds its size and centres it; YOLOX cuts it off and starts at the top left.
+    ultralytics rounds the size and centers the image; YOLOX truncates it and starts top left.
     """
     scale = min(side / height, side / width)
     if style == "yolox":
@@ -51,25 +51,25 @@ def inset(height: int, width: int, side: int, style: Style) -> Inset:
 
 
 def linear_letterbox(batch: Batch, side: int, style: Style) -> tuple[Tensor, list[Inset]]:
-    """Return all images inside squares, (B, 3, side, side), uint8, and where they lie; cached."""
+    """Return all images in squares, (B, 3, side, side), uint8, and their positions; cached."""
 
-    def place() -> tuple[Tensor, list[Inset]]:
+    def compute() -> tuple[Tensor, list[Inset]]:
         insets = [inset(*size, side, style) for size in batch.sizes]
         squares = torch.full(
             (len(batch), 3, side, side), FILL, dtype=torch.uint8, device=batch.device
         )
-        for square, one, pixels in zip(squares, insets, batch.pixels(), strict=True):
-            bottom, right = one.top + one.height, one.left + one.width
-            square[:, one.top : bottom, one.left : right] = linearly_resized(
-                pixels, one.height, one.width
+        for square, place, pixels in zip(squares, insets, batch.pixels(), strict=True):
+            bottom, right = place.top + place.height, place.left + place.width
+            square[:, place.top : bottom, place.left : right] = resize_linear(
+                pixels, place.height, place.width
             )[0]
         return squares, insets
 
-    return batch.shared(("linear letterbox", side, style), place)
+    return batch.shared(("linear letterbox", side, style), compute)
 
 
-def linearly_resized(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Return RGB uint8 pixels, (1, 3, H, W), stretched as OpenCV does it by default."""
+def resize_linear(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Return RGB uint8 pixels, (1, 3, H, W), resized like OpenCV's default."""
     size = (height, width)
     if pixels.shape[-2:] == size:
         return pixels

@@ -1,4 +1,4 @@
-"""Opening images with Pillow, whatever else has been imported."""
+"""Image files opened with Pillow, independent of other imported packages."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import PIL
 import PIL.Image
 
 
-def opened(file: str | Path | IO[bytes]) -> PIL.Image.Image:
-    """Open an image: its head is read, its pixels are not yet.
+def open_image(file: str | Path | IO[bytes]) -> PIL.Image.Image:
+    """Open an image and read its header; the pixels are read on demand.
 
     Raises:
-        PIL.UnidentifiedImageError: It is of no known kind. Where somebody has imported
-            ultralytics, Pillow asks for a package of HEIC files first, which need not be there.
-        OSError: The file is absent, or broken.
+        PIL.UnidentifiedImageError: The format is unknown. Once ultralytics is imported, Pillow
+            first tries to import an optional HEIC package, whose absence is handled here.
+        OSError: The file is absent or damaged.
     """
     try:
         return PIL.Image.open(file)
     except ModuleNotFoundError as error:
-        raise PIL.UnidentifiedImageError(f"{file} is no image of a known kind") from error
+        raise PIL.UnidentifiedImageError(f"Cannot identify the image format of {file}") from error

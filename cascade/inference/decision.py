@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from cascade.ensemble import Ensemble  # brings torch along
 
 
-def gather(rows: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> Votes:
+def collect_votes(rows: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> Votes:
     """Return the calibrated votes of the detectors; labels that mean no class are dropped."""
     said = _by_member(rows, ensemble)
     votes = Votes.collect(said, ensemble.taxonomy.names)
     if not said:  # without a member, the votes cannot know how many images there are
         votes = replace(votes, ran=np.zeros((len(rows), 0), bool))
-    return ensemble.calibration.of(votes)
+    return ensemble.calibration.calibrate_votes(votes)
 
 
-def conclude(
+def fuse_and_decide(
     votes: Votes, ensemble: Ensemble, sizes_px: NDArray[np.int64]
 ) -> tuple[Clusters, Decisions]:
     """Return the ensemble's objects and its image decisions.
@@ -65,7 +65,9 @@ def conclude(
     return clusters, decisions
 
 
-def heard(decisions: Decisions, ensemble: Ensemble, p_yes: Mapping[str, FloatArray]) -> Decisions:
+def with_image_votes(
+    decisions: Decisions, ensemble: Ensemble, p_yes: Mapping[str, FloatArray]
+) -> Decisions:
     """Return the decisions with the voters of other tiers heard, too.
 
     Args:
@@ -77,7 +79,7 @@ def heard(decisions: Decisions, ensemble: Ensemble, p_yes: Mapping[str, FloatArr
     if not p_yes:
         return decisions
     others, weights = _voices(ensemble, p_yes)
-    return consensus.pooled(
+    return consensus.opinion_pool(
         np.column_stack([decisions.p_members, others]),
         np.concatenate([ensemble.weights, weights]),
         threshold=ensemble.calibration.threshold,
@@ -85,14 +87,14 @@ def heard(decisions: Decisions, ensemble: Ensemble, p_yes: Mapping[str, FloatArr
     )
 
 
-def probed(rows: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> dict[str, FloatArray]:
-    """Return what the probe reads off the rows' embeddings, as `heard` takes it.
+def probe_votes(rows: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> dict[str, FloatArray]:
+    """Return what the probe reads off the rows' embeddings, as `with_image_votes` takes it.
 
     Args:
         rows: What the members said about each of n images.
         ensemble: Whose probe; without one that has a say, the result is empty.
     """
-    name = ensemble.probed
+    name = ensemble.probe_embedder
     if name is None or ensemble.probe is None:
         return {}
     said = [row.get(name) for row in rows]
@@ -104,19 +106,19 @@ def probed(rows: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> dict[str, F
     return {name: p}
 
 
-def together(ensemble: Ensemble, p_yes: Mapping[str, FloatArray]) -> FloatArray:
+def fuse_language_votes(ensemble: Ensemble, p_yes: Mapping[str, FloatArray]) -> FloatArray:
     """Return what the language members alone decide, shape (n,), NaN where none has a say.
 
     Args:
-        ensemble: As in `heard`.
-        p_yes: As in `heard`, of at least one member.
+        ensemble: As in `with_image_votes`.
+        p_yes: As in `with_image_votes`, of at least one member.
     """
     others, weights = _voices(ensemble, p_yes)
     epsilon = ensemble.manifest.fusion.epsilon
-    return consensus.pooled(others, weights, threshold=0.5, epsilon=epsilon).p
+    return consensus.opinion_pool(others, weights, threshold=0.5, epsilon=epsilon).p
 
 
-def with_answers(
+def calibrate_image_votes(
     ensemble: Ensemble,
     decisions: Decisions,
     p_yes: Mapping[str, FloatArray],
@@ -129,7 +131,7 @@ def with_answers(
     Args:
         ensemble: With calibrated detectors.
         decisions: Of its detectors, on n labeled images.
-        p_yes: As in `heard`.
+        p_yes: As in `with_image_votes`.
         truth: The true image decisions, shape (n,).
     """
     lines = {name: calibration.fit_answers(p, truth) for name, p in p_yes.items()}
@@ -139,13 +141,13 @@ def with_answers(
     before = ensemble.calibration
     fitted = replace(before, scaling={**before.scaling, **known})
     scaled = ensemble.with_calibration(fitted)
-    together = heard(decisions, scaled, p_yes)
+    together = with_image_votes(decisions, scaled, p_yes)
     return scaled.with_calibration(
         replace(fitted, threshold=calibration.fixed_threshold(truth, together.p))
     )
 
 
-def objects(clusters: Clusters) -> list[Detections]:
+def fused_detections(clusters: Clusters) -> list[Detections]:
     """Return the fused boxes of each image, their score being the fused probability."""
     starts = np.searchsorted(clusters.image, np.arange(clusters.n_images + 1))
     return [
@@ -159,7 +161,7 @@ def objects(clusters: Clusters) -> list[Detections]:
     ]
 
 
-def recalibrated(
+def recalibrate(
     rows: Sequence[Mapping[str, Any]],
     ensemble: Ensemble,
     truths: Sequence[Detections],
@@ -178,7 +180,7 @@ def recalibrated(
         truths,
         ensemble.taxonomy.names,
         ensemble.taxonomy.deciding,
-        decision=decisions_of(truths, ensemble.taxonomy),
+        decision=true_decisions(truths, ensemble.taxonomy),
         competent=ensemble.competent,
         weights=ensemble.weights,
         sizes_px=sizes_px,
@@ -187,13 +189,13 @@ def recalibrated(
     return ensemble.with_calibration(fit)
 
 
-def decisions_of(truths: Sequence[Detections], taxonomy: Taxonomy) -> NDArray[np.bool_]:
+def true_decisions(truths: Sequence[Detections], taxonomy: Taxonomy) -> NDArray[np.bool_]:
     """Return the true image decisions, shape (n,): is a class that decides to be seen?"""
     deciding = set(taxonomy.deciding)
     return np.array([any(label in deciding for label in one.labels) for one in truths], bool)
 
 
-def canonical(found: Detections, taxonomy: Taxonomy) -> Detections:
+def to_canonical(found: Detections, taxonomy: Taxonomy) -> Detections:
     """Return the boxes whose label means a class, in canonical classes."""
     if not len(found):
         return Detections.empty(taxonomy.names)
@@ -225,4 +227,4 @@ def _by_member(
 
 
 def _said(found: Any, taxonomy: Taxonomy) -> Detections | None:
-    return canonical(found, taxonomy) if isinstance(found, Detections) else None
+    return to_canonical(found, taxonomy) if isinstance(found, Detections) else None

@@ -13,7 +13,7 @@ from cascade.imaging.batches import Image
 from cascade.inference.predictor import Predictor
 
 
-def measure(
+def measure_latency(
     predictors: Mapping[str, Predictor], images: Sequence[Image]
 ) -> dict[str, dict[str, float]]:
     """Return mean, median and 99th percentile in milliseconds, one image at a time.

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from cascade.engine.run import default_device, of_member
+from cascade.engine.member_runner import predict_member
 from cascade.ensemble import Ensemble
 from cascade.fusion.consensus import Decisions
 from cascade.imaging.batches import Batch, Image
 from cascade.inference import decision
 from cascade.predictions import Detections, Failure
+from cascade.runtime.devices import default_device
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,18 @@ class Predictor:
         if not len(batch):
             return []
         said = {
-            name: of_member(model, self.ensemble.manifest.member(name), batch, self.device)
+            name: predict_member(model, self.ensemble.manifest.member(name), batch, self.device)
             for name, model in self._models.items()
         }
         rows = [{name: said[name][i] for name in said} for i in names]
-        votes = decision.gather(rows, self.ensemble)
-        clusters, decisions = decision.conclude(
+        votes = decision.collect_votes(rows, self.ensemble)
+        clusters, decisions = decision.fuse_and_decide(
             votes, self.ensemble, np.array(batch.sizes, np.int64)
         )
-        decisions = decision.heard(decisions, self.ensemble, decision.probed(rows, self.ensemble))
-        fused = decision.objects(clusters)
+        decisions = decision.with_image_votes(
+            decisions, self.ensemble, decision.probe_votes(rows, self.ensemble)
+        )
+        fused = decision.fused_detections(clusters)
         return [
             _verdict(row, fused[i], decisions, i, self.ensemble.calibration.threshold)
             for i, row in enumerate(rows)

@@ -46,7 +46,7 @@ class Placement:
     batch_sizes: dict[str, int]
     unplaced: tuple[str, ...] = ()
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Return the placement in a sentence."""
         if not self.passes:
             return "nothing to place"

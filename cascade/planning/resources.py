@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cascade import registry
-from cascade.checkpoints.licenses import Kind
+from cascade.checkpoints.licenses import LicenseKind
 from cascade.errors import ManifestError
 from cascade.manifest import PATHS, Manifest, Member
 
@@ -98,6 +98,14 @@ class Gpu:
             if any(word in (known, f"RTX{known}") for word in words):
                 return peak / _PEAKS["H100"]
         return None
+
+
+def local_gpus() -> list[Gpu]:
+    """Return the CUDA GPUs of this machine, in the order of their indices."""
+    import torch
+
+    properties = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return [Gpu(gpu.name, gpu.total_memory / 2**20) for gpu in properties]
 
 
 @dataclass(frozen=True)
@@ -244,7 +252,7 @@ def plan(
     *,
     mode: Mode = "full",
     shares: Mapping[str, float] = ASSUMED_SHARES,
-    licence: Kind | None = None,
+    licence: LicenseKind | None = None,
 ) -> Plan:
     """Return who runs where, and what it costs.
 
@@ -267,7 +275,7 @@ def plan(
     for path in PATHS:
         if not 0 <= shares.get(path, -1) <= 1:
             raise ManifestError(f"The share of {path!r} must lie in [0, 1], got {shares}.")
-    left_out = manifest.refused(licence)
+    left_out = manifest.excluded_by_license(licence)
     members = [one for one in manifest.members if one.name not in left_out]
     waiting = [
         Share(one.name, need_of(one), seen, one.batch_size)

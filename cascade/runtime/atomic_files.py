@@ -9,7 +9,7 @@ from uuid import uuid4
 
 
 @contextmanager
-def replaced(file: Path) -> Iterator[Path]:
+def atomic_write(file: Path) -> Iterator[Path]:
     """Give a draft beside `file`, which takes its place in one step when the block ends.
 
     Where the block raises, the draft is gone and the file is as it was. Folders are made.
@@ -28,11 +28,11 @@ def replaced(file: Path) -> Iterator[Path]:
         raise
 
 
-def replace_text(file: Path, text: str) -> None:
+def atomic_write_text(file: Path, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all.
 
     Raises:
         OSError: The place cannot be written to.
     """
-    with replaced(file) as draft:
+    with atomic_write(file) as draft:
         draft.write_text(text, encoding="utf-8")

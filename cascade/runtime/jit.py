@@ -16,7 +16,7 @@ from numba import njit
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def compiled(function: _F) -> _F:
+def jit_compile(function: _F) -> _F:
     """Compile a function of arrays and numbers; other threads run while it does.
 
     Nothing is reordered or contracted, so that its float64 arithmetic is numpy's to the bit.

@@ -11,3 +11,8 @@ class Progress(Protocol):
     def __call__(self, done: int, total: int) -> None:
         """Report that `done` of `total` units are finished."""
         ...
+
+
+def subtask(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """Return the callback of a part of the work that starts at `before` of `total` units."""
+    return progress and (lambda done, _: progress(before + done, total))

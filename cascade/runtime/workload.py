@@ -17,7 +17,7 @@ class Workload:
         self._enough = enough
         self._seen = 0
 
-    def pays(self, boxes: int) -> bool:
+    def should_compile(self, boxes: int) -> bool:
         """Return whether to use compiled code for these boxes, and count them."""
         self._seen += boxes
         return self._seen >= self._enough

@@ -221,7 +221,7 @@ def launch(plan: Plan, *, executable: str, output: IO[bytes] | None = None) -> S
     """
     process = subprocess.Popen(  # noqa: S603 - no shell; the words are ours
         command(plan, executable),
-        env=told(plan, os.environ),
+        env=server_environment(plan, os.environ),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT if output else None,
@@ -230,7 +230,7 @@ def launch(plan: Plan, *, executable: str, output: IO[bytes] | None = None) -> S
     return Server(process, plan)
 
 
-def told(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
+def server_environment(plan: Plan, given: Mapping[str, str]) -> dict[str, str]:
     """Return the whole environment of a server: what is given, and what it needs beside that.
 
     A key that is set for its members is also the server's: in its environment, for every user of

@@ -24,7 +24,7 @@ import torch
 from cascade import registry
 from cascade.errors import TrainingError
 from cascade.predictions import Detections
-from cascade.runtime.atomic_files import replace_text
+from cascade.runtime.atomic_files import atomic_write_text
 from cascade.training.augmentation.augment import Effects
 from cascade.training.data_parallel import joined
 from cascade.training.examples import Example
@@ -158,7 +158,7 @@ def main(path: Path) -> None:
         device = torch.device(place, index) if index is not None else torch.device(place)
         result = Job.read(path).run(device, progress=_say)
         if group.rank == 0:
-            replace_text(_result(path), json.dumps(asdict(result), default=str))
+            atomic_write_text(_result(path), json.dumps(asdict(result), default=str))
 
 
 def _say(done: int, total: int) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cascade.errors import TrainingError
-from cascade.runtime.atomic_files import replaced
+from cascade.runtime.atomic_files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def save(path: Path, record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
     # A copy each: weights that share memory cannot be written.
     contiguous = {name: one.detach().cpu().contiguous().clone() for name, one in tensors.items()}
     try:
-        with replaced(path) as draft:
+        with atomic_write(path) as draft:
             save_file(contiguous, draft, metadata={_RECORD: json.dumps(dict(record))})
             with draft.open("rb") as file:
                 os.fsync(file.fileno())

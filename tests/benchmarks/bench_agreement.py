@@ -36,9 +36,10 @@ from engine_members import write_checkpoints
 from engine_run import Bench
 
 from cascade import manifest
-from cascade.engine import run
+from cascade.engine import run, sinks
 from cascade.engine.member_runner import Runner
 from cascade.ensemble import Ensemble
+from cascade.runtime.devices import default_device
 
 logger = logging.getLogger("bench_agreement")
 
@@ -82,7 +83,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    device = run.default_device()
+    device = default_device()
     report: dict[str, Any] = {"machine": machine(device), "agreement": {}}
     with tempfile.TemporaryDirectory() as scratch:
         examples = write_scenes(Path(scratch) / "scenes", asked.images)
@@ -126,7 +127,7 @@ class Whole:
             half = ("bf16",) if member.tier != "detection" else self._asked.precisions.split(",")
             for precision in half:
                 runner = self._runner(ensemble, name, precision)
-                memory = run.Memory()
+                memory = sinks.MemorySink()
                 bench = Bench(ensemble, {name: runner}, list(paths), self._device, {}, Path())
                 bench.run(memory, ids)
                 self._note(f"{name}, {precision}", agreement(memory.results, exact)[name])
@@ -142,7 +143,7 @@ class Whole:
     def _runner(self, ensemble: Ensemble, name: str, precision: str) -> Runner:
         member = ensemble.manifest.member(name).model_copy(update={"precision": precision})
         models, compiled = {name: ensemble.build(name, self._device)}, not self._asked.eager
-        return run.runners_of(models, {name: member}, self._device, compiled=compiled)[name]
+        return run.build_runners(models, {name: member}, self._device, compiled=compiled)[name]
 
     def _note(self, name: str, found: Any) -> None:
         self._report["agreement"][name] = found

@@ -39,8 +39,8 @@ from engine_run import Bench, measure_engine
 from engine_sinks import sinks
 from engine_writers import ENGINE_WRITERS
 
-from cascade.engine import run
 from cascade.engine.member_runner import Runner
+from cascade.runtime.devices import default_device
 
 logger = logging.getLogger("bench_engine")
 
@@ -123,7 +123,7 @@ def main() -> int:
 def measure(asked: argparse.Namespace, folder: Path) -> None:
     """Take the parts in turn; what is measured is written at once."""
     until = time.monotonic() + asked.minutes * 60
-    device = run.default_device()
+    device = default_device()
     report: dict[str, Any] = {"machine": machine(device)}
     weights = asked.weights or folder / "weights"
     write_checkpoints(weights, tiny=asked.tiny)

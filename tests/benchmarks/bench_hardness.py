@@ -96,9 +96,11 @@ def _computing(size: int, made: Any) -> dict[str, Any]:
     def compute() -> np.ndarray:
         raw = []
         for one in votes:
-            clusters, _ = decision.conclude(made.calibration.of(one), made, sizes)
+            clusters, _ = decision.fuse_and_decide(
+                made.calibration.calibrate_votes(one), made, sizes
+            )
             parts = hardness.components(clusters, made.calibration.quality)
-            of_chunk = hardness.of_images(parts, clusters, in_pool=one.ran.any(axis=1))
+            of_chunk = hardness.image_hardness(parts, clusters, in_pool=one.ran.any(axis=1))
             raw.append(of_chunk.detection)
         detection = np.concatenate(raw)
         nothing, never = np.full(len(detection), np.nan), np.zeros(len(detection), bool)
@@ -106,7 +108,7 @@ def _computing(size: int, made: Any) -> dict[str, Any]:
 
     runs = [timed(compute) for _ in range(3)]
     (seconds, cpu), found = np.median([one[:2] for one in runs], axis=0).tolist(), runs[0][2]
-    calibrated = made.calibration.of(votes[0])
+    calibrated = made.calibration.calibrate_votes(votes[0])
     plain = clustering.plainly(calibrated, sizes, made.manifest.fusion)
     quick = clustering.cluster(calibrated, sizes, made.manifest.fusion)
     return {

@@ -4,10 +4,10 @@
 
 Published weights are not needed: architectures are built in their true size with random weights,
 written as the hub has them, and loaded and run as the cascade does it (`Ensemble.build`,
-`run.of_member`), in the manifest's precision and batch size, over images of 1280 x 720. Every
-member has a process of its own, so that its memory is its own; then all share one, tier after
-tier. Ends with 1 where something is not as planned: parameters off by more than 2 %, memory by
-more than 15 %, or a prediction that failed.
+`member_runner.predict_member`), in the manifest's precision and batch size, over images of
+1280 x 720. Every member runs in a separate process, which isolates its memory; then all share one
+process, tier after tier. Exits with 1 if something is not as planned: parameters off by more than
+2 %, memory by more than 15 %, or a failed prediction.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from pictures import drawn
 from cascade import manifest as manifests
 from cascade import registry
 from cascade import taxonomy as taxonomies
-from cascade.engine import run
+from cascade.engine import member_runner
 from cascade.ensemble import Ensemble
 from cascade.errors import CascadeError
 from cascade.fusion.calibration import Calibration
@@ -57,6 +57,7 @@ from cascade.planning import resources
 from cascade.planning.resources import CONTEXT_MB, IMAGE_MB, Gpu
 from cascade.predictions import Detections
 from cascade.protocols import PRECISIONS
+from cascade.runtime.devices import default_device
 
 HEIGHT, WIDTH = 720, 1280
 BOXES = 16  # an image, that segmenters are prompted by: as in the manifest's figures
@@ -111,7 +112,7 @@ class Task:
             ids=tuple(str(i) for i in range(size)),
             images=tuple(self.pictures[:size]),
             device=device,
-            found=tuple(self.found[:size]),
+            detections=tuple(self.found[:size]),
         )
 
     def ensemble(self, checkpoints: Mapping[str, Path]) -> Ensemble:
@@ -190,7 +191,7 @@ def alone(turn: Turn, task: Task, member: Member, checkpoint: Path) -> dict[str,
     model = task.ensemble({member.name: checkpoint}).build(member.name, torch.device("cpu"))
     loaded_s = time.perf_counter() - began
     turn()
-    device = run.default_device()
+    device = default_device()
     free_caches(device)
     model.module.to(device)
     loaded = memory(device)
@@ -199,7 +200,9 @@ def alone(turn: Turn, task: Task, member: Member, checkpoint: Path) -> dict[str,
     size = member.batch_size
     counted = counts(results_of(task, member, model, task.batch(size, device), device))
     forward = speed_of_forward(task, member, model, device)
-    whole = rate(size, lambda: run.of_member(model, member, task.batch(size, device), device))
+    whole = rate(
+        size, lambda: member_runner.predict_member(model, member, task.batch(size, device), device)
+    )
     row = {
         "member": member.name,
         "tier": member.tier,
@@ -216,7 +219,7 @@ def alone(turn: Turn, task: Task, member: Member, checkpoint: Path) -> dict[str,
     }
     if size > 1:  # what the plan falls back on where memory is short
         free_caches(device)
-        run.of_member(model, member, task.batch(size // 2, device), device)
+        member_runner.predict_member(model, member, task.batch(size // 2, device), device)
         need = resources.need_of(member).total_mb(size // 2)
         row["half"] = memory(device)
         row["half_planned_mb"] = CONTEXT_MB + need + size // 2 * IMAGE_MB
@@ -228,7 +231,7 @@ def results_of(
 ) -> dict[str, Any]:
     """Return what the engine makes of a batch, once it is known to be whole and finite."""
     with HalvedBatches() as halved:
-        results = run.of_member(model, member, batch, device)
+        results = member_runner.predict_member(model, member, batch, device)
     if halved.records:
         raise RuntimeError(f"A batch was halved: {halved.records[0].getMessage()}")
     assert set(results) == set(batch.ids)
@@ -274,7 +277,7 @@ def together(turn: Turn, task: Task, checkpoints: Mapping[str, Path]) -> dict[st
     wanted: Sequence[str] = turn()
     models = {name: built[name] for name in wanted}
     members = [task.manifest.member(name) for name in models]
-    device = run.default_device()
+    device = default_device()
     free_caches(device)
     for one in models.values():
         one.module.to(device)
@@ -396,7 +399,7 @@ def unable(member: Member, writers: Mapping[str, Any]) -> str | None:
         return "works in a process and an environment of its own"
     if registry.get(member.adapter).tracks:
         return "has no network: it works on boxes, on the CPU"
-    if lack := registry.get(member.adapter).lack:
+    if lack := registry.get(member.adapter).missing_error:
         return str(lack)
     return None if member.name in writers else "nobody wrote down its architecture"
 
@@ -407,7 +410,7 @@ def unable(member: Member, writers: Mapping[str, Any]) -> str | None:
 def machine(turn: Turn) -> dict[str, Any]:
     """Return what the figures hold for. Asks the device: for a child."""
     turn()
-    device = run.default_device()
+    device = default_device()
     free_caches(device)
     torch.zeros(1, device=device)
     return {

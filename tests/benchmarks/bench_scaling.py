@@ -37,7 +37,7 @@ from engine_members import ensemble_in, write_checkpoints, write_pictures
 from engine_run import Bench
 
 from cascade.engine import multiprocess
-from cascade.engine.multiprocess import Job
+from cascade.engine.worker_process import Job
 from cascade.planning.placement import Lane
 
 logger = logging.getLogger("bench_scaling")

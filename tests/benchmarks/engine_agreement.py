@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from cascade.engine import run
-from cascade.imaging.batches import batches
+from cascade.engine import member_runner
+from cascade.imaging.batches import read_batches
 from cascade.manifest import Member
 from cascade.predictions import DepthMap, Detections, Embedding
 
@@ -63,6 +63,6 @@ def reference_of(
 ) -> dict[str, Any]:
     """Return what a model says, uncompiled, eight images at a time, by image."""
     found: dict[str, Any] = {}
-    for batch, _ in batches(ids, paths[: len(ids)], batch_size=8, device=device):
-        found |= run.of_member(model, member, batch, device)
+    for batch, _ in read_batches(ids, paths[: len(ids)], batch_size=8, device=device):
+        found |= member_runner.predict_member(model, member, batch, device)
     return found

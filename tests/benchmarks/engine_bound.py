@@ -16,9 +16,9 @@ import torch
 from engine_members import HEIGHT, WIDTH, ensemble_in
 from pictures import drawn
 
-from cascade.engine import run
-from cascade.engine.member_runner import Runner, autocast, multiply_for
+from cascade.engine.member_runner import Runner, autocast, set_matmul_precision
 from cascade.imaging.batches import Batch
+from cascade.runtime.devices import default_device
 
 logger = logging.getLogger("bench_engine")
 
@@ -63,7 +63,7 @@ def forward_rates(
     best = SIZES.get(runner.member.name, OTHER_SIZES)
     for size in (best,) if asked is None else asked:
         tensors = prepared(runner.model, size, device)
-        multiply_for(runner.member, device)
+        set_matmul_precision(runner.member, device)
         with torch.inference_mode(), autocast(runner.member, device):
             found[size] = rate(lambda given=tensors: runner._forward(given), size, device)
         logger.info("%s: %d at a time, %.1f images/s", runner.member.name, size, found[size])
@@ -72,10 +72,10 @@ def forward_rates(
 
 def warm(folder: Path, name: str) -> None:
     """Compile one member into the cache that processes share."""
-    ensemble, device = ensemble_in(folder), run.default_device()
+    ensemble, device = ensemble_in(folder), default_device()
     model = ensemble.build(name, device)
     runner = Runner(model, ensemble.manifest.member(name), device, compiled=True)
-    multiply_for(runner.member, device)
+    set_matmul_precision(runner.member, device)
     with torch.inference_mode(), autocast(runner.member, device):
         runner._forward(prepared(model, SIZES.get(name, OTHER_SIZES), device))
     torch.cuda.synchronize()

@@ -58,7 +58,7 @@ class Bench:
         tally = pipeline.run(
             runners, groups, sink, Work(), device=self.device,
             batches_a_write=engine.BATCHES_A_WRITE // 2,
-            pace=engine.pace_of(self.device, self.size),
+            pace=engine.pace_for(self.device, self.size),
         )  # fmt: skip
         seconds = time.perf_counter() - began
         if tally.failed:

@@ -13,7 +13,7 @@ from full_size import WRITERS
 from pictures import drawn
 
 from cascade import taxonomy
-from cascade.engine.run import default_device
+from cascade.runtime.devices import default_device
 
 
 def _speaking(folder: Path, member: str) -> Path:

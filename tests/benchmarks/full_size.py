@@ -29,11 +29,11 @@ from safetensors.torch import save_file
 from tiny_case import seeded
 
 from cascade import taxonomy
-from cascade.engine.run import default_device
 from cascade.models.depth import depth_anything_3
 from cascade.models.huggingface.prompts import prompts_of
 from cascade.models.ultralytics import network as ultralytics_network
 from cascade.models.ultralytics import yoloe
+from cascade.runtime.devices import default_device
 
 _COCO = {i: f"class {i}" for i in range(80)}
 _LABELS = {"id2label": _COCO, "label2id": {name: i for i, name in _COCO.items()}}

@@ -74,7 +74,7 @@ def ensemble(folder: Path, members: Sequence[str]) -> Ensemble:
 def label_fields(votes: Votes, made: Ensemble) -> dict[str, list[Any]]:
     """Return the label fields of every member, one for each image of a chunk."""
     xywh = conversions.xyxy_to_xywh(votes.boxes_xyxy)
-    confidence = made.calibration.of(votes).p
+    confidence = made.calibration.calibrate_votes(votes).p
     found = {}
     for m, name in enumerate(votes.members):
         mine = np.flatnonzero(votes.member == m)

@@ -23,7 +23,7 @@ from curation.settings import Settings
 from curation.stages.fuse import fuse
 from curation.storage import collection, schema, writer
 from curation.storage.embeddings import brain_runs
-from curation.storage.embeddings.table import Vectors
+from curation.storage.embeddings.table import VectorTable
 
 ALIKE = 0.1  # share of the pool that looks like another sample, or nearly does
 BOXES = 3.0  # of each member on an image, on average
@@ -77,8 +77,8 @@ def build(
     dataset.save()
     rng = np.random.default_rng(0)
     fingerprints = {one: made.fingerprint(one) for one in made.detectors}
-    table = Vectors(settings.vectors(name), made.fingerprint(made.embedder))
-    brain_runs.remember_embedder(
+    table = VectorTable(settings.vectors(name), made.fingerprint(made.embedder))
+    brain_runs.record_embedder(
         dataset, settings.vectors(name), made.embedder, made.fingerprint(made.embedder)
     )
     for start in range(0, size, _CHUNK):
@@ -99,9 +99,10 @@ def embedded(paths: Sequence[Path], made: Ensemble) -> NDArray[np.float32]:
     """Return the vectors of pictures, as a night will find them."""
     import torch
 
-    from cascade.engine.run import Memory, run
+    from cascade.engine.run import run
+    from cascade.engine.sinks import MemorySink
 
-    memory, name, cpu = Memory(), made.embedder, torch.device("cpu")
+    memory, name, cpu = MemorySink(), made.embedder, torch.device("cpu")
     files = [str(one) for one in paths]
     members = {name: made.manifest.member(name)}
     run({name: made.build(name, cpu)}, members, files, files, memory, device=cpu)

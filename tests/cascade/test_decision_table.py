@@ -41,7 +41,7 @@ def reached(path):
 def test_every_combination_of_voters_and_failures(voters):
     rows = list(product(SAID, repeat=voters))
     p_members = np.array([[np.nan if one is None else one for one in row] for row in rows])
-    decided = consensus.pooled(p_members, np.ones(voters), threshold=0.5, epsilon=0.02)
+    decided = consensus.opinion_pool(p_members, np.ones(voters), threshold=0.5, epsilon=0.02)
     paths = route(decided.p, decided.agreement, ROUTING)
     doubts = needs_adjudication(decided.p, decided.agreement, ROUTING)
     for row, path, doubt, n_voters in zip(rows, paths, doubts, decided.n_voters, strict=True):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cascade import taxonomy
-from cascade.geometry.focal_length import ASSUMED, Focal, estimate
+from cascade.geometry.focal_length import DEFAULT_FOCAL, Focal, estimate
 from cascade.geometry.sizes import distances_m, sizes
 from cascade.predictions import DepthMap
 
@@ -252,7 +252,7 @@ def test_nobody_to_ask_leaves_the_assumed_camera_which_misses_some(noisy_drives)
     makes them 2.1 m, and a noise of 20 % does the rest.
     """
     of_drives = noisy_drives["of_each_object"]
-    _, _, flagged, unflagged = shares(of_drives, [ASSUMED] * len(of_drives))
+    _, _, flagged, unflagged = shares(of_drives, [DEFAULT_FOCAL] * len(of_drives))
     assert flagged <= 0.05
     assert 0.05 < unflagged < 0.25
 

@@ -20,13 +20,14 @@ import torch
 from jsonschema import validate
 
 from cascade import taxonomy
-from cascade.engine.run import Failure, Memory, run
+from cascade.engine.run import run
+from cascade.engine.sinks import MemorySink
 from cascade.imaging.batches import Batch
 from cascade.manifest import Member
 from cascade.models.detection.center_point import CenterPoint
 from cascade.models.language import prompt
 from cascade.models.language.vision_language import VisionLanguage
-from cascade.predictions import Answer, Detections
+from cascade.predictions import Answer, Detections, Failure
 from cascade.serving import vllm
 from cascade.serving.vllm import Plan
 
@@ -132,7 +133,9 @@ def found():
 def test_many_questions_in_flight_are_answered_as_the_schema_says(host, asking):
     model, n = asking(max_tokens=300), IN_FLIGHT
     batch = Batch(
-        ids=tuple(map(str, range(n))), images=tuple(map(picture, range(n))), found=(found(),) * n
+        ids=tuple(map(str, range(n))),
+        images=tuple(map(picture, range(n))),
+        detections=(found(),) * n,
     )
     before = vllm.load(host.plan.url)
     in_flight, over = [], threading.Event()
@@ -171,7 +174,7 @@ def test_a_killed_server_costs_its_images_only_and_a_resume_fills_the_gap(host, 
         "vlm": member("vlm", "language", "vision_language"),
         "boxes": member("boxes", "detection", "center_point"),
     }
-    sink, killed_at = Memory(), []
+    sink, killed_at = MemorySink(), []
 
     def kill_amid_the_batch():
         time.sleep(0.3)  # the batch takes seconds; what a busy server says of itself comes late
@@ -197,7 +200,7 @@ def test_a_killed_server_costs_its_images_only_and_a_resume_fills_the_gap(host, 
     host.start()
     time.sleep(max(0.0, killed_at[0] + REST_S + 5 - time.monotonic()))
     answered = {name: sink.results[name]["vlm"] for name in set(ids) - gap}
-    again = Memory()
+    again = MemorySink()
     resumed = run(models, members, ids, paths, again, device=CPU, todo={"vlm": gap, "boxes": set()})
     assert set(again.results) == gap
     assert all(set(row) == {"vlm"} for row in again.results.values())

@@ -18,8 +18,8 @@ import folder_sink
 
 from cascade import manifest
 from cascade.engine import ray_engine
-from cascade.engine.multiprocess import Job
 from cascade.engine.ray_engine import ClusterError
+from cascade.engine.worker_process import Job
 from cascade.ensemble import Ensemble
 
 ACTORS = 2

@@ -266,7 +266,7 @@ def _ensemble(folder: Path, valid: Sequence[Example], device: torch.device) -> E
     started = Ensemble.from_manifest(parsed, taxonomy=classes)
     rows = _rows(started, valid, device)
     truths = [one.target for one in valid]
-    return decision.recalibrated(rows, started, truths, _sizes(len(valid)))
+    return decision.recalibrate(rows, started, truths, _sizes(len(valid)))
 
 
 def _teach(
@@ -299,7 +299,7 @@ def _batches(examples: Sequence[Example], device: torch.device, *, size: int) ->
     paths = [str(one.image) for one in examples]
     return [
         batch
-        for batch, _ in images.batches(paths, paths, batch_size=size, device=device, workers=8)
+        for batch, _ in images.read_batches(paths, paths, batch_size=size, device=device, workers=8)
     ]
 
 
@@ -309,8 +309,10 @@ def _said(models: dict[str, Any], batch: Batch) -> list[dict[str, Detections]]:
 
 
 def _fused(ensemble: Ensemble, rows: Sequence[Any]) -> list[Detections]:
-    clusters, _ = decision.conclude(decision.gather(rows, ensemble), ensemble, _sizes(len(rows)))
-    return decision.objects(clusters)
+    clusters, _ = decision.fuse_and_decide(
+        decision.collect_votes(rows, ensemble), ensemble, _sizes(len(rows))
+    )
+    return decision.fused_detections(clusters)
 
 
 def _said_together(ensemble: Ensemble, models: dict[str, Any], batch: Batch) -> list[Detections]:

@@ -88,7 +88,7 @@ class VisionLanguage:
 
     def prepare(self, batch: Batch) -> Tensors:
         """Return one question per image: it, its close-ups, and what was found in it."""
-        found = batch.found or (None,) * len(batch)
+        found = batch.detections or (None,) * len(batch)
         asked = [self._question(*one) for one in zip(batch.images, found, strict=True)]
         return {"questions": asked}
 

@@ -59,4 +59,4 @@ def serve(
     say(f"{plan.served_name} will answer at {plan.url}")
     sys.stdout.flush()
     words = serving.command(plan, executable)
-    os.execve(executable, words, serving.told(plan, os.environ))  # noqa: S606 - Ctrl-C is vLLM's
+    os.execve(executable, words, serving.server_environment(plan, os.environ))  # noqa: S606 - Ctrl-C is vLLM's

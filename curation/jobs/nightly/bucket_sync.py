@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cascade.runtime.atomic_files import replaced
+from cascade.runtime.atomic_files import atomic_write
 from curation.errors import StageError
 
 
@@ -51,7 +51,7 @@ def _fetched(source: Any, one: Any, target: Path | None) -> bool:
         there = target.stat()
         if (there.st_size, there.st_mtime_ns) == (one.size, one.mtime_ns):
             return False
-    with replaced(target) as draft:
+    with atomic_write(target) as draft:
         with source.open_input_stream(one.path) as stream, draft.open("wb") as file:
             shutil.copyfileobj(stream, file)
         os.utime(draft, ns=(one.mtime_ns, one.mtime_ns))

@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cascade.runtime.atomic_files import replace_text, replaced
+from cascade.runtime.atomic_files import atomic_write, atomic_write_text
 from curation.errors import LabelingError
 from curation.labeling import export_folder
 from curation.labeling.label_studio.pull_state import Stamp
@@ -68,7 +68,7 @@ class Notes:
     def begin_push(self, project_id: int) -> None:
         """Note that tasks are about to be imported."""
         with export_folder.explained(self.folder):
-            replace_text(self._pushing, json.dumps({"project": project_id}))
+            atomic_write_text(self._pushing, json.dumps({"project": project_id}))
 
     def end_push(self) -> None:
         """Note that all of them are there, each once."""
@@ -83,7 +83,7 @@ class Notes:
             for one, (stamp, sample) in annotations.items()
         }
         with export_folder.explained(self.folder):
-            replace_text(self.folder / f"{round_name}.json", json.dumps(rows))
+            atomic_write_text(self.folder / f"{round_name}.json", json.dumps(rows))
 
     def taken_over(self, round_name: str) -> dict[int, tuple[Stamp, str]]:
         """Return stamp and sample of what was taken over; nothing where that is not known.
@@ -112,7 +112,7 @@ class Notes:
         path = self.folder / f"{round_name}.jsonl"
         with (
             export_folder.explained(self.folder),
-            replaced(path) as draft,
+            atomic_write(path) as draft,
             draft.open("w", encoding="utf-8") as file,
         ):
             yield lambda row: print(json.dumps(row, ensure_ascii=False), file=file)

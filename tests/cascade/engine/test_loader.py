@@ -1,4 +1,4 @@
-"""Reading ahead for a device: in order, with what could not be read, and the same everywhere."""
+"""Read-ahead loading: order, unreadable files, and equal pixels on every device."""
 
 import io
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from cascade.engine.loader import read
+from cascade.engine.loader import load_batches
 from cascade.imaging.batches import Group
 
 CPU = torch.device("cpu")
@@ -34,40 +34,40 @@ FILES = [
 ]  # fmt: skip
 
 
-def test_on_a_cpu_groups_come_in_order_with_what_could_not_be_read(tmp_path):
+def test_groups_are_loaded_in_order_with_unreadable_images(tmp_path):
     paths = [tmp_path / f"{i}.jpg" for i in range(5)]
     for path in paths:
         path.write_bytes(jpeg())
     paths[3].unlink()
     groups = [Group(("a", "b"), paths[:2]), Group((), ()), Group(("c", "d", "e"), paths[2:])]
-    found = list(read(groups, device=CPU))
-    assert [one.batch.ids for one in found] == [("a", "b"), (), ("c", "e")]
-    assert [one.group for one in found] == groups
-    assert found[2].unreadable[0].id == "d"
-    assert found[0].ready is None
+    loaded = list(load_batches(groups, device=CPU))
+    assert [item.batch.ids for item in loaded] == [("a", "b"), (), ("c", "e")]
+    assert [item.group for item in loaded] == groups
+    assert loaded[2].unreadable[0].id == "d"
+    assert loaded[0].ready is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_sees_what_a_cpu_sees(tmp_path):
+def test_gpu_gets_the_pixels_of_the_cpu(tmp_path):
     paths = [tmp_path / str(i) for i in range(len(FILES))]
     for path, data in zip(paths, FILES, strict=True):
         path.write_bytes(data)
     names = [path.stem for path in paths]
-    (on_cpu,) = read([Group(names, paths)], device=CPU)
-    (there,) = read([Group(names, paths)], device=torch.device("cuda"))
-    there.ready.synchronize()
-    assert there.batch.ids == on_cpu.batch.ids
-    assert there.unreadable == on_cpu.unreadable
-    for one, other in zip(there.batch.images, on_cpu.batch.images, strict=True):
-        assert np.array_equal(one, other)
+    (on_cpu,) = load_batches([Group(names, paths)], device=CPU)
+    (on_gpu,) = load_batches([Group(names, paths)], device=torch.device("cuda"))
+    on_gpu.ready.synchronize()
+    assert on_gpu.batch.ids == on_cpu.batch.ids
+    assert on_gpu.unreadable == on_cpu.unreadable
+    for ours, expected in zip(on_gpu.batch.images, on_cpu.batch.images, strict=True):
+        assert np.array_equal(ours, expected)
 
 
-def test_files_that_are_damaged_are_named_and_the_others_come(tmp_path):
+def test_damaged_files_are_reported_and_the_others_loaded(tmp_path):
     paths = [tmp_path / str(i) for i in range(len(FILES))]
     for path, data in zip(paths, FILES, strict=True):
         path.write_bytes(data)
-    (found,) = read([Group([path.stem for path in paths], paths)], device=CPU)
-    assert {one.id for one in found.unreadable} >= {"7", "8"}
-    assert set(found.batch.ids) == {path.stem for path in paths} - {
-        one.id for one in found.unreadable
+    (loaded,) = load_batches([Group([path.stem for path in paths], paths)], device=CPU)
+    assert {image.id for image in loaded.unreadable} >= {"7", "8"}
+    assert set(loaded.batch.ids) == {path.stem for path in paths} - {
+        image.id for image in loaded.unreadable
     }

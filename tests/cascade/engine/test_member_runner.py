@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from cascade.engine.member_runner import Runner, multiply_for, of_member
+from cascade.engine.member_runner import Runner, predict_member, set_matmul_precision
 from cascade.imaging.batches import Batch
 from cascade.manifest import Member
 from cascade.predictions import Detections, Embedding, Failure
@@ -12,14 +12,14 @@ CPU = torch.device("cpu")
 
 
 class Level:
-    """Embeds an image by its brightness; what happens in `forward` can be added to."""
+    """Embedder of the mean brightness, with an optional hook in `forward`."""
 
     dimensions = 2
 
     def __init__(self, forward=None):
         self.module = nn.Identity()
         self.batches = []
-        self._more = forward or (lambda view: None)
+        self._hook = forward or (lambda view: None)
 
     def prepare(self, batch):
         return {"view": batch.view(4, 4)}
@@ -27,12 +27,12 @@ class Level:
     def forward(self, tensors):
         view = tensors["view"]
         self.batches.append(len(view))
-        self._more(view)
+        self._hook(view)
         level = view.float().mean(dim=(1, 2, 3)) / 255
         return torch.stack([level, 1 - level], dim=1)
 
     def decode(self, raw, batch):
-        return [Embedding(one / np.linalg.norm(one)) for one in raw.numpy()]
+        return [Embedding(vector / np.linalg.norm(vector)) for vector in raw.numpy()]
 
 
 def member(batch_size=4, adapter="dino"):
@@ -46,66 +46,66 @@ def batch(n, start=10):
     return Batch(tuple(f"i{i}" for i in range(n)), tuple(images))
 
 
-def levels(found):
-    return {name: round(float(one.vector[0]), 6) for name, one in found.items()}
+def levels(results):
+    return {name: round(float(result.vector[0]), 6) for name, result in results.items()}
 
 
-def test_a_batch_is_done_in_parts_of_the_members_size():
+def test_batch_is_split_by_the_batch_size_of_the_member():
     model = Level()
-    found = of_member(model, member(2), batch(5), CPU)
+    results = predict_member(model, member(2), batch(5), CPU)
     assert model.batches == [2, 2, 1]
-    assert list(found) == ["i0", "i1", "i2", "i3", "i4"]
-    assert levels(found) == levels(of_member(Level(), member(8), batch(5), CPU))
+    assert list(results) == ["i0", "i1", "i2", "i3", "i4"]
+    assert levels(results) == levels(predict_member(Level(), member(8), batch(5), CPU))
 
 
-def test_an_empty_batch_gives_nothing():
-    assert of_member(Level(), member(), batch(0), CPU) == {}
+def test_empty_batch():
+    assert predict_member(Level(), member(), batch(0), CPU) == {}
 
 
-def test_padding_changes_nothing_and_is_nobodys_result():
+def test_padding_adds_no_result():
     model = Level()
     runner = Runner(model, member(4), CPU)
-    found = runner.now(batch(3).padded(8))
+    results = runner.predict(batch(3).padded(8))
     assert model.batches == [4, 4]
-    assert levels(found) == levels(of_member(Level(), member(4), batch(3), CPU))
+    assert levels(results) == levels(predict_member(Level(), member(4), batch(3), CPU))
     assert runner.seen == 3
 
 
-def test_memory_that_runs_out_halves_the_batches_from_then_on(caplog):
+def test_out_of_memory_halves_the_batch_size(caplog):
     def full(view):
         if len(view) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     model = Level(full)
     runner = Runner(model, member(8), CPU)
-    found = runner.now(batch(8))
+    results = runner.predict(batch(8))
     assert model.batches == [8, 4, 2, 2, 2, 2]
-    assert levels(found) == levels(of_member(Level(), member(8), batch(8), CPU))
+    assert levels(results) == levels(predict_member(Level(), member(8), batch(8), CPU))
     assert runner.size == 2
-    runner.now(batch(4))
+    runner.predict(batch(4))
     assert model.batches[6:] == [2, 2]
-    assert "memory ran out with 8 images at a time; going on with 4" in caplog.text
+    assert "out of memory at batch size 8; continuing with 4" in caplog.text
 
 
-def test_an_image_that_alone_is_too_much_fails_alone(caplog):
+def test_image_that_exceeds_the_memory_fails_alone(caplog):
     def full(view):
         if (view == 30).all(dim=1).all(dim=1).all(dim=1).any():
             raise torch.OutOfMemoryError("CUDA out of\nmemory")
 
-    found = Runner(Level(full), member(4), CPU).now(batch(4))
-    assert found["i2"] == Failure("OutOfMemoryError", "CUDA out of memory")
-    assert [type(one) for one in found.values()].count(Embedding) == 3
+    results = Runner(Level(full), member(4), CPU).predict(batch(4))
+    assert results["i2"] == Failure("OutOfMemoryError", "CUDA out of memory")
+    assert [type(result) for result in results.values()].count(Embedding) == 3
 
 
-def test_a_device_that_is_lost_is_no_fault_of_the_image():
+def test_lost_device_raises():
     def lost(view):
         raise torch.AcceleratorError("CUDA error: an illegal memory access")
 
     with pytest.raises(torch.AcceleratorError):
-        Runner(Level(lost), member(), CPU).now(batch(2))
+        Runner(Level(lost), member(), CPU).predict(batch(2))
 
 
-def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch, caplog):
+def test_failed_compilation_falls_back_to_the_plain_model(monkeypatch, caplog):
     def refuse(forward, **_):
         def compiled(tensors):
             raise RuntimeError("no graph")
@@ -113,42 +113,47 @@ def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch, caplog):
         return compiled
 
     monkeypatch.setattr(torch, "compile", refuse)
-    found = Runner(Level(), member(), CPU, compiled=True).now(batch(3))
-    assert levels(found) == levels(of_member(Level(), member(), batch(3), CPU))
-    assert "level could not be compiled, so it runs as it is: no graph" in caplog.text
+    results = Runner(Level(), member(), CPU, compiled=True).predict(batch(3))
+    assert levels(results) == levels(predict_member(Level(), member(), batch(3), CPU))
+    assert "Cannot compile level; running it uncompiled: no graph" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("adapter", "compiled"), [("detr", True), ("worker", False), ("grounding_dino", False)]
 )
-def test_only_families_of_one_graph_are_compiled(monkeypatch, adapter, compiled):
-    asked = []
-    monkeypatch.setattr(torch, "compile", lambda forward, **how: asked.append(how) or forward)
+def test_only_compilable_adapters_are_compiled(monkeypatch, adapter, compiled):
+    calls = []
+
+    def compile_(forward, **options):
+        calls.append(options)
+        return forward
+
+    monkeypatch.setattr(torch, "compile", compile_)
     Runner(Level(), member(adapter=adapter), CPU, compiled=True)
-    assert asked == ([{"dynamic": False}] if compiled else [])
+    assert calls == ([{"dynamic": False}] if compiled else [])
 
 
-def test_images_are_handed_in_halves_until_the_one_that_fails_is_found():
+def test_failing_image_is_isolated_by_halving():
     def choke(view):
         if (view == 40).all(dim=1).all(dim=1).all(dim=1).any():
             raise ValueError("odd")
 
     model = Level(choke)
-    found = Runner(model, member(8), CPU).now(batch(6))
-    assert found["i3"] == Failure("ValueError", "odd")
-    assert len(found) == 6
-    assert not isinstance(found["i4"], Failure | Detections)
+    results = Runner(model, member(8), CPU).predict(batch(6))
+    assert results["i3"] == Failure("ValueError", "odd")
+    assert len(results) == 6
+    assert not isinstance(results["i4"], Failure | Detections)
 
 
 @pytest.mark.parametrize(
     ("precision", "rounds"), [("fp32", False), ("fp16", False), ("bf16", True)]
 )
-def test_float32_is_multiplied_as_the_precision_asks_and_compilers_can_ask_how(precision, rounds):
-    """torch keeps it under two names; where these differ, to ask by the older one is an error."""
+def test_matmul_precision_is_set_under_both_of_torchs_names(precision, rounds):
+    """torch has two names for it; if they differ, reading the older one raises."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     member = Member(name="m", tier="detection", adapter="a", licence="MIT", precision=precision)
     try:
-        multiply_for(member, torch.device("cuda"))
+        set_matmul_precision(member, torch.device("cuda"))
         assert torch.backends.cuda.matmul.allow_tf32 == rounds
         assert torch.backends.cudnn.allow_tf32 == rounds
         assert (torch.backends.cuda.matmul.fp32_precision == "tf32") == rounds
@@ -159,7 +164,7 @@ def test_float32_is_multiplied_as_the_precision_asks_and_compilers_can_ask_how(p
 
 
 class Loud(Level):
-    """Multiplies in whatever autocast says; grey levels of 100 and more leave the range of fp16."""
+    """Multiplies in the autocast precision; gray levels of 100 and more overflow fp16."""
 
     def forward(self, tensors):
         flat = tensors["view"].float().flatten(1)
@@ -174,18 +179,18 @@ def half(batch_size):
     return member(batch_size).model_copy(update={"precision": "fp16"})
 
 
-def test_what_leaves_the_range_of_fp16_is_computed_again_in_float32(caplog):
-    model, whole = Loud(), Loud()
+def test_fp16_overflow_is_computed_again_in_float32(caplog):
+    model, reference = Loud(), Loud()
     runner = Runner(model, half(4), CPU)
-    quiet = runner.now(batch(4, start=5))
+    quiet = runner.predict(batch(4, start=5))
     assert model.batches == [4]
     assert not caplog.records
-    loud = [runner.now(batch(4, start=200)) for _ in range(2)]
+    loud = [runner.predict(batch(4, start=200)) for _ in range(2)]
     assert model.batches == [4, 4, 4, 4, 4]
-    assert levels(loud[0]) == levels(Runner(whole, member(4), CPU).now(batch(4, start=200)))
+    assert levels(loud[0]) == levels(Runner(reference, member(4), CPU).predict(batch(4, start=200)))
     assert levels(loud[0]) == levels(loud[1])
     assert len(quiet) == 4
-    assert [one.message for one in caplog.records if "range of fp16" in one.message] == [
-        "level leaves the range of fp16, so such batches are computed again in float32. Where that "
-        "happens often, `precision: bf16` in the manifest is quicker and less exact."
+    assert [record.message for record in caplog.records if "fp16" in record.message] == [
+        "level overflows fp16; such batches are computed again in float32. If this happens often, "
+        "`precision: bf16` in the manifest is faster and less exact."
     ]

@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from cascade.engine.run import Failure, Memory, run
+from cascade.engine.run import run
+from cascade.engine.sinks import MemorySink
 from cascade.manifest import Member
-from cascade.predictions import Detections
+from cascade.predictions import Detections, Failure
 
 CPU = torch.device("cpu")
 
 
 class Brightness:
-    """A detector that boxes the whole image, surer the brighter it is; it chokes on black."""
+    """Detector of one box, with the mean brightness as its score; fails on black images."""
 
     classes = ("thing",)
 
@@ -62,7 +63,7 @@ def names(paths) -> list[str]:
 
 def test_every_image_gets_its_own_prediction(tmp_path):
     paths = images(tmp_path, [50, 100, 200])
-    sink = Memory()
+    sink = MemorySink()
     tally = run(
         {"bright": Brightness()}, {"bright": member()}, names(paths), paths, sink, device=CPU
     )
@@ -71,37 +72,37 @@ def test_every_image_gets_its_own_prediction(tmp_path):
     assert (tally.images, tally.predicted, tally.failed) == (3, 3, 0)
 
 
-def test_one_bad_image_fails_alone_and_with_its_reason_in_one_line(tmp_path):
+def test_bad_image_fails_alone_with_a_one_line_reason(tmp_path):
     paths = images(tmp_path, [50, 0, 200, 90])
-    sink = Memory()
+    sink = MemorySink()
     run({"bright": Brightness()}, {"bright": member()}, names(paths), paths, sink, device=CPU)
     assert sink.results["01"]["bright"] == Failure("ValueError", "too dark to see")
     assert all(isinstance(sink.results[i]["bright"], Detections) for i in ("00", "02", "03"))
 
 
-def test_an_unreadable_file_fails_for_every_member_and_stops_nobody(tmp_path):
+def test_unreadable_file_fails_for_every_member(tmp_path):
     paths = images(tmp_path, [50, 60, 70])
     paths[1].write_bytes(b"")
-    sink = Memory()
+    sink = MemorySink()
     models = {"a": Brightness(), "b": Brightness()}
     tally = run(models, {n: member(n) for n in models}, names(paths), paths, sink, device=CPU)
     assert {sink.results["01"][n].error for n in models} == {"ImageError"}
     assert (tally.predicted, tally.failed) == (4, 2)
 
 
-def test_a_resumed_run_keeps_the_batches_and_skips_those_that_are_done(tmp_path):
+def test_resumed_run_keeps_the_batches_and_skips_finished_ones(tmp_path):
     paths = images(tmp_path, [40, 50, 60, 70, 80, 90])
     model = Brightness()
     run(
-        {"bright": model}, {"bright": member(batch_size=2)}, names(paths), paths, Memory(),
-        device=CPU, todo={"bright": {"03"}},
+        {"bright": model}, {"bright": member(batch_size=2)}, names(paths), paths,
+        MemorySink(), device=CPU, todo={"bright": {"03"}},
     )  # fmt: skip
     assert model.batches == [("02", "03")]
 
 
-def test_a_resumed_run_hands_on_only_what_was_to_do(tmp_path):
+def test_resumed_run_writes_only_remaining_results(tmp_path):
     paths = images(tmp_path, [40, 50, 60, 70])
-    sink = Memory()
+    sink = MemorySink()
     tally = run(
         {"a": Brightness(), "b": Brightness()}, {n: member(n) for n in "ab"}, names(paths), paths,
         sink, device=CPU, todo={"a": {"01"}, "b": {"01", "02"}},
@@ -113,42 +114,43 @@ def test_a_resumed_run_hands_on_only_what_was_to_do(tmp_path):
     assert (tally.images, tally.predicted, tally.failed) == (2, 3, 0)
 
 
-def test_a_file_that_went_missing_takes_nothing_back_that_was_done(tmp_path):
+def test_missing_file_fails_only_for_members_with_remaining_work(tmp_path):
     paths = images(tmp_path, [40, 50])
     paths[0].unlink()
-    sink = Memory()
+    sink = MemorySink()
     tally = run(
         {"a": Brightness(), "b": Brightness()}, {n: member(n) for n in "ab"}, names(paths), paths,
         sink, device=CPU, todo={"a": {"00"}, "b": {"01"}},
     )  # fmt: skip
-    assert sink.results["00"] == {"a": Failure("ImageError", f"{paths[0]} cannot be read: "
-                                               "No such file or directory.")}  # fmt: skip
+    message = f"Cannot read image `{paths[0]}`: No such file or directory."
+    assert sink.results["00"] == {"a": Failure("ImageError", message)}
     assert (tally.predicted, tally.failed) == (1, 1)
 
 
-def test_progress_counts_what_was_done_before(tmp_path):
+def test_progress_includes_earlier_results(tmp_path):
     paths = images(tmp_path, [40, 50, 60, 70])
-    told = []
+    calls = []
     run(
-        {"bright": Brightness()}, {"bright": member(batch_size=2)}, names(paths), paths, Memory(),
-        device=CPU, todo={"bright": {"02", "03"}}, progress=lambda *at: told.append(at),
+        {"bright": Brightness()}, {"bright": member(batch_size=2)}, names(paths), paths,
+        MemorySink(), device=CPU, todo={"bright": {"02", "03"}},
+        progress=lambda *call: calls.append(call),
     )  # fmt: skip
-    assert told == [(4, 4)]
+    assert calls == [(4, 4)]
 
 
-def test_members_of_smaller_batches_share_the_images_of_a_larger_one(tmp_path):
+def test_small_batches_are_parts_of_a_larger_one(tmp_path):
     paths = images(tmp_path, [40, 50, 60, 70])
     small, large = Brightness(), Brightness()
     run(
         {"small": small, "large": large},
         {"small": member("small", 1), "large": member("large", 4)},
-        names(paths), paths, Memory(), device=CPU,
+        names(paths), paths, MemorySink(), device=CPU,
     )  # fmt: skip
     assert [len(ids) for ids in small.batches] == [1, 1, 1, 1]
     assert [len(ids) for ids in large.batches] == [4]
 
 
-def test_nothing_to_do_is_no_work(tmp_path):
-    sink = Memory()
+def test_run_without_images(tmp_path):
+    sink = MemorySink()
     tally = run({}, {}, [], [], sink, device=CPU)
     assert (tally.images, sink.results) == (0, {})

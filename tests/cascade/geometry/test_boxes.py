@@ -45,7 +45,9 @@ LEADERS = [
 
 @pytest.mark.parametrize(("covers", "expected"), LEADERS)
 def test_leaders_by_hand(covers, expected):
-    assert boxes.leaders(np.array(covers, bool)).tolist() == [bool(one) for one in expected]
+    assert boxes.greedy_suppression(np.array(covers, bool)).tolist() == [
+        bool(one) for one in expected
+    ]
 
 
 MATCHES = [

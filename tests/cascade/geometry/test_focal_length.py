@@ -5,7 +5,7 @@ import pytest
 
 from cascade import taxonomy
 from cascade.errors import BadPredictionsError
-from cascade.geometry.focal_length import ASSUMED, estimate
+from cascade.geometry.focal_length import DEFAULT_FOCAL, estimate
 
 ROADWORK = taxonomy.load("roadwork")
 SIZE_PX = (720, 1280)
@@ -46,7 +46,7 @@ def test_more_objects_tell_more_and_never_all():
     boxes, distance_m = workers()
     told = [asked(boxes[:n], "worker", distance_m[:n]).tolerance for n in (1, 5, 25, 200)]
     assert told == sorted(told, reverse=True)
-    assert ASSUMED.tolerance > told[0]
+    assert DEFAULT_FOCAL.tolerance > told[0]
     assert told[-1] > 0.1
 
 
@@ -117,18 +117,18 @@ WITHOUT_A_SAY = [
 
 @pytest.mark.parametrize(("box", "label", "distance_m"), WITHOUT_A_SAY)
 def test_what_has_no_say_leaves_what_is_assumed(box, label, distance_m):
-    assert asked(np.array([box]), label, np.array([distance_m])) == ASSUMED
+    assert asked(np.array([box]), label, np.array([distance_m])) == DEFAULT_FOCAL
 
 
 def test_nobody_at_all_leaves_what_is_assumed():
-    assert asked(np.zeros((0, 4)), [], np.zeros(0)) == ASSUMED
+    assert asked(np.zeros((0, 4)), [], np.zeros(0)) == DEFAULT_FOCAL
 
 
 def test_the_assumed_camera_sees_70_degrees():
     """Half of the image's longer side is the tangent of 35 degrees away."""
     half_px = SIZE_PX[1] / 2
-    assert np.degrees(np.arctan(half_px / ASSUMED.px(SIZE_PX))) == pytest.approx(35.0)
-    assert ASSUMED.px((1280, 720)) == ASSUMED.px(SIZE_PX)
+    assert np.degrees(np.arctan(half_px / DEFAULT_FOCAL.px(SIZE_PX))) == pytest.approx(35.0)
+    assert DEFAULT_FOCAL.px((1280, 720)) == DEFAULT_FOCAL.px(SIZE_PX)
 
 
 def test_the_order_of_the_boxes_does_not_matter():

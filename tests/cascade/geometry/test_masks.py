@@ -58,19 +58,19 @@ def area(box):
 
 
 def test_an_extent_reaches_from_outer_edge_to_outer_edge():
-    found = masks.boxes_of(masks_of("....  .##.  .#..  ....", "#...  ....  ....  ...#"))
+    found = masks.bounding_boxes(masks_of("....  .##.  .#..  ....", "#...  ....  ....  ...#"))
     assert found.tolist() == [[0.25, 0.25, 0.75, 0.75], [0, 0, 1, 1]]
     assert found.dtype == np.float32
 
 
 def test_a_mask_without_pixels_has_no_extent():
-    assert masks.boxes_of(masks_of("..  ..")).tolist() == [[0, 0, 0, 0]]
+    assert masks.bounding_boxes(masks_of("..  ..")).tolist() == [[0, 0, 0, 0]]
 
 
 def test_extents_agree_with_a_walk_over_the_pixels():
     some = random_masks()
     height, width = some.masks.shape[1:]
-    for found, region in zip(masks.boxes_of(some), some.masks, strict=True):
+    for found, region in zip(masks.bounding_boxes(some), some.masks, strict=True):
         y, x = np.nonzero(region)
         ends = (x.min(), y.min(), x.max() + 1, y.max() + 1) if len(x) else (0, 0, 0, 0)
         assert found == pytest.approx(np.array(ends) / [width, height, width, height])
@@ -108,7 +108,7 @@ def test_a_filled_extent_overlaps_as_its_box_does():
         y, x = rng.integers(0, 10), rng.integers(0, 15)
         one[y : y + rng.integers(1, 10), x : x + rng.integers(1, 15)] = True
     some = Masks(maps, np.ones(5, np.float32), np.zeros(5, np.int64), CLASSES)
-    expected = boxes.iou(masks.boxes_of(some), random_boxes())
+    expected = boxes.iou(masks.bounding_boxes(some), random_boxes())
     assert masks.iou_with_boxes(some, random_boxes()) == pytest.approx(expected, abs=1e-5)
 
 
@@ -161,7 +161,7 @@ def test_there_must_be_a_label_for_every_box():
 
 def test_no_masks_have_nothing():
     nothing, places = Masks.empty(CLASSES), random_boxes(3 + 1)
-    assert masks.boxes_of(nothing).shape == (0, 4)
+    assert masks.bounding_boxes(nothing).shape == (0, 4)
     assert masks.areas(nothing).shape == (0,)
     assert masks.iou_with_boxes(nothing, places).shape == (0, 4)
     assert masks.support(nothing, places).tolist() == [0] * 4

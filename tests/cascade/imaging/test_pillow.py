@@ -1,4 +1,4 @@
-"""Images are opened alike, whatever else has been imported."""
+"""Image opening, independent of other imported packages."""
 
 import io
 
@@ -13,19 +13,19 @@ def missing(*_):
     raise ModuleNotFoundError("No module named 'pi_heif'")
 
 
-def test_the_head_is_read():
+def test_open_image_reads_the_header():
     data = io.BytesIO()
     Image.new("L", (3, 2)).save(data, "PNG")
-    with pillow.opened(data) as image:
+    with pillow.open_image(data) as image:
         assert (image.format, image.size, image.mode) == ("PNG", (3, 2), "L")
 
 
-def test_a_reader_of_other_formats_that_lacks_its_package_changes_nothing(monkeypatch):
+def test_missing_heic_package_counts_as_unknown_format(monkeypatch):
     monkeypatch.setattr("PIL.Image.open", missing)
-    with pytest.raises(PIL.UnidentifiedImageError, match="is no image of a known kind"):
-        pillow.opened(io.BytesIO(b"no image"))
+    with pytest.raises(PIL.UnidentifiedImageError, match="Cannot identify the image format"):
+        pillow.open_image(io.BytesIO(b"no image"))
 
 
-def test_a_file_that_is_gone_is_said_to_be(tmp_path):
+def test_absent_file(tmp_path):
     with pytest.raises(FileNotFoundError):
-        pillow.opened(tmp_path / "gone.jpg")
+        pillow.open_image(tmp_path / "gone.jpg")

@@ -3,11 +3,10 @@ import pytest
 from scipy.special import expit, logit
 
 from cascade import manifest, taxonomy
-from cascade.engine.run import Failure
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.inference import decision
-from cascade.predictions import Detections, Embedding
+from cascade.predictions import Detections, Embedding, Failure
 from cascade.training.probe_fit import Probe
 
 ROADWORK = taxonomy.load("roadwork")
@@ -45,11 +44,11 @@ BOTH = ensemble_of(a=["cone", "vehicle"], b=["cone", "vehicle"])
 
 def conclude(rows, ensemble):
     sizes = np.array([SIZE] * len(rows))
-    return decision.conclude(decision.gather(rows, ensemble), ensemble, sizes)
+    return decision.fuse_and_decide(decision.collect_votes(rows, ensemble), ensemble, sizes)
 
 
 def test_words_become_classes_and_unknown_ones_are_dropped():
-    found = decision.canonical(
+    found = decision.to_canonical(
         said(("giraffe", CAR, 0.9), ("traffic cone", CONE, 0.8), ("car", CAR, 0.7)), ROADWORK
     )
     assert found.labels == ["cone", "vehicle"]
@@ -66,14 +65,14 @@ def test_words_become_classes_and_unknown_ones_are_dropped():
     ],
 )
 def test_nothing_known_is_an_empty_answer_in_canonical_classes(found):
-    empty = decision.canonical(found, ROADWORK)
+    empty = decision.to_canonical(found, ROADWORK)
     assert len(empty) == 0
     assert empty.classes == ROADWORK.names
 
 
 def test_votes_are_gathered_by_image_and_member():
     rows = [{"a": said(("car", CAR, 0.6))}, {"a": said(), "b": said(("traffic cone", CONE, 0.9))}]
-    votes = decision.gather(rows, BOTH)
+    votes = decision.collect_votes(rows, BOTH)
     assert votes.image.tolist() == [0, 1]
     assert votes.member.tolist() == [0, 1]
     assert votes.p.tolist() == pytest.approx([0.6, 0.9])
@@ -150,7 +149,7 @@ def test_fused_boxes_come_back_image_by_image():
         {"a": said(("traffic cone", CONE, 0.9), ("car", CAR, 0.4)), "b": said()},
     ]
     clusters, _ = conclude(rows, BOTH)
-    found = decision.objects(clusters)
+    found = decision.fused_detections(clusters)
     assert [one.labels for one in found] == [["vehicle"], [], ["cone", "vehicle"]]
     assert found[0].scores[0] == pytest.approx(0.9)
     assert found[2].scores.tolist() == pytest.approx(clusters.p_fused[1:].tolist())
@@ -161,20 +160,20 @@ def test_an_ensemble_without_detectors_has_no_opinion():
     text = "{name: m, tier: embedding, adapter: mobilenet, licence: MIT}"
     ensemble = Ensemble.from_manifest(manifest.parse(f"name: test\nmembers: [{text}]"))
     clusters, decisions = conclude([{}, {}], ensemble)
-    assert [len(one) for one in decision.objects(clusters)] == [0, 0]
+    assert [len(one) for one in decision.fused_detections(clusters)] == [0, 0]
     assert np.isnan(decisions.p).tolist() == [True, True]
 
 
 def test_the_true_decision_is_that_of_the_deciding_classes():
     truths = [truth(("vehicle", CAR)), truth(), truth(("vehicle", CAR), ("cone", CONE))]
-    assert decision.decisions_of(truths, ROADWORK).tolist() == [False, False, True]
-    assert decision.decisions_of([], ROADWORK).tolist() == []
+    assert decision.true_decisions(truths, ROADWORK).tolist() == [False, False, True]
+    assert decision.true_decisions([], ROADWORK).tolist() == []
 
 
 def test_recalibrating_changes_the_calibration_and_nothing_else():
     rows = [{"a": said(("traffic cone", CONE, 0.3)), "b": said()}] * 30 + [{"a": said()}] * 10
     truths = [truth(("cone", CONE))] * 30 + [truth()] * 10
-    fitted = decision.recalibrated(rows, BOTH, truths, np.array([SIZE] * 40))
+    fitted = decision.recalibrate(rows, BOTH, truths, np.array([SIZE] * 40))
     assert fitted.manifest == BOTH.manifest
     assert fitted.calibration.calibrated_members == ("a",)  # of b there is nothing to learn from
     assert fitted.calibration.apply("a", ["cone"], np.array([0.3]))[0] > 0.5
@@ -206,10 +205,10 @@ def test_the_probe_is_a_voter_with_its_own_weight():
         {"a": said(("traffic cone", CONE, 0.8)), "eye": Failure("ImageError", "torn")},
     ]
     _, alone = conclude(rows, ensemble)
-    p_yes = decision.probed(rows, ensemble)
+    p_yes = decision.probe_votes(rows, ensemble)
     assert list(p_yes) == ["eye"]
     assert p_yes["eye"] == pytest.approx([expit(-0.6), np.nan], nan_ok=True)
-    heard = decision.heard(alone, ensemble, p_yes)
+    heard = decision.with_image_votes(alone, ensemble, p_yes)
     assert heard.p[0] == pytest.approx(expit((logit(0.8) + 2 * -0.6) / 3))
     assert heard.p[1] == pytest.approx(alone.p[1]), "it abstains where there is no embedding"
     assert heard.n_voters.tolist() == [2, 1]
@@ -219,7 +218,11 @@ def test_a_probe_of_another_embedder_has_no_say():
     ensemble = with_probe()
     strange = ensemble.with_probe(Probe(np.array([1.0, 0.0]), 0.0, "of another", strength=1.0))
     rows = [{"a": said(), "eye": Embedding(np.float32([1, 0]))}]
-    assert decision.probed(rows, strange) == decision.probed(rows, strange.with_probe(None)) == {}
+    assert (
+        decision.probe_votes(rows, strange)
+        == decision.probe_votes(rows, strange.with_probe(None))
+        == {}
+    )
     assert (ensemble.voters, strange.voters) == (("a", "eye"), ("a",))
 
 
@@ -230,9 +233,9 @@ def test_the_probe_is_calibrated_on_validation():
     seen = [Embedding(np.float32([1, 0] if one else [0.6, 0.8])) for one in yes]
     rows = [{"a": said(), "eye": one} for one in seen]
     _, decisions = conclude(rows, ensemble)
-    p_yes = decision.probed(rows, ensemble)
-    fitted = decision.with_answers(ensemble, decisions, p_yes, yes)
-    heard = decision.heard(decisions, fitted, p_yes)
+    p_yes = decision.probe_votes(rows, ensemble)
+    fitted = decision.calibrate_image_votes(ensemble, decisions, p_yes, yes)
+    heard = decision.with_image_votes(decisions, fitted, p_yes)
     assert (p_yes["eye"] > 0.5).all()
     assert (heard.p_members[yes, 1] > 0.5).all()
     assert (heard.p_members[~yes, 1] < 0.5).all()
@@ -242,7 +245,7 @@ def test_the_probe_is_part_of_the_ensemble_and_of_its_identity(tmp_path):
     ensemble = with_probe()
     loaded = Ensemble.load(ensemble.save(tmp_path / "whole"))
     assert loaded.identity == ensemble.identity
-    assert loaded.probed == "eye"
+    assert loaded.probe_embedder == "eye"
     assert loaded.probe.weights.tolist() == [1.0, 0.0]
     others = [ensemble.with_probe(None), with_probe(bias=0.1)]
     assert len({one.identity for one in (ensemble, *others)}) == 3

@@ -31,17 +31,17 @@ def clock(monkeypatch):
 
 
 def test_the_first_image_warms_up_uncounted(clock):
-    measured = latency.measure({"a": Sleeper("a", clock, [900, 10, 10, 40])}, IMAGES)
+    measured = latency.measure_latency({"a": Sleeper("a", clock, [900, 10, 10, 40])}, IMAGES)
     assert measured == {"a": {"mean": 20.0, "p50": 10.0, "p99": 39.4, "n": 3}}
 
 
 def test_each_ensemble_has_its_own_time_and_they_take_turns(clock):
     sleepers = {name: Sleeper(name, clock, [took] * 4) for name, took in (("a", 5), ("b", 7))}
-    measured = latency.measure(sleepers, IMAGES)
+    measured = latency.measure_latency(sleepers, IMAGES)
     assert {name: one["mean"] for name, one in measured.items()} == {"a": 5.0, "b": 7.0}
     assert clock.asked == [("a", 1), ("b", 1)] * 4
 
 
 def test_without_images_nothing_is_measured(clock):
-    measured = latency.measure({"a": Sleeper("a", clock, [])}, [])
+    measured = latency.measure_latency({"a": Sleeper("a", clock, [])}, [])
     assert measured == {"a": {"mean": None, "p50": None, "p99": None, "n": 0}}

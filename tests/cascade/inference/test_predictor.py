@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from cascade import manifest, registry
-from cascade.engine.run import Failure, Memory, run
+from cascade.engine.run import run
+from cascade.engine.sinks import MemorySink
 from cascade.ensemble import Ensemble
 from cascade.errors import CascadeError
 from cascade.imaging import batches
 from cascade.inference import decision
 from cascade.inference.predictor import Predictor
-from cascade.predictions import Detections
+from cascade.predictions import Detections, Failure
 
 CPU = torch.device("cpu")
 
@@ -53,19 +54,23 @@ def photos(tmp_path_factory):
 
 def test_it_says_what_the_engine_and_the_vote_say(tiny_center, photos):
     names = [path.stem for path in photos]
-    memory, name = Memory(), "tiny_center"
+    memory, name = MemorySink(), "tiny_center"
     models = {name: tiny_center.build(name, CPU)}
     members = {name: tiny_center.manifest.member(name)}
     run(models, members, names, photos, memory, device=CPU)
     rows = [memory.results[one] for one in names]
     pictures = [batches.read(path) for path in photos]
     sizes = np.array([one.shape[:2] for one in pictures])
-    clusters, decisions = decision.conclude(decision.gather(rows, tiny_center), tiny_center, sizes)
+    clusters, decisions = decision.fuse_and_decide(
+        decision.collect_votes(rows, tiny_center), tiny_center, sizes
+    )
 
     verdicts = Predictor(tiny_center, CPU).predict(pictures)
     assert [one.p for one in verdicts] == pytest.approx(decisions.p.tolist(), abs=1e-6)
     assert [one.n_voters for one in verdicts] == [1] * 5
-    for verdict, objects, row in zip(verdicts, decision.objects(clusters), rows, strict=True):
+    for verdict, objects, row in zip(
+        verdicts, decision.fused_detections(clusters), rows, strict=True
+    ):
         assert verdict.objects.labels == objects.labels
         np.testing.assert_allclose(verdict.objects.boxes_xyxy, objects.boxes_xyxy, atol=1e-5)
         np.testing.assert_allclose(verdict.members[name].scores, row[name].scores, atol=1e-5)
@@ -93,7 +98,7 @@ def test_half_precision_of_the_manifest_holds_here_too(tiny_center, photos):
     image = batches.read(photos[0])
     (full,) = Predictor(tiny_center, CPU).predict([image])
     (cast,) = Predictor(ensemble, CPU).predict([image])
-    memory = Memory()
+    memory = MemorySink()
     run(
         {"m": ensemble.build("tiny_center", CPU)},
         {"m": half},

@@ -41,7 +41,7 @@ def built(tmp_path_factory):
         case = CASES[name]
         adapter = registry.get(case.adapter)
         if adapter.missing:
-            pytest.skip(str(adapter.lack))
+            pytest.skip(str(adapter.missing_error))
         if name not in models:
             context = {"taxonomy": ROADWORK} if adapter.takes_taxonomy else {}
             path = case.write(tmp_path_factory.mktemp(name))
@@ -76,14 +76,16 @@ def batch_of(rows):
     return Batch(
         ids=tuple(str(i) for i in rows),
         images=tuple(IMAGES[i] for i in rows),
-        found=tuple(FOUND[i] for i in rows),
+        detections=tuple(FOUND[i] for i in rows),
     )
 
 
 def answers(model, rows):
     """Return what the model says about these images; a tracker, about them as a clip."""
     batch = batch_of(rows)
-    return model.track(batch.found, batch) if hasattr(model, "track") else predict(model, batch)
+    return (
+        model.track(batch.detections, batch) if hasattr(model, "track") else predict(model, batch)
+    )
 
 
 @pytest.mark.parametrize("name", CASES)

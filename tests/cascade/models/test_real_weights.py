@@ -43,7 +43,7 @@ def loaded(name, **params):
 
 def detector(name, **params):
     """Return the model; skip where the package that runs its file is not installed."""
-    lack = registry.get(MODELS[name][0]).lack
+    lack = registry.get(MODELS[name][0]).missing_error
     if lack:
         pytest.skip(str(lack))
     return loaded(name, **params)

@@ -53,7 +53,7 @@ def test_members_that_do_not_fit_together_are_side_by_side_on_several_gpus():
 def test_on_one_gpu_they_take_turns():
     found = placed(ensemble(9000, 9000, 1000), 12)
     assert lanes(found) == [[(("m0", "m2"), ("cuda:0",))], [(("m1",), ("cuda:0",))]]
-    assert found.words() == "m0, m2 on cuda:0 -- then m1 on cuda:0"
+    assert found.describe() == "m0, m2 on cuda:0 -- then m1 on cuda:0"
 
 
 def test_turns_are_shared_by_gpus_when_there_are_too_few_for_all():
@@ -87,7 +87,7 @@ def test_servers_and_nobody_take_no_lane():
     speakers = [one.name for one in roadwork.of_tier("language")]
     assert speakers
     assert place(roadwork, speakers, [Gpu("H100", 80 * GB)]).passes == ()
-    assert place(roadwork, [], []).words() == "nothing to place"
+    assert place(roadwork, [], []).describe() == "nothing to place"
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])

@@ -1,12 +1,12 @@
 import pytest
 
-from cascade.runtime.atomic_files import replace_text, replaced
+from cascade.runtime.atomic_files import atomic_write, atomic_write_text
 
 
 def test_a_file_is_replaced_in_one_step_when_the_block_ends(tmp_path):
     file = tmp_path / "new" / "a.txt"
-    replace_text(file, "old")
-    with replaced(file) as draft:
+    atomic_write_text(file, "old")
+    with atomic_write(file) as draft:
         draft.write_text("new")
         assert file.read_text() == "old"
     assert file.read_text() == "new"
@@ -14,7 +14,7 @@ def test_a_file_is_replaced_in_one_step_when_the_block_ends(tmp_path):
 
 
 def write_half(file, error):
-    with replaced(file) as draft:
+    with atomic_write(file) as draft:
         draft.write_text("half")
         raise error
 
@@ -22,7 +22,7 @@ def write_half(file, error):
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_what_breaks_off_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path, error):
     file = tmp_path / "a.txt"
-    replace_text(file, "old")
+    atomic_write_text(file, "old")
     with pytest.raises(error):
         write_half(file, error)
     assert file.read_text() == "old"
@@ -31,8 +31,8 @@ def test_what_breaks_off_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_pat
 
 def test_a_draft_that_was_never_written_replaces_nothing(tmp_path):
     file = tmp_path / "a.txt"
-    replace_text(file, "old")
-    with pytest.raises(FileNotFoundError), replaced(file):
+    atomic_write_text(file, "old")
+    with pytest.raises(FileNotFoundError), atomic_write(file):
         pass
     assert file.read_text() == "old"
 
@@ -40,4 +40,4 @@ def test_a_draft_that_was_never_written_replaces_nothing(tmp_path):
 def test_a_place_that_is_no_folder_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
-        replace_text(tmp_path / "file" / "a.txt", "new")
+        atomic_write_text(tmp_path / "file" / "a.txt", "new")

@@ -113,11 +113,11 @@ def test_no_flag_is_out_of_date():
 def test_the_key_goes_by_the_environment():
     plan = Plan(QWEN, "fast")
     given = {"PATH": "/bin", "CURATION_VLM_API_KEY": "sk-secret"}
-    told = vllm.told(plan, given)
+    told = vllm.server_environment(plan, given)
     assert told["VLLM_API_KEY"] == "sk-secret"
     assert told["PATH"] == "/bin"
     assert "sk-secret" not in " ".join(vllm.command(plan))
-    assert "VLLM_API_KEY" not in vllm.told(plan, {})
+    assert "VLLM_API_KEY" not in vllm.server_environment(plan, {})
 
 
 @pytest.fixture

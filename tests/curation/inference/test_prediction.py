@@ -40,7 +40,7 @@ def test_an_image_that_cannot_be_read_has_no_boxes_and_a_reason(said, three):
     ids, _, _ = three
     assert len(said.found[1]) == 0
     assert list(said.unreadable) == [ids[1]]
-    assert "gone.jpg cannot be read" in said.unreadable[ids[1]]
+    assert "gone.jpg`: No such file" in said.unreadable[ids[1]]
 
 
 def test_what_was_asked_before_is_read_from_the_file(said, three, center, worn, tmp_path):

@@ -79,7 +79,7 @@ def test_a_copy_is_upright_and_has_no_metadata(noise, tmp_path):
 
 def test_an_image_that_cannot_be_read_is_not_sent(tmp_path):
     (tmp_path / "a.png").write_text("no image")
-    with pytest.raises(LabelingError, match="no image that can be decoded"):
+    with pytest.raises(LabelingError, match="Cannot decode image"):
         Blur({"faces": nothing}).outgoing(tmp_path / "a.png", tmp_path / "b.png")
 
 

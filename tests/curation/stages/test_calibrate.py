@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from cascade import manifest
-from cascade.engine.run import Memory, run
+from cascade.engine.run import run
+from cascade.engine.sinks import MemorySink
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
 from cascade.inference import decision
@@ -18,11 +19,11 @@ CPU = torch.device("cpu")
 def test_it_is_the_fit_on_what_the_members_say_of_validation(predicted, center):
     fitted = calibrate(predicted, center)
     frozen = frozen_set(predicted, "val", center.taxonomy)
-    memory, name = Memory(), "tiny_center"
+    memory, name = MemorySink(), "tiny_center"
     models, members = {name: center.build(name, CPU)}, {name: center.manifest.member(name)}
     run(models, members, frozen.ids, frozen.paths, memory, device=CPU)
     rows = [memory.results[one] for one in frozen.ids]
-    expected = decision.recalibrated(rows, center, frozen.truths, frozen.sizes_px).calibration
+    expected = decision.recalibrate(rows, center, frozen.truths, frozen.sizes_px).calibration
     assert fitted.calibration.calibrated_members == (name,)
     assert fitted.calibration.relevance == expected.relevance
     assert fitted.calibration.threshold == pytest.approx(expected.threshold, abs=0.05)

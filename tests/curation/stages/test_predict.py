@@ -133,7 +133,7 @@ def test_a_damaged_image_is_on_record_and_stops_nobody(broken, pair):
         (damaged, "predict", "b"),
     }
     assert {one["error"] for one in found} == {"ImageError"}
-    assert found[0]["message"] == f"{path} is no image that can be decoded."
+    assert found[0]["message"] == f"Cannot decode image `{path}`."
     assert copies[damaged]["a"] is None
 
 

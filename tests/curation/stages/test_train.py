@@ -134,7 +134,7 @@ def test_an_image_that_is_gone_is_left_out_and_on_record(labeled, worn, tmp_path
     gone.save()
     result = train(made, worn, tmp_path / "round", epochs=1, seed=3, device=CPU)
     (reason,) = result.members["tiny_center"]["unreadable"]
-    assert "gone.jpg cannot be read" in reason
+    assert "gone.jpg`: No such file" in reason
     made.delete()
 
 
@@ -172,7 +172,7 @@ def test_a_probe_is_fitted_with_it_and_heard(trained, labeled, worn):
     result, folder, _ = trained
     probe = result.ensemble.probe
     assert probe.embedder == worn.fingerprint("mobilenet")
-    assert result.ensemble.probed == "mobilenet"
+    assert result.ensemble.probe_embedder == "mobilenet"
     assert Ensemble.load(folder / "ensemble").probe.identity == probe.identity
     evaluated = evaluate(labeled, {"with": result.ensemble}, device=CPU)["with"]
     without = evaluate(labeled, {"without": result.ensemble.with_probe(None)}, device=CPU)

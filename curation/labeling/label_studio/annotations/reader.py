@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cascade.imaging.pillow import opened
+from cascade.imaging.pillow import open_image
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.labeling.label_studio import pull_state
@@ -140,7 +140,7 @@ def _orientation(sample: Known, annotations: Iterable[Mapping[str, Any]]) -> int
     if shapes <= {(sample.width, sample.height), (None, None)}:
         return 1
     try:
-        with opened(sample.filepath) as image:
+        with open_image(sample.filepath) as image:
             return int(image.getexif().get(_ORIENTATION, 1))
     except (OSError, ValueError):  # in a cloud, or gone: then it is a doubt
         return 1

@@ -8,12 +8,13 @@ import torch
 from language_server import LanguageServer, Told, images_of, text_of
 
 from cascade import registry, taxonomy
-from cascade.engine.run import Failure, Memory, run
+from cascade.engine.run import run
+from cascade.engine.sinks import MemorySink
 from cascade.errors import CheckpointError, ServerError
 from cascade.imaging.batches import Batch, read
 from cascade.manifest import Member
 from cascade.models.language.vision_language import VisionLanguage, jpeg
-from cascade.predictions import Answer, Detections
+from cascade.predictions import Answer, Detections, Failure
 from cascade.protocols import LanguageModel, predict
 
 ROADS = taxonomy.from_labels("roads", ["cone", "worker"], ["cone"])
@@ -39,7 +40,7 @@ def image(height=60, width=90, level=128):
 
 def batch(*images, found=()):
     ids = tuple(f"{i}" for i in range(len(images)))
-    return Batch(ids=ids, images=images, found=found)
+    return Batch(ids=ids, images=images, detections=found)
 
 
 def cones(*boxes, score=0.5):
@@ -149,7 +150,7 @@ def test_a_dead_server_costs_no_retries_by_halves(server, tmp_path):
     calls = []
     forward = model.forward
     model.forward = lambda tensors: calls.append(len(tensors["questions"])) or forward(tensors)
-    sink = Memory()
+    sink = MemorySink()
     member = Member(
         name="vlm", tier="language", adapter="vision_language", licence="MIT", batch_size=4
     )

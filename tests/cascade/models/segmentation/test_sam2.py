@@ -47,7 +47,7 @@ def batch_of(*counts, sizes=SIZES, seed=0):
         images=tuple(
             rng.integers(0, 256, (*one, 3), dtype=np.uint8) for one in sizes[: len(counts)]
         ),
-        found=tuple(boxes(n, seed=i) for i, n in enumerate(counts)),
+        detections=tuple(boxes(n, seed=i) for i, n in enumerate(counts)),
     )
 
 
@@ -55,7 +55,7 @@ def official(folder, batch):
     """Return masks and scores of every box as transformers' documentation computes them."""
     network, processor = Sam2Model.from_pretrained(folder), Sam2Processor.from_pretrained(folder)
     results = []
-    for image, found in zip(batch.images, batch.found, strict=True):
+    for image, found in zip(batch.images, batch.detections, strict=True):
         height, width = image.shape[:2]
         corners = found.boxes_xyxy.astype(np.float64) * [width, height, width, height]
         inputs = processor(images=image, input_boxes=[corners.tolist()], return_tensors="pt")
@@ -97,9 +97,9 @@ def test_every_box_gets_its_mask_in_its_place(model):
     batch = batch_of(4)
     masks = predict(model, batch)[0]
     assert masks.classes == CLASSES
-    assert masks.class_ids.tolist() == batch.found[0].class_ids.tolist()
+    assert masks.class_ids.tolist() == batch.detections[0].class_ids.tolist()
     order = [2, 0, 3, 1]
-    turned = predict(model, replace(batch, found=(batch.found[0][order],), _cache={}))[0]
+    turned = predict(model, replace(batch, detections=(batch.detections[0][order],), _cache={}))[0]
     assert (turned.masks != masks.masks[order]).mean() < 1e-3
     assert (turned.masks != masks.masks).mean() > 0.1  # boxes matter
 
@@ -107,7 +107,7 @@ def test_every_box_gets_its_mask_in_its_place(model):
 def test_every_mask_is_of_its_own_image(model):
     """Two images with the same boxes get what each gets alone, and not the same."""
     both = batch_of(3, 3, sizes=[(96, 96), (96, 96)])
-    both = replace(both, found=(both.found[0],) * 2)
+    both = replace(both, detections=(both.detections[0],) * 2)
     first, second = predict(model, both)
     assert (first.masks != second.masks).mean() > 0.05
     assert_equal(second, predict(model, both.part(1, 2))[0])
@@ -157,7 +157,7 @@ def test_an_image_without_boxes_has_no_masks(model):
 @pytest.mark.parametrize(
     "batch",
     [
-        pytest.param(replace(batch_of(1, 1), found=()), id="nobody looked"),
+        pytest.param(replace(batch_of(1, 1), detections=()), id="nobody looked"),
         pytest.param(batch_of(0, 0), id="nothing was found"),
     ],
 )
@@ -205,7 +205,7 @@ def test_boxes_keep_their_precision_in_bf16(folder):
     corners = np.float32([[0.1, 0.1, 0.9 + i / 1024, 0.9] for i in range(8)])
     found = Detections(corners, np.ones(8, np.float32), np.zeros(8, np.int64), CLASSES)
     with torch.autocast("cpu", torch.bfloat16):
-        ours = half.prepare(replace(batch_of(0), found=(found,)))["prompts"]
+        ours = half.prepare(replace(batch_of(0), detections=(found,)))["prompts"]
     theirs, _ = half._encoder.bfloat16()(None, None, torch.from_numpy(corners * 128)[:, None], None)
     assert ours.dtype == torch.float32
     assert len(ours.unique(dim=0)) == 8
@@ -240,7 +240,7 @@ def test_so_they_are_of_real_photographs(folder, model):
     clips = Path(os.environ["CURATION_SHARED"]) / "data" / "roadwork_clips"
     photographs = tuple(batches.read(path) for path in sorted(clips.rglob("*.jpg"))[::60][:4])
     assert len(photographs) == 4
-    batch = Batch(ids=tuple("abcd"), images=photographs, found=tuple(boxes(1) for _ in "abcd"))
+    batch = Batch(ids=tuple("abcd"), images=photographs, detections=tuple(boxes(1) for _ in "abcd"))
     assert_official_pixels(folder, model, batch)
 
 

@@ -13,12 +13,13 @@ import tiny_worker as tiny
 import torch
 
 from cascade import registry
-from cascade.engine.run import Failure, of_member
+from cascade.engine.member_runner import predict_member
 from cascade.errors import BadPredictionsError, CheckpointError, ServerError
 from cascade.imaging.batches import Batch
 from cascade.manifest import Member
 from cascade.models.subprocess import process
 from cascade.models.subprocess.foreign import worker
+from cascade.predictions import Failure
 from cascade.protocols import predict
 
 ROOT = Path(__file__).parents[4]
@@ -103,11 +104,11 @@ def test_a_crash_costs_its_image_and_the_next_batch_works(tmp_path):
     model = build(script)
     member = Member(name="m", tier="detection", adapter="worker", licence="MIT", batch_size=4)
     images = [scene(value=50), scene(value=255), scene(value=50), scene(value=50)]
-    results = of_member(model, member, batch_of(*images), CPU)
+    results = predict_member(model, member, batch_of(*images), CPU)
     assert [isinstance(one, Failure) for one in results.values()] == [False, True, False, False]
     assert results["1"].error == "ServerError"
     assert "ended with code 7" in results["1"].message
-    results = of_member(model, member, batch_of(*[scene(value=50)] * 3), CPU)
+    results = predict_member(model, member, batch_of(*[scene(value=50)] * 3), CPU)
     assert all(len(one) == 0 for one in results.values())
 
 

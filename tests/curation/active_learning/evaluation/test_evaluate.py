@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from cascade import manifest, taxonomy
-from cascade.predictions import Failure
 from cascade.ensemble import Ensemble
-from cascade.predictions import Detections
+from cascade.predictions import Detections, Failure
 from curation.active_learning.evaluation.evaluate import evaluate
 from curation.active_learning.evaluation.frozen_set import FrozenSet
 

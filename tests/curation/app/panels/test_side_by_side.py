@@ -35,5 +35,5 @@ def test_tiles_lie_in_rows(grey):
 
 
 def test_an_image_that_is_gone_is_an_error_in_words():
-    with pytest.raises(ImageError, match="cannot be read"):
+    with pytest.raises(ImageError, match="Cannot read image"):
         side_by_side.to_data_uri("/none.png", [Tile("m", "")], labeled=True)
