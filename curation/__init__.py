@@ -19,8 +19,6 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from cascade.runtime import moved_modules
-
 if TYPE_CHECKING:
     from curation.api import plots
     from curation.api.datasets import demo_dataset, ensemble, load
@@ -56,13 +54,17 @@ _VERBS = {
 }  # fmt: skip
 _HOMES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
 
-# Imported by the MLflow models of ensembles that release 0.1 registered.
-moved_modules.install({"curation.file_hashes": "curation.tracking.registry.checksums"})
+_MOVED = {
+    "plots": "curation.api.plots",
+    "pictures": "curation.api.plots",  # the name of release 0.1, deprecated
+    # Imported by the MLflow models of ensembles that release 0.1 registered.
+    "file_hashes": "curation.tracking.registry.checksums",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("plots", "pictures"):  # `pictures` is the name of release 0.1
-        return import_module("curation.api.plots")
+    if name in _MOVED:
+        return import_module(_MOVED[name])
     if name in _HOMES:
         return getattr(import_module(f"curation.api.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

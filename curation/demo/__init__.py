@@ -1,7 +1,7 @@
-"""Rendered road-work scenes with exact boxes, so that everything runs with no download.
+"""Rendered road-work scenes with exact boxes: data for demos and tests without a download.
 
-Needs NumPy and OpenCV only. `drive_scenes` and `scenes` render as they are asked;
-`write_dataset` puts a whole COCO data set on disk.
+Requires NumPy and OpenCV only. `drive_scenes` and `scenes` render lazily; `write_dataset` writes a
+COCO dataset to disk.
 """
 
 from curation.demo.dataset import write_dataset

@@ -1,4 +1,4 @@
-"""Every kind of thing that a drive may pass."""
+"""Catalogue of all kinds of objects in a scene."""
 
 from __future__ import annotations
 

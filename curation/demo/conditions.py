@@ -1,4 +1,4 @@
-"""Light, weather and camera quality of one drive, drawn from a domain."""
+"""Light, weather and camera quality of a drive, drawn from a domain."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from math import exp, floor
 
 import numpy as np
 
-from curation.demo.domain import Colour, Domain
+from curation.demo.domain import Color, Domain
 
 _GOLDEN, _SILVER = 5**0.5 / 2 - 0.5, 2**0.5 - 1
-"""Irrational steps: their multiples fill [0, 1) evenly, so few drives have the mix too."""
+"""Irrational steps: their multiples fill [0, 1) evenly, even for few drives."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How one drive is lit and seen.
+    """Lighting and visibility of one drive.
 
     Attributes:
         time_of_day: `day` or `night`.
         weather: `clear`, `rain`, `glare` or `fog`.
-        ambient: Light that falls everywhere, RGB factors; 1 is a bright day.
-        headlight: Strength of our own headlights, 0 by day.
-        visibility_m: Distance after which 37 % of the contrast is left.
-        haze: What the rest of the contrast fades to.
-        sunny: Whether things throw a shadow.
-        sun: Where the light comes from, -1 left to 1 right.
-        wet: How much the road mirrors, in [0, 1].
-        noise: Standard deviation of the sensor noise, grey levels.
-        blur_px: Length of the motion blur; 1 is none.
-        jpeg: Quality of the camera's own compression, 0..100; 0 for none.
+        ambient: Ambient light, RGB factors; 1 is a bright day.
+        headlight: Strength of the ego vehicle's headlights, 0 by day.
+        visibility_m: Distance at which 37 % of the contrast remains.
+        haze: Color of the haze.
+        sunny: Whether objects cast shadows.
+        sun: Direction of the light, -1 (left) to 1 (right).
+        wet: Reflectivity of the wet road, in [0, 1].
+        noise: Standard deviation of the sensor noise, gray levels.
+        blur_px: Length of the motion blur; 1 for no blur.
+        jpeg: Quality of the camera's JPEG compression, 0..100; 0 for no compression.
         gain: White balance and exposure, RGB factors.
     """
 
@@ -38,7 +38,7 @@ class Conditions:
     ambient: tuple[float, float, float]
     headlight: float
     visibility_m: float
-    haze: Colour
+    haze: Color
     sunny: bool
     sun: float
     wet: float
@@ -53,21 +53,21 @@ class Conditions:
         return self.time_of_day == "night"
 
     def clearness(self, depth_m: float) -> float:
-        """Return the share of the contrast that is left at a distance, in [0, 1]."""
+        """Return the share of the contrast that remains at a distance, in [0, 1]."""
         return exp(-depth_m / self.visibility_m)
 
     def beam(self, depth_m: float, slope: float) -> float:
-        """Return how much headlight reaches a thing.
+        """Return the headlight intensity at an object.
 
         Args:
-            depth_m: Its distance.
-            slope: Its sideways offset divided by its distance.
+            depth_m: Distance of the object.
+            slope: Lateral offset divided by distance.
         """
         return self.headlight * exp(-depth_m / 26.0) * exp(-((slope / 0.42) ** 2))
 
 
 def has_roadwork(seed: int, drive_index: int, domain: Domain) -> bool:
-    """Return whether a drive leads past road work: evenly spread, in the domain's share."""
+    """Return whether a drive has road work; such drives are evenly spaced."""
     offset = float(np.random.default_rng([seed, 1]).random())
     share = domain.roadwork
     return floor((drive_index + 1) * share + offset) > floor(drive_index * share + offset)
@@ -88,8 +88,8 @@ def _by_day(weather: str, poor: bool, rng: np.random.Generator) -> Conditions:
     brightness *= rng.uniform(0.86, 1.06)
     warm = rng.uniform(-0.05, 0.05) + (0.07 if weather == "glare" else 0.0)
     visibility = {"clear": 700.0, "glare": 190.0, "rain": 95.0, "fog": 34.0}[weather]
-    grey = int(rng.integers(186, 214)) - (34 if weather == "rain" else 0)
-    haze = (grey, grey + 4, grey + 9) if weather != "glare" else (242, 226, 196)
+    gray = int(rng.integers(186, 214)) - (34 if weather == "rain" else 0)
+    haze = (gray, gray + 4, gray + 9) if weather != "glare" else (242, 226, 196)
     return Conditions(
         time_of_day="day",
         weather=weather,
@@ -109,7 +109,7 @@ def _by_day(weather: str, poor: bool, rng: np.random.Generator) -> Conditions:
 
 def _by_night(weather: str, poor: bool, rng: np.random.Generator) -> Conditions:
     lamps = float(rng.uniform(0.1, 0.32))
-    grey = {"fog": 70, "rain": 40, "glare": 44, "clear": 28}[weather]
+    gray = {"fog": 70, "rain": 40, "glare": 44, "clear": 28}[weather]
     visibility = {"clear": 260.0, "glare": 130.0, "rain": 80.0, "fog": 30.0}[weather]
     return Conditions(
         time_of_day="night",
@@ -117,7 +117,7 @@ def _by_night(weather: str, poor: bool, rng: np.random.Generator) -> Conditions:
         ambient=(lamps * 1.1, lamps * 0.95, lamps * 0.85),
         headlight=float(rng.uniform(0.65, 1.05)),
         visibility_m=visibility * rng.uniform(0.8, 1.3),
-        haze=(grey, grey, grey + 4),
+        haze=(gray, gray, gray + 4),
         sunny=False,
         sun=0.0,
         wet=float(rng.uniform(0.35, 0.6)) if weather == "rain" else 0.0,
@@ -134,7 +134,7 @@ def _gain(rng: np.random.Generator, spread: float) -> tuple[float, float, float]
 
 
 def _pick(shares: tuple[tuple[str, float], ...], point: float) -> str:
-    """Return the name in whose share of [0, 1) the point lies."""
+    """Return the name whose share of [0, 1) contains the point."""
     reached = 0.0
     for name, share in shares:
         reached += share

@@ -1,4 +1,4 @@
-"""Writing rendered drives to disk as one COCO data set, whole or not at all."""
+"""Rendered drives on disk as a COCO dataset, written atomically."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from curation.demo.domain import DEPLOYMENT, Domain
 from curation.demo.drive import drive_scenes
 from curation.demo.scene import CLASSES, HEIGHT, WIDTH, Scene
 
-RENDERER = 1  # raised when the same seed gives other images
+RENDERER = 1  # incremented when the same seed renders different images
 SPLITS = ("train", "val", "test")
 QUICKSTART_DRIVES = {"train": 34, "val": 10, "test": 20}  # about 500 images
 _JPEG_QUALITY = 90
@@ -24,7 +24,7 @@ _STAMP = "demo.json"
 
 
 class DemoFolderError(FileExistsError):
-    """The folder holds something else, which is not overwritten."""
+    """The folder contains something else, which is not overwritten."""
 
 
 def write_dataset(
@@ -36,24 +36,24 @@ def write_dataset(
 ) -> Path:
     """Render drives into a folder and return it.
 
-    It holds `images/drive0003_002.jpg` and so on, `annotations.json` and the stamp `demo.json`.
-    The annotations are COCO; each image entry has `drive`, `time_s`, `split`, `time_of_day` and
-    `weather` besides. A drive lies in one split. The same arguments give the same bytes. The
-    folder appears when it is complete; one that is there with the same stamp is left as it is.
+    The folder contains `images/drive0003_002.jpg` and so on, `annotations.json` and the stamp
+    `demo.json`. The annotations are COCO; each image entry also has `drive`, `time_s`, `split`,
+    `time_of_day` and `weather`. All frames of a drive belong to one split. The same arguments give
+    the same bytes. The folder appears when it is complete; a folder with the same stamp is reused.
 
     Args:
-        folder: Where to; its parents are made.
-        n_drives_by_split: How many drives for each of train, val, test.
-        seed: Which world.
-        domain: The mix of the drives.
+        folder: Destination; missing parents are created.
+        n_drives_by_split: Number of drives for each of train, val and test.
+        seed: Random seed of the rendered world.
+        domain: Distribution that the drives are drawn from.
 
     Raises:
-        DemoFolderError: The folder holds something else.
-        ValueError: A split has another name, or there are no drives at all.
+        DemoFolderError: The folder contains something else.
+        ValueError: A split name is unknown, or no drive is requested.
     """
     folder = Path(folder)
     stamp = _stamp(n_drives_by_split, seed, domain)
-    if _is_there(folder, stamp):
+    if _exists(folder, stamp):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -62,7 +62,7 @@ def write_dataset(
         (unfinished / _STAMP).write_text(stamp)
         unfinished.chmod(0o755)
         if folder.is_dir():
-            folder.rmdir()  # empty, as `_is_there` found
+            folder.rmdir()  # empty, as `_exists` checked
         unfinished.rename(folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -71,25 +71,25 @@ def write_dataset(
 
 
 def write_quickstart(folder: str | Path, *, seed: int) -> Path:
-    """Render the quickstart's drives, from `DEPLOYMENT`, as `write_dataset` does."""
+    """Render the drives of the quickstart, from `DEPLOYMENT`; see `write_dataset`."""
     return write_dataset(folder, n_drives_by_split=QUICKSTART_DRIVES, seed=seed)
 
 
 def _stamp(n_drives_by_split: Mapping[str, int], seed: int, domain: Domain) -> str:
     unknown = sorted(set(n_drives_by_split) - set(SPLITS))
     if unknown:
-        raise ValueError(f"n_drives_by_split may name {', '.join(SPLITS)}, got {unknown[0]!r}.")
+        raise ValueError(f"n_drives_by_split accepts {', '.join(SPLITS)}, got {unknown[0]!r}.")
     drives = {split: int(n_drives_by_split.get(split, 0)) for split in SPLITS}
     if min(drives.values()) < 0 or not sum(drives.values()):
         raise ValueError(
-            "n_drives_by_split must ask for at least one drive, and for no less than 0 in a split, "
+            "n_drives_by_split must request at least one drive, and 0 or more in each split, "
             f"got {drives}."
         )
     content = {"renderer": RENDERER, "seed": seed, "drives": drives, "domain": asdict(domain)}
     return json.dumps(content, indent=1) + "\n"
 
 
-def _is_there(folder: Path, stamp: str) -> bool:
+def _exists(folder: Path, stamp: str) -> bool:
     if not folder.exists():
         return False
     path = folder / _STAMP
@@ -98,8 +98,7 @@ def _is_there(folder: Path, stamp: str) -> bool:
     if folder.is_dir() and not any(folder.iterdir()):
         return False
     raise DemoFolderError(
-        f"{folder} is there and holds something else than these drives. "
-        "Remove it, or choose another folder."
+        f"{folder} exists and does not contain these drives. Remove it, or choose another folder."
     )
 
 

@@ -1,29 +1,29 @@
-"""What a collection of drives looks like: the mix of conditions, colours, distances."""
+"""Distributions of rendered drives: conditions, colors and distances."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-Colour = tuple[int, int, int]  # RGB, 0..255
+Color = tuple[int, int, int]  # RGB, 0..255
 
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of one contractor's equipment.
+    """The colors of one contractor's equipment.
 
     Attributes:
         body: Cones, drums, boards.
-        band: Their stripes, which throw light back.
+        band: Their retroreflective stripes.
         sign: Work-zone signs.
         vest: The workers' vests.
         machine: Machines and work trucks.
     """
 
-    body: Colour
-    band: Colour
-    sign: Colour
-    vest: Colour
-    machine: Colour
+    body: Color
+    band: Color
+    sign: Color
+    vest: Color
+    machine: Color
 
 
 CLASSIC = Palette((244, 98, 24), (246, 246, 240), (250, 130, 20), (196, 240, 40), (244, 190, 30))
@@ -38,13 +38,13 @@ class Domain:
     """A distribution over drives.
 
     Attributes:
-        name: What it is called in file stamps.
-        roadwork: Share of the drives that lead past road work.
+        name: Name in file stamps.
+        roadwork: Share of drives with road work.
         night: Share of the drives by night.
-        weathers: Weather and its share; the shares sum to 1. By night, glare is that of headlights.
-        nearest_m: Range of the distance at which a work zone begins in the first frame, metres.
-        lookalikes: Mean number of things per drive that are easily taken for road work.
-        palettes: The contractors, each as frequent as the others.
+        weathers: Weather and its share; the shares sum to 1. At night, glare comes from headlights.
+        nearest_m: Range of the distance of a work zone in the first frame, in meters.
+        lookalikes: Mean number of objects per drive that resemble road work.
+        palettes: Palettes of the contractors, equally frequent.
         variants: Share of the less common builds (tubes, arrow boards, white work trucks).
         degraded: Share of the drives with a poor camera: blur, noise, strong compression.
     """
@@ -62,7 +62,7 @@ class Domain:
 
 PRETRAIN = Domain(
     name="pretrain",
-    roadwork=0.56,  # a little over half of the drives, so that half of the images show it
+    roadwork=0.56,  # slightly over half of the drives, for half of the images
     night=0.06,
     weathers=(("clear", 0.92), ("rain", 0.04), ("glare", 0.04)),
     nearest_m=(7.0, 24.0),
@@ -75,7 +75,7 @@ PRETRAIN = Domain(
 
 DEPLOYMENT = Domain(
     name="deployment",
-    roadwork=0.56,  # a little over half of the drives, so that half of the images show it
+    roadwork=0.56,  # slightly over half of the drives, for half of the images
     night=0.3,
     weathers=(("clear", 0.44), ("rain", 0.24), ("glare", 0.16), ("fog", 0.16)),
     nearest_m=(7.0, 48.0),
@@ -84,4 +84,4 @@ DEPLOYMENT = Domain(
     variants=0.35,
     degraded=0.35,
 )
-"""What a detector pretrained on `PRETRAIN` has yet to learn."""
+"""Conditions that a detector pretrained on `PRETRAIN` has not seen."""

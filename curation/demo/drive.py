@@ -1,4 +1,4 @@
-"""Drives: bursts of frames that differ little, under one sky, along one road."""
+"""Drives: short sequences of similar frames along one road."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from curation.demo.lens import Lens
 from curation.demo.scene import HEIGHT, WIDTH, Scene
 from curation.demo.world import draw_world
 
-FRAME_S = 0.5  # between two frames
-FRAMES = (4, 12)  # least and most per drive
-_STANDING = 0.15  # share of the drives in a jam
+FRAME_S = 0.5  # time between frames
+FRAMES = (4, 12)  # minimum and maximum per drive
+_STANDING = 0.15  # share of drives in a traffic jam
 _WORLD, _LOOK, _MOTION, _FRAME = 4, 5, 6, 7  # streams of random numbers
 
 
@@ -34,26 +34,26 @@ def drive_scenes(
 ) -> Iterator[Scene]:
     """Yield the frames of one drive, in order of time.
 
-    The same arguments give the same bytes. Among any few consecutive drives, the domain's
-    shares of road work, night and weather hold as nearly as they can.
+    The same arguments give the same bytes. Consecutive drives keep the domain's shares of road
+    work, night and weather as closely as possible.
 
     Args:
-        seed: Which world.
-        drive_index: Which drive in it, from 0.
-        domain: The mix that the drive is drawn from.
-        n_frames: How many frames; 4 to 12 of the drive's own choice where None.
+        seed: Random seed of the rendered world.
+        drive_index: Index of the drive, from 0.
+        domain: Distribution that the drive is drawn from.
+        n_frames: Number of frames; None draws 4 to 12.
     """
-    which = [seed, crc32(domain.name.encode()), drive_index]
+    stream = [seed, crc32(domain.name.encode()), drive_index]
     conditions = draw_conditions(seed, drive_index, domain)
     roadwork = has_roadwork(seed, drive_index, domain)
-    motion = _Motion.draw(np.random.default_rng([*which, _MOTION]))
+    motion = _Motion.draw(np.random.default_rng([*stream, _MOTION]))
     world = draw_world(
-        np.random.default_rng([*which, _WORLD]), domain, roadwork=roadwork, speed=motion.speed
+        np.random.default_rng([*stream, _WORLD]), domain, roadwork=roadwork, speed=motion.speed
     )
-    look = np.random.default_rng([*which, _LOOK])
+    look = np.random.default_rng([*stream, _LOOK])
     backdrop, lens = Backdrop(world.road, conditions, look), Lens(conditions, look)
     for frame_index in range(motion.n_frames if n_frames is None else n_frames):
-        rng = np.random.default_rng([*which, _FRAME, frame_index])
+        rng = np.random.default_rng([*stream, _FRAME, frame_index])
         time_s = frame_index * FRAME_S
         camera, at_m = motion.camera(rng, world.road.bend), motion.speed * time_s
         frame = populate(
@@ -74,11 +74,11 @@ def drive_scenes(
 
 @dataclass(frozen=True)
 class _Motion:
-    """How the camera is mounted and how fast it drives, m/s."""
+    """Camera mount and speed in m/s."""
 
     speed: float
     n_frames: int
-    centre_px: float
+    center_px: float
     horizon_px: float
     shake_px: float
 
@@ -88,11 +88,11 @@ class _Motion:
         return _Motion(
             speed=0.0 if standing else float(rng.uniform(1.0, 5.5)),
             n_frames=int(rng.integers(FRAMES[0], FRAMES[1] + 1)),
-            centre_px=WIDTH / 2 + float(rng.uniform(-28, 28)),
+            center_px=WIDTH / 2 + float(rng.uniform(-28, 28)),
             horizon_px=HEIGHT * float(rng.uniform(0.42, 0.52)),
             shake_px=0.3 if standing else float(rng.uniform(0.4, 1.6)),
         )
 
     def camera(self, rng: np.random.Generator, bend: float) -> Camera:
         sideways, up = rng.normal(0, self.shake_px, 2).clip(-3, 3)
-        return Camera(self.centre_px + float(sideways), self.horizon_px + float(up), bend)
+        return Camera(self.center_px + float(sideways), self.horizon_px + float(up), bend)

@@ -1,4 +1,4 @@
-"""Irregularity that is drawn once and then reused: asphalt, walls, leaves."""
+"""Reusable noise texture of surfaces: asphalt, walls, leaves."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 TILE = 256  # pixels, each way
-_OCTAVES = ((256, 16.0), (64, 14.0), (16, 12.0), (4, 10.0))  # cells across, grey levels
+_OCTAVES = ((256, 16.0), (64, 14.0), (16, 12.0), (4, 10.0))  # cells across, gray levels
 _SHEET_TILES = (3, 4)
 
 
 @lru_cache(maxsize=1)
 def tile() -> NDArray[np.uint8]:
-    """Return grey grain around 128 that repeats seamlessly, shape (TILE, TILE)."""
+    """Return gray grain around 128 that repeats seamlessly, shape (TILE, TILE)."""
     rng = np.random.default_rng(7)
     total = np.zeros((TILE, TILE))
     for cells, weight in _OCTAVES:
@@ -29,13 +29,13 @@ def tile() -> NDArray[np.uint8]:
 def weather_beaten(
     rgb: NDArray[np.uint8], roughness: float, start: float, clear: float
 ) -> NDArray[np.uint8]:
-    """Return a picture of a surface with grain on it, darker towards its foot.
+    """Return a surface with grain, darker toward the bottom.
 
     Args:
-        rgb: Colours, shape (h, w, 3).
-        roughness: Contrast of the grain; 1 is that of asphalt.
-        start: Which part of the grain, in [0, 1).
-        clear: How much of it the haze leaves, in [0, 1].
+        rgb: Colors, shape (h, w, 3).
+        roughness: Contrast of the grain; 1 for asphalt.
+        start: Offset into the grain, in [0, 1).
+        clear: Share of the contrast that the haze leaves, in [0, 1].
     """
     h, w = rgb.shape[:2]
     sheet = _sheet()

@@ -1,4 +1,4 @@
-"""What weather in the air, the lens and the sensor do to an image."""
+"""Effects of weather, lens and sensor on an image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from curation.demo.scene import HEIGHT, WIDTH
 from curation.demo.thing import Rng
 
 _GRAIN_ROWS, _GRAIN_COLUMNS = HEIGHT + 160, WIDTH + 160
-_SENSOR_STEP = 32.0  # standard deviation of the stored grain, grey levels
+_SENSOR_STEP = 32.0  # standard deviation of the stored grain in gray levels
 
 
 class Lens:
@@ -28,7 +28,7 @@ class Lens:
         self._drops = _drops(rng) if conditions.wet else None
 
     def take(self, image: Image, glows: list[Glow], rng: Rng) -> Image:
-        """Return the photograph of an ideal image."""
+        """Return the ideal image as the camera records it."""
         conditions = self._conditions
         _spill(image, glows, conditions)
         if self._flare is not None:
@@ -47,18 +47,18 @@ class Lens:
 
 
 def _spill(image: Image, glows: list[Glow], conditions: Conditions) -> None:
-    """Add the light that lamps spill around them, and its streak on a wet road."""
+    """Add the glow of lamps, and its streak on a wet road."""
     veil = {"clear": 1.0, "glare": 1.5, "rain": 1.3, "fog": 1.7}[conditions.weather]
     reach, strength = (6.0, 0.75) if conditions.night else (2.2, 0.35)
-    for u, v, radius, colour in glows:
+    for u, v, radius, color in glows:
         r = min(max(radius * reach * veil, 3.0), 70.0)
-        _add_blob(image, u, v, r, r, colour, strength)
+        _add_blob(image, u, v, r, r, color, strength)
         if conditions.night and conditions.wet and r > 4:
-            _add_blob(image, u, v + r * 3, r * 0.35, r * 2.4, colour, strength * conditions.wet)
+            _add_blob(image, u, v + r * 3, r * 0.35, r * 2.4, color, strength * conditions.wet)
 
 
 def _add_blob(
-    image: Image, u: float, v: float, rx: float, ry: float, colour: tuple[int, int, int],
+    image: Image, u: float, v: float, rx: float, ry: float, color: tuple[int, int, int],
     strength: float,
 ) -> None:  # fmt: skip
     w, h = max(int(2 * rx), 3), max(int(2 * ry), 3)
@@ -68,21 +68,21 @@ def _add_blob(
         return
     blob = cv2.resize(_blob(), (w, h), interpolation=cv2.INTER_AREA)
     part = blob[y0 - top : y1 - top, x0 - left : x1 - left]
-    tinted = cv2.merge([cv2.convertScaleAbs(part, alpha=c / 255 * strength) for c in colour])
+    tinted = cv2.merge([cv2.convertScaleAbs(part, alpha=c / 255 * strength) for c in color])
     spot = image[y0:y1, x0:x1]
     spot[:] = cv2.add(spot, tinted)
 
 
 @lru_cache(maxsize=1)
 def _blob() -> Image:
-    """Return a soft round light, 64 x 64."""
+    """Return a soft round spot, 64 x 64."""
     at = (np.arange(64) - 31.5) / 32
     away = np.hypot(at[:, None], at[None, :])
     return (255 * np.clip(1 - away, 0, 1) ** 2.2).astype(np.uint8)
 
 
 def _flare(conditions: Conditions, rng: Rng) -> Image:
-    """Return the light of a low sun, or of somebody's headlights, that is added to everything."""
+    """Return the flare of a low sun or of oncoming headlights."""
     small = 4
     u = (0.5 + 0.42 * conditions.sun) * WIDTH if not conditions.night else rng.uniform(120, 420)
     v = rng.uniform(40, 120) if not conditions.night else rng.uniform(165, 190)
@@ -98,12 +98,12 @@ def _flare(conditions: Conditions, rng: Rng) -> Image:
 
 
 def _drops(rng: Rng) -> NDArray[np.bool_]:
-    """Return where drops lie on the windscreen."""
+    """Return the mask of drops on the windshield."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     for _ in range(int(rng.integers(6, 40))):
-        centre = int(rng.integers(WIDTH)), int(rng.integers(HEIGHT))
+        center = int(rng.integers(WIDTH)), int(rng.integers(HEIGHT))
         axes = int(rng.integers(2, 7)), int(rng.integers(3, 10))
-        cv2.ellipse(mask, centre, axes, 0, 0, 360, 255, -1)
+        cv2.ellipse(mask, center, axes, 0, 0, 360, 255, -1)
     return mask > 0
 
 
@@ -124,8 +124,8 @@ def _rain(image: Image, conditions: Conditions, rng: Rng) -> Image:
 def _vignette(strength: float) -> Image:
     x = np.linspace(-1, 1, WIDTH, dtype=np.float32)
     y = np.linspace(-1, 1, HEIGHT, dtype=np.float32)[:, None]
-    grey = (255 - 127 * strength * (x * x + y * y)).astype(np.uint8)
-    return cv2.merge([grey] * 3)
+    gray = (255 - 127 * strength * (x * x + y * y)).astype(np.uint8)
+    return cv2.merge([gray] * 3)
 
 
 def _curve(conditions: Conditions) -> Image:
@@ -137,7 +137,7 @@ def _curve(conditions: Conditions) -> Image:
 
 @lru_cache(maxsize=1)
 def _grain() -> NDArray[np.float32]:
-    """Return grain that every frame takes another window of; drawing it anew is slow."""
+    """Return a grain texture; each frame uses a random window, since drawing noise is slow."""
     rng = np.random.default_rng(11)
     fine = rng.normal(0, 1, (_GRAIN_ROWS, _GRAIN_COLUMNS, 3))
     shared = rng.normal(0, 1, (_GRAIN_ROWS, _GRAIN_COLUMNS, 1))

@@ -1,7 +1,7 @@
-"""Drawing one upright thing at its metric size, as its camera sees it.
+"""Drawing of an upright object at metric size, in perspective.
 
-A pen draws in metres around the thing's foot: x to the right, y up, z away from the camera. It
-draws finer than the image and shrinks the result, so that a cone of seven pixels looks like one.
+A pen draws in meters relative to the foot of the object: x to the right, y up, z away from the
+camera. It supersamples and downscales, for realistic edges even at seven pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from curation.demo.camera import FOCAL_PX, HEIGHT_M
 from curation.demo.conditions import Conditions
-from curation.demo.domain import Colour
+from curation.demo.domain import Color
 from curation.demo.grain import weather_beaten
 from curation.demo.scene import HEIGHT, WIDTH
 
@@ -24,22 +24,22 @@ Point = tuple[float, float] | tuple[float, float, float]
 Surface = Literal["dull", "retro", "shining"]
 """Retro surfaces throw headlights back at whoever has them on; shining ones need no light."""
 
-_SUBPIXEL_BITS = 4  # OpenCV takes polygon corners in sixteenths of a pixel
+_SUBPIXEL_BITS = 4  # OpenCV polygon corners in sixteenths of a pixel
 _MARGIN_PX = 2
 _HALF_COVERED = 127
 _COARSE_PX_PER_M = 12.0
-_PLAIN_PX = 20  # no grain is seen on what is smaller
+_PLAIN_PX = 20  # smaller objects get no grain
 
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A drawn thing, ready to be laid over an image.
+    """A drawn object, ready for blending.
 
     Attributes:
-        left, top: Where its first pixel lies in the image; may be outside.
-        rgb: Colour times opacity, uint8, shape (h, w, 3).
+        left, top: Position in the image in pixels; may be outside.
+        rgb: Color times opacity, uint8, shape (h, w, 3).
         alpha: Opacity, uint8, shape (h, w).
-        box_xyxy_px: Its outline in the image, not clipped.
+        box_xyxy_px: Unclipped outline in the image.
     """
 
     left: int
@@ -50,17 +50,17 @@ class Patch:
 
 
 class Pen:
-    """Draws one thing; `patch` gives the result.
+    """Draws one object; `patch` returns the result.
 
     Args:
-        foot_px: Where the thing stands in the image (u, v).
-        depth_m: Its distance.
-        beside_m: Its offset to the right of the camera, which decides the sides that are seen.
-        extent_m: Room that it needs: left, right, bottom, top, around its foot.
-        base_m: Height of its foot over the road.
-        conditions: How it is lit.
-        grain: Which part of the grain it has, in [0, 1).
-        clipped: Leave out what lies outside the image; its outline is then that of the rest.
+        foot_px: Foot of the object in the image (u, v).
+        depth_m: Distance of the object.
+        lateral_m: Offset to the right of the camera, which determines the visible sides.
+        extent_m: Extent around the foot: left, right, bottom, top.
+        base_m: Height of the foot above the road.
+        conditions: Lighting and visibility.
+        grain: Offset into the grain, in [0, 1).
+        clipped: Whether to draw only the part inside the image; the outline is then clipped too.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Pen:
         *,
         foot_px: tuple[float, float],
         depth_m: float,
-        beside_m: float,
+        lateral_m: float,
         extent_m: tuple[float, float, float, float],
         base_m: float,
         conditions: Conditions,
@@ -77,7 +77,7 @@ class Pen:
     ) -> None:
         self._scale = FOCAL_PX / depth_m
         self._depth = depth_m
-        self._vanishing = (-beside_m, HEIGHT_M - base_m)
+        self._vanishing = (-lateral_m, HEIGHT_M - base_m)
         left, right, bottom, top = extent_m
         u, v = foot_px
         x0, x1 = u + left * self._scale - _MARGIN_PX, u + right * self._scale + _MARGIN_PX
@@ -93,17 +93,17 @@ class Pen:
         self._canvas = np.zeros((self._h * self._fine, self._w * self._fine, 4), np.uint8)
         self._roundness = 0.0
         self._grain, self._roughness = grain, 0.22
-        self.lights: list[tuple[float, float, float, Colour]] = []
-        self._set_light(conditions, beside_m)
+        self.lights: list[tuple[float, float, float, Color]] = []
+        self._set_light(conditions, lateral_m)
 
     @property
     def coarse(self) -> bool:
-        """Whether a metre has so few pixels that details are wasted."""
+        """Whether the scale is too coarse for details."""
         return self._scale < _COARSE_PX_PER_M
 
-    def fill(self, points: Sequence[Point], colour: Colour, *, surface: Surface = "dull") -> None:
+    def fill(self, points: Sequence[Point], color: Color, *, surface: Surface = "dull") -> None:
         """Fill a polygon."""
-        corners, shade = self._pixels(points), self._lit(colour, surface)
+        corners, shade = self._pixels(points), self._lit(color, surface)
         cv2.fillPoly(self._canvas, [corners], shade, cv2.LINE_AA, _SUBPIXEL_BITS)
 
     def box(
@@ -112,51 +112,51 @@ class Pen:
         y0: float,
         x1: float,
         y1: float,
-        colour: Colour,
+        color: Color,
         surface: Surface = "dull",
     ) -> None:
         """Fill an upright rectangle."""
-        self.fill(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), colour, surface=surface)
+        self.fill(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), color, surface=surface)
 
     def ellipse(
-        self, x: float, y: float, rx: float, ry: float, colour: Colour, *, surface: Surface = "dull"
+        self, x: float, y: float, rx: float, ry: float, color: Color, *, surface: Surface = "dull"
     ) -> None:
         """Fill an ellipse around (x, y)."""
-        centre = self._pixels([(x, y)])[0]
+        center = self._pixels([(x, y)])[0]
         fine = self._scale * self._fine * (1 << _SUBPIXEL_BITS)
         axes = (max(int(rx * fine), 1), max(int(ry * fine), 1))
         cv2.ellipse(
             self._canvas,
-            (int(centre[0]), int(centre[1])),
+            (int(center[0]), int(center[1])),
             axes,
             0,
             0,
             360,
-            self._lit(colour, surface),
+            self._lit(color, surface),
             -1,
             cv2.LINE_AA,
             _SUBPIXEL_BITS,
         )
 
-    def limb(self, points: Sequence[Point], width: float, colour: Colour) -> None:
-        """Draw a line of a metric width, with round ends."""
+    def limb(self, points: Sequence[Point], width: float, color: Color) -> None:
+        """Draw a line of metric width with round ends."""
         thick = max(round(width * self._scale * self._fine), 1)
         cv2.polylines(
             self._canvas,
             [self._pixels(points)],
             False,
-            self._lit(colour, "dull"),
+            self._lit(color, "dull"),
             thick,
             cv2.LINE_AA,
             _SUBPIXEL_BITS,
         )
 
-    def light(self, x: float, y: float, radius: float, colour: Colour) -> None:
-        """Draw a lamp that shines by itself, and remember its glow."""
-        self.ellipse(x, y, radius, radius, colour, surface="shining")
+    def light(self, x: float, y: float, radius: float, color: Color) -> None:
+        """Draw a lamp and record its glow."""
+        self.ellipse(x, y, radius, radius, color, surface="shining")
         point = self._pixels([(x, y)])[0] / (1 << _SUBPIXEL_BITS) / self._fine
         self.lights.append(
-            (self._left + point[0], self._top + point[1], radius * self._scale, colour)
+            (self._left + point[0], self._top + point[1], radius * self._scale, color)
         )
 
     def round_off(self, strength: float) -> None:
@@ -164,11 +164,11 @@ class Pen:
         self._roundness = strength
 
     def roughen(self, roughness: float) -> None:
-        """Say how rough the surface is; 1 is as rough as asphalt."""
+        """Set the roughness of the surface; 1 for asphalt."""
         self._roughness = roughness
 
     def patch(self) -> Patch:
-        """Return what was drawn."""
+        """Return the drawn patch."""
         outline = cv2.boundingRect((self._canvas[..., 3] > _HALF_COVERED).view(np.uint8))
         small = self._canvas
         if self._fine > 1:
@@ -185,7 +185,7 @@ class Pen:
 
     def _rounded(self, rgb: NDArray[np.uint8], x0: float, x1: float) -> NDArray[np.uint8]:
         across = (np.arange(rgb.shape[1]) + 0.5 - x0) / max(x1 - x0, 1.0)
-        side = self._sun * 0.35 + 0.5  # the brightest part leans to the sun
+        side = self._sun * 0.35 + 0.5  # the brightest part faces the sun
         away = np.clip(np.abs(across - side), 0, 0.6) ** 1.6
         dark = 1 + self._clear * (0.12 - self._roundness * 2.2 * away)
         return np.clip(rgb * dark[None, :, None], 0, 255).astype(np.uint8)
@@ -193,14 +193,14 @@ class Pen:
     def _pixels(self, points: Sequence[Point]) -> NDArray[np.int32]:
         """Return corners in fixed-point pixels of the canvas, shape (N, 2)."""
         fine = self._scale * self._fine
-        one = 1 << _SUBPIXEL_BITS
+        unit = 1 << _SUBPIXEL_BITS
         out = np.empty((len(points), 2), np.int32)
         for i, point in enumerate(points):
             x, y = point[0], point[1]
             if len(point) == 3:
                 x, y = self._towards_vanishing(x, y, point[2])
-            out[i, 0] = round((self._origin[0] + x * fine) * one)
-            out[i, 1] = round((self._origin[1] - y * fine) * one)
+            out[i, 0] = round((self._origin[0] + x * fine) * unit)
+            out[i, 1] = round((self._origin[1] - y * fine) * unit)
         return out
 
     def _towards_vanishing(self, x: float, y: float, z: float) -> tuple[float, float]:
@@ -208,9 +208,9 @@ class Pen:
         vx, vy = self._vanishing
         return vx + (x - vx) * nearness, vy + (y - vy) * nearness
 
-    def _set_light(self, conditions: Conditions, beside_m: float) -> None:
-        beam = conditions.beam(self._depth, beside_m / self._depth)
-        back = conditions.beam(self._depth * 0.45, beside_m / self._depth) * 1.6
+    def _set_light(self, conditions: Conditions, lateral_m: float) -> None:
+        beam = conditions.beam(self._depth, lateral_m / self._depth)
+        back = conditions.beam(self._depth * 0.45, lateral_m / self._depth) * 1.6
         self._clear = conditions.clearness(self._depth)
         self._haze = conditions.haze
         red, green, blue = conditions.ambient
@@ -222,10 +222,10 @@ class Pen:
         self.night = conditions.night
         self._sun = conditions.sun
 
-    def _lit(self, colour: Colour, surface: Surface) -> tuple[float, float, float, float]:
+    def _lit(self, color: Color, surface: Surface) -> tuple[float, float, float, float]:
         clear, hazy = self._clear, 1 - self._clear
         red, green, blue = (
             min(part * light, 255.0) * clear + fade * hazy
-            for part, light, fade in zip(colour, self._light[surface], self._haze, strict=True)
+            for part, light, fade in zip(color, self._light[surface], self._haze, strict=True)
         )
         return red, green, blue, 255.0

@@ -1,19 +1,19 @@
-"""Drawing people: workers in vests, and everybody else."""
+"""Drawing of people: workers and pedestrians."""
 
 from __future__ import annotations
 
-from curation.demo.domain import Colour
+from curation.demo.domain import Color
 from curation.demo.pen import Pen
 from curation.demo.thing import BLACK, Kind, Thing, dim
 
-_SKINS: tuple[Colour, ...] = ((232, 190, 160), (198, 148, 112), (140, 96, 66), (92, 62, 46))
-_TROUSERS: tuple[Colour, ...] = ((44, 50, 66), (70, 66, 58), (36, 36, 38), (96, 88, 70))
-_HATS: tuple[Colour, ...] = ((246, 244, 236), (250, 206, 40), (246, 120, 30), (60, 110, 190))
-_BAND: Colour = (228, 230, 224)
+_SKINS: tuple[Color, ...] = ((232, 190, 160), (198, 148, 112), (140, 96, 66), (92, 62, 46))
+_TROUSERS: tuple[Color, ...] = ((44, 50, 66), (70, 66, 58), (36, 36, 38), (96, 88, 70))
+_HATS: tuple[Color, ...] = ((246, 244, 236), (250, 206, 40), (246, 120, 30), (60, 110, 190))
+_BAND: Color = (228, 230, 224)
 
 
 def worker(pen: Pen, thing: Thing) -> None:
-    """Someone in a high-visibility vest with reflective bands, under a hard hat."""
+    """A worker in a high-visibility vest with reflective bands and a hard hat."""
     tall = thing.height
     _legs(pen, thing, reflective=thing.dna[5] < 0.4)
     _arms(pen, thing, dim(thing.body, 0.85) if thing.dna[4] < 0.5 else thing.accent)
@@ -32,7 +32,7 @@ def worker(pen: Pen, thing: Thing) -> None:
 
 
 def pedestrian(pen: Pen, thing: Thing) -> None:
-    """Someone in ordinary clothes, perhaps with a bag."""
+    """A pedestrian, possibly with a bag."""
     tall = thing.height
     _legs(pen, thing, reflective=False)
     _arms(pen, thing, dim(thing.body, 0.9))
@@ -60,20 +60,20 @@ def _legs(pen: Pen, thing: Thing, *, reflective: bool) -> None:
             pen.box(x - 0.07, tall * 0.16, x + 0.07, tall * 0.19, _BAND, surface="retro")
 
 
-def _torso(pen: Pen, thing: Thing, colour: Colour) -> None:
+def _torso(pen: Pen, thing: Thing, color: Color) -> None:
     tall, half = thing.height, thing.width * 0.29
     pen.fill(
         [(-half * 0.9, tall * 0.46), (half * 0.9, tall * 0.46), (half, tall * 0.76),
          (half * 0.7, tall * 0.83), (-half * 0.7, tall * 0.83), (-half, tall * 0.76)],
-        colour,
+        color,
     )  # fmt: skip
 
 
-def _arms(pen: Pen, thing: Thing, sleeve: Colour) -> None:
+def _arms(pen: Pen, thing: Thing, sleeve: Color) -> None:
     tall, half = thing.height, thing.width * 0.29
     skin = _SKINS[int(thing.dna[1] * len(_SKINS))]
     for side, lift in ((-1, thing.dna[4]), (1, thing.dna[5])):
-        raised = max(lift - 0.7, 0.0) / 0.3  # most arms hang
+        raised = max(lift - 0.7, 0.0) / 0.3  # most arms hang down
         elbow = (side * half * 1.35, tall * (0.62 + 0.06 * raised))
         hand = (side * half * (1.4 + 0.2 * raised), tall * (0.47 + 0.3 * raised))
         pen.limb([(side * half * 0.85, tall * 0.78), elbow, hand], tall * 0.06, sleeve)

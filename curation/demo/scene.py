@@ -1,4 +1,4 @@
-"""One rendered image with everything that is known about it."""
+"""Rendered image with its ground truth and conditions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-WIDTH, HEIGHT = 640, 360  # of every image, in pixels
+WIDTH, HEIGHT = 640, 360  # image size in pixels
 
 CLASSES = ("cone", "drum", "barricade", "sign", "worker", "vehicle", "work_vehicle")
-"""What is boxed, in the words and the order of the taxonomy `roadwork`."""
+"""Labeled classes, in the names and order of the taxonomy `roadwork`."""
 
 ROADWORK = frozenset(CLASSES) - {"vehicle"}
-"""The classes that make an image one of road work."""
+"""Classes that make an image positive."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Scene:
         image: RGB, uint8, shape (HEIGHT, WIDTH, 3).
         boxes_xyxy: Corners of the N boxes relative to the image, shape (N, 4), float32, in [0, 1].
         labels: The N class names, each of `CLASSES`.
-        drive: Which drive, e.g. `drive0003`.
+        drive: Name of the drive, e.g. `drive0003`.
         frame: Position within the drive, from 0.
         time_s: Seconds since the first frame of the drive.
         time_of_day: `day` or `night`, the same for the whole drive.
@@ -42,5 +42,5 @@ class Scene:
 
     @property
     def has_roadwork(self) -> bool:
-        """Whether something in the image says that here is road work."""
+        """Whether the image shows road work."""
         return not ROADWORK.isdisjoint(self.labels)

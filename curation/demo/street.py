@@ -1,17 +1,17 @@
-"""Drawing what any street has, some of it easily taken for road work."""
+"""Drawing of street furniture and scenery, including look-alikes of road work."""
 
 from __future__ import annotations
 
 from math import cos, pi, sin
 
-from curation.demo.domain import Colour
+from curation.demo.domain import Color
 from curation.demo.pen import Pen
-from curation.demo.thing import BLACK, GREY, WHITE, Kind, Thing, dim
+from curation.demo.thing import BLACK, GRAY, WHITE, Kind, Thing, dim
 
-_BARK: Colour = (84, 66, 50)
-_SODIUM: Colour = (255, 214, 150)
-_PANE: Colour = (70, 82, 96)
-_LIT: Colour = (206, 176, 120)
+_BARK: Color = (84, 66, 50)
+_SODIUM: Color = (255, 214, 150)
+_PANE: Color = (70, 82, 96)
+_LIT: Color = (206, 176, 120)
 
 
 def bag(pen: Pen, thing: Thing) -> None:
@@ -32,7 +32,7 @@ def bag(pen: Pen, thing: Thing) -> None:
 
 
 def bollard(pen: Pen, thing: Thing) -> None:
-    """A fixed post, perhaps with one bright ring."""
+    """A fixed post, possibly with a bright ring."""
     half, top = thing.width / 2, thing.height
     pen.box(-half, 0, half, top * 0.95, thing.body)
     pen.ellipse(0, top * 0.94, half, top * 0.06, dim(thing.body, 1.1))
@@ -56,7 +56,7 @@ def hydrant(pen: Pen, thing: Thing) -> None:
 def postbox(pen: Pen, thing: Thing) -> None:
     """A letter or newspaper box on a short leg."""
     half, top = thing.width / 2, thing.height
-    pen.box(-half * 0.3, 0, half * 0.3, top * 0.4, dim(GREY, 0.6))
+    pen.box(-half * 0.3, 0, half * 0.3, top * 0.4, dim(GRAY, 0.6))
     pen.box(-half, top * 0.35, half, top * 0.9, thing.body)
     pen.ellipse(0, top * 0.89, half, top * 0.1, thing.body)
     pen.box(-half * 0.6, top * 0.76, half * 0.6, top * 0.8, BLACK)
@@ -77,20 +77,20 @@ def bin_(pen: Pen, thing: Thing) -> None:
 def stop_sign(pen: Pen, thing: Thing) -> None:
     """A red octagon."""
     half = thing.width / 2
-    for part, colour in ((1.0, WHITE), (0.92, thing.body)):
+    for part, color in ((1.0, WHITE), (0.92, thing.body)):
         r = half * part * 1.08
         angles = [pi / 8 + i * pi / 4 for i in range(8)]
         corners = [(r * cos(angle), half + r * sin(angle)) for angle in angles]
-        pen.fill(corners, colour, surface="retro")
+        pen.fill(corners, color, surface="retro")
     pen.box(-half * 0.6, half * 0.85, half * 0.6, half * 1.15, WHITE, surface="retro")
 
 
 def warning_sign(pen: Pen, thing: Thing) -> None:
-    """A permanent warning sign: the diamond of road work in another colour."""
+    """A permanent warning sign: a diamond as in road work, in a different color."""
     half = thing.width / 2
-    for part, colour in ((1.0, thing.body), (0.92, BLACK), (0.86, thing.body)):
+    for part, color in ((1.0, thing.body), (0.92, BLACK), (0.86, thing.body)):
         r = half * part
-        pen.fill([(0, half - r), (r, half), (0, half + r), (-r, half)], colour, surface="retro")
+        pen.fill([(0, half - r), (r, half), (0, half + r), (-r, half)], color, surface="retro")
     pen.limb([(0, half * 0.6), (0.15 * half, half), (-0.1 * half, half * 1.4)], 0.09, BLACK)
 
 
@@ -112,7 +112,7 @@ def post(pen: Pen, thing: Thing) -> None:
 
 
 def lamp(pen: Pen, thing: Thing) -> None:
-    """A street lamp; it shines by night."""
+    """A street lamp, lit at night."""
     top, reach = thing.height, thing.width / 2
     pen.limb([(0, 0), (0, top * 0.95)], 0.16, thing.body)
     to = -1.0 if thing.x > 0 else 1.0
@@ -122,7 +122,7 @@ def lamp(pen: Pen, thing: Thing) -> None:
 
 
 def tree(pen: Pen, thing: Thing) -> None:
-    """A tree or, without room for a trunk, a bush."""
+    """A tree, or a bush where there is no space for a trunk."""
     half, top = thing.width / 2, thing.height
     crown = 0.3 * top if top > 2.5 else 0.0
     if crown:
@@ -141,7 +141,7 @@ def tree(pen: Pen, thing: Thing) -> None:
 
 
 def building(pen: Pen, thing: Thing) -> None:
-    """A house with rows of windows and the flank that faces the road."""
+    """A house with rows of windows and the side that faces the road."""
     half, top = thing.width / 2, thing.height
     x = -half if thing.x > 0 else half
     far = thing.length

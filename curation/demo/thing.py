@@ -1,4 +1,4 @@
-"""What stands beside the road, before anybody looks at it."""
+"""Objects of a scene, in world coordinates."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.demo.domain import Colour
+from curation.demo.domain import Color
 from curation.demo.pen import Pen
 
 Rng = np.random.Generator
-Size = tuple[float, float, float]  # width, height, length in metres
+Size = tuple[float, float, float]  # width, height, length in meters
 
-BLACK: Colour = (28, 28, 30)
-GREY: Colour = (128, 130, 132)
-WHITE: Colour = (240, 240, 238)
+BLACK: Color = (28, 28, 30)
+GRAY: Color = (128, 130, 132)
+WHITE: Color = (240, 240, 238)
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One thing in the world of a drive.
+    """An object in the world of a drive.
 
     Attributes:
         kind: Its key in `catalogue.KINDS`.
-        x: Sideways offset of its foot from the middle of our lane, metres, right is positive.
-        z: Distance along the road from where the drive begins, metres.
-        width, height, length: Its size in metres.
-        body, accent: Its main colours.
-        dna: Six numbers in [0, 1) that decide its details.
-        base: Height of its foot over the road, metres.
-        speed: How fast it drives ahead, m/s.
+        x: Lateral offset from the middle of the ego lane in meters, positive to the right.
+        z: Distance along the road from the start of the drive, in meters.
+        width, height, length: Size in meters.
+        body, accent: Main colors.
+        dna: Six numbers in [0, 1) that determine the details.
+        base: Height of the foot above the road, in meters.
+        speed: Forward speed in m/s.
     """
 
     kind: str
@@ -39,8 +39,8 @@ class Thing:
     width: float
     height: float
     length: float
-    body: Colour
-    accent: Colour
+    body: Color
+    accent: Color
     dna: tuple[float, float, float, float, float, float]
     base: float = 0.0
     speed: float = 0.0
@@ -48,13 +48,13 @@ class Thing:
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kind of thing is drawn and what it is called.
+    """Drawing function and label of a kind of object.
 
     Attributes:
-        draw: Puts the thing on paper.
-        label: Its class, or None where it has no box.
-        overhang_m: Room that it needs beyond its size, left, right and above.
-        shadow: Whether it is solid enough to throw one.
+        draw: Draws the object with a pen.
+        label: Class name, or None for unlabeled objects.
+        overhang_m: Margin beyond the size on the left, right and top, in meters.
+        shadow: Whether the object casts a shadow.
     """
 
     draw: Callable[[Pen, Thing], None]
@@ -63,9 +63,9 @@ class Kind:
     shadow: bool = True
 
 
-def dim(colour: Colour, factor: float) -> Colour:
-    """Return a colour made darker, or brighter for a factor over 1."""
-    red, green, blue = (min(int(part * factor), 255) for part in colour)
+def dim(color: Color, factor: float) -> Color:
+    """Return a darker color, or a brighter one for a factor above 1."""
+    red, green, blue = (min(int(part * factor), 255) for part in color)
     return red, green, blue
 
 
@@ -75,13 +75,13 @@ def make(
     x: float,
     z: float,
     size: Size,
-    body: Colour,
-    accent: Colour,
+    body: Color,
+    accent: Color,
     *,
     base: float = 0.0,
     speed: float = 0.0,
 ) -> Thing:
-    """Return a thing whose details are drawn from `rng`."""
+    """Return an object with details drawn from `rng`."""
     a, b, c, d, e, f = (float(part) for part in rng.random(6))
     width, height, length = (float(part) for part in size)
     return Thing(

@@ -1,20 +1,20 @@
-"""Drawing vehicles: those that pass, those that are parked, and those that work here."""
+"""Drawing of vehicles: moving, parked and working."""
 
 from __future__ import annotations
 
-from curation.demo.domain import Colour
+from curation.demo.domain import Color
 from curation.demo.pen import Pen
-from curation.demo.thing import BLACK, GREY, WHITE, Kind, Thing, dim
+from curation.demo.thing import BLACK, GRAY, WHITE, Kind, Thing, dim
 
-_GLASS: Colour = (56, 68, 80)
-_SKY_IN_GLASS: Colour = (128, 146, 160)
-_RED: Colour = (236, 30, 24)
-_LAMP: Colour = (255, 246, 220)
-_AMBER: Colour = (255, 180, 40)
+_GLASS: Color = (56, 68, 80)
+_SKY_IN_GLASS: Color = (128, 146, 160)
+_RED: Color = (236, 30, 24)
+_LAMP: Color = (255, 246, 220)
+_AMBER: Color = (255, 180, 40)
 
 
 def car(pen: Pen, thing: Thing) -> None:
-    """A car: its length is seen to the side that is turned to us."""
+    """A car with its visible side."""
     half, top, long = thing.width / 2, thing.height, thing.length
     belt, roof = top * 0.58, half * 0.78
     clearance = top * 0.13
@@ -39,7 +39,7 @@ def car(pen: Pen, thing: Thing) -> None:
 
 
 def truck(pen: Pen, thing: Thing) -> None:
-    """A truck or van seen from behind: doors, a flank, lamps at its foot."""
+    """A truck or van from behind: doors, a side, tail lamps."""
     half, top = thing.width / 2, thing.height
     low = top * 0.2
     _wheels(pen, thing, half * 0.78, 0.48)
@@ -48,14 +48,14 @@ def truck(pen: Pen, thing: Thing) -> None:
     edge = half * 0.05
     pen.box(-half + edge, low + edge, -edge / 3, top - edge, dim(thing.body, 1.06))
     pen.box(edge / 3, low + edge, half - edge, top - edge, dim(thing.body, 1.02))
-    pen.box(-half, low - 0.14, half, low, dim(GREY, 0.6))
+    pen.box(-half, low - 0.14, half, low, dim(GRAY, 0.6))
     if thing.dna[1] < 0.5:
         pen.box(-half * 0.7, top * 0.6, half * 0.7, top * 0.78, thing.accent)
     _lamps(pen, thing, half * 0.85, low - 0.07, 0.09)
 
 
 def bus(pen: Pen, thing: Thing) -> None:
-    """A bus from behind: a high window and a flank with more of them."""
+    """A bus from behind: a high window and a side with windows."""
     half, top = thing.width / 2, thing.height
     low = top * 0.12
     _wheels(pen, thing, half * 0.78, 0.5)
@@ -99,7 +99,7 @@ def excavator(pen: Pen, thing: Thing) -> None:
     half, top = thing.width / 2, thing.height
     to = 1.0 if thing.dna[0] < 0.5 else -1.0
     pen.limb([(-half * 0.75, 0.3), (half * 0.5, 0.3)], 0.58, BLACK)
-    pen.limb([(-half * 0.7, 0.3), (half * 0.45, 0.3)], 0.3, dim(GREY, 0.7))
+    pen.limb([(-half * 0.7, 0.3), (half * 0.45, 0.3)], 0.3, dim(GRAY, 0.7))
     pen.box(-half * 0.85, 0.65, half * 0.5, top * 0.5, thing.body)
     pen.box(-half * 0.85, 0.65, -half * 0.4, top * 0.46, dim(thing.body, 0.7))
     cab = sorted((to * half * 0.02, to * half * 0.42))
@@ -118,8 +118,8 @@ def roller(pen: Pen, thing: Thing) -> None:
     """A road roller from behind: a steel drum under a seat with a roof."""
     half, top = thing.width / 2, thing.height
     pen.box(-half * 0.85, 0.35, half * 0.85, top * 0.55, thing.body)
-    pen.box(-half * 0.8, 0.0, half * 0.8, top * 0.34, dim(GREY, 0.8))
-    pen.box(-half * 0.8, top * 0.2, half * 0.8, top * 0.26, dim(GREY, 1.25))
+    pen.box(-half * 0.8, 0.0, half * 0.8, top * 0.34, dim(GRAY, 0.8))
+    pen.box(-half * 0.8, top * 0.2, half * 0.8, top * 0.26, dim(GRAY, 1.25))
     pen.box(-half * 0.5, top * 0.4, half * 0.5, top * 0.5, BLACK)
     for side in (-0.7, 0.7):
         pen.box(side * half - 0.05, top * 0.5, side * half + 0.05, top * 0.92, BLACK)
@@ -129,13 +129,13 @@ def roller(pen: Pen, thing: Thing) -> None:
 
 
 def _inner(thing: Thing) -> float:
-    """Return the x of the flank that is turned to the camera."""
+    """Return the x of the side that faces the camera."""
     return -thing.width / 2 if thing.x > 0 else thing.width / 2
 
 
-def _flank(pen: Pen, thing: Thing, low: float, high: float, colour: Colour) -> None:
+def _flank(pen: Pen, thing: Thing, low: float, high: float, color: Color) -> None:
     x, far = _inner(thing), thing.length
-    pen.fill([(x, low, 0), (x, low, far), (x, high, far), (x, high, 0)], colour)
+    pen.fill([(x, low, 0), (x, low, far), (x, high, far), (x, high, 0)], color)
 
 
 def _cabin_flank(
@@ -161,16 +161,16 @@ def _wheels(pen: Pen, thing: Thing, across: float, radius: float) -> None:
 
 
 def _lamps(pen: Pen, thing: Thing, across: float, height: float, size: float) -> None:
-    """Tail lamps, or headlamps of what comes towards us; lit ones glow."""
+    """Tail lamps, or headlamps of oncoming vehicles; lit lamps glow."""
     oncoming = thing.speed < 0
-    colour = _LAMP if oncoming else _RED
+    color = _LAMP if oncoming else _RED
     lit = oncoming or pen.night or thing.dna[2] < 0.4
     for side in (-1, 1):
         x = side * across
         if lit and thing.speed != 0:
-            pen.light(x, height, size * 0.75, colour)
+            pen.light(x, height, size * 0.75, color)
         else:
-            shade, low, high = dim(colour, 0.72), height - size * 0.6, height + size * 0.6
+            shade, low, high = dim(color, 0.72), height - size * 0.6, height + size * 0.6
             pen.box(x - size, low, x + size, high, shade, surface="retro")
 
 

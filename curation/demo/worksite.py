@@ -1,16 +1,16 @@
-"""Drawing what closes a lane: cones, tubes, drums, barricades, signs."""
+"""Drawing of traffic control devices: cones, tubes, drums, barricades, signs."""
 
 from __future__ import annotations
 
-from curation.demo.domain import Colour
+from curation.demo.domain import Color
 from curation.demo.pen import Pen
-from curation.demo.thing import BLACK, GREY, WHITE, Kind, Thing, dim
+from curation.demo.thing import BLACK, GRAY, WHITE, Kind, Thing, dim
 
-_AMBER: Colour = (255, 196, 60)
+_AMBER: Color = (255, 196, 60)
 
 
 def cone(pen: Pen, thing: Thing) -> None:
-    """A traffic cone on its base, with none to two bands."""
+    """A traffic cone on its base, with up to two bands."""
     half, top = thing.width / 2, thing.height
     base = BLACK if thing.dna[0] < 0.5 else dim(thing.body, 0.85)
     foot, tip, thick = half * 0.72, half * 0.16, top * 0.05
@@ -42,7 +42,7 @@ def tube(pen: Pen, thing: Thing) -> None:
 
 
 def drum(pen: Pen, thing: Thing) -> None:
-    """A channelizing drum: four bands, slightly tapered, a rubber ring at its foot."""
+    """A channelizing drum: four bands, slightly tapered, a rubber ring at the base."""
     half, top = thing.width / 2, thing.height
     pen.box(-half, 0, half, top * 0.07, BLACK)
 
@@ -64,7 +64,7 @@ def barricade(pen: Pen, thing: Thing) -> None:
     """One to three striped boards on two legs."""
     half, top = thing.width / 2, thing.height
     boards = 1 + int(thing.dna[0] * 2.99)
-    steel = GREY if thing.dna[1] < 0.6 else WHITE
+    steel = GRAY if thing.dna[1] < 0.6 else WHITE
     for side in (-0.82, 0.82):
         pen.box(side * half - 0.03, 0, side * half + 0.03, top, steel)
         foot = side * half
@@ -119,7 +119,7 @@ def _digging_figure(pen: Pen, middle: float, half: float) -> None:
 
 
 def _words(pen: Pen, thing: Thing, middle: float, half: float, lines: int) -> None:
-    """Rows of dark bars, which is what words look like from a car."""
+    """Rows of dark bars, as text appears from a distance."""
     deep = half * 0.9 / lines
     for row in range(lines):
         y = middle + (lines / 2 - row - 0.75) * deep * 1.7
@@ -147,7 +147,7 @@ def arrow_board(pen: Pen, thing: Thing) -> None:
     pen.box(-half * 0.9, 0.25, half * 0.9, 0.5, dim(thing.body, 0.7))
     for side in (-0.6, 0.6):
         pen.ellipse(side * half, 0.25, 0.25, 0.25, BLACK)
-        pen.box(side * half * 0.3 - 0.04, 0.4, side * half * 0.3 + 0.04, low, GREY)
+        pen.box(side * half * 0.3 - 0.04, 0.4, side * half * 0.3 + 0.04, low, GRAY)
     pen.box(-half, low, half, top, BLACK)
     to = 1.0 if thing.dna[0] < 0.5 else -1.0
     middle, reach = (low + top) / 2, half * 0.8

@@ -1,4 +1,4 @@
-"""Laying out one work zone along the road."""
+"""Layout of a work zone along the road."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from curation.demo.domain import Colour, Domain, Palette
+from curation.demo.domain import Color, Domain, Palette
 from curation.demo.road import LANE_M, Road
-from curation.demo.thing import GREY, Rng, Size, Thing, make
+from curation.demo.thing import GRAY, Rng, Size, Thing, make
 
-_STEEL: Colour = (110, 112, 114)
+_STEEL: Color = (110, 112, 114)
 _SIZES: dict[str, tuple[Size, Size]] = {
     "cone": ((0.26, 0.45, 0.0), (0.42, 0.95, 0.0)),
     "tube": ((0.24, 0.75, 0.0), (0.34, 1.05, 0.0)),
@@ -24,18 +24,18 @@ _SIZES: dict[str, tuple[Size, Size]] = {
     "board_sign": ((0.9, 0.6, 0.0), (1.5, 1.0, 0.0)),
     "arrow_board": ((1.6, 2.4, 0.0), (2.3, 3.1, 0.0)),
 }
-"""Least and greatest width, height and length in metres."""
+"""Least and greatest width, height and length in meters."""
 
 
 class _Site:
-    """Where and with what one zone is built."""
+    """Position and equipment of one zone."""
 
     def __init__(self, rng: Rng, road: Road, domain: Domain, palette: Palette) -> None:
         self.rng, self.road, self.domain, self.palette = rng, road, domain, palette
         near, far = domain.nearest_m
         self.start = float(near + (far - near) * rng.random() ** 1.3)
         self.right_side = bool(rng.random() < 0.7)
-        ours = self.right_side and road.right < LANE_M  # no lane between the edge and us
+        ours = self.right_side and road.right < LANE_M  # no lane between the edge and the camera
         self._edge = (road.right + 1.6 if ours else road.right) if self.right_side else road.left
         self.reach = 2.1 if ours else abs(self._edge) - LANE_M / 2
         self.channelizer = self._channelizer()
@@ -47,24 +47,24 @@ class _Site:
         return "cone" if self.rng.random() < 0.6 else "drum"
 
     def at(self, from_edge: float) -> float:
-        """Return the x that lies so far inwards of the site's edge, but not in our lane."""
+        """Return the lateral position inward of the site's edge, outside the ego lane."""
         inwards = min(from_edge, self.reach)
         return self._edge - inwards if self.right_side else self._edge + inwards
 
     def put(self, kind: str, x: float, z: float, *, base: float = 0.0) -> None:
-        """Add one thing, of a size that its kind has and in the contractor's colours."""
-        body, accent = self._colours(kind)
+        """Add one object in a typical size and in the contractor's colors."""
+        body, accent = self._colors(kind)
         low, high = (np.array(part) for part in _SIZES[kind])
         width, height, length = low + (high - low) * self.rng.random()
         size = (float(width), float(height), float(length))
         self.things.append(make(self.rng, kind, x, z, size, body, accent, base=base))
 
     def row(self, x0: float, z0: float, x1: float, z1: float, spacing: float) -> None:
-        """Put channelizers of one size in a line, with the odd one out of place."""
+        """Place channelizers of one size in a line, some slightly displaced."""
         count = max(int(np.hypot(x1 - x0, z1 - z0) / spacing), 1)
         low, high = (np.array(part) for part in _SIZES[self.channelizer])
         width, height, _ = low + (high - low) * self.rng.random()
-        body, accent = self._colours(self.channelizer)
+        body, accent = self._colors(self.channelizer)
         dna = make(self.rng, self.channelizer, 0, 0, (1, 1, 0), body, accent).dna
         for i in range(count + 1):
             if self.rng.random() < 0.06:
@@ -77,17 +77,17 @@ class _Site:
             )  # fmt: skip
 
     def sign(self, z: float) -> None:
-        """Put a work-zone sign on its stand beyond the edge."""
+        """Place a work-zone sign on its stand beyond the edge."""
         kind = "diamond_sign" if self.rng.random() < 0.65 else "board_sign"
         side = 1.0 if self.right_side else -1.0
         edge = self.road.outer_right if self.right_side else self.road.outer_left
         x = edge + side * self.rng.uniform(0.1, 1.0)
         base = float(self.rng.uniform(0.35, 1.9))
-        grey = make(self.rng, "post", x, z + 0.05, (0.1, base + 0.5, 0), _STEEL, GREY)
-        self.things.append(grey)
+        gray = make(self.rng, "post", x, z + 0.05, (0.1, base + 0.5, 0), _STEEL, GRAY)
+        self.things.append(gray)
         self.put(kind, x, z, base=base)
 
-    def _colours(self, kind: str) -> tuple[Colour, Colour]:
+    def _colors(self, kind: str) -> tuple[Color, Color]:
         palette = self.palette
         if kind == "worker":
             return palette.vest, (52, 62, 92)
@@ -100,7 +100,7 @@ class _Site:
 
 
 def draw_zone(rng: Rng, road: Road, domain: Domain, palette: Palette) -> list[Thing]:
-    """Return the things of one work zone."""
+    """Return the objects of one work zone."""
     site = _Site(rng, road, domain, palette)
     plans: list[Callable[[_Site], None]] = [_taper, _shoulder, _closure, _spot]
     plans[int(rng.integers(len(plans)))](site)
@@ -112,7 +112,7 @@ def draw_zone(rng: Rng, road: Road, domain: Domain, palette: Palette) -> list[Th
 
 
 def _taper(site: _Site) -> None:
-    """Close a lane: a slanting row, then one along the lane, work behind it."""
+    """Lane closure: a taper, a row along the lane, and work behind it."""
     rng, z = site.rng, site.start
     long = rng.uniform(8, 16)
     spacing = rng.uniform(2.2, 4.0)
@@ -135,7 +135,7 @@ def _shoulder(site: _Site) -> None:
 
 
 def _closure(site: _Site) -> None:
-    """Close what lies beyond with barricades side by side."""
+    """Road closure with a row of barricades."""
     rng, z = site.rng, site.start
     from_edge = rng.uniform(0.3, 1.2)
     for i in range(int(rng.integers(1, 4))):
@@ -147,7 +147,7 @@ def _closure(site: _Site) -> None:
 
 
 def _spot(site: _Site) -> None:
-    """A hole, a cable: a few channelizers or a single one, perhaps somebody."""
+    """A small site: one or a few channelizers, possibly a worker."""
     rng, z = site.rng, site.start
     x = site.at(rng.uniform(-1.0, 1.5))
     for _ in range(int(rng.integers(1, 5))):
@@ -157,7 +157,7 @@ def _spot(site: _Site) -> None:
 
 
 def _crew(site: _Site, x: float, near: float, far: float) -> None:
-    """Workers and perhaps a machine behind the row."""
+    """Workers and possibly a machine behind the row."""
     rng = site.rng
     for _ in range(int(rng.integers(0, 4))):
         site.put("worker", x + rng.normal(0, 0.8), rng.uniform(near, far))

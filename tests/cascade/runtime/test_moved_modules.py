@@ -30,6 +30,6 @@ def test_unknown_name_is_still_an_import_error(moved):
         importlib.import_module("cascade.pictures")
 
 
-@pytest.mark.parametrize("name", ["cascade.images", "cascade.predictor", "curation.file_hashes"])
+@pytest.mark.parametrize("name", ["cascade.images", "cascade.predictor"])
 def test_names_in_registered_ensembles_of_release_0_1_can_be_imported(name):
     assert importlib.import_module(name)

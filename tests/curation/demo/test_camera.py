@@ -3,7 +3,7 @@ import pytest
 
 from curation.demo.camera import FOCAL_PX, HEIGHT_M, Camera, depth_of_rows
 
-CAMERA = Camera(centre_px=320, horizon_px=160)
+CAMERA = Camera(center_px=320, horizon_px=160)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_complete_folder_is_left_alone(written):
 )
 def test_other_drives_are_not_overwritten(written, other):
     arguments = {"n_drives_by_split": DRIVES, "seed": 1, **other}
-    with pytest.raises(DemoFolderError, match="holds something else"):
+    with pytest.raises(DemoFolderError, match="does not contain these drives"):
         write_dataset(written, **arguments)
 
 
@@ -151,7 +151,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
     [
         pytest.param({"training": 1}, "train, val, test, got 'training'", id="a misspelt split"),
         pytest.param({"train": 0}, "at least one drive", id="no drives"),
-        pytest.param({"train": -1, "val": 3}, "no less than 0", id="a negative number"),
+        pytest.param({"train": -1, "val": 3}, "0 or more", id="a negative number"),
     ],
 )
 def test_bad_numbers_of_drives_are_named(tmp_path, drives, message):

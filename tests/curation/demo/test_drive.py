@@ -25,7 +25,7 @@ def drives():
     return [list(drive_scenes(5, i, domain=DEPLOYMENT)) for i in range(24)]
 
 
-def grey(image):
+def gray(image):
     return image.astype(np.float64).mean(axis=2)
 
 
@@ -55,7 +55,7 @@ def test_anything_else_gives_another_world(other):
     arguments = {"seed": 3, "drive_index": 7, "domain": DEPLOYMENT, "n_frames": 1}
     (one,) = drive_scenes(**arguments)
     (another,) = drive_scenes(**{**arguments, **other})
-    assert np.abs(grey(one.image) - grey(another.image)).mean() > 5
+    assert np.abs(gray(one.image) - gray(another.image)).mean() > 5
 
 
 def test_fewer_frames_are_the_first_ones():
@@ -99,7 +99,7 @@ def test_consecutive_frames_are_near_duplicates_and_other_drives_are_not(drives)
 
 def _likeness(one, other):
     """Return the correlation of two images at a sixteenth of their size."""
-    blocks = [grey(scene.image)[:352].reshape(22, 16, 40, 16) for scene in (one, other)]
+    blocks = [gray(scene.image)[:352].reshape(22, 16, 40, 16) for scene in (one, other)]
     small = [block.mean(axis=(1, 3)).ravel() for block in blocks]
     return np.corrcoef(*small)[0, 1]
 
@@ -134,7 +134,7 @@ def test_hard_slices_are_there_and_harder(drives):
     assert 0.15 < share < 0.45
     assert {drive[0].weather for drive in drives} == {"clear", "rain", "glare", "fog"}
     day, night = (
-        np.median([grey(scene.image).std() for scene in scenes_of[time]])
+        np.median([gray(scene.image).std() for scene in scenes_of[time]])
         for time in ("day", "night")
     )
     assert night < 0.7 * day

@@ -31,7 +31,7 @@ def thing(kind="cone", x=0.0, z=15.0, **changes):
 
 
 def seen(*things, conditions=DAY):
-    """Return the image, the corners in pixels and the labels of things on a grey field."""
+    """Return the image, the corners in pixels and the labels of things on a gray field."""
     field = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
     frame = populate(field, things, Camera(), conditions, 0.0, 0.0)
     corners, labels = boxes(frame, conditions.noise)
@@ -39,7 +39,7 @@ def seen(*things, conditions=DAY):
 
 
 def changed(image):
-    """Return the corners around pixels that have left grey, which a shadow does not do."""
+    """Return the corners around pixels that have left gray, which a shadow does not do."""
     away = image.astype(int) - image.astype(int).mean(axis=2, keepdims=True)
     rows, columns = np.nonzero(np.abs(away).max(axis=2) > 14)
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
