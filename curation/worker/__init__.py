@@ -1,5 +1,5 @@
-"""Runs what the App has queued: oldest first, one warm process per GPU, each under a lease.
+"""Execution of the App's queued operations: oldest first, one warm process per GPU.
 
-`queue` is the database side, `process` one process that works, `crew` keeps the processes alive,
-`runs` tells people what became of their operations.
+`queue` is the database side, `process` one working process, `supervisor` restarts processes, and
+`run_history` lists, cancels and repeats operations.
 """

@@ -1,7 +1,7 @@
-"""How long and how often: what the parts of a worker, and its command, agree on."""
+"""Durations, limits and exit codes of workers."""
 
-LEASE_S = 30.0  # of silence, after which a run goes to another worker
-GRACE_S = 10.0  # for a cancelled run to notice
-MOST_ATTEMPTS = 3  # of a run whose worker dies
+LEASE_S = 30.0  # silence after which a run goes to another worker
+GRACE_S = 10.0  # time for a canceled run to stop
+MAX_ATTEMPTS = 3  # for a run whose workers die
 
-END, AGAIN = 0, 75  # exit codes of a process: no further; start another in my place
+EXIT_DONE, EXIT_RESTART = 0, 75  # exit codes of a worker process

@@ -1,7 +1,7 @@
-"""Keeps built models between two runs of a worker's process: building them takes seconds.
+"""Cache of built models between the runs of a worker process, which saves seconds per run.
 
-Only models of the ensemble that ran last stay, so that memory holds one ensemble. Training builds
-its own, since it changes them.
+It holds the models of the latest ensemble only, to limit memory. Training changes its models and
+therefore builds them separately.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from cascade.ensemble import Ensemble
 
 logger = logging.getLogger(__name__)
 
-_models: dict[tuple[str, str], Any] | None = None  # None: this process keeps nothing
+_models: dict[tuple[str, str], Any] | None = None  # None: no cache in this process
 
 
-def keep() -> None:
-    """Have this process keep models from now on."""
+def enable() -> None:
+    """Enable the cache in this process."""
     global _models
     _models = {} if _models is None else _models
 
 
-def of(ensemble: Ensemble) -> Ensemble:
-    """Return the same ensemble, with models that are kept where this process keeps any."""
+def get(ensemble: Ensemble) -> Ensemble:
+    """Return an equal ensemble with cached models; the ensemble itself without a cache."""
     if _models is None:
         return ensemble
-    known = {ensemble.fingerprint(name) for name in ensemble.checkpoints}
-    for key in [key for key in _models if key[0] not in known]:
+    fingerprints = {ensemble.fingerprint(name) for name in ensemble.checkpoints}
+    for key in [key for key in _models if key[0] not in fingerprints]:
         del _models[key]
-    return _Warm(**{one.name: getattr(ensemble, one.name) for one in fields(ensemble)})
+    return _CachedEnsemble(**{item.name: getattr(ensemble, item.name) for item in fields(ensemble)})
 
 
-class _Warm(Ensemble):
-    """An ensemble whose models are built once a process."""
+class _CachedEnsemble(Ensemble):
+    """An ensemble that builds each model once per process."""
 
     def build(self, member: str, device: torch.device) -> Any:
         """Return the member's model on `device`, ready to predict."""
@@ -44,7 +44,7 @@ class _Warm(Ensemble):
         if _models is None:
             return super().build(member, device)
         if key in _models:
-            logger.info("The model of %s is warm.", member)
+            logger.info("The model of %s is in memory.", member)
         else:
             logger.info("Building the model of %s.", member)
             _models[key] = super().build(member, device)

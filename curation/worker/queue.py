@@ -1,18 +1,18 @@
-"""The queue of delegated operations, as FiftyOne keeps it, with leases beside it.
+"""FiftyOne's queue of delegated operations, with a lease for each running operation.
 
-FiftyOne's own worker takes the newest operation first and leaves that of a worker which was
-killed `running` for ever. Ours takes the oldest, and holds it by a lease that it renews: who
-stops renewing is dead, and the operation goes back to its place in the queue. What belongs to the
-lease lies in the operation's own document, under `curation`, which FiftyOne's code leaves alone:
+FiftyOne's own worker takes the newest operation first, and the operation of a killed worker stays
+`running` forever. Our worker takes the oldest and holds it with a lease. If a worker stops renewing
+the lease, the operation returns to its place in the queue. The lease is stored in the operation's
+document, under `curation`, which FiftyOne's code ignores:
 
-    claim        who holds it: new with every claim, so that one who comes back late is refused
-    worker       the same for people, such as `host:4711 gpu0`
-    lease_until  by the clock of the database, so that clocks of machines need not agree
-    attempts     how often it was begun
-    not_before   when it may be tried again, after an error that may pass
-    cancel       that somebody wants it to end; cancelled: that it ended so
+    claim        holder of the lease; new with every claim, which excludes a late former holder
+    worker       readable name of the holder, such as `host:4711 gpu0`
+    lease_until  expiry by the database's clock, because the machines' clocks may differ
+    attempts     number of attempts
+    not_before   time of the next attempt after a temporary error
+    cancel       cancellation was requested; cancelled: it ended for that reason
 
-Each step is one update of one document under a condition, so no two workers ever hold one.
+Each step is one conditional update of one document, so two workers never hold the same operation.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from uuid import uuid4
 from bson import ObjectId
 
 from curation.errors import CurationError
-from curation.worker.constants import LEASE_S, MOST_ATTEMPTS
+from curation.worker.constants import LEASE_S, MAX_ATTEMPTS
 
 COLLECTION = "delegated_ops"  # FiftyOne's
 CANCELLED = "Cancelled."
 LOST = (
-    f"Its worker died {MOST_ATTEMPTS} times while it ran, so it is not tried again. The log says "
-    "how far it came; too little memory is the usual reason."
+    f"Its worker died {MAX_ATTEMPTS} times during this run, so it is not repeated. See the log for "
+    "its last step; the usual reason is too little memory."
 )
 
-Standing = Literal["held", "unwanted", "lost"]
+LeaseState = Literal["held", "cancelled", "lost"]
 
 
 class CancelledError(CurationError, RuntimeError):
-    """Somebody asked the operation to end."""
+    """Cancellation of the operation was requested."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """An operation that is held.
+    """An operation with a lease.
 
     Attributes:
-        id: Of the operation.
-        claim: What holds it.
-        operator: The URI of the operator.
-        attempt: 1 at the first.
+        id: Id of the operation.
+        claim: Identifier of the lease.
+        operator: URI of the operator.
+        attempt: Number of the attempt, from 1.
     """
 
     id: ObjectId
@@ -62,78 +62,71 @@ class Queue:
     """The delegated operations of a FiftyOne database.
 
     Args:
-        database: A MongoDB database (of pymongo): the one in which FiftyOne works.
-        lease_s: How long a worker may be silent before its operation goes back.
+        database: FiftyOne's MongoDB database (of pymongo).
+        lease_s: Duration of a lease without renewal, in seconds.
     """
 
     def __init__(self, database: Any, *, lease_s: float = LEASE_S) -> None:
         self._operations, self.lease_s = database[COLLECTION], lease_s
 
     def claim(self, worker: str, *, gpu: int | None = None) -> Job | None:
-        """Take the oldest operation that waits, and hold it; None where none waits.
+        """Claim the oldest waiting operation; return None if none waits.
 
         Args:
-            worker: Told to people.
-            gpu: Whose; operations that are meant for another (`delegation_target` `gpu3`) stay.
+            worker: Readable name of the worker.
+            gpu: Number of the worker's GPU. Operations for another GPU (`delegation_target`
+                `gpu3`) are skipped.
         """
         claim = uuid4().hex
-        of_another = {"$regex": r"^gpu\d+$"}
+        any_gpu = {"$regex": r"^gpu\d+$"}
         target = {
-            "$or": [{"delegation_target": f"gpu{gpu}"}, {"delegation_target": {"$not": of_another}}]
+            "$or": [{"delegation_target": f"gpu{gpu}"}, {"delegation_target": {"$not": any_gpu}}]
         }
         due = {"$expr": {"$lte": [{"$ifNull": ["$curation.not_before", "$$NOW"]}, "$$NOW"]}}
-        found = self._operations.find_one_and_update(
+        change = {
+            "run_state": "running",
+            "started_at": "$$NOW",
+            "updated_at": "$$NOW",
+            "monitored": False,
+            "status": None,
+            "curation.claim": claim,
+            "curation.worker": {"$literal": worker},
+            "curation.lease_until": _in(self.lease_s),
+            "curation.attempts": {"$add": [{"$ifNull": ["$curation.attempts", 0]}, 1]},
+        }
+        row = self._operations.find_one_and_update(
             {"run_state": "queued", "archived": {"$ne": True}, **target, **due},
-            [
-                {
-                    "$set": {
-                        "run_state": "running",
-                        "started_at": "$$NOW",
-                        "updated_at": "$$NOW",
-                        "monitored": False,
-                        "status": None,
-                        "curation.claim": claim,
-                        "curation.worker": {"$literal": worker},
-                        "curation.lease_until": _in(self.lease_s),
-                        "curation.attempts": {
-                            "$add": [{"$ifNull": ["$curation.attempts", 0]}, 1],
-                        },
-                    }
-                }
-            ],
+            [{"$set": change}],
             sort=[("queued_at", 1), ("_id", 1)],
             return_document=True,
         )
-        if found is None:
-            return None
-        return Job(found["_id"], claim, found["operator"], found["curation"]["attempts"])
+        return row and Job(row["_id"], claim, row["operator"], row["curation"]["attempts"])
 
-    def beat(self, job: Job, *, log_tail: str | None = None) -> Standing:
-        """Renew the lease; tell whether the operation is still held, and still wanted."""
-        change: dict[str, Any] = {
+    def renew(self, job: Job, *, log_tail: str) -> LeaseState:
+        """Renew the lease, store the end of the log, and return the state of the lease."""
+        change = {
             "updated_at": "$$NOW",
             "curation.lease_until": _in(self.lease_s),
+            "log_tail": {"$literal": log_tail},
         }
-        if log_tail is not None:
-            change["log_tail"] = {"$literal": log_tail}
-        found = self._change(job, change)
-        if found is None:
+        row = self._change(job, change)
+        if row is None:
             return "lost"
-        return "unwanted" if found["curation"].get("cancel") else "held"
+        return "cancelled" if row["curation"].get("cancel") else "held"
 
-    def keep_log(self, job: Job, path: str, tail: str) -> None:
-        """Keep where the run's log lies, and its end; FiftyOne has fields for both."""
+    def save_log(self, job: Job, path: str, tail: str) -> None:
+        """Store the path and the end of the run's log, in FiftyOne's fields for both."""
         self._operations.update_one({"_id": job.id}, {"$set": {"log_path": path, "log_tail": tail}})
 
     def complete(
         self, job: Job, result: Mapping[str, Any], *, outputs: Mapping[str, Any] | None = None
     ) -> bool:
-        """Put a result on record, as FiftyOne does; False where the operation was lost.
+        """Store a result as FiftyOne does; return False if the lease was lost.
 
         Args:
             job: The operation.
-            result: As `ExecutionResult.to_json` gives it.
-            outputs: The form in which the result is shown.
+            result: Output of `ExecutionResult.to_json`.
+            outputs: Schema for the display of the result.
         """
         change = {
             "run_state": "completed",
@@ -146,79 +139,81 @@ class Queue:
         return self._change(job, change, ended=True) is not None
 
     def fail(self, job: Job, error: str, *, cancelled: bool = False) -> bool:
-        """Put an error on record; False where the operation was lost."""
+        """Store an error; return False if the lease was lost."""
         return self._change(job, _failure(error, cancelled=cancelled), ended=True) is not None
 
-    def give_back(self, job: Job, *, later_s: float | None = None) -> bool:
-        """Put the operation back where it was in the queue; False where it was lost.
+    def release(self, job: Job, *, retry_after_s: float | None = None) -> bool:
+        """Return the operation to its place in the queue; return False if the lease was lost.
 
         Args:
             job: The operation.
-            later_s: Seconds until it may be tried again; None where it was given up for no
-                fault of its own: then this attempt does not count.
+            retry_after_s: Seconds until the next attempt, after an error. None for an
+                operation without an error: this attempt then does not count.
         """
         change: dict[str, Any] = {"run_state": "queued", "updated_at": "$$NOW"}
-        if later_s is None:
+        if retry_after_s is None:
             change["curation.attempts"] = {"$subtract": ["$curation.attempts", 1]}
         else:
-            change["curation.not_before"] = _in(later_s)
+            change["curation.not_before"] = _in(retry_after_s)
         return self._change(job, change, ended=True) is not None
 
-    def reap(self) -> int:
-        """Put back what dead workers held; what was tried too often fails. Return how many."""
+    def requeue_expired(self) -> int:
+        """Requeue the operations of dead workers, and return their number.
+
+        A canceled operation, or one with too many attempts, fails instead.
+        """
         expired = {
             "run_state": "running",
             "curation.lease_until": {"$exists": True},
             "$expr": {"$lte": ["$curation.lease_until", "$$NOW"]},
         }
-        unwanted = {**expired, "curation.cancel": True}
-        worn = {**expired, "curation.attempts": {"$gte": MOST_ATTEMPTS}}
-        again = {"run_state": "queued", "updated_at": "$$NOW"}
+        cancelled = {**expired, "curation.cancel": True}
+        exhausted = {**expired, "curation.attempts": {"$gte": MAX_ATTEMPTS}}
         steps = (
-            (unwanted, _failure(CANCELLED, cancelled=True)),
-            (worn, _failure(LOST)),
-            (expired, again),
+            (cancelled, _failure(CANCELLED, cancelled=True)),
+            (exhausted, _failure(LOST)),
+            (expired, {"run_state": "queued", "updated_at": "$$NOW"}),
         )
         return sum(
-            int(self._operations.update_many(which, [{"$set": change}, _LET_GO]).modified_count)
-            for which, change in steps
+            int(
+                self._operations.update_many(query, [{"$set": change}, _UNSET_LEASE]).modified_count
+            )
+            for query, change in steps
         )
 
     def _change(self, job: Job, change: Mapping[str, Any], *, ended: bool = False) -> Any:
         return self._operations.find_one_and_update(
             {"_id": job.id, "run_state": "running", "curation.claim": job.claim},
-            [{"$set": dict(change)}, *([_LET_GO] if ended else [])],
+            [{"$set": dict(change)}, *([_UNSET_LEASE] if ended else [])],
             projection={"curation": 1},
             return_document=True,
         )
 
 
-def is_wanted(database: Any, run: Any) -> bool:
-    """Return whether an operation that runs is to go on: nobody cancelled it or ended it.
+def should_continue(database: Any, run: Any) -> bool:
+    """Return whether an operation still runs and was not canceled.
 
-    Holds for operations of FiftyOne's own worker, too.
+    Also works for operations of FiftyOne's own worker.
     """
-    found = database[COLLECTION].find_one(
+    row = database[COLLECTION].find_one(
         {"_id": ObjectId(run)}, {"run_state": 1, "curation.cancel": 1}
     )
     return bool(
-        found
-        and found["run_state"] == "running"
-        and not found.get("curation", {}).get("cancel", False)
+        row and row["run_state"] == "running" and not row.get("curation", {}).get("cancel", False)
     )
 
 
 def cancel(database: Any, run: Any) -> bool:
-    """Ask an operation to end; one that waits, or that no lease holds, ends at once.
+    """Request cancellation; a waiting operation, or one without a lease, ends immediately.
 
     Returns:
-        Whether there was anything to end.
+        Whether the operation existed and had not ended.
     """
-    operations, which = database[COLLECTION], {"_id": ObjectId(run)}
+    operations, query = database[COLLECTION], {"_id": ObjectId(run)}
     ended = {"$set": _failure(CANCELLED, cancelled=True)}
-    waiting = {**which, "run_state": {"$in": ["queued", "scheduled"]}}
-    held = {**which, "run_state": "running", "curation.lease_until": {"$exists": True}}
-    unheld = {**which, "run_state": "running"}
+    waiting = {**query, "run_state": {"$in": ["queued", "scheduled"]}}
+    held = {**query, "run_state": "running", "curation.lease_until": {"$exists": True}}
+    unheld = {**query, "run_state": "running"}
     return bool(
         operations.update_one(waiting, [ended]).modified_count
         or operations.update_one(held, {"$set": {"curation.cancel": True}}).matched_count
@@ -226,7 +221,7 @@ def cancel(database: Any, run: Any) -> bool:
     )
 
 
-_LET_GO = {"$unset": ["curation.claim", "curation.lease_until"]}
+_UNSET_LEASE = {"$unset": ["curation.claim", "curation.lease_until"]}
 
 
 def _failure(error: str, *, cancelled: bool = False) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What became of the operations that were queued: for people who look, cancel and run again.
+"""List, details, cancellation and repetition of queued operations.
 
-The data side of a list of runs: a panel or a command draws it. Every function works in the
-database of this process's FiftyOne, and is quick: no dataset is loaded.
+Panels and commands display the results. Every function is fast and loads no dataset. Without a
+`database` argument it uses the database of this process's FiftyOne.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from bson.errors import InvalidId
 from curation.errors import CurationError
 from curation.worker import queue
 from curation.worker.queue import COLLECTION
-from curation.worker.run_log import tail_of
+from curation.worker.run_log import read_tail
 
 State = Literal["queued", "running", "cancelling", "lost", "done", "failed", "cancelled"]
-OVER = ("done", "failed", "cancelled")
-_SHOWN_BYTES = 100_000  # of a log
-_NEEDED = (
+FINISHED = ("done", "failed", "cancelled")
+_LOG_BYTES = 100_000
+_FIELDS = (
     "operator", "label", "run_state", "status", "queued_at", "scheduled_at", "started_at",
     "completed_at", "failed_at", "updated_at", "result.error", "curation", "dataset_id",
     "delegation_target", "context.request_params.dataset_name", "rerunnable",
@@ -31,7 +31,7 @@ _NEEDED = (
 
 
 class RunError(CurationError, LookupError):
-    """A run that is not there, or not in a state for what is asked."""
+    """A run does not exist, or its state does not allow the action."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +39,24 @@ class Run:
     """One queued operation.
 
     Attributes:
-        id: Of the operation; what the other functions take.
-        operator: Its URI.
-        label: What people call it.
-        dataset: The dataset's name; empty where it has none.
-        state: `queued`; `running`; `cancelling`: asked to end, not ended yet; `lost`: its worker
-            is silent, and the next worker that looks puts it back; `done`; `failed`; `cancelled`.
-        progress: In [0, 1]; None where it has told nothing.
-        note: What it told last, such as `predict: 40 of 200`.
-        place: Place in the queue, 1 is next; None where it does not wait.
-        queued_at: When, UTC.
-        started_at: Of its last attempt, UTC.
-        ended_at: UTC.
-        seconds: From its start to its end, or till now.
-        attempts: How often it was begun by a worker of ours.
-        worker: Who holds it or held it last; empty where it was not one of ours.
-        error: Why it failed, in one line.
-        rerunnable: Whether it may be run again.
+        id: Id of the operation, the argument of the other functions.
+        operator: URI of the operator.
+        label: Display name.
+        dataset: Name of the dataset; may be empty.
+        state: `queued`; `running`; `cancelling`: cancellation requested, still running; `lost`:
+            its worker is silent, and the next free worker requeues it; `done`; `failed`;
+            `cancelled`.
+        progress: Progress in [0, 1]; None if not reported.
+        note: Latest progress message, such as `predict: 40 of 200`.
+        place: Place in the queue, from 1; None if not waiting.
+        queued_at: Time of queueing, UTC.
+        started_at: Start of the latest attempt, UTC.
+        ended_at: End, UTC.
+        seconds: Seconds from the start to the end, or until now.
+        attempts: Number of attempts by our workers.
+        worker: Current or latest worker; empty for FiftyOne's own.
+        error: Last line of the error.
+        rerunnable: Whether the operator allows another run.
     """
 
     id: str
@@ -76,115 +77,111 @@ class Run:
     rerunnable: bool
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come of it."""
-        return self.state in OVER
+    def is_finished(self) -> bool:
+        """Whether the run has ended."""
+        return self.state in FINISHED
 
 
 def list_runs(
     dataset: str | None = None, *, limit: int = 50, database: Any = None
 ) -> tuple[Run, ...]:
-    """Return the runs: first those that run, then those that wait in their order, then the past.
+    """Return runs: the running ones, then the queue in order, then the finished ones.
 
     Args:
-        dataset: Only runs on this dataset, by name.
-        limit: At most so many.
-        database: A MongoDB database (of pymongo); FiftyOne's own by default.
+        dataset: Name of a dataset; None for all.
+        limit: Maximal number of runs.
+        database: A MongoDB database (of pymongo); by default FiftyOne's.
     """
     operations = _database(database)[COLLECTION]
-    which: dict[str, Any] = {"archived": {"$ne": True}}
+    query: dict[str, Any] = {"archived": {"$ne": True}}
     if dataset is not None:
-        which["context.request_params.dataset_name"] = dataset
-    projection = dict.fromkeys(_NEEDED, 1)
+        query["context.request_params.dataset_name"] = dataset
+    projection = dict.fromkeys(_FIELDS, 1)
     now = datetime.now(UTC)
 
-    def found(states: list[str], order: list[tuple[str, int]], most: int) -> list[dict[str, Any]]:
-        if most <= 0:
-            return []
-        of_state = operations.find({**which, "run_state": {"$in": states}}, projection)
-        return list(of_state.sort(order).limit(most))
-
-    rows = found(["running", "processing"], [("started_at", 1), ("_id", 1)], limit)
-    waiting = [("queued_at", 1), ("_id", 1)]
-    rows += found(["queued", "scheduled"], waiting, limit - len(rows))
-    rows += found(["completed", "failed"], [("updated_at", -1), ("_id", -1)], limit - len(rows))
-    ahead = [
-        one["_id"]
-        for one in operations.find(
-            {"archived": {"$ne": True}, "run_state": "queued"}, {"_id": 1}
-        ).sort(waiting)
-    ]
-    places = {one: place for place, one in enumerate(ahead, start=1)}
+    rows: list[dict[str, Any]] = []
+    for states, key, direction in (
+        (["running", "processing"], "started_at", 1),
+        (["queued", "scheduled"], "queued_at", 1),
+        (["completed", "failed"], "updated_at", -1),
+    ):
+        if len(rows) < limit:
+            cursor = operations.find({**query, "run_state": {"$in": states}}, projection)
+            rows += cursor.sort([(key, direction), ("_id", direction)]).limit(limit - len(rows))
+    queue_order = operations.find(
+        {"archived": {"$ne": True}, "run_state": "queued"}, {"_id": 1}
+    ).sort([("queued_at", 1), ("_id", 1)])
+    places = {row["_id"]: place for place, row in enumerate(queue_order, start=1)}
     return tuple(_run(row, now, places.get(row["_id"])) for row in rows)
 
 
-def get(run: str, *, database: Any = None) -> Run:
+def get_run(run: str, *, database: Any = None) -> Run:
     """Return one run.
 
     Raises:
-        RunError: There is none of that id.
+        RunError: No run has that id.
     """
     return _run(_document(run, database), datetime.now(UTC), None)
 
 
 def cancel(run: str, *, database: Any = None) -> Run:
-    """Ask a run to end, and return how it is then.
+    """Request the cancellation of a run, and return the updated run.
 
-    One that waits ends at once; one that runs ends when it next tells how far it is, or after a
-    grace. What its stages have written stays.
+    A waiting run ends immediately. A running one ends at its next progress report, or after a
+    grace period. The results of its finished stages stay.
 
     Raises:
-        RunError: There is none of that id, or it is over.
+        RunError: No run has that id, or it has ended.
     """
-    known = get(run, database=database)
-    if known.is_over or not queue.cancel(_database(database), ObjectId(run)):
-        raise RunError(f"The run {known.label!r} is {known.state}; there is nothing to cancel.")
-    return get(run, database=database)
+    current = get_run(run, database=database)
+    if current.is_finished or not queue.cancel(_database(database), ObjectId(run)):
+        raise RunError(f"The run {current.label!r} is {current.state}; there is nothing to cancel.")
+    return get_run(run, database=database)
 
 
 def rerun(run: str) -> str:
-    """Queue a run again, with the same inputs; return the id of the new one.
+    """Queue a run again with the same inputs, and return the id of the new run.
 
     Raises:
-        RunError: There is none of that id, it is not over yet, or may not run again.
+        RunError: No run has that id, it has not ended, or its operator forbids another run.
     """
     from fiftyone.operators.delegated import DelegatedOperationService
 
-    known = get(run)
-    if not known.is_over:
-        raise RunError(f"The run {known.label!r} is {known.state}: cancel it first.")
-    if not known.rerunnable:
-        raise RunError(f"{known.label!r} may not be run again: its operator says so.")
+    current = get_run(run)
+    if not current.is_finished:
+        raise RunError(f"The run {current.label!r} is {current.state}: cancel it first.")
+    if not current.rerunnable:
+        raise RunError(f"The operator of {current.label!r} does not allow another run.")
     return str(DelegatedOperationService().rerun_operation(ObjectId(run)).id)
 
 
-def log_of(run: str, *, database: Any = None) -> str:
-    """Return the log of a run: of all its attempts where the log lies here, else its end.
+def read_log(run: str, *, database: Any = None) -> str:
+    """Return the log of a run: all attempts if the file is on this machine, otherwise its end.
 
-    Empty where it said nothing, or was run by FiftyOne's own worker, which keeps no log.
+    Empty for runs of FiftyOne's own worker, which writes no log.
 
     Raises:
-        RunError: There is none of that id.
+        RunError: No run has that id.
     """
     document = _document(run, database)
     path = document.get("log_path")
-    here = tail_of(Path(path), _SHOWN_BYTES) if path else ""
-    return here or str(document.get("log_tail") or "")
+    text = read_tail(Path(path), _LOG_BYTES) if path else ""
+    return text or str(document.get("log_tail") or "")
 
 
-def result_of(run: str, *, database: Any = None) -> Mapping[str, Any]:
-    """Return what a run that is done gave back; empty where it gave nothing.
+def get_result(run: str, *, database: Any = None) -> Mapping[str, Any]:
+    """Return the result of a completed run; empty without one.
 
     Raises:
-        RunError: There is none of that id.
+        RunError: No run has that id.
     """
     result = (_document(run, database).get("result") or {}).get("result")
     return result if isinstance(result, Mapping) else {}
 
 
-def _database(given: Any) -> Any:
-    if given is not None:
-        return given
+def _database(database: Any) -> Any:
+    if database is not None:
+        return database
     import fiftyone.core.odm as foo
 
     return foo.get_db_conn()
@@ -192,21 +189,21 @@ def _database(given: Any) -> Any:
 
 def _document(run: str, database: Any) -> dict[str, Any]:
     try:
-        which = ObjectId(run)
+        query = {"_id": ObjectId(run)}
     except InvalidId as error:
-        raise RunError(f"{run!r} is no id of a run.") from error
-    found: dict[str, Any] | None = _database(database)[COLLECTION].find_one({"_id": which})
-    if found is None:
+        raise RunError(f"{run!r} is not a valid run id.") from error
+    row: dict[str, Any] | None = _database(database)[COLLECTION].find_one(query)
+    if row is None:
         raise RunError(f"No run has the id {run}.")
-    return found
+    return row
 
 
 def _run(row: Mapping[str, Any], now: datetime, place: int | None) -> Run:
     status, own = row.get("status") or {}, row.get("curation") or {}
     state = _state(row, own, now)
-    begun = _time(row.get("started_at"))
+    started = _time(row.get("started_at"))
     ended = _time(row.get("completed_at" if state == "done" else "failed_at"))
-    ended = ended if state in OVER else None
+    ended = ended if state in FINISHED else None
     parameters = (row.get("context") or {}).get("request_params") or {}
     waits = state == "queued"
     return Run(
@@ -219,12 +216,12 @@ def _run(row: Mapping[str, Any], now: datetime, place: int | None) -> Run:
         note=status.get("label") or "",
         place=place if waits else None,
         queued_at=_time(row.get("queued_at") or row.get("scheduled_at")),
-        started_at=None if waits else begun,
+        started_at=None if waits else started,
         ended_at=ended,
-        seconds=None if waits or begun is None else ((ended or now) - begun).total_seconds(),
+        seconds=None if waits or started is None else ((ended or now) - started).total_seconds(),
         attempts=int(own.get("attempts", 0)),
         worker=own.get("worker", ""),
-        error=_line((row.get("result") or {}).get("error")) if state in OVER else "",
+        error=_last_line((row.get("result") or {}).get("error")) if state in FINISHED else "",
         rerunnable=bool(row.get("rerunnable", True)),
     )
 
@@ -244,11 +241,11 @@ def _state(row: Mapping[str, Any], own: Mapping[str, Any], now: datetime) -> Sta
 
 
 def _time(value: datetime | None) -> datetime | None:
-    """Return a moment of the database, which keeps UTC without saying so."""
+    """Return a time of the database as an aware time; the database stores naive UTC."""
     return None if value is None else value.replace(tzinfo=UTC) if not value.tzinfo else value
 
 
-def _line(error: str | None) -> str:
-    """Return the last line of an error: of a traceback, what went wrong."""
+def _last_line(error: str | None) -> str:
+    """Return the last line of an error, which is the message of a traceback."""
     lines = (error or "").strip().splitlines()
     return lines[-1] if lines else ""

@@ -1,4 +1,4 @@
-"""What a run says, kept in a file of its own; its last lines go to the database with the beat."""
+"""Log file of a run; lease renewals also store its last lines in the database."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-FOLDER = "runs"  # in our home
-TAIL_BYTES = 4000  # of the log, kept in the database for those on other machines
+FOLDER = "runs"  # in CURATION_HOME
+TAIL_BYTES = 4000  # stored in the database, for readers on other machines
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -20,8 +20,8 @@ class RunLog:
     """The log of one run, over all its attempts.
 
     Args:
-        home: Our folder.
-        run: The run's id.
+        home: CURATION_HOME.
+        run: Id of the run.
     """
 
     def __init__(self, home: Path, run: object) -> None:
@@ -29,7 +29,7 @@ class RunLog:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
-        """Take all that is logged or printed until the block ends, and pass it on, too."""
+        """Copy all log records and printed text to the file until the block ends."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8", errors="replace", buffering=1) as file:
             handler = logging.StreamHandler(file)
@@ -40,39 +40,39 @@ class RunLog:
             root.setLevel(logging.INFO)
             try:
                 with (
-                    contextlib.redirect_stdout(_Both(file, sys.stdout)),
-                    contextlib.redirect_stderr(_Both(file, sys.stderr)),
+                    contextlib.redirect_stdout(_Tee(file, sys.stdout)),
+                    contextlib.redirect_stderr(_Tee(file, sys.stderr)),
                 ):
                     yield
             finally:
                 root.setLevel(level)
                 root.removeHandler(handler)
 
-    def say(self, text: str) -> None:
-        """Add a line that is always there, such as the beginning of an attempt."""
+    def write(self, text: str) -> None:
+        """Append a line with a time stamp, such as the start of an attempt."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{now} {text}\n")
 
     def tail(self) -> str:
-        """Return its last lines; empty where nothing was said."""
-        return tail_of(self.path)
+        """Return the last lines; empty without a file."""
+        return read_tail(self.path)
 
 
-def tail_of(path: Path, most_bytes: int = TAIL_BYTES) -> str:
-    """Return the last whole lines of a file; empty where there is none."""
+def read_tail(path: Path, max_bytes: int = TAIL_BYTES) -> str:
+    """Return the last complete lines of a file; empty without a file."""
     if not path.is_file():
         return ""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - most_bytes, 0))
+        file.seek(max(size - max_bytes, 0))
         text = file.read().decode(errors="replace")
-    return text if size <= most_bytes else text.partition("\n")[2]
+    return text if size <= max_bytes else text.partition("\n")[2]
 
 
-class _Both:
-    """Writes to the run's log and to where it would have gone."""
+class _Tee:
+    """Writes to the log file and to the original stream."""
 
     def __init__(self, file: IO[str], other: IO[str]) -> None:
         self._file, self._other = file, other

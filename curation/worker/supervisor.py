@@ -1,4 +1,4 @@
-"""Keeps one warm process per GPU alive: one that dies, or had to end itself, is replaced."""
+"""Supervision of worker processes, one per GPU: a process that exits is replaced."""
 
 from __future__ import annotations
 
@@ -12,101 +12,100 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from curation.errors import CurationError
-from curation.worker.constants import END
+from curation.worker.constants import EXIT_DONE
 
 logger = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 0.2
+_POLL_S = 0.2
 _STOP_S = 20.0
-_MOST_DEATHS, _WITHIN_S = 5, 120.0
+_MAX_EXITS, _WITHIN_S = 5, 120.0
 
 
 class WorkerError(CurationError, RuntimeError):
-    """A worker's process cannot be kept alive."""
+    """A worker process exits again and again."""
 
 
 @dataclass
-class _Member:
-    """One place of the crew, and who fills it now."""
+class _Worker:
+    """A worker process and its recent exits."""
 
     gpu: int | None
     process: subprocess.Popen[bytes]
-    deaths: list[float] = field(default_factory=list)
+    exits: list[float] = field(default_factory=list)
 
 
-class Crew:
-    """The processes of one machine.
+class Supervisor:
+    """Supervisor of the worker processes of one machine.
 
     Args:
-        gpus: One process each; one without a GPU where this is empty.
-        once: Whether they end when nothing waits any more.
-        lease_s: How long one may be silent before its operation goes back.
-        grace_s: How long a cancelled operation may go on.
+        gpus: GPU numbers, one process each; if empty, one process without a GPU.
+        once: Whether the processes end when no operation waits.
+        lease_s: Duration of a lease without renewal, in seconds.
+        grace_s: Seconds that a canceled operation may continue.
     """
 
     def __init__(self, gpus: Sequence[int], *, once: bool, lease_s: float, grace_s: float) -> None:
-        self._options = [*(["--once"] if once else []), f"--lease={lease_s}", f"--grace={grace_s}"]
-        self._options.append(f"--parent={os.getpid()}")
-        self._places: tuple[int | None, ...] = tuple(gpus) or (None,)
+        self._options = [f"--lease={lease_s}", f"--grace={grace_s}", f"--parent={os.getpid()}"]
+        self._options += ["--once"] if once else []
+        self._gpus: tuple[int | None, ...] = tuple(gpus) or (None,)
         self._stopping = False
 
     def run(self) -> None:
-        """Keep the processes alive until they end by themselves, or until told to stop.
+        """Keep the processes running until they finish or a signal arrives.
 
         Raises:
-            WorkerError: One dies again and again.
+            WorkerError: A process exits again and again.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        members = [_Member(gpu, self._start(gpu)) for gpu in self._places]
+        workers = [_Worker(gpu, self._start(gpu)) for gpu in self._gpus]
         try:
-            while members and not self._stopping:
-                members = [one for one in members if self._lives(one)]
-                time.sleep(_LOOK_EVERY_S)
+            while workers and not self._stopping:
+                workers = [worker for worker in workers if self._keep_running(worker)]
+                time.sleep(_POLL_S)
         finally:
-            _end([one.process for one in members])
+            _stop_all([worker.process for worker in workers])
 
     def _stop(self, *_: object) -> None:
         self._stopping = True
 
     def _start(self, gpu: int | None) -> subprocess.Popen[bytes]:
-        seen = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
-        place = [] if gpu is None else [f"--gpu={gpu}"]
+        visible = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
+        options = self._options + ([] if gpu is None else [f"--gpu={gpu}"])
         return subprocess.Popen(  # noqa: S603 - our own arguments, no shell
-            [sys.executable, "-m", "curation.worker", *place, *self._options],
-            env={**os.environ, **seen},
+            [sys.executable, "-m", "curation.worker", *options],
+            env=os.environ | visible,
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C reaches it by us, once
+            start_new_session=True,  # Ctrl-C reaches only this process, which stops them
         )
 
-    def _lives(self, one: _Member) -> bool:
-        """Return whether a place is filled, after filling it anew where its process died."""
-        code = one.process.poll()
+    def _keep_running(self, worker: _Worker) -> bool:
+        """Restart the process if it died; return False if it has finished."""
+        code = worker.process.poll()
         if code is None:
             return True
-        if code == END:
+        if code == EXIT_DONE:
             return False
         now = time.monotonic()
-        one.deaths = [at for at in one.deaths if now - at < _WITHIN_S] + [now]
-        if len(one.deaths) >= _MOST_DEATHS:
+        worker.exits = [at for at in worker.exits if now - at < _WITHIN_S] + [now]
+        if len(worker.exits) >= _MAX_EXITS:
             raise WorkerError(
-                f"A worker's process ended {_MOST_DEATHS} times within {_WITHIN_S:.0f} s, last "
-                f"with exit code {code}. What it said stands above."
+                f"A worker process ended {_MAX_EXITS} times within {_WITHIN_S:.0f} s, last with "
+                f"exit code {code}. See its output above."
             )
-        logger.warning("A worker's process ended with exit code %s; another takes over.", code)
-        one.process = self._start(one.gpu)
+        logger.warning("A worker process ended with exit code %s; starting another one.", code)
+        worker.process = self._start(worker.gpu)
         return True
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Ask processes to end, which gives their runs back; kill those that do not."""
-    for one in processes:
-        if one.poll() is None:
-            one.terminate()
-    ends = time.monotonic() + _STOP_S
-    for one in processes:
+def _stop_all(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Terminate the processes, which requeues their runs; kill those that do not end in time."""
+    for process in processes:
+        process.terminate()  # no effect on an ended process
+    deadline = time.monotonic() + _STOP_S
+    for process in processes:
         try:
-            one.wait(max(ends - time.monotonic(), 0.1))
+            process.wait(max(deadline - time.monotonic(), 0.1))
         except subprocess.TimeoutExpired:
-            one.kill()
-            one.wait()
+            process.kill()
+            process.wait()

@@ -52,7 +52,7 @@ class EmbedSamples(Door):
         samples = ctx.target_view()
         name = ctx.params.get("manifest") or round_forms.DEFAULT_MANIFEST
         folder = connected().vectors(ctx.dataset.name)
-        members = model_cache.of(ensemble(samples, name))
+        members = model_cache.get(ensemble(samples, name))
         result = embed(samples, members, folder=folder, progress=bars("embed"))
         shown = "the panel `Embeddings` shows them" if result.umap else "too few for a picture"
         return Outcome(

@@ -22,7 +22,7 @@ def ask_run(form: Any, *, over: bool | None) -> str:
         over: Whether those that are over are meant, or those that are not; None for all.
     """
     found = [
-        one for one in run_history.list_runs(limit=SHOWN) if over is None or one.is_over == over
+        one for one in run_history.list_runs(limit=SHOWN) if over is None or one.is_finished == over
     ]
     shown = {
         one.id: f"{one.label} · {one.dataset or 'no dataset'} · {one.state}"
@@ -61,12 +61,12 @@ class ShowRuns(Door):
         """List the runs."""
         found = run_history.list_runs(limit=SHOWN)
         run = ctx.params.get("run") or (found[0].id if found else "")
-        one = run_history.get(run)
+        one = run_history.get_run(run)
         return Outcome(
             f"{one.label}: {one.state}. {one.error or one.note}".strip(),
             {
                 "run": asdict(one),
-                "log": run_history.log_of(run) or "It kept no log.",
+                "log": run_history.read_log(run) or "It kept no log.",
                 "runs": [f"{each.state}: {each.label} ({each.dataset})" for each in found],
             },
             wrote=False,
@@ -127,12 +127,12 @@ class RerunRun(Door):
         """Queue it."""
         new = run_history.rerun(ctx.params.get("run") or _first(over=True))
         return Outcome(
-            f"Queued again as {new}.", {"run": asdict(run_history.get(new))}, wrote=False
+            f"Queued again as {new}.", {"run": asdict(run_history.get_run(new))}, wrote=False
         )
 
 
 def _first(*, over: bool) -> str:
-    return next((one.id for one in run_history.list_runs(limit=SHOWN) if one.is_over == over), "")
+    return next((one.id for one in run_history.list_runs(limit=SHOWN) if one.is_finished == over), "")
 
 
 def register(plugin: Any) -> None:

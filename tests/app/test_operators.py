@@ -51,6 +51,6 @@ def test_queued_from_the_app_and_executed_by_our_worker(app, scenes, processes, 
     (one,) = until(lambda: run_history.list_runs(scenes.name), within_s=30)
     assert one.state == "queued"
     assert processes.start("curate", "worker", "--once").wait(240) == 0
-    assert run_history.get(one.id).state == "done"
+    assert run_history.get_run(one.id).state == "done"
     scenes.reload()
     assert scenes.has_brain_run("similarity")

@@ -110,7 +110,7 @@ def test_every_operator_does_its_work_in_a_whole_round(run, scenes, tmp_path):
     one = str(operator(scenes, delegate=True, members=["tiny_center"]).result["id"])
     assert run("manage_runs/cancel_run", None, run=one)["run"]["state"] == "cancelled"
     new = run("manage_runs/rerun_run", None, run=one)["run"]["id"]
-    assert run_history.get(new).state == "queued"
+    assert run_history.get_run(new).state == "queued"
     assert run("manage_runs/show_runs", None, run=new)["run"]["state"] == "queued"
     run_history.cancel(new)
 

@@ -47,7 +47,7 @@ def _measure(size: int, home: Path, *, indexing: bool) -> dict[str, Any]:
     with own_database(home) as (settings, uri):
         from curation.storage.database import mongod
 
-        with mongod.client_of(uri) as client:
+        with mongod.open_client(uri) as client:
             return _night(size, home, settings, client.jobs, indexing=indexing)
 
 

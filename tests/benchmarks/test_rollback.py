@@ -47,7 +47,7 @@ def test_warm(store, database, tmp_path, capsys):
     registry = Registry(f"sqlite:///{store}", tmp_path / "mlartifacts")
     register(registry, tmp_path, 2)
     taken = []
-    with mongod.client_of(database) as client:
+    with mongod.open_client(database) as client:
         moving = Promotions(registry, client.benchmark)
         moving.promote("demo", "1", by="Ada", why="first")
         for _ in range(TIMES):

@@ -33,7 +33,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def promotions(registry, database):
-    with mongod.client_of(database) as client:
+    with mongod.open_client(database) as client:
         yield Promotions(registry, client.tests)
 
 

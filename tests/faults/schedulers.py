@@ -173,7 +173,7 @@ def in_child(do):
 
 def connected(do):
     try:
-        with mongod.client_of(MONGODB) as client:
+        with mongod.open_client(MONGODB) as client:
             return do(History(client.faults))
     except Exception:
         logging.exception("A child ended.")

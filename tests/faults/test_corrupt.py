@@ -79,7 +79,7 @@ def done(new_home, photos, manifest, tmp_path_factory):
             }.items()
         }
         port = mongod.recorded_port(home.settings.database_folder)
-        with mongod.client_of(mongod.uri_of(port)) as client:
+        with mongod.open_client(mongod.local_uri(port)) as client:
             dataset = client.fiftyone.datasets.find_one({"name": "photos"})
             rows = list(client.fiftyone[dataset["sample_collection_name"]].find())
             run = client.fiftyone.runs.find_one({"_id": dataset["brain_methods"]["similarity"]})

@@ -25,7 +25,7 @@ def seen(database, tmp_path_factory):
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, f"seed {seed}\n{done.stderr}"
-    with mongod.client_of(database) as client:
+    with mongod.open_client(database) as client:
         client.drop_database("faults")
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -209,7 +209,7 @@ def untouched(home):
 def stored(home):
     """Give the home's database, which runs."""
     port = mongod.recorded_port(home.settings.database_folder)
-    with mongod.client_of(mongod.uri_of(port)) as client:
+    with mongod.open_client(mongod.local_uri(port)) as client:
         yield client.fiftyone
 
 

@@ -195,7 +195,7 @@ def test_a_killed_server_costs_its_images_only_and_a_resume_fills_the_gap(host, 
     assert gap & set(ids[IN_FLIGHT : 2 * IN_FLIGHT])
     assert tally.failed == len(gap)
     assert all(isinstance(sink.results[name]["boxes"], Detections) for name in ids)
-    assert model.client.is_resting
+    assert model.client.breaker.state == "open"
 
     host.start()
     time.sleep(max(0.0, killed_at[0] + REST_S + 5 - time.monotonic()))

@@ -48,7 +48,7 @@ def outcomes(tmp_path_factory, database, empty_store):
         assert one.returncode == 0, err
         found[what] = json.loads(out.splitlines()[-1])
     yield found
-    with mongod.client_of(database) as client:
+    with mongod.open_client(database) as client:
         for name in client.list_database_names():
             if name.partition("-")[0] in running:
                 client.drop_database(name)

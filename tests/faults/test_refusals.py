@@ -110,7 +110,7 @@ def fill(disk):
 
 def datasets(home):
     uri = mongod.status(home.settings).uri
-    with mongod.client_of(uri) as client:
+    with mongod.open_client(uri) as client:
         return [one["name"] for one in client.fiftyone.datasets.find()]
 
 

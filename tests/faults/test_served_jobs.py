@@ -142,7 +142,7 @@ def test_two_schedulers_killed_fifty_times_push_every_sample_once(home, studio, 
     )  # fmt: skip
     serve = ("curate", "jobs", "serve", "--every", "0.5")
     running = [home.start(*serve, **environment) for _ in range(2)]
-    with mongod.client_of(mongod.status(home.settings).uri) as client:
+    with mongod.open_client(mongod.status(home.settings).uri) as client:
         kept = History(client.fiftyone)
         for _ in range(KILLS):
             aimed = chance.random() < 0.5  # else it may fall anywhere, into a start or a pause, too

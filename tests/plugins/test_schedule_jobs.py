@@ -159,7 +159,7 @@ def test_running_now_makes_a_run_in_a_process_of_its_own(execute, dataset, night
     said = done(execute(RUN, dataset, name="nightly"))["summary"]
     assert said.startswith("nightly runs.")
     ends = time.monotonic() + 300  # it loads all that models need
-    with mongod.client_of(database) as client:
+    with mongod.open_client(database) as client:
         kept = History(client["tests"])
         while (run := kept.runs("nightly")[0]).is_open and time.monotonic() < ends:
             time.sleep(0.5)

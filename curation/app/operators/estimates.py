@@ -1,14 +1,12 @@
-"""What a run will take, said before it is confirmed: members, samples, time, memory.
+"""Estimates of a run for its form: members, samples, time and memory.
 
-Time is what each member took for an image when it last ran on this dataset; where it never did,
-the plan of `cascade.planning.resources` on a GPU, or the member's operations over `CPU_GFLOPS`
-on a CPU.
-Nothing is built or loaded, and predictions that are there are not counted.
+A member's time is its last measured time per image on this dataset; without a measurement, the
+plan of `cascade.planning.resources` on a GPU, or the member's operations at `CPU_GFLOPS` on a
+CPU. Nothing is loaded, and existing predictions are not counted.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cascade.manifest import Manifest, Member
 from cascade.planning import resources
 from cascade.planning.resources import Gpu, Mode
+from curation import formatting
 from curation.app.operators import options
 from curation.storage import schema
 from curation.worker import gpu_info
@@ -24,22 +23,22 @@ if TYPE_CHECKING:
     from fiftyone import DatasetView
 
 TIMES = "\u00d7"  # as in 8 members TIMES 1,200 samples
-# Of one core. Measured: 20 (tiny_rtdetr), 51, 66, 88 (mobilenet); taken near the low end, since
-# reading and writing come on top.
+# Of one core. Measured: 20 (tiny_rtdetr), 51, 66, 88 (mobilenet). Near the low end, since reading
+# and writing add to it.
 CPU_GFLOPS = 30.0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take.
+    """Estimate of a run.
 
     Attributes:
-        members: How many members will look.
-        samples: How many samples there are.
-        predictions: How many pairs of both are missing.
-        seconds: Of all members together; None where nobody knows.
-        memory_mb: Of the GPU, or of the machine where there is none; None where nobody knows.
-        basis: What the time rests on, in words.
+        members: Number of members.
+        samples: Number of samples.
+        predictions: Number of missing predictions.
+        seconds: Total time; None if unknown.
+        memory_mb: Memory of the GPU, or of the machine without one; None if unknown.
+        basis: Source of the time, in words.
     """
 
     members: int
@@ -51,21 +50,22 @@ class Estimate:
 
     @property
     def sentence(self) -> str:
-        """All of that in words: members times samples, about how long, and how much memory."""
-        noun = "member" if self.members == 1 else "members"
-        work = f"{self.members} {noun} {TIMES} {self.samples:,} samples"
+        """The estimate in words."""
+        members = formatting.quantity(self.members, "member")
+        work = f"{members} {TIMES} {formatting.quantity(self.samples, 'sample')}"
+        total = self.members * self.samples
         if not self.predictions:
-            return f"{work}: all of it is there already, so nothing will run."
-        took = "time unknown" if self.seconds is None else f"≈ {duration(self.seconds)}"
-        memory = "" if self.memory_mb is None else f", {size(self.memory_mb)}"
-        there = self.members * self.samples - self.predictions
-        rest = (
-            f" {there:,} of {self.members * self.samples:,} predictions are there." if there else ""
-        )
-        return f"{work} {took}{memory} ({self.basis}).{rest}"
+            return f"{work}: all predictions exist, so nothing will run."
+        time = "time unknown"
+        if self.seconds is not None:
+            time = f"≈ {formatting.duration(self.seconds)}"
+        memory = "" if self.memory_mb is None else f", {formatting.memory(self.memory_mb)}"
+        existing = total - self.predictions
+        note = f" {existing:,} of {total:,} predictions exist already." if existing else ""
+        return f"{work} {time}{memory} ({self.basis}).{note}"
 
 
-def of_members(
+def estimate_run(
     view: DatasetView,
     manifest: Manifest,
     members: Sequence[Member],
@@ -73,79 +73,64 @@ def of_members(
     mode: Mode = "full",
     machine: Sequence[Gpu] | None = None,
 ) -> Estimate:
-    """Return what it will take to have members look at what they have not seen.
+    """Estimate the time and memory of the predictions that are missing.
 
     Args:
         view: A FiftyOne dataset or view.
-        manifest: Of the members.
-        members: Those that will look.
-        mode: Whether the deeper tiers see every sample.
-        machine: Its GPUs; by default, this machine's.
+        manifest: The members' manifest.
+        members: Members to run.
+        mode: Whether the deep tiers run on every sample.
+        machine: GPUs of the machine; by default this machine's.
     """
-    here = gpu_info.here() if machine is None else tuple(machine)
-    samples = len(view)
-    missing = _missing(view, [one.name for one in members])
-    costs: Mapping[str, Any] = options.info(view._dataset, schema.COSTS) or {}
-    seconds, sources = 0.0, set()
-    unknown = False
-    for one in members:
-        seen = resources.images_of(one, manifest, missing[one.name], mode, resources.ASSUMED_SHARES)
-        taken, source = _seconds(one, seen, costs.get(one.name), here)
-        unknown |= taken is None and seen > 0
-        seconds += taken or 0.0
-        sources |= {source} if seen else set()
+    gpus = gpu_info.installed_gpus() if machine is None else tuple(machine)
+    missing = _count_missing(view, [member.name for member in members])
+    costs: Mapping[str, Any] = options.read_info(view._dataset, schema.COSTS) or {}
+    total, sources = 0.0, set()
+    is_unknown = False
+    for member in members:
+        images = resources.images_of(
+            member, manifest, missing[member.name], mode, resources.ASSUMED_SHARES
+        )
+        seconds, source = _member_seconds(member, images, costs.get(member.name), gpus)
+        is_unknown |= seconds is None and images > 0
+        total += seconds or 0.0
+        sources |= {source} if images else set()
     return Estimate(
         members=len(members),
-        samples=samples,
+        samples=len(view),
         predictions=sum(missing.values()),
-        seconds=None if unknown else seconds,
+        seconds=None if is_unknown else total,
         memory_mb=_memory_mb(members),
         basis=", ".join(sorted(sources)) or "nothing to do",
     )
 
 
-def duration(seconds: float) -> str:
-    """Return a time in the unit that people would use, such as `3 min`."""
-    if seconds < 1:
-        return "1 s"
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
-
-
-def size(mb: float) -> str:
-    """Return an amount of memory in the unit that people would use, such as `1.1 GB`."""
-    return f"{mb / 1024:.1f} GB" if mb >= 1000 else f"{math.ceil(mb)} MB"
-
-
-def _missing(view: DatasetView, members: Sequence[str]) -> dict[str, int]:
-    """Return how many samples of a view each member has not looked at; one question for all."""
+def _count_missing(view: DatasetView, members: Sequence[str]) -> dict[str, int]:
+    """Return the number of samples without a prediction, by member; one query for all."""
     import fiftyone as fo
 
     paths = {name: f"{name}.{schema.FINGERPRINT}" for name in members}
-    there = [name for name, path in paths.items() if view.get_field(path) is not None]
-    found = view.aggregate([fo.Count(paths[name]) for name in there]) if there else []
-    seen = dict(zip(there, found, strict=True))
-    return {name: len(view) - int(seen.get(name, 0)) for name in members}
+    declared = [name for name, path in paths.items() if view.get_field(path) is not None]
+    counts = view.aggregate([fo.Count(paths[name]) for name in declared]) if declared else []
+    existing = dict(zip(declared, counts, strict=True))
+    return {name: len(view) - int(existing.get(name, 0)) for name in members}
 
 
-def _seconds(
-    member: Member, images: int, cost: Mapping[str, Any] | None, machine: Sequence[Gpu]
+def _member_seconds(
+    member: Member, images: int, cost: Mapping[str, Any] | None, gpus: Sequence[Gpu]
 ) -> tuple[float | None, str]:
     if cost is not None:
         return images * float(cost["ms"]) / 1000, "measured on this dataset"
-    if machine:
-        return resources.seconds_of(member, images, machine[0]), "at least: planned from operations"
+    if gpus:
+        return resources.seconds_of(member, images, gpus[0]), "at least: planned from operations"
     if member.gflops is None:
         return None, "not measured yet"
     return images * member.gflops / CPU_GFLOPS, "guessed from operations, on one core"
 
 
 def _memory_mb(members: Sequence[Member]) -> float | None:
-    needs = [(resources.need_of(one), one) for one in members]
-    if not needs or any(one.parameters_m is None and one.memory_mb is None for one in members):
+    if not members or any(m.parameters_m is None and m.memory_mb is None for m in members):
         return None
+    needs = [(resources.need_of(member), member.batch_size) for member in members]
     weights = sum(need.weights_mb + need.fixed_mb for need, _ in needs)
-    return weights + max(need.activations_mb * one.batch_size for need, one in needs)
+    return weights + max(need.activations_mb * batch_size for need, batch_size in needs)

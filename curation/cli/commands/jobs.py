@@ -20,7 +20,7 @@ from curation.cli.app import (
     SeedOption,
     TaxonomyOption,
     app,
-    connected,
+    connect,
     console,
     errors,
     say,
@@ -302,9 +302,9 @@ def _history() -> Iterator[tuple[History, Settings]]:
     from curation.jobs.store import History
     from curation.storage.database import connection, mongod
 
-    settings = connected()
+    settings = connect()
     uri = connection.connect(settings).uri
-    with mongod.client_of(uri) as client:
+    with mongod.open_client(uri) as client:
         kept = History(client[os.environ["FIFTYONE_DATABASE_NAME"]])
         kept.prepare()
         yield kept, settings

@@ -28,7 +28,7 @@ from curation.jobs.notifications import Event, What
 from curation.jobs.store import History
 from curation.storage.database import lease
 from curation.storage.database.lease import Lease, LeaseError
-from curation.storage.database.lease_renewal import Heartbeat
+from curation.storage.database.lease_renewal import LeaseRenewer
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +100,8 @@ def attempt(
         LeaseError: The job runs elsewhere, or was taken over meanwhile.
         Stopped, KeyboardInterrupt: The process is asked to end; the run waits for the next one.
     """
-    with lease.held(
-        history.database, lease_name(job.name), who=who(), seconds=lease_s, wait_s=wait_s
+    with lease.hold(
+        history.database, lease_name(job.name), holder=who(), seconds=lease_s, wait_s=wait_s
     ) as held:
         found = history.run(job.name, due)
         run = found and history.claim(found, token=held.token, who=who(), now=clock())
@@ -111,7 +111,7 @@ def attempt(
             why = f"{_failures(run)} attempts ended in failure or without a word."
             ended = history.end(run, "failed", now=clock(), outcome=why)
             return _tell(job, ended, history, "failed")
-        with log_capture.captured() as log, Heartbeat(held, every_s=lease_s / 3):
+        with log_capture.captured() as log, LeaseRenewer(held.renew, every_s=lease_s / 3):
             ended, what = _carry(job, Context(job, run, history, held), work, history, clock, log)
         return _tell(job, ended, history, what) if what else ended
 
@@ -124,7 +124,7 @@ def lease_name(job: str) -> str:
 def is_free(history: History, job: str) -> bool:
     """Return whether nobody runs the job; a process of this machine that died counts as nobody."""
     try:
-        with lease.held(history.database, lease_name(job), who=who(), seconds=5.0):
+        with lease.hold(history.database, lease_name(job), holder=who(), seconds=5.0):
             return True
     except LeaseError:
         return False

@@ -1,49 +1,46 @@
-"""Holding a lease while long work goes on: renewed from beside, and asked before what counts."""
+"""Renewal of a lease in the background while long work runs."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from types import TracebackType
+from collections.abc import Callable
 from typing import Self
 
-from curation.storage.database.lease import Lease, LeaseError
+from curation.storage.database.lease import LeaseError
 
 logger = logging.getLogger(__name__)
 
 
-class Heartbeat:
-    """Renews a lease until the block ends.
+class LeaseRenewer:
+    """Calls `renew` at an interval until the block ends.
+
+    A `LeaseError` ends the renewals. Any other error is logged, and the next renewal may succeed.
 
     Args:
-        lease: What is held.
-        every_s: Seconds between two renewals; a third of the lease's time is safe.
+        renew: Renews the lease, for example `Lease.renew`.
+        every_s: Seconds between two renewals; a third of the lease's duration is safe.
     """
 
-    def __init__(self, lease: Lease, *, every_s: float) -> None:
-        self._lease, self._every_s = lease, every_s
+    def __init__(self, renew: Callable[[], None], *, every_s: float) -> None:
+        self._renew, self._every_s = renew, every_s
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="lease renewal", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
 
-    def _beat(self) -> None:
+    def _run(self) -> None:
         while not self._stop.wait(self._every_s):
             try:
-                self._lease.renew()
+                self._renew()
             except LeaseError as error:
                 logger.warning("%s", error)
                 return
-            except Exception as error:  # noqa: BLE001 - the database may be back at the next beat
+            except Exception as error:  # noqa: BLE001 - the database may answer next time
                 logger.warning("The lease was not renewed this time: %s", error)

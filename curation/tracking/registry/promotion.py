@@ -254,8 +254,8 @@ class Promotions:
     def _alone(self, name: str, by: str, *, wait_s: float) -> Iterator[tuple[Lease, Journal]]:
         place = without_password(self.registry.uri).rstrip("/")  # the same for all who log in
         key = f"{hashlib.sha256(place.encode()).hexdigest()[:12]}/{model_name(name)}"
-        with lease.held(
-            self._database, f"champion of {key}", who=by, seconds=_HELD_S, wait_s=wait_s
+        with lease.hold(
+            self._database, f"champion of {key}", holder=by, seconds=_HELD_S, wait_s=wait_s
         ) as held:
             self._at("leased")
             yield held, Journal(self._database, key)
@@ -269,7 +269,7 @@ def promotions(settings: Settings) -> Iterator[Promotions]:
     from curation.storage.database import connection, mongod
 
     uri = connection.connect(settings).uri
-    with mongod.client_of(uri) as client:
+    with mongod.open_client(uri) as client:
         yield Promotions(Registry.of(settings), client[os.environ["FIFTYONE_DATABASE_NAME"]])
 
 

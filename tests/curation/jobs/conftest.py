@@ -51,7 +51,7 @@ class Child:
             os.waitpid(pid, 0)
             return
         try:
-            with mongod.client_of(self.uri) as client:
+            with mongod.open_client(self.uri) as client:
                 Here(self.work, History(client.jobs), self.clock).launch(job, run)
         finally:
             os.kill(os.getpid(), signal.SIGKILL)  # nothing of pytest's runs here
@@ -68,7 +68,7 @@ def clock():
 @pytest.fixture
 def history(database):
     """Return the record of jobs in a database of the test's own."""
-    with mongod.client_of(database) as client:
+    with mongod.open_client(database) as client:
         client.drop_database("jobs")
         kept = History(client.jobs)
         kept.prepare()

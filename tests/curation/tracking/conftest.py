@@ -13,7 +13,7 @@ def registry(tmp_path, tracking_uri):
 @pytest.fixture
 def mongo(database):
     """Return a database of MongoDB for a test's own records; FiftyOne's is another."""
-    with mongod.client_of(database) as client:
+    with mongod.open_client(database) as client:
         yield client.records
         client.drop_database("records")
 

@@ -64,7 +64,7 @@ class TestRegistry:
 def register(registry, name, folder, verdict="promote"):
     """Register two versions, the first in service, the second judged; return their numbers."""
     from curation.storage.database import connection
-    from curation.storage.database.mongod import client_of
+    from curation.storage.database.mongod import open_client
     from curation.tracking.registry.promotion import Promotions
 
     versions = []
@@ -76,7 +76,7 @@ def register(registry, name, folder, verdict="promote"):
                 "judged_against": "1", "reasons": "MCC changed by +0.1."}  # fmt: skip
         versions.append(registry.register(ensemble, name=name, identity=f"hash{i}", tags=tags))
     uri = connection.connect(from_environment()).uri
-    with client_of(uri) as client:
+    with open_client(uri) as client:
         moving = Promotions(registry, client["tests"])
         moving.promote(name, versions[0], by="gate", why="the first", verdict="bootstrap")
     registry.challenge(name, versions[1])

@@ -164,7 +164,7 @@ def test_cron_itself_runs_the_line(there, inbox):
 
 def a_day_passes(uri, job):
     """Put a job's creation, and all that is on record of it, a day back."""
-    with mongod.client_of(uri) as client:
+    with mongod.open_client(uri) as client:
         database = client.fiftyone
         day = 24 * 3600 * 1000
         database.curation_jobs.update_one(

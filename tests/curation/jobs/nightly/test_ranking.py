@@ -228,7 +228,7 @@ def test_new_images_that_are_too_few_are_judged_with_the_next(pool, night, pass_
 def test_two_jobs_of_one_dataset_wait_for_each_other(night, pass_night, history, tmp_path):
     synthetic_pool.new_images(tmp_path / "inbox", 1)
     with (
-        lease.held(history.database, "hand over pool", who="the other camera", seconds=60),
+        lease.hold(history.database, "hand over pool", holder="the other camera", seconds=60),
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(ranking, "_PATIENCE_S", 0.2)

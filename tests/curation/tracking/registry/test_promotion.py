@@ -147,7 +147,7 @@ def test_a_late_process_is_told_before_it_does_harm(registry, mongo, promote, re
         if step == "recorded":
             mongo[lease.COLLECTION].update_one({}, {"$set": {"owner": "another", "token": 99}})
 
-    with pytest.raises(LeaseError, match="ran out and was taken over"):
+    with pytest.raises(LeaseError, match="expired and was taken over"):
         Promotions(registry, mongo, at=sleeps).promote("demo", "2", by="Ada", why="late")
     assert registry.champion("demo") == "1"
 
