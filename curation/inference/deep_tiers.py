@@ -1,4 +1,4 @@
-"""What the deeper tiers have said about samples, read back: answers, outlines, distances."""
+"""Stored results of the deep tiers: answers, masks, distances."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade import registry
 from cascade.arrays import FloatArray
 from cascade.ensemble import Ensemble
 from cascade.fusion.consensus import Clusters
@@ -17,12 +16,12 @@ from cascade.geometry import focal_length, sizes
 from cascade.geometry.sizes import Sizes
 from cascade.predictions import Answer
 from cascade.taxonomy import Taxonomy
-from curation.storage import deep_tier_documents
-from curation.storage import schema as fields
+from curation.storage import documents, queries, schema
 from curation.storage.artifacts import read_depth
+from curation.storage.box_columns import raw_boxes
 from curation.storage.collection import read_documents
 from curation.storage.documents import Document
-from curation.storage.reader import boxes_of, read_columns
+from curation.storage.reader import read_columns
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class DeepTierOutputs:
-    """What the deeper tiers said about n samples.
+    """Stored results of the deep tiers for n samples.
 
     Attributes:
-        answers: Of each language member, n of them; None where it was not asked.
-        masked: Whether a segmenter outlines a class, shape (n, C).
-        depth: The raw field of the first depth map of each sample; None where there is none.
-        reached: The deeper tiers that looked at each sample, in order.
+        answers: Answers of each language member, length n; None for a sample without an answer.
+        masked: Whether a segmenter has a mask of a class, shape (n, C).
+        depth: Raw field of the first depth map of each sample; None without one.
+        reached: Deep tiers that examined each sample, in order.
     """
 
     answers: Mapping[str, list[Answer | None]]
@@ -46,60 +45,50 @@ class DeepTierOutputs:
 
     @property
     def answered(self) -> NDArray[np.bool_]:
-        """Whether a language member gave a usable answer, shape (n,)."""
-        heard = [np.isfinite(one) for one in self.p_yes.values()]
-        return np.logical_or.reduce([np.zeros(len(self.reached), bool), *heard])
+        """Whether any language member has a usable answer, shape (n,)."""
+        usable = [np.isfinite(p) for p in self.p_yes.values()]
+        return np.logical_or.reduce([np.zeros(len(self.reached), bool), *usable])
 
     @property
     def p_yes(self) -> dict[str, FloatArray]:
-        """P(yes) of each language member, shape (n,), NaN where it has no say."""
-        return {name: deep_tier_documents.probabilities(one) for name, one in self.answers.items()}
-
-
-def estimators(ensemble: Ensemble) -> dict[str, tuple[str, ...]]:
-    """Return the members of the deeper tiers that look at images, by tier; trackers do not."""
-    return {
-        tier: tuple(
-            name
-            for name in ensemble.present(tier)
-            if not registry.get(ensemble.manifest.member(name).adapter).tracks
-        )
-        for tier in ("geometry", "segmentation", "language")
-    }
+        """P(yes) of each language member, shape (n,), NaN without a usable answer."""
+        return {
+            name: queries.float_array([answer.p_yes if answer else None for answer in answers])
+            for name, answers in self.answers.items()
+        }
 
 
 def read_deep_tiers(
     samples: SampleCollection, ids: Sequence[str], ensemble: Ensemble
 ) -> DeepTierOutputs:
-    """Return what is stored of the deeper tiers for the samples, in the order of `ids`."""
-    schema = samples.get_field_schema()
+    """Return the stored results of the deep tiers for samples, in the order of `ids`."""
     members = {
-        tier: [name for name in names if name in schema]
+        tier: [name for name in names if samples.has_field(name)]
         for tier, names in ensemble.deep_tier_members().items()
     }
-    answers: dict[str, list[Answer | None]] = {
-        name: [None] * len(ids) for name in members["language"]
-    }
-    masked = np.zeros((len(ids), len(ensemble.taxonomy.names)), bool)
-    depth: list[Document | None] = [None] * len(ids)
-    reached: list[list[str]] = [[] for _ in ids]
-    column = {name: c for c, name in enumerate(ensemble.taxonomy.names)}
-    wanted = [name for names in members.values() for name in names]
-    for i, row in read_documents(samples, ids, dict.fromkeys(wanted, 1)) if wanted else ():
-        reached[i] = [
-            tier
-            for tier, names in members.items()
-            if any(row.get(name) is not None for name in names)
-        ]
+    names = [name for tier_names in members.values() for name in tier_names]
+    classes = {name: c for c, name in enumerate(ensemble.taxonomy.names)}
+    outputs = DeepTierOutputs(
+        answers={name: [None] * len(ids) for name in members["language"]},
+        masked=np.zeros((len(ids), len(classes)), bool),
+        depth=[None] * len(ids),
+        reached=[[] for _ in ids],
+    )
+    for i, document in read_documents(samples, ids, dict.fromkeys(names, 1)) if names else ():
+        present = {name for name in names if document.get(name) is not None}
+        outputs.reached[i].extend(tier for tier in members if present.intersection(members[tier]))
         for name in members["language"]:
-            answers[name][i] = deep_tier_documents.answer_of(row.get(name))
+            outputs.answers[name][i] = documents.parse_answer(document.get(name))
         for name in members["segmentation"]:
-            masked[i, [column[one["label"]] for one in boxes_of(row.get(name))]] = True
-        depth[i] = next((row[name] for name in members["geometry"] if row.get(name)), None)
-    return DeepTierOutputs(answers=answers, masked=masked, depth=depth, reached=reached)
+            masks = raw_boxes(document.get(name))
+            outputs.masked[i, [classes[mask["label"]] for mask in masks]] = True
+        outputs.depth[i] = next(
+            (document[name] for name in members["geometry"] if document.get(name)), None
+        )
+    return outputs
 
 
-def measure(
+def measure_sizes(
     clusters: Clusters,
     depth: Sequence[Mapping[str, Any] | None],
     *,
@@ -108,46 +97,51 @@ def measure(
     focals_px: FloatArray,
     taxonomy: Taxonomy,
 ) -> Sizes | None:
-    """Return distance and real size of each cluster; None where no sample has a depth map.
+    """Return distance and real size of each cluster; None if no sample has a depth map.
 
-    A camera whose focal length nobody knows is asked through all objects of its drive.
+    An unknown focal length is estimated from all objects of the drive.
 
     Args:
-        clusters: Of n samples.
-        depth: The raw depth field of each.
-        sizes_px: Height and width of each, shape (n, 2).
-        drives: The drive of each.
-        focals_px: The focal length of each, shape (n,), NaN where unknown.
-        taxonomy: Whose sizes hold.
+        clusters: Clusters of n samples.
+        depth: Raw depth field of each sample.
+        sizes_px: Height and width of each sample, shape (n, 2).
+        drives: Drive of each sample.
+        focals_px: Focal length of each sample, shape (n,), NaN if unknown.
+        taxonomy: Object sizes by class.
 
     Raises:
-        StoreError: A depth map's file is gone or damaged.
+        StoreError: The file of a depth map is missing or damaged.
     """
     if not any(depth):
         return None
     distance = np.full(len(clusters), np.nan)
-    for i, one in enumerate(depth):
-        mine = clusters.image == i
-        if one is not None and mine.any():
-            kept = read_depth(one["map_path"], one["step"], one["unit"])
-            distance[mine] = sizes.distances_m(kept, clusters.boxes_xyxy[mine])
+    for i, field in enumerate(depth):
+        rows = clusters.image == i
+        if field is not None and rows.any():
+            depth_map = read_depth(field["map_path"], field["step"], field["unit"])
+            distance[rows] = sizes.distances_m(depth_map, clusters.boxes_xyxy[rows])
     labels = [taxonomy.names[int(c)] for c in clusters.class_id]
-    focal_px, tolerance = _focals(
+    focal_px, tolerance = _estimate_focals(
         clusters, labels, distance, sizes_px=sizes_px, drives=drives, taxonomy=taxonomy
     )
-    known = np.isfinite(focals_px[clusters.image])
+    is_known = np.isfinite(focals_px[clusters.image])
     return sizes.object_sizes(
         clusters.boxes_xyxy,
         labels,
         distance,
         size_px=sizes_px[clusters.image],
-        focal_px=np.where(known, focals_px[clusters.image], focal_px),
+        focal_px=np.where(is_known, focals_px[clusters.image], focal_px),
         taxonomy=taxonomy,
-        focal_tolerance=np.where(known, 0.0, tolerance),
+        focal_tolerance=np.where(is_known, 0.0, tolerance),
     )
 
 
-def _focals(
+def read_focals_px(samples: SampleCollection) -> list[float | None]:
+    """Return the focal length of each sample in order of file and id; None if unknown."""
+    return read_columns(samples, [schema.FOCAL_PX])[schema.FOCAL_PX]
+
+
+def _estimate_focals(
     clusters: Clusters,
     labels: Sequence[str],
     distance_m: FloatArray,
@@ -160,20 +154,16 @@ def _focals(
     drive_of = np.array(drives, object)[clusters.image]
     focal_px, tolerance = np.zeros(len(clusters)), np.zeros(len(clusters))
     for drive in dict.fromkeys(drives):
-        mine = np.flatnonzero(drive_of == drive)
-        found = focal_length.estimate(
-            clusters.boxes_xyxy[mine],
-            [labels[int(k)] for k in mine],
-            distance_m[mine],
-            [str(i) for i in clusters.image[mine]],
-            size_px=sizes_px[clusters.image[mine]],
+        rows = np.flatnonzero(drive_of == drive)
+        sizes_of_rows = sizes_px[clusters.image[rows]]
+        focal = focal_length.estimate(
+            clusters.boxes_xyxy[rows],
+            [labels[int(k)] for k in rows],
+            distance_m[rows],
+            [str(i) for i in clusters.image[rows]],
+            size_px=sizes_of_rows,
             taxonomy=taxonomy,
         )
-        focal_px[mine] = found.in_sides * sizes_px[clusters.image[mine]].max(axis=1)
-        tolerance[mine] = found.tolerance
+        focal_px[rows] = focal.in_sides * sizes_of_rows.max(axis=1)
+        tolerance[rows] = focal.tolerance
     return focal_px, tolerance
-
-
-def read_focals_px(samples: SampleCollection) -> list[float | None]:
-    """Return the focal length of each sample, None where it is unknown, by file and id."""
-    return read_columns(samples, [fields.FOCAL_PX])[fields.FOCAL_PX]

@@ -1,13 +1,13 @@
-"""Any member as a model of FiftyOne's, for one-offs: `dataset.apply_model(member_model(...))`.
+"""Adapter of a member to FiftyOne's model interface: `dataset.apply_model(member_model(...))`.
 
-FiftyOne then reads, runs and writes image by image: convenient, without resume, provenance or
-calibration. Whole ensembles are run by the stages.
+FiftyOne then predicts image by image, without resume, provenance or calibration. The stages run
+complete ensembles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,14 +24,17 @@ from cascade.runtime.devices import default_device
 from cascade.taxonomy import Taxonomy
 from curation.errors import StageError
 from curation.storage import conversions
-from curation.storage.deep_tier_documents import UNUSABLE
+from curation.storage.documents import UNUSABLE
+
+if TYPE_CHECKING:
+    import fiftyone as fo
 
 
 def member_model(ensemble: Ensemble, member: str, device: torch.device | None = None) -> Model:
-    """Return a member of an ensemble as a model that FiftyOne can apply.
+    """Return a member of an ensemble as a FiftyOne model.
 
-    `dataset.apply_model(model, label_field=...)` for every tier but the embedding;
-    `dataset.compute_embeddings(model)` for that one.
+    Use it with `dataset.apply_model(model, label_field=...)`, or for an embedder with
+    `dataset.compute_embeddings(model)`.
 
     Raises:
         ManifestError: The ensemble has no such member.
@@ -45,7 +48,7 @@ def member_model(ensemble: Ensemble, member: str, device: torch.device | None = 
 
 class _MemberModel(Model, EmbeddingsMixin):  # type: ignore[misc]
     def __init__(self, ensemble: Ensemble, member: str, device: torch.device) -> None:
-        self._entry = ensemble.manifest.member(member)
+        self._member = ensemble.manifest.member(member)
         self._taxonomy = ensemble.taxonomy
         self._device = device
         self._model = ensemble.build(member, device)
@@ -56,75 +59,76 @@ class _MemberModel(Model, EmbeddingsMixin):  # type: ignore[misc]
 
     @property
     def has_embeddings(self) -> bool:
-        return self._entry.tier == "embedding"
+        return self._member.tier == "embedding"
 
     @property
     def ragged_batches(self) -> bool:
         return True
 
-    def predict(self, arg: NDArray[np.uint8]) -> Any:
-        """Return the label of one image, RGB, (H, W, 3)."""
+    def predict(self, arg: NDArray[np.uint8]) -> fo.Label:
+        """Return the label of an RGB image, shape (H, W, 3)."""
         return self.predict_all([arg])[0]
 
-    def predict_all(self, args: Iterable[NDArray[np.uint8]]) -> list[Any]:
+    def predict_all(self, args: Iterable[NDArray[np.uint8]]) -> list[fo.Label]:
         """Return the label of each image."""
-        return [_label(said, self._taxonomy) for said in self._ask(args)]
+        return [_to_label(prediction, self._taxonomy) for prediction in self._predictions(args)]
 
     def embed(self, arg: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the vector of one image, shape (D,)."""
+        """Return the embedding of an image, shape (D,)."""
         return self.embed_all([arg])[0]
 
     def embed_all(self, args: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return the vectors of n images, shape (n, D)."""
-        return np.stack([one.vector for one in self._ask(args)])
+        """Return the embeddings of n images, shape (n, D)."""
+        return np.stack([embedding.vector for embedding in self._predictions(args)])
 
-    def _ask(self, images: Iterable[NDArray[np.uint8]]) -> list[Any]:
-        upright = tuple(np.ascontiguousarray(one[..., :3]) for one in images)
+    def _predictions(self, images: Iterable[NDArray[np.uint8]]) -> list[Any]:
+        upright = tuple(np.ascontiguousarray(image[..., :3]) for image in images)
         batch = Batch(tuple(str(i) for i in range(len(upright))), upright, self._device)
-        said = predict_member(self._model, self._entry, batch, self._device)
-        for one in said.values():
-            if isinstance(one, Failure):
-                raise StageError(f"{self._entry.name} failed: {one.error}: {one.message}")
-        return [said[name] for name in batch.ids]
+        results = predict_member(self._model, self._member, batch, self._device)
+        for result in results.values():
+            if isinstance(result, Failure):
+                raise StageError(f"{self._member.name} failed: {result.error}: {result.message}")
+        return [results[image_id] for image_id in batch.ids]
 
 
-def _label(said: Any, taxonomy: Taxonomy) -> Any:
-    """Return a prediction as a label of FiftyOne's, in canonical classes."""
+def _to_label(prediction: Any, taxonomy: Taxonomy) -> fo.Label:
+    """Return a prediction as a FiftyOne label, in canonical classes."""
     import fiftyone as fo
 
-    if isinstance(said, Detections):
-        return conversions.to_label(decision.to_canonical(said, taxonomy))
-    if isinstance(said, Masks):
-        return fo.Detections(detections=_outlined(said, taxonomy))
-    if isinstance(said, DepthMap):
-        known = said.depth[np.isfinite(said.depth)]
-        most = float(known.max()) if known.size else 1.0
-        return fo.Heatmap(map=np.nan_to_num(said.depth), range=[0, most], unit=said.unit)
-    if isinstance(said, Answer):
-        yes = UNUSABLE if said.p_yes is None else "yes" if said.p_yes >= 0.5 else "no"
-        return fo.Classification(label=yes, confidence=said.p_yes, reason=said.reason)
-    if isinstance(said, Embedding):
-        raise StageError("An embedder gives no labels: use `dataset.compute_embeddings(model)`.")
-    raise StageError(f"There is no label for {type(said).__name__}.")
+    if isinstance(prediction, Detections):
+        return conversions.to_label(decision.to_canonical(prediction, taxonomy))
+    if isinstance(prediction, Masks):
+        return fo.Detections(detections=_mask_labels(prediction, taxonomy))
+    if isinstance(prediction, DepthMap):
+        depth, is_finite = prediction.depth, np.isfinite(prediction.depth)
+        farthest = float(depth[is_finite].max()) if is_finite.any() else 1.0
+        return fo.Heatmap(map=np.nan_to_num(depth), range=[0, farthest], unit=prediction.unit)
+    if isinstance(prediction, Answer):
+        p = prediction.p_yes
+        label = UNUSABLE if p is None else "yes" if p >= 0.5 else "no"
+        return fo.Classification(label=label, confidence=p, reason=prediction.reason)
+    if isinstance(prediction, Embedding):
+        raise StageError("Embedders have no labels: use `dataset.compute_embeddings(model)`.")
+    raise StageError(f"FiftyOne has no label for {type(prediction).__name__}.")
 
 
-def _outlined(said: Masks, taxonomy: Taxonomy) -> list[Any]:
+def _mask_labels(prediction: Masks, taxonomy: Taxonomy) -> list[fo.Detection]:
     import fiftyone as fo
 
-    height, width = said.masks.shape[1:]
-    found = []
-    for i, (x1, y1, x2, y2) in enumerate(masks.bounding_boxes(said)):
-        label = taxonomy.canonical(said.classes[int(said.class_ids[i])])
+    height, width = prediction.masks.shape[1:]
+    labels = []
+    for i, (x1, y1, x2, y2) in enumerate(masks.bounding_boxes(prediction)):
+        label = taxonomy.canonical(prediction.classes[int(prediction.class_ids[i])])
         if label is None:
             continue
         rows = slice(round(y1 * height), max(round(y2 * height), round(y1 * height) + 1))
         columns = slice(round(x1 * width), max(round(x2 * width), round(x1 * width) + 1))
-        found.append(
+        labels.append(
             fo.Detection(
                 label=label,
                 bounding_box=[float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
-                confidence=float(said.scores[i]),
-                mask=said.masks[i, rows, columns],
+                confidence=float(prediction.scores[i]),
+                mask=prediction.masks[i, rows, columns],
             )
         )
-    return found
+    return labels

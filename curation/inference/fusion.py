@@ -1,4 +1,4 @@
-"""What the ensemble concludes from what is stored: no model runs, and nothing is written."""
+"""Fusion of stored predictions; runs no model and writes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from cascade.fusion.consensus import Clusters, Decisions, Votes
 from cascade.geometry.sizes import Sizes
 from cascade.inference import decision
 from curation.inference import probe
-from curation.inference.deep_tiers import DeepTierOutputs, measure, read_deep_tiers, read_focals_px
+from curation.inference.deep_tiers import (
+    DeepTierOutputs,
+    measure_sizes,
+    read_deep_tiers,
+    read_focals_px,
+)
 from curation.storage import queries, reader, schema
 
 if TYPE_CHECKING:
@@ -19,54 +24,54 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class FusedPredictions:
-    """What the ensemble makes of n samples.
+    """Fused predictions for n samples.
 
     Attributes:
-        ids: The samples.
-        votes: The detectors' boxes, calibrated.
-        clusters: The objects.
-        first: What the detectors and the probe decide; the cascade's path follows from it.
-        final: What they decide with the language members heard.
-        said: What the deeper tiers said.
-        sizes: Distance and size of each object; None where no depth is known.
+        ids: Sample ids.
+        votes: Calibrated boxes of the detectors.
+        clusters: Fused boxes.
+        detector_decisions: Image decisions of detectors and probe; they determine the path.
+        decisions: Image decisions of detectors, probe and language members.
+        deep_tiers: Stored results of the deep tiers.
+        sizes: Distance and size of each cluster; None without depth.
     """
 
     ids: tuple[str, ...]
     votes: Votes
     clusters: Clusters
-    first: Decisions
-    final: Decisions
-    said: DeepTierOutputs
+    detector_decisions: Decisions
+    decisions: Decisions
+    deep_tiers: DeepTierOutputs
     sizes: Sizes | None
 
 
 def fuse_predictions(view: DatasetView, ensemble: Ensemble) -> FusedPredictions:
-    """Return what follows from all that the members stored about the samples of a view.
+    """Fuse the stored predictions of all members for the samples of a view.
 
     Raises:
-        StoreError: A detector's field is absent, or a depth map's file is gone.
+        StoreError: The field of a detector or the file of a depth map is missing.
     """
-    read = reader.read_votes(
+    stored = reader.read_votes(
         view, ensemble.detectors, classes=ensemble.taxonomy, confidence="score"
     )
-    votes = ensemble.calibration.calibrate_votes(read.votes)
+    votes = ensemble.calibration.calibrate_votes(stored.votes)
     sizes_px = reader.sizes_px(view)
-    clusters, detected = decision.fuse_and_decide(votes, ensemble, sizes_px)
-    probed = probe.p_yes(view, read.ids, ensemble)
-    said = read_deep_tiers(view, read.ids, ensemble)
+    clusters, decisions = decision.fuse_and_decide(votes, ensemble, sizes_px)
+    p_probe = probe.p_yes(view, stored.ids, ensemble)
+    deep_tiers = read_deep_tiers(view, stored.ids, ensemble)
     drives = reader.read_columns(view, [schema.DRIVE])[schema.DRIVE]
     return FusedPredictions(
-        ids=read.ids,
+        ids=stored.ids,
         votes=votes,
         clusters=clusters,
-        first=decision.with_image_votes(detected, ensemble, probed),
-        final=decision.with_image_votes(detected, ensemble, {**probed, **said.p_yes}),
-        said=said,
-        sizes=measure(
+        detector_decisions=decision.with_image_votes(decisions, ensemble, p_probe),
+        decisions=decision.with_image_votes(decisions, ensemble, {**p_probe, **deep_tiers.p_yes}),
+        deep_tiers=deep_tiers,
+        sizes=measure_sizes(
             clusters,
-            said.depth,
+            deep_tiers.depth,
             sizes_px=sizes_px,
-            drives=[drive or one for one, drive in zip(read.ids, drives, strict=True)],
+            drives=[drive or i for i, drive in zip(stored.ids, drives, strict=True)],
             focals_px=queries.float_array(read_focals_px(view)),
             taxonomy=ensemble.taxonomy,
         ),

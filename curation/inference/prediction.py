@@ -1,4 +1,4 @@
-"""What an ensemble says about some images, and how long it takes; the dataset is not written to."""
+"""Predictions of an ensemble for image files, and their latency; writes nothing to a dataset."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ from cascade.taxonomy import Taxonomy
 from cascade.training import fit_state
 from cascade.training.fit_key import identity_of
 
-_TIMED_IMAGES = 20
+_LATENCY_IMAGES = 20
 
 
 @dataclass(frozen=True)
 class ObjectPredictions:
-    """An ensemble's own objects in some images.
+    """Fused objects of the detectors in some images.
 
     Attributes:
-        found: One value an image, in their order; empty where the image cannot be read.
-        unreadable: Why images cannot be read, by id.
+        detections: Objects of each image, in order; empty for an unreadable image.
+        unreadable: Error messages of unreadable images, by id.
     """
 
-    found: Sequence[Detections]
+    detections: Sequence[Detections]
     unreadable: Mapping[str, str]
 
 
 def predict_rows(
     ensemble: Ensemble,
-    names: Sequence[str],
+    members: Sequence[str],
     ids: Sequence[str],
     paths: Sequence[str],
     device: torch.device,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """Return what some members say about some images, in their own words."""
-    memory = MemorySink()
-    _run(ensemble, names, ids, paths, memory, device, progress)
-    return [memory.results[one] for one in ids]
+    """Return the predictions of members for each image, with the members' own labels."""
+    sink = MemorySink()
+    _run(ensemble, members, ids, paths, sink, device, progress)
+    return [sink.results[image_id] for image_id in ids]
 
 
 def predict_objects(
@@ -64,23 +64,23 @@ def predict_objects(
     device: torch.device,
     progress: Progress | None = None,
 ) -> ObjectPredictions:
-    """Return what the detectors find together; memory holds the fused boxes only.
+    """Return the fused objects of the detectors; only the fused boxes stay in memory.
 
     Args:
-        ensemble: Whose detectors are asked.
-        ids: Of n images.
-        paths: Their files.
-        sizes_px: Height and width of each, shape (n, 2).
-        device: Where.
-        progress: Told after every batch.
+        ensemble: Ensemble of the detectors.
+        ids: Ids of the n images.
+        paths: Files of the images.
+        sizes_px: Height and width of each image, shape (n, 2).
+        device: Device of the models.
+        progress: Called after every batch.
     """
-    sink = _Fused(ensemble, dict(zip(ids, sizes_px, strict=True)))
+    sink = _FusingSink(ensemble, dict(zip(ids, sizes_px, strict=True)))
     _run(ensemble, ensemble.detectors, ids, paths, sink, device, progress)
-    return ObjectPredictions([sink.found[one] for one in ids], sink.unreadable)
+    return ObjectPredictions([sink.objects[image_id] for image_id in ids], sink.unreadable)
 
 
 def cached_objects(
-    kept: Path,
+    cache: Path,
     ensemble: Ensemble,
     ids: Sequence[str],
     paths: Sequence[str],
@@ -88,23 +88,23 @@ def cached_objects(
     device: torch.device,
     progress: Progress | None = None,
 ) -> ObjectPredictions:
-    """Return `objects`, from the file `kept` where the same was asked before, and keep it there."""
+    """Return `predict_objects`, read from a cache file if it has the same ensemble and images."""
     identity = identity_of((ensemble.identity, list(ids), list(paths)), {})
-    known = fit_state.load(kept, identity=identity)
-    if known:
-        return _unpacked(known, ensemble.taxonomy)
-    said = predict_objects(ensemble, ids, paths, sizes_px, device, progress)
-    record = {"identity": identity, "unreadable": dict(said.unreadable)}
-    fit_state.save(kept, record, _packed(said.found))
-    return said
+    state = fit_state.load(cache, identity=identity)
+    if state:
+        return _unpack(state, ensemble.taxonomy)
+    objects = predict_objects(ensemble, ids, paths, sizes_px, device, progress)
+    record = {"identity": identity, "unreadable": dict(objects.unreadable)}
+    fit_state.save(cache, record, _pack(objects.detections))
+    return objects
 
 
 def measure_latency(
     ensembles: Mapping[str, Ensemble], paths: Sequence[str], device: torch.device
 ) -> dict[str, dict[str, float]]:
-    """Return the milliseconds of each ensemble for one image, on the first that can be read."""
-    images = list(islice(_readable(paths), _TIMED_IMAGES))
-    predictors = {name: Predictor(one, device) for name, one in ensembles.items()}
+    """Return the latency of each ensemble in milliseconds per image, on some readable images."""
+    images = list(islice(_readable(paths), _LATENCY_IMAGES))
+    predictors = {name: Predictor(ensemble, device) for name, ensemble in ensembles.items()}
     return latency.measure_latency(predictors, images)
 
 
@@ -123,48 +123,51 @@ def _run(
 
 
 @dataclass
-class _Fused:
-    """A sink that fuses what the members say, and keeps that alone."""
+class _FusingSink:
+    """Sink that fuses the members' predictions of each batch."""
 
     ensemble: Ensemble
     sizes_px: Mapping[str, NDArray[np.int64]]
-    found: dict[str, Detections] = field(default_factory=dict)
+    objects: dict[str, Detections] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        sizes = np.array([self.sizes_px[one] for one in results], np.int64)
+        sizes = np.array([self.sizes_px[image_id] for image_id in results], np.int64)
         votes = decision.collect_votes(list(results.values()), self.ensemble)
         clusters, _ = decision.fuse_and_decide(votes, self.ensemble, sizes)
-        self.found |= zip(results, decision.fused_detections(clusters), strict=True)
-        for one, row in results.items():
-            for said in row.values():
-                if isinstance(said, Failure) and said.error == ImageError.__name__:
-                    self.unreadable[one] = said.message
+        self.objects |= zip(results, decision.fused_detections(clusters), strict=True)
+        for image_id, row in results.items():
+            for result in row.values():
+                if isinstance(result, Failure) and result.error == ImageError.__name__:
+                    self.unreadable[image_id] = result.message
 
 
-def _packed(found: Sequence[Detections]) -> dict[str, torch.Tensor]:
-    none = Detections.empty(())  # of no image at all, the types still hold
+def _pack(detections: Sequence[Detections]) -> dict[str, torch.Tensor]:
+    empty = Detections.empty(())  # keeps the data types without any image
     columns = {
-        name: np.concatenate([getattr(one, name) for one in (none, *found)])
+        name: np.concatenate([getattr(boxes, name) for boxes in (empty, *detections)])
         for name in ("boxes_xyxy", "scores", "class_ids")
     }
-    columns["counts"] = np.array([len(one) for one in found], np.int64)
-    return {name: torch.from_numpy(one) for name, one in columns.items()}
+    columns["counts"] = np.array([len(boxes) for boxes in detections], np.int64)
+    return {name: torch.from_numpy(column) for name, column in columns.items()}
 
 
-def _unpacked(known: fit_state.Standing, taxonomy: Taxonomy) -> ObjectPredictions:
-    columns = {name: one.numpy() for name, one in known.tensors.items()}
+def _unpack(state: fit_state.Standing, taxonomy: Taxonomy) -> ObjectPredictions:
+    columns = {name: tensor.numpy() for name, tensor in state.tensors.items()}
     counts = columns.pop("counts")
     ends = np.cumsum(counts)
-    found = [
-        Detections(**{name: one[a:b] for name, one in columns.items()}, classes=taxonomy.names)
-        for a, b in zip(ends - counts, ends, strict=True)
+    detections = [
+        Detections(
+            **{name: column[start:end] for name, column in columns.items()},
+            classes=taxonomy.names,
+        )
+        for start, end in zip(ends - counts, ends, strict=True)
     ]
-    return ObjectPredictions(found, known.record["unreadable"])
+    return ObjectPredictions(detections, state.record["unreadable"])
 
 
 def _readable(paths: Sequence[str]) -> Iterator[Image]:
-    """Give the images that can be read; the others are failures in the evaluation."""
+    """Yield the readable images; others count as failures in the evaluation."""
     for path in paths:
         with suppress(ImageError):
             yield read(path)

@@ -1,4 +1,4 @@
-"""What the ensemble's probe reads off the stored vectors of samples."""
+"""Image decisions of the ensemble's probe on stored embeddings."""
 
 from __future__ import annotations
 
@@ -23,29 +23,34 @@ if TYPE_CHECKING:
 def p_yes(
     samples: SampleCollection, ids: Sequence[str], ensemble: Ensemble
 ) -> dict[str, FloatArray]:
-    """Return by the embedder's name the probability of yes, shape (n,), NaN without a vector.
+    """Return P(yes) by the name of the embedder, shape (n,), NaN without an embedding.
 
-    Empty where the ensemble has no probe, or the vectors are of another embedder.
+    Empty if the ensemble has no probe, or the embeddings are of another embedder.
 
     Args:
-        samples: The dataset or a view of it.
-        ids: The n samples.
-        ensemble: Whose probe.
+        samples: The dataset, or a view of it.
+        ids: Ids of the n samples.
+        ensemble: Ensemble with the probe.
     """
     note = dataset_of(samples).info.get(schema.EMBEDDER_INFO)
     if ensemble.probe_embedder is None or ensemble.probe is None or not note:
         return {}
-    if note["fingerprint"] != ensemble.probe.embedder:
+    fingerprint = note["fingerprint"]
+    if fingerprint != ensemble.probe.embedder:
         return {}
     folder = Path(note["folder"])
-    version = VectorTable(folder, note["fingerprint"]).version
-    known = _all(folder, note["fingerprint"], version, ensemble.probe)
-    return {ensemble.probe_embedder: np.array([known.get(one, np.nan) for one in ids], np.float64)}
+    version = VectorTable(folder, fingerprint).version
+    p = _p_yes_of_all(folder, fingerprint, version, ensemble.probe)
+    return {
+        ensemble.probe_embedder: np.array([p.get(sample_id, np.nan) for sample_id in ids], float)
+    }
 
 
 @lru_cache(maxsize=2)
-def _all(folder: Path, fingerprint: str, version: int, probe: Probe) -> Mapping[str, float]:
-    """Return the probability of every sample that has a vector: one scan, however many ask."""
+def _p_yes_of_all(
+    folder: Path, fingerprint: str, version: int, probe: Probe
+) -> Mapping[str, float]:
+    """Return P(yes) of every sample with an embedding; one scan per version of the table."""
     table = VectorTable(folder, fingerprint)
     ids = sorted(table.ids())
     return dict(zip(ids, probe.p_yes(table.read(ids)).tolist(), strict=True)) if ids else {}

@@ -1,10 +1,10 @@
-"""Masks and depth maps as files beside the dataset: too large for the database.
+"""Masks and depth maps in files next to the dataset, because they are too large for MongoDB.
 
-A file is written whole or not at all, under its member's fingerprint, so that a document never
-points to what another version of the member said.
+Each file is replaced atomically. Its folder names the fingerprint of the member, so a document
+never refers to a file of another version of the member.
 
-    <folder>/<member>-<fingerprint>/<sample id>/<number>.png    one mask, cut to its box
-    <folder>/<member>-<fingerprint>/<sample id>.png             one depth map, 16 bit
+    <folder>/<member>-<fingerprint>/<sample id>/<number>.png    a mask, cropped to its box
+    <folder>/<member>-<fingerprint>/<sample id>.png             a depth map, 16 bit
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from cascade.predictions import DepthMap
 from cascade.runtime.atomic_files import atomic_write
 from curation.errors import StoreError
 
-CENTIMETRE = 0.01  # metres of one step of a depth map in metres: 655 m at most
-_STEPS = 65535  # of a 16-bit picture; 0 is where nothing is known
+METRIC_STEP_M = 0.01  # one step of a metric depth map; the range is 655 m
+_MAX_STEP = 65535  # of a 16-bit image; 0 means unknown
 
 
 @dataclass(frozen=True)
 class ArtifactFolder:
-    """Where one member's files of a dataset lie.
+    """Files of one version of a member for one dataset.
 
     Attributes:
-        folder: Of the dataset's artifacts.
-        member: Its name.
-        fingerprint: Of what it says.
+        folder: Artifact folder of the dataset.
+        member: Name of the member.
+        fingerprint: Fingerprint of the member.
     """
 
     folder: Path
@@ -40,41 +40,41 @@ class ArtifactFolder:
     fingerprint: str
 
     @property
-    def place(self) -> Path:
+    def path(self) -> Path:
         """The folder of this version of the member."""
         return self.folder / f"{self.member}-{self.fingerprint}"
 
     def write_mask(
-        self, sample: str, number: int, mask: NDArray[np.bool_], extent: FloatArray
+        self, sample_id: str, number: int, mask: NDArray[np.bool_], extent: FloatArray
     ) -> Path:
-        """Write what a mask of shape (H, W) shows within its extent, and return the file.
+        """Write the part of a mask inside its extent, and return the file.
 
         Args:
-            sample: Its id.
-            number: Of the mask in the sample.
-            mask: Of the whole image.
+            sample_id: ID of the sample.
+            number: Index of the mask in the sample.
+            mask: Mask of the full image, shape (H, W).
             extent: Relative corners `x1, y1, x2, y2`, shape (4,).
         """
         height, width = mask.shape
         x1, y1, x2, y2 = np.rint(extent * [width, height, width, height]).astype(int)
-        cut = mask[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]  # one without extent: one pixel
-        path = self.place / sample / f"{number}.png"
-        _write(path, cut.astype(np.uint8) * 255)
+        crop = mask[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]  # at least one pixel
+        path = self.path / sample_id / f"{number}.png"
+        _write_png(path, crop.astype(np.uint8) * 255)
         return path
 
-    def write_depth(self, sample: str, depth: DepthMap) -> tuple[Path, float]:
-        """Write a depth map and return the file and the size of its steps.
+    def write_depth(self, sample_id: str, depth: DepthMap) -> tuple[Path, float]:
+        """Write a depth map, and return the file and the depth of one step.
 
-        A step is a centimetre where the map knows metres; else what spreads the map's range
-        over all steps. What lies beyond the last step is kept as the last step.
+        A step is a centimeter for metric maps; for relative maps, it spreads the range of the
+        map over all steps. Larger depths are clipped to the last step.
         """
-        known = np.isfinite(depth.depth)
-        most = float(depth.depth[known].max()) if known.any() else 1.0
-        step = CENTIMETRE if depth.unit == "metres" else max(most, 1e-6) / _STEPS
+        finite = np.isfinite(depth.depth)
+        farthest = float(depth.depth[finite].max()) if finite.any() else 1.0
+        step = METRIC_STEP_M if depth.unit == "metres" else max(farthest, 1e-6) / _MAX_STEP
         steps = np.zeros(depth.depth.shape, np.uint16)
-        steps[known] = np.clip(np.rint(depth.depth[known] / step), 1, _STEPS).astype(np.uint16)
-        path = self.place / f"{sample}.png"
-        _write(path, steps)
+        steps[finite] = np.clip(np.rint(depth.depth[finite] / step), 1, _MAX_STEP).astype(np.uint16)
+        path = self.path / f"{sample_id}.png"
+        _write_png(path, steps)
         return path, step
 
 
@@ -82,24 +82,24 @@ def read_depth(path: str | Path, step: float, unit: str) -> DepthMap:
     """Return the depth map that `write_depth` wrote.
 
     Raises:
-        StoreError: The file is gone, or no depth map.
+        StoreError: The file is missing or is not a depth map.
     """
     steps = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if steps is None or steps.dtype != np.uint16 or steps.ndim != 2:
         raise StoreError(
-            f"{path} is no depth map any more: it was moved or damaged. "
-            "Clear the samples' field, then run `curate predict` again: it fills what is missing."
+            f"Cannot read the depth map {path}: the file was moved or damaged. "
+            "Clear the field of the samples, then run `curate predict` to write it again."
         )
     depth: FloatArray = np.where(steps == 0, np.nan, steps * np.float32(step)).astype(np.float32)
     return DepthMap(depth=depth, unit="metres" if unit == "metres" else "relative")
 
 
-def _write(path: Path, pixels: NDArray[np.generic]) -> None:
-    done, encoded = cv2.imencode(".png", pixels)
-    if not done:
-        raise StoreError(f"{path} could not be encoded as PNG.")
+def _write_png(path: Path, pixels: NDArray[np.generic]) -> None:
+    success, encoded = cv2.imencode(".png", pixels)
+    if not success:
+        raise StoreError(f"Cannot encode {path} as PNG.")
     try:
         with atomic_write(path) as draft:
             draft.write_bytes(encoded.tobytes())
     except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}.") from error
+        raise StoreError(f"Cannot write {path}: {error.strerror}.") from error

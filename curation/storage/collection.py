@@ -1,11 +1,11 @@
-"""The samples of a dataset as raw documents: many fields of a sample in one step.
+"""Bulk reads and writes of the raw documents of a dataset's samples.
 
-The only file, beside the declaration in `fields.py`, that goes past FiftyOne's public
-interface. Several fields are written in one
-`$set`, so that a sample is whole or as it was, and a thousand samples take one request.
+With `schema`, the only module that uses FiftyOne's private interface. All fields of a sample
+are written in one `$set`, so a sample is never written partially, and a thousand samples take
+one request.
 
-Samples are a FiftyOne dataset or a view of one: its choice of samples holds, what it filters
-within labels does not. Fields must be declared first: see `fields.py`.
+Samples are a FiftyOne dataset or a view: a view selects samples, its filters on labels are
+ignored. Fields must be declared first, see `schema`.
 """
 
 from __future__ import annotations
@@ -32,39 +32,41 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOST_INDEXES = 60  # of the 64 that MongoDB allows: a few are left to the owner
-CHUNK = 1000  # samples a request: measured best, and what a crash can lose
+_MAX_INDEXES = 60  # of the 64 that MongoDB allows; the others are for the user
+CHUNK = 1000  # samples per request: the fastest size, and the most that a crash loses
 
 
 def dataset_of(samples: SampleCollection) -> Dataset:
-    """Return the dataset that the samples belong to: itself, or what a view looks at."""
+    """Return the dataset of a view; a dataset is its own."""
     return samples._dataset
 
 
 def ids_and_paths(samples: SampleCollection) -> tuple[list[str], list[str]]:
-    """Return the ids and files of the samples, ordered by file and then by id."""
+    """Return the ids and files of the samples, ordered by file, then by id."""
     ids, paths = samples.values(["id", "filepath"])
     ordered = sorted(zip(paths, ids, strict=True))
-    return [one for _, one in ordered], [path for path, _ in ordered]
+    return [sample_id for _, sample_id in ordered], [path for path, _ in ordered]
 
 
 def write_documents(samples: SampleCollection, update: Mapping[str, Document]) -> int:
-    """Store `{sample id: {field: raw value}}`, each sample in one step; return how many.
+    """Write `{sample id: {field: raw value}}`, atomically per sample, and return the count.
 
     Raises:
-        StoreError: The database did not take the write; samples before it are written.
+        StoreError: The database refused a write; earlier samples are written.
         DatasetError: A sample does not exist.
     """
-    return update_documents(samples, {one: {"$set": content} for one, content in update.items()})
+    return update_documents(
+        samples, {sample_id: {"$set": fields} for sample_id, fields in update.items()}
+    )
 
 
 def update_documents(
     samples: SampleCollection, operators: Mapping[str, Mapping[str, Document]]
 ) -> int:
-    """Apply MongoDB's update operators, `{sample id: {"$set": {...}}}`; return how many.
+    """Apply MongoDB update operators, `{sample id: {"$set": {...}}}`, and return the count.
 
     Raises:
-        StoreError: The database did not take the write; samples before it are written.
+        StoreError: The database refused a write; earlier samples are written.
         DatasetError: A sample does not exist.
     """
     dataset = dataset_of(samples)
@@ -72,38 +74,42 @@ def update_documents(
     for ids in chunks(list(operators)):
         updates = [
             UpdateOne(
-                {"_id": ObjectId(one)},
-                {**operators[one], "$set": {**operators[one]["$set"], "last_modified_at": now}},
+                {"_id": ObjectId(sample_id)},
+                {
+                    **operators[sample_id],
+                    "$set": {**operators[sample_id]["$set"], "last_modified_at": now},
+                },
             )
-            for one in ids
+            for sample_id in ids
         ]
         with translate_errors():
             result = dataset._sample_collection.bulk_write(updates, ordered=False)
         if result.matched_count < len(ids):
             raise DatasetError(
                 f"{len(ids) - result.matched_count} of {len(ids)} samples are not in the dataset "
-                f"{dataset.name!r}: they were deleted meanwhile, or belong to another one."
+                f"{dataset.name!r}: they were deleted, or belong to another dataset."
             )
-    dataset._reload_docs()  # samples that somebody holds in memory
+    dataset._reload_docs()  # sample objects in memory
     return len(operators)
 
 
 def read_documents(
     samples: SampleCollection, ids: Sequence[str], projection: Mapping[str, int]
 ) -> Iterator[tuple[int, Document]]:
-    """Give each sample's raw document with its place in `ids`, in order."""
+    """Yield the raw documents of existing samples with their index in `ids`, in order."""
     collection = dataset_of(samples)._sample_collection
     for start in range(0, len(ids), CHUNK):
-        chunk = [ObjectId(one) for one in ids[start : start + CHUNK]]
+        keys = [ObjectId(sample_id) for sample_id in ids[start : start + CHUNK]]
         with translate_errors():
-            found = {
-                row["_id"]: row for row in collection.find({"_id": {"$in": chunk}}, projection)
+            documents = {
+                document["_id"]: document
+                for document in collection.find({"_id": {"$in": keys}}, projection)
             }
-        yield from ((start + i, found[one]) for i, one in enumerate(chunk) if one in found)
+        yield from ((start + i, documents[key]) for i, key in enumerate(keys) if key in documents)
 
 
 def require_fields(samples: SampleCollection, names: Iterable[str]) -> None:
-    """Refuse names that are no field of the samples, and name the nearest."""
+    """Raise StoreError, with the most similar field, for a name without a field."""
     schema = samples.get_field_schema()
     for name in names:
         if name not in schema:
@@ -114,15 +120,14 @@ def require_fields(samples: SampleCollection, names: Iterable[str]) -> None:
 
 
 def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Give the ids in pieces of one request."""
+    """Yield the ids in chunks of one request."""
     yield from (ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK))
 
 
 def index_fingerprints(samples: SampleCollection, label_fields: Iterable[str]) -> None:
-    """Index the fingerprints of label fields that have one and no index yet.
+    """Index the fingerprints of label fields, where the dataset has them.
 
-    A fingerprint is written in the same step as its labels, so an index over them never claims
-    work that is not done, and a lookup costs what is missing, not what exists.
+    With an index, the cost of `missing_ids` depends on the missing samples only.
     """
     dataset = dataset_of(samples)
     paths = [f"{name}.{schema.FINGERPRINT}" for name in label_fields]
@@ -130,17 +135,17 @@ def index_fingerprints(samples: SampleCollection, label_fields: Iterable[str]) -
     for path in paths:
         if path in indexed or dataset.get_field(path) is None:
             continue
-        if len(indexed) >= _MOST_INDEXES:
-            logger.info("%s has %d indexes; %s gets none.", dataset.name, len(indexed), path)
+        if len(indexed) >= _MAX_INDEXES:
+            logger.info("%s has %d indexes: no index on %s.", dataset.name, len(indexed), path)
             return
         dataset.create_index(path)
         indexed.add(path)
 
 
 def missing_ids(samples: SampleCollection, label_field: str, fingerprint: str) -> list[str]:
-    """Return the ids of samples whose label field lacks the fingerprint, in any order.
+    """Return the ids of the samples whose label field lacks the fingerprint, in any order.
 
-    Samples on which the member failed are included: it may succeed now.
+    They include samples on which the member failed before.
     """
     require_fields(samples, [label_field])
     path = f"{label_field}.{schema.FINGERPRINT}"
@@ -149,14 +154,14 @@ def missing_ids(samples: SampleCollection, label_field: str, fingerprint: str) -
 
 @contextlib.contextmanager
 def translate_errors() -> Iterator[None]:
-    """Say in our words that the database failed."""
+    """Translate database errors to StoreError."""
     try:
         yield
     except InvalidDocument as error:
-        raise StoreError(f"A value cannot be stored: {error}.") from error
+        raise StoreError(f"Cannot store a value: {error}.") from error
     except PyMongoError as error:
         first = str(error).split(",")[0].split(" (configured")[0]
         raise StoreError(
-            f"The database did not answer as it should ({type(error).__name__}: {first}). "
-            "What was written before stays. If its disk is full, make room; then run again."
+            f"A database request failed ({type(error).__name__}: {first}). Earlier writes are "
+            "kept. Free disk space if the disk of the database is full, then run again."
         ) from error

@@ -1,15 +1,15 @@
-"""The only crossing between conventions for boxes, and between our values and FiftyOne's.
+"""Conversion between box conventions, and between our values and FiftyOne's.
 
-| who                                  | convention                                             |
+| used by                              | convention                                             |
 |--------------------------------------|--------------------------------------------------------|
-| we, everywhere else                  | relative corners `x1, y1, x2, y2` in [0, 1]            |
+| our own code                         | relative corners `x1, y1, x2, y2` in [0, 1]            |
 | FiftyOne                             | relative `x, y, w, h`; x, y is the upper left corner   |
-| YOLO files                           | relative `cx, cy, w, h`; cx, cy is the centre          |
+| YOLO files                           | relative `cx, cy, w, h`; cx, cy is the center          |
 | COCO files, VOC files and detectors  | pixels: `x, y, w, h`, and corners                      |
 | Label Studio                         | percent `x, y, w, h`                                   |
 
-All of them mean the upright image: EXIF orientation applied, origin at the upper left.
-N is the number of boxes. Arithmetic is float64, so that there and back is exact to the bit for
+All of them refer to the upright image: EXIF orientation applied, origin at the upper left.
+N is the number of boxes. Arithmetic is in float64, so a round trip is exact to the bit for
 relative corners in float32 (multiples of 2**-24: a ten-thousandth of a pixel).
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bson import ObjectId
@@ -25,6 +25,9 @@ from numpy.typing import NDArray
 
 from cascade.arrays import FloatArray
 from cascade.predictions import Detections
+
+if TYPE_CHECKING:
+    import fiftyone as fo
 
 Boxes = NDArray[np.float64]
 
@@ -36,27 +39,27 @@ def xyxy_to_xywh(boxes_xyxy: FloatArray) -> Boxes:
 
 
 def xywh_to_xyxy(boxes_xywh: FloatArray) -> Boxes:
-    """Return the corners of boxes given by upper left corner, width and height."""
+    """Return the corners of boxes with upper left corner, width and height, shape (N, 4)."""
     boxes = _rows(boxes_xywh)
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
 def xyxy_to_cxcywh(boxes_xyxy: FloatArray) -> Boxes:
-    """Return centre, width and height of corners, shape (N, 4), in their unit."""
+    """Return center, width and height of corners, shape (N, 4), in their unit."""
     boxes = _rows(boxes_xyxy)
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return np.concatenate([centre, boxes[:, 2:] - boxes[:, :2]], axis=1)
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return np.concatenate([center, boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: FloatArray) -> Boxes:
-    """Return the corners of boxes given by centre, width and height."""
+    """Return the corners of boxes with center, width and height, shape (N, 4)."""
     boxes = _rows(boxes_cxcywh)
     half = boxes[:, 2:] / 2
     return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
 
 
 def to_pixels(boxes: FloatArray, size_px: tuple[int, int]) -> Boxes:
-    """Return relative boxes of any of the conventions in pixels of an image.
+    """Return relative boxes in pixels, in the same convention.
 
     Args:
         boxes: Shape (N, 4); x values in the even columns, y values in the odd ones.
@@ -66,32 +69,32 @@ def to_pixels(boxes: FloatArray, size_px: tuple[int, int]) -> Boxes:
 
 
 def from_pixels(boxes_px: FloatArray, size_px: tuple[int, int]) -> Boxes:
-    """Return pixel boxes of any of the conventions as shares of the image's sides."""
+    """Return pixel boxes relative to the image, in the same convention."""
     return _rows(boxes_px) / _scale(size_px)
 
 
 def to_percent(boxes: FloatArray) -> Boxes:
-    """Return relative boxes in percent of the image's sides."""
+    """Return relative boxes in percent of the image."""
     return _rows(boxes) * 100.0
 
 
 def from_percent(boxes_percent: FloatArray) -> Boxes:
-    """Return boxes in percent of the image's sides as relative ones."""
+    """Return boxes in percent of the image as relative boxes."""
     return _rows(boxes_percent) / 100.0
 
 
 def inside(boxes_xyxy: FloatArray) -> Boxes:
-    """Return relative corners with what lies outside of the image cut off."""
+    """Return relative corners, clipped to the image."""
     return np.clip(_rows(boxes_xyxy), 0.0, 1.0)
 
 
 def raw_detection(label: str, box_xywh: Sequence[float], **attributes: Any) -> dict[str, Any]:
-    """Return one box as FiftyOne stores it.
+    """Return the raw document of a FiftyOne `Detection`.
 
     Args:
         label: The class.
-        box_xywh: Relative; python floats, which is all that the database takes.
-        attributes: `confidence` and declared ones; left out where None.
+        box_xywh: Relative upper left corner and size, Python floats.
+        attributes: `confidence` and declared attributes; None values are left out.
     """
     return {
         "_id": ObjectId(),
@@ -104,20 +107,20 @@ def raw_detection(label: str, box_xywh: Sequence[float], **attributes: Any) -> d
     }
 
 
-def raw_detections(found: Detections, *, scored: bool) -> dict[str, Any]:
-    """Return boxes as FiftyOne stores a label field; an empty one means "nothing there".
+def raw_detections(detections: Detections, *, scored: bool) -> dict[str, Any]:
+    """Return the raw document of a FiftyOne `Detections`; without boxes, it says "no objects".
 
     Args:
-        found: The boxes, in the classes that are to be shown.
-        scored: Whether the scores are stored as confidences; ground truth has none.
+        detections: Boxes, in the classes to store.
+        scored: Store the scores as confidences; ground truth has none.
     """
-    boxes = xyxy_to_xywh(inside(found.boxes_xyxy)).tolist()
-    scores = found.scores.astype(float).tolist() if scored else [None] * len(found)
+    boxes = xyxy_to_xywh(inside(detections.boxes_xyxy)).tolist()
+    scores = detections.scores.astype(float).tolist() if scored else [None] * len(detections)
     return {
         "_cls": "Detections",
         "detections": [
             raw_detection(label, box, confidence=score)
-            for label, box, score in zip(found.labels, boxes, scores, strict=True)
+            for label, box, score in zip(detections.labels, boxes, scores, strict=True)
         ],
     }
 
@@ -129,42 +132,34 @@ def from_raw(
     *,
     score: str = "confidence",
 ) -> tuple[Detections, Counter[str]]:
-    """Return the boxes of a stored label field, and how many had a label that means no class.
+    """Return the boxes of a stored label field, and the number of dropped boxes by label.
 
     Args:
         field: The raw document.
-        classes: The canonical names.
-        meaning: The class that each stored label means, or None.
-        score: The attribute that becomes the score; a box without it gets 1.
+        classes: Canonical class names.
+        meaning: Class of each stored label; boxes of other labels, or None, are dropped.
+        score: Attribute that becomes the score; 1 for a box without it.
     """
     column = {name: i for i, name in enumerate(classes)}
     stored = field.get("detections") or []
-    known = [one for one in stored if meaning[one["label"]] in column]
-    dropped = Counter(one["label"] for one in stored if meaning[one["label"]] not in column)
-    boxes = np.array([one["bounding_box"] for one in known], np.float64).reshape(-1, 4)
-    scores = [1.0 if one.get(score) is None else one[score] for one in known]
+    rows = [box for box in stored if meaning[box["label"]] in column]
+    dropped = Counter(box["label"] for box in stored if meaning[box["label"]] not in column)
+    boxes = np.array([box["bounding_box"] for box in rows], np.float64).reshape(-1, 4)
+    scores = [1.0 if box.get(score) is None else box[score] for box in rows]
     detections = Detections(
         boxes_xyxy=inside(xywh_to_xyxy(boxes)).astype(np.float32),
         scores=np.array(scores, np.float32),
-        class_ids=np.array([column[str(meaning[one["label"]])] for one in known], np.int64),
+        class_ids=np.array([column[str(meaning[box["label"]])] for box in rows], np.int64),
         classes=tuple(classes),
     )
     return detections, dropped
 
 
-def to_label(found: Detections, *, scored: bool = True) -> Any:
+def to_label(detections: Detections, *, scored: bool = True) -> fo.Detections:
     """Return boxes as a FiftyOne `Detections` label."""
     import fiftyone as fo
 
-    return fo.Detections.from_dict(raw_detections(found, scored=scored))
-
-
-def from_label(label: Any, classes: Sequence[str]) -> Detections:
-    """Return the boxes of a FiftyOne `Detections` label whose label is one of `classes`."""
-    known = set(classes)
-    labels = {one.label for one in label.detections}
-    meaning = {name: name if name in known else None for name in labels}
-    return from_raw(label.to_dict(), classes, meaning)[0]
+    return fo.Detections.from_dict(raw_detections(detections, scored=scored))
 
 
 def _rows(boxes: FloatArray) -> Boxes:

@@ -1,7 +1,6 @@
-"""Which samples of a dataset are the pool, which are labeled, which are frozen.
+"""Queries for the pool, the labeled samples and the facts of a dataset.
 
-The split is respected here, once: nothing of validation or test is ever in the pool, and
-nothing that was chosen is ever in a frozen set.
+The split is enforced here: the pool never contains validation or test samples.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from cascade import taxonomy
 from cascade.errors import nearest
 from cascade.taxonomy import Taxonomy
 from curation.errors import DatasetError, StageError
-from curation.storage import collection, reader, writer
-from curation.storage import schema as fields
+from curation.storage import collection, reader, schema, writer
 from curation.storage.collection import dataset_of
 from curation.storage.tags import arm_tag, parse_arm, parse_round
 
@@ -29,17 +27,17 @@ if TYPE_CHECKING:
 
 
 def load_dataset(name: str) -> Dataset:
-    """Return the dataset of that name.
+    """Return a dataset by name.
 
     Raises:
-        DatasetError: There is none; the message names the nearest.
+        DatasetError: It does not exist; the message has the most similar name.
     """
     import fiftyone as fo
 
     if not fo.dataset_exists(name):
         raise DatasetError(
             f"No dataset is named {name!r}. {nearest(name, fo.list_datasets())} "
-            "Make one with `curate ingest FOLDER --name NAME`."
+            "Create one with `curate ingest FOLDER --name NAME`."
         )
     return fo.load_dataset(name)
 
@@ -52,173 +50,166 @@ def has_dataset(name: str) -> bool:
 
 
 def dataset_id(samples: SampleCollection) -> str:
-    """Return what tells a dataset from every other, also from one that bore its name before."""
+    """Return the database id of a dataset, which differs from that of a deleted namesake."""
     return str(dataset_of(samples)._doc.id)
 
 
 def taxonomy_of(dataset: Dataset) -> Taxonomy | None:
-    """Return the taxonomy that the dataset was ingested with, None where there is none."""
-    text = dataset_of(dataset).info.get(fields.INFO, {}).get("taxonomy")
+    """Return the taxonomy that the dataset was ingested with, or None."""
+    text = dataset_of(dataset).info.get(schema.INFO, {}).get("taxonomy")
     return taxonomy.parse(text, origin=f"the taxonomy of {dataset.name!r}") if text else None
 
 
 def taxonomy_from_fields(view: DatasetView, members: Sequence[str]) -> Taxonomy:
-    """Return the taxonomy of fields of unknown origin: each label that they use means itself.
+    """Return a taxonomy with the labels in the fields as its classes.
 
-    Every class decides, for want of better knowledge: "is anything there at all?".
+    Every class decides: the image decision is whether the image shows any object.
     """
     reader.require_detections(view, members)
-    found = sorted({str(one) for m in members for one in view.distinct(f"{m}.detections.label")})
-    labels = list({taxonomy.fold(one): one for one in found}.values())
+    distinct = {
+        str(label) for name in members for label in view.distinct(f"{name}.detections.label")
+    }
+    labels = list({taxonomy.fold(label): label for label in sorted(distinct)}.values())
     if not labels:
-        raise StageError(
-            f"The fields {', '.join(members)} hold no boxes at all, so there is nothing to compare."
-        )
+        raise StageError(f"Cannot compare the fields {', '.join(members)}: they have no boxes.")
     return taxonomy.from_labels("own", labels, labels)
 
 
-def pool(samples: SampleCollection) -> Any:
-    """Return the view of what may be chosen: unlabeled, and not of validation or test.
+def pool(samples: SampleCollection) -> DatasetView:
+    """Return the samples that may be chosen: unlabeled, and not in validation or test.
 
-    What we label carries `labeled_round`; the labels of a dataset that was never ingested
-    here are its own affair, and all of it is the pool.
+    Labeled samples have `labeled_round`. A dataset without this field was not ingested by
+    us: all of its samples are in the pool, whatever labels they have.
     """
-    schema = samples.get_field_schema()
     view = samples.view()
-    if fields.SPLIT in schema:
-        view = view.match({fields.SPLIT: {"$nin": ["val", "test"]}})
-    if fields.LABELED_ROUND in schema:
-        view = view.exists(fields.LABELED_ROUND, False)
+    if samples.has_field(schema.SPLIT):
+        view = view.match({schema.SPLIT: {"$nin": ["val", "test"]}})
+    if samples.has_field(schema.LABELED_ROUND):
+        view = view.exists(schema.LABELED_ROUND, False)
     return view
 
 
-def exclude_other_rounds(view: DatasetView, tag: str) -> Any:
-    """Return the part of a view that no other round than that of `tag` has chosen."""
-    others = [one for one in view.distinct("tags") if parse_round(one) is not None and one != tag]
+def exclude_other_rounds(view: DatasetView, tag: str) -> DatasetView:
+    """Return the samples of a view that rounds other than `tag` have not chosen."""
+    others = [
+        other for other in view.distinct("tags") if parse_round(other) is not None and other != tag
+    ]
     return view.match_tags(others, bool=False) if others else view
 
 
-def labeled(samples: SampleCollection, split: str) -> Any:
-    """Return the view of the split's samples that have ground truth."""
-    schema = samples.get_field_schema()
-    if fields.SPLIT not in schema or fields.LABELED_ROUND not in schema:
+def labeled(samples: SampleCollection, split: str) -> DatasetView:
+    """Return the samples of a split that have ground truth."""
+    if not (samples.has_field(schema.SPLIT) and samples.has_field(schema.LABELED_ROUND)):
         return samples.limit(0)
-    return samples.match({fields.SPLIT: split}).exists(fields.LABELED_ROUND)
+    return samples.match({schema.SPLIT: split}).exists(schema.LABELED_ROUND)
 
 
 def tag_batch(
     dataset: Dataset, tag: str, ids: Sequence[str], arms: Sequence[str], because: Sequence[str]
 ) -> None:
-    """Tag a batch in its order of labeling; what an earlier try left of the tag is removed.
+    """Tag and rank the samples of a batch, and clear earlier samples with the tag.
 
     Args:
         dataset: The dataset.
-        tag: Of the round.
-        ids: The samples, first to be labeled first.
-        arms: Why each is in the batch, one word.
-        because: The same as a sentence.
+        tag: Name of the round.
+        ids: Samples in the order of labeling.
+        arms: Arm of each sample.
+        because: Reason for each sample, a sentence.
     """
-    left_over = dataset.match_tags(tag)
-    known = dict(zip(*dataset.values(["id", "tags"]), strict=True))
+    tags_of = dict(zip(*dataset.values(["id", "tags"]), strict=True))
     update: dict[str, dict[str, Any]] = {
-        one: {
-            "tags": _without_round(known[one], tag),
-            fields.RANK: None,
-            fields.CHOSEN_BECAUSE: None,
+        sample_id: {
+            "tags": _without_round(tags_of[sample_id], tag),
+            schema.RANK: None,
+            schema.CHOSEN_BECAUSE: None,
         }
-        for one in left_over.values("id")
+        for sample_id in dataset.match_tags(tag).values("id")
     }
-    for rank, (one, arm, why) in enumerate(zip(ids, arms, because, strict=True), start=1):
-        tags = [*_without_round(known[one], tag), tag, arm_tag(arm)]
-        update[one] = {"tags": tags, fields.RANK: rank, fields.CHOSEN_BECAUSE: why}
+    for rank, (sample_id, arm, reason) in enumerate(zip(ids, arms, because, strict=True), start=1):
+        update[sample_id] = {
+            "tags": [*_without_round(tags_of[sample_id], tag), tag, arm_tag(arm)],
+            schema.RANK: rank,
+            schema.CHOSEN_BECAUSE: reason,
+        }
     collection.write_documents(dataset, update)
 
 
 def move_tag(dataset: Dataset, tag: str, ids: Sequence[str]) -> None:
-    """Have these samples bear a tag, and no other sample of the dataset."""
+    """Tag these samples, and remove the tag from all others of the dataset."""
     dataset.match_tags(tag).untag_samples(tag)
-    writer.add_tags(dataset, {one: [tag] for one in ids})
+    writer.add_tags(dataset, {sample_id: [tag] for sample_id in ids})
 
 
 def write_info(dataset: Dataset, key: str, content: Mapping[str, Any]) -> None:
-    """Keep plain facts with the dataset, under `dataset.info["curation"][key]`."""
-    info = dict(dataset.info.get(fields.INFO, {}))
-    dataset.info[fields.INFO] = {**info, key: dict(content)}
+    """Store plain values in `dataset.info["curation"][key]`."""
+    info = dict(dataset.info.get(schema.INFO, {}))
+    dataset.info[schema.INFO] = {**info, key: dict(content)}
     dataset.save()
 
 
 def read_info(dataset: Dataset, key: str) -> dict[str, Any] | None:
-    """Return what `remember` kept, None where it kept nothing."""
-    found = dataset.info.get(fields.INFO, {}).get(key)
-    return None if found is None else _plain(found)
+    """Return the values that `write_info` stored, or None."""
+    content = dataset.info.get(schema.INFO, {}).get(key)
+    return None if content is None else _plain(content)
 
 
 def record_costs(
     dataset: Dataset, tally: Tally, *, tier: str, paths: Mapping[str, Sequence[str]]
 ) -> None:
-    """Keep with the dataset what a run of members cost for one image, where it was measured.
+    """Store the time per image of the members that ran.
 
     Args:
         dataset: The dataset.
-        tally: Of the run.
-        tier: In which its members work.
-        paths: On which paths of the cascade each of them is asked.
+        tally: Times and image counts of the run.
+        tier: Tier of the members.
+        paths: Paths of the cascade that include each member.
     """
     measured = {
         name: {
             "tier": tier,
-            "ms": round(1000 * tally.seconds[name] / seen, 3),
-            "paths": [str(one) for one in paths[name]],
+            "ms": round(1000 * tally.seconds[name] / n_images, 3),
+            "paths": [str(path) for path in paths[name]],
         }
-        for name, seen in tally.seen.items()
-        if seen
+        for name, n_images in tally.seen.items()
+        if n_images
     }
     if measured:
-        known = read_info(dataset, fields.COSTS) or {}
-        write_info(dataset, fields.COSTS, {**known, **measured})
+        existing = read_info(dataset, schema.COSTS) or {}
+        write_info(dataset, schema.COSTS, {**existing, **measured})
 
 
 def require_pool(view: DatasetView, name: str) -> None:
-    """Refuse an empty pool.
-
-    Raises:
-        StageError: It says what to do.
-    """
+    """Raise StageError for an empty pool."""
     if not len(view):
         raise StageError(
-            f"{name!r} has no unlabeled sample outside validation and test: there is nothing to "
-            "rank or choose. Ingest unlabeled images first."
+            f"Cannot rank or choose samples: {name!r} has no unlabeled samples outside "
+            "validation and test. Ingest unlabeled images first."
         )
 
 
 def require_oracle_labels(dataset: Dataset) -> None:
-    """Refuse a dataset that holds nothing back: the oracle could label none of it.
-
-    Raises:
-        StageError: It says what to do.
-    """
-    known = fields.ORACLE in dataset.get_field_schema()
-    if not known or not len(dataset.exists(fields.ORACLE)):
+    """Raise StageError for a dataset without held-back ground truth."""
+    if not dataset.has_field(schema.ORACLE) or not len(dataset.exists(schema.ORACLE)):
         raise StageError(
-            f"No ground truth of {dataset.name!r} is held back, so the labeler 'oracle' has no "
-            "answers. Label it yourself with `--labeler files`; or, to replay a project, ingest "
-            "labeled images with `--hold-back`."
+            f"The labeler 'oracle' has no answers: {dataset.name!r} has no held-back ground "
+            "truth. Label it yourself with `--labeler files`, or replay a labeled project: ingest "
+            "it with `--hold-back`."
         )
 
 
 def float_array(values: Sequence[float | None]) -> NDArray[np.float64]:
-    """Return a column of numbers as an array, NaN where there is none."""
-    return np.array([np.nan if one is None else one for one in values], np.float64)
+    """Return numbers as an array, with NaN for None."""
+    return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
 def _plain(value: Any) -> Any:
-    """Return the database's own mappings and lists as dicts and lists."""
+    """Return mappings and lists of the database as dicts and lists."""
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else value
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _without_round(tags: Sequence[str], tag: str) -> list[str]:
     if tag not in tags:
         return list(tags)
-    return [one for one in tags if one != tag and parse_arm(one) is None]
+    return [other for other in tags if other != tag and parse_arm(other) is None]

@@ -1,7 +1,7 @@
-"""The record of a round: what each stage did, on disk as readable JSON.
+"""Record of a round: the results of its stages, in JSON files.
 
-A stage whose entry is in the record is done; a round that was cut off goes on at the first
-stage without one. Files are replaced whole, so a record is never half-written.
+A stage with an entry in the record is done; an interrupted round resumes at the first stage
+without an entry. Files are replaced atomically.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ VERDICT = "verdict.json"
 
 @dataclass(frozen=True)
 class Round:
-    """One pass predict → report, and the folder that it leaves its results in.
+    """One run of the stages from predict to report, and its folder.
 
     Attributes:
-        number: 1 for the first.
-        folder: `.../rounds/round-01`.
+        number: Number of the round, from 1.
+        folder: Folder of its files, `.../rounds/round-01`.
     """
 
     number: int
@@ -39,7 +39,7 @@ class Round:
 
     @property
     def tag(self) -> str:
-        """The sample tag of what the round chose."""
+        """The sample tag of the batch."""
         return round_name(self.number)
 
     @property
@@ -49,18 +49,18 @@ class Round:
 
     @property
     def start(self) -> Path:
-        """The folder of the ensemble that the round began with."""
+        """The folder of the ensemble that the round started with."""
         return self.folder / "start"
 
     def record(self) -> dict[str, Any]:
-        """Return the record; a natural empty before the round began."""
+        """Return the record, without stages before the round has started."""
         return self.read(RECORD) or {"round": self.number, "stages": {}, "failures": []}
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Return one of the round's JSON files, or None where it does not exist.
+        """Return the content of a JSON file of the round, or None if it does not exist.
 
         Raises:
-            StageError: The file is there and cannot be read.
+            StageError: The file exists and cannot be read.
         """
         path = self.folder / name
         if not path.is_file():
@@ -69,30 +69,25 @@ class Round:
             content: dict[str, Any] = json.loads(path.read_text())
         except (OSError, json.JSONDecodeError) as error:
             raise StageError(
-                f"{path} cannot be read: {error}. Move it away and run the round again."
+                f"Cannot read {path}: {error}. Move the file away, then run the round again."
             ) from error
         return content
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
-        """Replace one of the round's JSON files, whole or not at all."""
+        """Replace a JSON file of the round atomically."""
         atomic_write_text(self.folder / name, json.dumps(content, indent=1))
 
     def require_dataset(self, dataset_id: str) -> None:
-        """Refuse the record of another dataset that had the same name.
-
-        Raises:
-            StageError: It is one.
-        """
-        known = self.record().get("dataset_id", dataset_id)
-        if known != dataset_id:
+        """Raise StageError for the record of another dataset with the same name."""
+        if self.record().get("dataset_id", dataset_id) != dataset_id:
             raise StageError(
-                f"{self.folder.parent} holds the rounds of another dataset that had this name "
-                "(it was deleted, or is in another database). Move that folder away, or "
-                "give the new dataset another name with `--name`."
+                f"{self.folder.parent} contains the rounds of another dataset with this name, "
+                "which was deleted or is in another database. Move the folder away, or use "
+                "another name for the new dataset with `--name`."
             )
 
     def begin(self, **facts: Any) -> None:
-        """Note what the round is about, once: later calls change nothing."""
+        """Record the start of the round and facts about it; later calls change nothing."""
         record = self.record()
         if "started" not in record:
             started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -103,29 +98,29 @@ class Round:
         self.write(RECORD, {**self.record(), **facts})
 
     def is_done(self, stage: str) -> bool:
-        """Return whether the stage is on record."""
+        """Return whether the record has an entry for the stage."""
         return stage in self.record()["stages"]
 
     def forget(self, stage: str) -> None:
-        """Take a stage off the record, so that it is done again."""
+        """Remove a stage from the record; it will run again."""
         record = self.record()
         record["stages"].pop(stage, None)
         self.write(RECORD, record)
 
-    def run_once(self, stage: str, work: Callable[[], Mapping[str, Any]]) -> bool:
-        """Do the stage's work unless it is on record; return whether it was done now.
+    def run_once(self, stage: str, run: Callable[[], Mapping[str, Any]]) -> bool:
+        """Run a stage unless it is done, and return whether it ran.
 
         Args:
-            stage: Its verb.
-            work: Does it, and returns the summary for the record.
+            stage: Name of the stage.
+            run: Runs the stage and returns the summary for the record.
         """
         if self.is_done(stage):
             return False
-        began = time.monotonic()
-        summary = dict(work())
+        start = time.monotonic()
+        summary = dict(run())
         record = self.record()
         record["stages"][stage] = {
-            "seconds": round(time.monotonic() - began, 3),
+            "seconds": round(time.monotonic() - start, 3),
             "summary": summary,
         }
         self.write(RECORD, record)
@@ -133,20 +128,19 @@ class Round:
 
 
 def get_round(home: Path, dataset: str, number: int) -> Round:
-    """Return one round of a dataset.
+    """Return a round of a dataset, which may not have started.
 
     Raises:
         StageError: The number is below 1.
     """
     if number < 1:
         raise StageError(f"Rounds count from 1, got {number}.")
-    folder = folder_of(home, dataset) / "rounds" / round_name(number)
-    return Round(number=number, folder=folder)
+    return Round(number, folder_of(home, dataset) / "rounds" / round_name(number))
 
 
 def finished_rounds(home: Path, dataset: str) -> list[Round]:
-    """Return the rounds that were carried to their report, in order."""
+    """Return the consecutive rounds from the first on that have a report."""
     rounds: list[Round] = []
-    while (one := get_round(home, dataset, len(rounds) + 1)).is_done("report"):
-        rounds.append(one)
+    while (following := get_round(home, dataset, len(rounds) + 1)).is_done("report"):
+        rounds.append(following)
     return rounds

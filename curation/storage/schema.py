@@ -1,10 +1,10 @@
-"""Every field, tag, brain key and sidebar group that a run writes, and where it shows.
+"""Fields, tags, brain keys and sidebar groups of a dataset.
 
-A field is declared once, before the first write: raw documents written to an undeclared
-field would not be seen by the App, and a field that grows while it is written is slow.
+Each field is declared before the first write: the App does not show raw documents in an
+undeclared field, and growing a schema during a write is slow.
 
-Every label field that a model writes carries a `fingerprint`: a hash of all that decided its
-content. It is written in the same `$set` as the labels, so "done" is never true by half.
+Every label field written by a model carries a `fingerprint`, a hash of everything that
+determines its content. It is part of the same `$set` as the labels.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cascade.registry import Tier
 from cascade.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    from fiftyone import Dataset
+    from fiftyone import Dataset, DatasetView
 
-GROUND_TRUTH = "ground_truth"  # what a person or a named oracle confirmed
-ORACLE = "oracle"  # ground truth that is held back; only the labeler of that name reads it
-PUSHED = "pushed {}"  # info: who was handed a round's tasks, by the round's tag
-LABELED_ROUND = "labeled_round"  # int; whose labeling gave the ground truth; 0: came with the data
+GROUND_TRUTH = "ground_truth"  # confirmed by a person or a named oracle
+ORACLE = "oracle"  # held-back ground truth; only the labeler of this name reads it
+PUSHED = "pushed {}"  # info key: the labeler that got the tasks of a round
+LABELED_ROUND = "labeled_round"  # int, the round that labeled the sample; 0 came with the data
 
 CONSENSUS = "consensus"
-ADJUDICATION = "adjudication"  # how a language model settled what was in doubt, with its trace
-AGREEMENT = "agreement"  # in [0, 1]: weighted share of the voters on the fused side
+ADJUDICATION = "adjudication"  # a language model's decision on a doubtful sample, with its trace
+AGREEMENT = "agreement"  # weighted share of the voters on the fused side, in [0, 1]
 N_VOTERS = "n_voters"
 
 HARDNESS = "hardness"  # in [0, 1]; higher is harder
@@ -33,7 +34,7 @@ HARDNESS_CLASS = "hardness_class"
 HARDNESS_LOCATION = "hardness_location"
 HARDNESS_MARGIN = "hardness_margin"
 HARDNESS_IMAGE = "hardness_image"
-EXPECTED_BOXES = "expected_boxes"  # how many objects labeling will probably find
+EXPECTED_BOXES = "expected_boxes"  # objects that labeling will probably find
 HARDNESS_PARTS = (
     HARDNESS_EXISTENCE,
     HARDNESS_CLASS,
@@ -42,37 +43,36 @@ HARDNESS_PARTS = (
     HARDNESS_IMAGE,
 )
 
-
-PATH = "cascade_path"  # where the cascade goes after the detectors: stop, fast_a, fast_b, precision
-TIERS_REACHED = "tiers_reached"  # the tiers that looked at the sample, in order
-ANSWERED_BY = "answered_by"  # the last tier that had a say in the image decision
+PATH = "cascade_path"  # path after the detectors: stop, fast_a, fast_b, precision
+TIERS_REACHED = "tiers_reached"  # tiers that examined the sample, in order
+ANSWERED_BY = "answered_by"  # last tier that contributed to the image decision
 
 RANK = "rank"  # 1 is labeled first
 CHOSEN_BECAUSE = "chosen_because"
 
 SPLIT = "split"  # train, val or test
-DRIVE = "drive"  # drive or source photograph: what splits and bootstraps keep together
-TIME_S = "time_s"  # seconds since the drive began
+DRIVE = "drive"  # drive or source photograph; splits and bootstraps keep it together
+TIME_S = "time_s"  # seconds since the start of the drive
 TIME_OF_DAY = "time_of_day"  # day or night
 WEATHER = "weather"  # clear, rain, glare, ...
-FOCAL_PX = "focal_px"  # the camera's focal length in pixels of the image; none where unknown
+FOCAL_PX = "focal_px"  # focal length of the camera in pixels of the image; None if unknown
 LUMA = "luma"  # mean luminance of the image, in [0, 1]; a street at night is under 0.25
-CONTENT_HASH = "content_hash"  # sha256 of the file, hex; an ingested sample has it
-FAILURES = "failures"  # what went wrong with this sample, by stage and member
+CONTENT_HASH = "content_hash"  # sha256 of the file, hex; set by ingest
+FAILURES = "failures"  # failed predictions of the sample, by stage and member
 
-FINGERPRINT = "fingerprint"  # of a label field: `tiny_center.fingerprint`
+FINGERPRINT = "fingerprint"  # attribute of a label field: `tiny_center.fingerprint`
 
 DUPLICATE = "duplicate"  # tag: another sample has exactly the same bytes
-NEAR_DUPLICATE = "near-duplicate"  # tag: choosing left it out, because another is like it
-LABEL_PROBLEM = "label-problem"  # tag: rows of its label file were malformed and left out
+NEAR_DUPLICATE = "near-duplicate"  # tag: left out of a batch because a similar sample is in it
+LABEL_PROBLEM = "label-problem"  # tag: malformed rows of its label file were left out
 
 SIMILARITY = "similarity"  # brain key
 UMAP = "umap"  # brain key
 
-INFO = "curation"  # `dataset.info[INFO]`: the taxonomy and how the dataset came about
+INFO = "curation"  # `dataset.info[INFO]`: the taxonomy and the origin of the dataset
 INGEST_INFO = "ingest"  # `dataset.info[INGEST_INFO]`: files and label rows left out, with reasons
-COSTS = "costs"  # `dataset.info[INFO][COSTS]`: what asking each member costs, and on which paths
-EMBEDDER_INFO = "embedder"  # `dataset.info[EMBEDDER_INFO]`: who made the vectors
+COSTS = "costs"  # `dataset.info[INFO][COSTS]`: time per image of each member, and its paths
+EMBEDDER_INFO = "embedder"  # `dataset.info[EMBEDDER_INFO]`: the embedder of the stored vectors
 
 _SCALARS: Mapping[str, tuple[str, str]] = {
     SPLIT: ("StringField", "train, val or test; nothing is chosen from val or test"),
@@ -99,10 +99,10 @@ _SCALARS: Mapping[str, tuple[str, str]] = {
     RANK: ("IntField", "Place in the batch; 1 is labeled first"),
     CHOSEN_BECAUSE: ("StringField", "Why it was chosen"),
 }
-_FAILURE = ("member", "stage", "error", "message")
+_FAILURE_PARTS = ("member", "stage", "error", "message")
 _MEMBER_ATTRIBUTES = {"score": "FloatField", "raw_label": "StringField"}
 _ANSWER_ATTRIBUTES = {"reason": "StringField", "objects": "ListField", "contradicts": "StringField"}
-_RULING_ATTRIBUTES = {"reason": "StringField", "why": "StringField", "trace": "StringField"}
+_ADJUDICATION_ATTRIBUTES = {"reason": "StringField", "why": "StringField", "trace": "StringField"}
 _DEPTH_ATTRIBUTES = {"step": "FloatField", "unit": "StringField"}
 _CONSENSUS_ATTRIBUTES = {
     "distance_m": "FloatField",
@@ -117,86 +117,83 @@ _INDEXED = (SPLIT, DRIVE, HARDNESS)
 
 
 def declare(dataset: Dataset, taxonomy: Taxonomy, members: Sequence[str] = ()) -> None:
-    """Declare all that a run writes on a FiftyOne dataset: fields, groups, indexes.
+    """Declare the fields, sidebar groups and indexes of a dataset. Idempotent.
 
-    May be repeated, and with further members; nothing that is there is changed.
+    Further calls may add members; existing fields stay unchanged.
 
     Args:
-        dataset: The dataset itself, no view.
+        dataset: The dataset itself, not a view.
         taxonomy: Its decision names a field.
-        members: The detectors; each gets a label field of its name.
+        members: Detectors; each has a label field of its name.
     """
-    kinds = _scalars(_SCALARS) | _failures()
-    kinds |= _labels(GROUND_TRUTH, "Detections", {}) | _labels(ORACLE, "Detections", {})
+    fields = _scalar_fields(_SCALARS) | _failure_fields()
+    for name in (GROUND_TRUTH, ORACLE):
+        fields |= _label_fields(name, "Detections", {}, fingerprint=False)
     for name in members:
-        kinds |= _labels(name, "Detections", _MEMBER_ATTRIBUTES, signed=True)
-    kinds |= _labels(CONSENSUS, "Detections", _CONSENSUS_ATTRIBUTES, signed=True)
-    kinds |= _labels(taxonomy.decision.name, "Classification", {}, signed=True)
-    _add_fields(dataset, kinds)
+        fields |= _label_fields(name, "Detections", _MEMBER_ATTRIBUTES)
+    fields |= _label_fields(CONSENSUS, "Detections", _CONSENSUS_ATTRIBUTES)
+    fields |= _label_fields(taxonomy.decision.name, "Classification", {})
+    _add_fields(dataset, fields)
     _arrange_sidebar(dataset, taxonomy, members)
-    indexed = set(dataset.list_indexes())
-    for name in _INDEXED:
-        if name not in indexed:
-            dataset.create_index(name)
+    _create_indexes(dataset, _INDEXED)
 
 
 def declare_deep_tiers(
     dataset: Dataset,
     taxonomy: Taxonomy,
     members: Sequence[str],
-    closer: Mapping[str, Sequence[str]],
+    deep_tiers: Mapping[Tier, Sequence[str]],
 ) -> None:
-    """Declare what the tiers that look closer write, each member in a field of its name.
+    """Declare the label fields of the deep tiers, one per member.
 
     Args:
-        dataset: The dataset itself, on which `declare` was called.
-        taxonomy: As there.
-        members: The detectors, as there.
-        closer: Members of the tiers `geometry`, `segmentation` and `language`.
+        dataset: A dataset on which `declare` was called.
+        taxonomy: The taxonomy of that call.
+        members: The detectors of that call.
+        deep_tiers: Members of the tiers `geometry`, `segmentation` and `language`.
     """
-    kinds: dict[str, dict[str, Any]] = {}
-    for name in closer["geometry"]:
-        kinds |= _label(name, "Heatmap", _DEPTH_ATTRIBUTES)
-    for name in closer["segmentation"]:
-        kinds |= _labels(name, "Detections", _MEMBER_ATTRIBUTES, signed=True)
-    for name in closer["language"]:
-        kinds |= _label(name, "Classification", _ANSWER_ATTRIBUTES)
-    _add_fields(dataset, kinds)
-    _arrange_sidebar(dataset, taxonomy, members, closer)
+    fields: dict[str, dict[str, Any]] = {}
+    for name in deep_tiers["geometry"]:
+        fields |= _label_fields(name, "Heatmap", _DEPTH_ATTRIBUTES)
+    for name in deep_tiers["segmentation"]:
+        fields |= _label_fields(name, "Detections", _MEMBER_ATTRIBUTES)
+    for name in deep_tiers["language"]:
+        fields |= _label_fields(name, "Classification", _ANSWER_ATTRIBUTES)
+    _add_fields(dataset, fields)
+    _arrange_sidebar(dataset, taxonomy, members, deep_tiers)
 
 
 def declare_adjudication(dataset: Dataset) -> None:
-    """Declare what settling doubtful samples writes beside the image decision."""
-    _add_fields(dataset, _label(ADJUDICATION, "Classification", _RULING_ATTRIBUTES))
+    """Declare the field of the adjudicator."""
+    fields = _label_fields(ADJUDICATION, "Classification", _ADJUDICATION_ATTRIBUTES)
+    _add_fields(dataset, fields)
 
 
 def declare_hardness(dataset: Dataset) -> None:
-    """Declare what scoring writes, and index it; for datasets that nothing of ours has run on."""
-    _add_fields(dataset, _scalars([HARDNESS, *HARDNESS_PARTS, N_VOTERS, EXPECTED_BOXES]))
-    if HARDNESS not in set(dataset.list_indexes()):
-        dataset.create_index(HARDNESS)
+    """Declare and index the fields of scoring, for datasets without other fields of ours."""
+    _add_fields(dataset, _scalar_fields([HARDNESS, *HARDNESS_PARTS, N_VOTERS, EXPECTED_BOXES]))
+    _create_indexes(dataset, [HARDNESS])
 
 
 def declare_choice(dataset: Dataset) -> None:
-    """Declare what choosing writes beside tags."""
-    _add_fields(dataset, _scalars([RANK, CHOSEN_BECAUSE]))
+    """Declare the fields of choosing."""
+    _add_fields(dataset, _scalar_fields([RANK, CHOSEN_BECAUSE]))
 
 
-def groups(
+def sidebar_groups(
     taxonomy: Taxonomy,
     members: Sequence[str],
     existing: Iterable[tuple[str, Sequence[str]]],
-    closer: Mapping[str, Sequence[str]] | None = None,
+    deep_tiers: Mapping[Tier, Sequence[str]] | None = None,
 ) -> list[tuple[str, list[str]]]:
-    """Return the sidebar's groups, name and paths: ours by tier after those that exist.
+    """Return the name and paths of the sidebar's groups: ours by tier, after other groups.
 
-    A path of ours that stands elsewhere moves; a member that was declared before stays; a
-    group without paths goes.
+    Our paths move into our groups; members declared earlier stay; empty groups are dropped.
     """
     ours = {
         "ground truth": [GROUND_TRUTH, ORACLE, LABELED_ROUND],
         "detection": list(members),
-        **{tier: list(names) for tier, names in (closer or {}).items()},
+        **{tier: list(names) for tier, names in (deep_tiers or {}).items()},
         "consensus": [
             CONSENSUS,
             taxonomy.decision.name,
@@ -212,42 +209,43 @@ def groups(
         "records": [FAILURES, CONTENT_HASH],
     }
     placed = {path for paths in ours.values() for path in paths}
-    arranged = []
+    others = []
     for name, paths in existing:
-        kept = [path for path in paths if path not in placed]
+        remaining = [path for path in paths if path not in placed]
         if name in ours:
-            ours[name] = kept + ours[name]
-        elif kept:
-            arranged.append((name, kept))
-    return arranged + [(name, paths) for name, paths in ours.items() if paths]
+            ours[name] = remaining + ours[name]
+        elif remaining:
+            others.append((name, remaining))
+    return others + [(name, paths) for name, paths in ours.items() if paths]
 
 
 def is_declared(dataset: Dataset, name: str) -> bool:
-    """Return whether a scalar field of a dataset is one that we declared: it bears our words."""
-    found = dataset.get_field(name)
-    return found is not None and name in _SCALARS and found.description == _SCALARS[name][1]
+    """Return whether we declared a scalar field of a dataset, judged by its description."""
+    field = dataset.get_field(name)
+    return field is not None and name in _SCALARS and field.description == _SCALARS[name][1]
 
 
 def answer_fields(dataset: Dataset) -> list[str]:
-    """Return the fields in which language members answer, in the order of the schema."""
+    """Return the fields with answers of language members, in the order of the schema."""
     schema = dataset.get_field_schema(flat=True)
     return [path.rpartition(".")[0] for path in schema if path.endswith(".contradicts")]
 
 
-def contradicting_samples(dataset: Dataset) -> Any:
-    """Return the view of samples on which a language member contradicts the other tiers."""
+def contradicting_samples(dataset: Dataset) -> DatasetView:
+    """Return the samples on which a language member contradicts the other tiers."""
     paths = [f"{name}.contradicts" for name in answer_fields(dataset)]
     return dataset.match({"$or": [{path: {"$ne": None}} for path in paths]})
 
 
-def _add_fields(dataset: Dataset, kinds: Mapping[str, Mapping[str, Any]]) -> None:
-    """Declare fields, `{path: arguments of `add_sample_field`}`; those that exist stay.
+def _add_fields(dataset: Dataset, fields: Mapping[str, Mapping[str, Any]]) -> None:
+    """Declare fields, `{path: arguments of `add_sample_field`}`; existing fields stay.
 
-    All at once: one by one, each reloads the dataset, and thirty of them take seconds.
+    All fields of a depth are added in one call: `add_sample_field` reloads the dataset each
+    time, which takes seconds for thirty fields.
     """
     from fiftyone.core import odm
 
-    new = {path: kind for path, kind in kinds.items() if dataset.get_field(path) is None}
+    new = {path: kind for path, kind in fields.items() if dataset.get_field(path) is None}
     for depth in sorted({path.count(".") for path in new}):  # a field before its attributes
         dataset._merge_sample_field_schema(
             {
@@ -258,78 +256,69 @@ def _add_fields(dataset: Dataset, kinds: Mapping[str, Mapping[str, Any]]) -> Non
         )
 
 
-def _scalars(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _create_indexes(dataset: Dataset, names: Iterable[str]) -> None:
+    indexed = set(dataset.list_indexes())
+    for name in names:
+        if name not in indexed:
+            dataset.create_index(name)
+
+
+def _field_type(kind: str) -> dict[str, Any]:
     import fiftyone as fo
 
+    subfield = {"subfield": fo.StringField} if kind == "ListField" else {}
+    return {"ftype": getattr(fo, kind), **subfield}
+
+
+def _scalar_fields(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {
-        name: {
-            "ftype": getattr(fo, _SCALARS[name][0]),
-            "description": _SCALARS[name][1],
-            **({"subfield": fo.StringField} if _SCALARS[name][0] == "ListField" else {}),
-        }
-        for name in names
+        name: _field_type(_SCALARS[name][0]) | {"description": _SCALARS[name][1]} for name in names
     }
 
 
-def _labels(
-    name: str, label: str, attributes: Mapping[str, str], *, signed: bool = False
+def _label_fields(
+    name: str, label: str, attributes: Mapping[str, str], *, fingerprint: bool = True
 ) -> dict[str, dict[str, Any]]:
-    """Return a label field, the attributes of its boxes, and its fingerprint when `signed`."""
+    """Return a label field, its fingerprint, and its attributes: of each box, for Detections."""
     import fiftyone as fo
 
-    kinds: dict[str, dict[str, Any]] = {
+    fields: dict[str, dict[str, Any]] = {
         name: {"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": getattr(fo, label)}
     }
-    for attribute, kind in attributes.items():
-        subfield = {"subfield": fo.StringField} if kind == "ListField" else {}
-        kinds[f"{name}.detections.{attribute}"] = {"ftype": getattr(fo, kind), **subfield}
-    if signed:
-        kinds[f"{name}.{FINGERPRINT}"] = {"ftype": fo.StringField}
-    return kinds
+    if fingerprint:
+        fields[f"{name}.{FINGERPRINT}"] = _field_type("StringField")
+    parent = f"{name}.detections" if label == "Detections" else name
+    return fields | {f"{parent}.{path}": _field_type(kind) for path, kind in attributes.items()}
 
 
-def _label(name: str, label: str, attributes: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return a field of one label, its attributes, and its fingerprint."""
+def _failure_fields() -> dict[str, dict[str, Any]]:
     import fiftyone as fo
 
-    kinds: dict[str, dict[str, Any]] = {
-        name: {"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": getattr(fo, label)},
-        f"{name}.{FINGERPRINT}": {"ftype": fo.StringField},
-    }
-    for attribute, kind in attributes.items():
-        subfield = {"subfield": fo.StringField} if kind == "ListField" else {}
-        kinds[f"{name}.{attribute}"] = {"ftype": getattr(fo, kind), **subfield}
-    return kinds
-
-
-def _failures() -> dict[str, dict[str, Any]]:
-    import fiftyone as fo
-
-    parts = {f"{FAILURES}.{part}": {"ftype": fo.StringField} for part in _FAILURE}
-    whole = {
+    failures = {
         "ftype": fo.ListField,
         "subfield": fo.EmbeddedDocumentField,
         "embedded_doc_type": fo.DynamicEmbeddedDocument,
         "description": "What went wrong with this sample",
     }
-    return {FAILURES: whole, **parts}
+    parts = {f"{FAILURES}.{part}": _field_type("StringField") for part in _FAILURE_PARTS}
+    return {FAILURES: failures, **parts}
 
 
 def _arrange_sidebar(
     dataset: Dataset,
     taxonomy: Taxonomy,
     members: Sequence[str],
-    closer: Mapping[str, Sequence[str]] | None = None,
+    deep_tiers: Mapping[Tier, Sequence[str]] | None = None,
 ) -> None:
     import fiftyone as fo
 
-    shown = dataset.app_config.sidebar_groups
-    if shown is None:
-        shown = fo.DatasetAppConfig.default_sidebar_groups(dataset)
-    before = [(group.name, list(group.paths)) for group in shown]
-    after = groups(taxonomy, members, before, closer)
+    current = dataset.app_config.sidebar_groups
+    if current is None:
+        current = fo.DatasetAppConfig.default_sidebar_groups(dataset)
+    before = [(group.name, list(group.paths)) for group in current]
+    after = sidebar_groups(taxonomy, members, before, deep_tiers)
     if after != before:
-        expanded = {group.name: group.expanded for group in shown}
+        expanded = {group.name: group.expanded for group in current}
         dataset.app_config.sidebar_groups = [
             fo.SidebarGroupDocument(name=name, paths=paths, expanded=expanded.get(name))
             for name, paths in after

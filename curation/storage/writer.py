@@ -1,7 +1,7 @@
-"""Bulk, resumable writes of predictions to a FiftyOne dataset, with provenance.
+"""Bulk, resumable writes of predictions to a FiftyOne dataset.
 
-Each label field stores the fingerprint of its member, written in the same step as its labels;
-an interrupted run resumes with `collection.missing_ids`.
+Each label field stores the fingerprint of its member, in the same write as its labels. An
+interrupted run resumes with `collection.missing_ids`.
 """
 
 from __future__ import annotations
@@ -20,19 +20,12 @@ from cascade.fusion.consensus import Clusters, Decisions
 from cascade.fusion.votes import Votes
 from cascade.geometry import masks
 from cascade.geometry.sizes import Sizes
-from cascade.predictions import Answer, DepthMap, Detections, Masks, Prediction
+from cascade.predictions import Answer, DepthMap, Detections, Failure, Masks, Prediction
 from cascade.runtime.cpu import cores
 from cascade.taxonomy import Taxonomy
 from curation.errors import StoreError
-from curation.storage import (
-    box_columns,
-    conversions,
-    deep_tier_documents,
-    documents,
-    schema,
-)
+from curation.storage import box_columns, conversions, documents, schema
 from curation.storage.artifacts import ArtifactFolder
-from curation.storage.box_columns import boxes_of
 from curation.storage.bson.box_documents import label_fields
 from curation.storage.collection import (
     CHUNK,
@@ -44,21 +37,21 @@ from curation.storage.collection import (
     update_documents,
     write_documents,
 )
-from curation.storage.documents import Document, Failure
+from curation.storage.documents import Document
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
 
 
 @dataclass
-class Written:
-    """What a write did.
+class WriteResult:
+    """Counts of a write.
 
     Attributes:
-        samples: Samples that were written.
-        boxes: Boxes that they hold.
-        failures: Predictions that failed, now on record.
-        dropped: How many boxes had a label that means no class, by label.
+        samples: Written samples.
+        boxes: Boxes in them.
+        failures: Recorded failures.
+        dropped: Left-out boxes of unknown class, by label.
     """
 
     samples: int = 0
@@ -75,44 +68,44 @@ def write_members(
     fingerprints: Mapping[str, str],
     calibration: Calibration,
     stage: str = "predict",
-) -> Written:
-    """Store what members said, `{sample id: {member: Detections or failure}}`.
+) -> WriteResult:
+    """Store the results of detectors, `{sample id: {member: Detections or failure}}`.
 
-    Where a member failed, its field is emptied (what it held came from an earlier run) and
-    the failure is put on record; where it succeeds, an earlier failure is taken off. What the
-    ensemble made of the sample before is taken back: it rests on what members no longer say.
+    A failure is recorded and empties the field, which may have labels of an earlier run. A
+    success removes an earlier failure. The consensus of the samples is outdated, so it is
+    removed.
 
     Args:
         samples: The dataset, or a view of it.
-        results: What to store; members that a sample does not name keep what they have.
-        taxonomy: What the members' words mean.
-        fingerprints: Of each member.
-        calibration: Turns scores into probabilities.
-        stage: Whose failures these are.
+        results: Results to store; other members of a sample stay unchanged.
+        taxonomy: Maps the members' labels to classes.
+        fingerprints: Fingerprint of each member.
+        calibration: Maps scores to probabilities.
+        stage: Stage of the failures.
 
     Raises:
-        StoreError: A field is not declared, or the database did not take the write.
+        StoreError: A field is not declared, or the database refused a write.
         DatasetError: A sample does not exist.
     """
     require_fields(samples, [*fingerprints, schema.CONSENSUS])
     index_fingerprints(samples, [*fingerprints, schema.CONSENSUS])
-    written = Written()
+    counts = WriteResult()
     for ids in chunks(list(results)):
-        update: dict[str, Document] = {one: {} for one in ids}
+        update: dict[str, Document] = {sample_id: {} for sample_id in ids}
         for member, fingerprint in fingerprints.items():
-            found = {one: results[one][member] for one in ids if member in results[one]}
-            said = {i: one for i, one in found.items() if isinstance(one, Detections)}
+            outcomes = {i: results[i][member] for i in ids if member in results[i]}
+            predictions = {i: row for i, row in outcomes.items() if isinstance(row, Detections)}
             boxes, dropped = documents.member_boxes(
-                said, member=member, taxonomy=taxonomy, calibrate=calibration.apply
+                predictions, member=member, taxonomy=taxonomy, calibrate=calibration.apply
             )
-            stored = dict(zip(said, label_fields(boxes, fingerprint), strict=True))
-            for one in found:
-                update[one] |= {member: stored.get(one), schema.CONSENSUS: None}
-            written.boxes += len(boxes)
-            written.dropped += dropped
-        written.failures += _record_outcomes(samples, update, results, stage)
-        written.samples += write_documents(samples, update)
-    return written
+            fields = dict(zip(predictions, label_fields(boxes, fingerprint), strict=True))
+            for sample_id in outcomes:
+                update[sample_id] |= {member: fields.get(sample_id), schema.CONSENSUS: None}
+            counts.boxes += len(boxes)
+            counts.dropped += dropped
+        counts.failures += _record_outcomes(samples, update, results, stage)
+        counts.samples += write_documents(samples, update)
+    return counts
 
 
 def write_consensus(
@@ -124,107 +117,85 @@ def write_consensus(
     taxonomy: Taxonomy,
     threshold: float,
     fingerprint: str,
-    further: Sequence[Mapping[str, Any]] | None = None,
+    extra_fields: Sequence[Mapping[str, Any]] | None = None,
     hardness: FloatArray | None = None,
     sizes: Sizes | None = None,
-) -> Written:
-    """Store what the ensemble says: fused boxes, the image decision, agreement and voters.
+) -> WriteResult:
+    """Store the fused boxes, image decision, agreement and number of voters.
 
     Args:
         samples: The dataset, or a view of it.
-        ids: The sample of each of the n images.
-        clusters: The objects.
+        ids: Sample id of each of the n images.
+        clusters: The fused boxes.
         decisions: The image decisions.
         taxonomy: Its decision names the field of the image decision.
-        threshold: Probability from which the decision is "yes".
-        fingerprint: The hash of all that decides on the consensus.
-        further: Further fields of each image, `{path: value}`, written in the same step.
-        hardness: h_k of each cluster, shape (K,), once it was scored.
-        sizes: Distance and size of each cluster, where depth is known.
+        threshold: Lowest probability of the decision "yes".
+        fingerprint: Hash of everything that determines the consensus.
+        extra_fields: Further fields of each image, `{path: value}`, in the same write.
+        hardness: Hardness of each cluster, shape (K,); None before scoring.
+        sizes: Distance and size of each cluster; None without depth.
     """
     decision = taxonomy.decision.name
     require_fields(samples, [schema.CONSENSUS, decision])
     fused = documents.consensus_fields(
         clusters, fingerprint=fingerprint, hardness=hardness, sizes=sizes
     )
-    update = {
-        one: {
+    update: dict[str, Document] = {}
+    for i, sample_id in enumerate(ids):
+        update[sample_id] = {
             schema.CONSENSUS: fused[i],
             decision: documents.decision_field(
                 decisions, i, threshold=threshold, fingerprint=fingerprint
             ),
-            schema.AGREEMENT: documents.scalar(decisions.agreement[i]),
+            schema.AGREEMENT: documents.to_storable(decisions.agreement[i]),
             schema.N_VOTERS: int(decisions.n_voters[i]),
-            **{
-                path: documents.scalar(one) for path, one in (further[i] if further else {}).items()
-            },
         }
-        for i, one in enumerate(ids)
-    }
-    return Written(samples=write_documents(samples, update), boxes=len(clusters))
+        for path, value in (extra_fields[i] if extra_fields else {}).items():
+            update[sample_id][path] = documents.to_storable(value)
+    return WriteResult(samples=write_documents(samples, update), boxes=len(clusters))
 
 
 def write_deep_tiers(
     samples: SampleCollection,
     results: Mapping[str, Mapping[str, Any]],
     *,
-    shelves: Mapping[str, ArtifactFolder],
+    folders: Mapping[str, ArtifactFolder],
     taxonomy: Taxonomy,
-) -> Written:
-    """Store what members of the tiers that look closer said; masks and depth go to files.
+) -> WriteResult:
+    """Store the results of the deep tiers; masks and depth maps go to files.
 
-    As in `write_members`, a failure empties the field and is put on record. The consensus of a
-    sample is marked as out of date: it has not heard this yet.
+    Failures are handled as in `write_members`. The consensus of the samples is marked as
+    outdated.
 
     Args:
         samples: The dataset, or a view of it.
         results: `{sample id: {member: Answer, Masks, DepthMap or failure}}`.
-        shelves: Of each member: its fingerprint, and where its files go.
-        taxonomy: What the members' words mean.
+        folders: Artifact folder of each member, with its fingerprint.
+        taxonomy: Maps the members' labels to classes.
 
     Raises:
-        StoreError: A field is not declared, a file or the database did not take the write.
+        StoreError: A field is not declared, or a file or the database refused a write.
     """
-    require_fields(samples, [*shelves, schema.CONSENSUS])
-    index_fingerprints(samples, shelves)
-    written = Written()
-    with ThreadPoolExecutor(cores()) as pool:  # for PNGs, which take the time
+    require_fields(samples, [*folders, schema.CONSENSUS])
+    index_fingerprints(samples, folders)
+    counts = WriteResult()
+    with ThreadPoolExecutor(cores()) as pool:  # encoding PNGs takes most of the time
         for ids in chunks(list(results)):
-            update: dict[str, Document] = {one: {} for one in ids}
-            kept = {
-                (one, member): pool.submit(_closer_field, said, one, shelves[member], taxonomy)
-                for one in ids
-                for member, said in results[one].items()
+            update: dict[str, Document] = {sample_id: {} for sample_id in ids}
+            fields = {
+                (sample_id, member): pool.submit(
+                    _deep_tier_field, result, sample_id, folders[member], taxonomy
+                )
+                for sample_id in ids
+                for member, result in results[sample_id].items()
             }
-            for (one, member), stored in kept.items():
-                update[one][member] = stored.result()
-            for one in ids:
-                update[one][f"{schema.CONSENSUS}.{schema.FINGERPRINT}"] = None
-            written.failures += _record_outcomes(samples, update, results, "examine")
-            written.samples += write_documents(samples, update)
-    return written
-
-
-def _closer_field(
-    said: Any, sample: str, shelf: ArtifactFolder, taxonomy: Taxonomy
-) -> Document | None:
-    """Return the raw field of a prediction, its files written; None for a failure."""
-    if isinstance(said, Answer):
-        return deep_tier_documents.answer_field(said, fingerprint=shelf.fingerprint)
-    if isinstance(said, DepthMap):
-        path, step = shelf.write_depth(sample, said)
-        return deep_tier_documents.depth_field(
-            str(path), step=step, unit=said.unit, fingerprint=shelf.fingerprint
-        )
-    if isinstance(said, Masks):
-        extents = masks.bounding_boxes(said)
-        paths = [
-            str(shelf.write_mask(sample, i, said.masks[i], box)) for i, box in enumerate(extents)
-        ]
-        return deep_tier_documents.masks_field(
-            said, extents, paths, fingerprint=shelf.fingerprint, taxonomy=taxonomy
-        )
-    return None
+            for (sample_id, member), label_field in fields.items():
+                update[sample_id][member] = label_field.result()
+            for sample_id in ids:
+                update[sample_id][f"{schema.CONSENSUS}.{schema.FINGERPRINT}"] = None
+            counts.failures += _record_outcomes(samples, update, results, "examine")
+            counts.samples += write_documents(samples, update)
+    return counts
 
 
 def write_ground_truth(
@@ -233,29 +204,29 @@ def write_ground_truth(
     *,
     labeled_round: int,
     label_field: str = schema.GROUND_TRUTH,
-) -> Written:
-    """Store confirmed boxes, in canonical classes, and the round whose labeling gave them."""
+) -> WriteResult:
+    """Store confirmed boxes, in canonical classes, and the round that labeled them."""
     require_fields(samples, [label_field])
     update = {
-        one: {
-            label_field: conversions.raw_detections(boxes, scored=False),
+        sample_id: {
+            label_field: conversions.raw_detections(truth, scored=False),
             schema.LABELED_ROUND: labeled_round,
         }
-        for one, boxes in truths.items()
+        for sample_id, truth in truths.items()
     }
-    boxes = sum(len(one) for one in truths.values())
-    return Written(samples=write_documents(samples, update), boxes=boxes)
+    boxes = sum(len(truth) for truth in truths.values())
+    return WriteResult(samples=write_documents(samples, update), boxes=boxes)
 
 
 def write_columns(
     samples: SampleCollection, ids: Sequence[str], columns: Mapping[str, Sequence[Any]]
 ) -> int:
-    """Store one value per sample and field, and return how many samples were written.
+    """Store one value per sample and field, and return the number of written samples.
 
     Args:
         samples: The dataset, or a view of it.
-        ids: The samples.
-        columns: Values in the order of `ids`: numbers (NaN is stored as none), text, lists.
+        ids: Sample ids.
+        columns: Values by field, in the order of `ids`: numbers (NaN becomes None), text, lists.
     """
     require_fields(samples, columns)
     for name, values in columns.items():
@@ -266,8 +237,10 @@ def write_columns(
     written = 0
     for start in range(0, len(ids), CHUNK):
         update = {
-            one: {name: documents.scalar(values[start + i]) for name, values in columns.items()}
-            for i, one in enumerate(ids[start : start + CHUNK])
+            sample_id: {
+                name: documents.to_storable(values[start + i]) for name, values in columns.items()
+            }
+            for i, sample_id in enumerate(ids[start : start + CHUNK])
         }
         written += write_documents(samples, update)
     return written
@@ -280,51 +253,36 @@ def recalibrate(
     *,
     ids: Sequence[str] | None = None,
 ) -> int:
-    """Refresh the stored confidences that are not what the raw scores now mean.
+    """Update the stored confidences that differ from the calibrated scores.
 
     Args:
         samples: The dataset, or a view of it.
-        members: The label fields.
-        calibration: Turns scores into confidences.
-        ids: Which of the samples; all where None.
+        members: Label fields.
+        calibration: Maps scores to confidences.
+        ids: Sample ids; all samples by default.
 
     Returns:
-        How many boxes had another confidence.
+        The number of boxes with a new confidence.
     """
-    changed = 0
+    n_changed = 0
     for chunk in chunks(ids_and_paths(samples)[0] if ids is None else ids):
-        found = box_columns.read(samples, chunk, members, ["score", "confidence"])
-        score, before = found.numbers.T
-        scored = Votes(
-            image=found.sample,
-            member=found.member,
-            class_id=np.maximum(found.label_id, 0),
+        columns = box_columns.read_boxes(samples, chunk, members, ["score", "confidence"])
+        score, confidence = columns.numbers.T
+        votes = Votes(
+            image=columns.sample,
+            member=columns.member,
+            class_id=np.maximum(columns.label_id, 0),
             p=np.nan_to_num(score),
-            boxes_xyxy=found.boxes_xywh,
-            ran=found.ran,
+            boxes_xyxy=columns.boxes_xywh,
+            ran=columns.ran,
             members=tuple(members),
-            classes=found.labels or ("",),
+            classes=columns.labels or ("",),
         )
-        other = ~np.isnan(score) & (calibration.calibrate_votes(scored).p != before)
-        changed += int(other.sum())
-        _rewrite(samples, [chunk[i] for i in np.unique(found.sample[other])], members, calibration)
-    return changed
-
-
-def _rewrite(
-    samples: SampleCollection, ids: Sequence[str], members: Sequence[str], calibration: Calibration
-) -> None:
-    update: dict[str, Document] = {}
-    for i, row in read_documents(samples, ids, dict.fromkeys(members, 1)):
-        update[ids[i]] = {name: row[name] for name in members if row.get(name) is not None}
-        for name, label_field in update[ids[i]].items():
-            boxes = [one for one in boxes_of(label_field) if one.get("score") is not None]
-            scores = np.array([one["score"] for one in boxes], np.float64)
-            p = calibration.apply(name, [one["label"] for one in boxes], scores)
-            for one, confidence in zip(boxes, p, strict=True):
-                one["confidence"] = float(confidence)
-    if update:
-        write_documents(samples, update)
+        changed = ~np.isnan(score) & (calibration.calibrate_votes(votes).p != confidence)
+        n_changed += int(changed.sum())
+        outdated = [chunk[i] for i in np.unique(columns.sample[changed])]
+        _rewrite_confidences(samples, outdated, members, calibration)
+    return n_changed
 
 
 def write_failures(
@@ -335,24 +293,65 @@ def write_failures(
     *,
     cleared: Sequence[str] = (),
 ) -> int:
-    """Put failures of a member on record, by sample, and take off those of `cleared` samples."""
-    results: dict[str, Mapping[str, Failure | None]] = {one: {member: None} for one in cleared}
-    results |= {one: {member: failure} for one, failure in failures.items()}
-    update: dict[str, Document] = {one: {} for one in results}
-    new = _record_outcomes(samples, update, results, stage)
-    write_documents(samples, {one: content for one, content in update.items() if content})
-    return new
+    """Record the failures of a member by sample, and remove those of the `cleared` samples."""
+    results: dict[str, Mapping[str, Failure | None]] = {i: {member: None} for i in cleared}
+    results |= {sample_id: {member: failure} for sample_id, failure in failures.items()}
+    update: dict[str, Document] = {sample_id: {} for sample_id in results}
+    n_failures = _record_outcomes(samples, update, results, stage)
+    write_documents(samples, {i: fields for i, fields in update.items() if fields})
+    return n_failures
 
 
 def add_tags(samples: SampleCollection, tags: Mapping[str, Sequence[str]]) -> int:
-    """Add tags to samples, `{sample id: tags}`, where they do not bear them; return how many."""
-    return update_documents(
-        samples,
-        {
-            one: {"$addToSet": {"tags": {"$each": list(new)}}, "$set": {}}
-            for one, new in tags.items()
-        },
-    )
+    """Add tags to samples, `{sample id: tags}`, without duplicates; return the sample count."""
+    operators: dict[str, dict[str, Document]] = {
+        sample_id: {"$addToSet": {"tags": {"$each": list(new)}}, "$set": {}}
+        for sample_id, new in tags.items()
+    }
+    return update_documents(samples, operators)
+
+
+def _deep_tier_field(
+    result: Any, sample_id: str, folder: ArtifactFolder, taxonomy: Taxonomy
+) -> Document | None:
+    """Write the files of a result and return its raw label field; None for a failure."""
+    fingerprint = folder.fingerprint
+    if isinstance(result, Answer):
+        return documents.answer_field(result, fingerprint=fingerprint)
+    if isinstance(result, DepthMap):
+        path, step = folder.write_depth(sample_id, result)
+        return documents.depth_field(
+            str(path), step=step, unit=result.unit, fingerprint=fingerprint
+        )
+    if isinstance(result, Masks):
+        extents = masks.bounding_boxes(result)
+        paths = [
+            str(folder.write_mask(sample_id, i, result.masks[i], extent))
+            for i, extent in enumerate(extents)
+        ]
+        return documents.masks_field(
+            result, extents, paths, fingerprint=fingerprint, taxonomy=taxonomy
+        )
+    return None
+
+
+def _rewrite_confidences(
+    samples: SampleCollection, ids: Sequence[str], members: Sequence[str], calibration: Calibration
+) -> None:
+    update: dict[str, Document] = {}
+    for i, document in read_documents(samples, ids, dict.fromkeys(members, 1)):
+        fields = {name: document[name] for name in members if document.get(name) is not None}
+        for name, label_field in fields.items():
+            boxes = [
+                box for box in box_columns.raw_boxes(label_field) if box.get("score") is not None
+            ]
+            scores = np.array([box["score"] for box in boxes], np.float64)
+            p = calibration.apply(name, [box["label"] for box in boxes], scores)
+            for box, confidence in zip(boxes, p, strict=True):
+                box["confidence"] = float(confidence)
+        update[ids[i]] = fields
+    if update:
+        write_documents(samples, update)
 
 
 def _record_outcomes(
@@ -361,22 +360,22 @@ def _record_outcomes(
     results: Mapping[str, Mapping[str, Prediction | Failure | None]],
     stage: str,
 ) -> int:
-    """Add the list of failures to `update` where it changes; return how many are new."""
+    """Add the changed lists of failures to `update`, and return the number of new failures."""
     ids = list(update)
-    before = {
-        ids[i]: row.get(schema.FAILURES) or []
-        for i, row in read_documents(samples, ids, {schema.FAILURES: 1})
+    existing = {
+        ids[i]: document.get(schema.FAILURES) or []
+        for i, document in read_documents(samples, ids, {schema.FAILURES: 1})
     }
-    new = 0
-    for one in ids:
+    n_failures = 0
+    for sample_id in ids:
         outcomes = {
-            member: None if isinstance(said, Prediction) else said
-            for member, said in results[one].items()
+            member: None if isinstance(result, Prediction) else result
+            for member, result in results[sample_id].items()
         }
-        failed = sum(said is not None for said in outcomes.values())
-        if failed or before.get(one):
-            update[one][schema.FAILURES] = documents.merged_failures(
-                before.get(one, []), stage=stage, outcomes=outcomes
+        failed = sum(failure is not None for failure in outcomes.values())
+        if failed or existing.get(sample_id):
+            update[sample_id][schema.FAILURES] = documents.merged_failures(
+                existing.get(sample_id, []), stage=stage, outcomes=outcomes
             )
-        new += failed
-    return new
+        n_failures += failed
+    return n_failures

@@ -1,7 +1,7 @@
-"""Label fields as the bytes that the database keeps, without an object for any of their boxes.
+"""BSON [0] encoder for label fields that creates no Python object per box.
 
-What it makes of a column is what `bson.encode` makes of the same documents, to the byte; see
-`box_documents` for the columns, and for the documents.
+The output equals `bson.encode` of the same documents to the byte; see `box_documents` for the
+columns and the documents.
 
 - [0] https://bsonspec.org/spec.html
 """
@@ -17,20 +17,19 @@ from numpy.typing import NDArray
 from cascade.arrays import ByteArray, Float64Array, Int64Array
 from cascade.runtime.jit import jit_compile
 
-DOUBLE, INT, BOOL, TEXT, TEXTS, BOX = range(6)  # what a column holds
-_LONGEST_INDEX = 12  # bytes of an element of an array beside its value: kind, digits, zero
+DOUBLE, INT, BOOL, TEXT, TEXTS, BOX = range(6)  # kinds of columns
 
 
-def object_ids(n: int) -> ByteArray:
-    """Return new ids as the database knows them, shape (n, 12); n is at most 2**24.
+def new_object_ids(n: int) -> ByteArray:
+    """Return new ObjectIds, shape (n, 12); n is at most 2**24.
 
-    As in any driver: the second, five random bytes, and a counter.
+    As in MongoDB drivers: the time in seconds, five random bytes, and a counter.
     """
-    made = np.empty((n, 12), np.uint8)
-    made[:, :4] = np.frombuffer(int(time.time()).to_bytes(4, "big"), np.uint8)
-    made[:, 4:9] = np.frombuffer(os.urandom(5), np.uint8)
-    made[:, 9:] = np.arange(n, dtype=">u4").view(np.uint8).reshape(-1, 4)[:, 1:]
-    return made
+    ids = np.empty((n, 12), np.uint8)
+    ids[:, :4] = np.frombuffer(int(time.time()).to_bytes(4, "big"), np.uint8)
+    ids[:, 4:9] = np.frombuffer(os.urandom(5), np.uint8)
+    ids[:, 9:] = np.arange(n, dtype=">u4").view(np.uint8).reshape(-1, 4)[:, 1:]
+    return ids
 
 
 @jit_compile
@@ -48,22 +47,22 @@ def encode(
     fixed: tuple[ByteArray, ByteArray, ByteArray],
     size: int,
 ) -> tuple[ByteArray, Int64Array]:
-    """Return label fields, one after the other, and where each starts and the last ends.
+    """Return the label fields as one array of bytes, and the start of each with the last end.
 
     Args:
-        owner_starts: The first box of each field, and the end, shape (n + 1,).
-        ids: Of the boxes, shape (V, 12).
-        boxes_xywh: Shape (V, 4).
-        numbers: Columns of numbers, shape (A, V); a box has none where it is NaN.
-        texts: Columns of indexes into `words`, shape (T, V); a box has none where it is -1.
-        lists: Which of the words of a list a box has, shape (V, W); the last W of `words`.
-        kinds: What each attribute holds, in order.
-        column: The column of `numbers` or `texts` that holds it.
-        names: Of the attributes: bytes, and where each starts.
-        words: ByteArray, and where each starts.
-        fixed: What is the same in all: elements of a box before its attributes; elements of a
-            field before its boxes; those after.
-        size: ByteArray that are enough.
+        owner_starts: First box of each field, and the number of boxes, shape (n + 1,).
+        ids: ObjectIds of the boxes, shape (V, 12).
+        boxes_xywh: Relative corner and size, shape (V, 4).
+        numbers: Columns of numbers, shape (A, V); NaN if absent.
+        texts: Columns of indexes into `words`, shape (T, V); -1 if absent.
+        lists: Mask over the last W of `words`: the list of each box, shape (V, W).
+        kinds: Kind of each attribute, in order.
+        column: Index of each attribute in `numbers` or `texts`.
+        names: Attribute names, from `pack_texts`.
+        words: Words, from `pack_texts`.
+        fixed: Constant elements: of a box before its attributes, of a field before its boxes,
+            and of a field after its boxes.
+        size: Upper bound of the size of the output in bytes.
     """
     out, at = np.empty(size, np.uint8), 0
     starts = np.empty(len(owner_starts), np.int64)
@@ -151,7 +150,7 @@ def _put_text(out: ByteArray, at: int, words: ByteArray, start: int, stop: int) 
 
 @jit_compile
 def _put_name(out: ByteArray, at: int, kind: int, names: ByteArray, start: int, stop: int) -> int:
-    """Begin an element: its kind and its name."""
+    """Write the kind and the name of an element."""
     out[at] = kind
     at = _put(out, at + 1, names, start, stop)
     out[at] = 0
@@ -160,7 +159,7 @@ def _put_name(out: ByteArray, at: int, kind: int, names: ByteArray, start: int, 
 
 @jit_compile
 def _put_index(out: ByteArray, at: int, kind: int, index: int) -> int:
-    """Begin an element of an array, whose name is its index in digits."""
+    """Write the kind and the name of an array element; the name is its index in decimal."""
     out[at] = kind
     digits = 1
     while 10**digits <= index:
@@ -173,7 +172,7 @@ def _put_index(out: ByteArray, at: int, kind: int, index: int) -> int:
 
 @jit_compile
 def _close(out: ByteArray, start: int, at: int) -> int:
-    """End a document that starts with its size."""
+    """Write the terminator of a document, and its size at its start."""
     out[at] = 0
     _put_int32(out, start, at + 1 - start)
     return at + 1

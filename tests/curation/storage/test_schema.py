@@ -78,7 +78,7 @@ def paths_of(dataset, name):
     ],
 )
 def test_groups_that_exist_come_before_ours(existing, expected):
-    arranged = fields.groups(TAXONOMY, ["m"], existing)
+    arranged = fields.sidebar_groups(TAXONOMY, ["m"], existing)
     ours = [name for name, _ in arranged[len(expected) :]]
     assert arranged[: len(expected)] == expected
     assert ours == [
