@@ -1,1 +1,1 @@
-"""The page of a round: what it says (pure), and how that looks as HTML and in a terminal."""
+"""Report of a round: composition (pure) and rendering as HTML and in the terminal."""

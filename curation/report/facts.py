@@ -1,4 +1,4 @@
-"""What a report is made from: facts of the dataset, and the story that rounds left on disk."""
+"""Input of a report: facts of the dataset and the records of rounds."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from curation.storage.rounds import Round
 
 @dataclass(frozen=True)
 class MemberFacts:
-    """What one member left in the dataset.
+    """Predictions of one member in the dataset.
 
     Attributes:
-        name: Its name.
-        images: That it looked at.
-        boxes: That it found.
-        sure: Those of them with a probability of at least 0.5.
+        name: Name of the member.
+        images: Number of images with a prediction.
+        boxes: Number of boxes.
+        confident: Number of boxes with a probability of at least 0.5.
     """
 
     name: str
     images: int
     boxes: int
-    sure: int
+    confident: int
 
 
 @dataclass(frozen=True)
 class MemberCost:
-    """What it costs to ask one member.
+    """Cost of running one member.
 
     Attributes:
-        tier: In which it works.
-        ms: For one image, where it was run last.
-        paths: The cascade's paths on which it is asked.
+        tier: Tier of the member.
+        ms: Milliseconds per image in the last run.
+        paths: Paths of the cascade that run the member.
     """
 
     tier: str
@@ -49,16 +49,16 @@ class MemberCost:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """One sample that the round chose.
+    """A sample chosen by the round.
 
     Attributes:
-        filepath: Its image.
-        arm: Why it was chosen, in a word.
-        rank: Its place in the batch.
-        hardness: In [0, 1], or None.
-        because: Why it was chosen, in words.
-        truth: Its ground truth; None where it has none.
-        consensus: The fused boxes.
+        filepath: Path of the image.
+        arm: Arm of the batch.
+        rank: Rank in the batch.
+        hardness: Hardness in [0, 1], if known.
+        because: Reason of the choice, as a sentence.
+        truth: Ground truth, if labeled.
+        consensus: Fused boxes.
     """
 
     filepath: str
@@ -72,7 +72,7 @@ class Chosen:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """The embedding on a plane: positions (n, 2), hardness (n,) with NaN, chosen (n,)."""
+    """Two-dimensional embedding: positions (n, 2), hardness (n,) with NaN, chosen (n,)."""
 
     xy: NDArray[np.float64]
     hardness: NDArray[np.float64]
@@ -81,26 +81,26 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What the dataset says about a round.
+    """Facts of a dataset in a round.
 
     Attributes:
-        dataset: Its name.
-        samples: How many it has.
-        splits: How many by split; samples without one under "".
-        labeled: Samples with ground truth.
-        members: What each member found.
-        consensus: The same of the ensemble as a whole; None where it has not spoken.
-        decisions: How many images by answer.
-        decision: The name of the image decision.
-        ways: How many samples take each path of the cascade.
-        costs: What each member costs, by name; those whose time is not known are absent.
-        contradictions: Samples on which a language model contradicts the other tiers; None
-            where none was asked.
-        pool: Hardness of every sample of the pool, the round's chosen ones included.
+        dataset: Name of the dataset.
+        samples: Number of samples.
+        splits: Number of samples by split; "" for samples without a split.
+        labeled: Number of samples with ground truth.
+        members: Predictions of each member.
+        consensus: Predictions of the fused ensemble, None before fusion.
+        decisions: Number of images by answer.
+        decision: Name of the image-level decision.
+        ways: Number of samples by path of the cascade.
+        costs: Cost by member, without members of unknown cost.
+        contradictions: Number of samples on which a language model contradicts the other tiers;
+            None where no language model ran.
+        pool: Hardness of every sample of the pool, including the chosen ones.
         arms: Hardness of the chosen samples by arm, None where unknown.
-        shown: The first of each arm, to look at.
-        projection: The embedding; None where there is none.
-        failures: What went wrong, by image; those that ingest left out are no samples.
+        shown: First samples of each arm, for thumbnails.
+        projection: Two-dimensional embedding, if computed.
+        failures: Failures by image, including images that ingest left out.
     """
 
     dataset: str
@@ -122,20 +122,20 @@ class Facts:
 
     @property
     def n_chosen(self) -> int:
-        """How many samples the round chose."""
+        """Number of samples chosen by the round."""
         return sum(map(len, self.arms.values()))
 
 
 @dataclass(frozen=True, eq=False)
-class Story:
-    """What one round left on disk.
+class RoundRecord:
+    """Files of one round.
 
     Attributes:
-        number: Of the round.
-        record: `record.json`; stages that did not run are absent.
-        before: The champion's evaluation, or None.
-        after: The challenger's evaluation, or None.
-        verdict: What the gate said, or None.
+        number: Number of the round.
+        record: Content of `record.json`; stages that did not run are absent.
+        before: Evaluation of the champion, if any.
+        after: Evaluation of the challenger, if any.
+        verdict: Verdict of the gate, if any.
     """
 
     number: int
@@ -145,26 +145,27 @@ class Story:
     verdict: Mapping[str, Any] | None = None
 
     def summary(self, stage: str) -> Mapping[str, Any] | None:
-        """Return what a stage put on record, or None where it did not run."""
-        found = self.record["stages"].get(stage)
-        return None if found is None else found.get("summary", {})
+        """Return the recorded summary of a stage, None if it did not run."""
+        entry = self.record["stages"].get(stage)
+        return None if entry is None else entry.get("summary", {})
 
 
-def read_story(this: Round) -> Story:
-    """Return what a round left on disk, as far as it went.
+def read_round_record(round_: Round) -> RoundRecord:
+    """Return the files of a round; those of later stages may be missing.
 
     Raises:
-        StageError: A file of it cannot be read.
+        StageError: A file of the round cannot be read.
     """
-    before, after = this.read(rounds.CHAMPION), this.read(rounds.CHALLENGER)
+    before, after = round_.read(rounds.CHAMPION), round_.read(rounds.CHALLENGER)
     if before and after and before["samples"]["id"] != after["samples"]["id"]:
         raise StageError(
-            f"The two evaluations in {this.folder} are of different images. Evaluate again."
+            f"The evaluations in {round_.folder} cover different images. "
+            "Run `curate evaluate` again."
         )
-    return Story(
-        number=this.number,
-        record=this.record(),
+    return RoundRecord(
+        number=round_.number,
+        record=round_.record(),
         before=before,
         after=after,
-        verdict=this.read(rounds.VERDICT),
+        verdict=round_.read(rounds.VERDICT),
     )

@@ -1,7 +1,7 @@
-"""Figures of the image decision before and after, with intervals by resampling drives.
+"""Image-level metrics before and after, with bootstrap intervals over drives.
 
-n is the number of images. Both ensembles are judged on the same draws, so that what they have
-in common cancels out of the change. Intervals are the middle 95 % of the draws.
+n is the number of images. Both ensembles use the same draws, so common variation cancels in the
+change. Intervals are the central 95 % of the draws.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from cascade.metrics import classification
 from curation.report.figures import Estimate
 
 DRAWS = 1000
-_BINS = 15  # of the calibration error, as in `cascade.metrics.classification.ece`
+_BINS = 15  # calibration error, as in `cascade.metrics.classification.ece`
 _ENDS = (0.025, 0.975)
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What one ensemble said on the frozen set.
+    """Decisions of one ensemble on the frozen set.
 
     Attributes:
-        p: P(yes) of each image, shape (n,), in [0, 1]; NaN where nobody voted, which counts
-            as a no and is left out of the calibration error.
-        threshold: At or above it the answer is yes.
+        p: P(yes) of each image, shape (n,), in [0, 1]. NaN (no vote) counts as a no and is left
+            out of the calibration error.
+        threshold: Smallest p with the answer yes.
     """
 
     p: FloatArray
@@ -57,39 +57,39 @@ def compare(
     """Return `mcc`, `precision`, `recall` and `ece`, each with its intervals.
 
     Args:
-        truth: The true answers, shape (n,).
-        drives: What each image belongs to; images of one drive are drawn together.
-        before: Of the champion.
-        after: Of the challenger.
-        draws: Of the bootstrap.
-        seed: Of the bootstrap.
+        truth: True answers, shape (n,).
+        drives: Drive of each image; images of one drive are drawn together.
+        before: Decisions of the champion.
+        after: Decisions of the challenger.
+        draws: Number of bootstrap draws.
+        seed: Random seed of the bootstrap.
     """
     groups = {name: i for i, name in enumerate(dict.fromkeys(drives))}
-    group_of = np.array([groups[one] for one in drives], np.int64)
+    group_of = np.array([groups[drive] for drive in drives], np.int64)
     weights = classification.grouped_bootstrap(len(groups), draws=draws, seed=seed)
-    weights = np.vstack([np.ones((1, len(groups)), np.int64), weights])  # row 0: the set itself
-    both = [_draws_of(truth, one, group_of, weights) for one in (before, after)]
+    weights = np.vstack([np.ones((1, len(groups)), np.int64), weights])  # row 0: the full set
+    old, new = (_draws_of(truth, side, group_of, weights) for side in (before, after))
     return {
         name: Compared(
-            before=_estimate(both[0][name]),
-            after=_estimate(both[1][name]),
-            change=_estimate(both[1][name] - both[0][name]),
+            before=_estimate(old[name]),
+            after=_estimate(new[name]),
+            change=_estimate(new[name] - old[name]),
         )
-        for name in both[0]
+        for name in old
     }
 
 
 def _draws_of(
-    truth: BoolArray, said: Answers, group_of: IntArray, weights: IntArray
+    truth: BoolArray, answers: Answers, group_of: IntArray, weights: IntArray
 ) -> Mapping[str, FloatArray]:
-    """Return each metric in each draw, shape (draws,); NaN where it is not defined."""
-    yes = said.p >= said.threshold
+    """Return each metric in each draw, shape (draws,); NaN where undefined."""
+    yes = answers.p >= answers.threshold
     cells = np.stack([truth & yes, ~truth & yes, truth & ~yes, ~truth & ~yes], axis=1)
     tp, fp, fn, tn = (weights @ _by_group(cells, group_of, weights.shape[1])).T
-    voted = np.flatnonzero(~np.isnan(said.p))
-    bin_of = np.minimum((said.p[voted] * _BINS).astype(np.int64), _BINS - 1)
-    gaps = np.zeros((len(truth), _BINS + 1))  # the last column counts who voted
-    gaps[voted, bin_of] = said.p[voted] - truth[voted]
+    voted = np.flatnonzero(~np.isnan(answers.p))
+    bin_of = np.minimum((answers.p[voted] * _BINS).astype(np.int64), _BINS - 1)
+    gaps = np.zeros((len(truth), _BINS + 1))  # the last column counts votes
+    gaps[voted, bin_of] = answers.p[voted] - truth[voted]
     gaps[voted, _BINS] = 1.0
     summed = weights @ _by_group(gaps, group_of, weights.shape[1])
     gap, counted = np.abs(summed[:, :_BINS]).sum(axis=1), summed[:, _BINS]
@@ -115,16 +115,16 @@ def _mcc(tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> Floa
     return np.where(true_scale > 0, value, np.nan)
 
 
-def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
-    return np.divide(part, whole, out=np.full_like(part, np.nan, dtype=float), where=whole > 0)
+def _ratio(part: FloatArray, total: FloatArray) -> FloatArray:
+    return np.divide(part, total, out=np.full_like(part, np.nan, dtype=float), where=total > 0)
 
 
 def _estimate(values: FloatArray) -> Estimate:
-    """Return the first value, and the interval of the others."""
+    """Return the first value with the interval of the remaining ones."""
     if np.isnan(values[0]):
         return Estimate(None)
-    known = values[1:][~np.isnan(values[1:])]
-    if not len(known):
+    draws = values[1:][~np.isnan(values[1:])]
+    if not len(draws):
         return Estimate(float(values[0]))
-    lower, upper = np.quantile(known, _ENDS)
+    lower, upper = np.quantile(draws, _ENDS)
     return Estimate(float(values[0]), float(lower), float(upper))

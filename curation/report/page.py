@@ -1,6 +1,6 @@
-"""What a page is made of: sections of tables, plots and pictures, before anyone draws them.
+"""Page model: sections of tables, plots and pictures, independent of rendering.
 
-The same page becomes HTML and terminal output, so both say the same.
+HTML and terminal output are rendered from the same page.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Cell:
     """One cell of a table.
 
     Attributes:
-        text: What it says.
-        tone: How it is meant; the text says it as well.
-        bar: Length of a bar behind the text, in [0, 1]; None for none.
+        text: Content.
+        tone: Color of the text; the text conveys the same.
+        bar: Length of a bar behind the text, in [0, 1], if any.
     """
 
     text: str
@@ -38,9 +38,9 @@ class Table:
     """Rows of cells under named columns.
 
     Attributes:
-        columns: Their names; one that ends in `#` holds numbers and is set to the right.
-        rows: Each as long as `columns`.
-        caption: What the table shows; may be empty.
+        columns: Column names; a name ending in `#` marks a right-aligned number column.
+        rows: Rows of cells, each as long as `columns`.
+        caption: Caption, possibly empty.
     """
 
     columns: tuple[str, ...]
@@ -53,7 +53,8 @@ class Table:
         return cls(
             columns=tuple(columns.split("|")),
             rows=tuple(
-                tuple(one if isinstance(one, Cell) else Cell(one) for one in row) for row in rows
+                tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
+                for row in rows
             ),
             caption=caption,
         )
@@ -61,11 +62,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure that is drawn when it is needed.
+    """A figure, drawn lazily.
 
     Attributes:
-        caption: What it shows, also for who cannot see it.
-        draw: Draws it.
+        caption: Caption, also the alternative text.
+        draw: Function that draws the figure.
     """
 
     caption: str
@@ -74,14 +75,14 @@ class Plot:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A sample to look at.
+    """Thumbnail of a sample.
 
     Attributes:
-        filepath: Its image.
-        title: Short: rank and hardness.
-        text: Why it is shown.
-        truth: Its ground truth; None where it has none.
-        consensus: The fused boxes.
+        filepath: Path of the image.
+        title: Rank and hardness.
+        text: Reason of the choice.
+        truth: Ground truth, if labeled.
+        consensus: Fused boxes.
     """
 
     filepath: str
@@ -92,13 +93,13 @@ class Picture:
 
     @property
     def name(self) -> str:
-        """The name of its file."""
+        """File name of the image."""
         return PurePath(self.filepath).name
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Pictures that belong together."""
+    """Named group of pictures."""
 
     name: str
     text: str
@@ -110,12 +111,12 @@ class Section:
     """One part of the page.
 
     Attributes:
-        title: What it is about.
-        text: What to take away, in sentences.
-        tables: In order.
-        plots: In order.
-        galleries: In order.
-        not_run: Why it has no content; empty where it has.
+        title: Heading.
+        text: Summary sentences.
+        tables: Tables in display order.
+        plots: Plots in display order.
+        galleries: Galleries in display order.
+        not_run: Reason for missing content, empty otherwise.
     """
 
     title: str
@@ -127,20 +128,20 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """What a link within the page calls it."""
-        return "".join(one if one.isalnum() else "-" for one in self.title.lower())
+        """Anchor of the section in links within the page."""
+        return "".join(char if char.isalnum() else "-" for char in self.title.lower())
 
 
 @dataclass(frozen=True, eq=False)
 class Page:
-    """A whole report.
+    """A complete report.
 
     Attributes:
-        title: Data set and round.
-        headline: The outcome, in one sentence.
-        tone: Of the headline.
-        facts: Short facts, each with its name.
-        sections: In order.
+        title: Names of dataset and round.
+        headline: Outcome, in one sentence.
+        tone: Color of the headline.
+        facts: Name and value of short facts.
+        sections: Sections in display order.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""The page that a release manager reads and signs: the verdict, its evidence, and how to sign."""
+"""Sign-off page of a verdict: decision, evidence and signature."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from curation.report.page import Cell, Page, Section, Table, Tone
 
 _OUTCOMES: dict[str, tuple[str, Tone]] = {
     "promote": ("may be promoted", "good"),
-    "keep": ("is not to be promoted", "bad"),
+    "keep": ("must not be promoted", "bad"),
     "no_verdict": ("cannot be judged on this evaluation set", "muted"),
 }
 _MARKS: dict[bool | None, Cell] = {
@@ -25,14 +25,14 @@ _MARKS: dict[bool | None, Cell] = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is signed for.
+    """Candidate of a sign-off.
 
     Attributes:
-        dataset: What the ensembles are registered as.
-        round_number: The round that trained the challenger.
-        champion: The version that it was judged against.
-        challenger: The version that was judged.
-        facts: Further facts with their names: hashes, licences.
+        dataset: Name of the registered ensembles.
+        round_number: Round that trained the challenger.
+        champion: Version in service.
+        challenger: Version that was judged.
+        facts: Further facts by name: hashes, licenses.
     """
 
     dataset: str
@@ -43,21 +43,21 @@ class Candidate:
 
 
 def digest(verdict: Mapping[str, Any]) -> str:
-    """Return 16 hex digits over a verdict: what a signature is for."""
+    """Return 16 hex digits that identify a verdict, for signatures."""
     return hashlib.sha256(json.dumps(verdict, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def compose(candidate: Candidate, verdict: Mapping[str, Any]) -> Page:
-    """Return the page of a verdict, as `Verdict.to_dict` gives it."""
-    says, tone = _OUTCOMES[verdict["outcome"]]
+    """Return the page of a verdict in the form of `Verdict.to_dict`."""
+    outcome, tone = _OUTCOMES[verdict["outcome"]]
     rows: list[list[Cell | str]] = [
-        [one["name"], _MARKS[one["passed"]], _number(one["value"]), _number(one["limit"]),
-         one["sentence"]]
-        for one in verdict["checks"]
+        [check["name"], _MARKS[check["passed"]], _number(check["value"]), _number(check["limit"]),
+         check["sentence"]]
+        for check in verdict["checks"]
     ]  # fmt: skip
     return Page(
         title=f"Verdict on version {candidate.challenger} of {candidate.dataset}",
-        headline=f"Version {candidate.challenger} {says} over version {candidate.champion}.",
+        headline=f"Version {candidate.challenger} {outcome} over version {candidate.champion}.",
         tone=tone,
         facts=(
             ("round", str(candidate.round_number)),
@@ -68,22 +68,23 @@ def compose(candidate: Candidate, verdict: Mapping[str, Any]) -> Page:
         ),
         sections=(
             Section("Reasons", text=tuple(_reasons(verdict))),
-            Section("Checks", tables=(Table.of("check|result|measured#|limit#|in numbers", rows),)),
+            Section("Checks", tables=(Table.of("check|result|measured#|limit#|details", rows),)),
             _signing(candidate, verdict),
         ),
     )
 
 
 def _reasons(verdict: Mapping[str, Any]) -> list[str]:
-    found = [*verdict["reasons"], *(f"Note: {one}" for one in verdict.get("warnings", ()))]
+    warnings = (f"Note: {warning}" for warning in verdict.get("warnings", ()))
+    reasons = [*verdict["reasons"], *warnings]
     if verdict["delta_mcc"] is not None:
-        found.append(
+        reasons.append(
             f"MCC changed by {verdict['delta_mcc']:+.4f}; one-sided 95 % bounds "
             f"{verdict['lower']:+.4f} and {verdict['upper']:+.4f}."
         )
     if verdict.get("needed"):
-        found.append(verdict["needed"])
-    return found
+        reasons.append(verdict["needed"])
+    return reasons
 
 
 def _signing(candidate: Candidate, verdict: Mapping[str, Any]) -> Section:
@@ -92,12 +93,12 @@ def _signing(candidate: Candidate, verdict: Mapping[str, Any]) -> Section:
         + ["--by", "YOUR NAME", "--why", "YOUR REASON"]
         + ([] if verdict["outcome"] == "promote" else ["--against-the-gate"])
     )
-    lines: list[list[Cell | str]] = [[one, ""] for one in ("name", "date", "signature")]
+    lines: list[list[Cell | str]] = [[line, ""] for line in ("name", "date", "signature")]
     return Section(
         "Signature",
         text=(
-            "Who promotes answers for it: name, time and reason are kept with the version, "
-            f"together with the hash of this verdict, {digest(verdict)}.",
+            "Promotion is recorded with name, time and reason, together with the hash of this "
+            f"verdict, {digest(verdict)}.",
             command,
         ),
         tables=(Table.of("on paper|" + " " * 40, lines),),

@@ -1,4 +1,4 @@
-"""The page as one HTML file that needs nothing else: no script, no font, no address."""
+"""HTML rendering of a page: one self-contained file without scripts, fonts or links."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from curation.report.render import thumbnails
 
 
 def render(page: Page) -> str:
-    """Return the HTML of a page; all that comes from data is escaped."""
+    """Return the HTML of a page; all data is escaped."""
     environment = Environment(
         loader=PackageLoader("curation.report.render", package_path=""),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -24,9 +24,9 @@ def render(page: Page) -> str:
         page=page,
         plot_uri=_plot_uri,
         picture_uri=thumbnails.to_data_uri,
-        truth_colour=thumbnails.TRUTH_COLOUR,
-        consensus_colour=thumbnails.CONSENSUS_COLOUR,
-        least_drawn=thumbnails.LEAST_DRAWN,
+        truth_color=thumbnails.TRUTH_COLOR,
+        consensus_color=thumbnails.CONSENSUS_COLOR,
+        min_probability=thumbnails.MIN_DRAWN_PROBABILITY,
     )
 
 

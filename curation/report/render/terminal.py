@@ -1,4 +1,4 @@
-"""The page for a terminal: the same words and tables; pictures become a line each."""
+"""Terminal rendering of a page; pictures become one line each."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.rule import Rule
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from curation.report.page import Cell, Gallery, Page, Section, Table, Tone
+from curation.report.render.responsive_table import ResponsiveTable
 
 _STYLES: dict[Tone, str] = {"": "", "good": "green", "bad": "dark_orange", "muted": "dim"}
 _BAR = 24  # characters of the longest bar
 
 
 def render(page: Page) -> RenderableType:
-    """Return what `rich` prints."""
+    """Return a Rich renderable of the page."""
     facts = "   ".join(f"[dim]{escape(name)}[/] {escape(value)}" for name, value in page.facts)
     head = Panel(
         Text.assemble((page.headline, f"bold {_STYLES[page.tone]}".strip())),
@@ -25,7 +25,7 @@ def render(page: Page) -> RenderableType:
         title_align="left",
         box=box.ROUNDED,
     )
-    return Group(head, Text.from_markup(facts), *(_section(one) for one in page.sections))
+    return Group(head, Text.from_markup(facts), *(_section(section) for section in page.sections))
 
 
 def _section(section: Section) -> RenderableType:
@@ -39,25 +39,13 @@ def _section(section: Section) -> RenderableType:
     return Group(*parts)
 
 
-def _table(table: Table) -> RichTable:
-    made = RichTable(
-        box=box.SIMPLE,
-        caption=escape(table.caption) or None,
-        caption_justify="left",
-        pad_edge=False,
+def _table(table: Table) -> ResponsiveTable:
+    return ResponsiveTable(
+        headings=[column.rstrip("#") for column in table.columns],
+        rows=[[_cell(cell) for cell in row] for row in table.rows],
+        numeric=frozenset(i for i, name in enumerate(table.columns) if name.endswith("#")),
+        caption=table.caption,
     )
-    for number, column in enumerate(table.columns):
-        name = column.rstrip("#")
-        made.add_column(
-            escape(name),
-            min_width=max(map(len, name.split()), default=0),
-            justify="right" if column.endswith("#") else "left",
-            overflow="fold",
-            no_wrap=number == 0,  # the name of a row is never cut
-        )
-    for row in table.rows:
-        made.add_row(*(_cell(cell) for cell in row))
-    return made
 
 
 def _cell(cell: Cell) -> Text:
@@ -66,11 +54,8 @@ def _cell(cell: Cell) -> Text:
     return Text.assemble((("█" * round(_BAR * cell.bar)), "blue"), " ", cell.text)
 
 
-def _gallery(gallery: Gallery) -> RichTable:
-    made = RichTable(
-        "", "file", "why", box=box.SIMPLE, title=f"{gallery.name}: {gallery.text}",
-        title_justify="left",
-    )  # fmt: skip
-    for one in gallery.pictures:
-        made.add_row(Text(one.title), Text(one.name), Text(one.text))
-    return made
+def _gallery(gallery: Gallery) -> Group:
+    rows = [[Text(picture.title), Text(picture.name), Text(picture.text)]
+            for picture in gallery.pictures]  # fmt: skip
+    title = Text(f"{gallery.name}: {gallery.text}", "italic")
+    return Group(Text(), title, ResponsiveTable(("sample", "file", "reason"), rows))

@@ -1,4 +1,4 @@
-"""Small pictures with boxes drawn on them, as text that a page can hold."""
+"""Thumbnails with boxes, encoded as data URIs."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from cascade.predictions import Detections
 from curation.report.figures import BLUE, ORANGE
 from curation.report.page import Picture
 
-TRUTH_COLOUR, CONSENSUS_COLOUR = BLUE, ORANGE
-LEAST_DRAWN = 0.25  # probability of a fused box, below which it would only hide the others
+TRUTH_COLOR, CONSENSUS_COLOR = BLUE, ORANGE
+MIN_DRAWN_PROBABILITY = 0.25  # fused boxes below would clutter the picture
 WIDTH_PX, HEIGHT_PX = 320, 240
 _QUALITY = 82
 _INK, _PAPER = "#202124", "#F1F3F4"
 
 
 def to_data_uri(picture: Picture) -> str:
-    """Return the picture as a JPEG in a `data:` address; a grey one where it cannot be read."""
+    """Return the picture as a JPEG data URI, or a gray placeholder if it cannot be read."""
     stream = io.BytesIO()
     draw(picture).save(stream, "JPEG", quality=_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def draw(picture: Picture) -> Image.Image:
-    """Return the image, small and upright: ground truth in blue, consensus in orange above it."""
+    """Return a small upright image with ground truth in blue and the consensus in orange."""
     try:
         small = _read(picture.filepath)
     except ImageError:
-        return _placeholder("This image cannot be read.")
+        return _placeholder("Cannot read this image.")
     if picture.truth is not None:
-        _boxes(small, picture.truth, TRUTH_COLOUR, width=4)
-    sure = picture.consensus[picture.consensus.scores >= LEAST_DRAWN]
-    _boxes(small, sure, CONSENSUS_COLOUR, width=2)
+        _boxes(small, picture.truth, TRUTH_COLOR, width=4)
+    confident = picture.consensus[picture.consensus.scores >= MIN_DRAWN_PROBABILITY]
+    _boxes(small, confident, CONSENSUS_COLOR, width=2)
     return small
 
 
@@ -48,11 +48,11 @@ def _read(path: str) -> Image.Image:
     return upright
 
 
-def _boxes(image: Image.Image, found: Detections, colour: str, *, width: int) -> None:
+def _boxes(image: Image.Image, detections: Detections, color: str, *, width: int) -> None:
     pen = ImageDraw.Draw(image)
-    for x1, y1, x2, y2 in found.boxes_xyxy.tolist():
+    for x1, y1, x2, y2 in detections.boxes_xyxy.tolist():
         corners = (x1 * image.width, y1 * image.height, x2 * image.width, y2 * image.height)
-        pen.rectangle(corners, outline=colour, width=width)
+        pen.rectangle(corners, outline=color, width=width)
 
 
 def _placeholder(reason: str) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Sections on what the ensemble says, and which way through the cascade it takes."""
+"""Report sections on the predictions of the ensemble and the paths through the cascade."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from curation.report.facts import Facts
 from curation.report.page import Cell, Section, Table
 
 _PATHS = {
-    "stop": "the detectors are sure",
-    "fast_a": "nearly sure: one fast language model",
-    "fast_b": "less sure: another fast language model",
-    "precision": "in doubt: depth, masks and the precise language model",
+    "stop": "the detectors agree with high confidence",
+    "fast_a": "high confidence: one fast language model",
+    "fast_b": "medium confidence: another fast language model",
+    "precision": "low confidence: depth, masks and the precise language model",
 }
 
 
 def ensemble(facts: Facts) -> Section:
-    """Return what each member and the ensemble as a whole found in the dataset."""
-    title = "What the ensemble says"
+    """Return the section on the predictions of each member and of the ensemble."""
+    title = "Predictions"
     if not facts.members and facts.consensus is None:
-        return Section(title, not_run="Not run: no member has looked at the images.")
-    everyone = (*facts.members, *([facts.consensus] if facts.consensus else []))
+        return Section(title, not_run="Not run: no member has predictions.")
+    members = (*facts.members, *([facts.consensus] if facts.consensus else []))
     rows: list[list[Cell | str]] = [
         [
-            one.name,
-            f"{one.images:,}",
-            f"{one.boxes:,}",
-            f"{one.boxes / one.images:.2f}" if one.images else cells.UNDEFINED,
-            f"{one.sure:,}",
+            member.name,
+            f"{member.images:,}",
+            f"{member.boxes:,}",
+            f"{member.boxes / member.images:.2f}" if member.images else cells.UNDEFINED,
+            f"{member.confident:,}",
         ]
-        for one in everyone
+        for member in members
     ]
     text = []
     if facts.decisions:
@@ -42,39 +42,39 @@ def ensemble(facts: Facts) -> Section:
     return Section(
         title,
         text=tuple(text),
-        tables=(Table.of("member|images#|boxes#|boxes an image#|from probability 0.5#", rows),),
+        tables=(Table.of("member|images#|boxes#|boxes per image#|probability 0.5 or more#", rows),),
     )
 
 
 def routing(facts: Facts) -> Section:
-    """Return which share of the images each path of the cascade takes, and what it costs."""
+    """Return the section on the share of images and the cost of each path."""
     title = "Paths through the cascade"
     total = sum(facts.ways.values())
     if not total:
-        return Section(title, not_run="Not run: nothing has been fused.")
+        return Section(title, not_run="Not run: predictions are not fused yet.")
     rows: list[list[Cell | str]] = []
     spent = 0.0
     for path, meaning in _PATHS.items():
         n = facts.ways.get(path, 0)
-        ms = sum(one.ms for one in facts.costs.values() if path in one.paths)
+        ms = sum(cost.ms for cost in facts.costs.values() if path in cost.paths)
         spent += n * ms
-        cost = cells.number(ms, 1) if facts.costs else cells.UNDEFINED
-        rows.append([path, f"{n:,}", formatting.percent(n / total), cost, meaning])
+        cost_ms = cells.number(ms, 1) if facts.costs else cells.UNDEFINED
+        rows.append([path, f"{n:,}", formatting.percent(n / total), cost_ms, meaning])
     stopped = facts.ways.get("stop", 0)
     text = [
         f"{formatting.percent(stopped / total)} of {formatting.quantity(total, 'image')} stop "
         "after the detectors."
     ]
-    everything = sum(one.ms for one in facts.costs.values())
-    if everything:
+    all_members_ms = sum(cost.ms for cost in facts.costs.values())
+    if all_members_ms:
         text.append(
-            f"Routed, an image costs {spent / total:,.1f} ms on average; "
-            f"asking every member {everything:,.1f} ms."
+            f"An image costs {spent / total:,.1f} ms on average when routed, and "
+            f"{all_members_ms:,.1f} ms with every member."
         )
     if facts.contradictions is not None:
         text.append(
             f"On {formatting.quantity(facts.contradictions, 'image')} a language model "
             "contradicts the other tiers: see the saved view 'hallucinations'."
         )
-    table = Table.of("path|images#|share#|ms an image#|when", rows)
+    table = Table.of("path|images#|share#|ms per image#|when", rows)
     return Section(title, text=tuple(text), tables=(table,))

@@ -1,4 +1,4 @@
-"""Sections on quality before and after: overall, by member, class and slice, and the verdict."""
+"""Report sections on quality before and after training, and on the verdict."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from curation import formatting
 from curation.report import cells, figures
-from curation.report.facts import Story
+from curation.report.facts import RoundRecord
 from curation.report.figures import Change, Estimate
 from curation.report.intervals import Answers, Compared, compare
 from curation.report.page import Cell, Plot, Section, Table
@@ -25,27 +25,27 @@ _OUTCOMES = {
 }
 
 
-def overall(story: Story) -> Section:
-    """Return the metrics before and after, as a whole, by member and by class."""
+def overall(round_record: RoundRecord) -> Section:
+    """Return the section on metrics before and after: overall, by member and by class."""
     title = "Before and after"
-    if story.before is None or story.after is None:
-        return Section(title, not_run="Not run: nothing was measured on a frozen set.")
-    before, after = story.before, story.after
+    if round_record.before is None or round_record.after is None:
+        return Section(title, not_run="Not run: no evaluation on a frozen set.")
+    before, after = round_record.before, round_record.after
     rows = [*_decisions(before, after).items(), *_boxes(before, after).items()]
-    changes = [Change(name, one.before, one.after) for name, one in rows]
+    changes = [Change(name, metric.before, metric.after) for name, metric in rows]
     truth = np.array(after["samples"]["truth"], bool)
-    said = {"before": _p(before), "after": _p(after)}
-    plots = [Plot("The same as bars; lines are intervals.", lambda: figures.before_after(changes))]
+    probabilities = {"before": _p(before), "after": _p(after)}
+    plots = [Plot("Metrics as bars; lines are intervals.", lambda: figures.before_after(changes))]
     if len(truth):
         plots.append(
             Plot(
-                "How often yes was true, against the probability that was said.",
-                lambda: figures.calibration_curve(truth, said),
+                "Observed share of yes against the predicted probability.",
+                lambda: figures.calibration_curve(truth, probabilities),
             )
         )
     return Section(
         title,
-        text=(_about_set(after),),
+        text=(_set_summary(after),),
         tables=(
             _table("metric", rows),
             _table("member, mAP at IoU 0.5", list(_members(before, after).items())),
@@ -55,47 +55,47 @@ def overall(story: Story) -> Section:
     )
 
 
-def slices(story: Story) -> Section:
-    """Return the metrics by slice."""
+def slices(round_record: RoundRecord) -> Section:
+    """Return the section on metrics by slice."""
     title = "By slice"
-    if story.before is None or story.after is None:
-        return Section(title, not_run="Not run: nothing was measured on a frozen set.")
-    found: Mapping[str, Any] = story.after["slices"]
-    if not found:
+    if round_record.before is None or round_record.after is None:
+        return Section(title, not_run="Not run: no evaluation on a frozen set.")
+    by_slice: Mapping[str, Any] = round_record.after["slices"]
+    if not by_slice:
         return Section(title, text=("No slice of the frozen set is large enough to be measured.",))
-    names = sorted(found)
+    names = sorted(by_slice)
     values = np.array(
         [
-            [np.nan if found[name].get(key) is None else found[name][key] for key in _IN_HEAT]
+            [np.nan if by_slice[name].get(key) is None else by_slice[name][key] for key in _IN_HEAT]
             for name in names
         ],
         float,
     )
-    counts = [found[name]["n"] for name in names]
+    counts = [by_slice[name]["n"] for name in names]
     columns = ["MCC", "recall", "precision", "mAP50"]
-    rows = [_slice_row(name, story.before, story.after) for name in names]
+    rows = [_slice_row(name, round_record.before, round_record.after) for name in names]
     return Section(
         title,
         tables=(
             Table.of(
-                "slice|images#|of them yes#|MCC before|MCC after|change of MCC|recall|mAP50",
+                "slice|images#|positive#|MCC before|MCC after|change of MCC|recall|mAP50",
                 rows,
             ),
         ),
         plots=(
             Plot(
-                "After training, by slice (images in brackets).",
+                "Metrics after training by slice (number of images in parentheses).",
                 lambda: figures.slice_heat(names, columns, values, counts=counts),
             ),
         ),
     )
 
 
-def verdict(story: Story) -> Section:
-    """Return what the gate decided, with every check."""
+def verdict(round_record: RoundRecord) -> Section:
+    """Return the section on the gate's verdict, with every check."""
     title = "Verdict"
-    found = story.verdict
-    if found is None:
+    result = round_record.verdict
+    if result is None:
         return Section(title, not_run="Not run: no challenger was judged.")
     marks: dict[bool | None, Cell] = {
         True: Cell("✓ holds", "good"),
@@ -103,69 +103,68 @@ def verdict(story: Story) -> Section:
         None: Cell("reported only", "muted"),
     }
     rows: list[list[Cell | str]] = [
-        [one["name"], marks[one["passed"]], one["sentence"]] for one in found["checks"]
+        [check["name"], marks[check["passed"]], check["sentence"]] for check in result["checks"]
     ]
-    text = [outcome(found), *found["reasons"]]
-    if found.get("needed") and found["needed"] not in text:
-        text.append(found["needed"])
-    published = story.summary("publish")
+    text = [outcome(result), *result["reasons"]]
+    if result.get("needed") and result["needed"] not in text:
+        text.append(result["needed"])
+    published = round_record.summary("publish")
     if published and published.get("sentence"):
         text.append(published["sentence"])
-    return Section(title, text=tuple(text), tables=(Table.of("check|result|in numbers", rows),))
+    return Section(title, text=tuple(text), tables=(Table.of("check|result|details", rows),))
 
 
-def outcome(found: Mapping[str, Any]) -> str:
-    """Return what became of the challenger, in a sentence with the change of MCC."""
-    sentence = _OUTCOMES[found["outcome"]]
-    if found["delta_mcc"] is None:
+def outcome(result: Mapping[str, Any]) -> str:
+    """Return the outcome of a verdict as a sentence with the change of MCC."""
+    sentence = _OUTCOMES[result["outcome"]]
+    if result["delta_mcc"] is None:
         return sentence
     return (
-        f"{sentence} MCC changed by {found['delta_mcc']:+.3f} "
-        f"(one-sided 95 % bounds {found['lower']:+.3f} and {found['upper']:+.3f})."
+        f"{sentence} MCC changed by {result['delta_mcc']:+.3f} "
+        f"(one-sided 95 % bounds {result['lower']:+.3f} and {result['upper']:+.3f})."
     )
 
 
 def main_metrics(evaluation: Mapping[str, Any]) -> dict[str, Estimate]:
-    """Return MCC and mAP of one evaluation, with intervals where they can be had."""
-    same = _decisions(evaluation, evaluation)["MCC"].before
-    return {"MCC": same, "mAP at IoU 0.5": _with_interval(evaluation, "map50")}
+    """Return MCC and mAP of one evaluation, with intervals where available."""
+    mcc = _decisions(evaluation, evaluation)["MCC"].before
+    return {"MCC": mcc, "mAP at IoU 0.5": _with_interval(evaluation, "map50")}
 
 
-def _about_set(after: Mapping[str, Any]) -> str:
+def _set_summary(after: Mapping[str, Any]) -> str:
     drives = formatting.quantity(len(set(after["samples"]["drive"])), "drive")
     images = formatting.quantity(after["n_images"], "image")
     return (
-        f"Measured on the frozen {after['split']} split: {images} of {drives}, "
-        f"{after['n_positive']} with the answer yes. Brackets are 95 % intervals over draws of "
-        "drives; a change is judged on the same draws for both."
+        f"Frozen {after['split']} split: {images} of {drives}, {after['n_positive']} positive. "
+        "Brackets are 95 % bootstrap intervals over drives; both ensembles share the draws."
     )
 
 
 def _decisions(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Compared]:
-    """Return the metrics of the image decision by their written name."""
+    """Return the image-level metrics by display name."""
     images = after["samples"]
     if not images["id"]:
-        nothing = Compared(Estimate(None), Estimate(None), Estimate(None))
-        return dict.fromkeys(_NAMES.values(), nothing)
-    found = compare(
+        undefined = Compared(Estimate(None), Estimate(None), Estimate(None))
+        return dict.fromkeys(_NAMES.values(), undefined)
+    metrics = compare(
         np.array(images["truth"], bool), images["drive"], _answers(before), _answers(after)
     )
-    return {_NAMES[key]: one for key, one in found.items()}
+    return {_NAMES[key]: metric for key, metric in metrics.items()}
 
 
 def _boxes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Compared]:
     return {
-        name: _two(_with_interval(before, key), _with_interval(after, key))
+        name: _compared(_with_interval(before, key), _with_interval(after, key))
         for key, name in _BOX_NAMES.items()
     }
 
 
 def _members(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Compared]:
-    nothing: Mapping[str, Any] = {}
+    missing: Mapping[str, Any] = {}
     return {
-        name: _two(
-            _with_interval(before["members"].get(name, nothing), "map50"),
-            _with_interval(after["members"].get(name, nothing), "map50"),
+        name: _compared(
+            _with_interval(before["members"].get(name, missing), "map50"),
+            _with_interval(after["members"].get(name, missing), "map50"),
         )
         for name in sorted({*before["members"], *after["members"]})
     }
@@ -173,17 +172,17 @@ def _members(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, C
 
 def _class_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
     rows: list[list[Cell | str]] = []
-    for name, one in after["classes"].items():
-        two = _two(
-            _with_interval(before["classes"].get(name, {}), "ap50"), _with_interval(one, "ap50")
+    for name, result in after["classes"].items():
+        compared = _compared(
+            _with_interval(before["classes"].get(name, {}), "ap50"), _with_interval(result, "ap50")
         )
         rows.append(
             [
                 name,
-                str(one["n"]),
-                cells.estimate(two.before),
-                cells.estimate(two.after),
-                cells.change(two.change),
+                str(result["n"]),
+                cells.estimate(compared.before),
+                cells.estimate(compared.after),
+                cells.change(compared.change),
             ]
         )
     return Table.of("class, AP at IoU 0.5|objects#|before|after|change", rows)
@@ -209,12 +208,12 @@ def _from_to(before: float | None, after: float | None) -> str:
 
 
 def _slice_mcc(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Compared:
-    """Return MCC within a slice; with intervals where it is on record which images those are."""
+    """Return MCC within a slice, with intervals if its images are recorded."""
     images = after["samples"]
     members = images.get("slices", {}).get(name)
     if members is None:
         old = before["slices"].get(name, {}).get("mcc")
-        return _two(Estimate(old), Estimate(after["slices"][name]["mcc"]))
+        return _compared(Estimate(old), Estimate(after["slices"][name]["mcc"]))
     mask = np.array(members, bool)
     drives = [drive for drive, inside in zip(images["drive"], mask, strict=True) if inside]
     truth = np.array(images["truth"], bool)[mask]
@@ -227,17 +226,17 @@ def _answers(evaluation: Mapping[str, Any], mask: NDArray[np.bool_] | None = Non
 
 
 def _p(evaluation: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return P(yes) of each image, NaN where nobody voted."""
+    """Return P(yes) of each image, NaN without votes."""
     return np.array(evaluation["samples"]["p"], float)
 
 
 def _with_interval(figures_of: Mapping[str, Any], key: str) -> Estimate:
-    """Return a value with the interval that the evaluation noted beside it, if it did."""
+    """Return a value with its recorded interval, if any."""
     lower, upper = figures_of.get(f"{key}_interval") or (None, None)
     return Estimate(figures_of.get(key), lower, upper)
 
 
-def _two(before: Estimate, after: Estimate) -> Compared:
+def _compared(before: Estimate, after: Estimate) -> Compared:
     if before.value is None or after.value is None:
         return Compared(before, after, Estimate(None))
     return Compared(before, after, Estimate(after.value - before.value))
@@ -249,10 +248,10 @@ def _table(first: str, rows: Sequence[tuple[str, Compared]]) -> Table:
         [
             [
                 name,
-                cells.estimate(one.before),
-                cells.estimate(one.after),
-                cells.change(one.change, higher_is_better=name != _NAMES["ece"]),
+                cells.estimate(metric.before),
+                cells.estimate(metric.after),
+                cells.change(metric.change, higher_is_better=name != _NAMES["ece"]),
             ]
-            for name, one in rows
+            for name, metric in rows
         ],
     )

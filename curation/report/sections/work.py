@@ -1,4 +1,4 @@
-"""Sections on the work itself: training, time, failures, and the rounds so far."""
+"""Report sections on training, time, failures and earlier rounds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from curation import formatting
 from curation.report import cells, figures
-from curation.report.facts import Facts, Story
+from curation.report.facts import Facts, RoundRecord
 from curation.report.figures import Point
 from curation.report.page import Cell, Plot, Section, Table
 from curation.report.sections.quality import main_metrics
@@ -16,25 +16,25 @@ from curation.report.sections.quality import main_metrics
 _SHOWN_FAILURES = 50
 
 
-def training(story: Story) -> Section:
-    """Return what each member's fit did."""
+def training(round_record: RoundRecord) -> Section:
+    """Return the section on the training of each member."""
     title = "Training"
-    summary = story.summary("train")
+    summary = round_record.summary("train")
     if summary is None:
         return Section(title, not_run="Not run: no member was trained in this round.")
     rows: list[list[Cell | str]] = []
-    for name, one in summary["members"].items():
-        known = [value for value in one["val_map50"] if value is not None]
+    for name, fit in summary["members"].items():
+        scores = [value for value in fit["val_map50"] if value is not None]
         rows.append(
             [
                 name,
-                str(one["epochs"]),
-                str(one["best_epoch"]),
-                cells.number(max(known, default=None)),
-                formatting.duration(one["seconds"]),
+                str(fit["epochs"]),
+                str(fit["best_epoch"]),
+                cells.number(max(scores, default=None)),
+                formatting.duration(fit["seconds"]),
             ]
         )
-    losses = {name: one["train_loss"] for name, one in summary["members"].items()}
+    losses = {name: fit["train_loss"] for name, fit in summary["members"].items()}
     examples = summary.get("examples")
     text = () if examples is None else (f"Trained on {formatting.quantity(examples, 'image')}.",)
     return Section(
@@ -45,46 +45,49 @@ def training(story: Story) -> Section:
     )
 
 
-def time(story: Story) -> Section:
-    """Return how long each stage took."""
+def time(round_record: RoundRecord) -> Section:
+    """Return the section on the duration of each stage."""
     title = "Time by stage"
-    stages = {name: one["seconds"] for name, one in story.record["stages"].items()}
+    stages = {name: stage["seconds"] for name, stage in round_record.record["stages"].items()}
     if not stages:
         return Section(
             title,
-            not_run="Not on record: the stages were called one by one, not as a round.",
+            not_run="Not recorded: the stages ran individually, not as a round.",
         )
     longest = max(stages.values()) or 1.0
     rows: list[list[Cell | str]] = [
-        [name, Cell(formatting.duration(taken), bar=taken / longest)]
-        for name, taken in stages.items()
+        [name, Cell(formatting.duration(seconds), bar=seconds / longest)]
+        for name, seconds in stages.items()
     ]
     total = formatting.duration(sum(stages.values()))
-    return Section(title, text=(f"{total} in all.",), tables=(Table.of("stage|time", rows),))
+    return Section(title, text=(f"{total} in total.",), tables=(Table.of("stage|time", rows),))
 
 
 def failures(facts: Facts) -> Section:
-    """Return what went wrong."""
-    title = "What failed"
-    found = facts.failures
-    if not found:
-        return Section(title, text=("Nothing failed.",))
+    """Return the section on failures."""
+    title = "Failures"
+    entries = facts.failures
+    if not entries:
+        return Section(title, text=("No failures.",))
     kinds = Counter(
-        (str(one["stage"]), str(one["member"] or ""), str(one["error"])) for one in found
+        (str(entry["stage"]), str(entry["member"] or ""), str(entry["error"])) for entry in entries
     )
     overview: list[list[Cell | str]] = [
         [stage, member, error, str(n)] for (stage, member, error), n in kinds.most_common()
     ]
     detail: list[list[Cell | str]] = [
-        [Path(one["filepath"]).name, str(one["stage"]), str(one["member"] or ""), one["message"]]
-        for one in found[:_SHOWN_FAILURES]
+        [
+            Path(entry["filepath"]).name,
+            str(entry["stage"]),
+            str(entry["member"] or ""),
+            entry["message"],
+        ]
+        for entry in entries[:_SHOWN_FAILURES]
     ]
-    images = len({one["filepath"] for one in found})
-    text = (
-        f"{formatting.quantity(len(found), 'failure')} on {formatting.quantity(images, 'image')}. "
-        "The others are complete.",
-    )
-    caption = f"The first {len(detail)} of {len(found)}" if len(detail) < len(found) else ""
+    images = len({entry["filepath"] for entry in entries})
+    count = formatting.quantity(len(entries), "failure")
+    text = (f"{count} on {formatting.quantity(images, 'image')}. All other images are complete.",)
+    caption = f"The first {len(detail)} of {len(entries)}" if len(detail) < len(entries) else ""
     return Section(
         title,
         text=text,
@@ -95,45 +98,45 @@ def failures(facts: Facts) -> Section:
     )
 
 
-def rounds(stories: Sequence[Story]) -> Section:
-    """Return how the metrics moved from round to round; the last story is this round's."""
-    title = "Rounds so far"
+def rounds(round_records: Sequence[RoundRecord]) -> Section:
+    """Return the section on metrics by round; the last record is that of this round."""
+    title = "Rounds"
     measured = [
-        (story, story.before, story.after)
-        for story in stories
-        if story.before is not None and story.after is not None
+        (round_record, round_record.before, round_record.after)
+        for round_record in round_records
+        if round_record.before is not None and round_record.after is not None
     ]
     if not measured:
-        return Section(title, not_run="Not run: no round of this data set was measured.")
+        return Section(title, not_run="Not run: no round of this dataset was evaluated.")
     rows: list[list[Cell | str]] = []
     curves: dict[str, list[Point]] = {}
-    for number, (story, before, after) in enumerate(measured):
-        examples = (story.summary("train") or {}).get("examples", 0)
-        labeled = (story.summary("label") or {}).get("labeled", 0)
+    for number, (round_record, before, after) in enumerate(measured):
+        examples = (round_record.summary("train") or {}).get("examples", 0)
+        labeled = (round_record.summary("label") or {}).get("labeled", 0)
         if number == 0:
             _add(curves, examples - labeled, main_metrics(before))
-        found = main_metrics(after)
-        _add(curves, examples, found)
+        metrics = main_metrics(after)
+        _add(curves, examples, metrics)
         rows.append(
             [
-                str(story.number),
+                str(round_record.number),
                 str(labeled),
                 str(examples),
-                *(cells.estimate(one) for one in found.values()),
-                (story.verdict or {}).get("outcome", "not judged").replace("_", " "),
+                *(cells.estimate(metric) for metric in metrics.values()),
+                (round_record.verdict or {}).get("outcome", "not judged").replace("_", " "),
             ]
         )
-    table = Table.of("round#|labeled in it#|trained on#|MCC|mAP at IoU 0.5|verdict", rows)
+    table = Table.of("round#|newly labeled#|training images#|MCC|mAP at IoU 0.5|verdict", rows)
     plot = Plot(
-        "Each round's challenger on the frozen set, against the images it was trained on. "
-        "The first point is what the first round began with.",
+        "Challenger of each round on the frozen set against its number of training images. "
+        "The first point is the initial ensemble.",
         lambda: figures.learning_curves(curves),
     )
     return Section(title, tables=(table,), plots=(plot,))
 
 
 def _add(
-    curves: dict[str, list[Point]], images: int, found: Mapping[str, figures.Estimate]
+    curves: dict[str, list[Point]], images: int, metrics: Mapping[str, figures.Estimate]
 ) -> None:
-    for name, estimate in found.items():
+    for name, estimate in metrics.items():
         curves.setdefault(name, []).append(Point(images, estimate))

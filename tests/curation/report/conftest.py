@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cascade.predictions import Detections
-from curation.report.facts import Chosen, Facts, MemberFacts, Projection, Story
+from curation.report.facts import Chosen, Facts, MemberFacts, Projection, RoundRecord
 
 CLASSES = ("cone", "drum", "barricade", "sign", "worker", "vehicle")
 DECIDING = CLASSES[:5]
@@ -88,7 +88,7 @@ def make_evaluation():
 
 
 @pytest.fixture
-def make_story(make_evaluation):
+def make_round_record(make_evaluation):
     def make(number=1, lift=0.1):
         arms = {
             "hard": (24, 15, 9, 14, 6, 0.427, 0.788),
@@ -133,7 +133,7 @@ def make_story(make_evaluation):
             "publish": {"sentence": "Version 2 is promoted: it replaces version 1."},
         }
         seconds = (41.2, 9.8, 3.1, 1.4, 0.6, 96.0, 31.5, 4.4)
-        return Story(
+        return RoundRecord(
             number=number,
             record={
                 "round": number,

@@ -35,4 +35,4 @@ def test_numbers_are_written_like_this(said, expected):
 
 
 def test_arms_come_in_one_order():
-    assert cells.in_order({"random", "mine", "hard"}) == ["hard", "random", "mine"]
+    assert cells.ordered_arms({"random", "mine", "hard"}) == ["hard", "random", "mine"]

@@ -19,7 +19,7 @@ VERDICT = {
 }
 
 
-def test_all_that_a_signature_is_for():
+def test_page_lists_evidence_and_command():
     text = html.render(compose(CANDIDATE, VERDICT))
     for expected in (
         "Version 7 may be promoted over version 6.",
@@ -34,12 +34,12 @@ def test_all_that_a_signature_is_for():
     assert "--against-the-gate" not in text
 
 
-def test_a_refusal_says_what_it_takes_to_go_against_it():
+def test_rejected_candidate_shows_override_option():
     page = compose(CANDIDATE, {**VERDICT, "outcome": "keep", "delta_mcc": None})
-    assert page.headline == "Version 7 is not to be promoted over version 6."
+    assert page.headline == "Version 7 must not be promoted over version 6."
     assert page.tone == "bad"
     assert page.sections[-1].text[-1].endswith("--against-the-gate")
 
 
-def test_another_verdict_has_another_hash():
+def test_digest_depends_on_verdict():
     assert digest(VERDICT) != digest({**VERDICT, "lower": 0.03})

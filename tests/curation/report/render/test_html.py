@@ -31,8 +31,8 @@ class Balance(HTMLParser):
 
 
 @pytest.fixture
-def page(make_facts, make_story):
-    return compose.compose(make_facts(), make_story(2), [make_story(1)])
+def page(make_facts, make_round_record):
+    return compose.compose(make_facts(), make_round_record(2), [make_round_record(1)])
 
 
 def test_the_page_needs_nothing_else(page):

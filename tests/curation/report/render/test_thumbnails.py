@@ -7,13 +7,13 @@ from PIL import Image, ImageColor
 from curation.report.page import Picture
 from curation.report.render import thumbnails
 
-BLUE = ImageColor.getrgb(thumbnails.TRUTH_COLOUR)
-ORANGE = ImageColor.getrgb(thumbnails.CONSENSUS_COLOUR)
+BLUE = ImageColor.getrgb(thumbnails.TRUTH_COLOR)
+ORANGE = ImageColor.getrgb(thumbnails.CONSENSUS_COLOR)
 
 
 @pytest.fixture
-def grey(tmp_path):
-    def make(size, name="grey.png", **options):
+def gray(tmp_path):
+    def make(size, name="gray.png", **options):
         path = tmp_path / name
         Image.new("RGB", size, (128, 128, 128)).save(path, **options)
         return path
@@ -25,16 +25,16 @@ def drawn(path, truth, consensus):
     return thumbnails.draw(Picture(str(path), "", "", truth, consensus))
 
 
-def test_truth_is_blue_and_consensus_orange(grey, make_boxes):
+def test_truth_is_blue_and_consensus_orange(gray, make_boxes):
     truth, said = make_boxes(("cone", 0.1, 0.1, 0.4, 0.9)), make_boxes(("cone", 0.6, 0.1, 0.9, 0.9))
-    image = drawn(grey((320, 240)), truth, said)
+    image = drawn(gray((320, 240)), truth, said)
     assert image.getpixel((32, 120)) == BLUE
     assert image.getpixel((192, 120)) == ORANGE
     assert image.getpixel((160, 120)) == (128, 128, 128)
 
 
-def test_doubtful_boxes_are_not_drawn(grey, make_boxes):
-    image = drawn(grey((320, 240)), None, make_boxes(("cone", 0.1, 0.1, 0.4, 0.9, 0.2)))
+def test_doubtful_boxes_are_not_drawn(gray, make_boxes):
+    image = drawn(gray((320, 240)), None, make_boxes(("cone", 0.1, 0.1, 0.4, 0.9, 0.2)))
     assert image.getcolors() == [(320 * 240, (128, 128, 128))]
 
 
@@ -47,14 +47,14 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("size", "expected"), SIZES)
-def test_pictures_are_small(grey, make_boxes, size, expected):
-    assert drawn(grey(size), None, make_boxes()).size == expected
+def test_pictures_are_small(gray, make_boxes, size, expected):
+    assert drawn(gray(size), None, make_boxes()).size == expected
 
 
-def test_pictures_are_upright(grey, make_boxes):
+def test_pictures_are_upright(gray, make_boxes):
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert drawn(grey((640, 320), "a.jpg", exif=exif), None, make_boxes()).size == (120, 240)
+    assert drawn(gray((640, 320), "a.jpg", exif=exif), None, make_boxes()).size == (120, 240)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no image"])
@@ -65,7 +65,7 @@ def test_what_cannot_be_read_is_said_on_the_picture(tmp_path, make_boxes, conten
     assert drawn(path, None, make_boxes()).size == (320, 240)
 
 
-def test_the_address_is_a_jpeg(grey, make_boxes):
-    uri = thumbnails.to_data_uri(Picture(str(grey((640, 360))), "", "", None, make_boxes()))
+def test_the_address_is_a_jpeg(gray, make_boxes):
+    uri = thumbnails.to_data_uri(Picture(str(gray((640, 360))), "", "", None, make_boxes()))
     with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
         assert (image.format, image.size) == ("JPEG", (320, 180))
