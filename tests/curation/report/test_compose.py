@@ -29,7 +29,7 @@ def test_ranked_dataset_names_sections_that_were_not_run(make_facts):
     page = compose.compose(facts, NOTHING)
     absent = {entry.title for entry in page.sections if entry.not_run}
     assert absent == {
-        "Failures labeling by labeling",
+        "Failures found by labeling",
         "Before and after",
         "By slice",
         "Verdict",
@@ -49,30 +49,26 @@ def test_empty_dataset_has_page():
 
 
 def test_failure_yield_compares_hard_arm_with_random_arm(make_facts, make_round_record):
-    labeling = section(
-        compose.compose(make_facts(), make_round_record()), "Failures labeling by labeling"
-    )
-    assert ["hard", "24", "15", "62%", "43% to 79%", "9", "14", "6"] in texts(labeling)
-    assert ["random", "6", "1", "17%", "3% to 56%", "1", "1", "0"] in texts(labeling)
-    assert any(
-        "hard arm fails on 62%" in line and "may be chance" in line for line in labeling.text
-    )
+    part = section(compose.compose(make_facts(), make_round_record()), "Failures found by labeling")
+    assert ["hard", "24", "15", "62%", "43% to 79%", "9", "14", "6"] in texts(part)
+    assert ["random", "6", "1", "17%", "3% to 56%", "1", "1", "0"] in texts(part)
+    assert any("hard arm fails on 62%" in line and "may be chance" in line for line in part.text)
 
 
 def test_failure_yield_without_random_arm_makes_no_comparison(make_facts, make_round_record):
     round_record = make_round_record()
     summary = round_record.record["stages"]["label"]["summary"]
     del summary["failure_yield"]["random"]
-    labeling = section(compose.compose(make_facts(), round_record), "Failures labeling by labeling")
-    assert any("no random arm" in line for line in labeling.text)
+    part = section(compose.compose(make_facts(), round_record), "Failures found by labeling")
+    assert any("no random arm" in line for line in part.text)
 
 
 def test_submissions_under_review_are_listed(make_facts, make_round_record):
     round_record = make_round_record()
     review = [{"sample": "id7", "what": "dragon", "reason": "No class is called so."}]
     round_record.record["stages"]["label"]["summary"]["review"] = review
-    labeling = section(compose.compose(make_facts(), round_record), "Failures labeling by labeling")
-    assert ["id7", "dragon", "No class is called so."] in texts(labeling)
+    part = section(compose.compose(make_facts(), round_record), "Failures found by labeling")
+    assert ["id7", "dragon", "No class is called so."] in texts(part)
 
 
 def test_metrics_are_listed_overall_by_member_and_by_class(make_facts, make_round_record):
@@ -120,25 +116,25 @@ def test_slices_without_recorded_images_have_no_intervals(make_facts, make_round
 
 
 def test_rounds_become_learning_curve(make_facts, make_round_record):
-    labeling = section(
+    part = section(
         compose.compose(make_facts(), make_round_record(2), [make_round_record(1)]), "Rounds"
     )
-    assert [row[:3] for row in texts(labeling)] == [["1", "40", "100"], ["2", "40", "140"]]
-    axes = labeling.plots[0].draw().axes[0]
+    assert [row[:3] for row in texts(part)] == [["1", "40", "100"], ["2", "40", "140"]]
+    axes = part.plots[0].draw().axes[0]
     assert axes.lines[0].get_xdata().tolist() == [60, 100, 140]
 
 
 def test_failures_are_counted_and_listed(make_facts, make_round_record):
-    labeling = section(compose.compose(make_facts(), make_round_record()), "Failures")
-    assert labeling.text[0].startswith("2 failures on 2 images.")
-    assert texts(labeling)[0] == ["predict", "", "ImageError", "2"]
-    assert texts(labeling)[1][0] == "broken0.jpg"
+    part = section(compose.compose(make_facts(), make_round_record()), "Failures")
+    assert part.text[0].startswith("2 failures on 2 images.")
+    assert texts(part)[0] == ["predict", "", "ImageError", "2"]
+    assert texts(part)[1][0] == "broken0.jpg"
 
 
 def test_stage_durations_are_listed(make_facts, make_round_record):
-    labeling = section(compose.compose(make_facts(), make_round_record()), "Time by stage")
-    assert ["train", "96 s"] in texts(labeling)
-    assert labeling.text == ("3 min in total.",)
+    part = section(compose.compose(make_facts(), make_round_record()), "Time by stage")
+    assert ["train", "96 s"] in texts(part)
+    assert part.text == ("3 min in total.",)
 
 
 def test_evaluation_without_images_has_undefined_metrics(make_facts, make_round_record):
@@ -182,13 +178,13 @@ def test_paths_of_cascade_show_share_and_cost(make_facts):
         },
         contradictions=2,
     )
-    labeling = section(compose.compose(facts, NOTHING), "Paths through the cascade")
-    assert [row[:4] for row in texts(labeling)] == [
+    part = section(compose.compose(facts, NOTHING), "Paths through the cascade")
+    assert [row[:4] for row in texts(part)] == [
         ["stop", "75", "75%", "10.0"],
         ["fast_a", "0", "0%", "10.0"],
         ["fast_b", "0", "0%", "10.0"],
         ["precision", "25", "25%", "40.0"],
     ]
-    assert labeling.text[0] == "75% of 100 images stop after the detectors."
-    assert "costs 17.5 ms on average when routed, and 40.0 ms with every member" in labeling.text[1]
-    assert "On 2 images a language model contradicts" in labeling.text[2]
+    assert part.text[0] == "75% of 100 images stop after the detectors."
+    assert "costs 17.5 ms on average when routed, and 40.0 ms with every member" in part.text[1]
+    assert "On 2 images a language model contradicts" in part.text[2]

@@ -25,7 +25,7 @@ def ranked(dataset, tmp_path):
     import fiftyone.brain as fob
 
     schema.declare(dataset, ROADWORK, ["member"])
-    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(ROADWORK)}
+    dataset.info[schema.INFO] = {"taxonomy": ROADWORK.to_yaml()}
     samples = []
     for i in range(12):
         path = tmp_path / f"image{i:02d}.jpg"
@@ -101,7 +101,7 @@ def test_earlier_rounds_are_told(ranked, home, make_evaluation):
             evaluation = make_evaluation(identity, share)
             this.write(name, evaluation | {"members": {}, "classes": {}, "slices": {}})
     text = report(ranked, this_round(ranked, home, 2), home).read_text()
-    rows = text.split("Rounds so far</h2>")[1]
+    rows = text.split("Rounds</h2>")[1]
     assert rows.index(">10</td>") < rows.index(">20</td>")
 
 
