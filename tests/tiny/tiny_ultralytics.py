@@ -10,7 +10,7 @@ import torch
 import yaml
 from tiny_case import Case, seeded
 
-from cascade.models.ultralytics.network import detection_model, undisturbed
+from cascade.models.ultralytics.network import detection_model, side_effects_undone
 
 CLASSES = ("cone", "drum", "sign")
 SIZE = 64
@@ -77,7 +77,7 @@ def write_pt(folder: Path, *, family: str = "26", scale: str = "x") -> Path:
         "train_metrics": {"metrics/mAP50-95(B)": 0.5},
     }
     path = folder / f"yolo{family}{scale}.pt"
-    with undisturbed():
+    with side_effects_undone():
         torch.save(content, path)
     return path
 

@@ -13,7 +13,7 @@ from tiny_case import Case
 from cascade import taxonomy
 from cascade.models.huggingface.prompts import prompts_of
 from cascade.models.ultralytics import yoloe
-from cascade.models.ultralytics.network import detection_model, undisturbed
+from cascade.models.ultralytics.network import detection_model, side_effects_undone
 
 SIDE = 96
 _DIMENSIONS = 512  # of CLIP and MobileCLIP
@@ -51,7 +51,7 @@ def _settle(made: torch.nn.Module) -> None:
 
 def write_pt(made: torch.nn.Module, path: Path) -> Path:
     """Write a network as ultralytics' releases hold it."""
-    with undisturbed():
+    with side_effects_undone():
         torch.save({"model": made, "ema": None, "license": "AGPL-3.0"}, path)
     return path
 

@@ -1,9 +1,8 @@
-"""A plain convolutional detector that finds the centres of objects.
+"""Convolutional detector that finds the centers of objects.
 
-The frozen trunk's maps are merged to stride 8; there, a heat map per class says where
-centres are [0], and every cell says how far the box reaches to each side [1]. Around a
-centre, cells learn with the weight of a Gaussian in the shape of the box [2], so that a few
-hundred images are enough.
+The frozen trunk's maps are merged at stride 8. One heat map per class marks centers [0]; every
+cell predicts the distance to each side of its box [1]. Around a center, cells are weighted by a
+Gaussian in the shape of the box [2], which makes a few hundred training images sufficient.
 
 - [0] Zhou et al., Objects as Points, 2019
 - [1] Tian et al., FCOS: Fully Convolutional One-Stage Object Detection, ICCV 2019
@@ -13,8 +12,7 @@ hundred images are enough.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,42 +20,39 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss
 
-from cascade.checkpoints import checkpoint as checkpoints
 from cascade.imaging.batches import Batch
 from cascade.models.detection.detector_head import (
     MAX_BOXES,
     NMS_IOU,
-    carry_over,
-    flatten,
-    named_classes,
-    open_checkpoint,
+    flatten_targets,
     to_detections,
 )
+from cascade.models.detection.small_detector import Blueprint, SmallDetector
 from cascade.models.embedding import mobilenet
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 
 ADAPTER = "center_point"
 STRIDE = 8
-_PRIOR = 0.01  # a cell's probability of being a centre before any training
-_BOX_WEIGHT = 2.0  # of the box loss beside that of the heat map
-_SHARE = 0.54  # of the box's side within three standard deviations of its Gaussian [2]
-_LEAST_WEIGHT = 0.1  # of a Gaussian, below which a cell does not learn the box
+_PRIOR = 0.01  # an untrained cell's probability of being a center
+_BOX_WEIGHT = 2.0  # weight of the box loss relative to the heat map's
+_SHARE = 0.54  # share of the box's side within three standard deviations of its Gaussian [2]
+_MIN_WEIGHT = 0.1  # Gaussian weight below which a cell does not learn the box
 
 
-class CenterPoint:
-    """The detector, read from a checkpoint or, where that is None, newly initialised.
+class CenterPoint(SmallDetector):
+    """Detector read from a checkpoint, or newly initialized without one.
 
     Args:
-        checkpoint: A folder that `save` wrote.
-        classes: What it is to name, where there is no checkpoint.
+        checkpoint: Folder written by `save`.
+        classes: Class names of a new network.
         size: Height and width that images are stretched to, in pixels; a multiple of 32.
-        width: Channels of its maps.
-        seed: Of the initialisation.
-        trunk_weights: Another file of the trunk's weights, for a machine without the package.
+        width: Number of channels of its maps.
+        seed: Random seed of the initialization.
+        trunk_weights: File with the trunk's weights, for a machine without the package.
 
     Raises:
-        CheckpointError: The checkpoint is absent or another adapter's, or there are no classes.
+        CheckpointError: The checkpoint is absent or another adapter's, or classes are missing.
     """
 
     def __init__(
@@ -70,27 +65,13 @@ class CenterPoint:
         seed: int = 0,
         trunk_weights: Path | None = None,
     ) -> None:
-        self._trunk_weights = trunk_weights
-        if checkpoint is None:
-            self.classes = named_classes(classes)
-            self.size, self._width = size, width
-            self.module = _build(len(self.classes), width, seed)
-            return
-        config, tensors = open_checkpoint(
-            checkpoint, adapter=ADAPTER, keys=("classes", "size", "width")
+        super().__init__(
+            _BLUEPRINT, checkpoint, classes=classes, size=size, architecture=width, seed=seed
         )
-        self.classes = tuple(config["classes"])
-        self.size, self._width = config["size"], config["width"]
-        self.module = _build(len(self.classes), self._width, seed)
-        checkpoints.restore(self.module, tensors, origin=checkpoint)
-
-    @property
-    def view_size(self) -> tuple[int, int]:
-        """Height and width that images are stretched to, in pixels."""
-        return self.size, self.size
+        self._trunk_weights = trunk_weights
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return the trunk's maps, which other members may have computed already."""
+        """Return the trunk's maps, shared between members."""
         return {"features": mobilenet.trunk_features(batch, self.size, self._trunk_weights)}
 
     def forward(self, tensors: Tensors) -> dict[str, Tensor]:
@@ -101,58 +82,31 @@ class CenterPoint:
         """Return the boxes around the local maxima of each image's heat maps."""
         heat = raw["heat"].float().sigmoid()
         peaks = heat * (heat == functional.max_pool2d(heat, 3, stride=1, padding=1))
-        scores, places = peaks.flatten(1).topk(min(MAX_BOXES, peaks[0].numel()))
-        class_ids, cells = places // heat[0, 0].numel(), places % heat[0, 0].numel()
+        scores, indices = peaks.flatten(1).topk(min(MAX_BOXES, peaks[0].numel()))
+        class_ids, cells = indices // heat[0, 0].numel(), indices % heat[0, 0].numel()
         boxes = _boxes(raw["reach"].float()).gather(1, cells[..., None].expand(-1, -1, 4))
         return [
-            to_detections(*one, self.classes, nms_iou=NMS_IOU)
-            for one in zip(boxes.cpu(), scores.cpu(), class_ids.cpu(), strict=True)
+            to_detections(*row, self.classes, nms_iou=NMS_IOU)
+            for row in zip(boxes.cpu(), scores.cpu(), class_ids.cpu(), strict=True)
         ]
 
     def loss(self, tensors: Tensors, targets: Sequence[Detections]) -> Tensor:
-        """Return the focal loss of the heat maps plus that of the boxes around the centres."""
+        """Return the focal loss of the heat maps plus the box loss around the centers."""
         raw = self.forward(tensors)
         heat, reach = raw["heat"].float(), raw["reach"].float()
-        image, class_ids, boxes = flatten(targets, self.classes, heat.device)
+        image, class_ids, boxes = flatten_targets(targets, self.classes, heat.device)
         kernels = _gaussians(boxes, heat.shape[-2], heat.shape[-1])
         return _heat_loss(heat, kernels, image, class_ids) + _BOX_WEIGHT * _box_loss(
             _boxes(reach), kernels, image, boxes
         )
 
-    def with_classes(
-        self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
-    ) -> CenterPoint:
-        """Return a copy that names `classes`; what it knew of a class stays."""
-        other = copy(self)
-        other.classes = named_classes(classes)
-        other.module = _build(len(other.classes), self._width, seed=0)
-        carry_over(
-            self.module,
-            other.module,
-            class_rows=("heat.weight", "heat.bias"),
-            old_classes=self.classes,
-            new_classes=other.classes,
-            meaning=meaning,
-        )
-        return other
-
-    def save(self, folder: Path) -> None:
-        """Write the checkpoint into `folder`, whole or not at all."""
-        config = {
-            "adapter": ADAPTER,
-            "classes": list(self.classes),
-            "size": self.size,
-            "width": self._width,
-        }
-        checkpoints.save(folder, config, checkpoints.state(self.module))
-
 
 class _Head(nn.Module):
-    """Merges the maps of strides 8, 16 and 32, and reads centres and reaches off the result."""
+    """Heat maps and reaches from the merged maps of strides 8, 16 and 32."""
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(one, width, 1) for one in mobilenet.CHANNELS)
+        self.lateral = nn.ModuleList(nn.Conv2d(depth, width, 1) for depth in mobilenet.CHANNELS)
         self.merge16 = _block(width)
         self.merge8 = _block(width)
         self.shared = _block(width)
@@ -169,7 +123,7 @@ class _Head(nn.Module):
 
 
 def _block(width: int) -> nn.Sequential:
-    # Group, not batch, normalisation: the head is fine-tuned on a few small batches.
+    # Group instead of batch normalization: the head is fine-tuned on a few small batches.
     return nn.Sequential(
         nn.Conv2d(width, width, 3, padding=1, bias=False),
         nn.GroupNorm(8, width),
@@ -178,7 +132,7 @@ def _block(width: int) -> nn.Sequential:
 
 
 def _output(width: int, channels: int, *, start: float) -> nn.Conv2d:
-    """Return a layer that gives about `start` everywhere, before any training."""
+    """Return a layer with outputs of about `start` before training."""
     layer = nn.Conv2d(width, channels, 1)
     nn.init.normal_(layer.weight, std=0.01)
     layer.bias = nn.Parameter(torch.full((channels,), start))
@@ -190,6 +144,11 @@ def _build(classes: int, width: int, seed: int) -> _Head:
         torch.manual_seed(seed)
         head = _Head(classes, width)
     return head.to(memory_format=torch.channels_last).eval()
+
+
+_BLUEPRINT = Blueprint(
+    ADAPTER, _build, is_class_tensor=lambda name: name.startswith("heat."), key="width"
+)
 
 
 def _boxes(reach: Tensor) -> Tensor:
@@ -205,13 +164,13 @@ def _boxes(reach: Tensor) -> Tensor:
 
 
 def _gaussians(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Return each box's Gaussian, shape (M, height·width); 1 in the cell of its centre."""
+    """Return each box's Gaussian, shape (M, height·width); 1 in its central cell."""
     scale = boxes.new_tensor([width, height])
-    centre = ((boxes[:, :2] + boxes[:, 2:]) / 2 * scale).floor()
-    centre = centre.clamp(min=0).minimum(scale - 1)
+    center = ((boxes[:, :2] + boxes[:, 2:]) / 2 * scale).floor()
+    center = center.clamp(min=0).minimum(scale - 1)
     sigma = ((boxes[:, 2:] - boxes[:, :2]) * scale * _SHARE / 6).clamp(min=1 / 3)
-    x = torch.arange(width, device=boxes.device) - centre[:, :1]
-    y = torch.arange(height, device=boxes.device) - centre[:, 1:]
+    x = torch.arange(width, device=boxes.device) - center[:, :1]
+    y = torch.arange(height, device=boxes.device) - center[:, 1:]
     across = torch.exp(-((x / sigma[:, :1]) ** 2) / 2)
     down = torch.exp(-((y / sigma[:, 1:]) ** 2) / 2)
     return (down[:, :, None] * across[:, None, :]).flatten(1)
@@ -230,13 +189,13 @@ def _heat_loss(heat: Tensor, kernels: Tensor, image: Tensor, class_ids: Tensor) 
     return -(hit + miss).sum() / max(len(image), 1)
 
 
-def _box_loss(found: Tensor, kernels: Tensor, image: Tensor, boxes: Tensor) -> Tensor:
-    """Return 1 minus the GIoU around the centres, each object weighing the same."""
-    strongest = torch.zeros(found.shape[:2], device=found.device)
+def _box_loss(predicted: Tensor, kernels: Tensor, image: Tensor, boxes: Tensor) -> Tensor:
+    """Return 1 minus the GIoU around the centers, with equal weight for every object."""
+    strongest = torch.zeros(predicted.shape[:2], device=predicted.device)
     strongest.scatter_reduce_(0, image[:, None].expand_as(kernels), kernels, "amax")
-    owned = (kernels > _LEAST_WEIGHT) & (kernels >= strongest[image])
-    which, cell = owned.nonzero(as_tuple=True)
-    weight = kernels[which, cell]
-    per_object = torch.zeros(len(boxes), device=found.device).index_add_(0, which, weight)
-    losses = generalized_box_iou_loss(found[image[which], cell], boxes[which])
-    return (losses * weight / per_object[which]).sum() / max(len(boxes), 1)
+    owned = (kernels > _MIN_WEIGHT) & (kernels >= strongest[image])
+    target, cell = owned.nonzero(as_tuple=True)
+    weight = kernels[target, cell]
+    per_target = torch.zeros(len(boxes), device=predicted.device).index_add_(0, target, weight)
+    losses = generalized_box_iou_loss(predicted[image[target], cell], boxes[target])
+    return (losses * weight / per_target[target]).sum() / max(len(boxes), 1)

@@ -1,9 +1,9 @@
-"""Detection transformers as transformers ships them: RT-DETR, RT-DETRv2, D-FINE, DEIMv2, RF-DETR.
+"""Detection transformers of transformers: RT-DETR, RT-DETRv2, D-FINE, DEIMv2, RF-DETR.
 
-A checkpoint is a folder as the hub has it; one that was trained here names its classes in its
-configuration as `classes`, too. The loss is each family's own. Under autocast the backbone and the
-attention run in half precision, but not what becomes a box: in bfloat16 a coordinate near 1 moves
-in steps of 1/256, which are seven pixels of a full HD image's width.
+A checkpoint is a folder in the hub's format; one trained here also lists its classes in its
+configuration, as `classes`. The loss is each family's own. Under autocast the backbone and the
+attention run in half precision, but the layers that compute boxes stay in float32: in bfloat16 a
+coordinate near 1 moves in steps of 1/256, which are seven pixels of a full HD image's width.
 
 - [0] Zhao et al., DETRs Beat YOLOs on Real-time Object Detection, CVPR 2024
 - [1] Lv et al., RT-DETRv2: Improved Baseline with Bag-of-Freebies, 2024
@@ -17,44 +17,44 @@ in steps of 1/256, which are seven pixels of a full HD image's width.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
-from copy import copy, deepcopy
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import box_convert
 
-# Without it every deformable attention waits for the device once, and breaks the graph.
+# Avoids one device synchronization and one graph break per deformable attention.
 os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")
 
 from transformers import AutoImageProcessor, AutoModelForObjectDetection, RfDetrImageProcessor
 
-from cascade.checkpoints import checkpoint as checkpoints
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import Inset
 from cascade.models.detection.detector_head import (
     MAX_BOXES,
-    carry_over,
-    flatten,
-    named_classes,
-    to_centres,
+    ClassMapping,
+    atomic_folder,
+    detr_labels,
+    require_classes,
+    retarget,
     to_detections,
 )
+from cascade.models.detection.rt_detr import is_class_tensor
 from cascade.models.huggingface import image_processor, pretrained
 from cascade.models.huggingface.image_processor import ProcessorView
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 
 MODEL_TYPES = ("d_fine", "deimv2", "rf_detr", "rt_detr", "rt_detr_v2")
-# What is never computed in half precision, by its name in transformers: the heads, and the maps
-# whose dtype is also that of the anchors.
-_PRECISE = frozenset(
+# Modules of transformers that always run in float32: the heads, and the maps whose dtype the
+# anchors share.
+_FLOAT32_MODULES = frozenset(
     {
         "bbox_embed",
         "class_embed",
@@ -64,7 +64,7 @@ _PRECISE = frozenset(
         "enc_out_class_embed",
         "enc_score_head",
         "integral",
-        "layer_norm",  # the last of RF-DETR's projector
+        "layer_norm",  # last layer of RF-DETR's projector
         "lqe_layers",
         "pre_bbox_head",
     }
@@ -72,14 +72,14 @@ _PRECISE = frozenset(
 
 
 class DetrDetector:
-    """A detection transformer; it suppresses its own doubles.
+    """Detection transformer; it needs no suppression of duplicates.
 
-    As it is loaded it is for prediction; what `with_classes` returns can be trained.
+    A loaded detector only predicts; `with_classes` returns a copy that can be trained.
 
     Args:
-        checkpoint: A folder as the hub has it: configuration, processor, safetensors.
-        classes: What it names, in the order of its outputs, where the checkpoint does not say;
-            disregarded where it was trained here.
+        checkpoint: Folder in the hub's format: configuration, processor, safetensors.
+        classes: Class names in the order of the outputs, if the checkpoint does not name them;
+            ignored for a checkpoint trained here.
 
     Raises:
         CheckpointError: The folder is absent, incomplete or another family's, or names no classes.
@@ -88,29 +88,29 @@ class DetrDetector:
     def __init__(
         self, checkpoint: Path | None = None, *, classes: Sequence[str] | None = None
     ) -> None:
-        folder = pretrained.folder_of(checkpoint, MODEL_TYPES, adapter="detr")
-        self._stretched = Stretched.of(folder)
-        self.module = precise(pretrained.network(AutoModelForObjectDetection, folder))
+        folder = pretrained.check_folder(checkpoint, MODEL_TYPES, adapter="detr")
+        self._view = StretchedView.from_folder(folder)
+        self.module = keep_float32(pretrained.load_network(AutoModelForObjectDetection, folder))
         self.classes = class_names(self.module, classes, origin=folder)
 
     @property
     def view_size(self) -> tuple[int, int]:
         """Height and width that images are stretched to, in pixels."""
-        return self._stretched.size
+        return self._view.size
 
     def training_view(self, batch: Batch) -> tuple[Tensor, list[Inset]]:
-        """Return the stretched images before they are normalised, (B, 3, H, W), uint8."""
+        """Return the stretched images before normalization, (B, 3, H, W), uint8."""
         height, width = self.view_size
-        return self._stretched.views(batch), [Inset(0, 0, width, height)] * len(batch)
+        return self._view.images(batch), [Inset(0, 0, width, height)] * len(batch)
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return the normalised pixels, (B, 3, H, W), float32."""
-        return {"pixel_values": self._stretched.pixels(batch)}
+        """Return the normalized pixels, (B, 3, H, W), float32."""
+        return {"pixel_values": self._view.pixels(batch)}
 
     def forward(self, tensors: Tensors) -> dict[str, Tensor]:
         """Return logits (B, Q, C) and boxes `cx, cy, w, h` (B, Q, 4) of Q queries, float32."""
         pixels: Tensor = tensors["pixel_values"]
-        if not len(pixels):  # which transformers cannot reshape
+        if not len(pixels):  # transformers cannot reshape an empty batch
             return {
                 "logits": pixels.new_zeros(0, 1, len(self.classes)),
                 "boxes": pixels.new_zeros(0, 1, 4),
@@ -119,72 +119,51 @@ class DetrDetector:
         return {"logits": raw.logits, "boxes": raw.pred_boxes}
 
     def decode(self, raw: dict[str, Tensor], batch: Batch) -> list[Detections]:
-        """Return the surest boxes of each image, as the official post-processing finds them."""
-        scores, class_ids, queries = surest(raw["logits"])
-        centres, sides = raw["boxes"].float().chunk(2, dim=-1)
-        corners = torch.cat([centres - sides / 2, centres + sides / 2], dim=-1)
+        """Return the highest-scoring boxes of each image, as in the official post-processing."""
+        scores, class_ids, queries = top_predictions(raw["logits"])
+        corners = box_convert(raw["boxes"].float(), "cxcywh", "xyxy")
         boxes = corners.gather(1, queries[..., None].expand(-1, -1, 4))
-        # Off the device once a batch, not once an image.
+        # One transfer from the device per batch instead of one per image.
         rows = zip(boxes.cpu(), scores.cpu(), class_ids.cpu(), strict=True)
         return [to_detections(*row, classes=self.classes, nms_iou=None) for row in rows]
 
     def loss(self, tensors: Tensors, targets: Sequence[Detections]) -> Tensor:
         """Return the family's own loss: matched queries, auxiliary layers, denoising."""
         pixels: Tensor = tensors["pixel_values"]
-        _, class_ids, boxes = flatten(targets, self.classes, pixels.device)
-        sizes = [len(one) for one in targets]
-        per_image = zip(
-            torch.split(class_ids, sizes), torch.split(to_centres(boxes), sizes), strict=True
-        )
-        labels = [{"class_labels": ids, "boxes": rows} for ids, rows in per_image]
+        labels = detr_labels(targets, self.classes, pixels.device)
         loss: Tensor = self.module(pixel_values=pixels, labels=labels).loss
         return loss
 
     def with_classes(
-        self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
+        self, classes: Sequence[str], *, meaning: ClassMapping | None = None
     ) -> DetrDetector:
-        """Return a copy that names `classes` and can be trained; what it knew of a class stays."""
-        other = copy(self)
-        other.classes = named_classes(classes)
-        other.module = _like(self.module, other.classes)
-        carry_over(
-            self.module,
-            other.module,
-            class_rows=[name for name in checkpoints.state(self.module) if _is_of_classes(name)],
-            old_classes=self.classes,
-            new_classes=other.classes,
-            meaning=meaning,
-        )
-        return other
+        """Return a trainable copy that names `classes` and keeps what was learned about them."""
+        names = require_classes(classes)
+        module = _new_network(self.module, names)
+        return retarget(self, names, module, is_class_tensor=is_class_tensor, meaning=meaning)
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint into `folder`, as the hub would have it, whole or not at all.
+        """Write the checkpoint into `folder` atomically, in the hub's format.
 
         Raises:
-            CheckpointError: The place cannot be written to.
+            CheckpointError: The folder is not writable.
         """
-        draft = folder.with_name(f".{folder.name}.{uuid4().hex}")
-        try:
+        with atomic_folder(folder) as draft:
             draft.mkdir(parents=True)
-            plain: Any = _plain(deepcopy(self.module))
-            plain.config = _naming(plain.config, self.classes)
+            plain: Any = _unwrap(deepcopy(self.module))
+            plain.config = _config_for(plain.config, self.classes)
             plain.save_pretrained(draft)
-            self._stretched.processor.save_pretrained(draft)
-            checkpoints.put_in_place(draft, folder)
-        except OSError as error:
-            raise CheckpointError(f"The checkpoint {folder} cannot be written: {error}.") from error
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            self._view.processor.save_pretrained(draft)
 
 
 @dataclass(frozen=True)
-class Stretched:
-    """Images stretched to one size, as the checkpoint's own processor does it.
+class StretchedView:
+    """Images stretched to one size, as the checkpoint's processor does it.
 
     Attributes:
-        view: Size, interpolation and normalisation.
-        antialias: Whether downscaling is smoothed; RF-DETR's is not.
-        processor: The checkpoint's own.
+        view: Size, interpolation and normalization.
+        antialias: Whether downscaling is antialiased; it is not for RF-DETR.
+        processor: The checkpoint's processor.
     """
 
     view: ProcessorView
@@ -192,11 +171,11 @@ class Stretched:
     processor: Any
 
     @classmethod
-    def of(cls, folder: Path) -> Stretched:
-        """Return what the processor in `folder` does.
+    def from_folder(cls, folder: Path) -> StretchedView:
+        """Return the view of the processor in `folder`.
 
         Raises:
-            CheckpointError: There is none, or it does something else, such as to keep proportions.
+            CheckpointError: The processor is missing, or does not stretch images.
         """
         view = image_processor.read(folder)
         if view.resize != "stretch" or view.crop:
@@ -214,75 +193,74 @@ class Stretched:
         return self.view.size
 
     def pixels(self, batch: Batch) -> Tensor:
-        """Return the normalised pixels of a batch, (B, 3, height, width), float32."""
-        pixels = self.view.view(batch) if self.antialias else self._sampled(batch)
-        return self.view.normalised(pixels)
+        """Return the normalized pixels of a batch, (B, 3, height, width), float32."""
+        pixels = self.view.view(batch) if self.antialias else self._resampled(batch)
+        return self.view.normalize(pixels)
 
-    def views(self, batch: Batch) -> Tensor:
-        """Return the same before normalisation, in whole grey levels, uint8."""
+    def images(self, batch: Batch) -> Tensor:
+        """Return the pixels before normalization, (B, 3, height, width), uint8."""
         if self.antialias:
             return self.view.view(batch)
-        return self._sampled(batch).round().clamp(0, 255).to(torch.uint8)
+        return self._resampled(batch).round().clamp(0, 255).to(torch.uint8)
 
-    def _sampled(self, batch: Batch) -> Tensor:
-        """Return pixels in 0..255, float32; members of one size share them."""
+    def _resampled(self, batch: Batch) -> Tensor:
+        """Return pixels in 0..255, float32; members with the same size share them."""
 
-        def stretch(whole: Batch) -> Tensor:
-            nothing = torch.zeros((0, 3, *self.size), device=whole.device)
+        def stretch(images: Batch) -> Tensor:
+            empty = torch.zeros((0, 3, *self.size), device=images.device)
             stretched = (
-                functional.interpolate(one.float(), self.size, mode=self.view.mode)
-                for one in whole.pixels()
+                functional.interpolate(image.float(), self.size, mode=self.view.mode)
+                for image in images.pixels()
             )
-            return torch.cat([nothing, *stretched])
+            return torch.cat([empty, *stretched])
 
         return batch.rows(("sampled", *self.size, self.view.mode), stretch)
 
 
-def surest(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the K surest pairs of a query and a class, in falling order.
+def top_predictions(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the K highest-scoring pairs of query and class, in descending order.
 
     K is the number of queries, as in the official post-processing, but at most 100.
 
     Args:
-        logits: Of every class, each for itself, shape (B, Q, C).
+        logits: Independent logits of each class, shape (B, Q, C).
 
     Returns:
         Scores in [0, 1], class and query indices, each of shape (B, K).
     """
     flat = logits.float().sigmoid().flatten(1)
-    scores, places = flat.topk(min(MAX_BOXES, logits.shape[1]))
-    return scores, places % logits.shape[2], places // logits.shape[2]
+    scores, indices = flat.topk(min(MAX_BOXES, logits.shape[1]))
+    return scores, indices % logits.shape[2], indices // logits.shape[2]
 
 
-def precise(module: nn.Module) -> nn.Module:
-    """Return the module, what becomes a box wrapped so that autocast does not reach it."""
+def keep_float32(module: nn.Module) -> nn.Module:
+    """Wrap the layers that compute boxes to exclude them from autocast, and return the module."""
     for name, child in module.named_children():
-        if name not in _PRECISE:
-            precise(child)
+        if name not in _FLOAT32_MODULES:
+            keep_float32(child)
         elif isinstance(child, nn.ModuleList):
-            setattr(module, name, nn.ModuleList(_Precise(one) for one in child))
+            setattr(module, name, nn.ModuleList(_Float32(layer) for layer in child))
         else:
-            setattr(module, name, _Precise(child))
+            setattr(module, name, _Float32(child))
     return module
 
 
 def class_names(
     module: nn.Module, classes: Sequence[str] | None, *, origin: object
 ) -> tuple[str, ...]:
-    """Return the names of the model's outputs: the checkpoint's, or `classes` where it has none.
+    """Return the names of the model's outputs: the checkpoint's, or else `classes`.
 
     Raises:
-        CheckpointError: Neither says, both do, or their number is not that of the outputs.
+        CheckpointError: Neither or both name the classes, or their number is wrong.
     """
     config: Any = module.config
     trained: Sequence[str] | None = getattr(config, "classes", None)
     if trained is not None:
         return tuple(trained)
     own = tuple(config.id2label.get(i, f"LABEL_{i}") for i in range(config.num_labels))
-    named = own != tuple(f"LABEL_{i}" for i in range(len(own)))
-    if named and classes is None:
-        return own
-    if named:
+    if own != tuple(f"LABEL_{i}" for i in range(len(own))):
+        if classes is None:
+            return own
         raise CheckpointError(f"{origin} names its own classes: leave out `classes`.")
     if classes is None or len(classes) != len(own):
         raise CheckpointError(
@@ -292,56 +270,51 @@ def class_names(
     return tuple(classes)
 
 
-def _like(module: Any, classes: tuple[str, ...]) -> nn.Module:
-    """Return a new network of the same architecture for other classes, to be trained."""
-    config = _naming(module.config, classes)
+def _new_network(module: Any, classes: tuple[str, ...]) -> nn.Module:
+    """Return a trainable network of the same architecture for other classes."""
+    config = _config_for(module.config, classes)
     if getattr(config, "use_pretrained_backbone", False):
-        config.use_pretrained_backbone = False  # what it knew comes from `module`
+        config.use_pretrained_backbone = False  # its weights come from `module`
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         new = type(module)(config)
-    new.loss_function = _exactly(new.loss_function)
-    return precise(new).eval()
+    new.loss_function = _in_float32(new.loss_function)
+    return keep_float32(new).eval()
 
 
-def _naming(config: Any, classes: tuple[str, ...]) -> Any:
-    named = deepcopy(config)
-    named.id2label = dict(enumerate(classes))
-    named.label2id = {name: i for i, name in enumerate(classes)}
-    named.classes = list(classes)  # says that it was trained here
-    return named
+def _config_for(config: Any, classes: tuple[str, ...]) -> Any:
+    config = deepcopy(config)
+    config.id2label = dict(enumerate(classes))
+    config.label2id = {name: i for i, name in enumerate(classes)}
+    config.classes = list(classes)  # marks a checkpoint trained here
+    return config
 
 
-def _exactly(loss: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the loss, computed in float32 whatever autocast says around it."""
+def _in_float32(loss: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the loss with autocast disabled."""
 
-    def exact(logits: Tensor, *others: Any, **named: Any) -> Any:
+    def float32_loss(logits: Tensor, *args: Any, **kwargs: Any) -> Any:
         with torch.autocast(logits.device.type, enabled=False):
-            return loss(logits, *others, **named)
+            return loss(logits, *args, **kwargs)
 
-    return exact
+    return float32_loss
 
 
-def _plain(module: nn.Module) -> nn.Module:
-    """Undo `precise`."""
+def _unwrap(module: nn.Module) -> nn.Module:
+    """Undo `keep_float32`."""
     for name, child in module.named_children():
-        if isinstance(child, _Precise):
+        if isinstance(child, _Float32):
             setattr(module, name, child.inner)
-        elif isinstance(child, nn.ModuleList) and any(isinstance(one, _Precise) for one in child):
-            inner = (one.inner if isinstance(one, _Precise) else one for one in child)
+        elif isinstance(child, nn.ModuleList) and any(isinstance(x, _Float32) for x in child):
+            inner = (layer.inner if isinstance(layer, _Float32) else layer for layer in child)
             setattr(module, name, nn.ModuleList(inner))
         else:
-            _plain(child)
+            _unwrap(child)
     return module
 
 
-def _is_of_classes(name: str) -> bool:
-    """Tell whether a tensor has one row per class."""
-    return any(part in name for part in ("class_embed", "enc_score_head"))
-
-
-class _Precise(nn.Module):
-    """Computes in float32, whatever autocast says around it."""
+class _Float32(nn.Module):
+    """Layer that computes in float32, even under autocast."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -349,4 +322,4 @@ class _Precise(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         with torch.autocast(inputs[0].device.type, enabled=False):
-            return self.inner(*(one.float() for one in inputs))
+            return self.inner(*(tensor.float() for tensor in inputs))

@@ -1,4 +1,4 @@
-"""OWLv2: every patch of an image is a box, named by the nearest of the prompts' embeddings.
+"""OWLv2: every image patch predicts a box, classified by the nearest prompt embedding.
 
 - [0] Minderer et al., Scaling Open-Vocabulary Object Detection, NeurIPS 2023
 """
@@ -18,6 +18,7 @@ from transformers.image_transforms import center_to_corners_format
 from cascade.errors import TaxonomyError
 from cascade.imaging.batches import Batch
 from cascade.models.detection.detector_head import NMS_IOU, to_detections
+from cascade.models.huggingface.image_processor import channel_tensor
 from cascade.models.huggingface.prompts import prompts_of
 from cascade.models.huggingface.zero_shot import open_folder
 from cascade.predictions import Detections
@@ -29,13 +30,13 @@ FAMILIES = ("owlv2",)
 
 
 class Owlv2:
-    """The detector, asked for the prompts of a taxonomy.
+    """Open-vocabulary detector, prompted with a taxonomy.
 
-    Prompts are embedded once, then the text tower is let go: `module` sees images only.
+    Prompts are embedded once, then the text tower is dropped: `module` processes images only.
 
     Args:
-        checkpoint: The folder of a published model.
-        taxonomy: Whose prompts are asked for.
+        checkpoint: Folder of a published model.
+        taxonomy: Source of the prompts.
 
     Raises:
         CheckpointError: The folder is absent, incomplete, or another family's.
@@ -46,48 +47,48 @@ class Owlv2:
         network, processor = open_folder(checkpoint, FAMILIES, adapter=ADAPTER)
         self.classes = prompts_of(taxonomy)
         self._images = processor.image_processor
-        self.module = _ImageSide(network, _embedded(network, processor.tokenizer, self.classes))
+        queries = _embed_prompts(network, processor.tokenizer, self.classes)
+        self.module = _ImageTower(network, queries)
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return the pixels as the official processor hands them over, (B, 3, side, side)."""
+        """Return the pixels as the official processor computes them, (B, 3, side, side)."""
         side = self._images.size.height
-        nothing = torch.zeros((0, 3, side, side), device=batch.device)
+        empty = torch.zeros((0, 3, side, side), device=batch.device)
         squares = [
-            _square(one.float() * self._images.rescale_factor, side) for one in batch.pixels()
+            _square(image.float() * self._images.rescale_factor, side) for image in batch.pixels()
         ]
-        mean, std = (
-            torch.tensor(one).to(batch.device, non_blocking=True)[:, None, None]
-            for one in (self._images.image_mean, self._images.image_std)
-        )
-        return {"pixels": (torch.cat([nothing, *squares]) - mean) / std}
+        mean = channel_tensor(tuple(self._images.image_mean), batch.device)
+        std = channel_tensor(tuple(self._images.image_std), batch.device)
+        return {"pixels": (torch.cat([empty, *squares]) - mean) / std}
 
     def forward(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
         """Return logits of patches and prompts, (B, Q, C), and boxes of patches, (B, Q, 4)."""
         pixels = tensors["pixels"]
-        if not len(pixels):  # transformers cannot reshape what has no rows
+        if not len(pixels):  # transformers cannot reshape an empty batch
             return pixels.new_zeros((0, 1, len(self.classes))), pixels.new_zeros((0, 1, 4))
-        found: tuple[Tensor, Tensor] = self.module(pixels)
-        return found
+        outputs: tuple[Tensor, Tensor] = self.module(pixels)
+        return outputs
 
     def decode(self, raw: tuple[Tensor, Tensor], batch: Batch) -> list[Detections]:
-        """Return the boxes of each image, each named by its likeliest prompt."""
-        logits, centres = raw
+        """Return the boxes of each image, each with its likeliest prompt."""
+        logits, centers = raw
         best, class_ids = logits.float().max(dim=-1)
-        boxes = center_to_corners_format(centres.float())
-        found = []
+        boxes = center_to_corners_format(centers.float())
+        results = []
         for i, (height, width) in enumerate(batch.sizes):
             sides = boxes.new_tensor([width, height, width, height])
-            corners = boxes[i] * max(height, width) / sides  # the square begins at the top left
+            corners = boxes[i] * max(height, width) / sides  # the image is at the top left
             scores = best[i].sigmoid() * (corners[:, :2] < 1).all(dim=1)  # not in the border
-            # Neighbouring patches find the same object: unsuppressed, a few fill the 100 boxes.
-            found.append(
+            # Neighboring patches detect the same object: without suppression, a few objects would
+            # fill the 100 boxes.
+            results.append(
                 to_detections(corners, scores, class_ids[i], self.classes, nms_iou=NMS_IOU)
             )
-        return found
+        return results
 
 
-class _ImageSide(nn.Module):
-    """The image tower and the heads, which keep fp32: a bf16 corner is right to pixels at best."""
+class _ImageTower(nn.Module):
+    """Image tower, and heads in fp32: a bf16 corner is accurate to a few pixels at best."""
 
     queries: Tensor
 
@@ -108,8 +109,8 @@ class _ImageSide(nn.Module):
             return logits, self.network.box_predictor(patches, grid)
 
 
-def _embedded(network: Any, tokenizer: Any, prompts: tuple[str, ...]) -> Tensor:
-    """Return the prompts in the space that patches are compared in, (C, D), of length 1."""
+def _embed_prompts(network: Any, tokenizer: Any, prompts: tuple[str, ...]) -> Tensor:
+    """Return the embeddings of the prompts, (C, D), of length 1."""
     limit = network.config.text_config.max_position_embeddings
     for prompt, ids in zip(prompts, tokenizer(list(prompts)).input_ids, strict=True):
         if len(ids) > limit:
@@ -119,14 +120,14 @@ def _embedded(network: Any, tokenizer: Any, prompts: tuple[str, ...]) -> Tensor:
             )
     tokens = tokenizer(list(prompts), padding="max_length", max_length=limit, return_tensors="pt")
     with torch.no_grad():
-        said = network.owlv2.get_text_features(tokens.input_ids, tokens.attention_mask)
-    return functional.normalize(said.pooler_output, dim=-1)
+        output = network.owlv2.get_text_features(tokens.input_ids, tokens.attention_mask)
+    return functional.normalize(output.pooler_output, dim=-1)
 
 
 def _square(pixels: Tensor, side: int) -> Tensor:
-    """Return an image, (1, 3, H, W), at the top left of a black square, scaled to `side`.
+    """Return an image, (1, 3, H, W), at the top left of a black square, resized to `side`.
 
-    Downscaled, it is blurred first; its deviation is that of scikit-image's `resize` [0].
+    Before downscaling it is blurred, with the deviation of scikit-image's `resize` [0].
     """
     height, width = pixels.shape[-2:]
     longest = max(height, width)

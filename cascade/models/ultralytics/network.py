@@ -1,7 +1,6 @@
-"""Networks of ultralytics (AGPL-3.0), built from a YAML's content and from nothing else.
+"""Networks of ultralytics (AGPL-3.0), built from the content of a YAML.
 
-Imports ultralytics, and that when a model is built: the package is an
-optional extra.
+The package is an optional extra, so it is imported when a model is built.
 """
 
 from __future__ import annotations
@@ -12,23 +11,28 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
+from torchvision.ops import box_convert
 
 from cascade.errors import CheckpointError
+from cascade.models.detection.detector_head import flatten_targets
+from cascade.predictions import Detections
 
+_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # default loss weights of ultralytics
 _OFFLINE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
 _PLAIN = (bool, int, float, type(None))
-_WORDS = {"nc", "nearest", "None"}  # the only words among the arguments of layers
+_WORDS = {"nc", "nearest", "None"}  # strings allowed among the arguments of layers
 _MODULES = ("activation", "block", "conv", "head", "transformer", "utils")
 _MODELS = ("DetectionModel", "WorldModel", "YOLOEModel", "YOLOESegModel")
 
@@ -36,75 +40,73 @@ _MODELS = ("DetectionModel", "WorldModel", "YOLOEModel", "YOLOESegModel")
 def refuse_foreign_rows(
     architecture: Mapping[str, Any], *, layers: Collection[str], origin: str
 ) -> None:
-    """Raise for rows that ultralytics would have to evaluate, or to look up freely.
-
-    It builds whatever a YAML names, and evaluates the words that it finds there.
+    """Refuse rows that would run arbitrary code: ultralytics evaluates strings of a YAML.
 
     Raises:
         CheckpointError: A row of the backbone or head is not `[from, repeats, layer, arguments]`
-            of one of `layers` with plain arguments.
+            with one of `layers` and plain arguments.
     """
     for part in ("backbone", "head"):
         for row in architecture[part]:
             is_row = isinstance(row, list) and len(row) == 4 and isinstance(row[2], str)
             if not is_row or row[2] not in layers:
                 raise CheckpointError(
-                    f"{origin}: {row} is no layer of {', '.join(sorted(layers))}."
+                    f"{origin}: {row} is not a layer of {', '.join(sorted(layers))}."
                 )
             if not _is_plain(row[0]) or not _is_plain(row[1]) or not _is_plain(row[3]):
-                raise CheckpointError(f"{origin}: {row} must hold plain numbers only.")
+                raise CheckpointError(f"{origin}: {row} must contain plain numbers only.")
 
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
-        return all(_is_plain(one) for one in value)
+        return all(_is_plain(item) for item in value)
     return isinstance(value, _PLAIN) or (isinstance(value, str) and value in _WORDS)
 
 
 def refuse_activation(architecture: Mapping[str, Any], *, origin: object) -> None:
-    """Raise for a YAML that names an activation, which ultralytics would have to evaluate.
+    """Refuse a YAML with an activation, which ultralytics would evaluate as code.
 
     Raises:
-        CheckpointError: It names one.
+        CheckpointError: The YAML has an activation.
     """
     if architecture.get("activation") is not None:
         raise CheckpointError(
-            f"{origin}: its YAML names an activation, {architecture['activation']!r}, which would "
-            "have to be evaluated; only the default, SiLU, is read."
+            f"{origin}: the YAML names the activation {architecture['activation']!r}, which "
+            "would have to be evaluated; only the default, SiLU, is supported."
         )
 
 
 def layer_names() -> frozenset[str]:
-    """Return `module.Name` of the layers of torch and ultralytics, and of its detectors."""
+    """Return `module.Name` of the layers of torch and ultralytics and of its detectors."""
     detection_model()
     tasks = import_module("ultralytics.nn.tasks")
-    modules = [nn, *(import_module(f"ultralytics.nn.modules.{one}") for one in _MODULES)]
-    found = [one for module in modules for one in vars(module).values()]
-    found += [getattr(tasks, one) for one in _MODELS]
+    modules = [nn, *(import_module(f"ultralytics.nn.modules.{name}") for name in _MODULES)]
+    values = [value for module in modules for value in vars(module).values()]
+    values += [getattr(tasks, name) for name in _MODELS]
     return frozenset(
-        f"{one.__module__}.{one.__qualname__}"
-        for one in found
-        if isinstance(one, type) and issubclass(one, nn.Module)
+        f"{value.__module__}.{value.__qualname__}"
+        for value in values
+        if isinstance(value, type) and issubclass(value, nn.Module)
     )
 
 
 @cache
 def detection_model() -> Any:
-    """Import ultralytics, offline and without traces, and return its model class."""
+    """Import ultralytics, offline and without side effects, and return its model class."""
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
-    with undisturbed():
+    with side_effects_undone():
         from ultralytics.nn.tasks import DetectionModel
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     return DetectionModel
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Undo what importing ultralytics does to the process.
+def side_effects_undone() -> Iterator[None]:
+    """Undo the side effects of importing ultralytics.
 
-    It sets environment variables that child processes inherit, printing options, warning
-    filters and OpenCV's threads, replaces `torch.save` and Pillow's `Image.open` (by one that
-    installs a package when it meets a damaged file), and makes a folder for its settings.
+    The import sets environment variables that child processes inherit, printing options, warning
+    filters and OpenCV's threads, replaces `torch.save` and Pillow's `Image.open` (by a function
+    that installs a package for a damaged file), and creates a folder for its settings.
     """
     environment = dict(os.environ)
     threads, torch_save, image_open = cv2.getNumThreads(), torch.save, Image.open
@@ -122,3 +124,47 @@ def undisturbed() -> Iterator[None]:
         cv2.setNumThreads(threads)
         torch.save = torch_save
         Image.open = image_open
+
+
+def to_pixels(view: Tensor) -> Tensor:
+    """Return a view, uint8, as the pixels in [0, 1] that the networks expect."""
+    return (view.float() / 255).contiguous(memory_format=torch.channels_last)
+
+
+def loss_gains() -> SimpleNamespace:
+    """Return the weights of the loss terms, as a module's `args`."""
+    return SimpleNamespace(**_GAINS)
+
+
+def detection_loss(
+    module: Any, view: Tensor, targets: Sequence[Detections], classes: tuple[str, ...]
+) -> Tensor:
+    """Return the detection loss of ultralytics, per image; of both heads of a module with two."""
+    pixels = to_pixels(view)
+    image, class_ids, corners = flatten_targets(targets, classes, pixels.device)
+    batch = {
+        "img": pixels,
+        "batch_idx": image.float(),
+        "cls": class_ids.float()[:, None],
+        "bboxes": box_convert(corners, "xyxy", "cxcywh"),
+    }
+    raw = module(pixels)
+    predictions = _float32(raw[1] if isinstance(raw, tuple) else raw)
+    module.criterion = module.init_criterion()  # bound to the device
+    with torch.autocast(pixels.device.type, enabled=False):
+        terms, _ = module.loss(batch, predictions)
+    del module.criterion
+    loss: Tensor = terms.sum() / len(targets)
+    return loss
+
+
+def _float32(predictions: dict[str, Any]) -> dict[str, Any]:
+    """Return the predictions of one head, or of both, with boxes and scores in float32."""
+    converted = {}
+    for name, value in predictions.items():
+        if isinstance(value, dict):
+            value = _float32(value)
+        elif name in ("boxes", "scores"):
+            value = value.float()
+        converted[name] = value
+    return converted

@@ -1,8 +1,8 @@
-"""The `.pt` files of ultralytics' releases, read without running anything that they say.
+"""Reader of ultralytics' `.pt` files that executes none of their content.
 
-Such a file pickles a whole model. Here every class that it names is replaced by an empty shell,
-so not even a layer's own constructor runs (ultralytics' evaluates words of its YAML); the shells
-bring the tensors, the YAML and the class names, and the network is built anew from these.
+Such a file is a pickled model. Every class that it names is replaced by an empty shell; even a
+layer's constructor does not run, since ultralytics evaluates strings of the YAML. The shells
+provide the tensors, the YAML and the class names, from which the network is rebuilt.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cascade.models.ultralytics.network import layer_names
 
 _TASKS = "ultralytics.nn.tasks."
 _DETECTORS = ("DetectionModel",)
-# Plain data that training leaves beside the model: metrics, options, paths.
+# Plain data that training stores with the model: metrics, options, paths.
 _DATA = frozenset(
     {
         "numpy.dtype",
@@ -43,12 +43,12 @@ _DAMAGES = (
 
 @dataclass(frozen=True)
 class Pickled:
-    """What of a `.pt` is of use.
+    """Content of a `.pt` file.
 
     Attributes:
-        kind: Which of ultralytics' models it is, by the name of its class.
-        yaml: The content of the model's YAML, unchecked.
-        names: The class names.
+        kind: Class name of the model in ultralytics.
+        yaml: Content of the model's YAML, unchecked.
+        names: Class names.
         tensors: Parameters and buffers by name.
     """
 
@@ -62,42 +62,42 @@ def read(path: Path, *, kinds: Collection[str] = _DETECTORS) -> Pickled:
     """Return the model of a `.pt` file.
 
     Args:
-        path: The file.
-        kinds: The classes that the model may be of, by name.
+        path: File.
+        kinds: Accepted class names of the model.
 
     Raises:
-        CheckpointError: It is damaged, names anything but layers and plain data, or holds a
-            model of no such kind.
+        CheckpointError: The file is damaged, names anything but layers and plain data, or
+            contains a model of another kind.
     """
     try:
-        named = frozenset(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-        foreign = sorted(named - layer_names() - _DATA)
+        class_names = frozenset(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        foreign = sorted(class_names - layer_names() - _DATA)
         if foreign:
             raise CheckpointError(
                 f"{path} is refused: it names {', '.join(foreign)}, which are neither layers of "
-                "torch or ultralytics nor plain data. A pickle can run what it names."
+                "torch or ultralytics nor plain data. A pickle can execute everything it names."
             )
-        with _only_allowed(named):
+        with _shells_only(class_names):
             content = torch.load(path, map_location="cpu", weights_only=True)
         model = content.get("ema") or content["model"]
-        return _of_model(model, kinds, origin=path)
+        return _read_model(model, kinds, origin=path)
     except CheckpointError:
         raise
     except _DAMAGES as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{path} is no checkpoint of ultralytics: {type(error).__name__}: {reason}"
+            f"{path} is not a checkpoint of ultralytics: {type(error).__name__}: {reason}"
         ) from error
 
 
 class _Shell:
-    """What stands for a layer: its attributes, and nothing that could run."""
+    """Stand-in of a layer: its attributes without its code."""
 
     origin: str
 
 
 class _Dropped:
-    """What stands for plain data that nobody reads."""
+    """Stand-in of plain data that is not used."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -105,8 +105,8 @@ class _Dropped:
 
 
 @contextmanager
-def _only_allowed(names: frozenset[str]) -> Iterator[None]:
-    """Let torch build shells of `names`, and nothing that the process allowed before."""
+def _shells_only(names: frozenset[str]) -> Iterator[None]:
+    """Let torch load only shells of `names`, regardless of the classes allowed so far."""
     before = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     try:
@@ -121,29 +121,30 @@ def _stand_in(name: str) -> type[Any]:
     return type(name.rpartition(".")[2], (base,), {"origin": name})
 
 
-def _of_model(model: Any, kinds: Collection[str], *, origin: Path) -> Pickled:
-    found = getattr(model, "origin", type(model).__name__)
-    kind = found.removeprefix(_TASKS)
-    if _TASKS + kind != found or kind not in kinds:
+def _read_model(model: Any, kinds: Collection[str], *, origin: Path) -> Pickled:
+    class_name = getattr(model, "origin", type(model).__name__)
+    kind = class_name.removeprefix(_TASKS)
+    if _TASKS + kind != class_name or kind not in kinds:
         raise CheckpointError(
-            f"{origin} must hold a {' or '.join(sorted(kinds))} of ultralytics, got {found}."
+            f"{origin} must contain a {' or '.join(sorted(kinds))} of ultralytics, "
+            f"got {class_name}."
         )
-    yaml, names = model.yaml, model.names
+    yaml = model.yaml
     if not isinstance(yaml, dict):
         raise CheckpointError(f"{origin}: the model's YAML must be a dict, got {type(yaml)}.")
-    listed = [names[i] for i in range(len(names))]
-    if not all(isinstance(one, str) for one in listed):
-        raise CheckpointError(f"{origin}: class names must be strings, got {listed}.")
-    return Pickled(kind, dict(yaml), tuple(listed), dict(_tensors(model, "")))
+    names = [model.names[i] for i in range(len(model.names))]
+    if not all(isinstance(name, str) for name in names):
+        raise CheckpointError(f"{origin}: class names must be strings, got {names}.")
+    return Pickled(kind, dict(yaml), tuple(names), dict(_tensors(model, "")))
 
 
 def _tensors(shell: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
-    passing = shell._non_persistent_buffers_set
-    kept = {name: one for name, one in shell._buffers.items() if name not in passing}
-    parts: Mapping[str, Any] = {**shell._parameters, **kept}
-    for name, one in parts.items():
-        if isinstance(one, Tensor):  # a layer without a bias has None
-            yield prefix + name, one.detach()
+    transient = shell._non_persistent_buffers_set
+    buffers = {name: value for name, value in shell._buffers.items() if name not in transient}
+    tensors: Mapping[str, Any] = {**shell._parameters, **buffers}
+    for name, value in tensors.items():
+        if isinstance(value, Tensor):  # a missing bias is None
+            yield prefix + name, value.detach()
     for name, child in shell._modules.items():
         if child is not None:
             yield from _tensors(child, f"{prefix}{name}.")

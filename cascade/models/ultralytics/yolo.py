@@ -1,41 +1,37 @@
-"""A small YOLO26 of ultralytics (AGPL-3.0), kept as YAML and safetensors instead of a pickle.
+"""Small YOLO26 of ultralytics (AGPL-3.0), stored as YAML and safetensors instead of a pickle.
 
-It predicts by its one-to-many head with class-wise suppression.
+It predicts with its one-to-many head and class-wise suppression.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from copy import copy, deepcopy
+from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cascade.checkpoints import checkpoint as checkpoints
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models.detection.detector_head import (
-    NMS_IOU,
-    carry_over,
-    flatten,
-    named_classes,
-    open_checkpoint,
-    to_centres,
-    to_detections,
+from cascade.models.detection.detector_head import NMS_IOU, to_detections
+from cascade.models.detection.small_detector import Blueprint, SmallDetector
+from cascade.models.ultralytics.network import (
+    detection_loss,
+    detection_model,
+    loss_gains,
+    refuse_foreign_rows,
+    to_pixels,
 )
-from cascade.models.ultralytics.network import detection_model, refuse_foreign_rows
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 
 ADAPTER = "yolo"
-_CANDIDATES = 300  # boxes of an image that suppression looks at
-_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # of the loss's parts: ultralytics' defaults
+_CANDIDATES = 300  # boxes per image before suppression
 
-# YOLO26's layers with channels of our own, without its attention block (C2PSA): the rows are
+# YOLO26's layers with fewer channels and without its attention block (C2PSA). Rows are
 # [from, repeats, module, arguments].
 _ARCHITECTURE: dict[str, Any] = {
     "end2end": False,
@@ -71,17 +67,17 @@ _ARCHITECTURE: dict[str, Any] = {
 _MODULES = {row[2] for part in ("backbone", "head") for row in _ARCHITECTURE[part]}
 
 
-class Yolo:
-    """The detector, read from a checkpoint or, where that is None, newly initialised.
+class Yolo(SmallDetector):
+    """Detector read from a checkpoint, or newly initialized without one.
 
     Args:
-        checkpoint: A folder that `save` wrote.
-        classes: What it is to name, where there is no checkpoint.
+        checkpoint: Folder written by `save`.
+        classes: Class names of a new network.
         size: Height and width that images are stretched to, in pixels; a multiple of 32.
-        seed: Of the initialisation.
+        seed: Random seed of the initialization.
 
     Raises:
-        CheckpointError: The checkpoint is absent or another adapter's, or there are no classes.
+        CheckpointError: The checkpoint is absent or another adapter's, or classes are missing.
     """
 
     def __init__(
@@ -92,94 +88,38 @@ class Yolo:
         size: int = 320,
         seed: int = 0,
     ) -> None:
-        if checkpoint is None:
-            self.classes = named_classes(classes)
-            self.size, self._architecture = size, deepcopy(_ARCHITECTURE)
-            self.module = _build(len(self.classes), self._architecture, seed)
-            return
-        config, tensors = open_checkpoint(
-            checkpoint, adapter=ADAPTER, keys=("classes", "size", "architecture")
+        super().__init__(
+            _BLUEPRINT,
+            checkpoint,
+            classes=classes,
+            size=size,
+            architecture=_ARCHITECTURE,
+            seed=seed,
         )
-        self.classes = tuple(config["classes"])
-        self.size, self._architecture = config["size"], config["architecture"]
-        _refuse_foreign(self._architecture, origin=checkpoint)
-        self.module = _build(len(self.classes), self._architecture, seed)
-        checkpoints.restore(self.module, tensors, origin=checkpoint)
-
-    @property
-    def view_size(self) -> tuple[int, int]:
-        """Height and width that images are stretched to, in pixels."""
-        return self.size, self.size
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return the view that `forward` needs."""
+        """Return the stretched images, (B, 3, H, W), uint8."""
         return {"view": batch.view(self.size, self.size)}
 
     def forward(self, tensors: Tensors) -> Tensor:
         """Return pixel corners and scores of every cell, shape (B, 4 + C, cells)."""
-        raw: Tensor = self.module(_pixels(tensors))[0]
+        raw: Tensor = self.module(to_pixels(tensors["view"]))[0]
         return raw
 
     def decode(self, raw: Tensor, batch: Batch) -> list[Detections]:
         """Return the boxes of each image, after class-wise suppression."""
         boxes, scores = torch.split(raw.float().transpose(1, 2), [4, len(self.classes)], dim=2)
-        scores, places = scores.flatten(1).topk(min(_CANDIDATES, scores[0].numel()))
-        cells, class_ids = places // len(self.classes), places % len(self.classes)
+        scores, indices = scores.flatten(1).topk(min(_CANDIDATES, scores[0].numel()))
+        cells, class_ids = indices // len(self.classes), indices % len(self.classes)
         boxes = (boxes / self.size).gather(1, cells[..., None].expand(-1, -1, 4))
         return [
-            to_detections(*one, self.classes, nms_iou=NMS_IOU)
-            for one in zip(boxes.cpu(), scores.cpu(), class_ids.cpu(), strict=True)
+            to_detections(*row, self.classes, nms_iou=NMS_IOU)
+            for row in zip(boxes.cpu(), scores.cpu(), class_ids.cpu(), strict=True)
         ]
 
     def loss(self, tensors: Tensors, targets: Sequence[Detections]) -> Tensor:
-        """Return ultralytics' detection loss, per image."""
-        pixels = _pixels(tensors)
-        image, class_ids, corners = flatten(targets, self.classes, pixels.device)
-        batch = {
-            "img": pixels,
-            "batch_idx": image.float(),
-            "cls": class_ids.float()[:, None],
-            "bboxes": to_centres(corners),
-        }
-        raw = self.module(pixels)
-        found = raw[1] if isinstance(raw, tuple) else raw
-        found = {**found, "boxes": found["boxes"].float(), "scores": found["scores"].float()}
-        self.module.criterion = self.module.init_criterion()  # it holds on to a device
-        with torch.autocast(pixels.device.type, enabled=False):
-            parts, _ = self.module.loss(batch, found)
-        return parts.sum() / len(targets)
-
-    def with_classes(
-        self, classes: Sequence[str], *, meaning: Callable[[str], str | None] | None = None
-    ) -> Yolo:
-        """Return a copy that names `classes`; what it knew of a class stays."""
-        other = copy(self)
-        other.classes = named_classes(classes)
-        other.module = _build(len(other.classes), self._architecture, seed=0)
-        carry_over(
-            self.module,
-            other.module,
-            class_rows=[name for name in checkpoints.state(self.module) if _is_of_classes(name)],
-            old_classes=self.classes,
-            new_classes=other.classes,
-            meaning=meaning,
-        )
-        return other
-
-    def save(self, folder: Path) -> None:
-        """Write the checkpoint into `folder`, whole or not at all."""
-        config = {
-            "adapter": ADAPTER,
-            "classes": list(self.classes),
-            "size": self.size,
-            "architecture": self._architecture,
-        }
-        checkpoints.save(folder, config, checkpoints.state(self.module))
-
-
-def _pixels(tensors: Tensors) -> Tensor:
-    view: Tensor = tensors["view"]
-    return (view.float() / 255).contiguous(memory_format=torch.channels_last)
+        """Return the detection loss of ultralytics, per image."""
+        return detection_loss(self.module, tensors["view"], targets, self.classes)
 
 
 def _build(classes: int, architecture: dict[str, Any], seed: int) -> Any:
@@ -187,14 +127,14 @@ def _build(classes: int, architecture: dict[str, Any], seed: int) -> Any:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         module = detection_model()(content, ch=3, nc=classes, verbose=False)
-    module.args = SimpleNamespace(**_GAINS)
+    module.args = loss_gains()
     head = module.model[-1]
-    head.xyxy = True  # corners, not centre and sides
-    head.dynamic = True  # no anchors kept from inference mode, which training could not use
+    head.xyxy = True  # corners instead of center and sides
+    head.dynamic = True  # training cannot use anchors that were cached in inference mode
     return module.to(memory_format=torch.channels_last).eval()
 
 
-def _refuse_foreign(architecture: Any, *, origin: Path) -> None:
+def _check_architecture(architecture: Any, origin: Path) -> None:
     if not isinstance(architecture, dict) or set(architecture) != set(_ARCHITECTURE):
         raise CheckpointError(
             f"{origin}: config.json: `architecture` must have the keys {sorted(_ARCHITECTURE)}."
@@ -202,6 +142,9 @@ def _refuse_foreign(architecture: Any, *, origin: Path) -> None:
     refuse_foreign_rows(architecture, layers=_MODULES, origin=f"{origin}: config.json")
 
 
-def _is_of_classes(name: str) -> bool:
-    """Tell whether a tensor has one row per class: the last layers of the head's class branch."""
+def _is_class_tensor(name: str) -> bool:
+    """Return whether a tensor has one row per class: last layers of the head's class branch."""
     return re.fullmatch(r"model\.\d+\.cv3\.\d+\.2\.(weight|bias)", name) is not None
+
+
+_BLUEPRINT = Blueprint(ADAPTER, _build, _is_class_tensor, check=_check_architecture)

@@ -243,7 +243,7 @@ def test_a_centre_point_is_content_with_ideal_maps():
     ("change", "message"),
     [
         pytest.param({"activation": "__import__('os')"}, "must have the keys", id="evaluated"),
-        pytest.param({"head": [[-1, 1, "torch_load", []]]}, "is no layer of", id="looked up"),
+        pytest.param({"head": [[-1, 1, "torch_load", []]]}, "is not a layer of", id="looked up"),
     ],
 )
 def test_a_yolo_checkpoint_cannot_run_code(tmp_path, change, message):

@@ -70,7 +70,7 @@ def truth(boxes, class_ids, classes=CLASSES):
 
 def test_targets_are_laid_end_to_end():
     targets = [truth([LEFT, RIGHT], [1, 0]), truth([], []), truth([LEFT], [0])]
-    image, class_ids, boxes = detector_head.flatten(targets, CLASSES, CPU)
+    image, class_ids, boxes = detector_head.flatten_targets(targets, CLASSES, CPU)
     assert image.tolist() == [0, 0, 2]
     assert class_ids.tolist() == [1, 0, 0]
     assert boxes.shape == (3, 4)
@@ -78,13 +78,7 @@ def test_targets_are_laid_end_to_end():
 
 def test_targets_must_use_the_models_classes():
     with pytest.raises(BadPredictionsError, match=r"\['cone', 'drum'\], got \['drum', 'cone'\]"):
-        detector_head.flatten([truth([], [], ("drum", "cone"))], CLASSES, CPU)
-
-
-def test_centres_and_sides():
-    assert detector_head.to_centres(torch.tensor([[0.2, 0.1, 0.4, 0.5]]))[
-        0
-    ].tolist() == pytest.approx([0.3, 0.3, 0.2, 0.4])
+        detector_head.flatten_targets([truth([], [], ("drum", "cone"))], CLASSES, CPU)
 
 
 class Head(nn.Module):
@@ -101,10 +95,10 @@ class Head(nn.Module):
 
 def carried(old_classes, new_classes, meaning=None, width=3):
     old, new = Head(len(old_classes), 0), Head(len(new_classes), 1000, width)
-    detector_head.carry_over(
+    detector_head.transfer_weights(
         old,
         new,
-        class_rows=("rows.weight", "rows.bias", "embedding.weight"),
+        is_class_tensor={"rows.weight", "rows.bias", "embedding.weight"}.__contains__,
         old_classes=old_classes,
         new_classes=new_classes,
         meaning=meaning,

@@ -73,7 +73,7 @@ def check_pixels(model, processor, batch):
     tensors = model.prepare(batch)
     rows = [row for group in tensors["pixels"] for row in group]
     std = torch.tensor(processor.image_processor.image_std)[:, None, None]
-    for image, place in zip(batch.images, tensors["places"], strict=True):
+    for image, place in zip(batch.images, tensors["rows"], strict=True):
         theirs = official_pixels(processor, image).pixel_values[0]
         assert rows[place].shape == theirs.shape
         assert ((rows[place] - theirs) * std).abs().max() <= STEP
@@ -180,7 +180,7 @@ def test_a_batch_says_what_its_images_say(folder):
 def test_images_that_come_out_at_one_size_are_computed_together(folder):
     tensors = load(folder).prepare(batch_of((90, 160), (120, 60), (180, 320)))
     assert [group.shape for group in tensors["pixels"]] == [(2, 3, 90, 160), (1, 3, 160, 80)]
-    assert tensors["places"].tolist() == [0, 2, 1]
+    assert tensors["rows"].tolist() == [0, 2, 1]
 
 
 def test_an_empty_batch_gives_nothing(folder):
@@ -230,9 +230,9 @@ def test_it_runs_in_bf16(folder):
     ("file", "message"),
     [
         pytest.param("config.json", "There is no checkpoint", id="config"),
-        pytest.param("model.safetensors", "no weights that can be loaded", id="weights"),
-        pytest.param("tokenizer.json", "is not whole: expected tokenizer.json", id="tokenizer"),
-        pytest.param("processor_config.json", "is not whole: expected prepro", id="processor"),
+        pytest.param("model.safetensors", "Cannot load the weights", id="weights"),
+        pytest.param("tokenizer.json", "is incomplete: expected tokenizer.json", id="tokenizer"),
+        pytest.param("processor_config.json", "is incomplete: expected prepro", id="processor"),
     ],
 )
 def test_an_incomplete_folder_is_refused(folder, tmp_path, file, message):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cascade.imaging.letterbox import Inset
-from cascade.models.detection.nms import suppressed, to_corners
+from cascade.models.detection.nms import class_wise_nms
 
 CLASSES = ("cone", "drum")
 LANDSCAPE = Inset(left=0, top=16, width=64, height=32)  # in a square of 64
@@ -11,7 +11,7 @@ LANDSCAPE = Inset(left=0, top=16, width=64, height=32)  # in a square of 64
 def found(*cells, place=LANDSCAPE):
     """Return what is left of cells (x1, y1, x2, y2, cone, drum) of one image."""
     rows = torch.tensor(cells).reshape(1, -1, 6)
-    (one,) = suppressed(rows[..., :4], rows[..., 4:], [place], CLASSES)
+    (one,) = class_wise_nms(rows[..., :4], rows[..., 4:], [place], CLASSES)
     return one
 
 
@@ -58,7 +58,3 @@ def test_boxes_below_a_hundredth_are_left_out():
     assert found((10.0, 20, 30, 40, 0.0099, 0), (40.0, 20, 60, 40, 0.0101, 0)).scores == (
         pytest.approx([0.0101])
     )
-
-
-def test_corners_are_half_the_sides_from_the_centre():
-    assert to_corners(torch.tensor([10.0, 20, 4, 6])).tolist() == [8, 17, 12, 23]

@@ -155,9 +155,9 @@ def test_a_prompt_that_is_too_long_is_refused(folder):
     ("file", "message"),
     [
         pytest.param("config.json", "There is no checkpoint", id="config"),
-        pytest.param("model.safetensors", "no weights that can be loaded", id="weights"),
-        pytest.param("tokenizer.json", "is not whole: expected tokenizer.json", id="tokenizer"),
-        pytest.param("processor_config.json", "is not whole: expected prepro", id="processor"),
+        pytest.param("model.safetensors", "Cannot load the weights", id="weights"),
+        pytest.param("tokenizer.json", "is incomplete: expected tokenizer.json", id="tokenizer"),
+        pytest.param("processor_config.json", "is incomplete: expected prepro", id="processor"),
     ],
 )
 def test_an_incomplete_folder_is_refused(folder, tmp_path, file, message):

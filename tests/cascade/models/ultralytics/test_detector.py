@@ -19,7 +19,7 @@ from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import linear_letterbox
 from cascade.models.ultralytics import pickle_reader
 from cascade.models.ultralytics.detector import to_folder
-from cascade.models.ultralytics.network import undisturbed
+from cascade.models.ultralytics.network import side_effects_undone
 from cascade.predictions import Detections
 from cascade.protocols import Trainable, predict
 from cascade.training.examples import Example, Shelf
@@ -56,7 +56,7 @@ def build(path, **params):
 
 def own_predictions(path, batch, **options):
     """Return what ultralytics' predict() finds: boxes, scores and class ids of each image."""
-    with undisturbed():
+    with side_effects_undone():
         from ultralytics import YOLO
 
         results = YOLO(str(path)).predict(
@@ -101,7 +101,7 @@ def test_a_batch_is_predicted_as_its_images_are(files, nms_free):
 
 
 def expect_ultralytics_view(batch, side):
-    with undisturbed():
+    with side_effects_undone():
         from ultralytics.data.augment import LetterBox
     views, _ = linear_letterbox(batch, side, "ultralytics")
     for view, image in zip(views, batch.images, strict=True):
@@ -280,7 +280,7 @@ class Malice:
 
 def pt_with(path, stowaway):
     """Write a `.pt` that brings something along, where nobody looks for it."""
-    with undisturbed():
+    with side_effects_undone():
         torch.save({"model": tiny.network("26", "n"), "note": stowaway}, path)
     return path
 
@@ -305,18 +305,18 @@ def test_a_malicious_pickle_is_refused_and_runs_nothing(tmp_path, call, name):
 
 def test_not_even_a_layers_constructor_runs(tmp_path):
     """ultralytics evaluates the activation of a YAML that its model is constructed from."""
-    with undisturbed():
+    with side_effects_undone():
         from ultralytics.nn.tasks import DetectionModel
     trap = tmp_path / "trap"
     yaml = tiny.network("26", "n").yaml | {"activation": f"open({str(trap)!r}, 'w')"}
     path = pt_with(tmp_path / "a.pt", Malice(DetectionModel, yaml, 3, 3, False))
-    with pytest.raises(CheckpointError, match="is no checkpoint of ultralytics: TypeError"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of ultralytics: TypeError"):
         build(path)
     assert not trap.exists()
 
 
 def test_what_the_process_allows_elsewhere_is_not_allowed_here(tmp_path):
-    with undisturbed():
+    with side_effects_undone():
         from ultralytics.nn.tasks import DetectionModel
     trap = tmp_path / "trap"
     yaml = tiny.network("26", "n").yaml | {"activation": f"open({str(trap)!r}, 'w')"}
@@ -332,7 +332,7 @@ def test_what_the_process_allows_elsewhere_is_not_allowed_here(tmp_path):
 def with_yaml(path, **changes):
     model = tiny.network("26", "n")
     model.yaml |= changes
-    with undisturbed():
+    with side_effects_undone():
         torch.save({"model": model}, path)
     return path
 
@@ -341,10 +341,10 @@ def with_yaml(path, **changes):
     ("changes", "message"),
     [
         pytest.param({"activation": "__import__('os')"}, "have to be evaluated", id="evaluated"),
-        pytest.param({"head": [[-1, 1, "torch_load", []]]}, "is no layer of", id="looked up"),
+        pytest.param({"head": [[-1, 1, "torch_load", []]]}, "is not a layer of", id="looked up"),
         pytest.param({"head": [[-1, 1, "Conv", ["d"]]]}, "plain numbers", id="a local variable"),
         pytest.param({"head": [[-1, 1, "Conv", [64]]]}, "last layer must be Detect", id="no head"),
-        pytest.param({"scales": {"n": [1]}}, "describes no network", id="half a scale"),
+        pytest.param({"scales": {"n": [1]}}, "cannot build the YAML", id="half a scale"),
         pytest.param({"scales": {"n": [0.33, 0.25, 256]}}, "must have shape", id="other widths"),
     ],
 )
@@ -359,7 +359,7 @@ def test_a_folders_yaml_is_checked_too(files, tmp_path):
     config = json.loads(path.read_text())
     config["architecture"]["head"][0][2] = "torch_load"
     path.write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="is no layer of"):
+    with pytest.raises(CheckpointError, match="is not a layer of"):
         build(tmp_path / "a")
 
 
@@ -368,7 +368,7 @@ def test_a_folders_yaml_is_checked_too(files, tmp_path):
     [
         pytest.param({"model": OrderedDict()}, "must hold a .*DetectionModel", id="a state dict"),
         pytest.param({}, "KeyError", id="nothing"),
-        pytest.param(torch.nn.Conv2d(1, 1, 1), "no checkpoint of ultralytics", id="a layer"),
+        pytest.param(torch.nn.Conv2d(1, 1, 1), "not a checkpoint of ultralytics", id="a layer"),
     ],
 )
 def test_what_holds_no_detector_is_refused(tmp_path, content, message):
@@ -381,5 +381,5 @@ def test_a_damaged_file_is_refused(files, tmp_path):
     (tmp_path / "a.pt").write_bytes(files().read_bytes()[:5000])
     (tmp_path / "b.pt").write_bytes(b"no zip at all")
     for name in ("a.pt", "b.pt"):
-        with pytest.raises(CheckpointError, match="no checkpoint of ultralytics"):
+        with pytest.raises(CheckpointError, match="not a checkpoint of ultralytics"):
             build(tmp_path / name)

@@ -172,7 +172,7 @@ def test_another_prompt_is_another_row(folder, tmp_path):
     ("change", "message"),
     [
         pytest.param({"activation": "__import__('os')"}, "may have the keys", id="evaluated"),
-        pytest.param({"head": [[-1, 1, "torch_load", []]]}, "is no layer of", id="looked up"),
+        pytest.param({"head": [[-1, 1, "torch_load", []]]}, "is not a layer of", id="looked up"),
         pytest.param({"head": [[-1, 1, "Conv", ["d"]]]}, "plain numbers only", id="argument"),
         pytest.param({"head": 3}, "must be lists of layers", id="no layers"),
     ],
@@ -249,14 +249,16 @@ def test_embeddings_are_asked_of_the_text_tower_where_none_are_given(
 def test_a_text_tower_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ultralytics.nn.text_model", None)
     network = tiny_yoloe.network(*NETWORKS["yoloe-26"])
-    with pytest.raises(CheckpointError, match=r"Install what it needs, .* or give `embeddings`"):
+    with pytest.raises(CheckpointError, match=r"Install its package, .* or pass `embeddings`"):
         export(network, tmp_path / "a", prompts=["cone"])
 
 
 def test_what_cannot_be_exported_is_refused(tmp_path):
     rows, known = tiny_yoloe.embeddings(1), NETWORKS["yoloe-26"]
     folder = tmp_path / "a"
-    with pytest.raises(CheckpointError, match="must hold a WorldModel or YOLOEModel or YOLOESeg"):
+    with pytest.raises(
+        CheckpointError, match="must contain a WorldModel or YOLOEModel or YOLOESeg"
+    ):
         export(torch.nn.Linear(1, 1), folder, prompts=["a"], embeddings=rows)
     with pytest.raises(CheckpointError, match=r"must have shape \(2, D\), got \(1, 512\)"):
         export(tiny_yoloe.network(*known), folder, prompts=["a", "b"], embeddings=rows)
@@ -299,7 +301,7 @@ def test_not_even_a_models_constructor_runs(tmp_path, family):
     network = tiny_yoloe.network(*NETWORKS["yoloe-26"])
     yaml = network.yaml | {"activation": f"open({str(trap)!r}, 'w')"}
     network.model[-1].note = Malice(getattr(tasks, family), yaml, 3, 3, False)
-    with pytest.raises(CheckpointError, match="is no checkpoint of ultralytics: TypeError"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of ultralytics: TypeError"):
         export(network, tmp_path / "a", prompts=["a"], embeddings=tiny_yoloe.embeddings(1))
     assert not trap.exists()
 
@@ -309,10 +311,12 @@ def test_not_even_a_models_constructor_runs(tmp_path, family):
     [
         pytest.param({"activation": "__import__('os')"}, "have to be evaluated", id="evaluated"),
         pytest.param({"text_model": "clip:../x.pt"}, "`text_model` must be", id="another tower"),
-        pytest.param({"head": [[-1, 1, "torch_load", []]]}, "is no layer of", id="looked up"),
-        pytest.param({"head": [[-1, 1, {}, []]]}, "is no layer of", id="no name"),
+        pytest.param({"head": [[-1, 1, "torch_load", []]]}, "is not a layer of", id="looked up"),
+        pytest.param({"head": [[-1, 1, {}, []]]}, "is not a layer of", id="no name"),
         pytest.param({"head": [[-1, 1, "Conv", [{}]]]}, "plain numbers only", id="an argument"),
-        pytest.param({"head": [[-1, 1, "YOLOESegment", []]]}, "describes no network", id="no head"),
+        pytest.param(
+            {"head": [[-1, 1, "YOLOESegment", []]]}, "cannot build the YAML's network", id="no head"
+        ),
         pytest.param({"backbone": 3}, "must be lists of layers", id="no layers"),
     ],
 )
