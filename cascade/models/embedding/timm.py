@@ -1,6 +1,6 @@
-"""Any image network of timm, from a folder that `timm.models.save_for_hf` wrote.
+"""Image networks of timm, from folders written by `timm.models.save_for_hf`.
 
-The only file that imports timm.
+This is the only file that imports timm.
 
 - [0] Wightman, PyTorch Image Models, 2019
 """
@@ -13,83 +13,58 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from safetensors import SafetensorError
 from timm.data import resolve_model_data_config
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from cascade.errors import CheckpointError
-from cascade.imaging.batches import Batch
 from cascade.imaging.resizing import Mode
+from cascade.models.embedding.image_embedder import ImageEmbedder
 from cascade.models.huggingface.image_processor import ProcessorView
-from cascade.predictions import Embedding
-from cascade.protocols import Tensors
 
 _FILES = ("config.json", "model.safetensors")
 _TIMM_ERRORS = (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError)
 _MODES: dict[str, Mode] = {"bilinear": "bilinear", "bicubic": "bicubic"}
 
 
-class TimmEmbedder:
-    """Embeds an image by the network's pooled features, its classifier left out.
+class TimmEmbedder(ImageEmbedder):
+    """Image embedder by the network's pooled features, without its classifier.
 
     Args:
-        checkpoint: The folder; size, crop, interpolation and normalisation are those of its config.
+        checkpoint: Folder; its config defines size, crop, interpolation and normalization.
 
     Raises:
-        CheckpointError: It is absent or not whole, or asks for an unknown preparation.
+        CheckpointError: The folder is absent or incomplete, or its preprocessing is unsupported.
     """
 
     def __init__(self, checkpoint: Path | None = None) -> None:
         if checkpoint is None:
             raise CheckpointError("The adapter 'timm' needs a checkpoint: give it a `source`.")
-        for name in _FILES:  # timm would take a pickle where there are no safetensors
+        for name in _FILES:  # without safetensors, timm would load a pickle
             if not (checkpoint / name).is_file():
                 raise CheckpointError(f"There is no timm model at {checkpoint}: {name} is missing.")
         try:
             module = timm.create_model(f"local-dir:{checkpoint}", pretrained=True, num_classes=0)
         except _TIMM_ERRORS as error:
-            raise CheckpointError(f"{checkpoint} holds no timm model: {error}") from error
-        self._module: nn.Module = module.float().eval().requires_grad_(False)
-        self._view = view_of(resolve_model_data_config(module))
+            raise CheckpointError(f"Cannot load a timm model from {checkpoint}: {error}") from error
+        module = module.float().eval().requires_grad_(False)
+        dimensions = int(getattr(module, "head_hidden_size", module.num_features))
+        super().__init__(module, view_of(resolve_model_data_config(module)), dimensions)
 
-    @property
-    def dimensions(self) -> int:
-        """The length of every vector."""
-        module: Any = self._module
-        return int(getattr(module, "head_hidden_size", module.num_features))
-
-    @property
-    def module(self) -> nn.Module:
-        """The network."""
-        return self._module
-
-    def prepare(self, batch: Batch) -> Tensors:
-        """Return the pixels that `forward` needs, normalised, (B, 3, H, W)."""
-        return {"pixels": self._view.normalised(self._view.view(batch))}
-
-    def forward(self, tensors: Tensors) -> Tensor:
-        """Return vectors of shape (B, D) and length 1."""
-        pixels: Tensor = tensors["pixels"]
-        if not len(pixels):
-            return torch.zeros((0, self.dimensions), device=pixels.device)
-        dtype = next(self._module.parameters()).dtype
-        return functional.normalize(self._module(pixels.to(dtype)).float(), dim=1)
-
-    def decode(self, raw: Tensor, batch: Batch) -> list[Embedding]:
-        """Return one embedding per image, in order."""
-        return [Embedding(vector=row) for row in raw.float().cpu().numpy()]
+    def _features(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self._module(pixels.to(next(self._module.parameters()).dtype))
+        return features
 
 
 def view_of(data: Mapping[str, Any]) -> ProcessorView:
     """Return the view that a data config of timm describes.
 
     Args:
-        data: `input_size` (3, H, W), `crop_pct`, `crop_mode`, `interpolation`, `mean`, `std`.
+        data: Mapping with `input_size` (3, H, W), `crop_pct`, `crop_mode`, `interpolation`,
+            `mean` and `std`.
 
     Raises:
-        CheckpointError: It crops or interpolates in a way that is not known here.
+        CheckpointError: Its crop or interpolation is not supported.
     """
     channels, *crop = data["input_size"]
     size = tuple(math.floor(side / data["crop_pct"]) for side in crop)

@@ -1,6 +1,6 @@
-"""What a checkpoint's own image processor makes of an image, as a view that members share.
+"""Views of images as a checkpoint's image processor defines them.
 
-Sizes, interpolation and normalisation are read from the checkpoint, never written down here.
+Sizes, interpolation and normalization are read from the checkpoint.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from cascade.imaging.batches import Batch
 from cascade.imaging.resizing import Mode
 
 Resize = Literal["stretch", "shortest", "nearest_side"]
-_MODES: dict[int, Mode] = {2: "bilinear", 3: "bicubic"}  # by Pillow's number
+_MODES: dict[int, Mode] = {2: "bilinear", 3: "bicubic"}  # keys are Pillow's numbers
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
 @dataclass(frozen=True)
 class ProcessorView:
-    """How an image is resized, cropped and normalised.
+    """Resizing, cropping and normalization of an image.
 
     Attributes:
-        size: Height and width that the image is resized to; equal where only one side is given.
+        size: Height and width after resizing; equal if only one side is given.
         resize: `stretch` to exactly that size; to the `shortest` side, proportions kept; or by
-            the `nearest_side`, the one that changes the image less, proportions kept.
-        multiple: Sides are rounded to multiples of it, for `nearest_side`.
-        crop: Height and width of the middle that is cut out afterwards; None for all of it.
-        half_pixel: Where the middle of an odd border lies: `down` (transformers) or to the
-            `even` pixel (torchvision).
-        mode: The interpolation, antialiased.
-        factor: What pixels in 0..255 are multiplied by, before normalisation.
-        mean: Of red, green and blue, subtracted.
-        std: Likewise, divided by.
+            the `nearest_side`, the side that changes the image less, proportions kept.
+        mode: Interpolation, antialiased.
+        mean: Mean of red, green and blue.
+        std: Standard deviation of red, green and blue.
+        factor: Factor for pixels in 0..255, before normalization.
+        multiple: Number that sides are rounded to a multiple of, for `nearest_side`.
+        crop: Height and width of the central crop after resizing; None for no crop.
+        half_pixel: Rounding of the crop's offset for an odd border: `down` (transformers) or to
+            the `even` pixel (torchvision).
     """
 
     size: tuple[int, int]
@@ -53,7 +53,7 @@ class ProcessorView:
     half_pixel: Literal["down", "even"] = "down"
 
     def resized_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return height and width of an image after resizing, before the crop."""
+        """Return height and width after resizing and before the crop."""
         if self.resize == "stretch":
             return self.size
         if self.resize == "shortest":
@@ -69,41 +69,45 @@ class ProcessorView:
         return first, second
 
     def view(self, batch: Batch) -> Tensor:
-        """Return all images, resized and cropped to one size: (B, 3, H, W), uint8, cached.
+        """Return all images, resized and cropped: (B, 3, H, W), uint8, cached.
 
-        Only where every image gets the same size: `stretch`, or with a `crop`.
+        Requires one common size: resize `stretch`, or a `crop`.
         """
         if self.resize == "stretch" and self.crop in (None, self.size):
             return batch.view(*self.size, self.mode)
         key = ("processor view", self.size, self.resize, self.crop, self.half_pixel, self.mode)
         return batch.rows(key, self._cropped)
 
-    def normalised(self, view: Tensor) -> Tensor:
-        """Return pixels as the network wants them: float32, of the same shape."""
-        mean, std = _channels(self.mean, view.device), _channels(self.std, view.device)
+    def pixels(self, batch: Batch) -> Tensor:
+        """Return the normalized view of all images: (B, 3, H, W), float32."""
+        return self.normalize(self.view(batch))
+
+    def normalize(self, view: Tensor) -> Tensor:
+        """Return the normalized pixels of a view: float32, of the same shape."""
+        mean, std = channel_tensor(self.mean, view.device), channel_tensor(self.std, view.device)
         return (view.float() * self.factor - mean) / std
 
     def _cropped(self, batch: Batch) -> Tensor:
         height, width = self.crop or self.size
         parts = [torch.zeros((0, 3, height, width), dtype=torch.uint8, device=batch.device)]
-        for one in batch.pixels():
-            whole = resizing.resized(one, *self.resized_size(*one.shape[-2:]), self.mode)
+        for image in batch.pixels():
+            large = resizing.resize(image, *self.resized_size(*image.shape[-2:]), self.mode)
             top, left = (
-                self._middle(side - wanted)
-                for side, wanted in zip(whole.shape[-2:], (height, width), strict=True)
+                self._offset(side - target)
+                for side, target in zip(large.shape[-2:], (height, width), strict=True)
             )
-            parts.append(whole[..., top : top + height, left : left + width])
+            parts.append(large[..., top : top + height, left : left + width])
         return torch.cat(parts)
 
-    def _middle(self, border: int) -> int:
+    def _offset(self, border: int) -> int:
         return border // 2 if self.half_pixel == "down" else round(border / 2)
 
 
 def read(folder: Path) -> ProcessorView:
-    """Return what the image processor in `folder` does.
+    """Return the view of the image processor in `folder`.
 
     Raises:
-        CheckpointError: There is none, or it does something that is not known here.
+        CheckpointError: The processor is absent, or its preprocessing is not supported.
     """
     if not any((folder / name).is_file() for name in _PROCESSORS):
         raise CheckpointError(
@@ -112,7 +116,7 @@ def read(folder: Path) -> ProcessorView:
     try:
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{folder}: the image processor cannot be read: {error}") from error
+        raise CheckpointError(f"{folder}: cannot read the image processor: {error}") from error
     size, resize = _resize(processor, folder)
     return ProcessorView(
         size=size,
@@ -127,25 +131,25 @@ def read(folder: Path) -> ProcessorView:
 
 
 @cache
-def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Return one value a channel, (3, 1, 1); to copy it to a GPU anew would wait for the GPU."""
+def channel_tensor(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return one value per channel, (3, 1, 1); cached, since each copy synchronizes a GPU."""
     with torch.inference_mode(False):
         return torch.tensor(values, device=device).view(-1, 1, 1)
 
 
 def _resize(processor: Any, folder: Path) -> tuple[tuple[int, int], Resize]:
-    wanted = {side: value for side, value in dict(processor.size).items() if value is not None}
-    if processor.do_resize and wanted.keys() == {"shortest_edge"}:
-        return (wanted["shortest_edge"],) * 2, "shortest"
-    if processor.do_resize and wanted.keys() == {"height", "width"}:
-        keeps = getattr(processor, "keep_aspect_ratio", False)
+    sizes = {side: value for side, value in dict(processor.size).items() if value is not None}
+    if processor.do_resize and sizes.keys() == {"shortest_edge"}:
+        return (sizes["shortest_edge"],) * 2, "shortest"
+    if processor.do_resize and sizes.keys() == {"height", "width"}:
+        keep_ratio = getattr(processor, "keep_aspect_ratio", False)
         multiple = (getattr(processor, "ensure_multiple_of", None) or 1) > 1
-        by_side: Resize = "nearest_side" if keeps else "stretch"
-        if keeps or not multiple:
-            return (wanted["height"], wanted["width"]), by_side
+        if keep_ratio or not multiple:
+            resize: Resize = "nearest_side" if keep_ratio else "stretch"
+            return (sizes["height"], sizes["width"]), resize
     raise CheckpointError(
         f"{folder}: the image processor must resize to a shortest edge or to height and width, "
-        f"got do_resize={processor.do_resize} and size={wanted}."
+        f"got do_resize={processor.do_resize} and size={sizes}."
     )
 
 
@@ -165,7 +169,7 @@ def _crop(processor: Any, size: tuple[int, int], folder: Path) -> tuple[int, int
     crop = (processor.crop_size["height"], processor.crop_size["width"])
     if crop[0] > size[0] or crop[1] > size[1]:
         raise CheckpointError(
-            f"{folder}: the image processor must cut out less than it resizes to, "
+            f"{folder}: the image processor's crop must not exceed its size, "
             f"got crop {crop} of size {size}."
         )
     return crop

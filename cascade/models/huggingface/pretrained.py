@@ -1,4 +1,4 @@
-"""Checkpoints of transformers: a folder as on the hub, checked and opened without the network."""
+"""Checkpoints of transformers: folders in the hub's format, checked and opened offline."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from cascade.errors import CheckpointError
+from cascade.models.huggingface import image_processor
+from cascade.models.huggingface.image_processor import ProcessorView
 
 _VOCABULARIES = ("tokenizer.json", "vocab.json")
 
 
-def folder_of(checkpoint: Path | None, families: Sequence[str], *, adapter: str) -> Path:
-    """Return the folder, once it is known to hold a model of one of `families`.
+def check_folder(checkpoint: Path | None, families: Sequence[str], *, adapter: str) -> Path:
+    """Return the folder of a checkpoint after a check of its family.
 
     Args:
-        checkpoint: The folder, or None where the manifest names no source.
-        families: The `model_type` that its config.json may announce.
-        adapter: Who asks, for the message.
+        checkpoint: Folder, or None if the manifest names no source.
+        families: Accepted values of `model_type` in config.json.
+        adapter: Name of the adapter, for messages.
 
     Raises:
-        CheckpointError: There is none, or it is another family's.
+        CheckpointError: The folder is absent or another family's.
     """
     if checkpoint is None:
         raise CheckpointError(f"The adapter {adapter!r} needs a checkpoint: give it a `source`.")
@@ -36,21 +38,39 @@ def folder_of(checkpoint: Path | None, families: Sequence[str], *, adapter: str)
         config = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}.") from error
-    found = config.get("model_type") if isinstance(config, dict) else None
-    if found not in families:
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    if model_type not in families:
         raise CheckpointError(
-            f"{checkpoint} holds a model of the type {found!r}; the adapter {adapter!r} expects "
-            f"one of {', '.join(families)}."
+            f"{checkpoint} contains a model of the type {model_type!r}; the adapter {adapter!r} "
+            f"expects one of {', '.join(families)}."
         )
     return checkpoint
 
 
-def network(kind: Any, folder: Path) -> Any:
+def open_vision_model(
+    kind: Any, checkpoint: Path | None, families: Sequence[str], *, adapter: str
+) -> tuple[Path, ProcessorView, Any]:
+    """Return the folder of a checkpoint, its image processor's view, and its frozen network.
+
+    Args:
+        kind: Auto class or model class of transformers.
+        checkpoint: Folder, or None if the manifest names no source.
+        families: Accepted values of `model_type` in config.json.
+        adapter: Name of the adapter, for messages.
+
+    Raises:
+        CheckpointError: The folder is absent, incomplete, damaged or another family's.
+    """
+    folder = check_folder(checkpoint, families, adapter=adapter)
+    return folder, image_processor.read(folder), load_network(kind, folder)
+
+
+def load_network(kind: Any, folder: Path) -> Any:
     """Return the network in `folder`: frozen, float32, from safetensors only.
 
     Args:
-        kind: One of transformers' Auto classes, or a class of models.
-        folder: The checkpoint.
+        kind: Auto class or model class of transformers.
+        folder: Checkpoint.
 
     Raises:
         CheckpointError: The weights are absent or damaged, or do not fit the config.
@@ -64,25 +84,26 @@ def network(kind: Any, folder: Path) -> Any:
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} holds no weights that can be loaded: {error}") from error
+        raise CheckpointError(f"Cannot load the weights in {folder}: {error}") from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise CheckpointError(
-            f"{folder} is no whole checkpoint: {len(missing)} tensors are missing, "
-            f"the first of them {missing[0]!r}."
+            f"{folder} is incomplete: {len(missing)} tensors are missing, "
+            f"the first is {missing[0]!r}."
         )
     return module.eval().requires_grad_(False)
 
 
-def tokenizer(folder: Path) -> Any:
-    """Return the tokenizer of a folder; transformers itself makes an empty one where it is absent.
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer in `folder`.
 
     Raises:
-        CheckpointError: It is absent, or damaged.
+        CheckpointError: The tokenizer is absent or damaged.
     """
+    # transformers would create an empty tokenizer without these files.
     if not any((folder / name).is_file() for name in _VOCABULARIES):
         raise CheckpointError(f"{folder} has no tokenizer: expected {' or '.join(_VOCABULARIES)}.")
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{folder} has no tokenizer that can be read: {error}") from error
+        raise CheckpointError(f"Cannot read the tokenizer in {folder}: {error}") from error

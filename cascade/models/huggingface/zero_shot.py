@@ -1,4 +1,4 @@
-"""Folders of transformers' zero-shot detectors: a network, an image processor and a tokenizer."""
+"""Checkpoints of transformers' zero-shot detectors: network, image processor and tokenizer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 from cascade.errors import CheckpointError
 from cascade.models.huggingface import pretrained
 
-_IMAGES = ("preprocessor_config.json", "processor_config.json")
-_WORDS = ("tokenizer.json", "vocab.json", "vocab.txt")
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt")
 
 
 def open_folder(
@@ -21,19 +21,19 @@ def open_folder(
     """Return the network, frozen and in float32, and its processor.
 
     Args:
-        checkpoint: A snapshot of the hub repository, or what `save_pretrained` wrote.
-        families: The `model_type` that its config.json may announce.
-        adapter: Who asks, for the message.
+        checkpoint: Snapshot of a hub repository, or a folder written by `save_pretrained`.
+        families: Accepted values of `model_type` in config.json.
+        adapter: Name of the adapter, for messages.
 
     Raises:
-        CheckpointError: There is none, it is not whole, or it is another family's.
+        CheckpointError: The folder is absent, incomplete or another family's.
     """
-    folder = pretrained.folder_of(checkpoint, families, adapter=adapter)
-    for names in (_IMAGES, _WORDS):  # without them, transformers would make up empty ones
+    folder = pretrained.check_folder(checkpoint, families, adapter=adapter)
+    for names in (_PROCESSORS, _VOCABULARIES):  # transformers would create empty ones
         if not any((folder / name).is_file() for name in names):
-            raise CheckpointError(f"{folder} is not whole: expected {' or '.join(names)}.")
+            raise CheckpointError(f"{folder} is incomplete: expected {' or '.join(names)}.")
     try:
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: the processor cannot be read: {error}") from error
-    return pretrained.network(AutoModelForZeroShotObjectDetection, folder), processor
+        raise CheckpointError(f"{folder}: cannot read the processor: {error}") from error
+    return pretrained.load_network(AutoModelForZeroShotObjectDetection, folder), processor

@@ -105,5 +105,5 @@ def test_absent_and_foreign_weights_are_named(tmp_path):
         Trunk(tmp_path / "absent.pt")
     foreign = tmp_path / "foreign.pt"
     torch.save({"weight": torch.zeros(3)}, foreign)
-    with pytest.raises(CheckpointError, match="does not hold the MobileNetV2 weights"):
+    with pytest.raises(CheckpointError, match="has no MobileNetV2 weights"):
         Trunk(foreign)

@@ -53,7 +53,7 @@ def test_sees_what_the_official_transform_prepares(source, changed):
         images = [one for one in images if one.shape[0] <= one.shape[1]]
         assert len(images) > 2
     view = view_of(data)
-    ours = view.normalised(view.view(pictures.batch_of(images)))
+    ours = view.normalize(view.view(pictures.batch_of(images)))
     theirs = officially(images, **data)
     assert ours.shape == theirs.shape
     std = torch.tensor(data["std"]).view(3, 1, 1)
@@ -108,7 +108,7 @@ def test_a_pickle_is_not_taken_in_place_of_safetensors(folder, tmp_path):
 def test_damaged_weights_are_named(folder, tmp_path):
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"junk")
-    with pytest.raises(CheckpointError, match="holds no timm model"):
+    with pytest.raises(CheckpointError, match="Cannot load a timm model"):
         registry.create("timm", tmp_path)
 
 

@@ -83,7 +83,7 @@ def test_everything_is_read_from_the_checkpoint(tmp_path):
         ({"resample": 1}, "must resample by 2"),
         ({"do_resize": False}, "got do_resize=False"),
         ({"size": {"max_height": 9, "max_width": 9}}, "must resize to a shortest edge"),
-        ({"crop_size": {"height": 64, "width": 64}}, "cut out less than it resizes to"),
+        ({"crop_size": {"height": 64, "width": 64}}, "crop must not exceed its size"),
     ],
     ids=lambda one: str(one) if isinstance(one, dict) else "",
 )

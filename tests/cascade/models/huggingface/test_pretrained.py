@@ -18,7 +18,7 @@ def folder(tmp_path):
 
 
 def test_a_folder_of_the_family_is_taken(folder):
-    assert pretrained.folder_of(folder, ("dinov2", "other"), adapter="dino") == folder
+    assert pretrained.check_folder(folder, ("dinov2", "other"), adapter="dino") == folder
 
 
 @pytest.mark.parametrize(
@@ -34,19 +34,19 @@ def test_another_folder_is_named(tmp_path, content, words):
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=words):
-        pretrained.folder_of(tmp_path, ("dinov2", "dinov3_vit"), adapter="dino")
+        pretrained.check_folder(tmp_path, ("dinov2", "dinov3_vit"), adapter="dino")
 
 
 def test_no_folder_at_all_is_named():
     with pytest.raises(CheckpointError, match="'dino' needs a checkpoint"):
-        pretrained.folder_of(None, ("dinov2",), adapter="dino")
+        pretrained.check_folder(None, ("dinov2",), adapter="dino")
 
 
 def test_the_network_is_frozen_and_in_single_precision(folder):
     tensors = load_file(folder / "model.safetensors")
     halved = {name: one.bfloat16() for name, one in tensors.items()}
     save_file(halved, folder / "model.safetensors", metadata={"format": "pt"})
-    network = pretrained.network(AutoModel, folder)
+    network = pretrained.load_network(AutoModel, folder)
     assert {one.dtype for one in network.parameters()} == {torch.float32}
     assert not network.training
     assert not any(one.requires_grad for one in network.parameters())
@@ -57,25 +57,25 @@ def test_a_tensor_that_is_missing_is_named(folder):
     del tensors["layernorm.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=r"1 tensors are missing.* 'layernorm\.weight'"):
-        pretrained.network(AutoModel, folder)
+        pretrained.load_network(AutoModel, folder)
 
 
 def test_weights_of_another_shape_are_refused(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 16}))
-    with pytest.raises(CheckpointError, match="no weights that can be loaded"):
-        pretrained.network(AutoModel, folder)
+    with pytest.raises(CheckpointError, match="Cannot load the weights"):
+        pretrained.load_network(AutoModel, folder)
 
 
 def test_a_pickle_is_never_read(folder):
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(tensors, folder / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="no weights that can be loaded"):
-        pretrained.network(AutoModel, folder)
+    with pytest.raises(CheckpointError, match="Cannot load the weights"):
+        pretrained.load_network(AutoModel, folder)
 
 
 def test_damaged_weights_are_named(folder):
     (folder / "model.safetensors").write_bytes(b"junk")
-    with pytest.raises(CheckpointError, match="no weights that can be loaded"):
-        pretrained.network(AutoModel, folder)
+    with pytest.raises(CheckpointError, match="Cannot load the weights"):
+        pretrained.load_network(AutoModel, folder)

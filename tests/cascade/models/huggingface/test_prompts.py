@@ -8,7 +8,7 @@ import torch
 from cascade import taxonomy
 from cascade.errors import TaxonomyError
 from cascade.models.huggingface import prompts
-from cascade.models.huggingface.prompts import NOBODY
+from cascade.models.huggingface.prompts import NO_OWNER
 
 CONE, DRUM = 0, 1
 
@@ -56,7 +56,7 @@ def test_what_would_end_a_prompt_is_left_out_of_it():
 
 
 def test_a_prompt_without_a_word_is_refused():
-    with pytest.raises(TaxonomyError, match=r"'\. \?' must hold at least one word"):
+    with pytest.raises(TaxonomyError, match=r"'\. \?' must contain at least one word"):
         prompts.caption(["a cat", ". ?"])
 
 
@@ -84,12 +84,12 @@ def test_a_prompt_that_fits_no_text_is_refused():
 def test_tokens_belong_to_the_prompt_that_they_stand_in():
     made = prompts.caption(["a cone", "a drum"])  # "a cone. a drum."
     offsets = [(0, 0), (0, 1), (2, 4), (4, 6), (6, 7), (8, 9), (10, 14), (14, 15), (0, 0)]
-    expected = [NOBODY, 0, 0, 0, NOBODY, 1, 1, NOBODY, NOBODY]
-    assert prompts.owners(made.spans, offsets) == expected
+    expected = [NO_OWNER, 0, 0, 0, NO_OWNER, 1, 1, NO_OWNER, NO_OWNER]
+    assert prompts.token_owners(made.spans, offsets) == expected
 
 
 # Tokens: [CLS] | orange cone | . | orange drum | padding
-OWNERS = torch.tensor([NOBODY, CONE, CONE, NOBODY, DRUM, DRUM, NOBODY])
+OWNERS = torch.tensor([NO_OWNER, CONE, CONE, NO_OWNER, DRUM, DRUM, NO_OWNER])
 
 
 @pytest.mark.parametrize(
@@ -105,16 +105,16 @@ OWNERS = torch.tensor([NOBODY, CONE, CONE, NOBODY, DRUM, DRUM, NOBODY])
 )
 def test_a_box_speaks_of_the_prompt_with_the_most_evidence(scores, prompt, score):
     logits = torch.tensor([*map(logit, scores), -math.inf])
-    chosen, found = prompts.likeliest(logits, OWNERS, 2, 0.25)
+    chosen, found = prompts.best_prompts(logits, OWNERS, 2, 0.25)
     assert int(chosen) == prompt
     assert float(found) == pytest.approx(score, abs=1e-6)
 
 
 def test_many_boxes_are_assigned_at_once():
     logits = torch.randn(3, 5, 7, generator=torch.manual_seed(0))
-    chosen, scores = prompts.likeliest(logits, OWNERS, 2, 0.25)
+    chosen, scores = prompts.best_prompts(logits, OWNERS, 2, 0.25)
     for i in range(3):
         for j in range(5):
-            alone = prompts.likeliest(logits[i, j], OWNERS, 2, 0.25)
+            alone = prompts.best_prompts(logits[i, j], OWNERS, 2, 0.25)
             assert (chosen[i, j], scores[i, j]) == alone
     assert set(chosen.flatten().tolist()) == {CONE, DRUM}
