@@ -374,7 +374,7 @@ def _open_yolo(folder: Path, name: str, family: str) -> Path:
 def _depth_anything_3_metric_l(folder: Path) -> Path:
     architecture = depth_anything_3.preset("da3metric-large", folder)
     with seeded():
-        network = depth_anything_3.network(architecture, folder).to(torch.bfloat16)
+        network = depth_anything_3.build_network(architecture, folder).to(torch.bfloat16)
     tensors = {f"model.{name}": one.contiguous() for name, one in network.state_dict().items()}
     save_file(tensors, folder / "model.safetensors")
     config = {"model_name": "da3metric-large", "config": architecture}

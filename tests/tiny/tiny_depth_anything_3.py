@@ -42,7 +42,7 @@ def write(folder: Path) -> Path:
     from cascade.models.depth import depth_anything_3
 
     with seeded():
-        network = depth_anything_3.network(ARCHITECTURE, folder)
+        network = depth_anything_3.build_network(ARCHITECTURE, folder)
         with torch.no_grad():
             for one in (
                 network.backbone.pretrained.pos_embed,

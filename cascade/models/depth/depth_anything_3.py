@@ -1,9 +1,9 @@
-"""Depth Anything 3, metric: metres by the focal length, the sky left out.
+"""Depth Anything 3, metric: depth in meters by the focal length, without the sky.
 
-Its package depth-anything-3 asks for versions that cannot be had together, so it is installed
-by hand: `pip install --no-deps depth-anything-3 addict omegaconf einops antlr4-python3-runtime`.
-Only the network is imported, not the package's front door, which needs much more and changes
-settings of torch. The only file that imports it.
+The package depth-anything-3 requires incompatible versions, so it is installed by hand:
+`pip install --no-deps depth-anything-3 addict omegaconf einops antlr4-python3-runtime`.
+Only the network is imported: the package's API needs many more packages and changes settings
+of torch. This is the only file that imports it.
 
 - [0] Lin et al., Depth Anything 3: Recovering the Visual Space from Any Views, 2025
 """
@@ -24,35 +24,36 @@ import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch, Image
+from cascade.models.huggingface.image_processor import channel_tensor
 from cascade.predictions import DepthMap
 from cascade.protocols import Tensors
 
 METRIC = "da3metric"
 PATCH = 14
-SKY = 0.3  # from here on the package, too, takes a pixel for sky
-CANONICAL_FOCAL_PX = 300  # the camera that raw depth is in metres for [0]
-_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, in RGB: the checkpoint brings no processor
+SKY = 0.3  # minimum sky score of a sky pixel, as in the package
+CANONICAL_FOCAL_PX = 300  # focal length for which raw depth is in meters [0]
+_MEAN = (0.485, 0.456, 0.406)  # ImageNet, in RGB: the checkpoint has no image processor
 _STD = (0.229, 0.224, 0.225)
 _CLASSES = {"net": "DinoV2", "head": "DPT"}
 
 
 class DepthAnything3:
-    """Depth of every pixel in metres, on a map of the size that the network sees.
+    """Depth estimator in meters; a map has the size of the network's view.
 
-    The package sees a batch as views of one scene, so images are computed one by one here.
+    The package treats a batch as views of one scene, so images are computed one by one.
 
     Args:
-        checkpoint: A folder as on the hub: config.json and model.safetensors.
-        size: What the longer side of an image becomes, in pixels.
-        horizontal_fov_deg: The camera's horizontal field of view, ASSUMED where a batch knows
-            no focal length: metres are wrong by the factor by which the assumed focal length is.
+        checkpoint: Folder in the hub's format: config.json and model.safetensors.
+        size: Longer side of a resized image, in pixels.
+        horizontal_fov_deg: Horizontal field of view of the camera, ASSUMED for images without a
+            focal length: depth is wrong by the same factor as the assumed focal length.
 
     Raises:
-        CheckpointError: The checkpoint is absent, not whole, or not a metric one.
+        CheckpointError: The checkpoint is absent, incomplete, or not metric.
     """
 
     def __init__(
@@ -68,20 +69,15 @@ class DepthAnything3:
             )
         if not 0 < horizontal_fov_deg < 180:
             raise CheckpointError(
-                f"horizontal_fov_deg must lie between 0 and 180, got {horizontal_fov_deg}."
+                f"horizontal_fov_deg must be between 0 and 180, got {horizontal_fov_deg}."
             )
         self._size = size
         self._fov_deg = horizontal_fov_deg
-        self._module = _load(checkpoint)
-
-    @property
-    def module(self) -> nn.Module:
-        """The network."""
-        return self._module
+        self.module = _load(checkpoint)
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return the pixels that `forward` needs, normalised: one (1, 1, 3, H, W) per image."""
-        mean, std = (torch.tensor(one, device=batch.device).view(3, 1, 1) for one in (_MEAN, _STD))
+        """Return the normalized pixels: one tensor (1, 1, 3, H, W) per image."""
+        mean, std = channel_tensor(_MEAN, batch.device), channel_tensor(_STD, batch.device)
         pixels = []
         for image in batch.images:
             view = torch.from_numpy(resized(image, self._size)).permute(2, 0, 1)
@@ -90,79 +86,80 @@ class DepthAnything3:
         return {"pixels": pixels}
 
     def forward(self, tensors: Tensors) -> list[Tensor]:
-        """Return raw depth and how much of it is sky, (2, H, W) per image."""
-        return [self._of_view(view) for view in tensors["pixels"]]
+        """Return raw depth and sky scores, (2, H, W) per image."""
+        return [self._depth_and_sky(view) for view in tensors["pixels"]]
 
     def decode(self, raw: list[Tensor], batch: Batch) -> list[DepthMap]:
         """Return one map per image, in order; NaN in the sky."""
         focals = batch.focals_px or (None,) * len(batch)
         maps = []
-        for found, size, known in zip(raw, batch.sizes, focals, strict=True):
-            depth, sky = found.float().cpu().numpy()
-            focal_px = known or assumed_focal_px(size[1], self._fov_deg)
-            metres = depth * processed_focal_px(focal_px, size, depth.shape) / CANONICAL_FOCAL_PX
-            maps.append(DepthMap(depth=np.where(sky < SKY, metres, np.nan), unit="metres"))
+        for output, size, focal in zip(raw, batch.sizes, focals, strict=True):
+            depth, sky = output.float().cpu().numpy()
+            focal_px = focal or assumed_focal_px(size[1], self._fov_deg)
+            meters = depth * processed_focal_px(focal_px, size, depth.shape) / CANONICAL_FOCAL_PX
+            maps.append(DepthMap(depth=np.where(sky < SKY, meters, np.nan), unit="metres"))
         return maps
 
-    def _of_view(self, view: Tensor) -> Tensor:
-        # Backbone and head by themselves: the package's own `forward` goes on to paint the sky
-        # with a random sample's quantile of the depth, and waits for the device three times.
-        features, _ = self._module.backbone(view, cam_token=None, export_feat_layers=[])
+    def _depth_and_sky(self, view: Tensor) -> Tensor:
+        # Backbone and head are called directly: the package's `forward` also paints the sky with
+        # a quantile of a random sample of depths, and synchronizes the device three times.
+        features, _ = self.module.backbone(view, cam_token=None, export_feat_layers=[])
         with torch.autocast(view.device.type, enabled=False):
-            found = self._module.head(features, *view.shape[-2:], patch_start_idx=0)
-        return torch.cat([found["depth"][0], found["sky"][0]])
+            output = self.module.head(features, *view.shape[-2:], patch_start_idx=0)
+        return torch.cat([output["depth"][0], output["sky"][0]])
 
 
 def processed_size(height: int, width: int, longest: int) -> tuple[int, int]:
-    """Return the size that the network sees: proportions kept, but for multiples of 14."""
-    first, second = (_of_patches(side) for side in _bounded(height, width, longest))
-    return first, second
+    """Return the size of the network's view: proportions kept, rounded to multiples of 14."""
+    bounded_height, bounded_width = _bounded_size(height, width, longest)
+    return _round_to_patches(bounded_height), _round_to_patches(bounded_width)
 
 
 def assumed_focal_px(width: int, horizontal_fov_deg: float) -> float:
-    """Return the focal length of a pinhole camera with that field of view, in its own pixels."""
+    """Return the focal length of a pinhole camera with that field of view, in image pixels."""
     return width / 2 / math.tan(math.radians(horizontal_fov_deg) / 2)
 
 
 def processed_focal_px(focal_px: float, size: tuple[int, int], processed: tuple[int, ...]) -> float:
-    """Return the focal length in pixels of the processed image.
+    """Return the focal length in pixels of the network's view.
 
     Args:
-        focal_px: In pixels of the image itself.
+        focal_px: Focal length in pixels of the image.
         size: Height and width of the image.
-        processed: Likewise, of what the network sees; both scales are averaged.
+        processed: Height and width of the view; the two scales are averaged.
     """
     return focal_px * (processed[0] / size[0] + processed[1] / size[1]) / 2
 
 
 def resized(image: Image, longest: int) -> Image:
-    """Return the image as the network sees it, resized twice, as the package does it."""
+    """Return the network's view of an image, resized twice, as in the package."""
     height, width = image.shape[:2]
-    bounded = _scaled(image, _bounded(height, width, longest))
-    return _scaled(bounded, processed_size(height, width, longest))
+    bounded = _resize(image, _bounded_size(height, width, longest))
+    return _resize(bounded, processed_size(height, width, longest))
 
 
-def _bounded(height: int, width: int, longest: int) -> tuple[int, int]:
+def _bounded_size(height: int, width: int, longest: int) -> tuple[int, int]:
     scale = longest / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _of_patches(side: int) -> int:
-    """Return the nearest multiple of the patch, the larger one of two."""
+def _round_to_patches(side: int) -> int:
+    """Return the nearest multiple of the patch size; ties round up."""
     return max(PATCH, (side + PATCH // 2) // PATCH * PATCH)
 
 
-def _scaled(image: Image, size: tuple[int, int]) -> Image:
+def _resize(image: Image, size: tuple[int, int]) -> Image:
     height, width = size
     if image.shape[:2] == size:
         return image
     larger = height > image.shape[0] or width > image.shape[1]
-    how = cv2.INTER_CUBIC if larger else cv2.INTER_AREA
-    return cv2.resize(image, (width, height), interpolation=how).astype(np.uint8, copy=False)
+    interpolation = cv2.INTER_CUBIC if larger else cv2.INTER_AREA
+    resized = cv2.resize(image, (width, height), interpolation=interpolation)
+    return resized.astype(np.uint8, copy=False)
 
 
 def _load(folder: Path) -> Any:
-    """Return the network of a checkpoint, frozen."""
+    """Return the frozen network of a checkpoint."""
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise CheckpointError(f"There is no checkpoint at {folder}: {name} is missing.")
@@ -174,37 +171,37 @@ def _load(folder: Path) -> Any:
     model = config.get("model_name") if isinstance(config, dict) else None
     if not isinstance(model, str) or not model.startswith(METRIC):
         raise CheckpointError(
-            f"{folder} holds the Depth Anything 3 model {model!r}; only the metric ones, "
-            f"{METRIC}-..., tell metres by the focal length."
+            f"{folder} contains the Depth Anything 3 model {model!r}; only the metric models, "
+            f"{METRIC}-..., compute meters by the focal length."
         )
-    module = network(config.get("config") or preset(model, folder), folder)
-    weights = {key.removeprefix("model."): one for key, one in tensors.items()}
+    module = build_network(config.get("config") or preset(model, folder), folder)
+    weights = {key.removeprefix("model."): tensor for key, tensor in tensors.items()}
     try:
         missing = module.load_state_dict(weights, strict=False).missing_keys
     except RuntimeError as error:
         raise CheckpointError(f"{folder}: the weights do not fit the network: {error}.") from error
     if missing:
         raise CheckpointError(
-            f"{folder} is no whole checkpoint: {len(missing)} tensors are missing, "
-            f"the first of them {missing[0]!r}."
+            f"{folder} is incomplete: {len(missing)} tensors are missing, "
+            f"the first is {missing[0]!r}."
         )
     return module.eval().requires_grad_(False)
 
 
 def preset(name: str, folder: Path) -> Any:
-    """Return the architecture that the package knows by that name."""
+    """Return the package's architecture of that name."""
     from depth_anything_3.registry import MODEL_REGISTRY
 
     if name not in MODEL_REGISTRY:
         raise CheckpointError(
-            f"{folder}: the package knows no model {name!r}, only {', '.join(MODEL_REGISTRY)}."
+            f"{folder}: the package has no model {name!r}, only {', '.join(MODEL_REGISTRY)}."
         )
     return yaml.safe_load(Path(MODEL_REGISTRY[name]).read_text())
 
 
-def network(architecture: Mapping[str, Any], folder: Path) -> Any:
-    """Build the network; classes are ours to choose, whatever a config names."""
-    os.environ.setdefault("DA3_LOG_LEVEL", "WARN")  # else it prints while it is built
+def build_network(architecture: Mapping[str, Any], folder: Path) -> Any:
+    """Build the network from a fixed set of classes, which a config cannot extend."""
+    os.environ.setdefault("DA3_LOG_LEVEL", "WARN")  # silences prints during construction
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "register_new_resolver", UserWarning)
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
@@ -213,12 +210,12 @@ def network(architecture: Mapping[str, Any], folder: Path) -> Any:
         from depth_anything_3.model.dpt import DPT
     parts = {}
     for part, expected in _CLASSES.items():
-        wanted = dict(architecture.get(part) or {})
-        named = wanted.pop("__object__", {}).get("name")
-        if named != expected:
-            raise CheckpointError(f"{folder}: {part} must be a {expected}, got {named!r}.")
-        parts[part] = wanted
+        options = dict(architecture.get(part) or {})
+        name = options.pop("__object__", {}).get("name")
+        if name != expected:
+            raise CheckpointError(f"{folder}: {part} must be a {expected}, got {name!r}.")
+        parts[part] = options
     try:
         return DepthAnything3Net(net=DinoV2(**parts["net"]), head=DPT(**parts["head"]))
     except (TypeError, ValueError, AssertionError, KeyError) as error:
-        raise CheckpointError(f"{folder}: the network cannot be built: {error}.") from error
+        raise CheckpointError(f"{folder}: cannot build the network: {error}.") from error

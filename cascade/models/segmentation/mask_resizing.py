@@ -1,4 +1,4 @@
-"""What the segmenters have in common: maps brought to the image's size, with bounded memory."""
+"""Resizing of mask maps with bounded memory."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-LONGEST_SIDE = 1280  # of a mask's map, in pixels; the networks themselves draw 256 or 288
-PIXELS_AT_ONCE = 1 << 25  # that are enlarged at a time: 128 MiB of float32
+LONGEST_SIDE = 1280  # longest side of a mask in pixels; the networks' own maps have 256 or 288
+PIXELS_PER_STEP = 1 << 25  # pixels enlarged per step: 128 MiB of float32
 
 
-def enlarged(maps: Tensor, size: tuple[int, int], *, above: float) -> NDArray[np.bool_]:
-    """Return where maps exceed a value when they are enlarged to `size`, bilinearly.
+def enlarge_masks(maps: Tensor, size: tuple[int, int], *, above: float) -> NDArray[np.bool_]:
+    """Return the masks of maps that are enlarged bilinearly to `size`.
 
-    A few maps are enlarged at a time, so that memory on the device stays bounded.
+    A few maps are enlarged per step, which bounds the memory on the device.
 
     Args:
-        maps: Logits or probabilities, shape (N, h, w), on any device, of any precision.
+        maps: Logits or probabilities, shape (N, h, w), on any device, in any precision.
         size: Height and width of the result, in pixels.
-        above: What a pixel of an object exceeds.
+        above: Value that a mask's pixels exceed.
 
     Returns:
-        Shape (N, *size), on the CPU.
+        Masks of shape (N, *size), on the CPU.
     """
     result = np.zeros((len(maps), *size), np.bool_)
-    step = max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
+    step = max(1, PIXELS_PER_STEP // (size[0] * size[1]))
     for start in range(0, len(maps), step):
         part = maps[None, start : start + step].float()
         large = functional.interpolate(part, size, mode="bilinear", align_corners=False)[0]
@@ -34,6 +34,6 @@ def enlarged(maps: Tensor, size: tuple[int, int], *, above: float) -> NDArray[np
 
 
 def map_size(height: int, width: int, longest: int) -> tuple[int, int]:
-    """Return the size of an image's maps: its own, or scaled so that no side exceeds `longest`."""
+    """Return the size of an image's maps: its own, scaled down to `longest` if larger."""
     scale = min(1.0, longest / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))

@@ -1,8 +1,8 @@
-"""SAM 2.1 of transformers: outlines the object in each box that earlier tiers found.
+"""SAM 2.1 of transformers: masks of the objects in the boxes of earlier tiers.
 
-The vision tower runs once an image, over the batch; images without boxes are left out. The
-light decoder then takes the boxes of all images together, each beside its own image's features,
-a bounded number at a time, so nothing is padded however the boxes are spread.
+The vision tower runs once per image, on the batch; images without boxes are skipped. The light
+decoder then processes the boxes of all images together, each with its own image's features, in
+steps of bounded size and without padding.
 
 - [0] Ravi et al., SAM 2: Segment Anything in Images and Videos, ICLR 2025
 """
@@ -18,30 +18,30 @@ from torch import Tensor, nn
 from transformers import Sam2Model
 
 from cascade.imaging.batches import Batch
-from cascade.models.huggingface import image_processor, pretrained
+from cascade.models.huggingface import pretrained
 from cascade.models.segmentation import mask_resizing
 from cascade.predictions import Masks
 from cascade.protocols import Tensors
 
 ADAPTER = "sam2"
-FAMILIES = ("sam2", "sam2_video")  # the published folders are the video model's
-BOXES_AT_ONCE = 32  # in the decoder, which needs some 50 MB a box in float32
-_INSIDE = 0.0  # logit from which a pixel belongs to a mask, as in the official processing
+FAMILIES = ("sam2", "sam2_video")  # published folders have the video model's type
+BOXES_PER_STEP = 32  # boxes per decoder call, which needs about 50 MB per box in float32
+_INSIDE = 0.0  # logit threshold of a mask's pixels, as in the official processing
 
 
 class Sam2:
-    """The segmenter, prompted by `batch.found`: one mask a box, in the boxes' order.
+    """Segmenter prompted by `batch.detections`: one mask per box, in the boxes' order.
 
-    A map of an image has its size, or less where that exceeds `longest_side`; masks take
-    H x W bytes each: 100 boxes of a 1280 x 720 frame 92 MB. Scores are the overlap with the
-    true outline that the network itself expects.
+    A mask has the image's size, scaled down to `longest_side` if larger, and takes H x W bytes:
+    92 MB for 100 boxes of a 1280 x 720 frame. Scores are the network's own estimates of the
+    overlap with the true outline.
 
     Args:
-        checkpoint: A snapshot of a hub repository, or what `save_pretrained` wrote.
-        longest_side: Of the maps, in pixels.
+        checkpoint: Snapshot of a hub repository, or a folder written by `save_pretrained`.
+        longest_side: Longest side of the masks, in pixels.
 
     Raises:
-        CheckpointError: The checkpoint is absent, not whole or another family's.
+        CheckpointError: The checkpoint is absent, incomplete or another family's.
     """
 
     classes: tuple[str, ...] = ()
@@ -49,35 +49,35 @@ class Sam2:
     def __init__(
         self, checkpoint: Path | None = None, *, longest_side: int = mask_resizing.LONGEST_SIDE
     ) -> None:
-        folder = pretrained.folder_of(checkpoint, FAMILIES, adapter=ADAPTER)
-        self._processor = image_processor.read(folder)
+        _, self._view, model = pretrained.open_vision_model(
+            Sam2Model, checkpoint, FAMILIES, adapter=ADAPTER
+        )
         self._longest_side = longest_side
-        model = pretrained.network(Sam2Model, folder)
         self.module = _BoxSegmenter(model)
-        # In bf16 a corner moves in steps of two of 1024 pixels, a distant cone has ten: boxes are
-        # encoded outside the module, in float32, whatever its precision.
+        # In bf16 a corner moves in steps of two of 1024 pixels, and a distant cone has ten: boxes
+        # are encoded outside the module, always in float32.
         self._encoder = model.prompt_encoder
         del model.prompt_encoder
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return the images that have boxes, and the boxes of all of them.
+        """Return the images with boxes, and all boxes.
 
-        `pixels` has shape (B', 3, 1024, 1024), `owners` (M,) tells which of the B' images a box
-        is of, `prompts` (M, 1, 3, D) are the encoded boxes.
+        `pixels` has shape (B', 3, 1024, 1024), `owners` (M,) is the row in it of each box's image,
+        `prompts` (M, 1, 3, D) are the encoded boxes.
         """
-        chosen = [i for i, found in enumerate(batch.found) if len(found)]
-        height, width = self._processor.size
-        if not chosen:
-            nothing = torch.zeros((0, 3, height, width), device=batch.device)
-            return {"pixels": nothing, "owners": nothing.new_zeros(0, dtype=torch.long)}
-        found = [batch.found[i] for i in chosen]
-        owners = np.repeat(np.arange(len(found)), [len(one) for one in found])
-        corners = np.concatenate([one.boxes_xyxy for one in found])
+        height, width = self._view.size
+        rows = [i for i, detections in enumerate(batch.detections) if len(detections)]
+        if not rows:
+            empty = torch.zeros((0, 3, height, width), device=batch.device)
+            return {"pixels": empty, "owners": empty.new_zeros(0, dtype=torch.long)}
+        prompting = [batch.detections[i] for i in rows]
+        owners = np.repeat(np.arange(len(rows)), [len(detections) for detections in prompting])
+        corners = np.concatenate([detections.boxes_xyxy for detections in prompting])
         boxes = torch.from_numpy(corners * [width, height, width, height]).float()
         with torch.autocast("cpu", enabled=False):
             prompts, _ = self._encoder(None, None, boxes[:, None], None)
         return {
-            "pixels": self._processor.normalised(self._processor.view(batch)[chosen]),
+            "pixels": self._view.normalize(self._view.view(batch)[rows]),
             "owners": torch.from_numpy(owners).to(batch.device, non_blocking=True),
             "prompts": prompts.to(batch.device, non_blocking=True),
         }
@@ -89,23 +89,23 @@ class Sam2:
         return self.module(**tensors)
 
     def decode(self, raw: Any, batch: Batch) -> list[Masks]:
-        """Return one mask a box, in the boxes' order; nothing for an image without boxes."""
+        """Return one mask per box, in the boxes' order; images without boxes get no mask."""
         scores = raw["scores"].float().clamp(0, 1).cpu().numpy()
         results: list[Masks] = []
         start = 0
         for i, (height, width) in enumerate(batch.sizes):
-            found = batch.found[i] if batch.found else None
-            if found is None or not len(found):
-                results.append(Masks.empty(found.classes if found is not None else ()))
+            detections = batch.detections[i] if batch.detections else None
+            if detections is None or not len(detections):
+                results.append(Masks.empty(detections.classes if detections is not None else ()))
                 continue
-            stop = start + len(found)
+            stop = start + len(detections)
             size = mask_resizing.map_size(height, width, self._longest_side)
             results.append(
                 Masks(
-                    masks=mask_resizing.enlarged(raw["maps"][start:stop], size, above=_INSIDE),
+                    masks=mask_resizing.enlarge_masks(raw["maps"][start:stop], size, above=_INSIDE),
                     scores=scores[start:stop],
-                    class_ids=found.class_ids,
-                    classes=found.classes,
+                    class_ids=detections.class_ids,
+                    classes=detections.classes,
                 )
             )
             start = stop
@@ -113,7 +113,7 @@ class Sam2:
 
 
 class _BoxSegmenter(nn.Module):
-    """The network from pixels and encoded boxes to masks."""
+    """Network from pixels and encoded boxes to masks."""
 
     positions: Tensor
     no_mask: Tensor
@@ -121,7 +121,7 @@ class _BoxSegmenter(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        # Encoded once, before the weights lose precision.
+        # Computed once, before the weights lose precision.
         positions = model.get_image_wide_positional_embeddings()
         self.register_buffer("positions", positions, persistent=False)
         no_mask = model.prompt_encoder.no_mask_embed.weight.detach().reshape(1, -1, 1, 1)
@@ -130,21 +130,26 @@ class _BoxSegmenter(nn.Module):
     def forward(self, pixels: Tensor, owners: Tensor, prompts: Tensor) -> dict[str, Tensor]:
         dtype = self.positions.dtype
         features = self.model.get_image_embeddings(pixels.to(dtype))
-        parts = zip(*(torch.split(one, BOXES_AT_ONCE) for one in (owners, prompts)), strict=True)
+        steps = zip(
+            torch.split(owners, BOXES_PER_STEP), torch.split(prompts, BOXES_PER_STEP), strict=True
+        )
         masks, scores = zip(
-            *(self._of_boxes([one[of] for one in features], box.to(dtype)) for of, box in parts),
+            *(
+                self._decode_boxes([level[rows] for level in features], boxes.to(dtype))
+                for rows, boxes in steps
+            ),
             strict=True,
         )
         return {"maps": torch.cat(masks), "scores": torch.cat(scores)}
 
-    def _of_boxes(self, features: list[Tensor], prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return one map and one score of each box, beside its image's features."""
+    def _decode_boxes(self, features: list[Tensor], prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return one map and one score per box, given the features of each box's image."""
         masks, scores, _, _ = self.model.mask_decoder(
             image_embeddings=features[-1],
             image_positional_embeddings=self.positions.expand(len(prompts), -1, -1, -1),
             sparse_prompt_embeddings=prompts,
             dense_prompt_embeddings=self.no_mask.expand(len(prompts), -1, -1, -1),
-            multimask_output=False,  # a box says well enough which object is meant [0]
+            multimask_output=False,  # a box is an unambiguous prompt [0]
             high_resolution_features=features[:-1],
         )
         return masks[:, 0, 0], scores[:, 0, 0]

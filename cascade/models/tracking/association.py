@@ -1,4 +1,4 @@
-"""What trackers have in common: carried boxes meet the boxes of the next frame."""
+"""Association of predicted boxes with the boxes of the next frame."""
 
 from __future__ import annotations
 
@@ -14,33 +14,48 @@ from cascade.imaging.batches import Batch
 from cascade.predictions import Detections
 
 
-def assigned(carried_xyxy: FloatArray, boxes_xyxy: FloatArray, min_iou: float) -> IntArray:
-    """Return which carried box each box continues, -1 for none, each at most once; shape (K,).
+def assign_boxes(predicted_xyxy: FloatArray, boxes_xyxy: FloatArray, min_iou: float) -> IntArray:
+    """Return the index of the predicted box that each box continues, -1 for none; shape (K,).
 
-    The pairs are those whose overlaps have the largest sum.
+    Each predicted box is used at most once. The pairs maximize the sum of overlaps.
 
     Args:
-        carried_xyxy: Where known objects are expected, shape (M, 4).
-        boxes_xyxy: What was found, shape (K, 4), in the same unit.
-        min_iou: Least overlap of a pair.
+        predicted_xyxy: Predicted boxes of tracked objects, shape (M, 4).
+        boxes_xyxy: Detected boxes, shape (K, 4), in the same unit.
+        min_iou: Minimum overlap of a pair.
     """
-    found = np.full(len(boxes_xyxy), -1, np.int64)
-    if not len(carried_xyxy) or not len(boxes_xyxy):
-        return found
-    overlaps = iou(carried_xyxy, boxes_xyxy)
+    assignment = np.full(len(boxes_xyxy), -1, np.int64)
+    if not len(predicted_xyxy) or not len(boxes_xyxy):
+        return assignment
+    overlaps = iou(predicted_xyxy, boxes_xyxy)
     for row, column in zip(*linear_sum_assignment(overlaps, maximize=True), strict=True):
         if overlaps[row, column] >= min_iou:
-            found[column] = row
-    return found
+            assignment[column] = row
+    return assignment
 
 
-def expect_as_many(frames: Sequence[Detections], batch: Batch) -> None:
-    """Refuse a clip whose frames are not those of the images.
+def match_identities(
+    objects: Sequence[int], predicted_xyxy: FloatArray, boxes_xyxy: FloatArray, min_iou: float
+) -> IntArray:
+    """Return the identity of each box, -1 for a box that continues no object.
+
+    Args:
+        objects: Identities of the tracked objects.
+        predicted_xyxy: Predicted boxes of these objects, shape (M, 4).
+        boxes_xyxy: Detected boxes, shape (K, 4), in the same unit.
+        min_iou: Minimum overlap of a pair.
+    """
+    assignment = assign_boxes(predicted_xyxy, boxes_xyxy, min_iou)
+    return np.array([objects[row] if row >= 0 else -1 for row in assignment], np.int64)
+
+
+def check_clip(frames: Sequence[Detections], batch: Batch) -> None:
+    """Check that a clip has as many frames of detections as images.
 
     Raises:
-        BadPredictionsError: Their numbers differ.
+        BadPredictionsError: The numbers differ.
     """
     if len(frames) != len(batch):
         raise BadPredictionsError(
-            f"frames must be as many as the images, got {len(frames)} and {len(batch)}."
+            f"frames must have one entry per image, got {len(frames)} for {len(batch)} images."
         )

@@ -1,6 +1,6 @@
-"""ByteTrack: follows boxes by a Kalman filter and overlap [0], without looking at the images.
+"""ByteTrack: tracks boxes by a Kalman filter and overlap [0], without the images.
 
-The tracker itself is that of the package `trackers` (Apache-2.0), which alone is spoken to here.
+The tracker is that of the package `trackers` (Apache-2.0), used by this file only.
 
 - [0] Zhang et al., ByteTrack: Multi-Object Tracking by Associating Every Detection Box, ECCV 2022
 """
@@ -18,14 +18,14 @@ from trackers import ByteTrackTracker
 
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models.tracking.association import expect_as_many
+from cascade.models.tracking.association import check_clip
 from cascade.predictions import Detections, Tracks
 
 
 class ByteTrack:
-    """Gives boxes of a clip an identity; a fresh tracker per clip.
+    """Tracker of the boxes of a clip, with new state per clip.
 
-    Classes take no part: an object that is called a cone, then a drum, stays one object.
+    Classes are ignored: an object detected as a cone, then as a drum, keeps its identity.
     """
 
     def __init__(
@@ -37,20 +37,20 @@ class ByteTrack:
         min_iou: float = 0.1,
         frames_lost: int = 30,
     ) -> None:
-        """Set up; there is nothing to load.
+        """Initialize the tracker.
 
         Args:
-            checkpoint: None; it has no weights.
-            start_score: A box that is less sure begins no track.
-            sure_score: Surer boxes choose their tracks first; the others may only continue one.
-            min_iou: Least overlap of a box with where its track is expected.
-            frames_lost: For how many frames an object may be out of sight.
+            checkpoint: None, since there are no weights.
+            start_score: Minimum score of a track's first box.
+            sure_score: Score above which boxes are assigned first; others only continue tracks.
+            min_iou: Minimum overlap of a box with its track's prediction.
+            frames_lost: Number of frames that an object may be out of sight.
 
         Raises:
-            CheckpointError: A checkpoint is given.
+            CheckpointError: A checkpoint was passed.
         """
         if checkpoint is not None:
-            raise CheckpointError(f"byte_track has no weights, got {checkpoint}; give no source.")
+            raise CheckpointError(f"byte_track has no weights, got {checkpoint}; omit the source.")
         self.module = nn.Identity()
         self._start_score = max(start_score, sure_score)
         self._sure_score = sure_score
@@ -58,53 +58,53 @@ class ByteTrack:
         self._frames_lost = frames_lost
 
     def track(self, frames: Sequence[Detections], batch: Batch) -> list[Tracks]:
-        """Return the frames' boxes, in their order, with an identity each.
+        """Return the frames' boxes, in their order, with their identities.
 
-        A box that is seen once only, or too unsure to begin a track, gets -1.
+        A box that is seen once only, or is below `start_score` without a track, gets -1.
 
         Args:
-            frames: What was found in each frame, in order of time.
-            batch: The frames' images; nobody looks at them.
+            frames: Detections of each frame, in temporal order.
+            batch: Images of the frames; not used.
 
         Raises:
-            BadPredictionsError: There are not as many frames as images.
+            BadPredictionsError: The numbers of frames and images differ.
         """
-        expect_as_many(frames, batch)
+        check_clip(frames, batch)
         tracker = ByteTrackTracker(
             lost_track_buffer=self._frames_lost,
-            frame_rate=30.0,  # which makes the buffer one of frames
+            frame_rate=30.0,  # at this rate the buffer counts frames
             track_activation_threshold=self._start_score,
             minimum_consecutive_frames=1,
             minimum_iou_threshold=self._min_iou,
             high_conf_det_threshold=self._sure_score,
         )
-        identities = [np.full(len(one), -1, np.int64) for one in frames]
-        begun = []
-        for of_frame, found in zip(identities, frames, strict=True):
-            rows, given = _update(tracker, found)
-            of_frame[rows] = given
-            # The package names a track only at its second box, though it has all of it in view.
-            new = rows[(given < 0) & (found.scores[rows] >= self._start_score)]
+        identities = [np.full(len(detections), -1, np.int64) for detections in frames]
+        first_boxes = []
+        for frame_ids, detections in zip(identities, frames, strict=True):
+            rows, ids = _update(tracker, detections)
+            frame_ids[rows] = ids
+            # The package assigns an identity at a track's second box: add it to the first.
+            new = rows[(ids < 0) & (detections.scores[rows] >= self._start_score)]
             tracks = tracker.tracks[len(tracker.tracks) - len(new) :]
-            begun += [(of_frame, row, one) for row, one in zip(new, tracks, strict=True)]
-        for of_frame, row, one in begun:
-            of_frame[row] = one.tracker_id
-        return [Tracks(found, given) for found, given in zip(frames, identities, strict=True)]
+            first_boxes += [(frame_ids, row, track) for row, track in zip(new, tracks, strict=True)]
+        for frame_ids, row, track in first_boxes:
+            frame_ids[row] = track.tracker_id
+        return [Tracks(boxes, ids) for boxes, ids in zip(frames, identities, strict=True)]
 
 
 def _update(
-    tracker: ByteTrackTracker, found: Detections
+    tracker: ByteTrackTracker, detections: Detections
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which box each answer is about, and its identity; -1 for none (yet).
+    """Return the row of each of the tracker's results, and its identity; -1 for none (yet).
 
-    Boxes stay relative: filter and overlap are linear, so that the unit does not matter.
+    Boxes stay relative: filter and overlap are linear and independent of the unit.
     """
-    answer = tracker.update(
+    result = tracker.update(
         supervision.Detections(
-            xyxy=found.boxes_xyxy.astype(np.float64),
-            confidence=np.asarray(found.scores, np.float64),
-            data={"row": np.arange(len(found))},
+            xyxy=detections.boxes_xyxy.astype(np.float64),
+            confidence=np.asarray(detections.scores, np.float64),
+            data={"row": np.arange(len(detections))},
         )
     )
-    rows = answer.data.get("row", np.zeros(0))
-    return np.asarray(rows, np.int64), np.asarray(answer.tracker_id, np.int64)
+    rows = result.data.get("row", np.zeros(0))
+    return np.asarray(rows, np.int64), np.asarray(result.tracker_id, np.int64)

@@ -1,7 +1,7 @@
-"""SAM 2.1 of transformers, through a clip: what is in a box at first is followed as a mask [0].
+"""SAM 2.1 of transformers for clips: tracks boxes by the masks of their objects [0].
 
-Each object is prompted once, by the box in which it was first found; from then on the network
-remembers what it looks like, and the box around its mask meets the boxes of each frame.
+Each object is prompted once, with its first box; from then on the network remembers its
+appearance, and the box around its mask is matched with the boxes of each frame.
 
 - [0] Ravi et al., SAM 2: Segment Anything in Images and Videos, ICLR 2025
 """
@@ -19,20 +19,20 @@ from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 
 from cascade.arrays import FloatArray, IntArray
 from cascade.imaging.batches import Batch
-from cascade.models.huggingface import image_processor, pretrained
-from cascade.models.tracking.association import assigned, expect_as_many
+from cascade.models.huggingface import pretrained
+from cascade.models.tracking.association import check_clip, match_identities
 from cascade.predictions import Detections, Tracks
 
 ADAPTER = "sam_video"
 FAMILIES = ("sam2_video",)
-_CORNERS = torch.tensor([[[2, 3]]], dtype=torch.int32)  # "top left" and "bottom right" of a prompt
+_CORNERS = torch.tensor([[[2, 3]]], dtype=torch.int32)  # labels of "top left" and "bottom right"
 
 
 class SamVideo:
-    """Gives boxes of a clip an identity, by masks; a fresh memory per clip.
+    """Tracker of the boxes of a clip by masks, with new memory per clip.
 
-    The network looks at one object at a time, and forgets none: time grows with frames times
-    objects. A frame with new objects is looked at twice.
+    The network processes one object at a time and forgets none: time grows with frames times
+    objects. A frame with new objects is processed twice.
     """
 
     def __init__(
@@ -41,46 +41,47 @@ class SamVideo:
         """Load the network.
 
         Args:
-            checkpoint: A snapshot of a hub repository, or what `save_pretrained` wrote.
-            start_score: A box that is less sure begins no track.
-            min_iou: Least overlap of a box with the box around an object's mask.
+            checkpoint: Snapshot of a hub repository, or a folder written by `save_pretrained`.
+            start_score: Minimum score of a track's first box.
+            min_iou: Minimum overlap of a box with the box around an object's mask.
 
         Raises:
-            CheckpointError: The checkpoint is absent, not whole or another family's.
+            CheckpointError: The checkpoint is absent, incomplete or another family's.
         """
-        folder = pretrained.folder_of(checkpoint, FAMILIES, adapter=ADAPTER)
-        self._processor = image_processor.read(folder)
+        self.module: Any
+        _, self._view, self.module = pretrained.open_vision_model(
+            Sam2VideoModel, checkpoint, FAMILIES, adapter=ADAPTER
+        )
         self._start_score = start_score
         self._min_iou = min_iou
-        self.module: Any = pretrained.network(Sam2VideoModel, folder)
 
     def track(self, frames: Sequence[Detections], batch: Batch) -> list[Tracks]:
-        """Return the frames' boxes, in their order, with an identity each.
+        """Return the frames' boxes, in their order, with their identities.
 
-        A box that continues no track and is too unsure to begin one gets -1.
+        A box that continues no track and is below `start_score` gets -1.
 
         Args:
-            frames: What was found in each frame, in order of time.
-            batch: The frames' images.
+            frames: Detections of each frame, in temporal order.
+            batch: Images of the frames.
 
         Raises:
-            BadPredictionsError: There are not as many frames as images.
+            BadPredictionsError: The numbers of frames and images differ.
         """
-        expect_as_many(frames, batch)
+        check_clip(frames, batch)
         if not frames:
             return []
         session = self._session(batch)
-        tracks: list[Tracks] = []
         with torch.inference_mode():
-            for t, found in enumerate(frames):
-                tracks.append(Tracks(found, self._identities(session, t, found)))
-        return tracks
+            return [
+                Tracks(detections, self._identities(session, t, detections))
+                for t, detections in enumerate(frames)
+            ]
 
     def _session(self, batch: Batch) -> Any:
-        """Return the network's memory of a clip, which knows no object yet."""
-        height, width = self._processor.size
+        """Return the network's memory of a clip, without objects."""
+        height, width = self._view.size
         return Sam2VideoInferenceSession(
-            video=self._processor.normalised(self._processor.view(batch)),
+            video=self._view.pixels(batch),
             video_height=height,
             video_width=width,
             inference_device=batch.device,
@@ -89,31 +90,30 @@ class SamVideo:
             dtype=next(self.module.parameters()).dtype,
         )
 
-    def _identities(self, session: Any, t: int, found: Detections) -> IntArray:
-        """Return who each box of frame t is; who is new is shown to the network."""
-        known, carried = self._carried(session, t)
-        continued = assigned(carried, found.boxes_xyxy, self._min_iou)
-        given = np.array([known[row] if row >= 0 else -1 for row in continued], np.int64)
-        new = np.flatnonzero((given < 0) & (found.scores >= self._start_score))
-        given[new] = session.get_obj_num() + np.arange(len(new))
+    def _identities(self, session: Any, t: int, detections: Detections) -> IntArray:
+        """Return the identity of each box of frame t, after new objects were prompted."""
+        objects, predicted = self._predict_boxes(session, t)
+        ids = match_identities(objects, predicted, detections.boxes_xyxy, self._min_iou)
+        new = np.flatnonzero((ids < 0) & (detections.scores >= self._start_score))
+        ids[new] = session.get_obj_num() + np.arange(len(new))
         for row in new:
-            self._show(session, t, int(given[row]), found.boxes_xyxy[row])
+            self._add_object(session, t, int(ids[row]), detections.boxes_xyxy[row])
         if len(new):
-            session.obj_with_new_inputs = [int(one) for one in given[new]]
+            session.obj_with_new_inputs = ids[new].tolist()
             self.module(inference_session=session, frame_idx=t)
-        return given
+        return ids
 
-    def _carried(self, session: Any, t: int) -> tuple[list[int], FloatArray]:
-        """Return the objects that are seen in frame t, and the boxes around their masks."""
+    def _predict_boxes(self, session: Any, t: int) -> tuple[list[int], FloatArray]:
+        """Return the objects that are visible in frame t, and the boxes around their masks."""
         if not session.get_obj_num():
             return [], np.zeros((0, 4))
         raw = self.module(inference_session=session, frame_idx=t)
-        boxes = around(raw.pred_masks[:, 0] > 0)
-        seen = np.flatnonzero(np.isfinite(boxes).all(axis=1))  # what is gone has no mask
-        return [raw.object_ids[k] for k in seen], boxes[seen]
+        boxes = mask_boxes(raw.pred_masks[:, 0] > 0)
+        visible = np.flatnonzero(np.isfinite(boxes).all(axis=1))  # hidden objects have no mask
+        return [raw.object_ids[k] for k in visible], boxes[visible]
 
-    def _show(self, session: Any, t: int, identity: int, box_xyxy: FloatArray) -> None:
-        height, width = self._processor.size
+    def _add_object(self, session: Any, t: int, identity: int, box_xyxy: FloatArray) -> None:
+        height, width = self._view.size
         corners = torch.from_numpy(box_xyxy * np.array([width, height, width, height]))
         prompt = {
             "point_coords": corners.to(session.dtype).reshape(1, 1, 2, 2),
@@ -122,20 +122,20 @@ class SamVideo:
         session.add_point_inputs(session.obj_id_to_idx(identity), t, prompt)
 
 
-def around(masks: Tensor) -> FloatArray:
-    """Return the relative corners of the box around each mask, NaN around nothing.
+def mask_boxes(masks: Tensor) -> FloatArray:
+    """Return the relative corners of the box around each mask, NaN for an empty mask.
 
     Args:
-        masks: Boolean, shape (N, h, w).
+        masks: Boolean masks, shape (N, h, w).
 
     Returns:
-        Shape (N, 4).
+        Corners of shape (N, 4).
     """
     boxes = np.full((len(masks), 4), np.nan)
-    for axis, side in ((0, masks.any(dim=1)), (1, masks.any(dim=2))):
-        line = side.cpu().numpy()
-        some = line.any(axis=1)
+    for axis, projection in ((0, masks.any(dim=1)), (1, masks.any(dim=2))):
+        line = projection.cpu().numpy()
+        filled = line.any(axis=1)
         length = line.shape[1]
-        boxes[some, axis] = line[some].argmax(axis=1) / length
-        boxes[some, 2 + axis] = (length - line[some, ::-1].argmax(axis=1)) / length
+        boxes[filled, axis] = line[filled].argmax(axis=1) / length
+        boxes[filled, 2 + axis] = (length - line[filled, ::-1].argmax(axis=1)) / length
     return boxes

@@ -11,7 +11,7 @@ from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
 from cascade import registry
 from cascade.errors import CheckpointError
-from cascade.models.depth.depth_anything_2 import from_inverse, metres
+from cascade.models.depth.depth_anything_2 import metric_depth, relative_depth
 from cascade.models.huggingface import image_processor
 from cascade.protocols import DepthEstimator, predict
 
@@ -92,18 +92,20 @@ def test_the_unit_is_the_checkpoints(folders):
 
 def test_saturated_metres_are_unknown():
     output = np.array([[0.5, 79.0, 79.3, 80.0]], np.float32)
-    assert metres(output, 80) == pytest.approx(np.array([[0.5, 79.0, np.nan, np.nan]]), nan_ok=True)
+    assert metric_depth(output, 80) == pytest.approx(
+        np.array([[0.5, 79.0, np.nan, np.nan]]), nan_ok=True
+    )
 
 
 def test_inverse_depth_is_turned():
     output = np.array([[4.0, 2.0, 0.5, 0.004, 0.0]], np.float32)
-    assert from_inverse(output) == pytest.approx(
+    assert relative_depth(output) == pytest.approx(
         np.array([[0.25, 0.5, 2.0, np.nan, np.nan]]), nan_ok=True
     )
 
 
 def test_an_image_of_nothing_but_sky_is_unknown_everywhere():
-    assert np.isnan(from_inverse(np.zeros((2, 3), np.float32))).all()
+    assert np.isnan(relative_depth(np.zeros((2, 3), np.float32))).all()
 
 
 def test_half_weights_keep_the_map(folders):

@@ -69,7 +69,7 @@ def test_an_assumed_focal_length_fits_the_field_of_view(fov, expected):
 
 
 def test_an_impossible_field_of_view_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="horizontal_fov_deg must lie between 0 and 180"):
+    with pytest.raises(CheckpointError, match="horizontal_fov_deg must be between 0 and 180"):
         DepthAnything3(tmp_path, horizontal_fov_deg=180)
 
 
@@ -89,7 +89,7 @@ def test_a_model_without_metres_is_refused(tmp_path):
 
     (tmp_path / "config.json").write_text(json.dumps({"model_name": "da3mono-large"}))
     save_file({"one": torch.zeros(1)}, tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match="'da3mono-large'; only the metric ones"):
+    with pytest.raises(CheckpointError, match="'da3mono-large'; only the metric models"):
         DepthAnything3(tmp_path)
 
 
@@ -177,5 +177,5 @@ def test_the_packages_presets_are_found_by_name():
     from cascade.models.depth.depth_anything_3 import preset
 
     assert preset("da3metric-large", "folder")["net"]["name"] == "vitl"
-    with pytest.raises(CheckpointError, match="knows no model 'da3metric-tiny'"):
+    with pytest.raises(CheckpointError, match="has no model 'da3metric-tiny'"):
         preset("da3metric-tiny", "folder")

@@ -9,29 +9,33 @@ from cascade.models.segmentation import mask_resizing
 def test_maps_are_enlarged_before_they_are_cut():
     """A step between two cells lies between their centres, not at a cell's edge."""
     maps = torch.tensor([[[-1.0, 3.0]]])
-    found = mask_resizing.enlarged(maps, (1, 8), above=0.0)
+    found = mask_resizing.enlarge_masks(maps, (1, 8), above=0.0)
     assert found.dtype == np.bool_
     assert found.astype(int).tolist() == [[[0, 0, 0, 1, 1, 1, 1, 1]]]
 
 
 @pytest.mark.parametrize("at_once", [1, 20 * 30 * 3, 1 << 25])
 def test_few_or_many_at_a_time_give_the_same(monkeypatch, at_once):
-    monkeypatch.setattr(mask_resizing, "PIXELS_AT_ONCE", at_once)
+    monkeypatch.setattr(mask_resizing, "PIXELS_PER_STEP", at_once)
     maps = torch.randn(7, 8, 9, generator=torch.Generator().manual_seed(0))
     large = functional.interpolate(maps[None], (20, 30), mode="bilinear")[0]
-    found = mask_resizing.enlarged(maps, (20, 30), above=0.25)
+    found = mask_resizing.enlarge_masks(maps, (20, 30), above=0.25)
     assert (found == (large > 0.25).numpy()).all()
     assert 0.1 < found.mean() < 0.9
 
 
 def test_maps_of_half_precision_are_enlarged_in_single():
     maps = torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(0)).bfloat16()
-    found = mask_resizing.enlarged(maps, (64, 64), above=0.0)
-    assert (found == mask_resizing.enlarged(maps.float(), (64, 64), above=0.0)).all()
+    found = mask_resizing.enlarge_masks(maps, (64, 64), above=0.0)
+    assert (found == mask_resizing.enlarge_masks(maps.float(), (64, 64), above=0.0)).all()
 
 
 def test_no_maps_are_no_masks():
-    assert mask_resizing.enlarged(torch.zeros(0, 4, 4), (20, 30), above=0.0).shape == (0, 20, 30)
+    assert mask_resizing.enlarge_masks(torch.zeros(0, 4, 4), (20, 30), above=0.0).shape == (
+        0,
+        20,
+        30,
+    )
 
 
 @pytest.mark.parametrize(

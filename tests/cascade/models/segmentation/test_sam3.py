@@ -138,10 +138,10 @@ def test_a_batch_says_what_its_images_say(model):
 
 def test_unsure_masks_are_left_out_before_they_are_enlarged(folder, monkeypatch):
     sizes = []
-    enlarged = mask_resizing.enlarged
+    enlarged = mask_resizing.enlarge_masks
     monkeypatch.setattr(
         mask_resizing,
-        "enlarged",
+        "enlarge_masks",
         lambda maps, size, above: sizes.append(len(maps)) or enlarged(maps, size, above=above),
     )
     found = predict(create(folder, threshold=0.4), batch_of(*SIZES))
@@ -258,7 +258,7 @@ def test_so_they_are_of_real_photographs(folder, model):
 
 def test_a_prompt_that_is_too_long_is_refused(folder):
     endless = taxonomy.from_labels("endless", ["cone " * 30], ["cone " * 30])
-    with pytest.raises(TaxonomyError, match=r"has 122 tokens, SAM 3 reads 96 at most"):
+    with pytest.raises(TaxonomyError, match=r"has 122 tokens, SAM 3 reads at most 96"):
         registry.create("sam3", folder, taxonomy=endless)
 
 
@@ -284,7 +284,7 @@ def test_another_familys_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        pytest.param("model.safetensors", "no weights that can be loaded", id="weights"),
+        pytest.param("model.safetensors", "Cannot load the weights", id="weights"),
         pytest.param("processor_config.json", "no image processor", id="processor"),
         pytest.param("tokenizer.json", "no tokenizer", id="tokenizer"),
     ],

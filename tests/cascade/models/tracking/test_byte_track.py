@@ -126,7 +126,7 @@ def test_a_clip_without_frames():
 
 
 def test_as_many_frames_as_images_are_needed():
-    with pytest.raises(BadPredictionsError, match="as many as the images, got 2 and 3"):
+    with pytest.raises(BadPredictionsError, match="got 2 for 3 images"):
         ByteTrack().track([frame(), frame()], clip_of(3))
 
 

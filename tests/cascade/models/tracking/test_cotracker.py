@@ -11,7 +11,7 @@ import torch
 from cascade import protocols
 from cascade.errors import BadPredictionsError, CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models.tracking.cotracker import WEIGHTS, CoTracker, identities
+from cascade.models.tracking.cotracker import WEIGHTS, CoTracker, link_boxes
 from cascade.predictions import Detections
 
 STAND_IN = '''
@@ -62,7 +62,7 @@ def perfect(frames, paths):
 def told(frames, paths, visible=None, min_iou=0.3):
     points = perfect(frames, np.array(paths, float))
     seen = np.ones(points.shape[:2], bool) if visible is None else visible
-    return [one.tolist() for one in identities(frames, points, seen, min_iou)]
+    return [one.tolist() for one in link_boxes(frames, points, seen, min_iou)]
 
 
 def test_two_objects_that_cross_are_told_apart():
@@ -83,7 +83,7 @@ def test_an_object_whose_point_is_hidden_waits():
     points = perfect(frames, np.array([[0.2, 0.3, 0.4]]))
     visible = np.ones(points.shape[:2], bool)
     visible[1, 0] = False
-    found = identities(frames, points, visible, 0.3)
+    found = link_boxes(frames, points, visible, 0.3)
     assert [one.tolist() for one in found[:2]] == [[0], [1]]
 
 
@@ -97,8 +97,8 @@ def test_a_box_that_barely_overlaps_is_another():
     frames = [boxes(0.2), boxes(0.25)]
     points = np.array([[[0.2, 0.5], [0.25, 0.5]]] * 2)
     visible = np.ones((2, 2), bool)
-    assert identities(frames, points, visible, 0.30)[1].tolist() == [0]
-    assert identities(frames, points, visible, 0.35)[1].tolist() == [1]
+    assert link_boxes(frames, points, visible, 0.30)[1].tolist() == [0]
+    assert link_boxes(frames, points, visible, 0.35)[1].tolist() == [1]
 
 
 def test_frames_without_boxes():
@@ -106,7 +106,7 @@ def test_frames_without_boxes():
 
 
 def test_a_clip_without_frames():
-    assert identities([], np.zeros((0, 0, 2)), np.zeros((0, 0), bool), 0.3) == []
+    assert link_boxes([], np.zeros((0, 0, 2)), np.zeros((0, 0), bool), 0.3) == []
 
 
 def checkout(folder, speed_px=(0.0, 0.0), state=None):
@@ -161,15 +161,15 @@ def test_nothing_to_follow(tmp_path, n):
 
 def test_as_many_frames_as_images_are_needed(tmp_path):
     found, batch = clip([boxes(0.2), boxes(0.3)])
-    with pytest.raises(BadPredictionsError, match="as many as the images, got 1 and 2"):
+    with pytest.raises(BadPredictionsError, match="got 1 for 2 images"):
         CoTracker(checkout(tmp_path)).track(found[:1], batch)
 
 
-HOW = "Clone https://github.com/facebookresearch/co-tracker and .* CC-BY-NC-4.0"
+HOW = "Clone https://github.com/facebookresearch/co-tracker, .* CC-BY-NC-4.0"
 
 
 def test_no_checkout_is_refused_and_how_to_get_one_is_said(tmp_path):
-    with pytest.raises(CheckpointError, match=f"no source was named. {HOW}"):
+    with pytest.raises(CheckpointError, match=f"no source was set. {HOW}"):
         CoTracker()
     with pytest.raises(CheckpointError, match=f"has no hubconf.py. {HOW}"):
         CoTracker(tmp_path)
@@ -182,7 +182,7 @@ def test_a_checkout_without_weights_is_refused(tmp_path):
 
 
 def test_weights_of_something_else_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"cannot be loaded from .*speed"):
+    with pytest.raises(CheckpointError, match=r"Cannot load CoTracker from .*speed"):
         CoTracker(checkout(tmp_path, state={"other": torch.zeros(1)}))
 
 
@@ -194,7 +194,7 @@ class Sly:
 
 
 def test_weights_that_would_run_code_are_refused(tmp_path, capsys):
-    with pytest.raises(CheckpointError, match="cannot be loaded"):
+    with pytest.raises(CheckpointError, match="Cannot load CoTracker"):
         CoTracker(checkout(tmp_path, state={"speed": Sly()}))
     assert "gotcha" not in capsys.readouterr().out
 
@@ -202,5 +202,5 @@ def test_weights_that_would_run_code_are_refused(tmp_path, capsys):
 def test_a_checkout_whose_code_needs_what_is_absent_is_refused(tmp_path):
     folder = checkout(tmp_path)
     (folder / "hubconf.py").write_text("import cotracker.no_such_module\n")
-    with pytest.raises(CheckpointError, match=r"cannot be loaded from .*No module named"):
+    with pytest.raises(CheckpointError, match=r"Cannot load CoTracker from .*No module named"):
         CoTracker(folder)

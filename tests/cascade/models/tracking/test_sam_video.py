@@ -12,8 +12,8 @@ from transformers import Sam2VideoProcessor
 from cascade import protocols
 from cascade.errors import BadPredictionsError, CheckpointError
 from cascade.imaging.batches import Batch
-from cascade.models.tracking.association import assigned
-from cascade.models.tracking.sam_video import SamVideo, around
+from cascade.models.tracking.association import assign_boxes
+from cascade.models.tracking.sam_video import SamVideo, mask_boxes
 from cascade.predictions import Detections
 
 SIDE = tiny_sam2.SIDE
@@ -145,7 +145,7 @@ def test_the_network_sees_what_the_official_processor_would_show_it(tracker, fol
         assert torch.allclose(session.get_frame(t), theirs.get_frame(t), atol=1 / 255 / 0.2)
     with torch.inference_mode():
         for row, box in enumerate(found[0].boxes_xyxy):
-            tracker._show(session, 0, row, box)
+            tracker._add_object(session, 0, row, box)
         session.obj_with_new_inputs = [0, 1]
         official.add_inputs_to_inference_session(
             inference_session=theirs,
@@ -174,7 +174,7 @@ def test_nothing_to_follow(tracker, n):
 
 def test_as_many_frames_as_images_are_needed(tracker):
     found, batch = clip(*CLIP)
-    with pytest.raises(BadPredictionsError, match="as many as the images, got 3 and 4"):
+    with pytest.raises(BadPredictionsError, match="got 3 for 4 images"):
         tracker.track(found[:3], batch)
 
 
@@ -186,7 +186,7 @@ def test_it_is_a_tracker(tracker):
 def test_the_image_model_is_refused(tmp_path):
     """Its folder lacks the memory that a clip needs."""
     tiny_sam2.CASES["sam2"].write(tmp_path)
-    with pytest.raises(CheckpointError, match="holds a model of the type 'sam2'"):
+    with pytest.raises(CheckpointError, match="contains a model of the type 'sam2'"):
         SamVideo(tmp_path)
 
 
@@ -195,7 +195,7 @@ def test_around_by_hand():
     masks = torch.zeros(3, 5, 4, dtype=torch.bool)
     masks[0, 3, 1:3] = True
     masks[2] = True
-    found = around(masks)
+    found = mask_boxes(masks)
     assert found[0] == pytest.approx([0.25, 0.6, 0.75, 0.8])
     assert np.isnan(found[1]).all()
     assert found[2].tolist() == [0, 0, 1, 1]
@@ -205,6 +205,6 @@ def test_assigned_by_hand():
     """The second box overlaps both, the first only the first: the best sum gives each its own."""
     carried = np.array([[0.0, 0, 1, 1], [0.5, 0, 1.5, 1]])
     boxes = np.array([[0.2, 0.0, 1.2, 1.0], [-0.5, 0.0, 0.5, 1.0], [5.0, 5, 6, 6]])
-    assert assigned(carried, boxes, 0.3).tolist() == [1, 0, -1]
-    assert assigned(carried, boxes, 0.5).tolist() == [1, -1, -1]
-    assert assigned(carried[:0], boxes, 0.3).tolist() == [-1, -1, -1]
+    assert assign_boxes(carried, boxes, 0.3).tolist() == [1, 0, -1]
+    assert assign_boxes(carried, boxes, 0.5).tolist() == [1, -1, -1]
+    assert assign_boxes(carried[:0], boxes, 0.3).tolist() == [-1, -1, -1]
