@@ -1,4 +1,4 @@
-"""The 80 classes of COCO, in the order in which detectors number them.
+"""Names of the 80 COCO classes, in the order of detectors' class numbers.
 
 - [0] Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014
 """

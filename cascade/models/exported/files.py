@@ -1,4 +1,4 @@
-"""Where the file of an exported network is: named itself, or alone of its kind in a folder."""
+"""Lookup of an exported network's file."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from cascade.errors import CheckpointError
 
 
 def exported_file(checkpoint: Path | None, suffix: str, *, kind: str) -> Path:
-    """Return the file.
+    """Return the path of the file.
 
     Args:
-        checkpoint: The file, or a folder that holds exactly one.
-        suffix: Of its name, as in ".onnx".
-        kind: What asks for it, as a sentence begins: "An ONNX model".
+        checkpoint: File, or a folder with exactly one such file.
+        suffix: Suffix of the file name, such as ".onnx".
+        kind: Subject of messages, such as "An ONNX model".
 
     Raises:
-        CheckpointError: There is none, or there are several.
+        CheckpointError: No or several files match.
     """
     if checkpoint is None:
         raise CheckpointError(f"{kind} needs a checkpoint: give it a file `*{suffix}` as source.")
     if checkpoint.is_file():
         return checkpoint
-    found = sorted(checkpoint.rglob(f"*{suffix}"))
-    if len(found) != 1:
-        listing = ", ".join(str(one.relative_to(checkpoint)) for one in found) or "none"
+    paths = sorted(checkpoint.rglob(f"*{suffix}"))
+    if len(paths) != 1:
+        listing = ", ".join(str(path.relative_to(checkpoint)) for path in paths) or "none"
         raise CheckpointError(
-            f"{checkpoint} must be a file `*{suffix}`, or a folder that holds exactly one; "
+            f"{checkpoint} must be a file `*{suffix}`, or a folder with exactly one; "
             f"found: {listing}."
         )
-    return found[0]
+    return paths[0]

@@ -1,10 +1,10 @@
-"""How detectors see and answer that were exported to a file, by the layout of their tensors.
+"""Layouts of the input and output tensors of exported detectors.
 
     deimv2   in: RGB/255, stretched; the image's size. out: labels, boxes, scores
     yolox    in: BGR 0..255, letterboxed at the top left. out: (B, K, 5 + C), relative to cells
-    yolo     in: RGB/255, letterboxed in the middle. out: (B, 4 + C, K), centre and sides, pixels
+    yolo     in: RGB/255, letterboxed in the middle. out: (B, 4 + C, K), center and sides, pixels
 
-The last two answer for each cell of a grid. Which format the file has does not matter here.
+The last two have one output per grid cell. A layout is independent of the file's format.
 
 - [0] Huang et al., Real-Time Object Detection Meets DINOv3 (DEIMv2), 2025
 - [1] Ge et al., YOLOX: Exceeding YOLO Series in 2021, 2021
@@ -18,11 +18,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_convert
 
 from cascade.errors import CheckpointError, nearest
 from cascade.imaging.batches import Batch
 from cascade.imaging.letterbox import Style, linear_letterbox
-from cascade.models.detection.nms import suppressed, to_corners
+from cascade.models.detection.nms import class_wise_nms
 from cascade.models.exported import coco_classes
 from cascade.predictions import Detections
 
@@ -33,21 +34,21 @@ _LETTERBOXES: dict[GridLayout, Style] = {"yolox": "yolox", "yolo": "ultralytics"
 _STRIDES = (8, 16, 32)
 
 
-def known_layout(layout: str, known: Sequence[str]) -> None:
-    """Raise for a layout that is none of those that are known.
+def check_layout(layout: str, layouts: Sequence[str]) -> None:
+    """Check that a layout is one of `layouts`.
 
     Raises:
-        CheckpointError: It is none of them.
+        CheckpointError: The layout is not supported.
     """
-    if layout not in known:
-        raise CheckpointError(f"There is no layout {layout!r}. {nearest(layout, known)}")
+    if layout not in layouts:
+        raise CheckpointError(f"There is no layout {layout!r}. {nearest(layout, layouts)}")
 
 
 def class_names(classes: Sequence[str] | str) -> tuple[str, ...]:
-    """Return the names that are listed, or those of a list that is known by its name.
+    """Return the listed class names, or those of a predefined list such as `coco`.
 
     Raises:
-        CheckpointError: There is no such list.
+        CheckpointError: No predefined list has that name.
     """
     if not isinstance(classes, str):
         return tuple(classes)
@@ -63,53 +64,53 @@ def grid_view(batch: Batch, side: int, layout: GridLayout) -> Tensor:
     return linear_letterbox(batch, side, _LETTERBOXES[layout])[0]
 
 
-def pixels_of(view: Tensor, layout: Layout) -> Tensor:
-    """Return a view, RGB uint8, in the range and the order of channels that the network takes."""
+def to_pixels(view: Tensor, layout: Layout) -> Tensor:
+    """Return a view, RGB uint8, in the network's range and channel order."""
     return view.flip(1).float() if layout == "yolox" else view.float() / 255
 
 
-def expect_grid(shape: Sequence[int], layout: GridLayout, classes: int, *, origin: Path) -> None:
-    """Raise where an answer is not of the layout, with as many classes.
+def check_grid(shape: Sequence[int], layout: GridLayout, classes: int, *, origin: Path) -> None:
+    """Check that an output has the layout's shape for that many classes.
 
     Raises:
-        CheckpointError: It has another shape.
+        CheckpointError: The shape is different.
     """
     axis, channels = (2, 5 + classes) if layout == "yolox" else (1, 4 + classes)
     if len(shape) != 3 or shape[axis] != channels:
         raise CheckpointError(
             f"{origin}: the layout {layout} with {classes} classes has {channels} channels on "
-            f"axis {axis} of three; this file answers in the shape {tuple(shape)}."
+            f"axis {axis} of three; the output of this file has the shape {tuple(shape)}."
         )
 
 
-def of_grid(
+def decode_grid(
     cells: Tensor, batch: Batch, side: int, layout: GridLayout, classes: tuple[str, ...]
 ) -> list[Detections]:
     """Return the boxes of each image, after class-wise suppression.
 
     Args:
-        cells: The answer, in the layout's shape; pixels are those of the view.
-        batch: The images.
-        side: Of the view, in pixels.
-        layout: How the answer is laid out.
-        classes: The C names.
+        cells: Output in the layout's shape, with boxes in pixels of the view.
+        batch: Images.
+        side: Side of the view, in pixels.
+        layout: Layout of the output.
+        classes: The C class names.
     """
     _, insets = linear_letterbox(batch, side, _LETTERBOXES[layout])
     if layout == "yolo":
         boxes, scores = torch.split(cells.float().transpose(1, 2), [4, len(classes)], dim=2)
-        return suppressed(to_corners(boxes), scores, insets, classes)
+        return class_wise_nms(box_convert(boxes, "cxcywh", "xyxy"), scores, insets, classes)
     boxes, objectness, scores = torch.split(cells.float(), [4, 1, len(classes)], dim=2)
-    return suppressed(corners_of_cells(boxes, side), objectness * scores, insets, classes)
+    return class_wise_nms(corners_of_cells(boxes, side), objectness * scores, insets, classes)
 
 
 def corners_of_cells(boxes: Tensor, side: int) -> Tensor:
-    """Return corners in pixels of boxes that are relative to cells, in units of their stride [1].
+    """Return corners in pixels of boxes relative to cells, in units of the cells' stride [1].
 
-    The cells of each stride follow each other row by row.
+    The cells of each stride are in row-major order.
 
     Args:
-        boxes: Centre and the logarithm of the sides, shape (B, K, 4).
-        side: Of the view, in pixels.
+        boxes: Centers and logarithms of the sides, shape (B, K, 4).
+        side: Side of the view, in pixels.
     """
     origins, strides = [], []
     for stride in _STRIDES:
@@ -118,5 +119,6 @@ def corners_of_cells(boxes: Tensor, side: int) -> Tensor:
         origins.append(torch.stack([x, y], dim=-1).reshape(-1, 2))
         strides.append(boxes.new_full((len(origins[-1]), 1), stride))
     scales = torch.cat(strides)
-    centres = (boxes[..., :2] + torch.cat(origins)) * scales
-    return to_corners(torch.cat([centres, boxes[..., 2:].exp() * scales], dim=-1))
+    centers = (boxes[..., :2] + torch.cat(origins)) * scales
+    sides = boxes[..., 2:].exp() * scales
+    return box_convert(torch.cat([centers, sides], dim=-1), "cxcywh", "xyxy")

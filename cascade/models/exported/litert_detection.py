@@ -1,8 +1,8 @@
-"""Detectors that were exported to TFLite, as small devices run them: YOLO and YOLOX.
+"""Detectors exported to TFLite for small devices: YOLO and YOLOX.
 
-They show what is left of a detector once it is quantised. Layouts are those of
-`exported_detection`, but for one thing: ultralytics' exports to TFLite give the boxes of the
-layout yolo relative to the view, so that they survive quantisation.
+They measure the effect of quantization on a detector. The layouts are those of `layouts`, with
+one exception: ultralytics' exports to TFLite have boxes of the layout yolo relative to the view,
+which survive quantization.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from cascade.models.exported.litert_file import LitertFile
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 
-_MOST_RELATIVE = 2.0  # the outermost cells' centres: near 1, or near the side in pixels
+_MOST_RELATIVE = 2.0  # centers of the outermost cells are near 1, or near the side in pixels
 
 
 class LitertDetector:
-    """A TFLite file, quantised or not, on the CPU, image by image.
+    """Detector of a TFLite file, quantized or not, on the CPU, image by image.
 
     Args:
-        checkpoint: A .tflite file, or a folder that holds exactly one.
-        layout: How its tensors are laid out; see `exported_detection`.
-        classes: The names, in the order of its class numbers; or the name of a known list.
-        threads: That it computes with; None for as many as torch uses.
+        checkpoint: .tflite file, or a folder with exactly one.
+        layout: Layout of its tensors; see `layouts`.
+        classes: Class names in the order of class numbers, or the name of a predefined list.
+        threads: CPU threads; None for torch's number.
 
     Raises:
-        CheckpointError: The file is absent, damaged, of another layout, or names other classes.
+        CheckpointError: The file is absent or damaged, or has another layout or other classes.
     """
 
     def __init__(
@@ -45,30 +45,30 @@ class LitertDetector:
         classes: Sequence[str] | str = "coco",
         threads: int | None = None,
     ) -> None:
-        layouts.known_layout(layout, get_args(GridLayout))
+        layouts.check_layout(layout, get_args(GridLayout))
         self.module = nn.Identity()
         self.layout: GridLayout = layout
         self.classes = layouts.class_names(classes)
         self._file = LitertFile(checkpoint, threads=threads)
         self.size = self._file.side
-        self._is_relative = self._probe()
+        self._is_relative = self._has_relative_boxes()
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return the view that `forward` needs."""
+        """Return the letterboxed images, uint8."""
         return {"view": layouts.grid_view(batch, self.size, self.layout)}
 
     def forward(self, tensors: Tensors) -> Tensor:
-        """Return the file's answer to each image, (B, ...), in real numbers.
+        """Return the file's output for each image, (B, ...), as real numbers.
 
         Raises:
-            CascadeError: LiteRT could not compute it.
+            CascadeError: LiteRT failed.
         """
         view: Tensor = tensors["view"]
         if not len(view):
             return torch.zeros(0)
-        pixels = layouts.pixels_of(view, self.layout).cpu().numpy()
-        answers = [torch.from_numpy(self._file.run(one[None])) for one in pixels]
-        return torch.cat(answers).to(view.device)
+        pixels = layouts.to_pixels(view, self.layout).cpu().numpy()
+        outputs = [torch.from_numpy(self._file.run(image[None])) for image in pixels]
+        return torch.cat(outputs).to(view.device)
 
     def decode(self, raw: Tensor, batch: Batch) -> list[Detections]:
         """Return the boxes of each image, after class-wise suppression."""
@@ -76,11 +76,11 @@ class LitertDetector:
             return []
         if self._is_relative:
             raw = torch.cat([raw[:, :4] * self.size, raw[:, 4:]], dim=1)
-        return layouts.of_grid(raw, batch, self.size, self.layout, self.classes)
+        return layouts.decode_grid(raw, batch, self.size, self.layout, self.classes)
 
-    def _probe(self) -> bool:
-        """Tell whether boxes are relative to the view; raise where the answer is none of ours."""
+    def _has_relative_boxes(self) -> bool:
+        """Return whether boxes are relative to the view; raise for an output of another layout."""
         black = torch.zeros((1, 3, self.size, self.size), dtype=torch.uint8)
         cells = self.forward({"view": black})
-        layouts.expect_grid(cells.shape, self.layout, len(self.classes), origin=self._file.path)
+        layouts.check_grid(cells.shape, self.layout, len(self.classes), origin=self._file.path)
         return self.layout == "yolo" and bool(cells[:, :2].max() <= _MOST_RELATIVE)

@@ -1,4 +1,4 @@
-"""Detectors that were exported to ONNX: DEIMv2, YOLOX and YOLO; see `exported_detection`."""
+"""Detectors exported to ONNX: DEIMv2, YOLOX and YOLO; see `layouts`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cascade.errors import CheckpointError, nearest
 from cascade.imaging.batches import Batch
-from cascade.imaging.letterbox import linearly_resized
+from cascade.imaging.letterbox import resize_linear
 from cascade.models.detection.detector_head import to_detections
 from cascade.models.exported import layouts
 from cascade.models.exported.layouts import GridLayout, Layout
@@ -26,20 +26,20 @@ _DEIMV2_OUTPUTS = {"labels", "boxes", "scores"}
 
 
 class OnnxDetector:
-    """An ONNX file, on CUDA where onnxruntime's provider is installed, else on the CPU.
+    """Detector of an ONNX file, on CUDA if onnxruntime has that provider, else on the CPU.
 
     Args:
-        checkpoint: An .onnx file, or a folder that holds exactly one.
-        layout: How its tensors are laid out; see `exported_detection`.
-        classes: The names, in the order of its class numbers; or the name of a known list.
-        size: Height and width of the view, in pixels; None where the file fixes it.
-        resize: How images are made smaller: `antialiased`, as Pillow does it, or `opencv`, without,
-            for a file that was trained or calibrated so. None is what the layout's own code does:
-            antialiased for deimv2; for yolox and yolo opencv, and they know nothing else.
-        threads: That one image is computed with on the CPU; None for as many as torch uses.
+        checkpoint: .onnx file, or a folder with exactly one.
+        layout: Layout of its tensors; see `layouts`.
+        classes: Class names in the order of class numbers, or the name of a predefined list.
+        size: Height and width of the view, in pixels; None if the file fixes it.
+        resize: Downscaling of images: `antialiased`, as in Pillow, or `opencv`, without
+            antialiasing, for a file trained or calibrated with it. The default is that of the
+            layout's own code: antialiased for deimv2, opencv (the only choice) for the others.
+        threads: CPU threads per image; None for torch's number.
 
     Raises:
-        CheckpointError: The file is absent, damaged, of another layout, or names other classes.
+        CheckpointError: The file is absent or damaged, or has another layout or other classes.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class OnnxDetector:
         resize: Resize | None = None,
         threads: int | None = None,
     ) -> None:
-        layouts.known_layout(layout, _LAYOUTS)
-        _expect_resize(resize, layout)
+        layouts.check_layout(layout, _LAYOUTS)
+        _check_resize(resize, layout)
         self.module = nn.Identity()
         self.layout: Layout = layout
         self.resize = resize or ("antialiased" if layout == "deimv2" else "opencv")
@@ -62,13 +62,13 @@ class OnnxDetector:
         self.size = self._file.side(size)
         if self._file.batch_size not in (1, None):
             raise CheckpointError(
-                f"{self._file.path} takes exactly {self._file.batch_size} images at a time; "
-                "export it with a batch of 1, or with a dynamic one."
+                f"{self._file.path} has a fixed batch size of {self._file.batch_size}; "
+                "export it with a batch size of 1, or a dynamic one."
             )
-        self._expect_fit()
+        self._check_outputs()
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return the view that `forward` needs."""
+        """Return the images as a square view, uint8."""
         if self.layout != "deimv2":
             return {"view": layouts.grid_view(batch, self.size, self.layout)}
         if self.resize == "opencv":
@@ -79,17 +79,17 @@ class OnnxDetector:
         """Return the file's outputs by name.
 
         Raises:
-            CascadeError: onnxruntime could not compute them.
+            CascadeError: onnxruntime failed.
         """
         view: Tensor = tensors["view"]
         if not len(view):
             return {}
-        pixels = layouts.pixels_of(view, self.layout)
-        parts = [
-            self._run(one) for one in torch.split(pixels, self._file.batch_size or len(pixels))
-        ]
+        pixels = layouts.to_pixels(view, self.layout)
+        steps = torch.split(pixels, self._file.batch_size or len(pixels))
+        outputs = [self._run(step) for step in steps]
         return {
-            name: torch.cat([part[name] for part in parts]).to(view.device) for name in parts[0]
+            name: torch.cat([output[name] for output in outputs]).to(view.device)
+            for name in outputs[0]
         }
 
     def decode(self, raw: dict[str, Tensor], batch: Batch) -> list[Detections]:
@@ -97,19 +97,19 @@ class OnnxDetector:
         if not len(batch):
             return []
         if self.layout == "deimv2":
-            found = zip(raw["boxes"], raw["scores"], raw["labels"], strict=True)
-            return [to_detections(*one, self.classes, nms_iou=None) for one in found]
+            rows = zip(raw["boxes"], raw["scores"], raw["labels"], strict=True)
+            return [to_detections(*row, self.classes, nms_iou=None) for row in rows]
         (cells,) = raw.values()
-        return layouts.of_grid(cells, batch, self.size, self.layout, self.classes)
+        return layouts.decode_grid(cells, batch, self.size, self.layout, self.classes)
 
     def _run(self, pixels: Tensor) -> dict[str, Tensor]:
-        given = {self._file.inputs[0]: pixels.cpu().numpy().astype(self._file.dtype, copy=False)}
-        if self.layout == "deimv2":  # told that images are 1 x 1, it answers in relative corners
-            given[self._file.inputs[1]] = np.ones((len(pixels), 2), np.int64)
-        return {name: torch.from_numpy(one) for name, one in self._file.run(given).items()}
+        inputs = {self._file.inputs[0]: pixels.cpu().numpy().astype(self._file.dtype, copy=False)}
+        if self.layout == "deimv2":  # for images of size 1 x 1 its corners are relative
+            inputs[self._file.inputs[1]] = np.ones((len(pixels), 2), np.int64)
+        return {name: torch.from_numpy(output) for name, output in self._file.run(inputs).items()}
 
-    def _expect_fit(self) -> None:
-        """Raise where the file's outputs are not of the layout, with as many classes."""
+    def _check_outputs(self) -> None:
+        """Raise if the file's outputs do not have the layout, with that many classes."""
         names = set(self._file.outputs)
         if self.layout == "deimv2":
             if names != _DEIMV2_OUTPUTS or len(self._file.inputs) != 2:
@@ -126,26 +126,26 @@ class OnnxDetector:
             )
         black = torch.zeros((1, 3, self.size, self.size), dtype=torch.uint8)
         (cells,) = self.forward({"view": black}).values()
-        layouts.expect_grid(cells.shape, self.layout, len(self.classes), origin=self._file.path)
+        layouts.check_grid(cells.shape, self.layout, len(self.classes), origin=self._file.path)
 
 
 def _linear_view(batch: Batch, side: int) -> Tensor:
-    """Return all images stretched as OpenCV does it, (B, 3, side, side), uint8; cached."""
+    """Return all images stretched as in OpenCV, (B, 3, side, side), uint8; cached."""
 
     def stretch() -> Tensor:
-        nothing = torch.zeros((0, 3, side, side), dtype=torch.uint8, device=batch.device)
-        return torch.cat([nothing, *(linearly_resized(one, side, side) for one in batch.pixels())])
+        empty = torch.zeros((0, 3, side, side), dtype=torch.uint8, device=batch.device)
+        return torch.cat([empty, *(resize_linear(image, side, side) for image in batch.pixels())])
 
     return batch.shared(("linear view", side), stretch)
 
 
-def _expect_resize(resize: str | None, layout: Layout) -> None:
+def _check_resize(resize: str | None, layout: Layout) -> None:
     if resize not in (None, *get_args(Resize)):
         raise CheckpointError(
             f"`resize` cannot be {resize!r}. {nearest(str(resize), get_args(Resize))}"
         )
     if resize == "antialiased" and layout != "deimv2":
         raise CheckpointError(
-            f"The layout {layout} is letterboxed as OpenCV does it, without antialiasing, for so "
-            "it is trained; leave out `resize`."
+            f"The layout {layout} is trained on letterboxes of OpenCV, without antialiasing; "
+            "leave out `resize`."
         )

@@ -1,4 +1,4 @@
-"""Any network that was exported to ONNX and gives one vector an image."""
+"""Embedding networks exported to ONNX."""
 
 from __future__ import annotations
 
@@ -10,30 +10,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cascade.errors import CheckpointError
-from cascade.imaging.batches import Batch
 from cascade.imaging.resizing import Mode
+from cascade.models.embedding.image_embedder import ImageEmbedder
 from cascade.models.exported.onnx_file import OnnxFile
 from cascade.models.huggingface.image_processor import ProcessorView
-from cascade.predictions import Embedding
-from cascade.protocols import Tensors
 
 
-class OnnxEmbedder:
-    """Embeds an image, stretched to a square, by one output of the file.
+class OnnxEmbedder(ImageEmbedder):
+    """Embedder of images, stretched to a square, by one output of the file.
 
     Args:
-        checkpoint: An .onnx file with one input of images (B, 3, H, W), or a folder that holds
-            exactly one; B may be fixed.
-        size: Height and width that images are stretched to, in pixels; None where the file
-            fixes them.
-        mean: Of red, green and blue in [0, 1], subtracted.
-        std: Likewise, divided by.
-        mode: The interpolation, antialiased.
-        output: The name of the output that holds the vectors, shape (B, D); None for the only one.
-        threads: That one call computes with on the CPU; None for as many as torch uses.
+        checkpoint: .onnx file with one input of images (B, 3, H, W), or a folder with exactly
+            one; B may be fixed.
+        size: Height and width that images are stretched to, in pixels; None if the file fixes
+            them.
+        mean: Mean of red, green and blue in [0, 1].
+        std: Standard deviation of red, green and blue.
+        mode: Interpolation, antialiased.
+        output: Name of the output with the vectors, shape (B, D); None for a single output.
+        threads: CPU threads per call; None for torch's number.
 
     Raises:
         CheckpointError: The file is absent or damaged, or does not fit the parameters.
@@ -50,67 +47,50 @@ class OnnxEmbedder:
         output: str | None = None,
         threads: int | None = None,
     ) -> None:
-        self.module = nn.Identity()
         self._file = OnnxFile(checkpoint, threads=threads)
         if len(self._file.inputs) != 1:
             raise CheckpointError(
                 f"{self._file.path} must have one input, got {', '.join(self._file.inputs)}."
             )
-        self._output = _chosen(self._file, output)
+        self._output = _choose_output(self._file, output)
         side = self._file.side(size)
-        self._view = ProcessorView(
+        view = ProcessorView(
             size=(side, side), resize="stretch", mode=mode, mean=tuple(mean), std=tuple(std)
         )
-        self._dimensions = self._probe(side)
+        super().__init__(nn.Identity(), view, self._probe_dimensions(side))
 
-    @property
-    def dimensions(self) -> int:
-        """The length of every vector."""
-        return self._dimensions
-
-    def prepare(self, batch: Batch) -> Tensors:
-        """Return the pixels that `forward` needs, normalised, (B, 3, H, W)."""
-        return {"pixels": self._view.normalised(self._view.view(batch))}
-
-    def forward(self, tensors: Tensors) -> Tensor:
-        """Return vectors of shape (B, D) and length 1.
+    def _features(self, pixels: Tensor) -> Tensor:
+        """Return unnormalized vectors, on the CPU.
 
         Raises:
-            CascadeError: onnxruntime could not compute them.
+            CascadeError: onnxruntime failed.
         """
-        pixels: Tensor = tensors["pixels"]
-        if not len(pixels):
-            return torch.zeros((0, self._dimensions), device=pixels.device)
         vectors = self._run(pixels.cpu().numpy()).astype(np.float32, copy=False)
-        return functional.normalize(torch.from_numpy(vectors), dim=1).to(pixels.device)
-
-    def decode(self, raw: Tensor, batch: Batch) -> list[Embedding]:
-        """Return one embedding per image, in order."""
-        return [Embedding(vector=row) for row in raw.float().cpu().numpy()]
+        return torch.from_numpy(vectors)
 
     def _run(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Return the output of B images, in as many calls as the file's own batch size asks for."""
-        at_once = self._file.batch_size or len(pixels)
-        missing = -len(pixels) % at_once
-        padded = np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0))).astype(self._file.dtype)
-        parts = [
-            self._file.run({self._file.inputs[0]: padded[i : i + at_once]}, (self._output,))
-            for i in range(0, len(padded), at_once)
+        """Return the output of B images, in calls of the file's batch size."""
+        step = self._file.batch_size or len(pixels)
+        padding = -len(pixels) % step
+        padded = np.pad(pixels, ((0, padding), (0, 0), (0, 0), (0, 0))).astype(self._file.dtype)
+        outputs = [
+            self._file.run({self._file.inputs[0]: padded[i : i + step]}, (self._output,))
+            for i in range(0, len(padded), step)
         ]
-        return np.concatenate([one[self._output] for one in parts])[: len(pixels)]
+        return np.concatenate([output[self._output] for output in outputs])[: len(pixels)]
 
-    def _probe(self, side: int) -> int:
-        """Return the length of its vectors, found by one image: files need not announce it."""
+    def _probe_dimensions(self, side: int) -> int:
+        """Return the length of the vectors, from one image: not every file declares it."""
         shape = self._run(np.zeros((1, 3, side, side), np.float32)).shape
         if len(shape) != 2:
             raise CheckpointError(
-                f"{self._file.path}: the output {self._output!r} must hold one vector an image, "
-                f"shape (B, D), got {shape}. Name another one as `output`."
+                f"{self._file.path}: the output {self._output!r} must have one vector per image, "
+                f"shape (B, D), got {shape}. Choose another `output`."
             )
         return int(shape[1])
 
 
-def _chosen(file: OnnxFile, output: str | None) -> str:
+def _choose_output(file: OnnxFile, output: str | None) -> str:
     if output is None and len(file.outputs) == 1:
         return file.outputs[0]
     if output is None or output not in file.outputs:

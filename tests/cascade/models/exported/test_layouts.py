@@ -24,7 +24,7 @@ def test_yolox_scores_are_objectness_times_class():
     image = np.zeros((64, 64, 3), np.uint8)
     cells = torch.zeros(1, 64 + 16 + 4, 8)
     cells[0, 64 + 1 * 4 + 3] = torch.tensor([0.5, 0.25, np.log(2.0), np.log(0.5), 0.5, 0, 0.8, 0])
-    (found,) = layouts.of_grid(cells, Batch(("a",), (image,)), 64, "yolox", CLASSES)
+    (found,) = layouts.decode_grid(cells, Batch(("a",), (image,)), 64, "yolox", CLASSES)
     assert found.labels == ["drum"]
     assert found.scores == pytest.approx([0.4])
     assert found.boxes_xyxy[0] == pytest.approx([40 / 64, 16 / 64, 1, 24 / 64])
@@ -42,6 +42,6 @@ def test_classes_are_listed_or_known_by_a_name():
     [((1, 7, 64), "yolox"), ((1, 8, 64), "yolo"), ((7, 64), "yolo"), ((1, 64, 7), "yolo")],
 )
 def test_another_shape_is_refused(shape, layout, tmp_path):
-    with pytest.raises(CheckpointError, match=rf"{tmp_path}.* 3 classes .*answers in the shape"):
-        layouts.expect_grid(shape, layout, 3, origin=tmp_path)
-    layouts.expect_grid((1, 7, 64) if layout == "yolo" else (1, 64, 8), layout, 3, origin=tmp_path)
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}.* 3 classes .*has the shape"):
+        layouts.check_grid(shape, layout, 3, origin=tmp_path)
+    layouts.check_grid((1, 7, 64) if layout == "yolo" else (1, 64, 8), layout, 3, origin=tmp_path)

@@ -10,10 +10,10 @@ from cascade.errors import CascadeError, CheckpointError
 pytest.importorskip("ai_edge_litert", reason="ai_edge_litert is not installed")
 import tiny_litert as tiny
 
-from cascade.models.exported.litert_file import LitertFile, Quantisation
+from cascade.models.exported.litert_file import LitertFile, Quantization
 
 PIXELS = np.random.default_rng(1).random((1, 3, tiny.SIZE, tiny.SIZE), dtype=np.float32)
-INT8 = Quantisation(np.int8, scale=1 / 256, zero=-128)
+INT8 = Quantization(np.int8, scale=1 / 256, zero=-128)
 
 
 def expected():
@@ -46,13 +46,13 @@ def test_an_answer_is_not_the_interpreters_own_memory(tmp_path):
 
 def test_whole_numbers_are_the_nearest_and_stay_within_their_range():
     real = np.array([0.0, 0.5, 1.0, 0.0019, 0.0021, -3, 3], np.float32)
-    whole = INT8.to_whole(real)
+    whole = INT8.quantize(real)
     assert whole.dtype == np.int8
     assert whole.tolist() == [-128, 0, 127, -128, -127, -128, 127]
 
 
 def test_whole_numbers_come_back_as_what_they_stand_for():
-    real = INT8.to_real(np.array([-128, 0, 127], np.int8))
+    real = INT8.dequantize(np.array([-128, 0, 127], np.int8))
     assert real.dtype == np.float32
     assert real.tolist() == [0.0, 0.5, 255 / 256]
 
@@ -60,15 +60,15 @@ def test_whole_numbers_come_back_as_what_they_stand_for():
 def test_every_byte_of_an_image_survives_the_usual_scale():
     """As files for small devices have it: one step of the input is one grey level."""
     bytes_ = np.arange(256, dtype=np.float32)
-    usual = Quantisation(np.uint8, scale=1 / 255, zero=0)
-    assert np.array_equal(usual.to_whole(bytes_ / 255), bytes_)
+    usual = Quantization(np.uint8, scale=1 / 255, zero=0)
+    assert np.array_equal(usual.quantize(bytes_ / 255), bytes_)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({"shape": (1, 32, 64, 3)}, r"it takes \(1, 32, 64, 3\)", id="no square"),
-        pytest.param({"shape": (2, 64, 64, 3)}, r"it takes \(2, 64, 64, 3\)", id="two images"),
+        pytest.param({"shape": (1, 32, 64, 3)}, r"got \(1, 32, 64, 3\)", id="no square"),
+        pytest.param({"shape": (2, 64, 64, 3)}, r"got \(2, 64, 64, 3\)", id="two images"),
         pytest.param({"outputs": 2}, "one input and one output; it has 1 and 2", id="two answers"),
     ],
 )
@@ -78,13 +78,13 @@ def test_what_is_no_detector_of_one_image_is_refused(tmp_path, options, message)
 
 
 def test_whole_numbers_that_stand_for_nothing_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"must hold float32 .* holds int8 of scale 0"):
+    with pytest.raises(CheckpointError, match=r"must be float32 .* got int8 with scale 0"):
         LitertFile(tiny.write(tmp_path, kind="INT8", unknown_scale=True), threads=1)
 
 
 def test_what_litert_raises_becomes_ours(tmp_path):
     file = LitertFile(tiny.write(tmp_path), threads=1)
-    with pytest.raises(CascadeError, match=r"LiteRT could not run .*model\.tflite"):
+    with pytest.raises(CascadeError, match=r"LiteRT cannot run .*model\.tflite"):
         file.run(np.zeros((1, 3, 8, 8), np.float32))
 
 
@@ -93,7 +93,7 @@ def test_a_damaged_file_is_named(tmp_path, content):
     path = tiny.write(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(content or whole[: len(whole) // 2])
-    with pytest.raises(CheckpointError, match="is no TFLite file that can be run"):
+    with pytest.raises(CheckpointError, match="as a TFLite file"):
         LitertFile(path)
 
 
