@@ -16,7 +16,7 @@ from cascade.adjudication.sanitizing import to_json
 from cascade.imaging.batches import Image
 from cascade.models.language.client import LanguageClient, Question
 from cascade.models.language.reply_parser import Reply, answer_of
-from cascade.models.language.vision_language import jpeg
+from cascade.models.language.vision_language import encode_jpeg
 from cascade.predictions import Answer
 from cascade.serving import defaults
 
@@ -76,7 +76,7 @@ class ServedVisionModel:
 
     async def look(self, crop: Image, question: str) -> Answer:
         """Return the answer to a yes/no question about a crop."""
-        encoded = base64.b64encode(jpeg(crop, max_side_px=self._max_side_px)).decode()
+        encoded = base64.b64encode(encode_jpeg(crop, max_side_px=self._max_side_px)).decode()
         image = {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{encoded}"}}
         text = {"type": "text", "text": to_json({"question": question})}
         messages = (

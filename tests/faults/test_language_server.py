@@ -210,4 +210,4 @@ def test_a_killed_server_costs_its_images_only_and_a_resume_fills_the_gap(host, 
 
 
 def member(name, tier, adapter):
-    return Member(name=name, tier=tier, adapter=adapter, licence="MIT", batch_size=IN_FLIGHT)
+    return Member(name=name, tier=tier, adapter=adapter, license="MIT", batch_size=IN_FLIGHT)

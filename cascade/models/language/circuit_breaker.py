@@ -1,4 +1,4 @@
-"""Stops asking a server that is down, and finds out by one request when it is back.
+"""Circuit breaker: pauses requests to a server that is down, and probes its return.
 
 - [0] Nygard, Release It!, 2nd edition 2018, chapter 5
 """
@@ -14,16 +14,16 @@ from typing import Literal
 
 from cascade.errors import ServerError
 
-FAILURES = 8  # in a row: more than the retries of one request that the server cannot digest
-REST_S = 30.0
+FAILURES = 8  # consecutive; exceeds the retries of one request that breaks the server
+COOLDOWN_S = 30.0
 
 
 class CircuitBreaker:
-    """Lets attempts through as long as they do not fail `failures` times in a row [0].
+    """Gate for attempts, which opens after `failures` consecutive failures [0].
 
-    Closed, it lets all through. Open, it refuses all at once, for `rest_s`. Then it is half-open:
-    one attempt goes through as the probe, the others wait for how it ends, and follow it or are
-    refused. Of one event loop; not for several threads.
+    A closed breaker admits all attempts. An open breaker refuses all of them for `cooldown_s`.
+    Then it is half-open: it admits one attempt as a probe, and the result of the probe decides
+    about the waiting attempts. Use it in one event loop only; it is not thread-safe.
     """
 
     def __init__(
@@ -32,62 +32,62 @@ class CircuitBreaker:
         *,
         counts: type[Exception],
         failures: int = FAILURES,
-        rest_s: float = REST_S,
+        cooldown_s: float = COOLDOWN_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin closed.
+        """Start with a closed breaker.
 
         Args:
-            server: What errors call the server.
-            counts: The errors that say that it is down. Any other error is an answer of a
-                server that lives.
-            failures: How many of them in a row open the breaker.
-            rest_s: How long the server is left alone, in seconds.
-            clock: Tells the time, in seconds.
+            server: Name of the server in errors.
+            counts: Error type of a server that is down; a server that raises any other error is
+                alive.
+            failures: Number of consecutive failures that open the breaker.
+            cooldown_s: Duration of the open state, in seconds.
+            clock: Monotonic clock, in seconds.
         """
         self._server, self._counts = server, counts
-        self._limit, self._rest_s, self._clock = failures, rest_s, clock
-        self._in_a_row, self._reason = 0, ""
+        self._limit, self._cooldown_s, self._clock = failures, cooldown_s, clock
+        self._failures, self._reason = 0, ""
         self._opened_at = -math.inf
         self._probe: asyncio.Event | None = None
 
     @property
     def state(self) -> Literal["closed", "open", "half-open"]:
-        """What happens to the next attempt."""
-        if self._in_a_row < self._limit:
+        """State for the next attempt."""
+        if self._failures < self._limit:
             return "closed"
-        return "half-open" if self._left_s() <= 0 else "open"
+        return "half-open" if self._remaining_s() <= 0 else "open"
 
     @asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:
-        """Hold one attempt; how its block ends is how it ended.
+        """Run one attempt as the block, and count an error of the block as its failure.
 
         Raises:
-            ServerError: The breaker is open; the block is not entered.
+            ServerError: The breaker is open, and the block was not entered.
         """
         probe = await self._admit()
         try:
             yield
         except self._counts as error:
-            self._failed(str(error))
+            self._record_failure(str(error))
             raise
         except Exception:
-            self._in_a_row = 0
+            self._failures = 0
             raise
         else:
-            self._in_a_row = 0
+            self._failures = 0
         finally:
             if probe is not None:
                 self._probe = None
                 probe.set()
 
     async def _admit(self) -> asyncio.Event | None:
-        """Return once an attempt may go, with the event to set where it is the probe."""
+        """Wait for admission; return the event to set after the attempt if it is the probe."""
         while self.state != "closed":
             if self.state == "open":
                 raise ServerError(
-                    f"{self._server} is not asked for the next {self._left_s():.0f} s: "
-                    f"{self._in_a_row} requests in a row failed, the last one because "
+                    f"{self._server} is paused for {self._remaining_s():.0f} s: "
+                    f"{self._failures} consecutive requests failed, the last one because "
                     f"{self._reason}"
                 )
             if self._probe is None:
@@ -96,11 +96,11 @@ class CircuitBreaker:
             await self._probe.wait()
         return None
 
-    def _failed(self, reason: str) -> None:
-        self._in_a_row += 1
+    def _record_failure(self, reason: str) -> None:
+        self._failures += 1
         self._reason = reason
-        if self._in_a_row >= self._limit:
+        if self._failures >= self._limit:
             self._opened_at = self._clock()
 
-    def _left_s(self) -> float:
-        return self._opened_at + self._rest_s - self._clock()
+    def _remaining_s(self) -> float:
+        return self._opened_at + self._cooldown_s - self._clock()

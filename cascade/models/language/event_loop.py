@@ -1,4 +1,4 @@
-"""An event loop on a thread of its own, for callers that have none, or sit inside another."""
+"""Event loop on a separate thread, for callers without a loop or within another one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs coroutines to their end; a notebook's own loop is not disturbed.
+    """Thread that runs coroutines, independent of a notebook's event loop.
 
-    The thread starts with the first coroutine, and does not keep the process alive.
+    The thread starts with the first coroutine and does not keep the process alive.
     """
 
     def __init__(self) -> None:
@@ -24,32 +24,32 @@ class LoopThread:
 
     @property
     def is_running(self) -> bool:
-        """Whether something ran, and `close` was not called since."""
+        """Whether a coroutine was run since the last `close`."""
         return self._loop is not None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Return what the coroutine returns; Ctrl-C cancels it."""
+        """Return the coroutine's result; Ctrl-C cancels the coroutine."""
         future = self.submit(coroutine)
         try:
             return future.result()
         finally:
-            future.cancel()  # nothing happens where it has ended
+            future.cancel()  # no effect on a finished coroutine
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Return at once what the coroutine will have returned; to cancel that cancels it."""
+        """Return a future of the coroutine's result; its cancellation cancels the coroutine."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._started())
 
     def close(self, last: Coroutine[Any, Any, None] | None = None) -> None:
         """End the loop and its thread, after one last coroutine.
 
-        Does not wait where it is called on that thread itself, as a finalizer may be.
+        Waits for the thread, unless called on the thread itself, as finalizers may be.
         """
         loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None:
             if last is not None:
                 last.close()
             return
-        asyncio.run_coroutine_threadsafe(_end(loop, last), loop)
+        asyncio.run_coroutine_threadsafe(_stop_loop(loop, last), loop)
         if thread is not threading.current_thread():
             thread.join()
 
@@ -58,20 +58,22 @@ class LoopThread:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
-                    target=_serve, args=(self._loop,), name="requests", daemon=True
+                    target=_run_loop, args=(self._loop,), name="requests", daemon=True
                 )
                 self._thread.start()
             return self._loop
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
         loop.close()
 
 
-async def _end(loop: asyncio.AbstractEventLoop, last: Coroutine[Any, Any, None] | None) -> None:
+async def _stop_loop(
+    loop: asyncio.AbstractEventLoop, last: Coroutine[Any, Any, None] | None
+) -> None:
     try:
         if last is not None:
             await last

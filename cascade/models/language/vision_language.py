@@ -1,8 +1,8 @@
-"""A vision-language model behind a server, asked the taxonomy's question about every image.
+"""Vision-language model on a server, which answers the taxonomy's question about every image.
 
-One request an image, all of a batch in flight at once. What the server does not answer is a
-`Failure` at that image's place and costs no other image anything; what it answers without saying
-yes or no is the empty `Answer`.
+Each image is one request, and all requests of a batch are in flight concurrently. An image
+without an answer gets a `Failure` and does not affect other images; an answer that is neither yes
+nor no is the empty `Answer`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from cascade.taxonomy import Taxonomy
 logger = logging.getLogger(__name__)
 
 _JPEG_QUALITY = 90
-_LEAST_CROP_PX = 224  # the longer side; less is a handful of a vision model's patches
+_MIN_CROP_PX = 224  # longer side; a smaller crop has too few patches for a vision model
 
 
 class VisionLanguage:
-    """A model that a server of OpenAI's dialect offers, for example vLLM (`curate serve`)."""
+    """Model on an OpenAI-compatible server, for example vLLM (`curate serve`)."""
 
     def __init__(
         self,
@@ -51,29 +51,29 @@ class VisionLanguage:
         timeout_s: float = defaults.TIMEOUT_S,
         key_variable: str = defaults.KEY_VARIABLE,
     ) -> None:
-        """Connect to nothing yet: the server may start later.
+        """Set up the client without a connection: the server may start later.
 
         Args:
-            checkpoint: None; the weights are the server's.
-            taxonomy: Whose question is asked.
-            model: The name that the server gives the model.
-            server: The URL of its API; None for that in CURATION_VLM_URL, else vLLM's own on this
+            checkpoint: None, since the server holds the weights.
+            taxonomy: Source of the question.
+            model: Name of the model on the server.
+            server: URL of the API; None for CURATION_VLM_URL, or else vLLM's default on this
                 machine.
-            crops: How many close-ups of doubtful boxes are shown beside the whole image, at most.
-            max_side_px: The longer side of what is sent, at most.
-            max_tokens: The longest answer.
-            concurrency: Requests in flight at once.
-            timeout_s: For one attempt.
-            key_variable: The environment variable that holds the server's key, where it wants one.
+            crops: Maximum number of close-ups of uncertain boxes in addition to the full image.
+            max_side_px: Maximum longer side of the sent images.
+            max_tokens: Maximum length of an answer.
+            concurrency: Maximum number of requests in flight.
+            timeout_s: Time limit of one attempt.
+            key_variable: Environment variable of the server's key, if it needs one.
 
         Raises:
-            CheckpointError: A checkpoint was given.
-            ServerError: The URL is none.
+            CheckpointError: A checkpoint was passed.
+            ServerError: The URL is invalid.
         """
         if checkpoint is not None:
             raise CheckpointError(
-                f"{checkpoint} cannot be loaded here: the weights of a language model are its "
-                "server's. Leave `source` out and name the served model in `params`."
+                f"Cannot load {checkpoint}: the server loads the weights of a language model. "
+                "Omit `source` and name the served model in `params`."
             )
         self.module = nn.Identity()
         self._taxonomy, self._schema = taxonomy, prompt.schema(taxonomy)
@@ -87,34 +87,35 @@ class VisionLanguage:
         )
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return one question per image: it, its close-ups, and what was found in it."""
-        found = batch.detections or (None,) * len(batch)
-        asked = [self._question(*one) for one in zip(batch.images, found, strict=True)]
-        return {"questions": asked}
+        """Return one question per image, with its close-ups and detections."""
+        detections = batch.detections or (None,) * len(batch)
+        rows = zip(batch.images, detections, strict=True)
+        return {"questions": [self._question(*row) for row in rows]}
 
     def forward(self, tensors: Tensors) -> list[Reply | ServerError]:
-        """Return the server's reply to each question, or why there is none."""
+        """Return the server's reply to each question, or its error."""
         return self.client.ask_all(tensors["questions"])
 
     def decode(self, raw: Sequence[Reply | ServerError], batch: Batch) -> list[Answer | Failure]:
-        """Return one answer per image, in order; a `Failure` where the server gave none."""
-        failed = [one for one in raw if isinstance(one, ServerError)]
-        if failed:
+        """Return one answer per image, in order; a `Failure` for a missing one."""
+        errors = [reply for reply in raw if isinstance(reply, ServerError)]
+        if errors:
             logger.warning(
-                "%s left %d of %d images unanswered: %s",
-                self.client.model, len(failed), len(batch), failed[0],
+                "%s did not answer for %d of %d images: %s",
+                self.client.model, len(errors), len(batch), errors[0],
             )  # fmt: skip
-        return [_result(one) for one in raw]
+        return [_to_answer(reply) for reply in raw]
 
-    def _question(self, image: Image, found: Detections | None) -> Question:
-        crops = prompt.crops_of(found, self._crops) if found is not None else ()
-        shown = [jpeg(image, max_side_px=self._max_side_px)]
-        shown += [
-            jpeg(_cut(image, one.xyxy), max_side_px=self._max_side_px, min_side_px=_LEAST_CROP_PX)
-            for one in crops
+    def _question(self, image: Image, detections: Detections | None) -> Question:
+        crops = prompt.select_crops(detections, self._crops) if detections is not None else ()
+        limit = self._max_side_px
+        pictures = [encode_jpeg(image, max_side_px=limit)]
+        pictures += [
+            encode_jpeg(_crop(image, crop.xyxy), max_side_px=limit, min_side_px=_MIN_CROP_PX)
+            for crop in crops
         ]
-        text = prompt.user_text(self._taxonomy, found, crops)
-        content = [*map(_image_part, shown), {"type": "text", "text": text}]
+        text = prompt.user_text(self._taxonomy, detections, crops)
+        content = [*map(_image_part, pictures), {"type": "text", "text": text}]
         return Question(
             messages=(
                 {"role": "system", "content": prompt.system_text(self._taxonomy)},
@@ -125,8 +126,8 @@ class VisionLanguage:
         )
 
 
-def jpeg(image: Image, *, max_side_px: int, min_side_px: int = 1) -> bytes:
-    """Return an image as JPEG, its longer side brought within bounds."""
+def encode_jpeg(image: Image, *, max_side_px: int, min_side_px: int = 1) -> bytes:
+    """Return an image as JPEG, resized to keep its longer side within bounds."""
     height, width = image.shape[:2]
     longer = max(height, width)
     scale = min(max(longer, min_side_px), max_side_px) / longer
@@ -141,8 +142,8 @@ def jpeg(image: Image, *, max_side_px: int, min_side_px: int = 1) -> bytes:
     return encoded.tobytes()
 
 
-def _cut(image: Image, xyxy: tuple[float, float, float, float]) -> Image:
-    """Return the pixels of a relative box: at least one, whatever the box."""
+def _crop(image: Image, xyxy: tuple[float, float, float, float]) -> Image:
+    """Return the pixels of a relative box, at least one."""
     height, width = image.shape[:2]
     x1, y1 = min(int(xyxy[0] * width), width - 1), min(int(xyxy[1] * height), height - 1)
     x2, y2 = int(np.ceil(xyxy[2] * width)), int(np.ceil(xyxy[3] * height))
@@ -154,7 +155,7 @@ def _image_part(encoded: bytes) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def _result(raw: Reply | ServerError) -> Answer | Failure:
-    if isinstance(raw, ServerError):
-        return Failure(type(raw).__name__, " ".join(str(raw).split()))
-    return answer_of(raw)
+def _to_answer(reply: Reply | ServerError) -> Answer | Failure:
+    if isinstance(reply, ServerError):
+        return Failure(type(reply).__name__, " ".join(str(reply).split()))
+    return answer_of(reply)

@@ -28,7 +28,7 @@ def clock():
 
 @pytest.fixture
 def breaker(clock):
-    return CircuitBreaker("The server", counts=DownError, failures=3, rest_s=10.0, clock=clock)
+    return CircuitBreaker("The server", counts=DownError, failures=3, cooldown_s=10.0, clock=clock)
 
 
 def attempt(breaker, ends_in=None):
@@ -69,7 +69,7 @@ def test_open_it_refuses_at_once_and_says_why(breaker, clock):
     clock.now += 4.0
     error = attempt(breaker)
     assert isinstance(error, ServerError)
-    assert "The server is not asked for the next 6 s: 3 requests in a row failed" in str(error)
+    assert "The server is paused for 6 s: 3 consecutive requests failed" in str(error)
     assert "no connection" in str(error)
 
 

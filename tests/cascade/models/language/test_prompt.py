@@ -35,7 +35,7 @@ WORDS = [
 
 @pytest.mark.parametrize(("rows", "expected"), WORDS)
 def test_detections_in_words(rows, expected):
-    assert prompt.described(found(*rows)) == expected
+    assert prompt.describe(found(*rows)) == expected
 
 
 def test_the_question_comes_last_and_the_context_before_it():
@@ -69,25 +69,25 @@ def test_the_doubtful_and_the_small_are_shown_first():
         ("cone", 0.50, 0.1, 0.1, 0.12, 0.12),
         ("worker", 0.60, 0.7, 0.7, 0.72, 0.72),
     )
-    crops = prompt.crops_of(boxes, 2)
+    crops = prompt.select_crops(boxes, 2)
     assert [one.caption for one in crops] == [
         "what may be cone at left (0.50)",
         "what may be worker at right (0.60)",
     ]
-    assert len(prompt.crops_of(boxes, 9)) == 3
+    assert len(prompt.select_crops(boxes, 9)) == 3
 
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_nothing_found_gives_no_crops(count):
-    assert prompt.crops_of(found(), count) == ()
+    assert prompt.select_crops(found(), count) == ()
 
 
 def test_no_crop_is_made_where_none_is_asked_for():
-    assert prompt.crops_of(found(("cone", 0.5, 0, 0, 0.1, 0.1)), 0) == ()
+    assert prompt.select_crops(found(("cone", 0.5, 0, 0, 0.1, 0.1)), 0) == ()
 
 
 def test_a_crop_shows_the_surroundings_and_stays_in_the_image():
-    (crop,) = prompt.crops_of(found(("cone", 0.5, 0.0, 0.4, 0.02, 0.6)), 1)
+    (crop,) = prompt.select_crops(found(("cone", 0.5, 0.0, 0.4, 0.02, 0.6)), 1)
     assert crop.xyxy == pytest.approx((0.0, 0.3, 0.05, 0.7))
 
 
@@ -97,4 +97,4 @@ def test_a_box_within_a_crop_gets_none_of_its_own():
         ("cone", 0.4, 0.42, 0.42, 0.52, 0.52),
         ("cone", 0.4, 0.80, 0.80, 0.90, 0.90),
     )
-    assert len(prompt.crops_of(boxes, 3)) == 2
+    assert len(prompt.select_crops(boxes, 3)) == 2

@@ -13,7 +13,7 @@ from cascade.engine.sinks import MemorySink
 from cascade.errors import CheckpointError, ServerError
 from cascade.imaging.batches import Batch, read
 from cascade.manifest import Member
-from cascade.models.language.vision_language import VisionLanguage, jpeg
+from cascade.models.language.vision_language import VisionLanguage, encode_jpeg
 from cascade.predictions import Answer, Detections, Failure
 from cascade.protocols import LanguageModel, predict
 
@@ -68,12 +68,12 @@ def test_the_registry_builds_one_without_a_server():
 
 
 def test_a_checkpoint_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="Leave `source` out"):
+    with pytest.raises(CheckpointError, match="Omit `source`"):
         VisionLanguage(tmp_path, taxonomy=ROADS, model="tiny")
 
 
 def test_an_address_that_is_none_is_refused():
-    with pytest.raises(ServerError, match="address"):
+    with pytest.raises(ServerError, match="URL"):
         VisionLanguage(taxonomy=ROADS, model="tiny", server="here")
 
 
@@ -152,7 +152,7 @@ def test_a_dead_server_costs_no_retries_by_halves(server, tmp_path):
     model.forward = lambda tensors: calls.append(len(tensors["questions"])) or forward(tensors)
     sink = MemorySink()
     member = Member(
-        name="vlm", tier="language", adapter="vision_language", licence="MIT", batch_size=4
+        name="vlm", tier="language", adapter="vision_language", license="MIT", batch_size=4
     )
     ids = [path.stem for path in paths]
     tally = run({"vlm": model}, {"vlm": member}, ids, paths, sink, device=CPU)
@@ -180,7 +180,7 @@ def test_images_are_sent_within_bounds(server, model, size, expected):
 def test_colours_arrive_as_they_are():
     red = np.zeros((40, 40, 3), np.uint8)
     red[..., 0] = 255
-    blue, green, seen_red = decoded(jpeg(red, max_side_px=100)).reshape(-1, 3).mean(axis=0)
+    blue, green, seen_red = decoded(encode_jpeg(red, max_side_px=100)).reshape(-1, 3).mean(axis=0)
     assert seen_red > 240
     assert max(blue, green) < 15
 
