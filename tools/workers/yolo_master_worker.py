@@ -1,13 +1,13 @@
-"""A worker for YOLO-Master, Tencent's fork of ultralytics (AGPL-3.0), which takes its name.
+"""Worker for YOLO-Master, Tencent's fork of ultralytics (AGPL-3.0) under the same package name.
 
     python yolo_master_worker.py WEIGHTS.pt [IMAGE_SIDE]
 
-Install the fork into an environment of its own, see its README; the member's `command` is
-`["/opt/yolo_master/bin/python", "tools/workers/yolo_master_worker.py", "{checkpoint}"]`. Its
-weights are a pickle, and its own loader runs what that says: use a file that you trust.
+Install the fork into a separate environment, see its README; the member's `command` is
+`["/opt/yolo_master/bin/python", "tools/workers/yolo_master_worker.py", "{checkpoint}"]`. The
+weights are a pickle, and loading executes its content: use only trusted files.
 
-Not tested against the fork, which cannot be installed here: written from its documented Python
-interface, which is that of ultralytics.
+Not tested against the fork: written from its documented Python interface, which equals that of
+ultralytics.
 
 - [0] https://github.com/Tencent/YOLO-Master
 """
@@ -24,7 +24,7 @@ MAX_BOXES = 100
 
 
 def load() -> Detector:
-    """Load the weights that the command line names."""
+    """Load the weights of the command line."""
     from ultralytics import YOLO
 
     weights, side = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 640
@@ -37,11 +37,11 @@ def load() -> Detector:
         )
         return [
             {
-                "boxes_xyxy": one.boxes.xyxyn.tolist(),
-                "scores": one.boxes.conf.tolist(),
-                "labels": [names[int(i)] for i in one.boxes.cls],
+                "boxes_xyxy": result.boxes.xyxyn.tolist(),
+                "scores": result.boxes.conf.tolist(),
+                "labels": [names[int(i)] for i in result.boxes.cls],
             }
-            for one in results
+            for result in results
         ]
 
     return Detector("YOLO-Master", "AGPL-3.0", names, detect)

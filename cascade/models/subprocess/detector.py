@@ -1,7 +1,7 @@
-"""A detector in a process, and a Python environment, of its own.
+"""Detector in a separate process and Python environment.
 
-For models that cannot be installed beside ours: a fork of a package under the same name, another
-framework, a licence that must not mix. docs/worker.md describes both sides.
+It serves models that conflict with this environment: a fork of a package under the same name,
+another framework, or an incompatible license. docs/worker.md describes both sides.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from cascade.models.subprocess.process import WorkerProcess
 from cascade.predictions import Detections
 from cascade.protocols import Tensors
 
-# Failures in a row after which it is not started again: the engine halves a batch until the bad
-# image is alone, which takes 8 in a batch of 128.
-_PATIENCE = 8
+# Consecutive failures after which the process is not restarted: the engine halves a batch of 128
+# down to the bad image, which takes 8 attempts.
+_MAX_FAILURES = 8
 _CHECKPOINT = "{checkpoint}"
 Result = TypeVar("Result")
 
 
 class WorkerDetector:
-    """The adapter's side.
+    """Adapter of a worker process.
 
-    The process starts with the first question, and anew after it crashed or was late: that
-    batch fails, the next one works. It ends with this object, or this interpreter.
+    The process starts with the first request, and restarts after a crash or a timeout: that batch
+    fails, the next one succeeds. It ends with this object or this interpreter.
 
     Args:
-        checkpoint: Takes the place of the word `{checkpoint}` in the command.
+        checkpoint: Replacement of the placeholder `{checkpoint}` in the command.
         command: Program and arguments, e.g. `["/opt/venv/bin/python", "my_worker.py"]`.
-        timeout_s: How long one batch may take.
-        start_timeout_s: How long loading may take.
+        timeout_s: Time limit of one batch.
+        start_timeout_s: Time limit of loading.
 
     Raises:
-        CheckpointError: The command is empty, or asks for a checkpoint where there is none.
+        CheckpointError: The command is empty, or needs a missing checkpoint.
     """
 
     def __init__(
@@ -60,9 +60,7 @@ class WorkerDetector:
                 f"command must be a list of program and arguments, got {command!r}."
             )
         if checkpoint is None and any(_CHECKPOINT in word for word in command):
-            raise CheckpointError(
-                f"The command asks for a checkpoint, but there is none: {command}."
-            )
+            raise CheckpointError(f"The command needs a checkpoint, but none is set: {command}.")
         self.module = nn.Identity()
         self._command = [word.replace(_CHECKPOINT, str(checkpoint)) for word in command]
         self._name = " ".join(self._command)
@@ -73,55 +71,55 @@ class WorkerDetector:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names that its detections use, as the worker says; asking starts it."""
+        """Class names that the worker announces; reading them starts the worker."""
         if not self._hello:
-            self._attempt(self._running)
+            self._attempt(self._started_process)
         return tuple(self._hello["classes"])
 
     def prepare(self, batch: Batch) -> Tensors:
-        """Return the images as they are; the worker sees to the rest."""
+        """Return the images; preprocessing is the worker's."""
         return {"images": batch.images}
 
     def forward(self, tensors: Tensors) -> list[Any]:
-        """Return what the worker answers, one value an image.
+        """Return the worker's answer, one value per image.
 
         Raises:
-            ServerError: It crashed, was late, or answered nonsense.
+            ServerError: The worker crashed, timed out, or sent an invalid answer.
         """
         images: Sequence[Image] = tensors["images"]
         if not len(images):
             return []
-        answer = self._attempt(lambda: self._ask(images))
-        if "error" in answer:  # it lives, and says so itself
+        answer = self._attempt(lambda: self._request(images))
+        if "error" in answer:  # a failure of the model; the process is alive
             raise ServerError(f"The worker `{self._name}` failed: {answer['error']}")
-        found = answer.get("detections")
-        if not isinstance(found, list) or len(found) != len(images):
+        detections = answer.get("detections")
+        if not isinstance(detections, list) or len(detections) != len(images):
             raise ServerError(
                 f"The worker `{self._name}` must answer with `detections` of {len(images)} "
                 f"images, got {str(answer)[:200]}."
             )
-        return found
+        return detections
 
     def decode(self, raw: list[Any], batch: Batch) -> list[Detections]:
         """Return the boxes of each image.
 
         Raises:
-            BadPredictionsError: They are no boxes, or of classes that it did not announce.
+            BadPredictionsError: The boxes are invalid, or of classes that were not announced.
         """
-        return [_to_detections(one, self.classes) for one in raw]
+        return [_to_detections(answer, self.classes) for answer in raw]
 
     def close(self) -> None:
-        """End the process; the next question starts it again."""
+        """End the process; the next request restarts it."""
         if self._process is not None:
             self._process.close()
             self._process = None
 
     def _attempt(self, action: Callable[[], Result]) -> Result:
-        """Run `action`; where it fails, the process is ended, and in the end given up."""
-        if self._failures >= _PATIENCE:
+        """Run `action`; a failure ends the process, for good after too many in a row."""
+        if self._failures >= _MAX_FAILURES:
             raise ServerError(
-                f"The worker `{self._name}` failed {_PATIENCE} times in a row; it is "
-                "not started again."
+                f"The worker `{self._name}` failed {_MAX_FAILURES} times in a row and is not "
+                "restarted."
             )
         try:
             result = action()
@@ -132,45 +130,45 @@ class WorkerDetector:
         self._failures = 0
         return result
 
-    def _running(self) -> WorkerProcess:
+    def _started_process(self) -> WorkerProcess:
         if self._process is None:
             self._process = WorkerProcess(self._command)
             deadline = time.monotonic() + self._start_timeout_s
-            self._hello = _checked(self._process.receive(deadline=deadline), self._name)
+            self._hello = _check_hello(self._process.receive(deadline=deadline), self._name)
         return self._process
 
-    def _ask(self, images: Sequence[Image]) -> dict[str, Any]:
-        process = self._running()
+    def _request(self, images: Sequence[Image]) -> dict[str, Any]:
+        process = self._started_process()
         self._requests += 1
         with tempfile.TemporaryDirectory(prefix="cascade-worker-") as folder:
             deadline = time.monotonic() + self._timeout_s
-            files = [_write(one, Path(folder) / f"{i}.ppm") for i, one in enumerate(images)]
+            files = [_write_ppm(image, Path(folder) / f"{i}.ppm") for i, image in enumerate(images)]
             process.send({"id": self._requests, "images": files}, deadline=deadline)
             answer = process.receive(deadline=deadline)
         if answer.get("id") != self._requests:
             raise ServerError(
-                f"The worker `{self._name}` answered the request {answer.get('id')!r}, "
+                f"The worker `{self._name}` answered request {answer.get('id')!r}, "
                 f"expected {self._requests}."
             )
         return answer
 
 
-def _checked(hello: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _check_hello(hello: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if "error" in hello:
         raise ServerError(f"The worker `{name}` could not load its model: {hello['error']}")
     if hello.get("protocol") != PROTOCOL:
         raise ServerError(
-            f"The worker `{name}` must begin with the protocol's version, {PROTOCOL}, "
+            f"The worker `{name}` must start with the protocol's version, {PROTOCOL}, "
             f"got {str(dict(hello))[:200]}."
         )
     classes = hello.get("classes")
-    if not isinstance(classes, list) or not all(isinstance(one, str) for one in classes):
+    if not isinstance(classes, list) or not all(isinstance(label, str) for label in classes):
         raise ServerError(f"The worker `{name}` must announce a list of classes, got {classes!r}.")
     return hello
 
 
-def _write(image: Image, path: Path) -> dict[str, Any]:
-    """Write a binary PPM, which any language reads in three lines."""
+def _write_ppm(image: Image, path: Path) -> dict[str, Any]:
+    """Write a binary PPM, which any language can read in a few lines."""
     height, width = image.shape[:2]
     path.write_bytes(b"P6\n%d %d\n255\n" % (width, height) + np.ascontiguousarray(image).tobytes())
     return {"path": str(path), "height": height, "width": width}
@@ -178,20 +176,20 @@ def _write(image: Image, path: Path) -> dict[str, Any]:
 
 def _to_detections(answer: Any, classes: tuple[str, ...]) -> Detections:
     try:
-        labels = [str(one) for one in answer["labels"]]
+        labels = [str(label) for label in answer["labels"]]
         boxes = np.asarray(answer["boxes_xyxy"], np.float32).reshape(-1, 4)
         scores = np.asarray(answer["scores"], np.float32).reshape(-1)
-        class_ids = [classes.index(one) for one in labels]
+        class_ids = [classes.index(label) for label in labels]
     except (KeyError, TypeError, ValueError) as error:
         raise BadPredictionsError(
-            "A worker must answer for each image with boxes_xyxy, scores and labels of its "
+            "A worker must return boxes_xyxy, scores and labels for each image, with labels of its "
             f"classes {list(classes)}, got {str(answer)[:200]}."
         ) from error
-    whole = Detections(boxes, scores, np.array(class_ids, np.int64), classes)  # refuses the rest
+    valid = Detections(boxes, scores, np.array(class_ids, np.int64), classes)  # validates shapes
     return to_detections(
-        torch.from_numpy(whole.boxes_xyxy),
-        torch.from_numpy(whole.scores),
-        torch.from_numpy(whole.class_ids),
+        torch.from_numpy(valid.boxes_xyxy),
+        torch.from_numpy(valid.scores),
+        torch.from_numpy(valid.class_ids),
         classes,
         nms_iou=None,
     )

@@ -1,1 +1,1 @@
-"""What a detector in an environment of its own runs; see docs/worker.md."""
+"""Code that runs in a worker's own environment; see docs/worker.md."""

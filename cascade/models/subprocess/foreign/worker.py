@@ -1,7 +1,7 @@
-"""The loop of a detector that works in a Python environment of its own.
+"""Request loop of a detector in a separate Python environment.
 
-This file needs nothing but the standard library of Python 3.8 or later, and imports nothing of
-ours, so that any environment can run it; the adapter `worker` puts it on the path:
+This file requires only the standard library of Python 3.8 or later and imports nothing of this
+project, so any environment can run it. The adapter `worker` puts it on the path:
 
     from worker import Detector, serve
 
@@ -11,8 +11,8 @@ ours, so that any environment can run it; the adapter `worker` puts it on the pa
 
     serve(load)
 
-One JSON object a line: `hello` first, then one answer for each request. Standard output belongs
-to the protocol; whatever foreign code prints goes to standard error.
+Each line is one JSON object: `hello` first, then one answer per request. Standard output is
+reserved for the protocol; output of foreign code is redirected to standard error.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ PROTOCOL = 1
 
 
 class Detector(NamedTuple):
-    """What `load` returns.
+    """Detector that `load` returns.
 
     Attributes:
-        model: The model's name.
-        licence: SPDX name of the licence of code and weights.
-        classes: The names that it may give.
-        detect: Takes paths of PPM images and returns, for each, a dict of `boxes_xyxy` (relative
+        model: Name of the model.
+        licence: SPDX identifier of the license of code and weights; also readable as `license`.
+        classes: Class names of the labels.
+        detect: Function from paths of PPM images to one dict per image: `boxes_xyxy` (relative
             corners in [0, 1]), `scores` (in [0, 1]) and `labels` (of `classes`).
     """
 
@@ -42,16 +42,21 @@ class Detector(NamedTuple):
     classes: list[str]
     detect: Callable[[list[str]], list[dict[str, Any]]]
 
+    @property
+    def license(self) -> str:
+        """SPDX identifier of the license of code and weights."""
+        return self.licence
+
 
 def serve(load: Callable[[], Detector]) -> None:
-    """Answer requests until standard input ends; a failure of the detector is an answer, too."""
+    """Answer requests until standard input ends; failures of the detector are answers, too."""
     out = _claim_stdout()
     try:
         detector = load()
-    except Exception as error:  # noqa: BLE001 - foreign code: the adapter is told
-        _say(out, {"protocol": PROTOCOL, "error": _told(error)})
+    except Exception as error:  # noqa: BLE001 - foreign code: reported to the adapter
+        _send(out, {"protocol": PROTOCOL, "error": _describe(error)})
         sys.exit(1)
-    _say(
+    _send(
         out,
         {
             "protocol": PROTOCOL,
@@ -64,33 +69,33 @@ def serve(load: Callable[[], Detector]) -> None:
         request = json.loads(line)
         answer: dict[str, Any] = {"id": request["id"]}
         try:
-            answer["detections"] = detector.detect([one["path"] for one in request["images"]])
-        except Exception as error:  # noqa: BLE001 - likewise
-            answer["error"] = _told(error)
-        _say(out, answer)
+            answer["detections"] = detector.detect([image["path"] for image in request["images"]])
+        except Exception as error:  # noqa: BLE001 - foreign code
+            answer["error"] = _describe(error)
+        _send(out, answer)
 
 
 def read_ppm(path: str) -> tuple[int, int, bytes]:
-    """Return height, width and RGB bytes, row by row, of an image that a request names."""
+    """Return height, width and row-major RGB bytes of a request's image."""
     with open(path, "rb") as file:
-        kind, width, height, most = (file.readline(), *file.readline().split(), file.readline())
-        if kind != b"P6\n" or most != b"255\n":
-            raise ValueError(f"{path} is no binary PPM of 8 bits.")
+        kind, width, height, maximum = (file.readline(), *file.readline().split(), file.readline())
+        if kind != b"P6\n" or maximum != b"255\n":
+            raise ValueError(f"{path} must be a binary PPM with 8 bits per channel.")
         return int(height), int(width), file.read()
 
 
 def _claim_stdout() -> TextIO:
-    """Keep standard output to ourselves: foreign prints, also those of C code, go to stderr."""
+    """Return standard output; redirect prints of foreign code, including C code, to stderr."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     return out
 
 
-def _say(out: TextIO, message: dict[str, Any]) -> None:
+def _send(out: TextIO, message: dict[str, Any]) -> None:
     out.write(json.dumps(message) + "\n")
     out.flush()
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
