@@ -1,20 +1,21 @@
-"""The data side: moves what the cascade says into the dataset and back.
+"""Data side of the cascade: curation of FiftyOne datasets.
 
 For notebooks and scripts, every stage is one function of this package:
 
     import curation as cu
 
-    dataset = cu.load("site")  # or any dataset that FiftyOne has loaded
+    dataset = cu.load("site")  # or a dataset loaded by FiftyOne
     cu.predict(dataset, manifest="tiny")
     cu.score(dataset)
     cu.choose(dataset, budget=200)
 
-Nothing is imported before it is asked for, so that `import curation` costs nothing.
+`import curation` is cheap: functions are imported on first access.
 """
 
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
         train,
         withdraw,
     )
-    from curation.api.stages import adopt, choose, distil, embed, ingest, predict, score
+    from curation.api.stages import adopt, choose, distill, embed, ingest, predict, score
 
 __all__ = [
-    "adopt", "choose", "compare", "demo_dataset", "distil", "embed", "ensemble", "evaluate",
-    "history", "ingest", "label", "load", "pictures", "plots", "predict", "preview", "promote",
+    "adopt", "choose", "compare", "demo_dataset", "distill", "embed", "ensemble", "evaluate",
+    "history", "ingest", "label", "load", "plots", "predict", "preview", "promote",
     "publish", "pull", "push", "report", "reproduce", "review", "rollback", "run_round", "score",
     "train", "versions", "withdraw",
 ]  # fmt: skip
@@ -50,21 +51,26 @@ _VERBS = {
     "rounds": (
         "evaluate", "label", "publish", "report", "reproduce", "run_round", "train", "withdraw",
     ),
-    "stages": ("adopt", "choose", "distil", "embed", "ingest", "predict", "score"),
+    "stages": ("adopt", "choose", "distill", "embed", "ingest", "predict", "score"),
 }  # fmt: skip
 _HOMES = {verb: module for module, verbs in _VERBS.items() for verb in verbs}
 
-_MOVED = {
+_MODULES = {
     "plots": "curation.api.plots",
-    "pictures": "curation.api.plots",  # the name of release 0.1, deprecated
     # Imported by the MLflow models of ensembles that release 0.1 registered.
     "file_hashes": "curation.tracking.registry.checksums",
 }
+_DEPRECATED = {"distil": "distill", "pictures": "plots"}  # names of release 0.1
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MOVED:
-        return import_module(_MOVED[name])
+    if name in _DEPRECATED:
+        current = _DEPRECATED[name]
+        message = f"`curation.{name}` is deprecated. Use `curation.{current}`."
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        name = current
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name in _HOMES:
         return getattr(import_module(f"curation.api.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -75,10 +81,10 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """This package. Two of its folders bear the name of a verb; its attribute is the verb.
+    """This package, whose attributes `ingest` and `report` are functions, not subpackages.
 
-    The import system sets a folder as an attribute once it is imported. Were that let, `cu.report`
-    would be a function or a module, depending on what had been imported before.
+    Importing a subpackage sets it as an attribute. Without these properties, `cu.report` would be
+    a function or a module, depending on earlier imports.
     """
 
     @property
@@ -86,16 +92,16 @@ class _Package(ModuleType):
         return __getattr__("ingest")
 
     @ingest.setter
-    def ingest(self, folder: ModuleType) -> None:
-        """Leave the folder where the import system finds it, in `sys.modules`."""
+    def ingest(self, subpackage: ModuleType) -> None:
+        """Ignore the subpackage, which stays in `sys.modules`."""
 
     @property
     def report(self) -> Any:
         return __getattr__("report")
 
     @report.setter
-    def report(self, folder: ModuleType) -> None:
-        """Leave the folder where the import system finds it, in `sys.modules`."""
+    def report(self, subpackage: ModuleType) -> None:
+        """Ignore the subpackage, which stays in `sys.modules`."""
 
 
 sys.modules[__name__].__class__ = _Package

@@ -1,57 +1,57 @@
-"""What can go wrong on the data side.
+"""Exceptions of the data side.
 
 * CurationError
-  x SettingsError     an environment variable that cannot be meant so
-  x DatabaseError     no MongoDB that answers, and none that can be started
-  x IngestError       a source that holds no images, or not in the format that was said
-  x DatasetError      a dataset, field or sample that is not there
-  x StoreError        values that the dataset cannot take, or a database that did not take them
-  x StageError        a stage that cannot start, because an earlier one has not run
-  x LabelingError     tasks that cannot be sent out, or answers that do not fit them
-  x SelectionError    a batch that cannot be chosen as asked
+  x SettingsError     an invalid environment variable
+  x DatabaseError     a MongoDB that neither answers nor starts
+  x IngestError       a source without images, or in another format than stated
+  x DatasetError      a dataset, field or sample that does not exist
+  x StoreError        values that the dataset or database rejects
+  x StageError        a stage that cannot start, because its input is missing
+  x LabelingError     tasks that cannot be sent, or answers that do not match them
+  x SelectionError    a batch that cannot be chosen as requested
   x EvidenceError     two ensembles whose results cannot be compared
   x PublishError      an ensemble that cannot be registered, promoted or rolled back
-  x PluginError       operators that cannot be put where FiftyOne looks for them
+  x PluginError       plugins that cannot be installed for FiftyOne
   x AppError          an App that cannot be served
 
-Each also inherits the built-in that it is a case of, so `except LookupError` works.
+Each also inherits the related built-in exception: `except LookupError` works.
 """
 
 
 class CurationError(Exception):
-    """The root of everything that the data side raises on purpose."""
+    """Base class of the exceptions that the data side raises."""
 
 
 class SettingsError(CurationError, ValueError):
-    """An environment variable holds what cannot be meant."""
+    """An environment variable is invalid."""
 
 
 class DatabaseError(CurationError, ConnectionError):
-    """No MongoDB answers, and none can be started."""
+    """MongoDB neither answers nor starts."""
 
 
 class IngestError(CurationError, ValueError):
-    """A source holds no images, or is not in the format that was said."""
+    """A source holds no images, or has another format than stated."""
 
 
 class DatasetError(CurationError, LookupError):
-    """A dataset, field or sample is not there."""
+    """A dataset, field or sample does not exist."""
 
 
 class StoreError(CurationError, ValueError):
-    """The dataset cannot take the values, or the database did not."""
+    """The dataset or the database rejects values."""
 
 
 class StageError(CurationError, RuntimeError):
-    """A stage cannot start, because what it reads is not there yet."""
+    """A stage cannot start, because its input is missing."""
 
 
 class LabelingError(CurationError, ValueError):
-    """Tasks cannot be sent out, or answers do not fit the tasks."""
+    """Tasks cannot be sent, or answers do not match the tasks."""
 
 
 class SelectionError(CurationError, ValueError):
-    """A batch cannot be chosen as asked."""
+    """A batch cannot be chosen as requested."""
 
 
 class EvidenceError(CurationError, ValueError):
@@ -63,7 +63,7 @@ class PublishError(CurationError, RuntimeError):
 
 
 class PluginError(CurationError, OSError):
-    """Our operators cannot be put where FiftyOne looks for them."""
+    """Plugins cannot be installed where FiftyOne looks for them."""
 
 
 class AppError(CurationError, OSError):

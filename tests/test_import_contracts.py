@@ -89,6 +89,12 @@ def test_the_contracts_hold():
         ),
         pytest.param(
             "curation/stages/score.py",
+            "from curation.presentation import refresh",
+            ONE_WAY,
+            id="a stage refreshes the App",
+        ),
+        pytest.param(
+            "curation/stages/score.py",
             "from curation.stages import predict",
             STAGES,
             id="a stage calls a sibling",

@@ -1,11 +1,11 @@
-"""The functions of `import curation as cu`: a stage each, for notebooks and scripts.
+"""Public functions of `import curation as cu`, for notebooks and scripts.
 
-    opening    a dataset, and the ensemble that works on it
-    stages     ingest, predict, embed, score, choose
-    labeling   what labeling will take; tasks out, labels in; labels that look wrong
-    rounds     whole rounds, and a round as far as one stage
-    registry   what is in service, and two versions side by side
-    pictures   what a notebook shows
+    datasets   open a dataset, and the ensemble that works on it
+    stages     ingest, adopt, predict, embed, score, choose, distill
+    labeling   preview the cost, push tasks, pull labels, review suspicious labels
+    rounds     complete rounds, and rounds up to one stage
+    registry   versions, promotion, rollback, comparison
+    plots      plots for notebooks
 
-Each does what the verb of `curate` does, on any dataset or view that FiftyOne has loaded.
+Each function does the same as the `curate` command of its name, on any FiftyOne dataset or view.
 """

@@ -1,48 +1,50 @@
-"""A dataset, and the ensemble that works on it."""
+"""Opening of datasets and of the ensemble that works on them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from curation.api.deprecation import accept_licence
 from curation.settings import Settings, from_environment
 from curation.storage.database import connection
 
 if TYPE_CHECKING:
+    from fiftyone import Dataset
     from fiftyone.core.collections import SampleCollection
 
-    from cascade.checkpoints.licenses import Kind
+    from cascade.checkpoints.licenses import LicenseKind
     from cascade.ensemble import Ensemble
 
-DEMO_DRIVES = {"train": 12, "val": 5, "test": 10}  # the gate wants ten drives
-_DEMO_TAXONOMY = "roadwork_core"  # the classes that the scenes are drawn with
+DEMO_DRIVES = {"train": 12, "val": 5, "test": 10}  # the gate needs ten drives
+_DEMO_TAXONOMY = "roadwork_core"  # classes of the rendered scenes
 
 
 def connected(dataset: str | None = None) -> Settings:
-    """Read the environment and connect to the database: see `storage.database.connection`.
+    """Read the settings and connect to the database; see `storage.database.connection`.
 
-    Where FiftyOne is imported already, its database stays the one.
+    A process that has imported FiftyOne keeps its database.
 
     Args:
-        dataset: The name of the dataset that is asked for; it may lie in the user's own database.
+        dataset: Name of the requested dataset, which may be in the user's FiftyOne database.
     """
     settings = from_environment()
     connection.connect(settings, dataset=dataset)
     return settings
 
 
-def load(name: str) -> Any:
-    """Return the FiftyOne dataset of a name, from our database or the user's own.
+def load(name: str) -> Dataset:
+    """Load a FiftyOne dataset by name, from our database or the user's.
 
     Example:
         >>> dataset = cu.load("quickstart")
 
     Args:
-        name: Of the dataset; see `fiftyone.list_datasets()`.
+        name: Name of the dataset; see `fiftyone.list_datasets()`.
 
     Raises:
-        DatasetError: There is none; the message names the nearest.
+        DatasetError: It does not exist; the message suggests similar names.
     """
     from curation.storage import queries
 
@@ -52,26 +54,26 @@ def load(name: str) -> Any:
 
 def demo_dataset(
     name: str = "demo", *, drives: Mapping[str, int] | None = None, seed: int = 0
-) -> Any:
-    """Return a small dataset of rendered road-work scenes, made where it is not there yet.
+) -> Dataset:
+    """Load a small dataset of rendered road-work scenes, created on first use.
 
-    Its training labels are held back, so that the labeler `oracle` can play the people.
+    Its training labels are held back for the labeler `oracle`, which replaces people.
 
     Example:
         >>> dataset = cu.demo_dataset()
         >>> dataset.count_values("split")
 
     Args:
-        name: Of the dataset.
-        drives: How many drives for each of `train`, `val`, `test`; about eight images each.
-        seed: Which world.
+        name: Name of the dataset.
+        drives: Drives in each of `train`, `val` and `test`, with about eight images each.
+        seed: Random seed of the rendered world.
 
     Raises:
-        DemoFolderError: There are scenes of that name already, from other drives or seeds.
+        DemoFolderError: Scenes with this name exist, from other drives or another seed.
     """
     from cascade import taxonomy
     from curation.demo.dataset import write_dataset
-    from curation.stages.ingest import ingest
+    from curation.pipeline.run_stage import run_ingest
     from curation.storage import queries
 
     settings = connected(name)
@@ -81,19 +83,20 @@ def demo_dataset(
         seed=seed,
     )
     classes = taxonomy.load(_DEMO_TAXONOMY)
-    ingest(folder, name=name, taxonomy=classes, settings=settings, hold_back=True)
+    run_ingest(folder, name=name, taxonomy=classes, settings=settings, hold_back=True)
     return queries.load_dataset(name)
 
 
+@accept_licence
 def ensemble(
     samples: SampleCollection,
     manifest: str | Path = "tiny",
     *,
     taxonomy: str | None = None,
-    licence: Kind | None = None,
+    strictest_license: LicenseKind | None = None,
     fresh: bool = False,
 ) -> Ensemble:
-    """Return the ensemble that works on a dataset: what its last round trained, else the manifest.
+    """Load the ensemble of a dataset: from its last finished round, else from the manifest.
 
     Example:
         >>> cu.ensemble(dataset, "tiny").detectors
@@ -101,27 +104,17 @@ def ensemble(
 
     Args:
         samples: A FiftyOne dataset or view.
-        manifest: A packaged name, or a YAML file. Of another one nothing was trained yet.
+        manifest: A packaged name, or a YAML file; rounds of other manifests do not count.
         taxonomy: A packaged name, or a YAML file; None for the classes that the dataset was
-            ingested with, else those that the manifest names.
-        licence: The strictest kind of licence that members may have; None for any.
-        fresh: Whether to leave past rounds aside.
+            ingested with, else those of the manifest.
+        strictest_license: Strictest license kind of the members; None for any.
+        fresh: Whether to ignore past rounds.
 
     Raises:
-        ManifestError: The manifest is wrong, or needs a member of a stricter licence.
+        ManifestError: The manifest is wrong, or needs a member with a stricter license.
         CheckpointError: A member's weights are absent.
     """
-    from cascade import manifest as manifests
-    from cascade import taxonomy as taxonomies
-    from cascade.ensemble import Ensemble
-    from curation.storage import queries as query
-    from curation.storage import rounds
+    from curation.pipeline.dataset_ensemble import ensemble_for
 
-    dataset = query.dataset_of(samples)
-    wanted = manifests.load(manifest)
-    past = [] if fresh else rounds.finished(from_environment().home, dataset.name)
-    trained = Ensemble.load(past[-1].ensemble) if past else None
-    if trained and trained.manifest.name == wanted.name:
-        return trained.restricted_to(licence)
-    classes = taxonomies.load(taxonomy) if taxonomy else query.taxonomy_of(dataset)
-    return Ensemble.from_manifest(wanted, taxonomy=classes, licence=licence)
+    settings = from_environment()
+    return ensemble_for(samples, settings, manifest, taxonomy, strictest_license, fresh=fresh)

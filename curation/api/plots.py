@@ -1,6 +1,6 @@
-"""What a notebook shows: plots of a dataset and of a round, and samples with boxes drawn on them.
+"""Plots for notebooks: those of the report, and samples with their boxes.
 
-The plots are those of the report. A `Figure` is shown by Jupyter after `%matplotlib inline`.
+Jupyter shows a `Figure` after `%matplotlib inline`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ from curation.api.datasets import connected
 from curation.errors import StageError
 from curation.labeling import tasks
 from curation.report import figures
-from curation.report.facts import Story, read_story
+from curation.report.facts import RoundRecord, read_round_record
 from curation.report.sections import quality
 from curation.storage import queries, reader, rounds, schema
 from curation.storage.tags import round_name
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from fiftyone import Dataset, DatasetView
 
 TILE_WH = (280, 210)
-_LINE_PX, _GAP_PX = 14, 4  # of text above a tile, and between tiles
-_SURE = 0.25  # confidence, below which a box would only hide the others
+_TITLE_PX, _GAP_PX = 14, 4  # above each tile, and between tiles
+_MIN_CONFIDENCE = 0.25  # weaker boxes would hide the others
 _QUALITY = 80
 _INK, _PAPER = "#202124", "#FFFFFF"
-_COLOURS = (
-    figures.VERMILION, figures.GREEN, figures.PURPLE, figures.SKY, figures.GREY
+_COLORS = (
+    figures.VERMILION, figures.GREEN, figures.PURPLE, figures.SKY, figures.GRAY
 )  # fmt: skip
-_KNOWN_COLOURS = {schema.GROUND_TRUTH: figures.BLUE, schema.CONSENSUS: figures.ORANGE}
+_FIELD_COLORS = {schema.GROUND_TRUTH: figures.BLUE, schema.CONSENSUS: figures.ORANGE}
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Pictures beside each other, which Jupyter shows."""
+    """A grid of images that Jupyter displays."""
 
     image: Image.Image
 
@@ -56,13 +56,13 @@ class Sheet:
 
 
 def hardness(dataset: Dataset, round_number: int = 1) -> Figure:
-    """Draw how hard the scored samples are, and what each arm of a round took of them.
+    """Plot the hardness of scored samples, and of those that each arm of a round chose.
 
     Example:
-        >>> cu.pictures.hardness(dataset)
+        >>> cu.plots.hardness(dataset)
 
     Raises:
-        StageError: Nothing was scored.
+        StageError: No sample is scored.
     """
     columns = reader.read_columns(_scored(dataset), ["tags", schema.HARDNESS])
     arms: dict[str, list[float]] = {}
@@ -73,38 +73,38 @@ def hardness(dataset: Dataset, round_number: int = 1) -> Figure:
 
 
 def embedding(dataset: Dataset, round_number: int = 1) -> Figure:
-    """Draw where samples lie in the embedding, coloured by hardness; a round's are ringed.
+    """Plot the UMAP embedding, colored by hardness; the samples of a round are circled.
 
     Example:
-        >>> cu.pictures.embedding(dataset)
+        >>> cu.plots.embedding(dataset)
 
     Raises:
-        StageError: The dataset has no UMAP picture.
+        StageError: The dataset has no UMAP plot.
     """
     if not dataset.has_brain_run(schema.UMAP):
         raise StageError(
-            f"{dataset.name!r} has no UMAP picture: `cu.embed(dataset)` makes one, of 5 samples "
+            f"{dataset.name!r} has no UMAP plot. `cu.embed(dataset)` computes one from 5 samples "
             "or more."
         )
     results = dataset.load_brain_results(schema.UMAP)
-    names = [one for one in (schema.HARDNESS,) if dataset.get_field(one) is not None]
+    names = [schema.HARDNESS] if dataset.get_field(schema.HARDNESS) is not None else []
     columns = reader.read_columns(dataset, ["tags", *names])
     tags = dict(zip(columns["id"], columns["tags"], strict=True))
     values = dict(zip(columns["id"], columns.get(schema.HARDNESS, ()), strict=False))
-    ids = [str(one) for one in results.sample_ids]
+    ids = [str(sample_id) for sample_id in results.sample_ids]
     tag = round_name(round_number)
     return figures.embedding_scatter(
         np.asarray(results.points, np.float64),
-        queries.float_array([values.get(one) for one in ids]),
-        np.array([tag in tags.get(one, ()) for one in ids], bool),
+        queries.float_array([values.get(i) for i in ids]),
+        np.array([tag in tags.get(i, ()) for i in ids], bool),
     )
 
 
 def before_after(dataset: Dataset, round_number: int = 1) -> Figure:
-    """Draw the metrics of a round's champion and challenger on the frozen split, with intervals.
+    """Plot the test metrics of a round's champion and challenger, with intervals.
 
     Example:
-        >>> cu.pictures.before_after(dataset)
+        >>> cu.plots.before_after(dataset)
 
     Raises:
         StageError: The round was not evaluated.
@@ -113,10 +113,10 @@ def before_after(dataset: Dataset, round_number: int = 1) -> Figure:
 
 
 def calibration(dataset: Dataset, round_number: int = 1) -> Figure:
-    """Draw how often "yes" was true against the probability that was said, before and after.
+    """Plot the reliability of image decisions, before and after a round.
 
     Example:
-        >>> cu.pictures.calibration(dataset)
+        >>> cu.plots.calibration(dataset)
 
     Raises:
         StageError: The round was not evaluated.
@@ -125,18 +125,18 @@ def calibration(dataset: Dataset, round_number: int = 1) -> Figure:
 
 
 def slices(dataset: Dataset, round_number: int = 1) -> Figure:
-    """Draw the challenger's metrics by slice.
+    """Plot the challenger's metrics by slice.
 
     Example:
-        >>> cu.pictures.slices(dataset)
+        >>> cu.plots.slices(dataset)
 
     Raises:
         StageError: The round was not evaluated, or no slice is large enough.
     """
-    found = quality.slices(_evaluated(dataset, round_number)).plots
-    if not found:
-        raise StageError("No slice of the frozen set is large enough to be measured.")
-    return found[0].draw()
+    plots = quality.slices(_evaluated(dataset, round_number)).plots
+    if not plots:
+        raise StageError("No slice of the frozen set is large enough to measure.")
+    return plots[0].draw()
 
 
 def sheet(
@@ -146,18 +146,18 @@ def sheet(
     n: int = 4,
     apart: bool = False,
 ) -> Sheet:
-    """Show the first samples of a view with the boxes of some fields.
+    """Draw the first samples of a view with the boxes of some fields.
 
     Example:
         >>> hardest = dataset.sort_by("hardness", reverse=True)
-        >>> cu.pictures.sheet(hardest, ["yolo", "detr"], apart=True)
+        >>> cu.plots.sheet(hardest, ["yolo", "detr"], apart=True)
 
     Args:
         view: A FiftyOne dataset or view.
         label_fields: Detections fields. Ground truth is blue, the consensus orange.
-        n: Samples at most.
-        apart: Whether each field has a picture of its own, one row a sample; else all fields are
-            drawn on one picture, four samples a row.
+        n: Maximal number of samples.
+        apart: Whether each field gets its own image, one row per sample; otherwise one image
+            shows all fields, four samples per row.
     """
     shown = view.limit(n)
     paths = shown.values("filepath")
@@ -165,7 +165,7 @@ def sheet(
     rows = [
         [
             _tile(path, {name: boxes[name][i] for name in names}, " + ".join(names))
-            for names in ([[one] for one in label_fields] if apart else [list(label_fields)])
+            for names in ([[name] for name in label_fields] if apart else [list(label_fields)])
         ]
         for i, path in enumerate(paths)
     ]
@@ -175,58 +175,59 @@ def sheet(
     return Sheet(_grid(rows))
 
 
-def _scored(dataset: Dataset) -> Any:
+def _scored(dataset: Dataset) -> DatasetView:
     if dataset.get_field(schema.HARDNESS) is None or not len(dataset.exists(schema.HARDNESS)):
-        raise StageError("Nothing has a hardness yet: `cu.score(dataset)` ranks the pool.")
+        raise StageError("No sample has a hardness. Run `cu.score(dataset)` first.")
     return dataset.exists(schema.HARDNESS)
 
 
-def _evaluated(dataset: Dataset, number: int) -> Story:
-    story = read_story(rounds.get_round(connected().home, dataset.name, number))
-    if story.before is None or story.after is None:
+def _evaluated(dataset: Dataset, number: int) -> RoundRecord:
+    round_record = read_round_record(rounds.get_round(connected().home, dataset.name, number))
+    if round_record.before is None or round_record.after is None:
         raise StageError(
-            f"Round {number} of {dataset.name!r} was not evaluated: `cu.evaluate(dataset)` does it."
+            f"Round {number} of {dataset.name!r} was not evaluated. "
+            "Run `cu.evaluate(dataset)` first."
         )
-    return story
+    return round_record
 
 
 def _boxes(view: DatasetView, name: str) -> list[list[tuple[float, float, float, float]]]:
-    """Return the relative `x, y, w, h` of each sample's boxes that are sure enough to be drawn."""
-    places, confidences = view.values(
+    """Return the relative `x, y, w, h` of each sample's confident boxes."""
+    boxes, confidences = view.values(
         [f"{name}.detections.bounding_box", f"{name}.detections.confidence"]
     )
     return [
         [
             box
-            for box, sure in zip(some or (), known or (), strict=True)
-            if sure is None or sure >= _SURE
+            for box, confidence in zip(sample_boxes or (), sample_confidences or (), strict=True)
+            if confidence is None or confidence >= _MIN_CONFIDENCE
         ]
-        for some, known in zip(places, confidences, strict=True)
+        for sample_boxes, sample_confidences in zip(boxes, confidences, strict=True)
     ]
 
 
 def _tile(
     path: str, boxes: dict[str, list[tuple[float, float, float, float]]], title: str
 ) -> Image.Image:
-    """Return one picture, with its title above it."""
+    """Return one image with its title above."""
     small = Image.fromarray(batches.read(path))
     small.thumbnail(TILE_WH, Image.Resampling.LANCZOS)
-    tile = Image.new("RGB", (TILE_WH[0], small.height + _LINE_PX), _PAPER)
+    tile = Image.new("RGB", (TILE_WH[0], small.height + _TITLE_PX), _PAPER)
     pen = ImageDraw.Draw(small)
-    others = iter(_COLOURS * (1 + len(boxes) // len(_COLOURS)))
-    for name, found in boxes.items():
-        colour = _KNOWN_COLOURS.get(name) or next(others)
-        for x, y, w, h in found:
+    others = iter(_COLORS * (1 + len(boxes) // len(_COLORS)))
+    for name, field_boxes in boxes.items():
+        color = _FIELD_COLORS.get(name) or next(others)
+        for x, y, w, h in field_boxes:
             corners = (x * small.width, y * small.height)
             ends = ((x + w) * small.width, (y + h) * small.height)
-            pen.rectangle((corners, ends), outline=colour, width=2)
-    tile.paste(small, (0, _LINE_PX))
+            pen.rectangle((corners, ends), outline=color, width=2)
+    tile.paste(small, (0, _TITLE_PX))
     ImageDraw.Draw(tile).text((2, 1), title, fill=_INK)
     return tile
 
 
 def _grid(rows: Sequence[Sequence[Image.Image]]) -> Image.Image:
-    """Return the tiles in rows, each as high as its highest tile."""
+    """Return the tiles in rows, each as tall as its tallest tile."""
     step = TILE_WH[0] + _GAP_PX
     heights = [max(tile.height for tile in row) + _GAP_PX for row in rows]
     columns = max((len(row) for row in rows), default=1)

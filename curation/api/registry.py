@@ -1,4 +1,4 @@
-"""What is in service: versions, who promoted which and why, and two of them side by side."""
+"""The registry: versions, their history, promotion, rollback and comparison."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def versions(dataset: Dataset) -> list[Version]:
     """Return the registered ensembles of a dataset, oldest first.
 
     Example:
-        >>> [(one.version, one.aliases) for one in cu.versions(dataset)]
+        >>> [(version.version, version.aliases) for version in cu.versions(dataset)]
 
     Args:
         dataset: A FiftyOne dataset or view.
@@ -33,7 +33,7 @@ def history(dataset: Dataset) -> list[Event]:
     """Return every promotion and rollback of a dataset's ensembles, oldest first.
 
     Example:
-        >>> [(one.at, one.kind, one.after, one.by, one.why) for one in cu.history(dataset)]
+        >>> [(event.at, event.kind, event.after, event.by) for event in cu.history(dataset)]
 
     Args:
         dataset: A FiftyOne dataset or view.
@@ -51,7 +51,7 @@ def promote(
     why: str,
     against_the_gate: bool = False,
 ) -> Moved:
-    """Put a version into service, in your name; `rollback` takes it back.
+    """Promote a version to champion; `rollback` reverts it.
 
     Example:
         >>> cu.promote(dataset, by="Ada L.", why="verdict read, round 4")
@@ -59,72 +59,75 @@ def promote(
     Args:
         dataset: A FiftyOne dataset or view.
         version: A number, or an alias.
-        by: Who answers for it.
-        why: The reason, in your words.
-        against_the_gate: Also where the gate did not say so, or judged it against an old champion.
+        by: Name of the responsible person.
+        why: Reason for the promotion.
+        against_the_gate: Whether to promote without the gate's consent, or with consent against
+            an earlier champion.
 
     Raises:
-        PublishError: The gate did not say so, or the version is not whole.
-        LeaseError: Somebody else is moving something right now.
+        PublishError: The gate does not consent, or the version is incomplete.
+        LeaseError: Another process is moving an alias.
     """
     from curation.tracking.registry.promotion import promotions
 
-    with promotions(connected()) as moving:
-        return moving.promote_judged(
+    with promotions(connected()) as moves:
+        return moves.promote_judged(
             _name(dataset), version, by=by, why=why, against_the_gate=against_the_gate
         )
 
 
 def rollback(dataset: Dataset, *, by: str, why: str, of: str | None = None) -> Moved:
-    """Put the version that the champion replaced back into service. Said twice, done once.
+    """Restore the version that the champion replaced. Idempotent.
 
     Example:
         >>> cu.rollback(dataset, by="Ada L.", why="misses cones at night").sentence
 
     Args:
         dataset: A FiftyOne dataset or view.
-        by: Who answers for it.
-        why: The reason, in your words.
-        of: The version to withdraw; None for the one that was promoted last.
+        by: Name of the responsible person.
+        why: Reason for the rollback.
+        of: The version to withdraw; None for the one promoted last.
 
     Raises:
-        PublishError: There is nothing to go back to.
-        LeaseError: Somebody else is moving something right now, and for long.
+        PublishError: There is no version to return to.
+        LeaseError: Another process is moving an alias.
     """
     from curation.tracking.registry.promotion import promotions
 
-    with promotions(connected()) as moving:
-        return moving.rollback(_name(dataset), by=by, why=why, of=of)
+    with promotions(connected()) as moves:
+        return moves.rollback(_name(dataset), by=by, why=why, of=of)
 
 
 def compare(
     samples: SampleCollection, first: str = "champion", second: str = "challenger"
 ) -> CompareResult:
-    """Run two versions on the same samples, each into fields of its own, such as `consensus__v3`.
+    """Run two versions on the same samples, each into its own fields, such as `consensus__v3`.
 
     Example:
-        >>> found = cu.compare(dataset.match({"split": "test"}), "2", "3")
-        >>> dataset.load_saved_view(found.view)  # where they decide differently
+        >>> comparison = cu.compare(dataset.match({"split": "test"}), "2", "3")
+        >>> dataset.load_saved_view(comparison.view)  # samples with different decisions
 
     Args:
         samples: A FiftyOne dataset or view.
         first: A version, or `champion`, `challenger`, `previous`.
-        second: Another one.
+        second: Another version or alias.
 
     Raises:
-        PublishError: There is no such version, or a file of it is not what was registered.
+        PublishError: A version does not exist, or its files were modified.
     """
     from cascade.ensemble import Ensemble
     from curation.stages.compare import compare as run
 
     name, registry = _name(samples), _registry()
-    asked = [registry.version(name, one).version for one in (first, second)]
+    versions = [registry.version(name, version).version for version in (first, second)]
     with tempfile.TemporaryDirectory(prefix="compare-") as folder:
         return run(
             samples,
             {
-                one: Ensemble.load(registry.download_version(name, one, Path(folder) / one))
-                for one in asked
+                version: Ensemble.load(
+                    registry.download_version(name, version, Path(folder) / version)
+                )
+                for version in versions
             },
         )
 
@@ -136,7 +139,7 @@ def _registry() -> Registry:
 
 
 def _name(samples: SampleCollection) -> str:
-    """Return what a dataset's ensembles are registered as."""
+    """Return the name of a dataset's registered model."""
     from curation.storage.collection import dataset_of
 
     return str(dataset_of(samples).name)

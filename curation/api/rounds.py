@@ -1,4 +1,4 @@
-"""Whole rounds, and a round as far as one stage: label, train, evaluate, publish, report."""
+"""Rounds, complete or up to one stage: label, train, evaluate, publish, report."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from curation.api.datasets import connected, ensemble
+from curation.api.deprecation import accept_licence
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
 
-    from cascade.checkpoints.licenses import Kind
+    from cascade.checkpoints.licenses import LicenseKind
     from curation.pipeline.run_round import RoundResult
+    from curation.settings import Settings
     from curation.stages.examine import Mode
     from curation.stages.publish import PublishResult
     from curation.stages.reproduce import ReproduceResult
@@ -21,22 +23,23 @@ if TYPE_CHECKING:
 
 
 class Options(TypedDict, total=False):
-    """How a round is run.
+    """Options of a round.
 
     Attributes:
-        manifest: Of round 1, a packaged name or a YAML file; later ones go on with what was
-            trained. Default: `tiny`.
-        taxonomy: As for `ensemble`.
+        manifest: Manifest of round 1, a packaged name or a YAML file; later rounds start from what
+            the last one trained. Default: `tiny`.
+        taxonomy: See `ensemble`.
         labeler: `oracle` (held-back labels; the default), `label-studio`, `cvat`, `files`, `yolo`,
             `voc` or `datumaro`.
         budget: Samples to choose. Default: a tenth of the pool, at least 20.
         epochs: Passes over the labeled samples, at most. Default: 12.
-        seed: Of the random arm and of the fits. Default: 0.
-        mode: `full` (the default) or `routed`: see `predict`.
-        licence: The strictest kind of licence that members may have.
-        blur: What to hide in the copies of images that leave: `faces`.
-        focus: Whether training shows more often what the champion fails at. Default: no.
-        sign_off: Whether a promotion waits for a person: `cu.promote`. Default: no.
+        seed: Random seed for selection and training. Default: 0.
+        mode: `full` (the default) or `routed`; see `predict`.
+        strictest_license: Strictest license kind of the members. Default: any.
+        blur: Content to hide in images sent to annotators: `faces`. Default: none.
+        focus: Whether training oversamples what the champion fails at. Default: no.
+        sign_off: Whether a promotion waits for a person (`cu.promote`). Default: no.
+        licence: Deprecated name of `strictest_license`.
     """
 
     manifest: str | Path
@@ -46,29 +49,31 @@ class Options(TypedDict, total=False):
     epochs: int
     seed: int
     mode: Mode
-    licence: Kind | None
+    strictest_license: LicenseKind | None
+    licence: LicenseKind | None
     blur: Sequence[str]
     focus: bool
     sign_off: bool
 
 
+@accept_licence
 def run_round(
     dataset: Dataset, round_number: int = 1, *, until: str = "report", **options: Unpack[Options]
 ) -> RoundResult:
-    """Carry a round to its report, or as far as labels allow; what is done is left as it is.
+    """Run a round to its report, or as far as labels allow. Resumable.
 
     Example:
         >>> result = cu.run_round(dataset, labeler="files", budget=100)
-        >>> result.waiting, result.where  # label them, then call it again
+        >>> result.waiting, result.instructions  # label them, then call it again
 
     Args:
         dataset: A FiftyOne dataset with labeled validation and test splits, and a pool.
-        round_number: The round, from 1; the ones before must be finished.
-        until: The stage after which to stop.
+        round_number: The round, from 1; earlier rounds must be finished.
+        until: The last stage to run.
         **options: See `Options`.
 
     Raises:
-        StageError: A stage cannot do its work; the message says what is missing.
+        StageError: A stage cannot run; the message says what is missing.
     """
     from curation.labeling import factory
     from curation.pipeline import run_round as pipeline_round
@@ -78,7 +83,7 @@ def run_round(
         dataset,
         options.get("manifest", "tiny"),
         taxonomy=options.get("taxonomy"),
-        licence=options.get("licence"),
+        strictest_license=options.get("strictest_license"),
         fresh=True,
     )
     labeler = factory.create(
@@ -98,13 +103,13 @@ def run_round(
 
 
 def label(dataset: Dataset, round_number: int = 1, **options: Unpack[Options]) -> RoundResult:
-    """Send the chosen samples out and fetch what was labeled.
+    """Send the chosen samples to the labeler, and pull the submitted labels.
 
     Example:
         >>> cu.label(dataset, labeler="files").waiting
 
     Args:
-        dataset: As for `run_round`.
+        dataset: See `run_round`.
         round_number: The round.
         **options: See `Options`.
     """
@@ -118,18 +123,18 @@ def train(dataset: Dataset, round_number: int = 1, **options: Unpack[Options]) -
         >>> cu.train(dataset, epochs=12)["members"]["tiny_center"]["val_map50"]
 
     Args:
-        dataset: As for `run_round`.
+        dataset: See `run_round`.
         round_number: The round.
         **options: See `Options`.
 
     Returns:
-        `examples`, the number of labeled images, and what each fit did under `members`.
+        `examples`, the number of labeled images, and `members`, the report of each fit.
 
     Raises:
         StageError: Chosen samples still wait for labels.
     """
-    done = _carried(dataset, round_number, "train", options)
-    return _summary(done, "train")
+    round_ = _run_until(dataset, round_number, "train", options)
+    return _summary(round_, "train")
 
 
 def evaluate(
@@ -138,50 +143,50 @@ def evaluate(
     """Measure champion and challenger on the frozen test split.
 
     Example:
-        >>> found = cu.evaluate(dataset)
-        >>> found["champion"]["mcc"], found["challenger"]["mcc"]
+        >>> evaluations = cu.evaluate(dataset)
+        >>> evaluations["champion"]["mcc"], evaluations["challenger"]["mcc"]
 
     Args:
-        dataset: As for `run_round`.
+        dataset: See `run_round`.
         round_number: The round.
         **options: See `Options`.
 
     Returns:
-        Every figure of the `champion` and of the `challenger`.
+        All metrics of the `champion` and of the `challenger`.
 
     Raises:
         StageError: Chosen samples still wait for labels.
     """
     from curation.storage import rounds
 
-    done = _carried(dataset, round_number, "evaluate", options)
+    round_ = _run_until(dataset, round_number, "evaluate", options)
     files = {"champion": rounds.CHAMPION, "challenger": rounds.CHALLENGER}
-    return {name: done.read(file) for name, file in files.items()}
+    return {name: round_.read(file) for name, file in files.items()}
 
 
 def publish(dataset: Dataset, round_number: int = 1, **options: Unpack[Options]) -> PublishResult:
-    """Register the challenger and let the gate judge it.
+    """Register the challenger, and judge it by the gate.
 
     Example:
         >>> cu.publish(dataset).sentence
 
     Args:
-        dataset: As for `run_round`.
+        dataset: See `run_round`.
         round_number: The round.
         **options: See `Options`.
 
     Raises:
         StageError: Chosen samples still wait for labels.
-        PublishError: The registry refuses.
+        PublishError: The registry rejects the challenger.
     """
     from curation.stages.publish import PublishResult
 
-    done = _carried(dataset, round_number, "publish", options)
-    return PublishResult(**_summary(done, "publish"))
+    round_ = _run_until(dataset, round_number, "publish", options)
+    return PublishResult(**_summary(round_, "publish"))
 
 
 def report(dataset: Dataset, round_number: int = 1) -> Path:
-    """Write the round's page, as far as the round went, and return where it is.
+    """Write the report of a round, finished or not, and return its path.
 
     Example:
         >>> cu.report(dataset).as_uri()
@@ -198,7 +203,7 @@ def report(dataset: Dataset, round_number: int = 1) -> Path:
 def withdraw(
     dataset: Dataset, round_number: int = 1, *, labeler: str | None = None
 ) -> WithdrawResult:
-    """Take the last round back: its choice, its ground truth and its tasks. It does not ask.
+    """Withdraw the last round: its choice, ground truth and tasks. Does not ask for confirmation.
 
     Example:
         >>> cu.withdraw(dataset, 2).extent
@@ -206,50 +211,50 @@ def withdraw(
     Args:
         dataset: A FiftyOne dataset.
         round_number: The last round.
-        labeler: Who has its tasks, where they were handed over by `push`; None for who is on
-            record.
+        labeler: The labeler with its tasks, if they were pushed by `push`; None for the recorded
+            one.
 
     Raises:
-        StageError: A later round exists, or there is nothing of this one.
-        LabelingError: The labeler does not take its tasks back: then nothing was removed.
+        StageError: A later round exists, or the round is empty.
+        LabelingError: The labeler does not remove its tasks; then nothing is removed.
     """
     from curation.labeling import factory
     from curation.stages.withdraw import withdraw as run
 
-    this, settings = _round(dataset, round_number)
-    asked = labeler or this.record().get("labeler")
-    holder = None if asked in (None, "oracle") else factory.create(asked, dataset, settings)
-    return run(dataset, this, holder)
+    round_, settings = _round(dataset, round_number)
+    name = labeler or round_.record().get("labeler")
+    backend = None if name in (None, "oracle") else factory.create(name, dataset, settings)
+    return run(dataset, round_, backend)
 
 
 def reproduce(dataset: Dataset, round_number: int = 1) -> ReproduceResult:
-    """Say whether all that a round was trained on is still the same, and what is not.
+    """Check whether the training data of a round is unchanged, and list the differences.
 
     Example:
         >>> cu.reproduce(dataset, 1).identical
 
     Args:
         dataset: A FiftyOne dataset.
-        round_number: A round that was labeled.
+        round_number: A labeled round.
 
     Raises:
-        StageError: The round was not labeled, or what was kept of it was changed.
+        StageError: The round was not labeled, or its snapshot was modified.
     """
     from curation.stages.reproduce import reproduce as run
 
-    this, _ = _round(dataset, round_number)
-    return run(dataset, this)
+    round_, _ = _round(dataset, round_number)
+    return run(dataset, round_)
 
 
-def _round(dataset: Dataset, number: int) -> tuple[Round, Any]:
+def _round(dataset: Dataset, number: int) -> tuple[Round, Settings]:
     from curation.storage import rounds
 
     settings = connected()
-    return rounds.of_dataset(settings.home, dataset.name, number), settings
+    return rounds.get_round(settings.home, dataset.name, number), settings
 
 
-def _carried(dataset: Dataset, number: int, stage: str, options: Options) -> Round:
-    """Return the round once it is carried as far as a stage.
+def _run_until(dataset: Dataset, number: int, stage: str, options: Options) -> Round:
+    """Run a round up to a stage, and return it.
 
     Raises:
         StageError: Chosen samples still wait for labels.
@@ -260,11 +265,11 @@ def _carried(dataset: Dataset, number: int, stage: str, options: Options) -> Rou
     if result.waiting:
         raise StageError(
             f"Round {number} of {dataset.name!r} waits for the labels of {result.waiting} chosen "
-            f"samples. {result.where} Call it again when they are labeled."
+            f"samples. {result.instructions} Call it again when they are labeled."
         )
     return result.round
 
 
-def _summary(this: Round, stage: str) -> dict[str, Any]:
-    found: dict[str, Any] = this.record()["stages"][stage]["summary"]
-    return found
+def _summary(round_: Round, stage: str) -> dict[str, Any]:
+    summary: dict[str, Any] = round_.record()["stages"][stage]["summary"]
+    return summary

@@ -1,47 +1,29 @@
-"""The stages that need nobody's answer: ingest, adopt, predict, embed, score, choose, distil."""
+"""Stages that run without people: ingest, adopt, predict, embed, score, choose, distill."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cascade.runtime.progress import Progress
 from curation.api.datasets import connected, ensemble
+from curation.api.deprecation import accept_licence
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
     from fiftyone.core.collections import SampleCollection
 
-    from cascade.checkpoints.licenses import Kind
-    from curation.stages.adjudicate import AdjudicateResult
+    from cascade.checkpoints.licenses import LicenseKind
+    from curation.pipeline.predict import Bars, PredictionResult
     from curation.stages.adopt import AdoptResult
     from curation.stages.choose import ChooseResult
-    from curation.stages.distil import DistilResult
+    from curation.stages.distill import DistillResult
     from curation.stages.embed import EmbedResult
-    from curation.stages.examine import ExamineResult, Mode
-    from curation.stages.fuse import FuseResult
+    from curation.stages.examine import Mode
     from curation.stages.ingest import IngestResult
-    from curation.stages.predict import PredictResult
+    from curation.stages.predict import Engine
     from curation.stages.score import ScoreResult
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """What a call of `predict` did.
-
-    Attributes:
-        predict: The detectors.
-        fuse: Their fused boxes and the image decision.
-        examine: Depth, masks and language; None where the manifest has none of them.
-        adjudicate: What was settled of what stayed in doubt; None as above.
-    """
-
-    predict: PredictResult
-    fuse: FuseResult
-    examine: ExamineResult | None = None
-    adjudicate: AdjudicateResult | None = None
 
 
 def ingest(
@@ -57,7 +39,7 @@ def ingest(
     fps: float = 1.0,
     progress: Progress | None = None,
 ) -> IngestResult:
-    """Bring images and their labels into a dataset. A second call adds only what is new.
+    """Ingest images and labels into a dataset. A second call adds only new files.
 
     Example:
         >>> cu.ingest("photos/", name="site", taxonomy="construction_site")
@@ -65,26 +47,27 @@ def ingest(
 
     Args:
         source: A folder of images, YOLO, COCO or VOC data, or videos.
-        name: The dataset; None for the folder's name.
+        name: Name of the dataset; None for the folder's name.
         taxonomy: A packaged name, or a YAML file.
         source_format: `auto`, `folder`, `yolo`, `coco`, `voc` or `video`.
-        names: Class names of YOLO rows, in order, where no file tells them.
-        hold_back: Keep the labels of train for the labeler `oracle`, to replay a project.
-        resplit: Shares of train, val and test, such as `(0.7, 0.15, 0.15)`, to split anew by drive.
-        drive_pattern: Regular expression that finds the drive in a file's name.
-        fps: Frames a second taken from videos.
-        progress: Told after every batch of files.
+        names: Class names of YOLO rows, in order, if no file lists them.
+        hold_back: Whether to hold back the labels of train for the labeler `oracle`.
+        resplit: Shares of train, val and test, such as `(0.7, 0.15, 0.15)`, to split again by
+            drive.
+        drive_pattern: Regular expression that finds the drive in a file name.
+        fps: Frames per second to extract from videos.
+        progress: Callback after every batch of files.
 
     Raises:
-        IngestError: The source holds no images, or cannot be understood.
+        IngestError: The source holds no images, or cannot be parsed.
     """
-    from cascade import taxonomy as taxonomies
-    from curation.stages.ingest import ingest as run
+    from cascade.taxonomy import load as load_taxonomy
+    from curation.pipeline.run_stage import run_ingest
 
     path = Path(source)
-    wanted = name or path.resolve().name
-    return run(
-        path, name=wanted, taxonomy=taxonomies.load(taxonomy), settings=connected(wanted),
+    dataset = name or path.resolve().name
+    return run_ingest(
+        path, name=dataset, taxonomy=load_taxonomy(taxonomy), settings=connected(dataset),
         source_format=source_format, names=names, hold_back=hold_back, resplit=resplit,
         drive_pattern=drive_pattern, fps=fps, progress=progress,
     )  # fmt: skip
@@ -99,7 +82,7 @@ def adopt(
     hold_back: bool = False,
     progress: Progress | None = None,
 ) -> AdoptResult:
-    """Take a dataset that you have into rounds; its own fields stay as they are.
+    """Adopt an existing FiftyOne dataset for rounds. Its own fields stay unchanged.
 
     Example:
         >>> cu.adopt(dataset, taxonomy="construction_site", ground_truth="people")
@@ -107,23 +90,24 @@ def adopt(
     Args:
         dataset: A FiftyOne dataset of images.
         taxonomy: A packaged name, or a YAML file.
-        ground_truth: The Detections field that people confirmed; None where nothing is labeled.
-        split_from: The field with the split of each sample, or `tags`; None: all is the pool.
-        hold_back: Keep the labels of train for the labeler `oracle`, to replay a project.
-        progress: Told when fields are declared, splits and labels written.
+        ground_truth: A confirmed Detections field; None if nothing is labeled.
+        split_from: Field with the split of each sample, or `tags`; None to put all samples into
+            the pool.
+        hold_back: Whether to hold back the labels of train for the labeler `oracle`.
+        progress: Callback after declaring fields, writing splits and writing labels.
 
     Raises:
-        LabelingError: The dataset is not of images.
-        StageError: It has another taxonomy already, or the field of splits names none.
-        StoreError: `ground_truth` is no Detections field.
+        LabelingError: The dataset does not hold images.
+        StageError: The dataset has another taxonomy, or `split_from` names no split.
+        StoreError: `ground_truth` is not a Detections field.
     """
-    from cascade import taxonomy as taxonomies
+    from cascade.taxonomy import load as load_taxonomy
     from curation.stages.adopt import adopt as run
 
     connected()
     return run(
         dataset,
-        taxonomy=taxonomies.load(taxonomy),
+        taxonomy=load_taxonomy(taxonomy),
         ground_truth=ground_truth,
         split_from=split_from,
         hold_back=hold_back,
@@ -131,18 +115,24 @@ def adopt(
     )
 
 
+@accept_licence
 def predict(
     samples: SampleCollection,
     manifest: str | Path = "tiny",
     *,
     taxonomy: str | None = None,
     mode: Mode = "full",
-    licence: Kind | None = None,
+    strictest_license: LicenseKind | None = None,
+    device: str | None = None,
+    engine: Engine = "local",
+    address: str | None = None,
+    recalibrate: bool = False,
     progress: Progress | None = None,
-) -> Predicted:
-    """Run every member that has not looked at a sample yet, then fuse what they say.
+    bars: Bars | None = None,
+) -> PredictionResult:
+    """Run every member on the samples that it has not seen, and fuse the votes.
 
-    Each member writes a label field of its own name; `consensus` holds the fused boxes.
+    Each member writes a label field with its name; `consensus` holds the fused boxes.
 
     Example:
         >>> cu.predict(dataset.match_tags("new"), manifest="roadwork_lite", mode="routed")
@@ -150,31 +140,33 @@ def predict(
     Args:
         samples: A FiftyOne dataset or view.
         manifest: A packaged name, or a YAML file.
-        taxonomy: As for `ensemble`.
-        mode: Whether the deeper tiers look at every sample (`full`), or only where the cascade
-            is unsure (`routed`).
-        licence: The strictest kind of licence that members may have.
-        progress: Told after every batch of the detectors.
+        taxonomy: See `ensemble`.
+        mode: Deep tiers on every sample (`full`), or only where the cascade is unsure (`routed`).
+        strictest_license: Strictest license kind of the members; None for any.
+        device: Device of all models, such as `cuda:1`; None for all GPUs, else the CPU.
+        engine: `local` for the devices of this machine, `ray` for those of a cluster (detectors).
+        address: Address of the Ray cluster; None to start one on this machine.
+        recalibrate: Whether to refit the calibration on labeled validation samples before fusing.
+        progress: Callback after every batch of the detectors.
+        bars: Maker of each stage's progress callback, by the stage's name; replaces `progress`.
 
     Raises:
         CascadeError: The manifest is wrong, or a member cannot run here.
     """
-    from curation.inference.deep_tiers import estimators
-    from curation.stages.adjudicate import adjudicate
-    from curation.stages.examine import examine
-    from curation.stages.fuse import fuse
-    from curation.stages.predict import predict as run
-    from curation.storage import queries
+    import torch
+
+    from curation.pipeline.predict import predict as run
+    from curation.storage.collection import dataset_of
 
     settings = connected()
-    members = ensemble(samples, manifest, taxonomy=taxonomy, licence=licence)
-    predicted, fused = run(samples, members, progress=progress), fuse(samples, members)
-    if not any(estimators(members).values()):
-        return Predicted(predicted, fused)
-    folder = settings.artifacts(queries.dataset_of(samples).name)
-    looked = examine(samples, members, folder=folder, mode=mode)
-    fused = fuse(samples, members)
-    return Predicted(predicted, fused, looked, adjudicate(samples, members))
+    return run(
+        samples,
+        ensemble(samples, manifest, taxonomy=taxonomy, strictest_license=strictest_license),
+        folder=settings.artifacts(dataset_of(samples).name), mode=mode,
+        device=torch.device(device) if device else None, engine=engine, address=address,
+        recalibrate=recalibrate, reuse_models=True,
+        bars=bars or (lambda stage: progress if stage == "predict" else None),
+    )  # fmt: skip
 
 
 def embed(
@@ -183,7 +175,7 @@ def embed(
     *,
     progress: Progress | None = None,
 ) -> EmbedResult:
-    """Embed samples for similarity search, choosing and the UMAP picture.
+    """Embed samples for similarity search, selection and the UMAP plot.
 
     Example:
         >>> cu.embed(dataset)
@@ -191,13 +183,13 @@ def embed(
 
     Args:
         samples: A FiftyOne dataset or view.
-        manifest: Its first embedding member makes the vectors.
-        progress: Told after every batch.
+        manifest: Manifest whose first embedding member computes the vectors.
+        progress: Callback after every batch.
     """
     from curation.stages.embed import embed as run
-    from curation.storage import queries
+    from curation.storage.collection import dataset_of
 
-    folder = connected().vectors(queries.dataset_of(samples).name)
+    folder = connected().vectors(dataset_of(samples).name)
     return run(samples, ensemble(samples, manifest), folder=folder, progress=progress)
 
 
@@ -209,31 +201,32 @@ def score(
     taxonomy: str | None = None,
     progress: Progress | None = None,
 ) -> ScoreResult:
-    """Rank the unlabeled pool by hardness: where the members disagree most.
+    """Rank the unlabeled pool by hardness, the disagreement of the members.
 
     Example:
-        >>> cu.score(dataset, members=["my_yolo", "my_detr"])  # fields that you have: no model runs
+        >>> cu.score(dataset, members=["my_yolo", "my_detr"])  # existing fields; no model runs
         >>> dataset.sort_by("hardness", reverse=True).first().filepath
 
     Args:
         samples: A FiftyOne dataset or view.
-        members: Detections fields to compare; None for what the manifest's members predicted.
-        manifest: Whose calibration and weights hold; unused where `members` are named.
-        taxonomy: What the labels of `members` mean; None where each means itself.
-        progress: Told when the fields are read, scored and written.
+        members: Detections fields to compare; None for the predictions of the manifest.
+        manifest: Manifest with the calibration and weights to use; ignored with `members`.
+        taxonomy: Taxonomy for the labels of `members`; None to treat each label as a class.
+        progress: Callback after every thousand samples.
 
     Raises:
         StoreError: A field is absent, or holds no boxes with confidences.
-        StageError: There is no sample to rank.
+        StageError: No sample can be ranked.
     """
-    from cascade import taxonomy as taxonomies
+    from cascade.taxonomy import load as load_taxonomy
+    from curation.pipeline.run_stage import run_stage
     from curation.stages.score import score as run
 
     connected()
     if members:
-        classes = taxonomies.load(taxonomy) if taxonomy else None
-        return run(samples, members=members, taxonomy=classes, progress=progress)
-    return run(samples, ensemble=ensemble(samples, manifest), progress=progress)
+        classes = load_taxonomy(taxonomy) if taxonomy else None
+        return run_stage(run, samples, members=members, taxonomy=classes, progress=progress)
+    return run_stage(run, samples, ensemble=ensemble(samples, manifest), progress=progress)
 
 
 def choose(
@@ -248,7 +241,8 @@ def choose(
 ) -> ChooseResult:
     """Choose the next batch to label: hard, varied, and a random arm to compare with.
 
-    A dataset without vectors is embedded first. A round that was chosen is not chosen again.
+    A dataset without vectors is embedded first. A round that has chosen returns its earlier
+    result.
 
     Example:
         >>> cu.choose(dataset, budget=200)
@@ -257,53 +251,56 @@ def choose(
     Args:
         samples: A FiftyOne dataset, or a view to choose from.
         budget: Samples to choose; None for a tenth of the pool, at least 20.
-        round_number: Names the tag of the batch, such as `round-01`.
-        seed: Of the random arm.
+        round_number: The round, which names the tag of the batch, such as `round-01`.
+        seed: Random seed for the random arm.
         use_hardness: False to choose by coverage only.
-        manifest: Whose embedder makes vectors where the dataset has none.
-        progress: Told when the pool is read, chosen and tagged.
+        manifest: Manifest whose embedder computes the vectors of a dataset without any.
+        progress: Callback after reading the pool, choosing and tagging.
 
     Raises:
-        StageError: There is no pool, or no hardness yet.
+        StageError: The pool is empty, or has no hardness.
     """
     from curation.pipeline import run_round
+    from curation.pipeline.run_stage import run_stage
     from curation.stages.choose import choose as run
-    from curation.storage import queries, schema
+    from curation.storage import schema
+    from curation.storage.collection import dataset_of
 
     connected()
-    dataset = queries.dataset_of(samples)
+    dataset = dataset_of(samples)
     if not dataset.info.get(schema.EMBEDDER_INFO):
         embed(dataset, manifest)
-    return run(
-        samples, round_number=round_number, budget=run_round.budget(samples, budget), seed=seed,
-        use_hardness=use_hardness, progress=progress,
+    return run_stage(
+        run, samples, round_number=round_number,
+        budget=run_round.resolve_budget(samples, budget), seed=seed, use_hardness=use_hardness,
+        progress=progress,
     )  # fmt: skip
 
 
-def distil(
+def distill(
     dataset: Dataset,
     *,
     manifest: str | Path = "tiny",
     epochs: int = 40,
     seed: int = 0,
     out: Path | None = None,
-) -> DistilResult:
-    """Make one fast student of an ensemble, and measure what it keeps of it.
+) -> DistillResult:
+    """Distill an ensemble into one fast student, and compare the two.
 
     Example:
-        >>> cu.distil(dataset).kept.sentence
+        >>> cu.distill(dataset).retention.sentence
 
     Args:
         dataset: A FiftyOne dataset with labeled training and validation samples.
-        manifest: The ensemble, as its last round trained it.
+        manifest: Manifest of the ensemble, which is taken from its last round.
         epochs: Passes over the labeled samples.
-        seed: Of the student.
-        out: Its folder; None for one of ours.
+        seed: Random seed for the student.
+        out: Output folder; None for the default.
 
     Raises:
         StageError: Too few samples are labeled, or the ensemble has no detector.
     """
-    from curation.stages.distil import distil as run
+    from curation.stages.distill import distill as run
 
     settings = connected()
     folder = out or settings.dataset_folder(dataset.name) / "student"

@@ -1,7 +1,7 @@
-"""One round: the stages in order.
+"""One round: all stages in order, resumable.
 
-Every stage does only what is missing and is put on record when it is done, so a round that was
-cut off, by Ctrl-C or worse, goes on where it stopped when it is called again.
+Each stage does only what is missing and is recorded when it is done, so an interrupted round
+continues from its last stage on the next call.
 """
 
 from __future__ import annotations
@@ -9,31 +9,32 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
 from cascade.errors import nearest
+from cascade.runtime.devices import default_device
 from curation import tracking
 from curation.errors import StageError
-from curation.inference.deep_tiers import estimators
 from curation.labeling.protocol import Labeler
+from curation.pipeline.predict import Bars, predict_deep_tiers
+from curation.pipeline.run_stage import run_stage
 from curation.settings import Settings
-from curation.stages.adjudicate import adjudicate
 from curation.stages.calibrate import calibrate
 from curation.stages.choose import choose
 from curation.stages.embed import embed
 from curation.stages.evaluate import evaluate
-from curation.stages.examine import Mode, examine
+from curation.stages.examine import Mode
 from curation.stages.fuse import fuse
 from curation.stages.label import label
 from curation.stages.predict import predict
 from curation.stages.publish import publish
-from curation.stages.report import report
-from curation.stages.reproduce import keep
+from curation.stages.report import PAGE, report
+from curation.stages.reproduce import save_snapshot
 from curation.stages.score import score
 from curation.stages.train import train
 from curation.storage import queries, reader, rounds
@@ -42,26 +43,27 @@ from curation.tracking.runs import Runs
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
+    from fiftyone.core.collections import SampleCollection
 
 logger = logging.getLogger(__name__)
 
-Bars = Callable[[str], Progress | None]  # a progress bar for each stage, by its verb
 LEAST_BUDGET = 20
+_GATED = ("evaluate", "publish", "report")  # stages that depend on the champion in service
+_SUMMARY_METRICS = ("mcc", "map50", "ece", "n_images", "n_positive")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a round is asked to do.
+    """Options of a round.
 
     Attributes:
         budget: Samples to choose; None for a tenth of the pool, at least `LEAST_BUDGET`.
         epochs: Passes over the labeled samples, at most.
-        seed: Of the random arm and of the fits.
-        mode: Whether the deeper tiers look at every sample (`full`), or where the cascade's
-            path leads to them (`routed`).
-        device: Where models run; None for the first GPU, else the CPU.
-        focus: Whether training shows more often what the champion fails at: see `train`.
-        sign_off: Whether a person has to sign a promotion: see `publish`.
+        seed: Random seed for selection and training.
+        mode: Deep tiers on every sample (`full`), or only on the path of the cascade (`routed`).
+        device: Device of all models; None for the first GPU, else the CPU.
+        focus: Whether training oversamples what the champion fails at; see `train`.
+        sign_off: Whether a promotion waits for a person; see `publish`.
     """
 
     budget: int | None = None
@@ -75,21 +77,26 @@ class Plan:
 
 @dataclass(frozen=True)
 class RoundResult:
-    """How a round ended.
+    """Outcome of a call of `run_round`.
 
     Attributes:
         round: The round.
-        waiting: Chosen samples that nobody has labeled yet; the round goes on when they are.
-        where: Where they wait.
-        report: The report's path; None while the round is not finished.
-        changed: Whether this call did anything.
+        waiting: Chosen samples without labels; the round continues when they are labeled.
+        instructions: Where to label them, as a sentence.
+        report: Path of the report; None while the round is unfinished.
+        changed: Whether this call ran any stage.
     """
 
     round: Round
     waiting: int = 0
-    where: str = ""
+    instructions: str = ""
     report: Path | None = None
     changed: bool = True
+
+    @property
+    def where(self) -> str:
+        """Deprecated name of `instructions`."""
+        return self.instructions
 
 
 def run_round(
@@ -103,61 +110,66 @@ def run_round(
     bars: Bars = lambda stage: None,
     until: str = "report",
 ) -> RoundResult:
-    """Carry one round to its report, or as far as labels allow.
+    """Run a round to its report, or as far as labels allow.
 
     Args:
         dataset: A FiftyOne dataset with labeled validation and test splits and a pool.
-        number: The round, from 1; the ones before must be finished.
-        first: The ensemble of round 1; later rounds go on with what the last one trained.
-        labeler: Where labels come from.
-        settings: Where things are kept.
-        plan: Budget, epochs, seed, device.
-        bars: Makes a progress bar for each stage.
-        until: The stage after which to stop.
+        number: The round, from 1; earlier rounds must be finished.
+        first: The ensemble of round 1; later rounds start from what the last one trained.
+        labeler: Source of labels.
+        settings: Settings with the home folder of rounds and the registry.
+        plan: Options of the round.
+        bars: Maker of each stage's progress bar.
+        until: The last stage to run.
 
     Raises:
-        StageError: A stage cannot do its work; the message says what is missing.
+        StageError: A stage cannot run; the message says what is missing.
     """
-    if until not in _STEPS:
-        raise StageError(f"A round has no stage {until!r}. {nearest(until, _STEPS)}")
-    this = rounds.of_dataset(settings.home, dataset.name, number)
-    page = this.folder / "report.html"
-    this.expect_of(queries.identity(dataset))
-    work = _Work(dataset, this, first, labeler, settings, plan, bars)
-    if until in _JUDGING and _is_stale(work):
-        logger.info("The champion is another one since round %d was evaluated.", number)
-        this.forget("evaluate")
-    if this.is_done(until):
-        return RoundResult(this, report=page if page.is_file() else None, changed=False)
-    start = work.start  # refuses a round whose turn has not come, before anything is written
-    this.begin(
+    if until not in _STAGES:
+        raise StageError(f"A round has no stage {until!r}. {nearest(until, _STAGES)}")
+    round_ = rounds.get_round(settings.home, dataset.name, number)
+    page = round_.folder / PAGE
+    round_.require_dataset(queries.dataset_id(dataset))
+    run = _Run(dataset, round_, first, labeler, settings, plan, bars)
+    if until in _GATED and run.is_evaluation_stale():
+        logger.info("The champion has changed since round %d was evaluated.", number)
+        round_.forget("evaluate")
+    if round_.is_done(until):
+        return RoundResult(round_, report=page if page.is_file() else None, changed=False)
+    start = run.start  # raises before anything is written if the previous round is unfinished
+    round_.begin(
         dataset=dataset.name,
-        dataset_id=queries.identity(dataset),
+        dataset_id=queries.dataset_id(dataset),
         manifest=start.manifest.name,
         taxonomy=start.taxonomy.name,
         labeler=labeler.name,
         seed=plan.seed,
     )
-    for verb, step in _STEPS.items():
-        waiting = step(work)
-        if waiting:
-            return RoundResult(this, waiting=waiting, where=labeler.where)
-        if verb == until:
+    for stage, summarize in _STAGES.items():
+        if stage == "label":
+            waiting = _label(run)
+            if waiting:
+                return RoundResult(round_, waiting=waiting, instructions=labeler.instructions)
+        elif stage not in _CONDITIONS or _CONDITIONS[stage](run):
+            round_.run_once(stage, partial(summarize, run))
+        if stage == until:
             break
-    return RoundResult(this, report=page if this.is_done("report") else None)
+    return RoundResult(round_, report=page if round_.is_done("report") else None)
 
 
-def budget(dataset: Dataset, asked: int | None) -> int:
-    """Return how many samples to choose: as asked, or a tenth of the pool."""
-    return asked if asked is not None else max(LEAST_BUDGET, len(queries.pool(dataset)) // 10)
+def resolve_budget(samples: SampleCollection, requested: int | None) -> int:
+    """Return the number of samples to choose: as requested, or a tenth of the pool."""
+    return (
+        requested if requested is not None else max(LEAST_BUDGET, len(queries.pool(samples)) // 10)
+    )
 
 
 @dataclass
-class _Work:
-    """What the steps of one round share."""
+class _Run:
+    """State shared by the stages of one round."""
 
     dataset: Dataset
-    this: Round
+    round: Round
     first: Ensemble
     labeler: Labeler
     settings: Settings
@@ -170,209 +182,149 @@ class _Work:
 
     @property
     def start(self) -> Ensemble:
-        """What the round begins with: the newest ensemble that is not known to be worse."""
-        if self.this.start.is_dir():
-            return Ensemble.load(self.this.start)
-        if self.this.number == 1:
+        """The ensemble that the round starts from: the newest that is not known to be worse."""
+        if self.round.start.is_dir():
+            return Ensemble.load(self.round.start)
+        if self.round.number == 1:
             return self.first
-        before = rounds.of_dataset(self.settings.home, self.dataset.name, self.this.number - 1)
+        before = rounds.get_round(self.settings.home, self.dataset.name, self.round.number - 1)
         if not before.is_done("report"):
             raise StageError(
-                f"Round {before.number} is not finished, so round {self.this.number} cannot "
-                f"begin. Run round {before.number} first."
+                f"Round {self.round.number} cannot start before round {before.number} is "
+                f"finished. Run round {before.number} first."
             )
         verdict = before.read(rounds.VERDICT) or {}
         worse = verdict.get("upper") is not None and verdict["upper"] < 0
         return Ensemble.load(before.start if worse else before.ensemble)
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether any member of the starting ensemble is calibrated."""
+        return bool(self.start.calibration.calibrated_members)
 
-def _predict(work: _Work) -> int:
-    work.this.do(
-        "predict",
-        lambda: asdict(
-            predict(work.dataset, work.start, device=work.device, progress=work.bars("predict"))
-        ),
-    )
-    return 0
-
-
-def _calibrate(work: _Work) -> int:
-    """Fit what the first round has no fit of, and keep the start with the round."""
-
-    def fitted() -> Mapping[str, Any]:
-        start = work.start
-        ready = start if start.calibration.calibrated_members else calibrate(work.dataset, start)
-        ready.save(work.this.start)
-        return {"calibrated": ready.calibration.calibrated_members, "ensemble": ready.identity}
-
-    work.this.do("calibrate", fitted)
-    return 0
-
-
-def _fuse(work: _Work) -> int:
-    work.this.do("fuse", lambda: asdict(fuse(work.dataset, work.start, progress=work.bars("fuse"))))
-    return 0
-
-
-def _examine(work: _Work) -> int:
-    """Look closer where the ensemble has members for it, and fuse what they say."""
-
-    def examined() -> Mapping[str, Any]:
-        looked = examine(
-            work.dataset,
-            work.start,
-            folder=work.settings.artifacts(work.dataset.name),
-            mode=work.plan.mode,
-            device=work.device,
-            progress=work.bars("examine"),
+    @property
+    def champion(self) -> Ensemble:
+        """The champion in service; in the very first round, the starting ensemble."""
+        folder = tracking.champion_folder(
+            self.dataset.name, self.settings, into=self.round.folder / "champion"
         )
-        heard = calibrate(work.dataset, work.start)
-        heard.save(work.this.start)
-        fused = fuse(work.dataset, heard, progress=work.bars("fuse"))
-        settled = adjudicate(work.dataset, heard, progress=work.bars("adjudicate"))
-        return {**asdict(looked), "fused": fused.fused, "adjudicated": asdict(settled)}
+        return Ensemble.load(folder) if folder else self.start
 
-    if any(estimators(work.start).values()):
-        work.this.do("examine", examined)
-    return 0
+    def is_evaluation_stale(self) -> bool:
+        """Return whether the champion in service is neither of the evaluated ensembles.
+
+        The challenger is in service if `publish` was interrupted after promoting it.
+        """
+        if not self.round.is_done("evaluate") or self.round.is_done("publish"):
+            return False
+        evaluations = [self.round.read(name) or {} for name in (rounds.CHAMPION, rounds.CHALLENGER)]
+        return self.champion.identity not in [
+            evaluation.get("ensemble") for evaluation in evaluations
+        ]
 
 
-def _embed(work: _Work) -> int:
-    work.this.do(
-        "embed",
-        lambda: asdict(
-            embed(
-                work.dataset,
-                work.start,
-                folder=work.settings.vectors(work.dataset.name),
-                device=work.device,
-                progress=work.bars("embed"),
-            )
-        ),
+def _predict(run: _Run) -> dict[str, Any]:
+    return asdict(predict(run.dataset, run.start, device=run.device, progress=run.bars("predict")))
+
+
+def _calibrate(run: _Run) -> dict[str, Any]:
+    """Calibrate an uncalibrated start, and save it with the round."""
+    start = run.start if run.is_calibrated else calibrate(run.dataset, run.start)
+    start.save(run.round.start)
+    return {"calibrated": start.calibration.calibrated_members, "ensemble": start.identity}
+
+
+def _fuse(run: _Run) -> dict[str, Any]:
+    return asdict(run_stage(fuse, run.dataset, run.start, progress=run.bars("fuse")))
+
+
+def _examine(run: _Run) -> dict[str, Any]:
+    result = predict_deep_tiers(
+        run.dataset, run.start, folder=run.settings.artifacts(run.dataset.name),
+        mode=run.plan.mode, device=run.device, recalibrate=True, bars=run.bars,
+    )  # fmt: skip
+    result.ensemble.save(run.round.start)
+    return {
+        **asdict(result.examine),
+        "fused": result.fuse.fused,
+        "adjudicated": asdict(result.adjudicate),
+    }
+
+
+def _embed(run: _Run) -> dict[str, Any]:
+    folder = run.settings.vectors(run.dataset.name)
+    progress = run.bars("embed")
+    return asdict(
+        embed(run.dataset, run.start, folder=folder, device=run.device, progress=progress)
     )
-    return 0
 
 
-def _score(work: _Work) -> int:
-    """Rank by hardness, unless no member is calibrated: then its disagreement means nothing."""
-    if work.start.calibration.calibrated_members:
-        work.this.do(
-            "score",
-            lambda: asdict(score(work.dataset, ensemble=work.start, progress=work.bars("score"))),
-        )
-    return 0
+def _score(run: _Run) -> dict[str, Any]:
+    return asdict(run_stage(score, run.dataset, ensemble=run.start, progress=run.bars("score")))
 
 
-def _choose(work: _Work) -> int:
-    work.this.do(
-        "choose",
-        lambda: asdict(
-            choose(
-                work.dataset,
-                round_number=work.this.number,
-                budget=budget(work.dataset, work.plan.budget),
-                seed=work.plan.seed,
-                use_hardness=bool(work.start.calibration.calibrated_members),
-                progress=work.bars("choose"),
-            )
-        ),
-    )
-    return 0
+def _choose(run: _Run) -> dict[str, Any]:
+    result = run_stage(
+        choose, run.dataset, round_number=run.round.number,
+        budget=resolve_budget(run.dataset, run.plan.budget), seed=run.plan.seed,
+        use_hardness=run.is_calibrated, progress=run.bars("choose"),
+    )  # fmt: skip
+    return asdict(result)
 
 
-def _label(work: _Work) -> int:
-    if work.this.is_done("label"):
+def _label(run: _Run) -> int:
+    """Push and pull labels; return how many samples still wait."""
+    if run.round.is_done("label"):
         return 0
-    labeled = label(work.dataset, work.this.number, work.labeler)
-    if labeled.waiting == 0:
-        work.this.note(labeler=work.labeler.name)  # the round may have begun with another
-        keep(work.dataset, work.this)
-        work.this.do("label", lambda: asdict(labeled))
-    return labeled.waiting
+    result = run_stage(label, run.dataset, run.round.number, run.labeler)
+    if result.waiting == 0:
+        run.round.note(labeler=run.labeler.name)  # may differ from that of the round's start
+        save_snapshot(run.dataset, run.round)
+        run.round.run_once("label", partial(asdict, result))
+    return result.waiting
 
 
-def _train(work: _Work) -> int:
-    def fitted() -> Mapping[str, Any]:
-        start = work.start
-        before = work.this.record().get("run")
-        tracked = Runs.of(work.settings)
-        with tracked.open(work.dataset.name, run_id=before, called=work.this.tag) as run:
-            work.this.note(run=run)
-            result = train(
-                work.dataset,
-                start,
-                work.this.folder,
-                epochs=work.plan.epochs,
-                seed=work.plan.seed + work.this.number,
-                focus=work.plan.focus,
-                device=work.device,
-                progress=work.bars("train"),
-            )
-        after = result.ensemble.identity
-        work.this.note(ensemble_before=start.identity, ensemble_after=after)
-        return {"examples": result.examples, "members": dict(result.members)}
-
-    work.this.do("train", fitted)
-    return 0
+def _train(run: _Run) -> dict[str, Any]:
+    start = run.start
+    run_id = run.round.record().get("run")
+    runs = Runs.of(run.settings)
+    with runs.open(run.dataset.name, run_id=run_id, called=run.round.tag) as run_id:
+        run.round.note(run=run_id)
+        result = train(
+            run.dataset, start, run.round.folder, epochs=run.plan.epochs,
+            seed=run.plan.seed + run.round.number, focus=run.plan.focus, device=run.device,
+            progress=run.bars("train"),
+        )  # fmt: skip
+    run.round.note(ensemble_before=start.identity, ensemble_after=result.ensemble.identity)
+    return {"examples": result.examples, "members": dict(result.members)}
 
 
-def _evaluate(work: _Work) -> int:
-    def measured() -> Mapping[str, Any]:
-        both = {"champion": _champion(work), "challenger": Ensemble.load(work.this.ensemble)}
-        results = evaluate(work.dataset, both, device=work.device, progress=work.bars("evaluate"))
-        work.this.write(rounds.CHAMPION, results["champion"])
-        work.this.write(rounds.CHALLENGER, results["challenger"])
-        shown = ("mcc", "map50", "ece", "n_images", "n_positive")
-        return {name: {key: one[key] for key in shown} for name, one in results.items()}
-
-    work.this.do("evaluate", measured)
-    return 0
+def _evaluate(run: _Run) -> dict[str, Any]:
+    ensembles = {"champion": run.champion, "challenger": Ensemble.load(run.round.ensemble)}
+    results = evaluate(run.dataset, ensembles, device=run.device, progress=run.bars("evaluate"))
+    run.round.write(rounds.CHAMPION, results["champion"])
+    run.round.write(rounds.CHALLENGER, results["challenger"])
+    return {
+        name: {metric: result[metric] for metric in _SUMMARY_METRICS}
+        for name, result in results.items()
+    }
 
 
-def _is_stale(work: _Work) -> bool:
-    """Return whether the gate would refuse the evaluation: another champion is in service now.
-
-    The challenger may be it, where `publish` was cut off after it promoted.
-    """
-    if not work.this.is_done("evaluate") or work.this.is_done("publish"):
-        return False
-    judged = [work.this.read(one) or {} for one in (rounds.CHAMPION, rounds.CHALLENGER)]
-    return _champion(work).identity not in [one.get("ensemble") for one in judged]
+def _publish(run: _Run) -> dict[str, Any]:
+    result = publish(
+        run.round, dataset_name=run.dataset.name, champion=run.champion,
+        challenger=Ensemble.load(run.round.ensemble), settings=run.settings,
+        sign_off_needed=run.plan.sign_off,
+    )  # fmt: skip
+    return asdict(result)
 
 
-def _champion(work: _Work) -> Ensemble:
-    """Return the champion in service; at the very first round, what the round began with."""
-    folder = tracking.champion_folder(
-        work.dataset.name, work.settings, into=work.this.folder / "champion"
-    )
-    return Ensemble.load(folder) if folder else work.start
+def _report(run: _Run) -> dict[str, Any]:
+    run.round.note(failures=reader.read_failures(run.dataset))
+    return {"page": report(run.dataset, run.round, run.settings).name}
 
 
-def _publish(work: _Work) -> int:
-    work.this.do(
-        "publish",
-        lambda: asdict(
-            publish(
-                work.this,
-                dataset_name=work.dataset.name,
-                champion=_champion(work),
-                challenger=Ensemble.load(work.this.ensemble),
-                settings=work.settings,
-                sign_off_needed=work.plan.sign_off,
-            )
-        ),
-    )
-    return 0
-
-
-def _report(work: _Work) -> int:
-    work.this.note(failures=reader.failures(work.dataset))
-    work.this.do("report", lambda: {"page": report(work.dataset, work.this, work.settings).name})
-    return 0
-
-
-_JUDGING = ("evaluate", "publish", "report")
-_STEPS: Mapping[str, Callable[[_Work], int]] = {
+_STAGES: Mapping[str, Callable[[_Run], Any]] = {
     "predict": _predict,
     "calibrate": _calibrate,
     "fuse": _fuse,
@@ -385,4 +337,8 @@ _STEPS: Mapping[str, Callable[[_Work], int]] = {
     "evaluate": _evaluate,
     "publish": _publish,
     "report": _report,
+}
+_CONDITIONS: Mapping[str, Callable[[_Run], bool]] = {
+    "examine": lambda run: any(run.start.deep_tier_members().values()),
+    "score": lambda run: run.is_calibrated,  # disagreement of raw scores means nothing
 }

@@ -1,7 +1,7 @@
-"""Take a dataset that somebody made without us into our rounds, with its own names of things.
+"""Adopt an existing FiftyOne dataset, so that rounds can run on it.
 
-Label fields of the dataset stay as they are. What our stages read is written beside them: what the
-classes mean, which split a sample belongs to, and the ground truth in canonical classes.
+Its own label fields stay unchanged. The fields that stages read are added: the taxonomy, the split
+of each sample, and the ground truth in canonical classes.
 """
 
 from __future__ import annotations
@@ -11,31 +11,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cascade import taxonomy as taxonomies
-from cascade.engine.run import Progress
+from cascade.runtime.progress import Progress
 from cascade.taxonomy import Taxonomy
 from curation.errors import StageError
 from curation.ingest import assignment
-from curation.labeling.media import require_images
+from curation.labeling.protocol import require_images
 from curation.storage import collection, conversions, queries, reader, schema, writer
 
 if TYPE_CHECKING:
     from fiftyone import Dataset, DatasetView
 
-TAGS = "tags"  # as `split_from`: the samples' tags say the split
+TAGS = "tags"  # value of `split_from` for splits given by sample tags
 _STEPS = 3
 
 
 @dataclass(frozen=True)
 class AdoptResult:
-    """What a call did.
+    """Outcome of a call of `adopt`.
 
     Attributes:
         samples: Samples of the dataset.
-        splits: How many are in each split now.
-        labeled: Samples with ground truth now.
-        held_back: Samples whose ground truth only the labeler `oracle` knows.
-        unknown_labels: Boxes whose label means no class, by label; they are left out.
+        splits: Samples of each split.
+        labeled: Samples with ground truth.
+        held_back: Samples whose ground truth is held back for the labeler `oracle`.
+        unknown_labels: Ignored boxes, by their label outside the taxonomy.
     """
 
     samples: int
@@ -54,23 +53,23 @@ def adopt(
     hold_back: bool = False,
     progress: Progress | None = None,
 ) -> AdoptResult:
-    """Note what a dataset's labels mean, and write its splits and ground truth where we look.
+    """Store the taxonomy of a dataset, and write its splits and ground truth for our stages.
 
-    May be repeated with the same taxonomy; ground truth of our rounds is never overwritten.
+    Idempotent for the same taxonomy; ground truth from rounds is never overwritten.
 
     Args:
         dataset: A FiftyOne dataset of images.
-        taxonomy: What labels mean.
-        ground_truth: A Detections field that people confirmed; None where nothing is labeled.
-        split_from: The field with the split of each sample, or `tags`; None where there is none:
-            then all of it is the pool.
-        hold_back: Keep the ground truth of train for the labeler `oracle`, to replay a project.
-        progress: Told when fields are declared, splits and labels written.
+        taxonomy: Classes of the labels.
+        ground_truth: A confirmed Detections field; None if nothing is labeled.
+        split_from: Field with the split of each sample, or `tags`; None to put all samples into
+            the pool.
+        hold_back: Whether to hold back the ground truth of train for the labeler `oracle`.
+        progress: Callback after declaring fields, writing splits and writing labels.
 
     Raises:
-        LabelingError: The dataset is not of images.
-        StageError: It has another taxonomy already, or the field of splits names none.
-        StoreError: `ground_truth` is no Detections field.
+        LabelingError: The dataset does not hold images.
+        StageError: The dataset has another taxonomy, or `split_from` names no split.
+        StoreError: `ground_truth` is not a Detections field.
     """
     require_images(dataset.name, dataset.media_type)
     _expect_same(dataset, taxonomy)
@@ -79,20 +78,20 @@ def adopt(
     splits = _splits(dataset, split_from)
     if hold_back and ground_truth == schema.GROUND_TRUTH:
         raise StageError(
-            "What lies in the field `ground_truth` already cannot be held back, since every stage "
-            "reads it. Rename the field first: `dataset.rename_sample_field(...)`."
+            "Cannot hold back the field `ground_truth`, because every stage reads it. Rename the "
+            "field first: `dataset.rename_sample_field(...)`."
         )
     schema.declare(dataset, taxonomy)
     _tell(progress, 1)
     ids = list(splits)
-    writer.write_columns(dataset, ids, {schema.SPLIT: [splits[one] for one in ids]})
+    writer.write_columns(dataset, ids, {schema.SPLIT: list(splits.values())})
     _tell(progress, 2)
     labeled = held = 0
     unknown: Counter[str] = Counter()
     if ground_truth is not None:
         unknown = _unknown(dataset, ground_truth, taxonomy)
         labeled, held = _write_truth(dataset, ground_truth, taxonomy, hold_back=hold_back)
-    queries.remember(dataset, "adopted", {"ground_truth": ground_truth, "split_from": split_from})
+    queries.write_info(dataset, "adopted", {"ground_truth": ground_truth, "split_from": split_from})
     _note_taxonomy(dataset, taxonomy)
     _tell(progress, 3)
     return AdoptResult(
@@ -105,42 +104,44 @@ def adopt(
 
 
 def _expect_same(dataset: Dataset, taxonomy: Taxonomy) -> None:
-    known = queries.taxonomy_of(dataset)
-    if known is not None and known.identity != taxonomy.identity:
+    existing = queries.taxonomy_of(dataset)
+    if existing is not None and existing.identity != taxonomy.identity:
         raise StageError(
-            f"{dataset.name!r} has the taxonomy {known.name!r} already, and labels rest on it. "
-            f"Give that one, or clone the dataset without it."
+            f"{dataset.name!r} has the taxonomy {existing.name!r}, which its labels depend on. "
+            "Use that one, or clone the dataset without it."
         )
 
 
 def _note_taxonomy(dataset: Dataset, taxonomy: Taxonomy) -> None:
-    """Keep what labels mean; last, since it says that the dataset is one of ours."""
-    about = dict(dataset.info.get(schema.INFO) or {})
-    dataset.info[schema.INFO] = {**about, "taxonomy": taxonomies.to_yaml(taxonomy)}
+    """Store the taxonomy; last, because it marks the dataset as adopted."""
+    info = dict(dataset.info.get(schema.INFO) or {})
+    dataset.info[schema.INFO] = {**info, "taxonomy": taxonomy.to_yaml()}
     dataset.save()
 
 
 def _splits(dataset: Dataset, split_from: str | None) -> dict[str, str]:
-    """Return the split of each sample; one that nothing is said of is in train."""
+    """Return the split of each sample; `train` for samples without one."""
     if split_from is None or split_from == schema.SPLIT:
         name = schema.SPLIT if dataset.get_field(schema.SPLIT) is not None else None
-        known = dataset.values(name) if name else [None] * len(dataset)
-        said = [[one] if one else [] for one in known]
+        stored = dataset.values(name) if name else [None] * len(dataset)
+        candidates = [[split] if split else [] for split in stored]
     elif split_from == TAGS:
-        said = dataset.values("tags")
+        candidates = dataset.values("tags")
     elif dataset.get_field(split_from) is None:
-        raise StageError(f"{dataset.name!r} has no field {split_from!r} that says the split.")
+        raise StageError(f"{dataset.name!r} has no field {split_from!r} to read the split from.")
     else:
-        said = [[str(one)] if one is not None else [] for one in dataset.values(split_from)]
-    words = assignment.split_words(None)
-    found = [
-        next((words[w.lower()] for w in one or () if w.lower() in words), None) for one in said
+        stored = dataset.values(split_from)
+        candidates = [[str(split)] if split is not None else [] for split in stored]
+    aliases = assignment.split_aliases()
+    splits = [
+        next((aliases[w.lower()] for w in names or () if w.lower() in aliases), None)
+        for names in candidates
     ]
-    if split_from not in (None, schema.SPLIT) and not any(found):
+    if split_from not in (None, schema.SPLIT) and not any(splits):
         raise StageError(
-            f"Nothing in {split_from!r} is a split. Known words: {', '.join(sorted(words))}."
+            f"No value of {split_from!r} is a split. Expected one of {', '.join(sorted(aliases))}."
         )
-    return {i: split or "train" for i, split in zip(dataset.values("id"), found, strict=True)}
+    return {i: split or "train" for i, split in zip(dataset.values("id"), splits, strict=True)}
 
 
 def _unknown(dataset: Dataset, name: str, taxonomy: Taxonomy) -> Counter[str]:
@@ -153,9 +154,8 @@ def _unknown(dataset: Dataset, name: str, taxonomy: Taxonomy) -> Counter[str]:
 def _write_truth(
     dataset: Dataset, name: str, taxonomy: Taxonomy, *, hold_back: bool
 ) -> tuple[int, int]:
-    """Write the ground truth that came with the dataset; return how many are labeled and held."""
-    known = dataset.exists(name)
-    fresh = known.match({schema.LABELED_ROUND: {"$in": [None, 0]}})
+    """Write the dataset's ground truth; return the numbers of labeled and held-back samples."""
+    fresh = dataset.exists(name).match({schema.LABELED_ROUND: {"$in": [None, 0]}})
     train = {schema.SPLIT: "train"}
     parts = [(fresh, schema.GROUND_TRUTH)]
     if hold_back:
@@ -182,8 +182,8 @@ def _copy(view: DatasetView, ids: list[str], name: str, taxonomy: Taxonomy, targ
     collection.write_documents(
         view,
         {
-            one: {target: conversions.raw_detections(found, scored=False)}
-            for one, found in zip(ids, boxes, strict=True)
+            sample_id: {target: conversions.raw_detections(detections, scored=False)}
+            for sample_id, detections in zip(ids, boxes, strict=True)
         },
     )
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cascade.engine.run import Progress, default_device
+from cascade.runtime.devices import default_device
+from cascade.runtime.progress import Progress
 from curation.active_learning.evaluation import slices
 from curation.active_learning.selection import (
     batch,
@@ -20,9 +21,10 @@ from curation.active_learning.selection import (
 )
 from curation.active_learning.selection.pool import Pool
 from curation.errors import StageError
-from curation.presentation import refresh
 from curation.storage import collection, queries, reader, schema
+from curation.storage.collection import dataset_of
 from curation.storage.embeddings import brain_runs
+from curation.storage.tags import round_name
 
 if TYPE_CHECKING:
     from fiftyone import Dataset, DatasetView
@@ -31,16 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ChooseResult:
-    """What a call did.
+    """Outcome of a call of `choose`.
 
     Attributes:
-        pool: Unlabeled samples that could have been chosen.
+        pool: Unlabeled candidates.
         chosen: Samples of the batch.
-        arms: How many came by each arm.
-        duplicates_dropped: Near-duplicates that were left out; the hardest of each stays.
-        boxes: Boxes that the batch is expected to need; None before anything was scored.
-        hours: Labeling time that it is expected to take; None before anything was scored.
-        advice: What to know before labeling, in sentences.
+        arms: Chosen samples of each arm.
+        duplicates_dropped: Near-duplicates left out; the hardest of each group stays.
+        boxes: Expected boxes of the batch; None without scores.
+        hours: Expected labeling time; None without scores.
+        advice: Sentences to read before labeling.
     """
 
     pool: int
@@ -63,60 +65,60 @@ def choose(
 ) -> ChooseResult:
     """Tag the chosen samples `round-NN` and `arm:...`, with `rank` and `chosen_because`.
 
-    A round that was chosen already is returned as it is: nothing is chosen twice.
-    Only the unlabeled pool is looked at; validation and test are never chosen.
+    A round that has chosen returns its earlier result. Only the unlabeled pool is considered,
+    never validation and test.
 
     Args:
         samples: A FiftyOne dataset, or a view to choose from.
-        round_number: Counts from 1.
+        round_number: The round, from 1.
         budget: Samples to choose.
-        seed: Of the random arm.
-        use_hardness: False for a round without a calibrated member: coverage only.
-        progress: Told when the pool is read, chosen and tagged.
+        seed: Random seed for the random arm.
+        use_hardness: False to choose by coverage only, as without any calibrated member.
+        progress: Callback after reading the pool, choosing and tagging.
 
     Raises:
-        StageError: There is no pool, no embedding or no hardness yet.
+        StageError: The pool is empty, or lacks embeddings or hardness.
     """
     if budget < 1:
         raise StageError(f"The budget must be at least 1 sample, got {budget}.")
-    dataset, tag = queries.dataset_of(samples), schema.round_tag(round_number)
-    done = queries.remembered(dataset, f"chosen {tag}")
+    dataset, tag = dataset_of(samples), round_name(round_number)
+    done = queries.read_info(dataset, f"chosen {tag}")
     if done is not None:
         return ChooseResult(**{**done, "advice": tuple(done["advice"])})
-    view = queries.unclaimed(queries.pool(samples), tag)
+    view = queries.exclude_other_rounds(queries.pool(samples), tag)
     queries.require_pool(view, dataset.name)
-    found = _embeddable(view)
-    ids, _ = collection.ids_and_paths(found)
-    pool = _pool(found, ids, dataset, use_hardness=use_hardness)
-    _tell(progress, 1)
+    candidates = _embeddable(view)
+    ids, _ = collection.ids_and_paths(candidates)
+    pool = _pool(candidates, ids, dataset, use_hardness=use_hardness)
+    _report(progress, 1)
     labeled, _ = collection.ids_and_paths(_embeddable(queries.labeled(dataset, "train")))
     picked = batch.choose(
         pool,
-        brain_runs.vectors(dataset, labeled),
+        brain_runs.read_vectors(dataset, labeled),
         budget,
         seed=seed + round_number,
         cover=_on_gpu(),
     )
-    _tell(progress, 2)
+    _report(progress, 2)
     schema.declare_choice(dataset)
-    queries.tag_chosen(dataset, tag, [ids[i] for i in picked.index], picked.arm, picked.because)
-    queries.tag_only(dataset, schema.NEAR_DUPLICATE, [ids[i] for i in picked.dropped])
+    queries.tag_batch(dataset, tag, [ids[i] for i in picked.index], picked.arm, picked.because)
+    queries.move_tag(dataset, schema.NEAR_DUPLICATE, [ids[i] for i in picked.dropped])
     result = _result(pool, picked, lost=len(view) - len(ids), scored=use_hardness)
-    queries.remember(dataset, f"chosen {tag}", asdict(result))
-    refresh.after_stage(dataset)
-    _tell(progress, 3)
+    queries.write_info(dataset, f"chosen {tag}", asdict(result))
+    _report(progress, 3)
     return result
 
 
-def _on_gpu() -> coverage.MakeCover | None:
-    """Return what does the arithmetic on a GPU of CUDA; None where there is none."""
+def _on_gpu() -> coverage.CoverFactory | None:
+    """Return the coverage implementation for a CUDA GPU; None without one."""
     device = default_device()
-    return coverage_torch.on(device) if device.type == "cuda" else None
+    return coverage_torch.torch_cover(device) if device.type == "cuda" else None
 
 
-def _embeddable(view: DatasetView) -> Any:
+def _embeddable(view: DatasetView) -> DatasetView:
     """Return the view without the samples whose image could not be embedded."""
-    failed = {one["sample"] for one in reader.failures(view) if one["stage"] == "embed"}
+    failures = reader.read_failures(view)
+    failed = {failure["sample"] for failure in failures if failure["stage"] == "embed"}
     return view.exclude(list(failed)) if failed else view
 
 
@@ -129,9 +131,9 @@ def _pool(view: DatasetView, ids: Sequence[str], dataset: Dataset, *, use_hardne
         )
         if name in view.get_field_schema()
     ]  # fmt: skip
-    found = reader.read_columns(view, names)
+    columns = reader.read_columns(view, names)
     nothing: list[Any] = [None] * len(ids)
-    hardness = queries.numbers(found.get(schema.HARDNESS, nothing))
+    hardness = queries.float_array(columns.get(schema.HARDNESS, nothing))
     if use_hardness and not np.isfinite(hardness).any():
         raise StageError(
             f"No sample of {dataset.name!r} has a hardness. "
@@ -139,18 +141,22 @@ def _pool(view: DatasetView, ids: Sequence[str], dataset: Dataset, *, use_hardne
             "`--no-use-hardness`."
         )
     return Pool(
-        embeddings=brain_runs.vectors(dataset, ids),
+        embeddings=brain_runs.read_vectors(dataset, ids),
         hardness=hardness if use_hardness else None,
-        drives=found.get(schema.DRIVE, nothing),
-        times_s=queries.numbers(found.get(schema.TIME_S, nothing)),
+        drives=columns.get(schema.DRIVE, nothing),
+        times_s=queries.float_array(columns.get(schema.TIME_S, nothing)),
         expected_boxes=np.nan_to_num(
-            queries.numbers(found.get(schema.EXPECTED_BOXES, nothing)), nan=1.0
+            queries.float_array(columns.get(schema.EXPECTED_BOXES, nothing)), nan=1.0
         ),
         strata=slices.build(
-            {k: found[k] for k in (schema.TIME_OF_DAY, schema.WEATHER) if k in found},
-            mean_luma=queries.numbers(found.get(schema.LUMA, nothing)),
+            {
+                name: columns[name]
+                for name in (schema.TIME_OF_DAY, schema.WEATHER)
+                if name in columns
+            },
+            mean_luma=queries.float_array(columns.get(schema.LUMA, nothing)),
         ),
-        alike=brain_runs.look_alike(dataset, ids, near_duplicates.COSINE),
+        similar_pairs=brain_runs.near_duplicate_pairs(dataset, ids, near_duplicates.COSINE),
     )
 
 
@@ -159,8 +165,8 @@ def _result(pool: Pool, picked: batch.Chosen, *, lost: int, scored: bool) -> Cho
     advice = (*picked.advice, cost.sentence) if scored else picked.advice
     if lost:
         advice = (
-            f"Left out, because their images could not be embedded: {lost} of the pool "
-            f"(see the field `{schema.FAILURES}`).",
+            f"{lost} samples of the pool were left out because their images could not be "
+            f"embedded (see the field `{schema.FAILURES}`).",
             *advice,
         )
     return ChooseResult(
@@ -174,6 +180,6 @@ def _result(pool: Pool, picked: batch.Chosen, *, lost: int, scored: bool) -> Cho
     )
 
 
-def _tell(progress: Progress | None, done: int) -> None:
+def _report(progress: Progress | None, done: int) -> None:
     if progress:
         progress(done, 3)

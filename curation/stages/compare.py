@@ -1,4 +1,4 @@
-"""Two registered versions side by side: each in fields of its own, and what sets them apart."""
+"""Compare two registered versions side by side, each in its own fields."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from cascade.engine.run import Progress, default_device, run
+from cascade.engine.run import run
 from cascade.ensemble import Ensemble
-from cascade.inference import decision as voting
+from cascade.inference import decision
 from cascade.metrics import classification
 from cascade.metrics.average_precision import average_precision
 from cascade.predictions import Detections
+from cascade.runtime.devices import default_device
+from cascade.runtime.progress import Progress, subtask
 from curation.errors import StageError
-from curation.storage import collection, documents, queries, reader, schema
+from curation.storage import collection, documents, reader, schema
+from curation.storage.collection import dataset_of
 
 if TYPE_CHECKING:
-    from fiftyone import Dataset
+    from fiftyone import Dataset, DatasetView
     from fiftyone.core.collections import SampleCollection
 
 _CONSENSUS_EXTRAS = {"votes": "IntField", "agreement": "FloatField", "members": "ListField"}
@@ -27,15 +30,15 @@ _CONSENSUS_EXTRAS = {"votes": "IntField", "agreement": "FloatField", "members": 
 
 @dataclass(frozen=True)
 class CompareResult:
-    """What two versions say about the same samples.
+    """Comparison of two versions on the same samples.
 
     Attributes:
-        versions: The two, as asked.
-        samples: How many samples both looked at.
-        labeled: How many of those have ground truth.
-        rows: Name of a figure, and its value for either version; None where it is not defined.
-        differing: Samples on which they decide differently.
-        view: The saved view of those; empty where there are none.
+        versions: The two versions.
+        samples: Samples that were compared.
+        labeled: Compared samples with ground truth.
+        rows: Name of each metric, and its value for both versions; None if it is undefined.
+        differing: Samples with different decisions.
+        view: Saved view of the differing samples; empty if there are none.
     """
 
     versions: tuple[str, str]
@@ -47,7 +50,7 @@ class CompareResult:
 
 
 def field_of(name: str, version: str) -> str:
-    """Return the field in which a version's `name` is kept, such as `consensus__v3`."""
+    """Return the field for a version's `name`, such as `consensus__v3`."""
     return f"{name}__v{version}"
 
 
@@ -58,45 +61,43 @@ def compare(
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> CompareResult:
-    """Store what two versions say, member by member and fused, and return how they differ.
+    """Store the predictions of two versions, of each member and fused, and compare them.
 
-    Fields of the ensemble in service are not touched. Samples that a version looked at before
-    are not looked at again.
+    Fields of the ensemble in service are unchanged. Only missing predictions are made.
 
     Args:
         samples: A FiftyOne dataset or view.
         ensembles: The two ensembles, by version.
-        device: Where to run; the first GPU, else the CPU.
-        progress: Told after every batch, over both.
+        device: Device of all models; None for the first GPU, else the CPU.
+        progress: Callback after every batch, over both ensembles.
 
     Raises:
-        StageError: There are not two versions, or they decide on different things.
+        StageError: There are not two versions, or they make different decisions.
     """
     if len(ensembles) != 2:
-        raise StageError(f"Two different versions are compared, got {', '.join(ensembles)}.")
-    names = {one.taxonomy.decision.name for one in ensembles.values()}
+        raise StageError(f"Expected two different versions, got {', '.join(ensembles)}.")
+    names = {ensemble.taxonomy.decision.name for ensemble in ensembles.values()}
     if len(names) != 1:
-        raise StageError(f"The versions decide on different things: {', '.join(sorted(names))}.")
+        raise StageError(f"The versions make different decisions: {', '.join(sorted(names))}.")
     total = len(samples) * len(ensembles)
     for number, (version, ensemble) in enumerate(ensembles.items()):
-        before = number * len(samples)
-        _look(
+        _predict(
             samples, version, ensemble, device or default_device(),
-            progress and (lambda done, _, b=before: progress(b + done, total)),
+            subtask(progress, number * len(samples), total),
         )  # fmt: skip
-    return _compared(samples, ensembles)
+    return _comparison(samples, ensembles)
 
 
-def _look(
+def _predict(
     samples: SampleCollection,
     version: str,
     ensemble: Ensemble,
     device: torch.device,
     progress: Progress | None,
 ) -> None:
-    _declare(queries.dataset_of(samples), version, ensemble)
-    done_in = field_of(schema.CONSENSUS, version)
-    todo = set(collection.missing(samples, done_in, ensemble.identity))
+    _declare(dataset_of(samples), version, ensemble)
+    consensus = field_of(schema.CONSENSUS, version)
+    todo = set(collection.missing_ids(samples, consensus, ensemble.identity))
     if not todo:
         return
     ids, paths = collection.ids_and_paths(samples)
@@ -135,7 +136,7 @@ def _declare(dataset: Dataset, version: str, ensemble: Ensemble) -> None:
 
 @dataclass(frozen=True)
 class _Sink:
-    """Writes what one version says, each sample in one step."""
+    """Writes the predictions of one version, each sample in one update."""
 
     samples: SampleCollection
     version: str
@@ -143,85 +144,90 @@ class _Sink:
     sizes: Mapping[str, Any]
 
     def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        ids, one = list(results), self.ensemble
-        votes = voting.gather([results[i] for i in ids], one)
-        clusters, decisions = voting.conclude(votes, one, np.array([self.sizes[i] for i in ids]))
-        decisions = voting.heard(decisions, one, voting.probed([results[i] for i in ids], one))
-        fused = documents.consensus_fields(clusters, fingerprint=one.identity)
+        """Write one batch of results."""
+        ids, ensemble = list(results), self.ensemble
+        rows = [results[i] for i in ids]
+        votes = decision.collect_votes(rows, ensemble)
+        sizes = np.array([self.sizes[i] for i in ids])
+        clusters, decisions = decision.fuse_and_decide(votes, ensemble, sizes)
+        decisions = decision.with_image_votes(
+            decisions, ensemble, decision.probe_votes(rows, ensemble)
+        )
+        fused = documents.consensus_fields(clusters, fingerprint=ensemble.identity)
         update: dict[str, dict[str, Any]] = {i: {} for i in ids}
-        for member in one.detectors:
-            said = {i: results[i].get(member) for i in ids}
+        for member in ensemble.detectors:
+            predictions = {i: results[i].get(member) for i in ids}
             stored, _ = documents.member_fields(
-                {i: found for i, found in said.items() if isinstance(found, Detections)},
+                {i: boxes for i, boxes in predictions.items() if isinstance(boxes, Detections)},
                 member=member,
-                fingerprint=one.fingerprint(member),
-                taxonomy=one.taxonomy,
-                calibrate=one.calibration.apply,
+                fingerprint=ensemble.fingerprint(member),
+                taxonomy=ensemble.taxonomy,
+                calibrate=ensemble.calibration.apply,
             )
             for i in ids:
                 update[i][field_of(member, self.version)] = stored.get(i)
+        decision_field = field_of(ensemble.taxonomy.decision.name, self.version)
         for row, i in enumerate(ids):
-            update[i][field_of(one.taxonomy.decision.name, self.version)] = (
-                documents.decision_field(
-                    decisions,
-                    row,
-                    threshold=one.calibration.threshold,
-                    fingerprint=one.identity,
-                )
+            update[i][decision_field] = documents.decision_field(
+                decisions,
+                row,
+                threshold=ensemble.calibration.threshold,
+                fingerprint=ensemble.identity,
             )
             update[i][field_of(schema.CONSENSUS, self.version)] = fused[row]
         collection.write_documents(self.samples, update)
 
 
-def _compared(samples: SampleCollection, ensembles: Mapping[str, Ensemble]) -> CompareResult:
+def _comparison(samples: SampleCollection, ensembles: Mapping[str, Ensemble]) -> CompareResult:
     first, second = ensembles
     name = ensembles[first].taxonomy.decision.name
     decisions = [f"{field_of(name, version)}.label" for version in ensembles]
-    ids, *said = samples.values(["id", *decisions])
-    unlike = [one for one, a, b in zip(ids, *said, strict=True) if a != b]
+    ids, *labels = samples.values(["id", *decisions])
+    differing = [sample_id for sample_id, a, b in zip(ids, *labels, strict=True) if a != b]
     view = ""
-    if unlike:
-        dataset = queries.dataset_of(samples)
+    if differing:
+        dataset = dataset_of(samples)
         view = f"v{first} against v{second}"
-        dataset.save_view(view, dataset.select(unlike), overwrite=True)
-    known = samples.exists(schema.GROUND_TRUTH)
-    columns = [_figures(samples, known, version, one) for version, one in ensembles.items()]
+        dataset.save_view(view, dataset.select(differing), overwrite=True)
+    labeled = samples.exists(schema.GROUND_TRUTH)
+    columns = [
+        _metrics(samples, labeled, version, ensemble) for version, ensemble in ensembles.items()
+    ]
     return CompareResult(
         versions=(first, second),
         samples=len(ids),
-        labeled=len(known),
+        labeled=len(labeled),
         rows=tuple((key, columns[0][key], columns[1][key]) for key in columns[0]),
-        differing=len(unlike),
+        differing=len(differing),
         view=view,
     )
 
 
-def _figures(
-    samples: SampleCollection, known: Any, version: str, ensemble: Ensemble
+def _metrics(
+    samples: SampleCollection, labeled: DatasetView, version: str, ensemble: Ensemble
 ) -> dict[str, float | None]:
-    """Return the figures of one version; those that need ground truth are of `known` only."""
+    """Return the metrics of one version; those that need ground truth on `labeled` only."""
     consensus = field_of(schema.CONSENSUS, version)
     label = f"{field_of(ensemble.taxonomy.decision.name, version)}.label"
-    yes = np.array([one == "yes" for one in samples.values(label)], bool)
-    boxes = samples.count(f"{consensus}.detections")
-    n = max(len(yes), 1)
-    found: dict[str, float | None] = {
-        "said yes": float(yes.sum()) / n,
-        "boxes an image": boxes / n,
+    n = max(len(samples), 1)
+    metrics: dict[str, float | None] = {
+        "predicted yes": samples.values(label).count("yes") / n,
+        "boxes per image": samples.count(f"{consensus}.detections") / n,
         **dict.fromkeys(("MCC", "precision", "recall", "mAP at IoU 0.5")),
     }
-    if not len(known):
-        return found
-    truths = reader.read_detections(known, schema.GROUND_TRUTH, ensemble.taxonomy)
-    fused = reader.read_detections(known, consensus, ensemble.taxonomy)
-    truth = voting.decisions_of(truths, ensemble.taxonomy)
-    labels = dict(zip(*known.values(["id", label]), strict=True))
-    says = np.array([labels[one] == "yes" for one in collection.ids_and_paths(known)[0]], bool)
+    if not len(labeled):
+        return metrics
+    truths = reader.read_detections(labeled, schema.GROUND_TRUTH, ensemble.taxonomy)
+    fused = reader.read_detections(labeled, consensus, ensemble.taxonomy)
+    truth = decision.true_decisions(truths, ensemble.taxonomy)
+    labels = dict(zip(*labeled.values(["id", label]), strict=True))
+    ids, _ = collection.ids_and_paths(labeled)
+    predicted = np.array([labels[sample_id] == "yes" for sample_id in ids], bool)
     precision = average_precision(fused, truths, ensemble.taxonomy.names)
-    return found | {
-        "MCC": classification.mcc(truth, says),
-        "precision": classification.precision(truth, says),
-        "recall": classification.recall(truth, says),
+    return metrics | {
+        "MCC": classification.mcc(truth, predicted),
+        "precision": classification.precision(truth, predicted),
+        "recall": classification.recall(truth, predicted),
         "mAP at IoU 0.5": _number(precision.map50),
     }
 
@@ -231,7 +237,7 @@ def _number(value: float | None) -> float | None:
 
 
 def as_table(result: CompareResult) -> Sequence[tuple[str, str, str, str]]:
-    """Return the rows as text: figure, first, second, and the change from first to second."""
+    """Return the rows as text: metric, first, second, and the change from first to second."""
     return [
         (name, _text(a), _text(b), "" if a is None or b is None else f"{b - a:+.3f}")
         for name, a, b in result.rows

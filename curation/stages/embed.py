@@ -1,4 +1,4 @@
-"""Embed samples into FiftyOne's similarity index, and draw their UMAP picture."""
+"""Embed samples into FiftyOne's similarity index, and compute their UMAP plot."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from cascade.engine.run import Progress, default_device, run
+from cascade.engine.run import run
 from cascade.ensemble import Ensemble
 from cascade.predictions import Embedding, Failure
-from curation.storage import collection, queries, schema, writer
+from cascade.runtime.devices import default_device
+from cascade.runtime.progress import Progress
+from curation.storage import collection, schema, writer
+from curation.storage.collection import dataset_of
 from curation.storage.embeddings import brain_runs
-from curation.storage.embeddings.table import Vectors
+from curation.storage.embeddings.table import VectorTable
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -24,14 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """What a call did.
+    """Outcome of a call of `embed`.
 
     Attributes:
-        embedder: The member that made the vectors.
-        added: Vectors made now.
-        skipped: Samples that had one.
-        failed: Samples whose image could not be embedded; on record in `failures`.
-        umap: Whether the UMAP picture exists.
+        embedder: The member that computes the vectors.
+        added: Vectors added by this call.
+        skipped: Samples that had a vector.
+        failed: Samples that could not be embedded; each is recorded in its `failures`.
+        umap: Whether the UMAP plot exists.
     """
 
     embedder: str
@@ -49,25 +52,24 @@ def embed(
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> EmbedResult:
-    """Store a vector of every sample and draw what the App shows; do only what is missing.
+    """Store the missing vectors of all samples, and update the UMAP plot of the App.
 
     Args:
         samples: A FiftyOne dataset or view.
-        ensemble: Its first embedding member makes the vectors.
-        folder: Where the vectors of this dataset are kept.
-        device: Where to run; the first GPU, else the CPU.
-        progress: Told after every batch.
+        ensemble: Ensemble whose first embedding member computes the vectors.
+        folder: Folder for the vectors of the dataset.
+        device: Device of the model; None for the first GPU, else the CPU.
+        progress: Callback after every batch.
     """
     device = device or default_device()
-    dataset = queries.dataset_of(samples)
+    dataset = dataset_of(samples)
     schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
     name = ensemble.embedder
     fingerprint = ensemble.fingerprint(name)
-    table = Vectors(folder, fingerprint)
-    brain_runs.remember_embedder(dataset, folder, name, fingerprint)
+    table = VectorTable(folder, fingerprint)
+    brain_runs.record_embedder(dataset, folder, name, fingerprint)
     ids, paths = collection.ids_and_paths(samples)
-    there = table.ids()
-    todo = {one for one in ids if one not in there}
+    todo = set(ids) - table.ids()
     sink = VectorSink(dataset, table, name)
     tally = run(
         {name: ensemble.build(name, device)} if todo else {},
@@ -79,12 +81,13 @@ def embed(
         todo={name: todo},
         progress=progress,
     )
-    known = table.ids()
-    embedded = [one for one in collection.ids_and_paths(dataset)[0] if one in known]
-    if not brain_runs.is_drawn(dataset, embedded):
+    stored = table.ids()
+    dataset_ids, _ = collection.ids_and_paths(dataset)
+    embedded = [sample_id for sample_id in dataset_ids if sample_id in stored]
+    if not brain_runs.is_current(dataset, embedded):
         threads = torch.get_num_threads()
-        brain_runs.draw(dataset, embedded)
-        torch.set_num_threads(threads)  # UMAP changes them, and with them the last digits of sums
+        brain_runs.rebuild(dataset, embedded)
+        torch.set_num_threads(threads)  # UMAP changes it, and with it the last digits of sums
     return EmbedResult(
         embedder=name,
         added=tally.predicted,
@@ -96,16 +99,16 @@ def embed(
 
 @dataclass(frozen=True)
 class VectorSink:
-    """Puts vectors into the table, and failures on record."""
+    """Writes vectors to the table, and failures to the dataset."""
 
     dataset: Dataset
-    table: Vectors
+    table: VectorTable
     member: str
 
     def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep what one call of the engine gives."""
-        found = {i: row[self.member] for i, row in results.items()}
-        kept = {i: one.vector for i, one in found.items() if isinstance(one, Embedding)}
-        self.table.add(list(kept), np.array(list(kept.values()), np.float32))
-        failures = {i: one for i, one in found.items() if isinstance(one, Failure)}
-        writer.write_failures(self.dataset, "embed", self.member, failures, cleared=list(kept))
+        """Write one batch of results."""
+        predictions = {i: row[self.member] for i, row in results.items()}
+        vectors = {i: p.vector for i, p in predictions.items() if isinstance(p, Embedding)}
+        self.table.add(list(vectors), np.array(list(vectors.values()), np.float32))
+        failures = {i: p for i, p in predictions.items() if isinstance(p, Failure)}
+        writer.write_failures(self.dataset, "embed", self.member, failures, cleared=list(vectors))

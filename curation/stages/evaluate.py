@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cascade.engine.run import Progress, default_device
 from cascade.ensemble import Ensemble
+from cascade.runtime.devices import default_device
+from cascade.runtime.progress import Progress, subtask
 from curation.active_learning.evaluation import evaluate as evaluation
 from curation.active_learning.evaluation.frozen_set import frozen_set
 from curation.errors import StageError
@@ -28,15 +29,15 @@ def evaluate(
 ) -> dict[str, dict[str, Any]]:
     """Return the evaluation of each ensemble, by its name, as plain JSON.
 
-    The images are those of the split whose ground truth came with the data: a sample that was
-    chosen by hardness is never among them.
+    Uses the images of the split whose ground truth came with the data, never samples that were
+    chosen by hardness.
 
     Args:
-        dataset: The FiftyOne dataset.
-        ensembles: What to compare, for example champion and challenger.
-        split: `test`, or `val` for a look before the gate.
-        device: Where to run; the first GPU, else the CPU.
-        progress: Told after every batch, over all ensembles.
+        dataset: A FiftyOne dataset.
+        ensembles: Ensembles to compare, for example champion and challenger.
+        split: `test`, or `val` for a preview of the gate.
+        device: Device of all models; None for the first GPU, else the CPU.
+        progress: Callback after every batch, over all ensembles.
 
     Raises:
         StageError: The split has no labeled image.
@@ -46,17 +47,16 @@ def evaluate(
     frozen = frozen_set(dataset, split, first.taxonomy)
     if not len(frozen):
         raise StageError(
-            f"The split {split!r} of {dataset.name!r} has no labeled image, so nothing can be "
-            "measured. Ingest labeled images with that split."
+            f"Split {split!r} of {dataset.name!r} has no labeled image to evaluate on. "
+            "Ingest labeled images with that split."
         )
-    timed = prediction.timed(ensembles, frozen.paths, device)
+    latencies = prediction.measure_latency(ensembles, frozen.paths, device)
     results: dict[str, dict[str, Any]] = {}
     total = len(frozen) * len(ensembles)
     for number, (name, ensemble) in enumerate(ensembles.items()):
-        before = number * len(frozen)
-        rows = prediction.rows(
+        rows = prediction.predict_rows(
             ensemble, ensemble.voters, frozen.ids, frozen.paths, device,
-            progress and (lambda done, _, b=before: progress(b + done, total)),
+            subtask(progress, number * len(frozen), total),
         )  # fmt: skip
-        results[name] = evaluation.evaluate(rows, ensemble, frozen, timed[name])
+        results[name] = evaluation.evaluate(rows, ensemble, frozen, latencies[name])
     return results

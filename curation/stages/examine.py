@@ -1,8 +1,8 @@
-"""Look closer, where the cascade asks for it: depth, masks and language answers.
+"""Run the deep tiers: depth, masks and language answers.
 
-These tiers are dear, so in the mode `routed` a sample is only shown to the members that its
-path leads to; in the mode `full` every member looks at every sample, because for curation
-disagreement is the signal.
+These tiers are expensive. In the mode `routed`, a sample goes only to the members on its path
+through the cascade. In the mode `full`, every member sees every sample, because disagreement is
+the signal for curation.
 """
 
 from __future__ import annotations
@@ -16,16 +16,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from cascade.engine.run import Progress, default_device, run
+from cascade.engine.run import run
 from cascade.ensemble import Ensemble
 from cascade.fusion.routing import Path as Route
 from cascade.imaging.batches import Batch
 from cascade.manifest import Manifest
 from cascade.predictions import Detections
+from cascade.registry import Tier
+from cascade.runtime.devices import default_device
+from cascade.runtime.progress import Progress
 from curation.errors import StageError
-from curation.inference.deep_tiers import estimators, focals_px
+from curation.inference.deep_tiers import read_focals_px
 from curation.storage import collection, queries, reader, schema, writer
-from curation.storage.artifacts import Shelf
+from curation.storage.artifacts import ArtifactFolder
+from curation.storage.collection import dataset_of
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -38,15 +42,15 @@ Mode = Literal["full", "routed"]
 
 @dataclass(frozen=True)
 class ExamineResult:
-    """What a call did.
+    """Outcome of a call of `examine`.
 
     Attributes:
-        samples: Samples that were looked at.
-        asked: Samples that each member was to look at.
-        ran: Predictions made now.
-        skipped: Predictions that were there already.
-        failed: Predictions that failed; each is on record in the sample's `failures`.
-        seconds: Time in each member's own calls.
+        samples: Samples of the dataset or view.
+        asked: Sizes of the set of samples that each member is responsible for.
+        ran: Predictions made by this call.
+        skipped: Predictions that existed.
+        failed: Failed predictions; each is recorded in the sample's `failures`.
+        seconds: Seconds spent in each member.
     """
 
     samples: int
@@ -66,91 +70,91 @@ def examine(
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> ExamineResult:
-    """Store what the deeper tiers say about the samples; do only what is missing.
+    """Store the missing predictions of the deep tiers.
 
-    What a member is shown comes from the consensus so far, so the key of its work is its own
-    fingerprint and those of the detectors.
+    Members see the consensus so far, so their work is keyed by their own fingerprint and those
+    of the detectors.
 
     Args:
         samples: A FiftyOne dataset or view whose consensus is up to date.
-        ensemble: Whose members of the tiers geometry, segmentation and language look.
-        folder: Where masks and depth maps of this dataset are kept.
-        mode: `full`: all members on all samples; `routed`: as the samples' paths say.
-        device: Where; the first GPU, else the CPU.
-        progress: Told after every batch.
+        ensemble: The ensemble with members of the tiers geometry, segmentation and language.
+        folder: Folder for masks and depth maps of the dataset.
+        mode: All members on all samples (`full`), or by the path of each sample (`routed`).
+        device: Device of all models; None for the first GPU, else the CPU.
+        progress: Callback after every batch.
 
     Raises:
         StageError: A sample has no consensus yet.
     """
     device = device or default_device()
-    dataset = queries.dataset_of(samples)
-    members = estimators(ensemble)
+    dataset = dataset_of(samples)
+    members = ensemble.deep_tier_members()
     _require_consensus(samples)
-    schema.declare_closer(dataset, ensemble.taxonomy, ensemble.detectors, members)
-    shelves = {
-        name: Shelf(folder, name, fingerprint(ensemble, name))
+    schema.declare_deep_tiers(dataset, ensemble.taxonomy, ensemble.detectors, members)
+    folders = {
+        name: ArtifactFolder(folder, name, fingerprint(ensemble, name))
         for names in members.values()
         for name in names
     }
     paths = dict(zip(*collection.ids_and_paths(samples), strict=True))
-    asked = _asked(samples, ensemble, members, mode)
+    assigned = _assigned_samples(samples, ensemble, members, mode)
     todo = {
-        name: set(collection.missing(samples, name, shelves[name].fingerprint)) & asked[name]
-        for name in shelves
+        name: set(collection.missing_ids(samples, name, folders[name].fingerprint)) & assigned[name]
+        for name in folders
     }
-    knowing = _knowing(samples, ensemble)
+    add_context = _context_adder(samples, ensemble)
     total, done, failed, ran = sum(map(len, todo.values())), 0, 0, 0
     seconds: dict[str, float] = {}
     for name, waiting in todo.items():  # one after another: each may fill a GPU
         if not waiting:
             continue
-        # A batch always holds the same images, so that who goes on computes the same; but a
-        # question to a language model costs too much to be asked for its neighbours' sake.
-        seen = waiting if name in members["language"] else asked[name]
-        ids = [one for one in paths if one in seen]
+        # A resumed run uses the same batches and thus gets the same numbers. Answers of language
+        # members do not depend on the batch, and cost too much to repeat.
+        shown = waiting if name in members["language"] else assigned[name]
+        ids = [sample_id for sample_id in paths if sample_id in shown]
         tally = run(
             {name: ensemble.build(name, device)},
             {name: ensemble.manifest.member(name)},
             ids,
-            [paths[one] for one in ids],
-            _Sink(dataset, ensemble, shelves),
+            [paths[sample_id] for sample_id in ids],
+            _Sink(dataset, ensemble, folders),
             device=device,
             todo={name: waiting},
-            known=knowing,
+            add_context=add_context,
             batches_a_write=1,  # masks and maps are large
-            progress=progress and _shifted(progress, done, len(waiting), total),
+            progress=progress and _part_of(progress, done, len(waiting), total),
         )
         tier = ensemble.manifest.member(name).tier
-        queries.note_costs(
+        queries.record_costs(
             dataset, tally, tier=tier, paths={name: paths_of(ensemble.manifest, name)}
         )
         done += len(waiting)
         ran, failed = ran + tally.predicted, failed + tally.failed
-        seconds |= {one: round(taken, 2) for one, taken in tally.seconds.items()}
+        seconds |= {member: round(time_s, 2) for member, time_s in tally.seconds.items()}
     return ExamineResult(
         samples=len(paths),
-        asked={name: len(one) for name, one in asked.items()},
+        asked={name: len(ids) for name, ids in assigned.items()},
         ran=ran,
-        skipped=sum(map(len, asked.values())) - total,
+        skipped=sum(map(len, assigned.values())) - total,
         failed=failed,
         seconds=seconds,
     )
 
 
 def fingerprint(ensemble: Ensemble, member: str) -> str:
-    """Return the key of a deeper member's work: its own and the detectors' fingerprints."""
-    parts = [ensemble.fingerprint(one) for one in (member, *ensemble.detectors)]
+    """Return the key of a deep member's work: its own and the detectors' fingerprints."""
+    parts = [ensemble.fingerprint(name) for name in (member, *ensemble.detectors)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 
 
-def _asked(
-    samples: SampleCollection, ensemble: Ensemble, members: Mapping[str, Sequence[str]], mode: Mode
+def _assigned_samples(
+    samples: SampleCollection, ensemble: Ensemble, members: Mapping[Tier, Sequence[str]], mode: Mode
 ) -> dict[str, set[str]]:
-    """Return the samples that each member is to look at."""
+    """Return the samples of each member."""
     columns = reader.read_columns(samples, [schema.PATH])
     path_of = dict(zip(columns["id"], columns[schema.PATH], strict=True))
     return {
-        name: {one for one, path in path_of.items() if mode == "full" or path in routes}
+        name: {i for i, path in path_of.items() if mode == "full" or path in routes}
         for names in members.values()
         for name in names
         for routes in [paths_of(ensemble.manifest, name)]
@@ -158,60 +162,60 @@ def _asked(
 
 
 def paths_of(manifest: Manifest, member: str) -> tuple[Route, ...]:
-    """Return the paths of the cascade on which a member of a deeper tier is asked."""
+    """Return the paths of the cascade that include a deep member."""
     if manifest.member(member).tier != "language":
         return (Route.PRECISION,)
     routing = manifest.routing
-    speakers = {
+    language_members = {
         Route.FAST_A: routing.fast_a,
         Route.FAST_B: routing.fast_b,
         Route.PRECISION: routing.precision,
     }
-    return tuple(route for route, names in speakers.items() if member in names)
+    return tuple(route for route, names in language_members.items() if member in names)
 
 
-def _knowing(samples: SampleCollection, ensemble: Ensemble) -> Callable[[Batch], Batch]:
-    """Return what adds the consensus so far, and the camera, to a batch."""
+def _context_adder(samples: SampleCollection, ensemble: Ensemble) -> Callable[[Batch], Batch]:
+    """Return a function that adds the consensus so far and the focal lengths to a batch."""
     ids, _ = collection.ids_and_paths(samples)
-    found = dict(
+    consensus = dict(
         zip(ids, reader.read_detections(samples, schema.CONSENSUS, ensemble.taxonomy), strict=True)
     )
-    focals = dict(zip(ids, focals_px(samples), strict=True))
+    focals = dict(zip(ids, read_focals_px(samples), strict=True))
 
-    def knowing(batch: Batch) -> Batch:
-        nothing = Detections.empty(ensemble.taxonomy.names)
+    def add(batch: Batch) -> Batch:
+        empty = Detections.empty(ensemble.taxonomy.names)
         return replace(
             batch,
-            found=tuple(found.get(one, nothing) for one in batch.ids),
-            focals_px=tuple(focals.get(one) for one in batch.ids),
+            detections=tuple(consensus.get(sample_id, empty) for sample_id in batch.ids),
+            focals_px=tuple(focals.get(sample_id) for sample_id in batch.ids),
         )
 
-    return knowing
+    return add
 
 
 def _require_consensus(samples: SampleCollection) -> None:
     lacking = len(samples.exists(schema.CONSENSUS, False))
     if lacking:
         raise StageError(
-            f"{lacking} samples have no consensus, which the deeper tiers start from. "
+            f"{lacking} samples have no consensus, which the deep tiers start from. "
             "Run `curate predict` first."
         )
 
 
-def _shifted(progress: Progress, before: int, mine: int, total: int) -> Progress:
-    """Return the progress of one member as part of all of them."""
-    return lambda done, of: progress(before + round(mine * done / max(of, 1)), total)
+def _part_of(progress: Progress, before: int, size: int, total: int) -> Progress:
+    """Return the progress of one member as a part of the total."""
+    return lambda done, of: progress(before + round(size * done / max(of, 1)), total)
 
 
 @dataclass(frozen=True)
 class _Sink:
-    """Writes what the engine finds into the dataset."""
+    """Writes predictions to the dataset."""
 
     dataset: Dataset
     ensemble: Ensemble
-    shelves: Mapping[str, Shelf]
+    folders: Mapping[str, ArtifactFolder]
 
     def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        writer.write_closer(
-            self.dataset, results, shelves=self.shelves, taxonomy=self.ensemble.taxonomy
+        writer.write_deep_tiers(
+            self.dataset, results, folders=self.folders, taxonomy=self.ensemble.taxonomy
         )

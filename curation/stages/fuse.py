@@ -1,4 +1,4 @@
-"""Fuse what the members said into objects and the image decision."""
+"""Fuse the predictions of all members into objects and the image decision."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cascade.engine.run import Progress
 from cascade.ensemble import Ensemble
 from cascade.fusion import contradictions, routing
-from curation.inference.fusion import Conclusion, conclude
-from curation.presentation import refresh
-from curation.storage import collection, queries, reader, schema, writer
+from cascade.runtime.progress import Progress
+from curation.inference.fusion import FusedPredictions, fuse_predictions
+from curation.storage import collection, reader, schema, writer
+from curation.storage.collection import dataset_of
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
     from fiftyone.core.collections import SampleCollection
 
-_CHUNK = 1000  # samples held in memory at a time, unless one drive has more
+_CHUNK = 1000  # samples in memory at a time, unless a drive has more
 
 
 @dataclass(frozen=True)
 class FuseResult:
-    """What a call did.
+    """Outcome of a call of `fuse`.
 
     Attributes:
-        samples: Samples that were looked at.
-        fused: Samples whose consensus was written now.
+        samples: Samples of the dataset or view.
+        fused: Samples whose consensus was written by this call.
         skipped: Samples whose consensus was up to date.
     """
 
@@ -42,12 +42,12 @@ def fuse(
 ) -> FuseResult:
     """Write `consensus`, the image decision and the agreement of every sample.
 
-    Reads the members' raw scores, so a changed calibration or threshold costs no model run.
-    A sample is up to date when its consensus carries the ensemble's identity.
+    Reads the members' raw scores, so a changed calibration or threshold needs no model run. A
+    consensus is up to date if it carries the ensemble's identity.
     """
-    dataset = queries.dataset_of(samples)
+    dataset = dataset_of(samples)
     schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
-    stale = set(collection.missing(samples, schema.CONSENSUS, ensemble.identity))
+    stale = set(collection.missing_ids(samples, schema.CONSENSUS, ensemble.identity))
     chunks = _chunks(samples, stale)
     done = 0
     for ids in chunks:
@@ -55,21 +55,20 @@ def fuse(
         done += len(stale.intersection(ids))
         if progress:
             progress(done, len(stale))
-    refresh.after_stage(dataset)
     total = len(collection.ids_and_paths(samples)[0])
     return FuseResult(samples=total, fused=len(stale), skipped=total - len(stale))
 
 
 def _chunks(samples: SampleCollection, stale: set[str]) -> list[list[str]]:
-    """Return what to fuse, whole drives together: they share a camera.
+    """Return the samples to fuse in chunks of whole drives, which share a camera.
 
-    A drive with one stale sample is fused whole, so that what its camera's focal length is
-    taken to be does not depend on which samples came first.
+    A drive with one stale sample is fused completely; otherwise the estimated focal length of
+    its camera would depend on the order of samples.
     """
     columns = reader.read_columns(samples, [schema.DRIVE])
     drives: dict[str, list[str]] = {}
-    for one, drive in zip(columns["id"], columns[schema.DRIVE], strict=True):
-        drives.setdefault(drive or one, []).append(one)
+    for sample_id, drive in zip(columns["id"], columns[schema.DRIVE], strict=True):
+        drives.setdefault(drive or sample_id, []).append(sample_id)
     chunks: list[list[str]] = []
     for ids in drives.values():
         if stale.isdisjoint(ids):
@@ -82,41 +81,41 @@ def _chunks(samples: SampleCollection, stale: set[str]) -> list[list[str]]:
 
 def _fuse_chunk(dataset: Dataset, ids: Sequence[str], ensemble: Ensemble) -> None:
     view = dataset.select(list(ids))
-    found = conclude(view, ensemble)
-    writer.recalibrate(dataset, ensemble.detectors, ensemble.calibration, ids=found.ids)
-    writer.write_consensus(  # last: it says that the sample is up to date
+    fused = fuse_predictions(view, ensemble)
+    writer.recalibrate(dataset, ensemble.detectors, ensemble.calibration, ids=fused.ids)
+    writer.write_consensus(  # last, since it marks the samples as up to date
         dataset,
-        found.ids,
-        found.clusters,
-        found.final,
+        fused.ids,
+        fused.clusters,
+        fused.decisions,
         taxonomy=ensemble.taxonomy,
         threshold=ensemble.calibration.threshold,
         fingerprint=ensemble.identity,
-        further=_further(found, ensemble),
-        sizes=found.sizes,
+        extra_fields=_further(fused, ensemble),
+        sizes=fused.sizes,
     )
 
 
-def _further(found: Conclusion, ensemble: Ensemble) -> list[dict[str, Any]]:
-    """Return the record of the cascade's way: path, tiers, and what contradicts them."""
-    first, said = found.first, found.said
+def _further(fused: FusedPredictions, ensemble: Ensemble) -> list[dict[str, Any]]:
+    """Return each sample's path through the cascade: tiers, contradictions, answering tier."""
+    first, deep = fused.detector_decisions, fused.deep_tiers
     paths = routing.route(first.p, first.agreement, ensemble.manifest.routing).tolist()
-    detected = contradictions.support(found.clusters)
-    knowable = np.asarray(ensemble.competent.any(axis=0), bool)
+    detected = contradictions.support(fused.clusters)
+    detectable = np.asarray(ensemble.competent.any(axis=0), bool)
     contradicts = {
         name: contradictions.contradictions(
-            answers, detected, said.masked, knowable, first, ensemble.taxonomy
+            answers, detected, deep.masked, detectable, first, ensemble.taxonomy
         )
-        for name, answers in said.answers.items()
+        for name, answers in deep.answers.items()
     }
     return [
         {
             schema.PATH: str(path),
-            schema.TIERS_REACHED: ["detection", *said.reached[i]],
-            schema.ANSWERED_BY: "language" if said.answered[i] else "detection",
+            schema.TIERS_REACHED: ["detection", *deep.reached[i]],
+            schema.ANSWERED_BY: "language" if deep.answered[i] else "detection",
             **{
                 f"{name}.contradicts": contradicts[name][i]
-                for name, answers in said.answers.items()
+                for name, answers in deep.answers.items()
                 if answers[i] is not None
             },
         }

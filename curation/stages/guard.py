@@ -1,4 +1,4 @@
-"""Measure the champion on live samples that people labeled, and roll back when it fails."""
+"""Measure the champion on labeled live samples, and roll it back if it fails."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cascade.inference import decision as voting
+from cascade.inference.decision import true_decisions
 from cascade.metrics import classification
 from cascade.taxonomy import Taxonomy
 from curation.active_learning.gate import live_monitor
-from curation.active_learning.gate.live_monitor import LiveCheck, Watch
+from curation.active_learning.gate.live_monitor import LiveCheck, RollbackPolicy
 from curation.errors import StageError
 from curation.storage import collection, reader, schema
 from curation.tracking.registry.promotion import Moved, Promotions, history
@@ -22,20 +22,20 @@ from curation.tracking.registry.promotion import Moved, Promotions, history
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
 
-GUARD = "guard"  # who rolls back
+GUARD = "guard"  # author of automatic rollbacks
 
 
 @dataclass(frozen=True)
-class WatchResult:
-    """What one look came to.
+class GuardResult:
+    """Outcome of one check of the champion.
 
     Attributes:
-        at: When, ISO 8601, UTC.
-        registry_name: Whose champion.
-        version: The champion that was looked at.
-        rolled_back: Whether it was withdrawn.
+        at: Time of the check, ISO 8601, UTC.
+        registry_name: Name of the registered model.
+        version: The champion that was checked.
+        rolled_back: Whether it was rolled back.
         in_service: The version in service now.
-        reason: Why, or why not, in numbers.
+        reason: Reason for the decision, with figures.
     """
 
     at: str
@@ -46,34 +46,39 @@ class WatchResult:
     reason: str
 
 
-def watch(
-    moving: Promotions, name: str, *, live: Path, watching: Watch, events: Path | None = None
-) -> WatchResult:
-    """Look at the live checks once, and roll back where they ask for it.
+def guard(
+    promotions: Promotions,
+    name: str,
+    *,
+    live: Path,
+    policy: RollbackPolicy,
+    events: Path | None = None,
+) -> GuardResult:
+    """Read the live checks once, and roll the champion back if the policy says so.
 
     Args:
-        moving: What moves the champion.
-        name: Of the registered model.
-        live: The file of checks: see `guard`.
-        watching: When to roll back.
-        events: A file that gets a JSON line for every rollback.
+        promotions: Access to the registry's aliases.
+        name: Name of the registered model.
+        live: File of live checks; see `live_monitor`.
+        policy: Rule for rollbacks.
+        events: File that gets a JSON line for every rollback.
 
     Raises:
-        StageError: Nothing is in service.
-        PublishError: There is nothing to roll back to.
+        StageError: No version is in service.
+        PublishError: There is no version to roll back to.
     """
-    champion = moving.registry.champion(name)
+    champion = promotions.registry.champion(name)
     if champion is None:
         raise StageError(f"No version of {name!r} is in service, so there is nothing to guard.")
-    moves = history(moving.registry, name)
+    moves = history(promotions.registry, name)
     since = moves[-1].at if moves and moves[-1].after == champion else None
     decision = live_monitor.decide(
-        live_monitor.read(live), champion=champion, watch=watching, since=since
+        live_monitor.read_checks(live), champion=champion, policy=policy, since=since
     )
     moved: Moved | None = None
     if decision.roll_back:
-        moved = moving.rollback(name, by=GUARD, why=decision.reason, of=champion)
-    result = WatchResult(
+        moved = promotions.rollback(name, by=GUARD, why=decision.reason, of=champion)
+    result = GuardResult(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         registry_name=name,
         version=champion,
@@ -88,34 +93,32 @@ def watch(
     return result
 
 
-def measure(
+def measure_live_mcc(
     samples: SampleCollection, taxonomy: Taxonomy, *, version: str, ensemble: str
 ) -> LiveCheck:
     """Return the MCC of the champion's stored decisions on labeled live samples.
 
     Args:
-        samples: A FiftyOne view of live samples; those without ground truth, and those whose
-            decision is of another ensemble, are left out.
-        taxonomy: Its decision names the field.
-        version: Of the champion.
-        ensemble: Its hash, which its decisions carry.
+        samples: A FiftyOne view of live samples; those without ground truth, or with the
+            decision of another ensemble, are left out.
+        taxonomy: Taxonomy whose decision names the field.
+        version: Version of the champion.
+        ensemble: Hash of the champion, as stored with its decisions.
 
     Raises:
-        StageError: No sample qualifies, or all have one true answer: MCC is not defined.
+        StageError: No sample qualifies, or all have the same true answer, so MCC is undefined.
     """
     decision = taxonomy.decision.name
     view = samples.exists(schema.GROUND_TRUTH).match({f"{decision}.fingerprint": ensemble})
     ids, _ = collection.ids_and_paths(view)
-    truth = voting.decisions_of(
-        reader.read_detections(view, schema.GROUND_TRUTH, taxonomy), taxonomy
-    )
+    truth = true_decisions(reader.read_detections(view, schema.GROUND_TRUTH, taxonomy), taxonomy)
     labels = dict(zip(*view.values(["id", f"{decision}.label"]), strict=True))
-    said = np.array([labels[one] == "yes" for one in ids], bool)
-    value = classification.mcc(truth, said) if len(ids) else None
+    predicted = np.array([labels[sample_id] == "yes" for sample_id in ids], bool)
+    value = classification.mcc(truth, predicted) if len(ids) else None
     if value is None:
         raise StageError(
-            f"{len(ids)} labeled live samples carry a decision of version {version}"
-            f"{', all with one true answer' if ids else ''}: no MCC can be measured. Label more."
+            f"Cannot measure MCC: {len(ids)} labeled live samples carry a decision of version "
+            f"{version}{', all with the same true answer' if ids else ''}. Label more."
         )
     at = datetime.now(UTC).isoformat(timespec="seconds")
     return LiveCheck(at=at, version=version, value=value, n=len(ids))

@@ -1,10 +1,10 @@
-"""Send the chosen samples out to be labeled, and take over what came back."""
+"""Send the chosen samples to a labeler, and store the labels that come back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
@@ -13,11 +13,11 @@ from curation.active_learning.evaluation.failure_yield import Comparison, Yield
 from curation.active_learning.training.labeled_images import labeled_images
 from curation.active_learning.training.snapshot import snapshot
 from curation.errors import StageError
-from curation.labeling import app_colours, tasks
-from curation.labeling.protocol import Annotated, Labeler, Remembering, Task
+from curation.labeling import tasks
+from curation.labeling.protocol import ImportTrackingLabeler, Labeler, SampleAnnotation, Task
 from curation.labeling.tasks import Columns
-from curation.presentation import refresh
 from curation.storage import queries, reader, schema, writer
+from curation.storage.tags import round_name
 
 if TYPE_CHECKING:
     from fiftyone import Dataset, DatasetView
@@ -27,7 +27,7 @@ _SLICED_BY = (schema.TIME_OF_DAY, schema.WEATHER)
 
 @dataclass(frozen=True)
 class Review:
-    """Something submitted that a person has to look at before it can be ground truth."""
+    """A submission that a person has to check before it can become ground truth."""
 
     sample: str
     what: str
@@ -36,22 +36,21 @@ class Review:
 
 @dataclass(frozen=True)
 class LabelResult:
-    """How far the labeling of a round is.
+    """Labeling progress of a round.
 
     Attributes:
-        labeler: Who labels.
-        where: Where the tasks are.
+        labeler: Name of the labeler.
+        where: Location of the tasks.
         chosen: Samples that the round chose.
-        labeled: Those that have ground truth now.
-        waiting: Those that have none yet, the ones under review among them.
-        new: Those that got it by this call.
-        boxes: Boxes in the ground truth of this round.
-        seconds: What labeling took, where the labeler measured it for this call's samples.
-        review: Submissions that could not be taken over, each with its reason.
-        strangers: Names of submissions that belong to no task.
-        failure_yield: How often the ensemble had failed on the labeled samples, by arm.
-        dataset_hash: Of all labeled images, their splits and their ground truth: what the
-            round trains on.
+        labeled: Chosen samples with ground truth.
+        waiting: Chosen samples without ground truth, including those under review.
+        new: Samples that this call labeled.
+        boxes: Boxes in the ground truth of the round.
+        seconds: Labeling time of this call's samples; None if the labeler did not measure it.
+        review: Rejected submissions, each with the reason.
+        strangers: Names of submissions without a task.
+        failure_yield: Failures of the ensemble on the labeled samples, by arm.
+        dataset_hash: Hash of the round's training data: labeled images, splits, ground truth.
     """
 
     labeler: str
@@ -69,55 +68,53 @@ class LabelResult:
 
 
 def label(dataset: Dataset, round_number: int, labeler: Labeler) -> LabelResult:
-    """Push the round's samples that have no ground truth, and write what was submitted.
+    """Push the round's unlabeled samples, and store submitted labels as ground truth.
 
-    May be repeated: what is labeled already is neither sent nor changed, and a submission that
-    was not whole stays out until it is mended.
+    Idempotent: labeled samples are neither pushed nor changed, and an incomplete submission is
+    ignored until it is fixed.
 
     Args:
-        dataset: The FiftyOne dataset.
-        round_number: Counts from 1.
-        labeler: Where labels come from.
+        dataset: A FiftyOne dataset.
+        round_number: The round, from 1.
+        labeler: Source of labels.
 
     Raises:
-        StageError: The round has chosen nothing, or something of a frozen split.
-        LabelingError: The labeler cannot take the tasks, or give back its answers.
+        StageError: The round has chosen no samples, or samples of a frozen split.
+        LabelingError: The labeler cannot accept the tasks or return its answers.
     """
     taxonomy = _taxonomy(dataset)
-    app_colours.show(dataset, taxonomy)
     batch = _batch(dataset, round_number)
     waiting = batch.exists(schema.LABELED_ROUND, False)
-    annotated: list[Annotated] = []
-    where = labeler.where
+    annotated: list[SampleAnnotation] = []
+    location = labeler.instructions
     strangers: tuple[str, ...] = ()
     if len(waiting):
         pushed = labeler.push(_tasks(waiting, round_number, taxonomy))
-        asked = set(waiting.values("id"))
-        name = schema.round_tag(round_number)
-        queries.remember(dataset, schema.PUSHED.format(name), {"labeler": labeler.name})
-        annotated = [one for one in labeler.pull(name) if one.sample_id in asked]
-        where, strangers = pushed.where, labeler.status(name).strangers
-    truths = {one.sample_id: one.boxes for one in annotated if one.complete}
+        waiting_ids = set(waiting.values("id"))
+        name = round_name(round_number)
+        queries.write_info(dataset, schema.PUSHED.format(name), {"labeler": labeler.name})
+        annotated = [task for task in labeler.pull(name) if task.sample_id in waiting_ids]
+        location, strangers = pushed.location, labeler.status(name).strangers
+    truths = {task.sample_id: task.boxes for task in annotated if task.complete}
     if truths:
         writer.write_ground_truth(dataset, truths, labeled_round=round_number)
-        if isinstance(labeler, Remembering):
-            labeler.taken_over(schema.round_tag(round_number), truths)
-    refresh.after_stage(dataset)
+        if isinstance(labeler, ImportTrackingLabeler):
+            labeler.mark_imported(round_name(round_number), truths)
     labeled = _batch(dataset, round_number).exists(schema.LABELED_ROUND)
     confirmed = reader.read_detections(labeled, schema.GROUND_TRUTH, taxonomy)
     return LabelResult(
         labeler=labeler.name,
-        where=where,
+        where=location,
         chosen=len(batch),
         labeled=len(confirmed),
         waiting=len(batch) - len(confirmed),
         new=len(truths),
-        boxes=sum(len(one) for one in confirmed),
+        boxes=sum(map(len, confirmed)),
         seconds=_seconds(annotated),
         review=tuple(
-            Review(one.sample_id, doubt.what, doubt.reason)
-            for one in annotated
-            for doubt in one.doubts
+            Review(task.sample_id, doubt.subject, doubt.reason)
+            for task in annotated
+            for doubt in task.doubts
         ),
         strangers=strangers,
         failure_yield=_failure_yield(labeled, taxonomy),
@@ -129,20 +126,24 @@ def _taxonomy(dataset: Dataset) -> Taxonomy:
     taxonomy = queries.taxonomy_of(dataset)
     if taxonomy is None:
         raise StageError(
-            f"{dataset.name!r} has no taxonomy, so labels would mean nothing. "
+            f"{dataset.name!r} has no taxonomy that defines its labels. "
             "Ingest it with `--taxonomy`."
         )
     return taxonomy
 
 
-def _batch(dataset: Dataset, round_number: int) -> Any:
-    """Return the view of what the round chose, refusing frozen samples."""
-    tag = schema.round_tag(round_number)
+def _batch(dataset: Dataset, round_number: int) -> DatasetView:
+    """Return the chosen samples of a round.
+
+    Raises:
+        StageError: There are none, or some belong to a frozen split.
+    """
+    tag = round_name(round_number)
     batch = dataset.match_tags(tag)
     if not len(batch):
         raise StageError(
-            f"{dataset.name!r} has no sample tagged {tag!r}: choose the round's samples first "
-            f"(`curate choose {dataset.name}`)."
+            f"{dataset.name!r} has no sample tagged {tag!r}. Choose the round's samples first: "
+            f"`curate choose {dataset.name}`."
         )
     frozen = len(batch.match({schema.SPLIT: {"$in": ["val", "test"]}}))
     if frozen:
@@ -153,12 +154,12 @@ def _batch(dataset: Dataset, round_number: int) -> Any:
     return batch
 
 
-def _tasks(waiting: Any, round_number: int, taxonomy: Taxonomy) -> list[Task]:
-    wanted = (
+def _tasks(waiting: DatasetView, round_number: int, taxonomy: Taxonomy) -> list[Task]:
+    names = (
         "filepath", schema.RANK, "tags", schema.HARDNESS, schema.CHOSEN_BECAUSE, schema.LUMA,
         *_SLICED_BY,
     )  # fmt: skip
-    columns = reader.read_columns(waiting, wanted)
+    columns = reader.read_columns(waiting, names)
     sliced_by = {name: columns[name] for name in _SLICED_BY}
     sizes = [(int(width), int(height)) for height, width in reader.sizes_px(waiting)]
     return tasks.build(
@@ -172,20 +173,20 @@ def _tasks(waiting: Any, round_number: int, taxonomy: Taxonomy) -> list[Task]:
             hardness=columns[schema.HARDNESS],
             because=columns[schema.CHOSEN_BECAUSE],
             predictions=_consensus(waiting, taxonomy),
-            slices=tasks.in_slices(sliced_by, queries.numbers(columns[schema.LUMA])),
+            slices=tasks.slice_names(sliced_by, queries.float_array(columns[schema.LUMA])),
         ),
     )
 
 
 def _consensus(view: DatasetView, taxonomy: Taxonomy) -> list[Detections]:
-    """Return the fused boxes of each sample; empty where the ensemble has not run."""
+    """Return the fused boxes of each sample; empty if the ensemble has not run."""
     if view.get_field(schema.CONSENSUS) is None:
         return [Detections.empty(taxonomy.names)] * len(view)
     return reader.read_detections(view, schema.CONSENSUS, taxonomy, absent="empty")
 
 
-def _failure_yield(labeled: Any, taxonomy: Taxonomy) -> dict[str, Yield]:
-    """Return what the consensus, as it was when these were chosen, got wrong, by arm."""
+def _failure_yield(labeled: DatasetView, taxonomy: Taxonomy) -> dict[str, Yield]:
+    """Return the failures of the consensus on the labeled samples, by arm."""
     if labeled.get_field(schema.CONSENSUS) is None:
         return {}
     compared = labeled.exists(schema.CONSENSUS)
@@ -204,9 +205,11 @@ def _failure_yield(labeled: Any, taxonomy: Taxonomy) -> dict[str, Yield]:
             truth, consensus, says_yes=answer == "yes", deciding=taxonomy.deciding
         )
         by_arm.setdefault(tasks.arm_of(tags) or "other", []).append(comparison)
-    return {arm: failure_yield.of_arm(found) for arm, found in sorted(by_arm.items())}
+    return {
+        arm: failure_yield.arm_yield(comparisons) for arm, comparisons in sorted(by_arm.items())
+    }
 
 
-def _seconds(annotated: Sequence[Annotated]) -> float | None:
-    known = [one.seconds for one in annotated if one.seconds is not None]
-    return sum(known) if known else None
+def _seconds(annotated: Sequence[SampleAnnotation]) -> float | None:
+    seconds = [task.seconds for task in annotated if task.seconds is not None]
+    return sum(seconds) if seconds else None

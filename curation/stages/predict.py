@@ -1,4 +1,4 @@
-"""Run the detectors of an ensemble over samples, each into a label field of its own."""
+"""Run the detectors of an ensemble over samples, each into its own label field."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from cascade.engine import multiprocess
-from cascade.engine.multiprocess import Job
-from cascade.engine.run import COMPILED_FROM, Progress, Tally, default_device, gpus_here, run
+from cascade.engine.run import COMPILED_FROM, run
+from cascade.engine.sinks import Tally
+from cascade.engine.worker_process import Job
 from cascade.ensemble import Ensemble
 from cascade.fusion.routing import Path as Route
 from cascade.manifest import Member
 from cascade.planning import placement
 from cascade.planning.placement import Placement
+from cascade.planning.resources import local_gpus
+from cascade.runtime.devices import default_device
+from cascade.runtime.progress import Progress
 from curation.errors import StageError
 from curation.storage import collection, queries, schema, writer
+from curation.storage.collection import dataset_of
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -33,15 +38,15 @@ Engine = Literal["local", "ray"]
 
 @dataclass(frozen=True)
 class PredictResult:
-    """What a call did.
+    """Outcome of a call of `predict`.
 
     Attributes:
-        samples: Samples that were looked at.
-        ran: Predictions made now.
-        skipped: Predictions that were there already, by the same weights.
-        failed: Predictions that failed; each is on record in the sample's `failures`.
+        samples: Samples of the dataset or view.
+        ran: Predictions made by this call.
+        skipped: Predictions that existed, made by the same weights.
+        failed: Failed predictions; each is recorded in the sample's `failures`.
         left_out: Members that cannot run here, with the reason.
-        seconds: Time in each member's own calls.
+        seconds: Seconds spent in each member.
     """
 
     samples: int
@@ -61,58 +66,58 @@ def predict(
     address: str | None = None,
     progress: Progress | None = None,
 ) -> PredictResult:
-    """Store every detector's boxes for every sample; do only what is missing.
+    """Store the missing boxes of every detector for every sample.
 
-    Work is keyed by (sample, member fingerprint): a run that was cut off goes on where it
-    stopped, and a second run does nothing. `cascade.planning.placement` decides who runs where.
+    Work is keyed by (sample, member fingerprint): an interrupted run resumes where it stopped,
+    and a second run does nothing. `cascade.planning.placement` assigns members to devices.
 
     Args:
         samples: A FiftyOne dataset or view.
-        ensemble: Whose detectors run.
-        device: Where; None for all GPUs, else the CPU.
-        engine: `local` for this machine's devices, `ray` for a cluster's.
-        address: Of the cluster; None to start one on this machine.
-        progress: Told after every batch, or every shard where there are several processes.
+        ensemble: The ensemble with the detectors.
+        device: Device of all models; None for all GPUs, else the CPU.
+        engine: `local` for the devices of this machine, `ray` for those of a cluster.
+        address: Address of the Ray cluster; None to start one on this machine.
+        progress: Callback after every batch, or every shard with several processes.
 
     Raises:
-        StageError: A member that is not optional fits on no GPU.
+        StageError: A required member fits on no GPU.
     """
     for reason in ensemble.left_out.values():
         logger.warning("%s", reason)
-    dataset = queries.dataset_of(samples)
+    dataset = dataset_of(samples)
     schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
     fingerprints = {name: ensemble.fingerprint(name) for name in ensemble.detectors}
     ids, paths = collection.ids_and_paths(samples)
-    todo = {name: set(collection.missing(samples, name, key)) for name, key in fingerprints.items()}
-    waiting = {name: rest for name, rest in todo.items() if rest}
-    run_them = _Run(dataset, ensemble, fingerprints, ids, paths, waiting, progress)
+    todo = {
+        name: set(collection.missing_ids(samples, name, key)) for name, key in fingerprints.items()
+    }
+    waiting = {name: missing for name, missing in todo.items() if missing}
+    detectors = _DetectorRun(dataset, ensemble, fingerprints, ids, paths, waiting, progress)
     left_out = dict(ensemble.left_out)
     if engine == "ray":
-        tally = run_them.on_cluster(address)
+        tally = detectors.on_cluster(address)
     elif device is not None:
-        tally = run_them.on(device, tuple(waiting), {})
+        tally = detectors.on_device(device, tuple(waiting), {})
     else:
-        placed = placement.place(ensemble.manifest, tuple(waiting), gpus_here())
-        left_out |= _without_place(ensemble, placed)
-        tally = run_them.here(placed)
-    queries.note_costs(
-        dataset, tally, tier="detection", paths={name: tuple(Route) for name in todo}
-    )
-    known = queries.remembered(dataset, "members") or {}
-    queries.remember(dataset, "members", known | _provenance(ensemble, fingerprints))
+        placed = placement.place(ensemble.manifest, tuple(waiting), local_gpus())
+        left_out |= _unplaced(ensemble, placed)
+        tally = detectors.on_machine(placed)
+    queries.record_costs(dataset, tally, tier="detection", paths=dict.fromkeys(todo, tuple(Route)))
+    provenance = queries.read_info(dataset, "members") or {}
+    queries.write_info(dataset, "members", provenance | _provenance(ensemble, fingerprints))
     return PredictResult(
         samples=len(ids),
         ran=tally.predicted,
         skipped=len(ids) * len(todo) - sum(map(len, todo.values())),
         failed=tally.failed,
         left_out=left_out,
-        seconds={name: round(taken, 2) for name, taken in tally.seconds.items()},
+        seconds={name: round(seconds, 2) for name, seconds in tally.seconds.items()},
     )
 
 
 @dataclass(frozen=True)
-class _Run:
-    """What is to be run, whoever runs it."""
+class _DetectorRun:
+    """Detectors and samples of one run, for any engine."""
 
     dataset: Dataset
     ensemble: Ensemble
@@ -122,46 +127,39 @@ class _Run:
     todo: Mapping[str, set[str]]
     progress: Progress | None
 
-    def here(self, placed: Placement) -> Tally:
-        """Run on this machine, pass after pass."""
+    def on_machine(self, placed: Placement) -> Tally:
+        """Run on the devices of this machine, pass after pass."""
         tally = Tally()
         if len(placed.passes) > 1:
-            logger.info("Not all members fit together: %s", placed.words())
+            logger.info("Members do not fit on the devices together: %s", placed.describe())
         for lanes in placed.passes:
             if len(lanes) == 1 and len(lanes[0].devices) == 1:
                 name = lanes[0].devices[0]
                 device = default_device() if name == "cpu" else torch.device(name)
-                tally.add(self.on(device, lanes[0].members, placed.batch_sizes))
+                tally.add(self.on_device(device, lanes[0].members, placed.batch_sizes))
                 if device.type == "cuda":
                     torch.cuda.empty_cache()  # for the next pass
                 continue
             members = tuple(name for lane in lanes for name in lane.members)
+            job = self._job(members, placed.batch_sizes)
             tally.add(
                 multiprocess.run(
-                    self._job(members, placed.batch_sizes),
-                    lanes,
-                    self.ids,
-                    self.paths,
-                    todo=self.todo,
-                    progress=self.progress,
+                    job, lanes, self.ids, self.paths, todo=self.todo, progress=self.progress
                 )
             )
         return tally
 
-    def on(
+    def on_device(
         self, device: torch.device, members: tuple[str, ...], batch_sizes: Mapping[str, int]
     ) -> Tally:
         """Run in this process."""
         return run(
             {name: self.ensemble.build(name, device) for name in members},
-            self._entries(members, batch_sizes),
-            self.ids,
-            self.paths,
+            self._entries(members, batch_sizes), self.ids, self.paths,
             _Sink(self.dataset, self.ensemble, self.fingerprints),
-            device=device,
-            todo={name: self.todo[name] for name in members},
+            device=device, todo={name: self.todo[name] for name in members},
             progress=self.progress,
-        )
+        )  # fmt: skip
 
     def on_cluster(self, address: str | None) -> Tally:
         """Run on a Ray cluster."""
@@ -190,22 +188,22 @@ class _Run:
     ) -> dict[str, Member]:
         entries = {name: self.ensemble.manifest.member(name) for name in members}
         return {
-            name: one.model_copy(update={"batch_size": batch_sizes.get(name, one.batch_size)})
-            for name, one in entries.items()
+            name: entry.model_copy(update={"batch_size": batch_sizes.get(name, entry.batch_size)})
+            for name, entry in entries.items()
         }
 
 
-def _without_place(ensemble: Ensemble, placed: Placement) -> dict[str, str]:
-    """Return the optional members that fit nowhere, with the reason.
+def _unplaced(ensemble: Ensemble, placed: Placement) -> dict[str, str]:
+    """Return the optional members that fit on no GPU, with the reason.
 
     Raises:
-        StageError: One of them is not optional.
+        StageError: A required member fits on no GPU.
     """
     for name in placed.unplaced:
         if not ensemble.manifest.member(name).optional:
             raise StageError(
-                f"The member {name!r} fits on no GPU of this machine, not even one image at a "
-                "time. `curate manifest plan` says what it needs."
+                f"Member {name!r} fits on no GPU of this machine, even with one image per batch. "
+                "`curate manifest plan` shows how much memory it needs."
             )
     return dict.fromkeys(placed.unplaced, "It fits on no GPU of this machine.")
 
@@ -213,30 +211,30 @@ def _without_place(ensemble: Ensemble, placed: Placement) -> dict[str, str]:
 def _open_sink(
     name: str, uri: str | None, ensemble: Ensemble, fingerprints: Mapping[str, str]
 ) -> _Sink:
-    """Return the sink in another process, which has yet to connect to the database."""
+    """Connect another process to the database, and return its sink."""
     if uri:
         os.environ["FIFTYONE_DATABASE_URI"] = uri
     return _Sink(queries.load_dataset(name), ensemble, fingerprints)
 
 
 def _provenance(ensemble: Ensemble, fingerprints: Mapping[str, str]) -> dict[str, Any]:
-    """Return who wrote each label field, for whoever opens the dataset later."""
+    """Return adapter, source, license, manifest and fingerprint of each label field's member."""
     entries = {name: ensemble.manifest.member(name) for name in fingerprints}
     return {
         name: {
-            "adapter": one.adapter,
-            "source": one.source,
-            "licence": one.licence,
+            "adapter": entry.adapter,
+            "source": entry.source,
+            "licence": entry.license,
             "manifest": ensemble.manifest.name,
             "fingerprint": fingerprints[name],
         }
-        for name, one in entries.items()
+        for name, entry in entries.items()
     }
 
 
 @dataclass(frozen=True)
 class _Sink:
-    """Writes what the engine finds into the dataset."""
+    """Writes predictions to the dataset."""
 
     dataset: Dataset
     ensemble: Ensemble

@@ -1,4 +1,4 @@
-"""Write a round's page, and the same for the terminal."""
+"""Write the report of a round as an HTML page, or render it for the terminal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cascade.predictions import Detections
-from cascade.runtime.atomic_files import replace_text
+from cascade.runtime.atomic_files import atomic_write_text
 from cascade.taxonomy import Taxonomy
 from curation.labeling import tasks
 from curation.report import cells, compose
-from curation.report.facts import Chosen, Facts, MemberCost, MemberFacts, Projection, read_story
+from curation.report.facts import (
+    Chosen,
+    Facts,
+    MemberCost,
+    MemberFacts,
+    Projection,
+    read_round_record,
+)
 from curation.report.page import Page
 from curation.storage import collection, queries, reader, rounds, schema
 from curation.storage.rounds import Round
@@ -25,50 +32,50 @@ if TYPE_CHECKING:
     from curation.settings import Settings
 
 PAGE = "report.html"
-_SHOWN = 8  # of an arm: two rows of four
-_SURE = 0.5
+_EXAMPLES = 8  # images per arm: two rows of four
+_CONFIDENT = 0.5
 
 
-def report(dataset: Dataset, this: Round, settings: Settings) -> Path:
-    """Write the round's page as one HTML file that needs nothing else; return its path.
+def report(dataset: Dataset, round_: Round, settings: Settings) -> Path:
+    """Write the round's report as one self-contained HTML file; return its path.
 
-    What did not run is said in words, so that a dataset that was only predicted and ranked has
-    a page, too. An earlier page of the round is replaced.
+    Stages that did not run are named, so even a dataset that was only predicted and scored gets a
+    report. An earlier report of the round is replaced.
 
     Args:
-        dataset: The FiftyOne dataset.
-        this: The round; what it left in its folder is told, as far as it went.
-        settings: Where the earlier rounds are.
+        dataset: A FiftyOne dataset.
+        round_: The round, finished or not.
+        settings: Settings with the home folder of earlier rounds.
 
     Raises:
-        StageError: A file that the round left cannot be read.
+        StageError: A file of the round cannot be read.
     """
     from curation.report.render import html
 
-    text = html.render(_compose(dataset, this, settings))
-    replace_text(this.folder / PAGE, text)
-    return this.folder / PAGE
+    text = html.render(_compose(dataset, round_, settings))
+    atomic_write_text(round_.folder / PAGE, text)
+    return round_.folder / PAGE
 
 
-def to_terminal(dataset: Dataset, this: Round, settings: Settings) -> RenderableType:
-    """Return the same as the page, for `rich` to print."""
+def to_terminal(dataset: Dataset, round_: Round, settings: Settings) -> RenderableType:
+    """Return the report as a renderable for `rich`."""
     from curation.report.render import terminal
 
-    return terminal.render(_compose(dataset, this, settings))
+    return terminal.render(_compose(dataset, round_, settings))
 
 
-def _compose(dataset: Dataset, this: Round, settings: Settings) -> Page:
-    story = read_story(this)
+def _compose(dataset: Dataset, round_: Round, settings: Settings) -> Page:
+    round_record = read_round_record(round_)
     earlier = [
-        read_story(rounds.of_dataset(settings.home, dataset.name, number))
-        for number in range(1, this.number)
+        read_round_record(rounds.get_round(settings.home, dataset.name, number))
+        for number in range(1, round_.number)
     ]
-    return compose.compose(_facts(dataset, this), story, earlier)
+    return compose.compose(_facts(dataset, round_), round_record, earlier)
 
 
-def _facts(dataset: Dataset, this: Round) -> Facts:
+def _facts(dataset: Dataset, round_: Round) -> Facts:
     taxonomy = queries.taxonomy_of(dataset)
-    batch = dataset.match_tags(this.tag)
+    batch = dataset.match_tags(round_.tag)
     columns = reader.read_columns(batch, ["tags", schema.RANK, schema.HARDNESS])
     decision = taxonomy.decision.name if taxonomy else ""
     return Facts(
@@ -85,37 +92,37 @@ def _facts(dataset: Dataset, this: Round) -> Facts:
         contradictions=_contradictions(dataset),
         pool=_pool(dataset, columns),
         arms=_by_arm(columns["tags"], columns[schema.HARDNESS]),
-        shown=_shown(batch, columns, taxonomy),
+        shown=_examples(batch, columns, taxonomy),
         projection=_projection(dataset, set(columns["id"])),
-        failures=[*_left_out(dataset), *reader.failures(dataset)],
+        failures=[*_left_out(dataset), *reader.read_failures(dataset)],
     )
 
 
 def _costs(dataset: Dataset) -> dict[str, MemberCost]:
-    """Return what asking each member costs, as the stages that ran them have noted."""
-    known = queries.remembered(dataset, schema.COSTS) or {}
+    """Return the cost of each member, as recorded by the stages that ran it."""
+    costs = queries.read_info(dataset, schema.COSTS) or {}
     return {
-        name: MemberCost(tier=one["tier"], ms=one["ms"], paths=tuple(one["paths"]))
-        for name, one in known.items()
+        name: MemberCost(tier=cost["tier"], ms=cost["ms"], paths=tuple(cost["paths"]))
+        for name, cost in costs.items()
     }
 
 
 def _contradictions(dataset: Dataset) -> int | None:
-    return len(schema.contradicting(dataset)) if schema.answer_fields(dataset) else None
+    return len(schema.contradicting_samples(dataset)) if schema.answer_fields(dataset) else None
 
 
 def _left_out(dataset: Dataset) -> list[dict[str, Any]]:
-    """Return what ingest left out: files that became no sample, and rows of labels."""
-    found = dataset.info.get(schema.INGEST_INFO) or []
-    return [{**one, "sample": None, "stage": "ingest", "member": None} for one in found]
+    """Return the files and label rows that ingest left out."""
+    problems = dataset.info.get(schema.INGEST_INFO) or []
+    return [{**problem, "sample": None, "stage": "ingest", "member": None} for problem in problems]
 
 
 def _counts(dataset: Dataset, path: str) -> dict[str, int]:
-    """Return how many samples have each value of a field; none where there is no such field."""
+    """Return the number of samples with each value of a field; empty if the field is absent."""
     if dataset.get_field(path) is None:
         return {}
-    found = dataset.count_values(path)
-    return {name: n for name, n in sorted(found.items(), key=str) if name is not None}
+    counts = dataset.count_values(path)
+    return {name: n for name, n in sorted(counts.items(), key=str) if name is not None}
 
 
 def _exist(dataset: Dataset, name: str) -> int:
@@ -123,26 +130,26 @@ def _exist(dataset: Dataset, name: str) -> int:
 
 
 def _label_fields(dataset: Dataset) -> list[str]:
-    """Return the fields that hold what a member said: all boxes but the truth and the fused."""
+    """Return the members' label fields: all boxes but ground truth and consensus."""
     import fiftyone as fo
 
-    found = dataset.get_field_schema(
+    fields = dataset.get_field_schema(
         ftype=fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections
     )
     ours = (schema.GROUND_TRUTH, schema.ORACLE, schema.CONSENSUS)
-    return [name for name in found if name not in ours]
+    return [name for name in fields if name not in ours]
 
 
 def _member(dataset: Dataset, name: str) -> MemberFacts:
     from fiftyone import ViewField as F
 
     boxes = f"{name}.detections"
-    sure = dataset.filter_labels(name, F("confidence") >= _SURE)
+    confident = dataset.filter_labels(name, F("confidence") >= _CONFIDENT)
     return MemberFacts(
         name=name,
         images=_exist(dataset, name),
         boxes=dataset.count(boxes),
-        sure=sure.count(boxes),
+        confident=confident.count(boxes),
     )
 
 
@@ -151,7 +158,7 @@ def _consensus(dataset: Dataset) -> MemberFacts | None:
 
 
 def _pool(dataset: Dataset, batch: Mapping[str, Sequence[Any]]) -> list[float]:
-    """Return the hardness of what this round could choose from, where it is known."""
+    """Return the hardness of the scored samples that round_ round could choose from."""
     columns = reader.read_columns(queries.pool(dataset), [schema.HARDNESS])
     pool = dict(zip(columns["id"], columns[schema.HARDNESS], strict=True))
     pool |= zip(batch["id"], batch[schema.HARDNESS], strict=True)  # these may be labeled by now
@@ -161,64 +168,69 @@ def _pool(dataset: Dataset, batch: Mapping[str, Sequence[Any]]) -> list[float]:
 def _by_arm(
     tags: Sequence[Sequence[str]], hardness: Sequence[float | None]
 ) -> dict[str, list[float | None]]:
-    found: dict[str, list[float | None]] = {}
-    for one, value in zip(tags, hardness, strict=True):
-        found.setdefault(_arm(one), []).append(value)
-    return {arm: found[arm] for arm in cells.in_order(found)}
+    by_arm: dict[str, list[float | None]] = {}
+    for sample_tags, value in zip(tags, hardness, strict=True):
+        by_arm.setdefault(_arm(sample_tags), []).append(value)
+    return {arm: by_arm[arm] for arm in cells.ordered_arms(by_arm)}
 
 
 def _arm(tags: Sequence[str]) -> str:
     return tasks.arm_of(tags) or "by hand"
 
 
-def _shown(
-    batch: Any, columns: Mapping[str, Sequence[Any]], taxonomy: Taxonomy | None
+def _examples(
+    batch: DatasetView, columns: Mapping[str, Sequence[Any]], taxonomy: Taxonomy | None
 ) -> tuple[Chosen, ...]:
-    """Return the first few of each arm, by rank."""
+    """Return the first few samples of each arm, by rank."""
     by_arm: dict[str, list[tuple[int, str]]] = {}
-    for tags, rank, one in zip(columns["tags"], columns[schema.RANK], columns["id"], strict=True):
-        by_arm.setdefault(_arm(tags), []).append((rank or 0, one))
-    first = [one for arm in cells.in_order(by_arm) for _, one in sorted(by_arm[arm])[:_SHOWN]]
+    rows = zip(columns["tags"], columns[schema.RANK], columns["id"], strict=True)
+    for tags, rank, sample_id in rows:
+        by_arm.setdefault(_arm(tags), []).append((rank or 0, sample_id))
+    first = [
+        sample_id
+        for arm in cells.ordered_arms(by_arm)
+        for _, sample_id in sorted(by_arm[arm])[:_EXAMPLES]
+    ]
     if not first:
         return ()
     view = batch.select(first)
-    wanted = ["filepath", "tags", schema.RANK, schema.HARDNESS, schema.CHOSEN_BECAUSE]
-    facts = reader.read_columns(view, wanted)
+    names = ["filepath", "tags", schema.RANK, schema.HARDNESS, schema.CHOSEN_BECAUSE]
+    facts = reader.read_columns(view, names)
     truths = _boxes(view, schema.GROUND_TRUTH, taxonomy)
     consensus = _boxes(view, schema.CONSENSUS, taxonomy)
-    found = {
-        one: Chosen(
+    chosen = {
+        sample_id: Chosen(
             filepath=facts["filepath"][i],
             arm=_arm(facts["tags"][i]),
             rank=facts[schema.RANK][i] or 0,
             hardness=facts[schema.HARDNESS][i],
             because=facts[schema.CHOSEN_BECAUSE][i] or "",
-            truth=truths.get(one),
-            consensus=consensus.get(one, Detections.empty()),
+            truth=truths.get(sample_id),
+            consensus=consensus.get(sample_id, Detections.empty()),
         )
-        for i, one in enumerate(facts["id"])
+        for i, sample_id in enumerate(facts["id"])
     }
-    return tuple(found[one] for one in first)
+    return tuple(chosen[sample_id] for sample_id in first)
 
 
 def _boxes(view: DatasetView, name: str, taxonomy: Taxonomy | None) -> dict[str, Detections]:
-    """Return the boxes of the samples that have such labels, by sample."""
+    """Return the boxes of a field by sample, for the samples that have it."""
     if taxonomy is None or view.get_field(name) is None:
         return {}
-    known = view.exists(name)
-    ids, _ = collection.ids_and_paths(known)
-    return dict(zip(ids, reader.read_detections(known, name, taxonomy), strict=True))
+    labeled = view.exists(name)
+    ids, _ = collection.ids_and_paths(labeled)
+    return dict(zip(ids, reader.read_detections(labeled, name, taxonomy), strict=True))
 
 
 def _projection(dataset: Dataset, chosen: Set[str]) -> Projection | None:
     if not dataset.has_brain_run(schema.UMAP):
         return None
     results = dataset.load_brain_results(schema.UMAP)
-    ids = [str(one) for one in results.sample_ids]
+    ids = [str(sample_id) for sample_id in results.sample_ids]
     columns = reader.read_columns(dataset, [schema.HARDNESS])
     hardness = dict(zip(columns["id"], columns[schema.HARDNESS], strict=True))
     return Projection(
         xy=np.asarray(results.points, np.float64),
-        hardness=np.array([hardness.get(one) for one in ids], np.float64),  # None becomes NaN
-        chosen=np.array([one in chosen for one in ids], bool),
+        hardness=np.array([hardness.get(i) for i in ids], np.float64),  # None becomes NaN
+        chosen=np.array([i in chosen for i in ids], bool),
     )

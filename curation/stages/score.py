@@ -1,22 +1,23 @@
-"""Score how much each sample would teach: hardness, higher is harder."""
+"""Score the hardness of each sample; higher is harder."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cascade.engine.run import Progress
 from cascade.ensemble import Ensemble
+from cascade.runtime.progress import Progress
 from cascade.taxonomy import Taxonomy
 from curation.active_learning.scoring import batch_hardness
 from curation.active_learning.scoring.batch_hardness import RawHardness
 from curation.errors import StageError
-from curation.presentation import refresh
 from curation.storage import collection, queries, reader, schema, writer
+from curation.storage.collection import dataset_of
 
 if TYPE_CHECKING:
     from fiftyone import DatasetView
@@ -27,15 +28,15 @@ _CHUNK = 1000  # samples whose boxes are in memory at a time
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """What a call did.
+    """Outcome of a call of `score`.
 
     Attributes:
-        ranked: Samples over which hardness is ranked: the unlabeled pool; all samples where
-            every one is labeled and fields were named.
-        scored: Samples that got a hardness; those that no member looked at get none.
+        ranked: Samples over which hardness is ranked: the unlabeled pool, or all samples if
+            fields were given and every sample is labeled.
+        scored: Samples with a hardness; samples without any prediction get none.
         members: The label fields whose disagreement was measured.
-        calibrated: Whether their scores were turned into probabilities first.
-        unknown_labels: Boxes that were left out, by the label that means no class.
+        calibrated: Whether scores were calibrated first.
+        unknown_labels: Ignored boxes, by their label outside the taxonomy.
     """
 
     ranked: int
@@ -55,42 +56,48 @@ def score(
 ) -> ScoreResult:
     """Write `hardness`, its components, `n_voters` and `expected_boxes`.
 
-    Either an ensemble whose predictions are stored, or the names of label fields that the
-    dataset already has: then no model runs, and their `confidence` is taken as it is.
+    Takes either an ensemble with stored predictions, or the names of existing label fields. Fields
+    need no model run; their `confidence` is used uncalibrated.
 
     Args:
         samples: A FiftyOne dataset or view.
         members: Label fields to compare.
-        ensemble: Whose calibration, weights and vocabulary hold.
-        taxonomy: What the labels of `members` mean; by default each label means itself.
-        progress: Told after every thousand samples.
+        ensemble: Ensemble with the calibration, weights and vocabularies to use.
+        taxonomy: Taxonomy for the labels of `members`; None to treat each label as a class.
+        progress: Callback after every thousand samples.
 
     Raises:
-        StageError: Not one of both was given, or there is no sample to rank.
+        StageError: Both or neither of `members` and `ensemble` are given, or no sample can be
+            ranked.
         StoreError: A field is absent, or holds no boxes with confidences.
     """
     if bool(members) == (ensemble is not None):
         raise StageError(
-            "Give what to score: either an ensemble, or the label fields to compare, "
-            "for example `--members field_a,field_b`."
+            "Expected either an ensemble or label fields to compare, for example "
+            "`--members field_a,field_b`."
         )
     names = ensemble.detectors if ensemble else tuple(dict.fromkeys(members or ()))
-    dataset = queries.dataset_of(samples)
+    dataset = dataset_of(samples)
     view = queries.pool(samples)
     if not len(view) and ensemble is None:
         view = samples.view()
     queries.require_pool(view, dataset.name)
     if ensemble:
-        raw, unknown = _of_ensemble(view, ensemble, progress)
+        scorer: Callable[..., RawHardness] = partial(
+            batch_hardness.ensemble_hardness, ensemble=ensemble
+        )
     else:
-        raw, unknown = _of_fields(view, names, taxonomy, progress)
+        scorer = _field_scorer(view, names, taxonomy)
+    unknown: Counter[str] = Counter()
+    raw = batch_hardness.concatenate(
+        [scorer(view, chunk, unknown=unknown) for chunk in _chunks(view, progress)]
+    )
     schema.declare_hardness(dataset)
     columns: dict[str, Any] = {schema.HARDNESS: raw.over_pool(), **raw.columns()}
     writer.write_columns(dataset, raw.ids, columns)
-    queries.remember(
+    queries.write_info(
         dataset, "score", {"members": list(names), "ensemble": ensemble and ensemble.identity}
     )
-    refresh.after_stage(dataset)
     return ScoreResult(
         ranked=len(raw.ids),
         scored=int(raw.looked_at.sum()),
@@ -100,34 +107,18 @@ def score(
     )
 
 
-def _of_ensemble(
-    view: DatasetView, ensemble: Ensemble, progress: Progress | None
-) -> tuple[RawHardness, Counter[str]]:
-    unknown: Counter[str] = Counter()
-    parts = [
-        batch_hardness.of_ensemble(view, chunk, ensemble, unknown=unknown)
-        for chunk in _chunks(view, progress)
-    ]
-    return batch_hardness.joined(parts), unknown
-
-
-def _of_fields(
-    view: DatasetView, members: Sequence[str], taxonomy: Taxonomy | None, progress: Progress | None
-) -> tuple[RawHardness, Counter[str]]:
-    """Score fields of unknown origin: equal voices, and each can name the labels that it uses."""
-    used = reader.labels_of(view, members)
-    classes = taxonomy or queries.own_taxonomy(view, members)
+def _field_scorer(
+    view: DatasetView, members: Sequence[str], taxonomy: Taxonomy | None
+) -> Callable[..., RawHardness]:
+    """Return a scorer of fields of unknown origin: equal weights, and the labels each uses."""
+    used = reader.used_labels(view, members)
+    classes = taxonomy or queries.taxonomy_from_fields(view, members)
     competent = np.zeros((len(members), len(classes.names)), bool)
     for m, name in enumerate(members):
         competent[m, [c for c in classes.ids_of(used[name]) if c >= 0]] = True
-    unknown: Counter[str] = Counter()
-    parts = [
-        batch_hardness.of_fields(
-            view, chunk, members, classes, competent=competent, unknown=unknown
-        )
-        for chunk in _chunks(view, progress)
-    ]
-    return batch_hardness.joined(parts), unknown
+    return partial(
+        batch_hardness.field_hardness, members=members, taxonomy=classes, competent=competent
+    )
 
 
 def _chunks(view: DatasetView, progress: Progress | None) -> Iterator[Sequence[str]]:

@@ -1,4 +1,4 @@
-"""Take a round back: its choice, its ground truth, its tasks. The record stays, as withdrawn."""
+"""Withdraw a round: its choice, ground truth and tasks. The record stays, marked withdrawn."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curation.errors import StageError
-from curation.labeling.protocol import Labeler, Withdrawable
+from curation.labeling.protocol import Labeler, WithdrawableLabeler
 from curation.storage import collection, queries, rounds, schema
 from curation.storage.rounds import Round
 from curation.storage.tags import parse_round, round_name
 
 if TYPE_CHECKING:
-    from fiftyone import Dataset
+    from fiftyone import Dataset, DatasetView
 
 
 @dataclass(frozen=True)
 class Extent:
-    """What of a round there is to take back.
+    """Contents of a round that withdrawing removes.
 
     Attributes:
-        chosen: Samples that bear its tag, with arm, rank and reason.
-        labeled: Samples whose ground truth it gave.
+        chosen: Samples with the round's tag, arm, rank and reason.
+        labeled: Samples with ground truth from the round.
         boxes: Boxes in that ground truth.
-        record: Where its record and its models are; None where there are none.
-        published: The version that it registered; it stays in the registry.
+        record: Folder with the round's record and models; None if it does not exist.
+        published: The version that the round registered, which stays in the registry.
     """
 
     chosen: int
@@ -39,12 +39,12 @@ class Extent:
 
 @dataclass(frozen=True)
 class WithdrawResult:
-    """What was taken back.
+    """Outcome of a call of `withdraw`.
 
     Attributes:
-        extent: How much.
-        labeler: What became of the tasks, in a sentence.
-        record: Where the record was set aside.
+        extent: The contents that were removed.
+        labeler: Outcome for the labeling tasks, as a sentence.
+        record: New location of the record; None if there was no record.
     """
 
     extent: Extent
@@ -52,72 +52,73 @@ class WithdrawResult:
     record: Path | None
 
 
-def extent(dataset: Dataset, this: Round) -> Extent:
-    """Return what withdrawing a round would take back; nothing is changed.
+def extent(dataset: Dataset, round_: Round) -> Extent:
+    """Return the contents of a round that withdrawing would remove, without changing anything.
 
     Raises:
-        StageError: A later round exists, or there is nothing of this one.
+        StageError: A later round exists, or the round is empty.
     """
-    later = _later(dataset, this)
+    later = _later(dataset, round_)
     if later:
         raise StageError(
-            f"Round {this.number} of {dataset.name!r} cannot be withdrawn: {later}, which rests on "
+            f"Cannot withdraw round {round_.number} of {dataset.name!r}: {later}, which depends on "
             "it. Withdraw the last round first."
         )
-    found = Extent(
-        chosen=len(dataset.match_tags(round_name(this.number))),
-        labeled=len(_labeled(dataset, this.number)),
-        boxes=_boxes(dataset, this.number),
-        record=this.folder if this.folder.is_dir() else None,
-        published=_published(this),
+    result = Extent(
+        chosen=len(dataset.match_tags(round_name(round_.number))),
+        labeled=len(_labeled(dataset, round_.number)),
+        boxes=_boxes(dataset, round_.number),
+        record=round_.folder if round_.folder.is_dir() else None,
+        published=_published(round_),
     )
-    if not (found.chosen or found.labeled or found.record):
-        raise StageError(f"There is nothing of round {this.number} of {dataset.name!r}.")
-    return found
+    if not (result.chosen or result.labeled or result.record):
+        raise StageError(f"Round {round_.number} of {dataset.name!r} has nothing to withdraw.")
+    return result
 
 
-def withdraw(dataset: Dataset, this: Round, labeler: Labeler | None) -> WithdrawResult:
-    """Take a round back. May be repeated: one that was cut off is taken back to its end.
+def withdraw(dataset: Dataset, round_: Round, labeler: Labeler | None) -> WithdrawResult:
+    """Remove a round's choice, ground truth and tasks. Resumes a withdrawal that was interrupted.
 
-    Removes the tags `round-NN` and `arm:...`, `rank`, `chosen_because`, and the ground truth that
-    the round gave, so that its samples are in the pool again. What the ensemble says of them,
-    and what MLflow holds, stays.
+    Removes the tags `round-NN` and `arm:...`, `rank`, `chosen_because` and the round's ground
+    truth, which returns its samples to the pool. Predictions and the registry are unchanged.
 
     Args:
-        dataset: The FiftyOne dataset.
-        this: The round.
-        labeler: Where its tasks are; None where there is nobody to tell.
+        dataset: A FiftyOne dataset.
+        round_: The round.
+        labeler: The labeler with the round's tasks; None if there are no tasks.
 
     Raises:
-        StageError: A later round exists, or there is nothing of this one.
-        LabelingError: The labeler does not take its tasks back: then nothing was removed.
+        StageError: A later round exists, or the round is empty.
+        LabelingError: The labeler does not remove its tasks; then nothing is removed.
     """
-    before = extent(dataset, this)
-    told = _tell(labeler, this)
-    if before.record and "withdrew" not in this.record():  # before anything is gone
-        this.note(withdrew={**asdict(before), "record": str(before.record)})
-    _forget_truth(dataset, this.number)
+    before = extent(dataset, round_)
+    outcome = _remove_tasks(labeler, round_)
+    if before.record and "withdrew" not in round_.record():  # before anything is removed
+        round_.note(withdrew={**asdict(before), "record": str(before.record)})
+    _remove_ground_truth(dataset, round_.number)
     if before.chosen:
         schema.declare_choice(dataset)
-        queries.tag_batch(dataset, round_name(this.number), [], [], [])
-    _forget_choice(dataset, this.number)
-    return WithdrawResult(before, told, _set_aside(this, told) if before.record else None)
+        queries.tag_batch(dataset, round_name(round_.number), [], [], [])
+    _remove_choice(dataset, round_.number)
+    return WithdrawResult(before, outcome, _set_aside(round_, outcome) if before.record else None)
 
 
-def _later(dataset: Dataset, this: Round) -> str:
-    """Return what there is of a later round, in words; empty where there is nothing."""
+def _later(dataset: Dataset, round_: Round) -> str:
+    """Return a description of any later round; empty without one."""
     newest = max((parse_round(tag) or 0 for tag in dataset.distinct("tags")), default=0)
-    if newest > this.number:
+    if newest > round_.number:
         return f"round {newest} has chosen samples"
     if dataset.get_field(schema.LABELED_ROUND) is not None:
         last = dataset.bounds(schema.LABELED_ROUND)[1]
-        if last is not None and last > this.number:
+        if last is not None and last > round_.number:
             return f"round {last} has labeled samples"
-    following = rounds.Round(this.number + 1, this.folder.with_name(round_name(this.number + 1)))
+    following = rounds.Round(
+        round_.number + 1, round_.folder.with_name(round_name(round_.number + 1))
+    )
     return f"round {following.number} has begun" if following.record()["stages"] else ""
 
 
-def _labeled(dataset: Dataset, number: int) -> Any:
+def _labeled(dataset: Dataset, number: int) -> DatasetView:
     if dataset.get_field(schema.LABELED_ROUND) is None:
         return dataset.limit(0)
     return dataset.match({schema.LABELED_ROUND: number})
@@ -130,46 +131,45 @@ def _boxes(dataset: Dataset, number: int) -> int:
     return int(view.count(f"{schema.GROUND_TRUTH}.detections"))
 
 
-def _published(this: Round) -> str | None:
-    summary: Mapping[str, Any] = this.record()["stages"].get("publish", {}).get("summary", {})
+def _published(round_: Round) -> str | None:
+    summary: Mapping[str, Any] = round_.record()["stages"].get("publish", {}).get("summary", {})
     version = summary.get("challenger")
     return None if version is None else str(version)
 
 
-def _tell(labeler: Labeler | None, this: Round) -> str:
+def _remove_tasks(labeler: Labeler | None, round_: Round) -> str:
     if labeler is None:
-        return "Nobody was told."
-    if not isinstance(labeler, Withdrawable):
+        return "No labeler had tasks."
+    if not isinstance(labeler, WithdrawableLabeler):
         return (
-            f"The labeler {labeler.name!r} cannot take tasks back: where it holds any, remove "
-            "them there."
+            f"The labeler {labeler.name!r} cannot remove tasks. If it holds any, remove them there."
         )
-    return labeler.withdraw(this.tag)
+    return labeler.withdraw(round_.tag)
 
 
-def _forget_truth(dataset: Dataset, number: int) -> None:
+def _remove_ground_truth(dataset: Dataset, number: int) -> None:
     update = {
-        one: {schema.GROUND_TRUTH: None, schema.LABELED_ROUND: None}
-        for one in _labeled(dataset, number).values("id")
+        sample_id: {schema.GROUND_TRUTH: None, schema.LABELED_ROUND: None}
+        for sample_id in _labeled(dataset, number).values("id")
     }
     collection.write_documents(dataset, update)
 
 
-def _forget_choice(dataset: Dataset, number: int) -> None:
-    """Forget that the round has chosen, so that it may choose again."""
+def _remove_choice(dataset: Dataset, number: int) -> None:
+    """Remove the record that the round has chosen, which allows it to choose again."""
     info = dict(dataset.info.get(schema.INFO, {}))
     tag = round_name(number)
-    known = [one for one in (f"chosen {tag}", schema.PUSHED.format(tag)) if one in info]
-    if known:
-        dataset.info[schema.INFO] = {k: v for k, v in info.items() if k not in known}
+    stale = [key for key in (f"chosen {tag}", schema.PUSHED.format(tag)) if key in info]
+    if stale:
+        dataset.info[schema.INFO] = {k: v for k, v in info.items() if k not in stale}
         dataset.save()
 
 
-def _set_aside(this: Round, told: str) -> Path:
-    """Mark the record as withdrawn, and free the round's folder for another try."""
-    this.note(withdrawn=datetime.now(UTC).isoformat(timespec="seconds"), labeler_said=told)
+def _set_aside(round_: Round, outcome: str) -> Path:
+    """Mark the record as withdrawn, and move it out of the round's folder."""
+    round_.note(withdrawn=datetime.now(UTC).isoformat(timespec="seconds"), labeler_said=outcome)
     number = 1
-    while (aside := this.folder.with_name(f"withdrawn-{number}-{this.tag}")).exists():
+    while (aside := round_.folder.with_name(f"withdrawn-{number}-{round_.tag}")).exists():
         number += 1
-    this.folder.rename(aside)
+    round_.folder.rename(aside)
     return aside

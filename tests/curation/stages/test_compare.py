@@ -24,10 +24,10 @@ def test_two_versions_side_by_side(scenes, ensembles):
     rows = {name: (a, b) for name, a, b in result.rows}
     assert rows["mAP at IoU 0.5"][0] > rows["mAP at IoU 0.5"][1] + 0.05, "the other forgot much"
     assert set(rows) == {
-        "said yes", "boxes an image", "MCC", "precision", "recall", "mAP at IoU 0.5"
+        "predicted yes", "boxes per image", "MCC", "precision", "recall", "mAP at IoU 0.5"
     }  # fmt: skip
     said = view.values("roadwork__v3.label")
-    assert rows["said yes"][0] == pytest.approx(sum(one == "yes" for one in said) / 19)
+    assert rows["predicted yes"][0] == pytest.approx(sum(one == "yes" for one in said) / 19)
     unlike = sum(a != b for a, b in zip(said, view.values("roadwork__v4.label"), strict=True))
     assert result.differing == unlike
     if unlike:
@@ -35,7 +35,7 @@ def test_two_versions_side_by_side(scenes, ensembles):
     first = view.first()
     assert first["consensus__v3"].fingerprint == ensembles["3"].identity
     names = [name for name, *_ in as_table(result)]
-    assert names[0] == "said yes"
+    assert names[0] == "predicted yes"
 
     again = []
     compare(view, ensembles, device=CPU, progress=lambda done, total: again.append(done))

@@ -6,12 +6,12 @@ import pytest
 from cascade import taxonomy as taxonomies
 from curation.active_learning.gate.live_monitor import LiveCheck, RollbackPolicy, append_check
 from curation.errors import StageError
-from curation.stages.guard import measure, watch
+from curation.stages.guard import guard, measure_live_mcc
 from curation.storage.database import mongod
 from curation.tracking import Registry
 from curation.tracking.registry.promotion import Promotions, history
 
-FLOOR = RollbackPolicy(floor=0.9, checks=2, least=10)
+FLOOR = RollbackPolicy(floor=0.9, checks=2, min_samples=10)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,7 +23,7 @@ def fiftyone_before_mlflow(database):
 @pytest.fixture
 def moving(tmp_path, tracking_uri, database):
     registry = Registry(tracking_uri, tmp_path / "home" / "mlartifacts")
-    with mongod.client_of(database) as client:
+    with mongod.open_client(database) as client:
         made = Promotions(registry, client.watched)
         for content in "ab":
             folder = tmp_path / content
@@ -41,7 +41,7 @@ def test_a_drop_rolls_back_once_and_leaves_an_event(moving, tmp_path):
     def look(value):
         champion = moving.registry.champion("demo")
         append_check(live, LiveCheck(datetime.now(UTC).isoformat(), champion, value, 100))
-        return watch(moving, "demo", live=live, watching=FLOOR, events=events)
+        return guard(moving, "demo", live=live, policy=FLOOR, events=events)
 
     assert look(0.95).rolled_back is False
     assert look(0.80).rolled_back is False
@@ -61,15 +61,15 @@ def test_checks_of_an_earlier_time_in_service_do_not_count_again(moving, tmp_pat
         append_check(live, LiveCheck("2026-01-01", "1", value, 100))
     for value in (0.5, 0.6):
         append_check(live, LiveCheck(datetime.now(UTC).isoformat(), "2", value, 100))
-    assert watch(moving, "demo", live=live, watching=FLOOR).in_service == "1"
-    again = watch(moving, "demo", live=live, watching=FLOOR)
+    assert guard(moving, "demo", live=live, policy=FLOOR).in_service == "1"
+    again = guard(moving, "demo", live=live, policy=FLOOR)
     assert (again.rolled_back, again.in_service) == (False, "1")
     assert "No check of version 1" in again.reason
 
 
 def test_without_a_champion_there_is_nothing_to_guard(moving, tmp_path):
     with pytest.raises(StageError, match="No version of 'other' is in service"):
-        watch(moving, "other", live=tmp_path / "live.jsonl", watching=FLOOR)
+        guard(moving, "other", live=tmp_path / "live.jsonl", policy=FLOOR)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def live(dataset):
 
 def test_the_metric_is_the_mcc_of_what_the_champion_decided(live):
     dataset, taxonomy = live
-    check = measure(dataset, taxonomy, version="2", ensemble="abc")
+    check = measure_live_mcc(dataset, taxonomy, version="2", ensemble="abc")
     assert (check.version, check.n) == ("2", 6)
     assert check.value == pytest.approx(1 / 3)  # tp 2, tn 2, fp 1, fn 1
 
@@ -110,4 +110,4 @@ def test_the_metric_is_the_mcc_of_what_the_champion_decided(live):
 def test_decisions_of_another_ensemble_do_not_count(live):
     dataset, taxonomy = live
     with pytest.raises(StageError, match="0 labeled live samples carry a decision of version 3"):
-        measure(dataset, taxonomy, version="3", ensemble="xyz")
+        measure_live_mcc(dataset, taxonomy, version="3", ensemble="xyz")

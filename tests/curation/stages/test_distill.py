@@ -10,7 +10,7 @@ from cascade.ensemble import Ensemble
 from curation.active_learning.evaluation.frozen_set import frozen_set
 from curation.active_learning.training.student import Recipe, license_expression
 from curation.errors import StageError
-from curation.stages.distil import distil
+from curation.stages.distill import distill
 from curation.stages.predict import predict
 from curation.storage import collection, queries, reader, schema, writer
 
@@ -50,7 +50,7 @@ def labeled(ingested, center):
 def made(labeled, center, tmp_path_factory):
     """Return what three epochs on ten images came to, its folder, and what was told."""
     folder, bars = tmp_path_factory.mktemp("out") / "student", Bars()
-    return distil(labeled, center, folder, bars=bars, **OPTIONS), folder, bars.told
+    return distill(labeled, center, folder, bars=bars, **OPTIONS), folder, bars.told
 
 
 def files(folder):
@@ -85,7 +85,7 @@ def test_what_it_learned_from_is_on_record(made, labeled, center):
 def test_both_are_measured_on_the_frozen_test_split(made, labeled, center):
     result, _, told = made
     frozen = frozen_set(labeled, "test", center.taxonomy)
-    kept = result.kept
+    kept = result.retention
     assert (kept.images, kept.drives) == (len(frozen), 2)
     assert kept.ensemble_map50 > 0.2
     assert 0 <= kept.student_map50 <= 1
@@ -108,9 +108,9 @@ def test_the_dataset_is_as_it_was_and_takes_its_predictions(made, labeled):
 def test_a_second_call_changes_nothing(made, labeled, center):
     result, folder, _ = made
     before, bars = files(folder), Bars()
-    again = distil(labeled, center, folder, bars=bars, **OPTIONS)
+    again = distill(labeled, center, folder, bars=bars, **OPTIONS)
     assert not again.changed
-    assert again.kept == result.kept
+    assert again.retention == result.retention
     assert (again.taught, again.licence) == (result.taught, result.licence)
     assert files(folder) == before
     assert bars.told == {}
@@ -130,10 +130,10 @@ def test_a_call_that_was_cut_off_goes_on(made, labeled, center, tmp_path, after)
 
     _, folder, told = made
     with pytest.raises(PulledPlugError):
-        distil(labeled, center, tmp_path, bars=cut, **OPTIONS)
+        distill(labeled, center, tmp_path, bars=cut, **OPTIONS)
     assert not (tmp_path / "student.yaml").exists()
     bars = Bars()
-    distil(labeled, center, tmp_path, bars=bars, **OPTIONS)
+    distill(labeled, center, tmp_path, bars=bars, **OPTIONS)
     assert "ask" not in bars.told, "the ensemble is not asked again"
     assert len(bars.told["teach"]) == len(told["teach"]) - after
     assert sources.fingerprint(tmp_path / "student") == sources.fingerprint(folder / "student")
@@ -155,10 +155,10 @@ def test_images_that_are_gone_are_left_out_and_on_record(made, labeled, center, 
         gone = view.first()
         gone["filepath"] = str(tmp_path / f"{name}.jpg")
         gone.save()
-    result = distil(changed, center, tmp_path / "out", **OPTIONS)
+    result = distill(changed, center, tmp_path / "out", **OPTIONS)
     assert result.changed
     assert sorted(one.split("/")[-1] for one in result.unreadable) == [
-        f"{name}.jpg cannot be read: No such file or directory." for name in sorted(views)
+        f"{name}.jpg`: No such file or directory." for name in sorted(views)
     ]
     changed.delete()
 
@@ -167,8 +167,8 @@ def test_without_a_test_split_nothing_is_measured(labeled, center, tmp_path):
     without = labeled.clone()
     without.delete_samples(without.match({schema.SPLIT: "test"}))
     without.delete_samples(queries.pool(without))  # nor is there anything to be taught
-    result = distil(without, center, tmp_path, **OPTIONS)
-    assert result.kept is None
+    result = distill(without, center, tmp_path, **OPTIONS)
+    assert result.retention is None
     assert (result.taught, result.lesson_kept, result.licence) == (0, False, "MIT")
     assert not (tmp_path / "kept.json").exists()
     without.delete()
@@ -177,15 +177,15 @@ def test_without_a_test_split_nothing_is_measured(labeled, center, tmp_path):
 def test_what_cannot_be_taught_is_refused_before_anything_is_written(scenes, center, tmp_path):
     label(scenes, center.taxonomy, 7)
     with pytest.raises(StageError, match=r"7 training samples are labeled; .* at least 8"):
-        distil(scenes, center, tmp_path, **OPTIONS)
+        distill(scenes, center, tmp_path, **OPTIONS)
     label(scenes, center.taxonomy, N_LABELED)
     scenes.delete_samples(scenes.match({schema.SPLIT: "val"}))
     with pytest.raises(StageError, match=r"The split 'val' of .* has no labeled box"):
-        distil(scenes, center, tmp_path, **OPTIONS)
+        distill(scenes, center, tmp_path, **OPTIONS)
     text = """
         name: looks_only
-        members: [{name: mobilenet, tier: embedding, adapter: mobilenet, licence: MIT}]
+        members: [{name: mobilenet, tier: embedding, adapter: mobilenet, license: MIT}]
         """
     with pytest.raises(StageError, match="'looks_only' has no detector"):
-        distil(scenes, Ensemble.from_manifest(manifest.parse(text)), tmp_path, **OPTIONS)
+        distill(scenes, Ensemble.from_manifest(manifest.parse(text)), tmp_path, **OPTIONS)
     assert list(tmp_path.iterdir()) == []
