@@ -1,1 +1,1 @@
-"""Reading what people have: one format a file, and the checks that all formats share."""
+"""Readers of image sources and the checks that every format shares."""

@@ -1,4 +1,4 @@
-"""Which format a source is in, and reading it with the reader of that format."""
+"""Detection of a source's format, and reading with the reader of that format."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from curation.ingest.readers import coco, folder, video, voc, yolo
 from curation.ingest.records import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
-    Options,
     Reader,
-    Reading,
-    files_under,
+    ReaderOptions,
+    ReadResult,
+    find_files,
+    find_images,
 )
 
 READERS: Mapping[str, Reader] = {
@@ -25,47 +26,49 @@ READERS: Mapping[str, Reader] = {
 }
 
 
-def read(source: Path, source_format: str, options: Options) -> tuple[Reading, tuple[str, ...]]:
-    """Return what a source holds, and the formats that it was read as.
+def read(
+    source: Path, source_format: str, options: ReaderOptions
+) -> tuple[ReadResult, tuple[str, ...]]:
+    """Return the content of a source, and the formats that it was read as.
 
     Args:
-        source: A folder, a video, or a COCO file; absolute.
-        source_format: `folder`, `yolo`, `coco`, `voc`, `video`, or `auto` to look.
-        options: What the readers may have to be told.
+        source: Absolute path of a folder, a video, or a COCO file.
+        source_format: `folder`, `yolo`, `coco`, `voc`, `video`, or `auto` to detect it.
+        options: Options of the readers.
 
     Raises:
-        IngestError: There is no such source, it holds no image, or not in that format.
+        IngestError: The source does not exist, has no images, or is not in that format.
     """
     if source_format != "auto" and source_format not in READERS:
         raise IngestError(f"The format must be auto, {', '.join(READERS)}, got {source_format!r}.")
     if not source.exists():
-        raise IngestError(f"There is nothing at {source}. Give a folder of images.")
-    formats = recognise(source, options) if source_format == "auto" else (source_format,)
-    reading = Reading(())
-    for one in formats:
-        reading += READERS[one](source, options)
-    if not reading.records and not reading.absent:
+        raise IngestError(f"{source} does not exist. Give a folder of images.")
+    formats = detect_formats(source, options) if source_format == "auto" else (source_format,)
+    result = ReadResult(())
+    for name in formats:
+        result += READERS[name](source, options)
+    if not result.records and not result.absent:
         raise IngestError(
-            f"{source} holds no images. Expected files that end in "
+            f"{source} contains no images. Expected files that end in "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}, or videos."
         )
-    return reading, formats
+    return result, formats
 
 
-def recognise(source: Path, options: Options) -> tuple[str, ...]:
-    """Return the formats of a source: one for its images, and `video` where it has videos, too.
+def detect_formats(source: Path, options: ReaderOptions) -> tuple[str, ...]:
+    """Return the format of a source's images, and `video` if it also has videos.
 
-    Labels decide: COCO, then YOLO (or class names that were given), then VOC, else a folder.
+    Labels decide, in this order: COCO, YOLO (also if class names were given), VOC; else a folder.
     """
     if source.is_file():
         return ("coco",) if source.suffix.lower() == ".json" else ("video",)
-    videos = ("video",) if files_under(source, VIDEO_SUFFIXES) else ()
+    videos = ("video",) if find_files(source, VIDEO_SUFFIXES) else ()
     if coco.annotation_files(source):
         return ("coco", *videos)
-    if options.names or yolo.is_here(source):
+    if options.names or yolo.is_yolo(source):
         return ("yolo", *videos)
     if voc.annotation_files(source):
         return ("voc", *videos)
-    if videos and not files_under(source, IMAGE_SUFFIXES):
+    if videos and not find_images(source):
         return videos
     return ("folder", *videos)

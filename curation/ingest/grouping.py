@@ -1,6 +1,6 @@
-"""Which drive or source photograph an image comes from, by its file's name.
+"""Drive or source photograph of an image, derived from its file name.
 
-Images of one drive are never apart: not in splits, not in a bootstrap.
+Images of one drive stay together in splits and in bootstraps.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ _ROBOFLOW = re.compile(
 _VIDEO_FRAME = re.compile(r"(?P<name>.+)_(?:mp4|mov|avi|mkv|webm|m4v)-\d+", re.IGNORECASE)
 
 
-def drive_rule(pattern: str | None) -> Callable[[Path], str]:
-    """Return what tells the drive of a file.
+def drive_finder(pattern: str | None) -> Callable[[Path], str]:
+    """Return a function from a file to its drive.
 
     Args:
-        pattern: A regular expression that is searched in the file's name; its first group, or
-            all of it, is the drive. Where it does not match, and without one: the photograph
-            or video that Roboflow made the file of, else the file is a drive of its own.
+        pattern: Regular expression to search in the file name; its first group, or the whole
+            match without groups, is the drive. Files that do not match, and all files if None,
+            use `default_drive`.
 
     Raises:
-        IngestError: The pattern is no regular expression.
+        IngestError: The pattern is not a regular expression.
     """
     if pattern is None:
-        return own_drive
+        return default_drive
     try:
         compiled = re.compile(pattern)
     except re.error as error:
         raise IngestError(
-            f"The drive pattern {pattern!r} is no regular expression: {error}. "
+            f"The drive pattern {pattern!r} is not a regular expression: {error}. "
             "For names such as boston_00030.jpg use '^(.+)_[0-9]+'."
         ) from error
 
-    def by_pattern(path: Path) -> str:
-        found = compiled.search(path.name)
-        if not found:
-            return own_drive(path)
-        return str(found.group(1 if compiled.groups else 0)) or own_drive(path)
+    def find_drive(path: Path) -> str:
+        match = compiled.search(path.name)
+        if not match:
+            return default_drive(path)
+        return str(match.group(1 if compiled.groups else 0)) or default_drive(path)
 
-    return by_pattern
+    return find_drive
 
 
-def own_drive(path: Path) -> str:
-    """Return the source of a Roboflow export, else the file's own name."""
+def default_drive(path: Path) -> str:
+    """Return the photograph or video behind a Roboflow export, else the file's own stem."""
     source = _ROBOFLOW.fullmatch(path.stem)
     if not source:
         return path.stem

@@ -1,4 +1,4 @@
-"""What a reader says about each image of a source, and what it could not make sense of."""
+"""Records of images and problems that the readers of a source return."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from cascade.arrays import FloatArray
 from cascade.predictions import Detections
+from curation.storage.conversions import inside
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
 
 SPLITS = ("train", "val", "test")
-SPLIT_WORDS: Mapping[str, str] = {
+SPLIT_ALIASES: Mapping[str, str] = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -29,16 +33,16 @@ class Record:
     """One image of a source.
 
     Attributes:
-        path: The image file, absolute.
-        boxes: Its labels, in the source's own words; empty for "labeled, nothing there", None
-            where nobody labeled it.
-        split: `train`, `val` or `test`; None where the source does not say.
-        drive: The drive that it belongs to; None where the source does not say.
-        time_s: Seconds within the drive.
+        path: Absolute path of the image file.
+        boxes: Ground truth in the source's own class names; empty for "labeled, nothing there",
+            None for an unlabeled image.
+        split: `train`, `val` or `test`; None if the source does not say.
+        drive: Name of the drive; None if the source does not say.
+        time_s: Seconds since the start of the drive.
         time_of_day: `day` or `night`.
         weather: `clear`, `rain`, ...
-        labeled_size_px: Height and width of the image that the boxes were drawn on, where the
-            source says so.
+        labeled_size_px: Height and width of the image that the boxes were drawn on; None if the
+            source does not say.
     """
 
     path: Path
@@ -53,12 +57,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that was left out, and why.
+    """An image or label that was left out, with the reason.
 
     Attributes:
-        filepath: The image that it belongs to, or else the file that it stands in.
-        error: The kind: an error class, or `LabelError` for rows of labels.
-        message: What was expected and what came, in one line.
+        filepath: The affected image, or the file that contains the problem.
+        error: Error class, or `LabelError` for labels.
+        message: What was expected and what was found, in one line.
     """
 
     filepath: str
@@ -67,21 +71,21 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a reader found.
+class ReadResult:
+    """Content of a source.
 
     Attributes:
         records: The images.
-        absent: Images that the source names and that cannot be had.
-        label_problems: Labels that were left out; their images are among the records.
+        absent: Images that the source lists but that cannot be read.
+        label_problems: Labels that were left out; their images are in `records`.
     """
 
     records: tuple[Record, ...]
     absent: tuple[Problem, ...] = ()
     label_problems: tuple[Problem, ...] = ()
 
-    def __add__(self, other: Reading) -> Reading:
-        return Reading(
+    def __add__(self, other: ReadResult) -> ReadResult:
+        return ReadResult(
             self.records + other.records,
             self.absent + other.absent,
             self.label_problems + other.label_problems,
@@ -89,48 +93,65 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a reader may have to be told.
+class ReaderOptions:
+    """Options of the readers.
 
     Attributes:
-        names: Class names of YOLO rows, in order; None to find them beside the data.
-        split_of: The split that a folder's name stands for, lower case.
-        fps: Frames a second that are taken from a video.
-        frames: Where frames of videos are kept.
+        names: Class names of YOLO rows, in order; None to read them from the source.
+        frames: Folder for frames extracted from videos.
+        split_of: Split by folder name in lower case.
+        fps: Frames per second to extract from videos.
     """
 
     names: tuple[str, ...] | None
     frames: Path
-    split_of: Mapping[str, str] = field(default_factory=lambda: dict(SPLIT_WORDS))
+    split_of: Mapping[str, str] = field(default_factory=lambda: dict(SPLIT_ALIASES))
     fps: float = 1.0
 
+    def folder_split(self, path: Path, root: Path) -> str | None:
+        """Return the split of the nearest folder between `root` and `path` that names one."""
+        for part in reversed(path.relative_to(root).parts[:-1]):
+            if part.lower() in self.split_of:
+                return self.split_of[part.lower()]
+        return None
 
-Reader = Callable[[Path, Options], Reading]
+
+Reader = Callable[[Path, ReaderOptions], ReadResult]
 
 
-def files_under(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Return all files below a folder with one of the suffixes, sorted; hidden ones left out."""
+def find_files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """Return all files below a folder with one of the suffixes, sorted and without hidden ones."""
     wanted = frozenset(suffixes)
     return sorted(path for path in _walk(folder) if path.suffix.lower() in wanted)
 
 
-def split_from(path: Path, root: Path, split_of: Mapping[str, str]) -> str | None:
-    """Return the split that the nearest folder between `root` and `path` stands for."""
-    for part in reversed(path.relative_to(root).parts[:-1]):
-        if part.lower() in split_of:
-            return split_of[part.lower()]
-    return None
+def find_images(folder: Path) -> list[Path]:
+    """Return all image files below a folder, sorted."""
+    return find_files(folder, IMAGE_SUFFIXES)
+
+
+def labeled_boxes(
+    labels: Sequence[str], boxes_xyxy: FloatArray, classes: tuple[str, ...]
+) -> Detections:
+    """Return boxes of relative corners as ground truth, clipped to the image."""
+    return Detections(
+        boxes_xyxy=inside(boxes_xyxy).astype(np.float32),
+        scores=np.ones(len(labels), np.float32),
+        class_ids=np.array([classes.index(label) for label in labels], np.int64),
+        classes=classes,
+    )
 
 
 def label_problem(image: Path, reasons: Sequence[str]) -> list[Problem]:
-    """Return the problems of one image's labels as one entry, or none."""
+    """Return one problem that lists the first five reasons; empty without reasons."""
     if not reasons:
         return []
-    shown = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if reasons[5:] else "")
-    return [Problem(str(image), "LabelError", shown)]
+    message = "; ".join(reason.rstrip(".") for reason in reasons[:5])
+    more = f"; and {len(reasons) - 5} more" if reasons[5:] else ""
+    return [Problem(str(image), "LabelError", message + more)]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for where, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(where, name) for name in names if not name.startswith("."))
+        yield from (Path(parent, name) for name in names if not name.startswith("."))

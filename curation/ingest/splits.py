@@ -1,4 +1,4 @@
-"""Splits that keep groups together: a drive is in train, in val or in test, never in two.
+"""Splits by group: every image of a drive is in the same one of train, val and test.
 
 Pure: groups and splits are lists over n images.
 """
@@ -15,40 +15,40 @@ from curation.ingest.records import SPLITS
 DEFAULT_SHARES = (0.70, 0.15, 0.15)
 
 
-def leaking(groups: Sequence[str], splits: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the groups that lie in more than one split, with their splits."""
-    found: dict[str, set[str]] = {}
+def find_leaks(groups: Sequence[str], splits: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the groups that are in more than one split, with their splits."""
+    splits_of: dict[str, set[str]] = {}
     for group, split in zip(groups, splits, strict=True):
-        found.setdefault(group, set()).add(split)
+        splits_of.setdefault(group, set()).add(split)
     return {
-        group: tuple(split for split in SPLITS if split in held)
-        for group, held in sorted(found.items())
-        if len(held) > 1
+        group: tuple(split for split in SPLITS if split in members)
+        for group, members in sorted(splits_of.items())
+        if len(members) > 1
     }
 
 
-def merged(groups: Sequence[str], splits: Sequence[str]) -> list[str]:
-    """Return the splits with every leaking group whole in one: train, else val.
+def merge_leaks(groups: Sequence[str], splits: Sequence[str]) -> list[str]:
+    """Return the splits with every leaking group moved to train if it touches train, else to val.
 
-    So evaluation loses images, and never looks at what training has seen.
+    Evaluation loses images rather than containing what training has seen.
     """
-    home = {group: held[0] for group, held in leaking(groups, splits).items()}
-    return [home.get(group, split) for group, split in zip(groups, splits, strict=True)]
+    target = {group: members[0] for group, members in find_leaks(groups, splits).items()}
+    return [target.get(group, split) for group, split in zip(groups, splits, strict=True)]
 
 
-def assigned(groups: Sequence[str], shares: Sequence[float], *, seed: int = 0) -> list[str]:
-    """Return a split for each image, whole groups at a time, near the shares.
+def assign_splits(groups: Sequence[str], shares: Sequence[float], *, seed: int = 0) -> list[str]:
+    """Return a split for each image, keeping groups together, close to the shares.
 
-    The largest groups go first, each to the split that lacks most; the seed orders groups of
-    the same size. The same groups always get the same splits.
+    Groups are assigned from largest to smallest, each to the split with the largest deficit; the
+    seed orders groups of equal size. Equal input gives equal splits.
 
     Args:
-        groups: The group of each image.
-        shares: Of train, val and test; they sum to 1.
-        seed: Of the order.
+        groups: Group of each image.
+        shares: Shares of train, val and test; they sum to 1.
+        seed: Random seed for the order of equally large groups.
 
     Raises:
-        IngestError: The shares are no shares.
+        IngestError: The shares are invalid.
     """
     if len(shares) != len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
         raise IngestError(
@@ -56,16 +56,18 @@ def assigned(groups: Sequence[str], shares: Sequence[float], *, seed: int = 0) -
         )
     sizes = Counter(groups)
     order = sorted(sizes)
-    random.Random(seed).shuffle(order)  # noqa: S311 - an order, no secret
+    random.Random(seed).shuffle(order)  # noqa: S311 - not used for security
     order.sort(key=lambda group: -sizes[group])
-    lacking = {split: share * len(groups) for split, share in zip(SPLITS, shares, strict=True)}
-    home: dict[str, str] = {}
+    deficit = {split: share * len(groups) for split, share in zip(SPLITS, shares, strict=True)}
+    split_of: dict[str, str] = {}
     for group in order:
-        home[group] = max(SPLITS, key=lambda split: lacking[split])
-        lacking[home[group]] -= sizes[group]
-    return [home[group] for group in groups]
+        split_of[group] = max(SPLITS, key=lambda split: deficit[split])
+        deficit[split_of[group]] -= sizes[group]
+    return [split_of[group] for group in groups]
 
 
-def kept(groups: Sequence[str], splits: Sequence[str], existing: Mapping[str, str]) -> list[str]:
-    """Return the splits, but for groups that have one already: those stay where they are."""
+def keep_existing(
+    groups: Sequence[str], splits: Sequence[str], existing: Mapping[str, str]
+) -> list[str]:
+    """Return the splits, replaced by the existing split of each group that has one."""
     return [existing.get(group, split) for group, split in zip(groups, splits, strict=True)]

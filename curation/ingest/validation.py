@@ -1,4 +1,4 @@
-"""Whether files are whole images, decoded to the last pixel, and what they are like."""
+"""Validation of image files: full decoding, content hash and basic properties."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cascade.imaging.pillow import opened
+from cascade.imaging.pillow import open_image
 from curation.ingest import jpeg_validation
 from curation.ingest.records import Problem
 
 _JPEG = "image/jpeg"
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: values that swap width and height
-_BROKEN = (  # what Pillow raises on damaged files, by format
+_ORIENTATION, _ROTATED = 0x0112, (5, 6, 7, 8)  # EXIF: values that swap width and height
+_DECODER_ERRORS = (  # what Pillow raises on damaged files, by format
     OSError,
     SyntaxError,
     ValueError,
@@ -37,15 +37,15 @@ _BROKEN = (  # what Pillow raises on damaged files, by format
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A file that is a whole image.
+class CheckedImage:
+    """An undamaged image file.
 
     Attributes:
         path: The file.
-        content_hash: sha256 of its bytes, hex.
+        content_hash: SHA-256 of its bytes, hex.
         size_px: Height and width of the upright image.
-        channels: 1 for grey, 3 for colour, ...
-        bytes: Its size on disk.
+        channels: 1 for gray, 3 for color, ...
+        bytes: Size on disk.
         mime_type: Such as `image/jpeg`.
         luma: Mean of 0.299 R + 0.587 G + 0.114 B over the image, in [0, 1].
     """
@@ -59,8 +59,8 @@ class Checked:
     luma: float
 
 
-def check(path: Path) -> Checked | Problem:
-    """Decode a whole file, and say what it is, or why it is no image."""
+def check_image(path: Path) -> CheckedImage | Problem:
+    """Decode a file completely, and return its properties or the reason for the failure."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -68,11 +68,11 @@ def check(path: Path) -> Checked | Problem:
     if not data:
         return Problem(str(path), "ImageError", "has zero bytes")
     try:
-        with opened(io.BytesIO(data)) as image:
+        with open_image(io.BytesIO(data)) as image:
             image.load()
-            turned = image.getexif().get(_ORIENTATION) in _TURNED
-            height, width = (image.width, image.height) if turned else (image.height, image.width)
-            return Checked(
+            rotated = image.getexif().get(_ORIENTATION) in _ROTATED
+            height, width = (image.width, image.height) if rotated else (image.height, image.width)
+            return CheckedImage(
                 path=path,
                 content_hash=hashlib.sha256(data).hexdigest(),
                 size_px=(height, width),
@@ -82,39 +82,38 @@ def check(path: Path) -> Checked | Problem:
                 luma=float(np.asarray(image.convert("L")).mean()) / 255.0,
             )
     except UnidentifiedImageError:
-        return Problem(str(path), "ImageError", "is no image of a known kind")
-    except _BROKEN as error:
+        return Problem(str(path), "ImageError", "is not an image in a known format")
+    except _DECODER_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         return Problem(str(path), "ImageError", f"is damaged: {reason}")
 
 
-def check_all(paths: Sequence[Path]) -> list[Checked | Problem]:
-    """Check files in parallel; the results are in order."""
+def check_images(paths: Sequence[Path]) -> list[CheckedImage | Problem]:
+    """Check files in parallel; the results are in the order of the paths."""
     with (
-        warnings.catch_warnings(),  # filters are the process's: set once, for all threads
+        warnings.catch_warnings(),  # filters are process-wide: set them once for all threads
         ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool,
     ):
-        warnings.simplefilter("ignore")  # of odd metadata; what is no image raises
-        found = list(pool.map(check, paths))
-    jpegs = [one.path for one in found if isinstance(one, Checked) and one.mime_type == _JPEG]
-    guessed = jpeg_validation.damaged(jpegs)
-    return [_unless_guessed(one, guessed) for one in found]
-
-
-def _unless_guessed(file: Checked | Problem, guessed: Mapping[Path, str]) -> Checked | Problem:
-    if isinstance(file, Problem) or file.path not in guessed:
-        return file
-    return Problem(str(file.path), "ImageError", f"is damaged: {guessed[file.path]}")
+        warnings.simplefilter("ignore")  # odd metadata only warns; damaged images raise
+        results = list(pool.map(check_image, paths))
+    images = [result for result in results if isinstance(result, CheckedImage)]
+    damage = jpeg_validation.find_damage([i.path for i in images if i.mime_type == _JPEG])
+    return [
+        Problem(str(result.path), "ImageError", f"is damaged: {damage[result.path]}")
+        if isinstance(result, CheckedImage) and result.path in damage
+        else result
+        for result in results
+    ]
 
 
 def exact_duplicates(hashes: Mapping[str, str | None]) -> list[list[str]]:
-    """Return the groups of files, two or more each, whose bytes are the same.
+    """Return the groups of two or more files with identical bytes.
 
     Args:
-        hashes: The content hash by file; None where unknown.
+        hashes: Content hash by file; None if unknown.
     """
-    same: dict[str, list[str]] = defaultdict(list)
-    for path, content in hashes.items():
-        if content is not None:
-            same[content].append(path)
-    return sorted(sorted(paths) for paths in same.values() if len(paths) > 1)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for path, content_hash in hashes.items():
+        if content_hash is not None:
+            groups[content_hash].append(path)
+    return sorted(sorted(paths) for paths in groups.values() if len(paths) > 1)

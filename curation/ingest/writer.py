@@ -1,4 +1,4 @@
-"""Checked records as samples of a dataset, whole batches at a time."""
+"""Bulk writes of checked records as samples of a dataset."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import numpy as np
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.ingest.records import Problem, Record, label_problem
-from curation.ingest.validation import Checked
+from curation.ingest.validation import CheckedImage
 from curation.storage import collection, conversions, schema
 from curation.storage.documents import Document
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
 
-_SAME_SHAPE = 0.02  # how far the aspect of what was labeled may differ from that of the image
+_ASPECT_TOLERANCE = 0.02  # relative difference between the labeled and the actual aspect ratio
 
 
 class Writer:
     """Writes batches of checked records, and counts what it wrote.
 
     Attributes:
-        added: Samples that were completed, by split.
-        labeled: How many of them have ground truth.
-        held_back: How many have ground truth that only the oracle knows.
-        dropped: Boxes whose label means no class, by label.
+        added: Number of completed samples by split.
+        labeled: Number of them with ground truth.
+        held_back: Number of them whose ground truth only the oracle knows.
+        dropped: Number of boxes without a class in the taxonomy, by label.
         label_problems: Labels that do not fit their image.
     """
 
     def __init__(
         self, dataset: Dataset, taxonomy: Taxonomy, *, hold_back: bool, doubtful: Iterable[str]
     ) -> None:
-        """Write into `dataset`; images in `doubtful` are tagged, their labels are not whole."""
+        """Write into `dataset`; images in `doubtful`, whose labels are incomplete, are tagged."""
         self.added: Counter[str] = Counter()
         self.labeled = 0
         self.held_back = 0
@@ -46,30 +46,30 @@ class Writer:
         self._hold_back = hold_back
         self._doubtful = set(doubtful)
 
-    def write(self, batch: Sequence[tuple[Record, Checked]], ids: Mapping[str, str]) -> None:
-        """Write a batch: bare samples, then, each in one step, all that belongs to them.
+    def write(self, batch: Sequence[tuple[Record, CheckedImage]], ids: Mapping[str, str]) -> None:
+        """Write a batch: bare samples first, then all fields of each sample in one step.
 
-        A sample is complete when it has a content hash; one that is not, because a process
-        ended in between, is completed by the next call.
+        A sample is complete once it has a content hash. One that a crash left incomplete is
+        completed by the next call.
 
         Args:
-            batch: Records with drive and split, and what their files are like.
-            ids: The ids of files that have a sample already.
+            batch: Records with drive and split, and the properties of their files.
+            ids: Sample id by file, for files that already have a sample.
         """
         import fiftyone as fo
 
         new = [str(record.path) for record, _ in batch if str(record.path) not in ids]
         samples = [fo.Sample(filepath=path) for path in new]
-        made = self._dataset.add_samples(samples, progress=False) if new else []
-        known = {**ids, **dict(zip(new, made, strict=True))}
+        added = self._dataset.add_samples(samples, progress=False) if new else []
+        all_ids = {**ids, **dict(zip(new, added, strict=True))}
         collection.write_documents(
             self._dataset,
-            {known[str(record.path)]: self._document(record, file) for record, file in batch},
+            {all_ids[str(record.path)]: self._document(record, image) for record, image in batch},
         )
 
-    def _document(self, record: Record, file: Checked) -> Document:
-        truth = self._truth(record, file)
-        document = facts(record, file)
+    def _document(self, record: Record, image: CheckedImage) -> Document:
+        truth = self._ground_truth(record, image)
+        document = sample_fields(record, image)
         self.added[str(record.split)] += 1
         if str(record.path) in self._doubtful:
             document["tags"] = [schema.LABEL_PROBLEM]
@@ -82,65 +82,69 @@ class Writer:
         self.labeled += 1
         return {**document, schema.GROUND_TRUTH: stored, schema.LABELED_ROUND: 0}
 
-    def _truth(self, record: Record, file: Checked) -> Detections | None:
-        """Return the boxes in canonical classes, or None where the image is not labeled."""
+    def _ground_truth(self, record: Record, image: CheckedImage) -> Detections | None:
+        """Return the boxes in canonical classes, or None if the image is not labeled."""
         if record.boxes is None:
             return None
-        if not same_shape(record.labeled_size_px, file.size_px):
+        if not have_same_aspect(record.labeled_size_px, image.size_px):
             self._doubtful.add(str(record.path))
-            drawn, real = _shown(record.labeled_size_px), _shown(file.size_px)
-            reason = f"drawn on {drawn} pixels, but the upright image has {real}: not labeled"
+            reason = (
+                f"drawn on {_format_size(record.labeled_size_px)} pixels, but the upright image "
+                f"has {_format_size(image.size_px)}: not labeled"
+            )
             self.label_problems += label_problem(record.path, [reason])
             return None
-        found, dropped = canonical(record.boxes, self._taxonomy)
+        truth, dropped = to_canonical(record.boxes, self._taxonomy)
         self.dropped += dropped
-        return found
+        return truth
 
 
-def facts(record: Record, file: Checked) -> Document:
-    """Return what is known of an image beside its labels, as the database keeps it."""
-    height, width = file.size_px
+def sample_fields(record: Record, image: CheckedImage) -> Document:
+    """Return the fields of a sample, without its labels, as stored in the database."""
+    height, width = image.size_px
     return {
         schema.SPLIT: record.split,
         schema.DRIVE: record.drive,
         schema.TIME_S: record.time_s,
         schema.TIME_OF_DAY: record.time_of_day,
         schema.WEATHER: record.weather,
-        schema.LUMA: file.luma,
-        schema.CONTENT_HASH: file.content_hash,
+        schema.LUMA: image.luma,
+        schema.CONTENT_HASH: image.content_hash,
         "metadata": {
             "_cls": "ImageMetadata",
-            "size_bytes": file.bytes,
-            "mime_type": file.mime_type,
+            "size_bytes": image.bytes,
+            "mime_type": image.mime_type,
             "width": width,
             "height": height,
-            "num_channels": file.channels,
+            "num_channels": image.channels,
         },
     }
 
 
-def canonical(boxes: Detections, taxonomy: Taxonomy) -> tuple[Detections, Counter[str]]:
-    """Return the boxes in canonical classes, and how many mean none, by label."""
+def to_canonical(boxes: Detections, taxonomy: Taxonomy) -> tuple[Detections, Counter[str]]:
+    """Return the boxes in canonical classes, and the number of dropped boxes by label."""
     ids = np.array(taxonomy.ids_of(boxes.classes), np.int64)
     class_ids = ids[boxes.class_ids] if len(boxes) else np.zeros(0, np.int64)
-    means = class_ids >= 0
-    dropped = Counter(label for label, kept in zip(boxes.labels, means, strict=True) if not kept)
-    found = Detections(
-        boxes_xyxy=boxes.boxes_xyxy[means],
-        scores=boxes.scores[means],
-        class_ids=class_ids[means],
+    has_class = class_ids >= 0
+    dropped = Counter(
+        label for label, keep in zip(boxes.labels, has_class, strict=True) if not keep
+    )
+    canonical = Detections(
+        boxes_xyxy=boxes.boxes_xyxy[has_class],
+        scores=boxes.scores[has_class],
+        class_ids=class_ids[has_class],
         classes=taxonomy.names,
     )
-    return found, dropped
+    return canonical, dropped
 
 
-def same_shape(drawn_px: tuple[int, int] | None, real_px: tuple[int, int]) -> bool:
-    """Return whether relative boxes mean the same on two sizes: one is the other, scaled."""
-    if drawn_px is None:
+def have_same_aspect(labeled_px: tuple[int, int] | None, actual_px: tuple[int, int]) -> bool:
+    """Return whether one size is the other scaled; relative boxes are then valid for both."""
+    if labeled_px is None:
         return True
-    drawn, real = drawn_px[0] / drawn_px[1], real_px[0] / real_px[1]
-    return abs(drawn - real) <= _SAME_SHAPE * real
+    labeled, actual = labeled_px[0] / labeled_px[1], actual_px[0] / actual_px[1]
+    return abs(labeled - actual) <= _ASPECT_TOLERANCE * actual
 
 
-def _shown(size_px: tuple[int, int] | None) -> str:
+def _format_size(size_px: tuple[int, int] | None) -> str:
     return "unknown" if size_px is None else f"{size_px[1]} x {size_px[0]}"

@@ -1,1 +1,1 @@
-"""Where labels come from: an oracle, files, a labeling tool."""
+"""Labeling backends: an oracle, exported files, and labeling servers."""

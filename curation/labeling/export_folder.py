@@ -1,4 +1,4 @@
-"""The folder of an exported round: its list of tasks, its images, and reading safely from it."""
+"""Folder of an exported round: task list, upright image copies, and safe reads."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from PIL import ImageOps
 
 from cascade.errors import ImageError
 from cascade.imaging import batches, pillow
-from cascade.runtime.atomic_files import replace_text, replaced
+from cascade.runtime.atomic_files import atomic_write, atomic_write_text
 from curation.errors import LabelingError
 from curation.labeling.protocol import Task
 
 TASKS = "tasks.csv"
 
 _ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
-_UPRIGHT_QUALITY = 95
+_QUALITY = 95  # JPEG
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of `tasks.csv`.
+class TaskRow:
+    """One row of `tasks.csv`.
 
     Attributes:
-        image: The file name that the image has in the export, and comes back under.
-        sample_id: Whose image it is.
-        filepath: Where it came from.
-        width: Of the upright image, in pixels.
-        height: Of the upright image, in pixels.
-        round: The round that chose it.
-        rank: Its place in the batch.
-        arm: Why it was chosen, in a word.
-        hardness: As it was shown; empty where there was none.
-        because: Why it was chosen, in words.
-        blurred: What was hidden in the copy; empty where nobody asked for it.
+        image: File name of the image in the export and in returned files.
+        sample_id: Sample id.
+        filepath: Path of the original image.
+        width: Width of the upright image, in pixels.
+        height: Height of the upright image, in pixels.
+        round: Number of the round.
+        rank: Rank in the batch.
+        arm: Arm that chose the sample.
+        hardness: Hardness at the time of the export; may be empty.
+        because: Reason for the choice, in words.
+        blurred: What was blurred in the copy; empty without blurring.
     """
 
     image: str
@@ -55,109 +55,103 @@ class Row:
     blurred: str = ""
 
     @classmethod
-    def of(cls, task: Task, image: str) -> Row:
-        """Return the line of a task whose image is called `image`."""
-        return cls(
-            image=image,
-            sample_id=task.sample_id,
-            filepath=task.filepath,
-            width=task.width,
-            height=task.height,
-            round=task.round,
-            rank=task.rank,
-            arm=task.arm,
-            hardness="" if task.hardness is None else repr(task.hardness),
-            because=task.because,
-        )
+    def from_task(cls, task: Task, image: str) -> TaskRow:
+        """Return the row of a task whose image is exported as `image`."""
+        shared = {name: getattr(task, name) for name in _COLUMNS if name in Task.__annotations__}
+        hardness = "" if task.hardness is None else repr(task.hardness)
+        return cls(**{**shared, "image": image, "hardness": hardness})
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """Return the tasks of an exported round; none where it was not exported yet.
+_COLUMNS = [field.name for field in fields(TaskRow)]
+_NUMBERS = ("width", "height", "round", "rank")
+
+
+def read_rows(folder: Path) -> list[TaskRow]:
+    """Return the tasks of an exported round; empty if it was not exported.
 
     Raises:
-        LabelingError: The list was changed so that it cannot be read.
+        LabelingError: The list was edited and cannot be parsed.
     """
     path = folder / TASKS
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [_row(line, path) for line in csv.DictReader(file)]
+        return [_parse_row(row, path) for row in csv.DictReader(file)]
 
 
-def write_rows(folder: Path, rows: Sequence[Row]) -> None:
-    """Replace the list of tasks, whole or not at all."""
+def write_rows(folder: Path, rows: Sequence[TaskRow]) -> None:
+    """Replace the list of tasks atomically."""
     text = io.StringIO()
-    names = [field.name for field in fields(Row)]
-    writer = csv.DictWriter(text, names, lineterminator="\r\n")  # then both are quoted inside
+    # "\r\n" makes the writer quote both characters inside of values.
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
-    replace_text(folder / TASKS, text.getvalue())
+    atomic_write_text(folder / TASKS, text.getvalue())
 
 
 def copy_upright(source: Path, target: Path) -> None:
-    """Copy an image, turned upright where its EXIF says so, so that every tool agrees.
+    """Copy an image, rotated upright by its EXIF orientation: tools differ in honoring it.
 
     Raises:
-        LabelingError: The image is gone, or cannot be read.
+        LabelingError: The image is missing, or cannot be decoded.
     """
     try:
         batches.read(source)
-        with pillow.opened(source) as image, replaced(target) as draft:
+        with pillow.open_image(source) as image, atomic_write(target) as draft:
             if image.getexif().get(_ORIENTATION, 1) == 1:
                 shutil.copyfile(source, draft)
             else:
-                turned = ImageOps.exif_transpose(image)
-                turned.save(draft, format=image.format, quality=_UPRIGHT_QUALITY)
+                upright = ImageOps.exif_transpose(image)
+                upright.save(draft, format=image.format, quality=_QUALITY)
     except ImageError as error:
-        raise LabelingError(f"{error} Put the image back, or remove the sample.") from error
+        raise unreadable_image(error) from error
 
 
-def within(folder: Path, pattern: str) -> list[Path]:
-    """Return the files below `folder` that match, in order; hidden ones are passed over.
+def unreadable_image(error: ImageError) -> LabelingError:
+    """Return the error of an image that cannot be exported."""
+    return LabelingError(f"{error} Restore the image, or remove the sample.")
+
+
+def find_files(folder: Path, pattern: str) -> list[Path]:
+    """Return the files below `folder` that match, sorted and without hidden ones.
 
     Raises:
-        LabelingError: One of them is a link that leads out of the folder.
+        LabelingError: A file is a link that leads out of the folder.
     """
     root = folder.resolve()
-    found = [one for one in sorted(folder.rglob(pattern)) if not one.name.startswith(".")]
-    for one in found:
-        if not one.resolve().is_relative_to(root):
-            raise LabelingError(f"{one} leads out of {folder}. Put the file itself there.")
-    return [one for one in found if one.is_file()]
+    paths = [path for path in sorted(folder.rglob(pattern)) if not path.name.startswith(".")]
+    for path in paths:
+        if not path.resolve().is_relative_to(root):
+            raise LabelingError(f"{path} leads out of {folder}. Put the file itself there.")
+    return [path for path in paths if path.is_file()]
 
 
 @contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn what the disk or an encoding refuses into one sentence about `folder`."""
+def translate_file_errors(folder: Path) -> Iterator[None]:
+    """Raise errors of the disk or of an encoding as one sentence about `folder`."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise LabelingError(
-            f"{error.filename or folder}: {reason}. Free the disk or mend the rights, "
-            "and repeat: nothing is done twice."
+            f"{error.filename or folder}: {reason}. Free disk space or fix the permissions, "
+            "and repeat: the operation is idempotent."
         ) from error
     except UnicodeDecodeError as error:
         raise LabelingError(f"A file in {folder} is not UTF-8 text: {error}.") from error
 
 
-def _row(line: Mapping[str, str], path: Path) -> Row:
+def _parse_row(row: Mapping[str, str], path: Path) -> TaskRow:
     try:
-        return Row(
-            image=line["image"],
-            sample_id=line["sample_id"],
-            filepath=line["filepath"],
-            width=int(line["width"]),
-            height=int(line["height"]),
-            round=int(line["round"]),
-            rank=int(line["rank"]),
-            arm=line["arm"],
-            hardness=line["hardness"],
-            because=line["because"],
-            blurred=line.get("blurred") or "",  # absent in lists of earlier versions
-        )
+        values = {
+            name: int(row[name]) if name in _NUMBERS else row[name]
+            for name in _COLUMNS
+            if name != "blurred"
+        }
+        # The column `blurred` is missing in lists of earlier versions.
+        return TaskRow(**values, blurred=row.get("blurred") or "")  # type: ignore[arg-type]
     except (KeyError, ValueError, TypeError) as error:
         raise LabelingError(
-            f"{path} was changed so that it cannot be read ({type(error).__name__}: {error}). "
-            "Remove it and export the round again; what was returned stays."
+            f"{path} was edited and cannot be parsed ({type(error).__name__}: {error}). "
+            "Remove it and export the round again; returned files are kept."
         ) from error

@@ -1,4 +1,4 @@
-"""The labeling backends by name; each is imported when it is asked for."""
+"""Labeling backends by name; each is imported on demand."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from cascade.errors import nearest
 from cascade.predictions import Detections
 from curation import secrets
 from curation.errors import LabelingError, SettingsError
-from curation.labeling import media
 from curation.labeling.oracle import Oracle
-from curation.labeling.protocol import Labeler
+from curation.labeling.protocol import Labeler, require_images
 from curation.storage import collection, queries, reader, schema
 
 if TYPE_CHECKING:
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
     from curation.labeling.label_studio.backend import LabelStudio
     from curation.settings import Settings
 
-HERE = ("oracle", "files", "yolo", "voc", "datumaro")  # without a server
-NAMES = (*HERE, "label-studio", "cvat")
+LOCAL_NAMES = ("oracle", "files", "yolo", "voc", "datumaro")  # without a server
+NAMES = (*LOCAL_NAMES, "label-studio", "cvat")
 
-_CVAT_URL = "CVAT_URL"  # where CVAT answers, such as https://app.cvat.ai
+_CVAT_URL = "CVAT_URL"  # address of the CVAT server, such as https://app.cvat.ai
 _CVAT_TOKEN = "cvat-token"  # noqa: S105 - the name of a secret
 
-_FORMS: Mapping[str, Format] = {
+_FILE_FORMATS: Mapping[str, Format] = {
     "files": "coco",
     "yolo": "yolo",
     "voc": "voc",
@@ -40,33 +39,33 @@ _FORMS: Mapping[str, Format] = {
 
 
 def create(name: str, dataset: Dataset, settings: Settings, *, blur: Sequence[str] = ()) -> Labeler:
-    """Return a backend for a dataset: `oracle`, `label-studio`, `cvat`, or files: `files`, ...
+    """Return a backend for a dataset.
 
     Args:
-        name: Which.
+        name: `oracle`, `label-studio`, `cvat`, or a file format: `files`, `yolo`, ...
         dataset: A FiftyOne dataset of images.
-        settings: Where files are kept.
-        blur: What to hide in the copies of images that leave: `faces`.
+        settings: Settings with the folder for files.
+        blur: Kinds of objects to blur in image copies: `faces`.
 
     Raises:
-        LabelingError: Nobody has that name, the dataset is not of images or has no taxonomy, the
-            oracle has nothing that it could answer from, or what is to be hidden cannot be.
+        LabelingError: The name is unknown, the dataset is not of images or has no taxonomy,
+            the oracle has no held-back labels, or a kind cannot be blurred.
         SettingsError: The address or token of a server is missing.
     """
     if name not in NAMES:
         raise LabelingError(f"No labeling backend is named {name!r}. {nearest(name, NAMES)}")
-    media.require_images(dataset.name, dataset.media_type)
+    require_images(dataset.name, dataset.media_type)
     if name == "oracle":
         return oracle(dataset)
     taxonomy = queries.taxonomy_of(dataset)
     if taxonomy is None:
         raise LabelingError(
-            f"{dataset.name!r} has no taxonomy, so nobody could say which classes to label. "
+            f"{dataset.name!r} has no taxonomy, which defines the classes to label. "
             "Ingest it with `--taxonomy`."
         )
     if name == "label-studio":
         return label_studio(dataset, taxonomy, settings, blur=blur)
-    hiding = _hiding(blur)
+    image_blur = _create_blur(blur)
     if name == "cvat":
         from curation.labeling.cvat.backend import Cvat
 
@@ -75,32 +74,32 @@ def create(name: str, dataset: Dataset, settings: Settings, *, blur: Sequence[st
             secrets.read(_CVAT_TOKEN),
             taxonomy=taxonomy,
             title=dataset.name,
-            outgoing=hiding.outgoing if hiding else None,
+            prepare_image=image_blur.prepare if image_blur else None,
         )
-    from curation.labeling.files.backend import Files
+    from curation.labeling.files.backend import FileLabeler
 
     root = settings.dataset_folder(dataset.name) / "labeling"
-    return Files(root, taxonomy=taxonomy, form=_FORMS[name], blur=hiding)
+    return FileLabeler(root, taxonomy=taxonomy, file_format=_FILE_FORMATS[name], blur=image_blur)
 
 
 def oracle(dataset: Dataset) -> Oracle:
     """Return the oracle of a dataset whose ground truth was held back.
 
     Raises:
-        LabelingError: Nothing is held back.
+        LabelingError: No ground truth is held back.
     """
     taxonomy = queries.taxonomy_of(dataset)
     if taxonomy is None or dataset.get_field(schema.ORACLE) is None:
         raise LabelingError(
-            f"{dataset.name!r} holds no ground truth back, so there is no oracle to ask. "
+            f"{dataset.name!r} has no held-back ground truth for the oracle. "
             "Choose another labeler, such as `files`."
         )
 
-    def read(ids: Sequence[str]) -> Mapping[str, Detections | None]:
-        asked = dataset.select(ids).exists(schema.ORACLE)
-        known, _ = collection.ids_and_paths(asked)
-        answers = reader.read_detections(asked, schema.ORACLE, taxonomy)
-        return dict(zip(known, answers, strict=True))
+    def read(sample_ids: Sequence[str]) -> Mapping[str, Detections | None]:
+        view = dataset.select(sample_ids).exists(schema.ORACLE)
+        ids, _ = collection.ids_and_paths(view)
+        answers = reader.read_detections(view, schema.ORACLE, taxonomy)
+        return dict(zip(ids, answers, strict=True))
 
     return Oracle(read)
 
@@ -117,28 +116,28 @@ def label_studio(
 
     Args:
         dataset: The FiftyOne dataset.
-        taxonomy: Its classes.
-        settings: Where notes are kept.
-        overlap: How many people are to label each image, where the project is not made yet.
-        blur: What to hide in the images that people see: `faces`.
+        taxonomy: Classes of the dataset.
+        settings: Settings with the folder for local state.
+        overlap: Number of annotators per image, if the project is created.
+        blur: Kinds of objects to blur in the images that annotators see: `faces`.
 
     Raises:
-        LabelingError: The environment names no server, or no token, or what is to be hidden
-            cannot be.
+        LabelingError: The environment has no server or token, or a kind cannot be blurred.
     """
-    from curation.labeling.label_studio.annotations.reader import Known
-    from curation.labeling.label_studio.api import settings as servers
+    from curation.labeling.label_studio.annotations.reader import SampleImage
+    from curation.labeling.label_studio.api import settings as server_settings
     from curation.labeling.label_studio.api.client import Client
     from curation.labeling.label_studio.backend import LabelStudio
 
-    server = servers.from_environment()
+    server = server_settings.from_environment()
 
-    def known(round_name: str) -> Mapping[str, Known]:
+    def read_samples(round_name: str) -> Mapping[str, SampleImage]:
         chosen = dataset.match_tags(round_name)
         ids, paths = collection.ids_and_paths(chosen)
+        sizes = reader.sizes_px(chosen)
         return {
-            one: Known(width=int(width), height=int(height), filepath=path)
-            for one, path, (height, width) in zip(ids, paths, reader.sizes_px(chosen), strict=True)
+            sample_id: SampleImage(width=int(width), height=int(height), filepath=path)
+            for sample_id, path, (height, width) in zip(ids, paths, sizes, strict=True)
         }
 
     return LabelStudio(
@@ -146,34 +145,34 @@ def label_studio(
         dataset=dataset.name,
         dataset_id=str(dataset._doc.id),
         taxonomy=taxonomy,
-        known=known,
+        read_samples=read_samples,
         folder=settings.dataset_folder(dataset.name) / "labeling" / "label-studio",
         document_root=server.document_root,
         overlap=overlap,
         model_version=_consensus_version(dataset),
-        blur=_hiding(blur),
+        blur=_create_blur(blur),
     )
 
 
-def _hiding(what: Sequence[str]) -> Blur | None:
-    if not what:
+def _create_blur(kinds: Sequence[str]) -> Blur | None:
+    if not kinds:
         return None
-    from curation.labeling import blur  # brings torch along
+    from curation.labeling.blur import create_blur  # imports torch
 
-    return blur.blur(what)
+    return create_blur(kinds)
 
 
 def _consensus_version(dataset: Dataset) -> str:
-    """Return a name for what the boxes of the consensus came from."""
+    """Return a version name derived from the fingerprints behind the consensus boxes."""
     path = f"{schema.CONSENSUS}.{schema.FINGERPRINT}"
     if dataset.get_field(path) is None:
         return "consensus"
-    made_by = sorted(one for one in dataset.distinct(path) if one)
-    return f"consensus-{hashlib.sha256(' '.join(made_by).encode()).hexdigest()[:8]}"
+    fingerprints = sorted(value for value in dataset.distinct(path) if value)
+    return f"consensus-{hashlib.sha256(' '.join(fingerprints).encode()).hexdigest()[:8]}"
 
 
 def _address(variable: str) -> str:
-    found = os.environ.get(variable, "").strip().rstrip("/")
-    if not found:
-        raise SettingsError(f"{variable} is not set. Set where the server answers, https://...")
-    return found
+    address = os.environ.get(variable, "").strip().rstrip("/")
+    if not address:
+        raise SettingsError(f"{variable} is not set. Set it to the server's address, https://...")
+    return address

@@ -1,10 +1,9 @@
-"""Colours for any number of classes that people of every colour vision tell apart.
+"""Colors for any number of classes that remain distinct under color vision deficiency.
 
-Okabe and Ito's seven [0] come first. Each further colour is the one, of a grid of colours that
-show on white and on black, that is farthest from its nearest predecessor, seen with the least
-favourable of four colour visions: the usual one, and without the long, the middle or the short
-cones [1]. Distance is Euclid's in Oklab [2]. So a class keeps its colour when others are added
-after it.
+The seven colors of Okabe and Ito [0] come first. Each further color is chosen from a grid of
+colors visible on white and on black: the one farthest from its nearest predecessor, under the
+least favorable of four color visions: typical, and without long, middle or short cones [1].
+Distance is Euclidean in Oklab [2]. A class keeps its color when classes are added after it.
 
 - [0] Okabe and Ito, Color universal design, 2008; https://jfly.uni-koeln.de/color/
 - [1] Machado, Oliveira and Fernandes, A Physiologically-based Model for Simulation of Color
@@ -62,42 +61,42 @@ _OPPONENTS = np.array(
 )
 
 
-def distinct(n: int) -> tuple[str, ...]:
-    """Return the first n colours as `#rrggbb`; past some hundreds they come round again."""
-    found = _ordered()
-    return tuple(found[i % len(found)] for i in range(n))
+def distinct_colors(n: int) -> tuple[str, ...]:
+    """Return the first n colors as `#rrggbb`; colors repeat after several hundred."""
+    palette = _ordered_palette()
+    return tuple(palette[i % len(palette)] for i in range(n))
 
 
-def distances(colours: tuple[str, ...]) -> Float64Array:
-    """Return how far apart each pair looks to whoever sees the least of it, shape (n, n)."""
-    seen = _seen(_rgb(colours))
-    return np.linalg.norm(seen[:, :, None] - seen[:, None], axis=-1).min(axis=0)
+def pairwise_distances(colors: tuple[str, ...]) -> Float64Array:
+    """Return the distance of each pair under its least favorable vision, shape (n, n)."""
+    perceived = _perceive(_linear_rgb(colors))
+    return np.linalg.norm(perceived[:, :, None] - perceived[:, None], axis=-1).min(axis=0)
 
 
 @cache
-def _ordered() -> tuple[str, ...]:
-    """Return every colour that is used, the most helpful first."""
+def _ordered_palette() -> tuple[str, ...]:
+    """Return every color of the palette, most distinct first."""
     grid = ["#{:02x}{:02x}{:02x}".format(*rgb) for rgb in product(_STEPS, repeat=3)]
-    lightness = _seen(_rgb(tuple(grid)))[0, :, 0]
-    shows = (lightness >= _DARKEST) & (lightness <= _LIGHTEST)
-    candidates = (*_OKABE_ITO, *(one for one, kept in zip(grid, shows, strict=True) if kept))
-    apart = distances(candidates)
+    lightness = _perceive(_linear_rgb(tuple(grid)))[0, :, 0]
+    visible = (lightness >= _DARKEST) & (lightness <= _LIGHTEST)
+    candidates = (*_OKABE_ITO, *(color for color, keep in zip(grid, visible, strict=True) if keep))
+    distances = pairwise_distances(candidates)
     order = list(range(len(_OKABE_ITO)))
-    nearest = apart[order].min(axis=0)
-    while len(order) < len(candidates) // 2:  # what is left by then looks like its neighbours
+    nearest = distances[order].min(axis=0)
+    while len(order) < len(candidates) // 2:  # the other half resembles its neighbors
         farthest = int(nearest.argmax())
         order.append(farthest)
-        nearest = np.minimum(nearest, apart[farthest])
+        nearest = np.minimum(nearest, distances[farthest])
     return tuple(candidates[i] for i in order)
 
 
-def _rgb(colours: tuple[str, ...]) -> Float64Array:
+def _linear_rgb(colors: tuple[str, ...]) -> Float64Array:
     """Return linear red, green and blue in [0, 1], shape (n, 3)."""
-    encoded = np.array([list(bytes.fromhex(one[1:])) for one in colours], np.float64) / 255
+    encoded = np.array([list(bytes.fromhex(color[1:])) for color in colors], np.float64) / 255
     return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 
-def _seen(linear_rgb: Float64Array) -> Float64Array:
-    """Return how each vision sees the colours, in Oklab, shape (4, n, 3)."""
+def _perceive(linear_rgb: Float64Array) -> Float64Array:
+    """Return the colors under each vision, in Oklab, shape (4, n, 3)."""
     simulated = np.clip(np.einsum("vij,nj->vni", _VISIONS, linear_rgb), 0.0, 1.0)
     return np.cbrt(simulated @ _CONES.T) @ _OPPONENTS.T

@@ -1,7 +1,7 @@
-"""What a labeling backend is given, what it gives back, and the few methods that it has.
+"""The protocol of labeling backends, with the values that they take and return.
 
-Only what was submitted becomes ground truth: an empty submission is "nothing there", a
-missing one is "not annotated", and a prediction never comes back as a label.
+Only submissions become ground truth: an empty submission means "nothing there", a missing one
+"not labeled", and a prediction is never read back as a label.
 """
 
 from __future__ import annotations
@@ -11,24 +11,31 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from cascade.predictions import Detections
+from curation.errors import LabelingError
+
+_ALTERNATIVES = {
+    "video": "Take frames first: `curate ingest FOLDER_OF_VIDEOS --name NAME --fps 1`.",
+    "group": "Take one slice first: `dataset.select_group_slices('SLICE').clone('NAME')`.",
+    "mixed": "Put the images into a separate dataset.",
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One sample that is to be labeled, and why.
+    """One sample to label.
 
     Attributes:
-        sample_id: Which sample; a backend gives it back untouched.
-        filepath: Where its image is.
-        width: Of the upright image, in pixels.
-        height: Of the upright image, in pixels.
-        round: The round that chose it, from 1.
-        rank: Its place in the batch, from 1; 1 is to be labeled first.
+        sample_id: Sample id, which a backend returns unchanged.
+        filepath: Path of the image.
+        width: Width of the upright image, in pixels.
+        height: Height of the upright image, in pixels.
+        round: Number of the round that chose the sample, from 1.
+        rank: Rank in the batch; 1 is labeled first.
         arm: `hard`, `coverage`, `slice` or `random`.
-        hardness: In [0, 1], higher is harder; None in a round that had no hardness.
-        because: Why it was chosen, in words.
-        predictions: What the ensemble believes, as a start for the one who labels.
-        slices: Those that it is in, such as `time_of_day=night, weather=rain`; empty for none.
+        hardness: In [0, 1], higher is harder; None in a round without hardness.
+        because: Reason for the choice, in words.
+        predictions: Boxes of the ensemble, as pre-annotations.
+        slices: Slices of the sample, such as `time_of_day=night, weather=rain`; may be empty.
     """
 
     sample_id: str
@@ -46,29 +53,29 @@ class Task:
 
 @dataclass(frozen=True)
 class Doubt:
-    """Something submitted that cannot be taken over as it is. A person has to look at it.
+    """Part of a submission that cannot be imported and needs review by a person.
 
     Attributes:
-        what: The label or the row, as it came.
-        reason: What is wrong with it, and what would mend it.
+        subject: The label or row as submitted.
+        reason: What is wrong with it, and how to fix it.
     """
 
-    what: str
+    subject: str
     reason: str
 
 
 @dataclass(frozen=True, eq=False)
-class Annotated:
-    """What someone submitted for one sample.
+class SampleAnnotation:
+    """A submission for one sample.
 
     Attributes:
-        sample_id: Which sample.
-        boxes: In the classes of the taxonomy; empty means "nothing there".
-        annotator: Who did it: a person, or the name of an oracle.
-        seconds: How long it took, where that is known.
-        complete: Whether all that was submitted is in `boxes`. Where it is not, `boxes` must
-            not become ground truth: it would teach that nothing is where the doubts are.
-        doubts: What is not in `boxes`.
+        sample_id: The sample.
+        boxes: Boxes in the classes of the taxonomy; empty means "nothing there".
+        annotator: Name of the person or oracle.
+        seconds: Labeling time, if measured.
+        complete: Whether `boxes` contains the whole submission. Incomplete boxes must not become
+            ground truth: they would teach that nothing is where the doubts are.
+        doubts: Parts of the submission that are not in `boxes`.
     """
 
     sample_id: str
@@ -81,27 +88,27 @@ class Annotated:
 
 @dataclass(frozen=True)
 class PushResult:
-    """What became of a push.
+    """Result of a push.
 
     Attributes:
-        pushed: Tasks that are new to the backend.
-        existing: Tasks that it had already.
-        where: A folder or an address where the work waits.
+        pushed: Number of tasks that are new to the backend.
+        existing: Number of tasks that the backend already had.
+        location: Folder or URL of the tasks.
     """
 
     pushed: int
     existing: int
-    where: str
+    location: str
 
 
 @dataclass(frozen=True)
 class Status:
-    """How far a round is.
+    """Progress of a round.
 
     Attributes:
-        tasks: All that the backend was given.
-        submitted: Those with a submission, complete or doubtful.
-        doubtful: Those whose submission holds something that a person has to look at.
+        tasks: Number of tasks that the backend has.
+        submitted: Number of tasks with a submission, complete or doubtful.
+        doubtful: Number of tasks whose submission needs review.
         strangers: Names of submissions that belong to no task.
     """
 
@@ -112,53 +119,69 @@ class Status:
 
     @property
     def waiting(self) -> int:
-        """Tasks without a submission."""
+        """Number of tasks without a submission."""
         return self.tasks - self.submitted
 
 
 @runtime_checkable
 class Labeler(Protocol):
-    """Somewhere that tasks are labeled. Every method may be repeated without harm."""
+    """A labeling backend. Every method is idempotent."""
 
     @property
     def name(self) -> str:
-        """What records call it, such as `oracle`."""
+        """Name in records, such as `oracle`."""
         ...
 
     @property
-    def where(self) -> str:
-        """A sentence that says where tasks wait for their labels."""
+    def instructions(self) -> str:
+        """A sentence that says where the tasks wait for labels."""
         ...
 
     def push(self, tasks: Sequence[Task]) -> PushResult:
-        """Hand over the tasks of one round; those that are there already stay as they are."""
+        """Submit the tasks of one round; existing tasks stay unchanged."""
         ...
 
-    def pull(self, round_name: str) -> list[Annotated]:
-        """Return all that was submitted so far for a round such as `round-01`."""
+    def pull(self, round_name: str) -> list[SampleAnnotation]:
+        """Return all submissions so far for a round such as `round-01`."""
         ...
 
     def status(self, round_name: str) -> Status:
-        """Say how far a round is."""
+        """Return the progress of a round."""
         ...
 
 
 @runtime_checkable
-class Remembering(Protocol):
-    """A labeler that remembers what was taken over, so that it can tell later what is new."""
+class ImportTrackingLabeler(Protocol):
+    """A labeler that records which submissions were imported, to recognize new ones later."""
 
-    def taken_over(self, round_name: str, sample_ids: Collection[str]) -> None:
-        """Note that what the last `pull` gave of these samples became ground truth."""
+    def mark_imported(self, round_name: str, sample_ids: Collection[str]) -> None:
+        """Record that the last `pull` of these samples became ground truth."""
         ...
 
 
 @runtime_checkable
-class Withdrawable(Protocol):
-    """A labeler that can take a round back. Repeating it does no harm."""
+class WithdrawableLabeler(Protocol):
+    """A labeler that can withdraw a round. Idempotent."""
 
     def withdraw(self, round_name: str) -> str:
-        """Take back the tasks of a round such as `round-01`, and say in a sentence what became.
+        """Withdraw the tasks of a round such as `round-01`, and return a sentence on the result.
 
-        What people submitted is set aside or kept where it is, never destroyed.
+        Submissions are moved aside or kept in place, never deleted.
         """
         ...
+
+
+def require_images(name: str, media_type: str | None) -> None:
+    """Reject a dataset whose samples are not single images.
+
+    Args:
+        name: Name of the dataset, for the message.
+        media_type: FiftyOne's media type; None, for a dataset without samples, is accepted.
+
+    Raises:
+        LabelingError: The dataset has another media type.
+    """
+    if media_type in (None, "image"):
+        return
+    alternative = _ALTERNATIVES.get(str(media_type), "Only images can be labeled.")
+    raise LabelingError(f"{name!r} is a dataset of media type {media_type!r}. {alternative}")

@@ -1,20 +1,20 @@
-"""Boxes of the ground truth that look wrong, or are not there, as tasks for a person to review.
+"""Review items: ground-truth boxes that look wrong or are missing.
 
-The consensus is sure of an object where its probability is at least 0.9 and at least two members
-saw it. Against each such object, and against what each single member saw, the ground truth is
+The consensus is sure of an object if its probability is at least 0.9 and at least two members saw
+it. Compared with these objects, and with what each member saw, a box of the ground truth is
 
 * missing      no box overlaps the object
-* wrong class  a box is there, of another class
-* shifted      a box of the class is there, and lies beside the object: IoU in [0.3, 0.7)
-* spurious     a box that no member sees anything at, although several can name its class, and
-               seldom overlook boxes of its class and size
+* wrong class  a box overlaps it, with another class
+* shifted      a box of its class overlaps it with an IoU in [0.3, 0.7)
+* spurious     no member sees anything at the box, although several can name its class and rarely
+               overlook boxes of that class and size
 
-Of a box that no member sees, the chance to be wrong is about ε / (ε + q): q is how often members
-overlook boxes of that class and size, counted over all the ground truth, and ε the share of
-labels that are wrong in data as it is, 3.4 % on average over ten test sets [0]. So members that
-are blind to a class flag none of it.
+A box that no member sees is wrong with a probability of about ε / (ε + q): q is the share of
+boxes of that class and size that members overlook, counted over all ground truth, and ε the share
+of wrong labels in existing data, 3.4 % on average over ten test sets [0]. Members that are blind
+to a class therefore flag none of its boxes.
 
-Nothing here says that a label is wrong: it says where two who should agree do not.
+An item does not prove that a label is wrong: it marks where ensemble and ground truth disagree.
 
 - [0] Northcutt, Athalye and Mueller, Pervasive Label Errors in Test Sets Destabilize Machine
   Learning Benchmarks, NeurIPS 2021
@@ -30,55 +30,56 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cascade.arrays import FloatArray, IntArray
 from cascade.geometry import boxes
 from cascade.predictions import Detections
 
 Kind = Literal["missing", "wrong class", "shifted", "spurious"]
 
-LEAST_P = 0.9
-LEAST_VOTES = 2
-SAME_OBJECT = 0.3  # IoU from which two boxes may mean one object
-WELL_PLACED = 0.7  # IoU from which they lie alike
-LEAST_SILENCE = 0.2  # what a silence must be worth: below, members overlook too much
+MIN_PROBABILITY = 0.9
+MIN_VOTES = 2
+SAME_OBJECT_IOU = 0.3
+WELL_PLACED_IOU = 0.7
+MIN_SILENCE_WEIGHT = 0.2  # below, members overlook too many boxes for their silence to count
 
-_WRONG = 0.034  # ε
-_SIDES = (0.04, 0.1)  # of the image: small boxes, middling ones, large ones
-_FAIR_SIDE = 0.05
-_ENOUGH = 20  # boxes of a class and size, to count how many are overlooked
+_LABEL_ERROR_RATE = 0.034  # ε
+_SIZE_LIMITS = (0.04, 0.1)  # side, relative to the image: small, medium and large boxes
+_HALF_SCORE_SIDE = 0.05  # side at which the score of a spurious box is halved
+_MIN_COUNT = 20  # boxes of a class and size, to estimate the share that is overlooked
 
 
 @dataclass(frozen=True, eq=False)
-class Opinion:
-    """What is known of one image.
+class ImageEvidence:
+    """Ground truth and predictions of one image.
 
     N is the number of fused boxes.
 
     Attributes:
         truth: The ground truth.
         consensus: The fused boxes; scores are probabilities.
-        votes: Members that saw each, shape (N,).
-        members: What each member saw that looked at the image, calibrated, from 0.05 on.
-        able: Of each of them, the classes that it can name.
+        votes: Number of members that saw each fused box, shape (N,).
+        members: Calibrated boxes, from 0.05 on, of each member that ran on the image.
+        vocabularies: Class names of each of these members.
     """
 
     truth: Detections
     consensus: Detections
-    votes: NDArray[np.integer[Any]]
+    votes: IntArray
     members: Sequence[Detections]
-    able: Sequence[frozenset[str]]
+    vocabularies: Sequence[frozenset[str]]
 
 
 @dataclass(frozen=True)
-class Item:
+class ReviewItem:
     """One box to review.
 
     Attributes:
-        image: Its image's place among those that were given.
-        kind: What seems to be wrong.
-        label: What the box should be called: the consensus' class; of a spurious one, its own.
-        box_xyxy: Where to look, relative corners: the object, or the spurious box.
-        score: How sure we are that it is wrong, in [0, 1]; to be reviewed from the highest on.
-        reason: The same in a sentence.
+        image: Index of the image in the input.
+        kind: Kind of the suspected error.
+        label: Class of the consensus; for a spurious box, its current class.
+        box_xyxy: Relative corners of the object, or of the spurious box.
+        score: Confidence in [0, 1] that the ground truth is wrong; review the highest first.
+        reason: Explanation in a sentence.
     """
 
     image: int
@@ -89,136 +90,141 @@ class Item:
     reason: str
 
 
-def review(opinions: Sequence[Opinion]) -> list[Item]:
-    """Return all boxes that look wrong, the surest first."""
-    silent = [_silent(one) for one in opinions]
-    overlooked = _Overlooked(opinions, silent)
-    found = [
-        item for i, one in enumerate(opinions) for item in _of_image(i, one, silent[i], overlooked)
+def find_items(images: Sequence[ImageEvidence]) -> list[ReviewItem]:
+    """Return all boxes that look wrong, most confident first."""
+    silent = [_silent_members(evidence) for evidence in images]
+    miss_rates = _MissRates(images, silent)
+    items = [
+        item
+        for i, evidence in enumerate(images)
+        for item in _items_of_image(i, evidence, silent[i], miss_rates)
     ]
-    return sorted(found, key=lambda item: (-item.score, item.image, item.box_xyxy))
+    return sorted(items, key=lambda item: (-item.score, item.image, item.box_xyxy))
 
 
-def _of_image(
-    image: int, one: Opinion, silent: NDArray[np.integer[Any]], overlooked: _Overlooked
-) -> list[Item]:
-    sure = (one.consensus.scores >= LEAST_P) & (one.votes >= LEAST_VOTES)
-    objects, votes = one.consensus[sure], one.votes[sure]
-    overlaps = boxes.iou(objects.boxes_xyxy, one.truth.boxes_xyxy)
-    matched = _match(objects, one.truth, overlaps)
+def _items_of_image(
+    image: int, evidence: ImageEvidence, silent: IntArray, miss_rates: _MissRates
+) -> list[ReviewItem]:
+    sure = (evidence.consensus.scores >= MIN_PROBABILITY) & (evidence.votes >= MIN_VOTES)
+    objects, votes = evidence.consensus[sure], evidence.votes[sure]
+    truth = evidence.truth
+    overlaps = boxes.iou(objects.boxes_xyxy, truth.boxes_xyxy)
+    matches = _match(objects, truth, overlaps)
     items = []
     for k in range(len(objects)):
-        found = _of_object(image, k, int(matched[k]), objects, int(votes[k]), one.truth, overlaps)
-        if found:
-            items.append(found)
-    return [*items, *_spurious(image, one, silent, overlooked, set(matched.tolist()))]
+        item = _item_of_object(image, k, int(matches[k]), objects, int(votes[k]), truth, overlaps)
+        if item:
+            items.append(item)
+    return [*items, *_spurious(image, truth, silent, miss_rates, set(matches.tolist()))]
 
 
-def _match(objects: Detections, truth: Detections, overlaps: NDArray[Any]) -> NDArray[Any]:
-    """Return the ground truth of each object, -1 for none: first of its class, then of any."""
-    names = np.array(truth.labels, object)[None, :] == np.array(objects.labels, object)[:, None]
+def _match(objects: Detections, truth: Detections, overlaps: FloatArray) -> IntArray:
+    """Return the ground-truth box of each object, -1 for none: same class first, then any."""
+    same_class = (
+        np.array(truth.labels, object)[None, :] == np.array(objects.labels, object)[:, None]
+    )
     order = np.argsort(-objects.scores, kind="stable")
-    matched = np.full(len(objects), -1, np.int64)
-    matched[order] = boxes.match(np.where(names, overlaps, 0.0)[order], least=SAME_OBJECT)
-    taken = np.isin(np.arange(len(truth)), matched)
-    rest = order[matched[order] < 0]
-    left = np.where(taken[None, :], 0.0, overlaps)
-    matched[rest] = boxes.match(left[rest], least=SAME_OBJECT)
-    return matched
+    matches = np.full(len(objects), -1, np.int64)
+    matches[order] = boxes.match(np.where(same_class, overlaps, 0.0)[order], least=SAME_OBJECT_IOU)
+    used = np.isin(np.arange(len(truth)), matches)
+    unmatched = order[matches[order] < 0]
+    free = np.where(used[None, :], 0.0, overlaps)
+    matches[unmatched] = boxes.match(free[unmatched], least=SAME_OBJECT_IOU)
+    return matches
 
 
-def _of_object(
+def _item_of_object(
     image: int,
     k: int,
     t: int,
     objects: Detections,
     votes: int,
     truth: Detections,
-    overlaps: NDArray[Any],
-) -> Item | None:
+    overlaps: FloatArray,
+) -> ReviewItem | None:
     label, p = objects.labels[k], float(objects.scores[k])
     box = _corners(objects, k)
-    seen = f"{votes} members see a {label} with probability {p:.2f}"
+    claim = f"{votes} members see a {label} with probability {p:.2f}"
     if t < 0:
         best = float(overlaps[k].max(initial=0.0))
-        if best >= SAME_OBJECT:
-            return None  # its box is another object's: two of ours for one of theirs
-        reason = f"{seen}, and no box is there."
-        return Item(image, "missing", label, box, p * (1.0 - best), reason)
+        if best >= SAME_OBJECT_IOU:
+            return None  # the box belongs to another object: two fused boxes for one label
+        reason = f"{claim}, but the ground truth has no box there."
+        return ReviewItem(image, "missing", label, box, p * (1.0 - best), reason)
     overlap = float(overlaps[k, t])
     if truth.labels[t] != label:
-        reason = f"{seen}, and the box there says {truth.labels[t]} (IoU {overlap:.2f})."
-        return Item(image, "wrong class", label, box, p * overlap, reason)
-    if overlap < WELL_PLACED:
-        reason = f"{seen}, and its box lies beside it (IoU {overlap:.2f})."
-        span = WELL_PLACED - SAME_OBJECT
-        return Item(image, "shifted", label, box, p * (WELL_PLACED - overlap) / span, reason)
+        reason = f"{claim}, but the box there is labeled {truth.labels[t]} (IoU {overlap:.2f})."
+        return ReviewItem(image, "wrong class", label, box, p * overlap, reason)
+    if overlap < WELL_PLACED_IOU:
+        reason = f"{claim}, but its box is shifted (IoU {overlap:.2f})."
+        score = p * (WELL_PLACED_IOU - overlap) / (WELL_PLACED_IOU - SAME_OBJECT_IOU)
+        return ReviewItem(image, "shifted", label, box, score, reason)
     return None
 
 
-def _silent(one: Opinion) -> NDArray[np.integer[Any]]:
-    """Return how many members that can name it see nothing at each box, 0 where any sees it."""
-    able = np.array([[label in able for able in one.able] for label in one.truth.labels], bool)
-    silent = able.reshape(len(one.truth), len(one.able)).sum(axis=1)
-    for seen in one.members:
-        overlaps = boxes.iou(one.truth.boxes_xyxy, seen.boxes_xyxy)
-        silent[(overlaps >= SAME_OBJECT).any(axis=1)] = 0
+def _silent_members(evidence: ImageEvidence) -> IntArray:
+    """Return the number of silent members per box; 0 if any member sees it.
+
+    A member is silent if it can name the class of the box and sees nothing there.
+    """
+    truth, vocabularies = evidence.truth, evidence.vocabularies
+    nameable = np.array(
+        [[label in words for words in vocabularies] for label in truth.labels], bool
+    )
+    silent = nameable.reshape(len(truth), len(vocabularies)).sum(axis=1)
+    for member in evidence.members:
+        overlaps = boxes.iou(truth.boxes_xyxy, member.boxes_xyxy)
+        silent[(overlaps >= SAME_OBJECT_IOU).any(axis=1)] = 0
     return silent
 
 
-class _Overlooked:
-    """How often members overlook boxes of a class and size, counted over all ground truth."""
+class _MissRates:
+    """Shares of boxes that members overlook by class and size, over all ground truth."""
 
-    def __init__(
-        self, opinions: Sequence[Opinion], silent: Sequence[NDArray[np.integer[Any]]]
-    ) -> None:
+    def __init__(self, images: Sequence[ImageEvidence], silent: Sequence[IntArray]) -> None:
         self._counts: Counter[tuple[str, int | None]] = Counter()
         self._misses: Counter[tuple[str, int | None]] = Counter()
-        for one, missed in zip(opinions, silent, strict=True):
-            sizes = _sizes(one.truth)
-            for t, label in enumerate(one.truth.labels):
+        for evidence, missed in zip(images, silent, strict=True):
+            sizes = _sizes(evidence.truth)
+            for t, label in enumerate(evidence.truth.labels):
                 for key in ((label, int(sizes[t])), (label, None)):
                     self._counts[key] += 1
                     self._misses[key] += bool(missed[t])
 
     def share(self, label: str, size: int) -> float:
-        """Return q, in (0, 1): of the size where it has boxes enough, else of the class."""
-        key = (label, size) if self._counts[label, size] >= _ENOUGH else (label, None)
+        """Return q in (0, 1), of the class and size if it has enough boxes, else of the class."""
+        key = (label, size) if self._counts[label, size] >= _MIN_COUNT else (label, None)
         return (self._misses[key] + 1) / (self._counts[key] + 2)
 
 
 def _sizes(truth: Detections) -> NDArray[np.integer[Any]]:
-    """Return 0, 1 or 2 for each box: small, middling, large."""
-    return np.digitize(np.sqrt(boxes.areas(truth.boxes_xyxy)), _SIDES)
+    """Return 0, 1 or 2 for each box: small, medium, large."""
+    return np.digitize(np.sqrt(boxes.areas(truth.boxes_xyxy)), _SIZE_LIMITS)
 
 
 def _spurious(
-    image: int,
-    one: Opinion,
-    silent: NDArray[np.integer[Any]],
-    overlooked: _Overlooked,
-    matched: set[int],
-) -> list[Item]:
-    """Return the boxes at which no member sees anything, where that means something."""
+    image: int, truth: Detections, silent: IntArray, miss_rates: _MissRates, matched: set[int]
+) -> list[ReviewItem]:
+    """Return the boxes at which no member sees anything, if that is significant."""
     items = []
-    sizes = _sizes(one.truth)
-    for t in np.flatnonzero(silent >= LEAST_VOTES).tolist():
-        label = one.truth.labels[t]
-        q = overlooked.share(label, int(sizes[t]))
-        worth = _WRONG / (_WRONG + q)
-        if t in matched or worth < LEAST_SILENCE:
+    sizes = _sizes(truth)
+    for t in np.flatnonzero(silent >= MIN_VOTES).tolist():
+        label = truth.labels[t]
+        q = miss_rates.share(label, int(sizes[t]))
+        weight = _LABEL_ERROR_RATE / (_LABEL_ERROR_RATE + q)
+        if t in matched or weight < MIN_SILENCE_WEIGHT:
             continue
         reason = (
             f"None of {silent[t]} members that know {label} sees anything here; they overlook "
             f"{q:.0%} of such boxes."
         )
-        box = _corners(one.truth, t)
+        box = _corners(truth, t)
         side = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
-        score = worth * side / (side + _FAIR_SIDE)  # also within a size, small ones are overlooked
-        items.append(Item(image, "spurious", label, box, score, reason))
+        score = weight * side / (side + _HALF_SCORE_SIDE)  # small boxes are overlooked more often
+        items.append(ReviewItem(image, "spurious", label, box, score, reason))
     return items
 
 
-def _corners(found: Detections, i: int) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = found.boxes_xyxy[i].astype(float).tolist()
+def _corners(detections: Detections, i: int) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = detections.boxes_xyxy[i].astype(float).tolist()
     return x1, y1, x2, y2

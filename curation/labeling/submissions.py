@@ -1,4 +1,4 @@
-"""Boxes as somebody submitted them, one by one, turned into ground truth or into doubts."""
+"""Submitted boxes, converted to ground truth or to doubts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
-from curation.labeling.protocol import Doubt
+from curation.labeling.protocol import Doubt, SampleAnnotation
 
-_OVERSHOOT = 0.02  # of the image's side: how far a hand may slip over the border
+_OVERSHOOT = 0.02  # of the image's side: tolerance for boxes drawn over the border
 
 
 @dataclass(frozen=True)
 class Box:
-    """One box, with the label in the words of who drew it.
+    """One box, with the label as written by the annotator.
 
     Attributes:
-        label: The class, as it was written.
+        label: Class name as written.
         x1: Left side, relative to the image's width.
         y1: Upper side, relative to the image's height.
         x2: Right side.
@@ -36,31 +36,42 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class Submission:
-    """What one file says about one image.
+    """A submission for one image.
 
     Attributes:
-        boxes: In the classes of the taxonomy.
-        doubts: What could not be understood; nothing of it is in `boxes`.
-        annotator: Who submitted it.
+        boxes: Boxes in the classes of the taxonomy.
+        doubts: Parts that could not be interpreted and are not in `boxes`.
+        annotator: Name of the annotator.
     """
 
     boxes: Detections
     doubts: tuple[Doubt, ...]
     annotator: str
 
+    def for_sample(self, sample_id: str) -> SampleAnnotation:
+        """Return the submission as the annotation of a sample, without a labeling time."""
+        return SampleAnnotation(
+            sample_id=sample_id,
+            boxes=self.boxes,
+            annotator=self.annotator,
+            seconds=None,
+            complete=not self.doubts,
+            doubts=self.doubts,
+        )
 
-def understand(
-    drawn: Iterable[Box | Doubt], *, taxonomy: Taxonomy, annotator: str = "files"
+
+def build_submission(
+    entries: Iterable[Box | Doubt], *, taxonomy: Taxonomy, annotator: str = "files"
 ) -> Submission:
-    """Return the boxes in canonical classes; what means no class becomes a doubt.
+    """Return the boxes in canonical classes; a box without a class becomes a doubt.
 
-    A side that slips a little over the image's border is set back onto it.
+    Sides slightly outside the image are clipped to its border.
     """
     rows: list[tuple[float, float, float, float]] = []
     class_ids: list[int] = []
     doubts: list[Doubt] = []
-    for one in drawn:
-        checked = one if isinstance(one, Doubt) else _check(one, taxonomy)
+    for entry in entries:
+        checked = entry if isinstance(entry, Doubt) else _check(entry, taxonomy)
         if isinstance(checked, Doubt):
             doubts.append(checked)
             continue
@@ -75,7 +86,7 @@ def ground_truth(
     class_ids: Iterable[int],
     classes: tuple[str, ...],
 ) -> Detections:
-    """Return boxes of relative corners as ground truth: score 1 everywhere."""
+    """Return boxes of relative corners as ground truth, with score 1."""
     boxes = np.asarray(list(rows), np.float64).reshape(-1, 4)
     return Detections(
         boxes_xyxy=boxes,
@@ -85,22 +96,26 @@ def ground_truth(
     )
 
 
+def unknown_label(label: str, taxonomy: Taxonomy) -> Doubt:
+    """Return the doubt about a label that is not in the taxonomy."""
+    return Doubt(
+        label,
+        f"The taxonomy {taxonomy.name!r} has no class {label!r}. "
+        "Correct the label, or add it to the synonyms of a class, and pull again.",
+    )
+
+
 def _check(box: Box, taxonomy: Taxonomy) -> Box | Doubt:
     sides = (box.x1, box.y1, box.x2, box.y2)
+    subject = f"{box.label} at {sides}"
     if taxonomy.canonical(box.label) is None:
-        return Doubt(
-            what=box.label,
-            reason=f"No class of the taxonomy {taxonomy.name!r} is called {box.label!r}. "
-            "Correct the label, or add it to the synonyms of a class, and pull again.",
-        )
+        return unknown_label(box.label, taxonomy)
     if not all(math.isfinite(side) for side in sides):
-        return Doubt(what=f"{box.label} at {sides}", reason="The box has a side that is no number.")
+        return Doubt(subject, "The box has a side that is not a finite number.")
     if box.x1 > box.x2 or box.y1 > box.y2:
-        return Doubt(what=f"{box.label} at {sides}", reason="The box has a negative size.")
+        return Doubt(subject, "The box has a negative size.")
     if min(sides) < -_OVERSHOOT or max(sides) > 1 + _OVERSHOOT:
-        return Doubt(
-            what=f"{box.label} at {sides}", reason="The box reaches far beyond the image's border."
-        )
+        return Doubt(subject, "The box extends far beyond the image's border.")
     return box
 
 

@@ -1,4 +1,4 @@
-"""From columns of a dataset to the tasks that a labeling backend is given."""
+"""Tasks for a labeling backend, built from the columns of a dataset."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from curation.storage.tags import parse_arm
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """What is known of n chosen samples, each attribute with one entry per sample.
+    """Values of n chosen samples, one entry per sample in each attribute.
 
     Attributes:
         ids: Sample ids.
-        filepaths: Where the images are.
-        sizes_wh: Width and height of each upright image, in pixels; None where unknown.
-        ranks: Place in the batch, from 1; None where it was chosen by hand.
-        tags: The sample tags, among them `arm:...`.
+        filepaths: Paths of the images.
+        sizes_wh: Width and height of each upright image, in pixels; None if unknown.
+        ranks: Rank in the batch, from 1; None for samples chosen by hand.
+        tags: Sample tags, including `arm:...`.
         hardness: In [0, 1], or None.
-        because: Why it was chosen, or None.
-        predictions: What the ensemble believes.
-        slices: Those that each is in, in words; see `in_slices`.
+        because: Reason for the choice, or None.
+        predictions: Boxes of the ensemble.
+        slices: Names of the slices of each sample, see `slice_names`.
     """
 
     ids: Sequence[str]
@@ -44,25 +44,37 @@ class Columns:
 
 
 def build(round_number: int, chosen: Columns) -> list[Task]:
-    """Return one task per chosen sample, by rank; samples without one come last.
+    """Return one task per chosen sample, by rank; samples without a rank come last.
 
     Raises:
-        LabelingError: The size of an image is not known.
+        LabelingError: The size of an image is unknown.
     """
     return [_task(round_number, chosen, i) for i in _by_rank(chosen.ranks)]
 
 
+def require_one_round(tasks: Sequence[Task]) -> int:
+    """Return the number of the round of all tasks.
+
+    Raises:
+        LabelingError: The tasks are of several rounds.
+    """
+    rounds = {task.round for task in tasks}
+    if len(rounds) > 1:
+        raise LabelingError("The tasks are of several rounds. Push one round at a time.")
+    return rounds.pop()
+
+
 def arm_of(tags: Sequence[str]) -> str:
-    """Return why a sample is in a batch, from its tags: `hard`; empty where no tag says so."""
+    """Return the arm of a sample from its tags, such as `hard`; empty if no tag names one."""
     return next((arm for tag in tags if (arm := parse_arm(tag)) is not None), "")
 
 
-def in_slices(columns: Mapping[str, Sequence[str | None]], mean_luma: FloatArray) -> list[str]:
-    """Return the slices that each sample is in, such as `time_of_day=night, weather=rain`.
+def slice_names(columns: Mapping[str, Sequence[str | None]], mean_luma: FloatArray) -> list[str]:
+    """Return the slices of each sample, such as `time_of_day=night, weather=rain`.
 
     Args:
-        columns: A category of each of n samples by field; None where unknown.
-        mean_luma: Mean luminance of each image in [0, 1], shape (n,); NaN where unmeasured.
+        columns: Category of each of n samples, by field; None if unknown.
+        mean_luma: Mean luminance of each image in [0, 1], shape (n,); NaN if not measured.
     """
     masks = slices.build(columns, mean_luma=mean_luma, min_samples=1)
     return [
@@ -70,14 +82,14 @@ def in_slices(columns: Mapping[str, Sequence[str | None]], mean_luma: FloatArray
     ]
 
 
-def in_classes(boxes: Detections, taxonomy: Taxonomy) -> Detections:
-    """Return boxes in the classes of a taxonomy, without those that mean none of them."""
+def to_taxonomy(boxes: Detections, taxonomy: Taxonomy) -> Detections:
+    """Return boxes in the classes of a taxonomy, without boxes of other classes."""
     ids = np.asarray(taxonomy.ids_of(boxes.labels), np.int64)
-    named = ids >= 0
+    has_class = ids >= 0
     return Detections(
-        boxes_xyxy=boxes.boxes_xyxy[named],
-        scores=boxes.scores[named],
-        class_ids=ids[named],
+        boxes_xyxy=boxes.boxes_xyxy[has_class],
+        scores=boxes.scores[has_class],
+        class_ids=ids[has_class],
         classes=taxonomy.names,
     )
 
@@ -91,8 +103,8 @@ def _task(round_number: int, chosen: Columns, i: int) -> Task:
     size = chosen.sizes_wh[i]
     if size is None:
         raise LabelingError(
-            f"The size of {chosen.filepaths[i]} is not known, so its boxes could not be read "
-            "back. Ingest it again, or run `dataset.compute_metadata()`."
+            f"The size of {chosen.filepaths[i]} is unknown, and boxes cannot be read back without "
+            "it. Ingest the image again, or run `dataset.compute_metadata()`."
         )
     return Task(
         sample_id=chosen.ids[i],

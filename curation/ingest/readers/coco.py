@@ -1,18 +1,16 @@
-"""COCO: one JSON file with images, categories and boxes in pixels.
+"""COCO sources: JSON files with images, categories and boxes.
 
-The JSON lies in the folder, in its `annotations/`, or (Roboflow) beside each split's images.
-Images may bear further keys, which our own export writes: `drive`, `time_s`, `split`,
-`time_of_day` and `weather`. An image without annotations is "labeled, nothing there"; a file
-without `annotations` at all labels nothing, and neither are images labeled that no file names.
-Boxes are in pixels of the upright image.
+The JSON is in the folder, in its `annotations/`, or (Roboflow) next to each split's images.
+Images may have the extra keys that our own export writes: `drive`, `time_s`, `split`,
+`time_of_day` and `weather`. An image without annotations is "labeled, nothing there". Images of a
+file without the key `annotations`, and images that no file lists, are not labeled. Boxes are in
+pixels of the upright image.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,61 +20,52 @@ import numpy as np
 from cascade.predictions import Detections
 from curation.errors import IngestError
 from curation.ingest.records import (
-    IMAGE_SUFFIXES,
-    Options,
     Problem,
-    Reading,
+    ReaderOptions,
+    ReadResult,
     Record,
-    files_under,
+    find_files,
+    find_images,
     label_problem,
-    split_from,
+    labeled_boxes,
 )
-from curation.storage.conversions import from_pixels, inside, xywh_to_xyxy
+from curation.labeling.files import coco
+from curation.labeling.files.coco import CocoFile
+from curation.labeling.files.raw_boxes import FormatError, RawBox
+from curation.labeling.protocol import Doubt
+from curation.storage.conversions import from_pixels, xywh_to_xyxy
 
-_SHOWN = 60  # characters of a wrong value
 
-
-def read(source: Path, options: Options) -> Reading:
+def read(source: Path, options: ReaderOptions) -> ReadResult:
     """Return the images of all COCO files of a folder, or of one file, with their boxes.
 
     Raises:
-        IngestError: There is no such file, or one is no COCO.
+        IngestError: No COCO file was found, or a file is not in COCO format.
     """
-    found = [source] if source.is_file() else annotation_files(source)
-    if not found:
+    files = [source] if source.is_file() else annotation_files(source)
+    if not files:
         raise IngestError(
-            f"{source} has no COCO file: expected a .json with `images` and `annotations` in it, "
-            "in `annotations/`, or beside the images of each split."
+            f"{source} has no COCO file: expected a .json with `images` and `annotations` in the "
+            "folder, in `annotations/`, or next to the images of each split."
         )
     root = source.parent if source.is_file() else source
-    reading = Reading(())
-    for path in found:
-        reading += _read_file(path, root, options)
-    records, twice = _once(reading.records)
+    result = ReadResult(())
+    for path in files:
+        result += _read_file(path, root, options)
+    records, repeats = _unique(result.records)
     if source.is_dir():
-        named = {record.path for record in records}
+        listed = {record.path for record in records}
         records += [
-            Record(path, split=split_from(path, root, options.split_of))
-            for path in files_under(source, IMAGE_SUFFIXES)
-            if path not in named
+            Record(path, split=options.folder_split(path, root))
+            for path in find_images(source)
+            if path not in listed
         ]
-    return Reading(tuple(records), reading.absent, (*reading.label_problems, *twice))
+    return ReadResult(tuple(records), result.absent, (*result.label_problems, *repeats))
 
 
 def annotation_files(source: Path) -> list[Path]:
     """Return the JSON files of a folder that look like COCO."""
-    return [path for path in files_under(source, {".json"}) if _looks_like_coco(path)]
-
-
-def _once(records: Sequence[Record]) -> tuple[list[Record], list[Problem]]:
-    """Return each image once, as it was first named, and what came a second time."""
-    first: dict[Path, Record] = {}
-    twice: list[Problem] = []
-    for record in records:
-        if record.path in first:
-            twice += label_problem(record.path, ["a second COCO entry names it: left out"])
-        first.setdefault(record.path, record)
-    return list(first.values()), twice
+    return [path for path in find_files(source, {".json"}) if _looks_like_coco(path)]
 
 
 def _looks_like_coco(path: Path) -> bool:
@@ -84,87 +73,85 @@ def _looks_like_coco(path: Path) -> bool:
     return b'"images"' in text and b'"categories"' in text
 
 
-def _read_file(path: Path, root: Path, options: Options) -> Reading:
-    content = _content(path)
-    categories = {one["id"]: str(one["name"]) for one in content["categories"]}
-    rows: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in content.get("annotations") or ():
-        rows[row.get("image_id")].append(row)
+def _unique(records: Sequence[Record]) -> tuple[list[Record], list[Problem]]:
+    """Return the first record of each image, and a problem for each further one."""
+    first: dict[Path, Record] = {}
+    repeats: list[Problem] = []
+    for record in records:
+        if record.path in first:
+            repeats += label_problem(record.path, ["a second COCO entry of the image was left out"])
+        first.setdefault(record.path, record)
+    return list(first.values()), repeats
+
+
+def _read_file(path: Path, root: Path, options: ReaderOptions) -> ReadResult:
+    content = _parse(path)
+    labeled = content.annotations is not None
+    orphans = dict(content.annotations or {})
     split = _split_of_file(path, root, options)
     records: list[Record] = []
     absent: list[Problem] = []
     problems: list[Problem] = []
-    for image in content["images"]:
-        file = _find(str(image["file_name"]), path, root)
+    for image in content.images:
+        file = _find_image(str(image["file_name"]), path, root)
         if file is None:
-            message = f"{path.name} names {image['file_name']}, which is not there."
+            message = f"{path.name} lists {image['file_name']}, which does not exist."
             absent.append(Problem(str(image["file_name"]), "FileNotFoundError", message))
             continue
-        boxes, reasons = _boxes(rows.pop(image["id"], ()), image, categories)
+        boxes, reasons = _boxes(orphans.pop(image["id"], ()), image, content.labels)
         problems += label_problem(file, reasons)
-        labeled = content.get("annotations") is not None
         records.append(_record(file, image, boxes if labeled else None, split, options))
-    if rows:
-        lost = sum(map(len, rows.values()))
-        message = f"{lost} annotations belong to no image of the file."
+    if orphans:
+        message = f"{sum(map(len, orphans.values()))} annotations belong to no image of the file."
         problems.append(Problem(str(path), "LabelError", message))
-    return Reading(tuple(records), tuple(absent), tuple(problems))
+    return ReadResult(tuple(records), tuple(absent), tuple(problems))
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _parse(path: Path) -> CocoFile:
     try:
-        content: Any = json.loads(path.read_bytes())
-        ids = [(one["id"], one["file_name"]) for one in content["images"]]
-        _ = [(one["id"], one["name"]) for one in content["categories"]]
-    except (ValueError, KeyError, TypeError) as error:
+        content = coco.parse(path.read_bytes())
+    except FormatError as error:
         raise IngestError(
-            f"{path} is no COCO file ({type(error).__name__}: {error}). Expected an object with "
+            f"{path} is not a COCO file ({error}). Expected an object with "
             "`images` (id, file_name), `categories` (id, name) and `annotations`."
         ) from error
-    if len({one for one, _ in ids}) != len(ids):
-        raise IngestError(f"{path}: two images have the same id. Each must have its own.")
-    return dict(content)
+    if len({image["id"] for image in content.images}) != len(content.images):
+        raise IngestError(f"{path}: two images have the same id. Ids must be unique.")
+    return content
 
 
 def _boxes(
-    rows: Sequence[Mapping[str, Any]], image: Mapping[str, Any], categories: Mapping[Any, str]
+    annotations: Sequence[Mapping[str, Any]], image: Mapping[str, Any], labels: Mapping[Any, str]
 ) -> tuple[Detections, list[str]]:
-    """Return the boxes of one image, and for each annotation that is none, the reason."""
-    names = tuple(dict.fromkeys(categories.values()))
-    boxes: list[list[float]] = []
-    class_ids: list[int] = []
+    """Return the boxes of one image, and the reason for each annotation that was left out."""
+    boxes: list[RawBox] = []
     reasons: list[str] = []
     size = _size(image)
-    for row in rows:
-        wrong = "the image has no width and height" if size is None else _wrong(row, categories)
-        if wrong:
-            reasons.append(f"annotation {row.get('id')}: {wrong}")
-            continue
-        boxes.append([float(one) for one in row["bbox"]])
-        class_ids.append(names.index(categories[row["category_id"]]))
-    corners = from_pixels(xywh_to_xyxy(np.array(boxes, np.float64)), size or (1, 1))
-    detections = Detections(
-        boxes_xyxy=inside(corners).astype(np.float32),
-        scores=np.ones(len(boxes), np.float32),
-        class_ids=np.array(class_ids, np.int64),
-        classes=names,
+    for annotation in annotations:
+        box = _box(annotation, labels) if size else "The image has no width and height."
+        if isinstance(box, str):
+            reasons.append(f"annotation {annotation.get('id')}: {box}")
+        else:
+            boxes.append(box)
+    corners = xywh_to_xyxy(np.array([box.numbers for box in boxes], np.float64))
+    truth = labeled_boxes(
+        [str(box.label) for box in boxes],
+        from_pixels(corners, size or (1, 1)),
+        tuple(dict.fromkeys(labels.values())),
     )
-    return detections, reasons
+    return truth, reasons
 
 
-def _wrong(row: Mapping[str, Any], categories: Mapping[Any, str]) -> str | None:
-    box = row.get("bbox")
-    if row.get("category_id") not in categories:
-        return f"category {row.get('category_id')} is unknown"
-    if row.get("iscrowd"):
-        return "a crowd is no single object"
-    try:
-        x, y, width, height = map(float, box or ())
-    except (TypeError, ValueError):
-        return f"bbox must be 4 numbers, got {str(box)[:_SHOWN]}"
-    if not (np.isfinite([x, y, width, height]).all() and width > 0 and height > 0):
-        return f"the box must have extent, got {str(box)[:_SHOWN]}"
-    return None
+def _box(annotation: Mapping[str, Any], labels: Mapping[Any, str]) -> RawBox | str:
+    """Return the box of an annotation, or the reason why it has none."""
+    box = coco.parse_box(annotation, labels)
+    if isinstance(box, Doubt):
+        return box.reason
+    if annotation.get("iscrowd"):
+        return "A crowd is not a single object."
+    if not np.isfinite(box.numbers).all() or min(box.numbers[2:]) <= 0:
+        return f"The box must have extent, got {list(box.numbers)}."
+    return box
 
 
 def _record(
@@ -172,18 +159,18 @@ def _record(
     image: Mapping[str, Any],
     boxes: Detections | None,
     split: str | None,
-    options: Options,
+    options: ReaderOptions,
 ) -> Record:
-    said = image.get("split")
-    if said and str(said).lower() not in options.split_of:
+    own_split = image.get("split")
+    if own_split and str(own_split).lower() not in options.split_of:
         raise IngestError(
-            f"The split of {image['file_name']} must be train, val or test, got {str(said)!r}."
+            f"The split of {image['file_name']} must be train, val or test, got {str(own_split)!r}."
         )
     time_s = image.get("time_s")
     return Record(
         path=file,
         boxes=boxes,
-        split=options.split_of[str(said).lower()] if said else split,
+        split=options.split_of[str(own_split).lower()] if own_split else split,
         drive=None if image.get("drive") is None else str(image["drive"]),
         time_s=None if time_s is None else float(time_s),
         time_of_day=image.get("time_of_day"),
@@ -197,23 +184,21 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
     return (int(height), int(width)) if height and width else None
 
 
-def _find(file_name: str, annotations: Path, root: Path) -> Path | None:
-    """Return the image of that name, looked for in the usual places."""
+def _find_image(file_name: str, annotations: Path, root: Path) -> Path | None:
+    """Return the image of that name from the usual folders, or None."""
     stem = annotations.stem.removeprefix("instances_")
     folders = [annotations.parent, annotations.parent.parent, root]
-    for place in (folder / part for folder in folders for part in (".", "images", "data", stem)):
-        candidate = Path(os.path.abspath(place / file_name))
+    for parent in (folder / part for folder in folders for part in (".", "images", "data", stem)):
+        candidate = Path(os.path.abspath(parent / file_name))
         if candidate.is_file():
             return candidate
     return None
 
 
-def _split_of_file(path: Path, root: Path, options: Options) -> str | None:
+def _split_of_file(path: Path, root: Path, options: ReaderOptions) -> str | None:
     """Return the split of a file such as `instances_val2017.json` or `valid/_annotations...`."""
-    folder = split_from(path, root, options.split_of)
-    if folder:
-        return folder
-    for word in re.split(r"[^a-z]+", path.stem.lower()):
-        if word in options.split_of:
-            return options.split_of[word]
-    return None
+    split = options.folder_split(path, root)
+    if split:
+        return split
+    words = re.split(r"[^a-z]+", path.stem.lower())
+    return next((options.split_of[word] for word in words if word in options.split_of), None)

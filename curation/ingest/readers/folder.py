@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from curation.ingest.records import (
-    IMAGE_SUFFIXES,
-    Options,
-    Reading,
-    Record,
-    files_under,
-    split_from,
-)
+from curation.ingest.records import ReaderOptions, ReadResult, Record, find_images
 
 
-def read(source: Path, options: Options) -> Reading:
+def read(source: Path, options: ReaderOptions) -> ReadResult:
     """Return every image below a folder; folders named `train`, `val`, `test` are splits."""
-    return Reading(
+    return ReadResult(
         tuple(
-            Record(path, split=split_from(path, source, options.split_of))
-            for path in files_under(source, IMAGE_SUFFIXES)
+            Record(path, split=options.folder_split(path, source)) for path in find_images(source)
         )
     )

@@ -1,7 +1,7 @@
-"""Video: frames at a rate, kept as JPEG files, one drive a video.
+"""Videos: frames at a fixed rate, stored as JPEG files, one drive per video.
 
-Frames lie in a folder of the video's name with `frames.json`, which is written last: where it
-fits the video and the rate, nothing is decoded again.
+Frames are stored in a folder named after the video with `frames.json`, which is written last. If
+it matches the video and the rate, the video is not decoded again.
 """
 
 from __future__ import annotations
@@ -17,53 +17,54 @@ import cv2
 from curation.errors import IngestError
 from curation.ingest.records import (
     VIDEO_SUFFIXES,
-    Options,
     Problem,
-    Reading,
+    ReaderOptions,
+    ReadResult,
     Record,
-    files_under,
-    split_from,
+    find_files,
 )
 
-_QUALITY = 95  # of JPEG: hardly a trace, at a fifth of the size of PNG
+_QUALITY = 95  # JPEG: nearly lossless at a fifth of the size of PNG
 _INDEX = "frames.json"
 
 
-def read(source: Path, options: Options) -> Reading:
-    """Return frames of one video file, or of all videos below a folder.
+def read(source: Path, options: ReaderOptions) -> ReadResult:
+    """Return the frames of one video file, or of all videos below a folder.
 
-    A video that cannot be decoded is on record among the absent.
+    Videos that cannot be decoded are listed in `absent`.
 
     Raises:
         IngestError: The rate is not above 0, or the frames cannot be written.
     """
     if not options.fps > 0:
         raise IngestError(f"fps must be above 0, got {options.fps}.")
-    videos = [source] if source.is_file() else files_under(source, VIDEO_SUFFIXES)
+    videos = [source] if source.is_file() else find_files(source, VIDEO_SUFFIXES)
     root = source.parent if source.is_file() else source
     stems = Counter(video.stem for video in videos)
-    reading = Reading(())
+    result = ReadResult(())
     for video in videos:
         unique = stems[video.stem] == 1
         drive = video.stem if unique else video.relative_to(root).with_suffix("").as_posix()
-        reading += _read_video(video, drive, split_from(video, root, options.split_of), options)
-    return reading
+        result += _read_video(video, drive, options.folder_split(video, root), options)
+    return result
 
 
-def _read_video(video: Path, drive: str, split: str | None, options: Options) -> Reading:
-    folder = options.frames / f"{video.stem}-{_digest(str(video))[:8]}"
+def _read_video(video: Path, drive: str, split: str | None, options: ReaderOptions) -> ReadResult:
+    digest = hashlib.sha256(str(video).encode()).hexdigest()
+    folder = options.frames / f"{video.stem}-{digest[:8]}"
     identity = {
         "video": str(video),
         "bytes": video.stat().st_size,
         "modified": video.stat().st_mtime,
         "fps": options.fps,
     }
-    known = _known(folder, identity)
-    frames = known if known is not None else _extract(video, folder, identity, options.fps)
+    frames = _stored_frames(folder, identity)
+    if frames is None:
+        frames = _extract(video, folder, identity, options.fps)
     if not frames:
-        message = f"{video.name} holds no frame that can be decoded."
-        return Reading((), absent=(Problem(str(video), "VideoError", message),))
-    return Reading(
+        message = f"{video.name} has no frame that can be decoded."
+        return ReadResult((), absent=(Problem(str(video), "VideoError", message),))
+    return ReadResult(
         tuple(
             Record(folder / name, split=split, drive=drive, time_s=time_s)
             for name, time_s in frames
@@ -71,8 +72,8 @@ def _read_video(video: Path, drive: str, split: str | None, options: Options) ->
     )
 
 
-def _known(folder: Path, identity: dict[str, Any]) -> list[tuple[str, float]] | None:
-    """Return the frames that were extracted before, or None where they do not fit or are gone."""
+def _stored_frames(folder: Path, identity: dict[str, Any]) -> list[tuple[str, float]] | None:
+    """Return the frames that were extracted before, or None if outdated or missing."""
     try:
         index = json.loads((folder / _INDEX).read_text())
     except (FileNotFoundError, ValueError):
@@ -86,7 +87,7 @@ def _known(folder: Path, identity: dict[str, Any]) -> list[tuple[str, float]] | 
 def _extract(
     video: Path, folder: Path, identity: dict[str, Any], fps: float
 ) -> list[tuple[str, float]]:
-    """Decode the video once and keep the first frame of every 1 / fps seconds."""
+    """Decode the video once, and store the first frame of every 1 / fps seconds."""
     capture = cv2.VideoCapture(str(video))
     rate = capture.get(cv2.CAP_PROP_FPS) or 0.0
     frames: list[tuple[str, float]] = []
@@ -96,14 +97,14 @@ def _extract(
         while rate > 0 and capture.grab():
             time_s = number / rate
             if time_s * fps >= len(frames) - 1e-9:
-                whole, image = capture.retrieve()
-                if whole:
+                decoded, image = capture.retrieve()
+                if decoded:
                     frames.append((_write(folder, number, image), round(time_s, 6)))
             number += 1
         (folder / _INDEX).write_text(json.dumps({**identity, "frames": frames}))
     except OSError as error:
         raise IngestError(
-            f"Frames of {video.name} cannot be kept in {folder} ({error.strerror}). Make room, "
+            f"Cannot store frames of {video.name} in {folder}: {error.strerror}. Free disk space, "
             "or set CURATION_HOME to another disk."
         ) from error
     finally:
@@ -116,7 +117,3 @@ def _write(folder: Path, number: int, image: Any) -> str:
     _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     (folder / name).write_bytes(encoded.tobytes())
     return name
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

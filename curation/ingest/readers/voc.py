@@ -1,9 +1,9 @@
-"""Pascal VOC: for each image an XML file with the corners of its boxes in pixels.
+"""Pascal VOC sources: one XML file per image.
 
-The XML lies beside the image, or in `Annotations/` with the image in `JPEGImages/` or
-`images/`; lists in `ImageSets/Main/{train,val,test}.txt` are splits. Corners are taken as they
-stand (0-based, as today's tools write them), in pixels of the upright image. An XML without
-objects means "labeled, nothing there"; an image without XML is not labeled.
+The XML is next to the image, or in `Annotations/` with the image in `JPEGImages/` or `images/`;
+lists in `ImageSets/Main/{train,val,test}.txt` are splits. Corners are read as 0-based pixels of
+the upright image, as current tools write them. An XML without objects means "labeled, nothing
+there"; an image without XML is not labeled.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 
@@ -20,132 +19,126 @@ from curation.errors import IngestError
 from curation.ingest.records import (
     IMAGE_SUFFIXES,
     SPLITS,
-    Options,
     Problem,
-    Reading,
+    ReaderOptions,
+    ReadResult,
     Record,
-    files_under,
+    find_files,
+    find_images,
     label_problem,
-    split_from,
+    labeled_boxes,
 )
-from curation.storage.conversions import from_pixels, inside
+from curation.labeling.files import voc
+from curation.labeling.files.raw_boxes import FormatError, RawBox
+from curation.labeling.protocol import Doubt
+from curation.storage.conversions import from_pixels
 
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_SIDES = ((1, "height"), (0, "width"))  # with their index in `VocFile.size_wh`
 _IMAGE_FOLDERS = ("JPEGImages", "images", "Images", ".")
 
 
-def read(source: Path, options: Options) -> Reading:
+def read(source: Path, options: ReaderOptions) -> ReadResult:
     """Return the images of a VOC folder with their boxes.
 
     Raises:
-        IngestError: There is no annotation.
+        IngestError: The folder has no annotations.
     """
     annotations = annotation_files(source)
     if not annotations:
         raise IngestError(
-            f"{source} has no VOC annotation: expected .xml files with <annotation>, beside the "
+            f"{source} has no VOC annotation: expected .xml files with <annotation>, next to the "
             "images or in `Annotations/`."
         )
-    splits = _splits(source)
+    splits = _listed_splits(source)
+
+    def split_of(image: Path) -> str | None:
+        return splits.get(image.stem) or options.folder_split(image, source)
+
     records: dict[Path, Record] = {}
     absent: list[Problem] = []
     problems: list[Problem] = []
     for path in annotations:
-        image = _image_of(path)
+        image = _find_image(path)
         if image is None:
-            message = f"The image of {path.name} is not there."
+            message = f"The image of {path.name} does not exist."
             absent.append(Problem(str(path), "FileNotFoundError", message))
             continue
-        boxes, size, reasons = parse(path.read_bytes())
+        boxes, size, reasons = parse_labels(path.read_bytes())
         problems += label_problem(image, reasons)
-        split = splits.get(image.stem) or split_from(image, source, options.split_of)
-        records[image] = Record(image, boxes=boxes, split=split, labeled_size_px=size)
-    for image in files_under(source, IMAGE_SUFFIXES):
-        split = splits.get(image.stem) or split_from(image, source, options.split_of)
-        records.setdefault(image, Record(image, split=split))
+        records[image] = Record(image, boxes=boxes, split=split_of(image), labeled_size_px=size)
+    for image in find_images(source):
+        records.setdefault(image, Record(image, split=split_of(image)))
     ordered = tuple(records[image] for image in sorted(records))
-    return Reading(ordered, tuple(absent), tuple(problems))
+    return ReadResult(ordered, tuple(absent), tuple(problems))
 
 
 def annotation_files(source: Path) -> list[Path]:
     """Return the XML files of a folder that look like VOC."""
-    files = files_under(source, {".xml"})
+    files = find_files(source, {".xml"})
     return [path for path in files if b"<annotation" in path.read_bytes()[:1000]]
 
 
-def parse(text: bytes) -> tuple[Detections | None, tuple[int, int] | None, list[str]]:
-    """Return the boxes, the size of the image in pixels, and the reasons for what is missing.
+def parse_labels(text: bytes) -> tuple[Detections | None, tuple[int, int] | None, list[str]]:
+    """Return the boxes, the image's height and width in pixels, and the reasons for omissions.
 
-    Without a size, or where the text is no XML, there are no boxes: not labeled.
+    The boxes are None, meaning "not labeled", if the text is not XML or gives no image size.
     """
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-        return None, None, ["a document type is not accepted"]  # entities could unfold for ever
     try:
-        root = ElementTree.fromstring(text)  # noqa: S314 - without entities, checked above
-        height, width = (int(float(_text(root, f"size/{side}"))) for side in ("height", "width"))
-    except (ElementTree.ParseError, ValueError) as error:
+        content = voc.parse(text)
+        height, width = (_parse_side(content.size_wh[i], side) for i, side in _SIDES)
+    except ValueError as error:
         return None, None, [f"the annotation cannot be read: {error}"]
     if height <= 0 or width <= 0:
         return None, None, [f"the image must have a size, got {width} x {height}"]
-    labels: list[str] = []
-    boxes: list[list[float]] = []
+    boxes: list[RawBox] = []
     reasons: list[str] = []
-    for number, item in enumerate(root.iter("object"), start=1):
-        try:
-            corners = [
-                float(_text(item, f"bndbox/{one}")) for one in ("xmin", "ymin", "xmax", "ymax")
-            ]
-            name = _text(item, "name").strip()
-        except ValueError as error:
-            reasons.append(f"object {number}: {error}")
-            continue
-        if not (np.isfinite(corners).all() and corners[0] < corners[2] and corners[1] < corners[3]):
-            reasons.append(f"object {number}: the box must have extent, got {corners}")
-            continue
-        labels.append(name)
-        boxes.append(corners)
-    return _detections(labels, boxes, (height, width)), (height, width), reasons
+    for number, item in enumerate(content.objects, start=1):
+        reason = item.reason if isinstance(item, Doubt) else _box_problem(item)
+        if reason:
+            reasons.append(f"object {number}: {reason}")
+        elif not isinstance(item, Doubt):
+            boxes.append(item)
+    labels = [str(box.label) for box in boxes]
+    corners = from_pixels(np.array([box.numbers for box in boxes], np.float64), (height, width))
+    truth = labeled_boxes(labels, corners, tuple(dict.fromkeys(labels)))
+    return truth, (height, width), reasons
 
 
-def _detections(labels: list[str], boxes: list[list[float]], size: tuple[int, int]) -> Detections:
-    names = tuple(dict.fromkeys(labels))
-    corners = inside(from_pixels(np.array(boxes, np.float64), size))
-    return Detections(
-        boxes_xyxy=corners.astype(np.float32),
-        scores=np.ones(len(boxes), np.float32),
-        class_ids=np.array([names.index(label) for label in labels], np.int64),
-        classes=names,
-    )
-
-
-def _text(element: ElementTree.Element, path: str) -> str:
-    text = element.findtext(path)
+def _parse_side(text: str | None, side: str) -> int:
     if text is None:
-        raise ValueError(f"<{path}> is missing")
-    return text
+        raise FormatError(f"<size/{side}> is missing")
+    return int(float(text))
 
 
-def _image_of(annotation: Path) -> Path | None:
-    """Return the image that an annotation belongs to: of the same name, in the usual places."""
+def _box_problem(box: RawBox) -> str | None:
+    x1, y1, x2, y2 = box.numbers
+    if box.label is None:
+        return "<name> is missing."
+    if not (np.isfinite(box.numbers).all() and x1 < x2 and y1 < y2):
+        return f"The box must have extent, got {list(box.numbers)}."
+    return None
+
+
+def _find_image(annotation: Path) -> Path | None:
+    """Return the image with the annotation's stem from the usual folders, or None."""
     folders = [annotation.parent]
     if annotation.parent.name.lower() == "annotations":
         folders += [annotation.parent.parent / name for name in _IMAGE_FOLDERS]
     for folder in folders:
         for suffix in sorted(IMAGE_SUFFIXES):
-            for spelt in (suffix, suffix.upper()):
-                candidate = folder / f"{annotation.stem}{spelt}"
+            for spelling in (suffix, suffix.upper()):
+                candidate = folder / f"{annotation.stem}{spelling}"
                 if candidate.is_file():
                     return Path(os.path.abspath(candidate))
     return None
 
 
-def _splits(source: Path) -> Mapping[str, str]:
-    """Return the split of each image name that the lists tell."""
-    found: dict[str, str] = {}
+def _listed_splits(source: Path) -> Mapping[str, str]:
+    """Return the split of each image stem in the lists of `ImageSets/Main`."""
+    splits: dict[str, str] = {}
     for split in SPLITS:
         path = source / "ImageSets" / "Main" / f"{split}.txt"
         if path.is_file():
-            found |= {
-                line.split()[0]: split for line in path.read_text().splitlines() if line.strip()
-            }
-    return found
+            lines = path.read_text().splitlines()
+            splits |= {line.split()[0]: split for line in lines if line.strip()}
+    return splits

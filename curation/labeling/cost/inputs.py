@@ -1,4 +1,4 @@
-"""Reading what a preview needs: the batch, or who would be in it, and what earlier rounds took."""
+"""Inputs of a cost preview: the samples of a batch, and labeling times of earlier rounds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from curation.errors import StageError
 from curation.labeling.cost import preview
-from curation.labeling.cost.preview import Preview, Timed
-from curation.labeling.media import require_images
+from curation.labeling.cost.preview import Preview
+from curation.labeling.protocol import require_images
 from curation.settings import Settings
 from curation.storage import queries, reader, rounds, schema
 from curation.storage.tags import round_name
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from fiftyone import Dataset
 
 
-def outlook(dataset: Dataset, round_number: int, settings: Settings, *, budget: int) -> Preview:
-    """Return what labeling a round of a dataset will take.
+def preview_round(
+    dataset: Dataset, round_number: int, settings: Settings, *, budget: int
+) -> Preview:
+    """Return the cost preview of a round.
 
     Args:
         dataset: The FiftyOne dataset.
-        round_number: The round that is to be labeled, from 1.
-        settings: Where records are kept.
-        budget: How many samples would be chosen, where the round has not chosen yet.
+        round_number: Number of the round to label, from 1.
+        settings: Settings with the folder of records.
+        budget: Number of samples, if the round has not chosen its samples yet.
 
     Raises:
         LabelingError: The dataset is not of images.
@@ -41,38 +43,32 @@ def outlook(dataset: Dataset, round_number: int, settings: Settings, *, budget: 
         queries.require_pool(view, dataset.name)
         if dataset.get_field(schema.EXPECTED_BOXES) is None:
             raise StageError(
-                f"Nobody can say how many boxes to expect in {dataset.name!r} before it was "
-                f"scored. Run `curate score {dataset.name}`."
+                f"The expected number of boxes in {dataset.name!r} is unknown before scoring. "
+                f"Run `curate score {dataset.name}`."
             )
-        # The hardest stand for the batch: choosing itself would also vary it.
+        # The hardest samples stand in for the batch: choosing it would also add variety.
         view = view.sort_by(schema.HARDNESS, reverse=True).limit(budget)
     elif not len(view):
         raise StageError(f"All of round {round_number} of {dataset.name!r} is labeled.")
     expected = queries.float_array(
         reader.read_columns(view, [schema.EXPECTED_BOXES])[schema.EXPECTED_BOXES]
     )
-    done = rounds.finished_rounds(settings.home, dataset.name)
+    finished = rounds.finished_rounds(settings.home, dataset.name)
+    samples = preview.sample_measurements(_sample_rows(settings.dataset_folder(dataset.name)))
     return preview.preview(
         np.nan_to_num(expected, nan=1.0),
-        _timed(settings.dataset_folder(dataset.name), done),
-        preview.gains([one.read(rounds.VERDICT) for one in done]),
+        samples or preview.round_measurements(past.record() for past in finished),
+        preview.gains([past.read(rounds.VERDICT) for past in finished]),
         chosen=bool(len(chosen)),
     )
 
 
-def _timed(folder: Path, done: list[rounds.Round]) -> list[Timed]:
-    """Return the finest that was measured: of samples, else of whole rounds."""
-    return preview.timed_samples(_notes(folder)) or preview.timed_rounds(
-        one.record() for one in done
-    )
-
-
-def _notes(folder: Path) -> Iterator[dict[str, Any]]:
-    """Give what labelers noted of each sample of any round."""
+def _sample_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows that labelers stored for each sample of any round."""
     for path in sorted((folder / "labeling").glob("*/round-*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise StageError(f"{path} cannot be read: {error}. Move it away.") from error
+                raise StageError(f"Cannot parse {path}: {error}. Move the file away.") from error
             yield row

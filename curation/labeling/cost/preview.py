@@ -1,7 +1,7 @@
-"""What labeling a batch will cost, and whether it is worth it: said before anything is sent.
+"""Cost of labeling a batch, and whether it is worthwhile, before tasks are submitted.
 
-Time is a·images + b·boxes. Where people were measured, a and b are fitted so that breaks and
-forgotten windows do not count [0]; else they are assumed, and the preview says so.
+Labeling time is modeled as a·images + b·boxes. With measurements of annotators, a and b are
+fitted robustly, which excludes breaks and idle windows [0]; otherwise they are assumed.
 
 - [0] Cauchy loss; Holland and Welsch, Robust regression using iteratively reweighted
   least-squares, 1977
@@ -25,13 +25,13 @@ from curation.active_learning.selection.stopping_rule import (
     Gain,
 )
 
-_ENOUGH = 8  # measurements, to tell what a box takes from what an image takes
-_TO_SIGMA = 1.4826  # of a normal distribution: from the median absolute deviation
+_MIN_MEASUREMENTS = 8  # to separate the time per box from the time per image
+_MAD_TO_SIGMA = 1.4826  # standard deviation of a normal distribution per median absolute deviation
 
 
 @dataclass(frozen=True)
-class Timed:
-    """Labeling that was measured: one image, or a whole round."""
+class Measurement:
+    """Measured labeling time of one image or of a whole round."""
 
     images: int
     boxes: int
@@ -40,12 +40,12 @@ class Timed:
 
 @dataclass(frozen=True)
 class Rates:
-    """How long people take, and where that is known from.
+    """Labeling times and their source.
 
     Attributes:
-        seconds_per_image: To open, look at and send off an image.
-        seconds_per_box: To draw or correct a box.
-        source: A sentence.
+        seconds_per_image: Time to open, check and submit an image.
+        seconds_per_box: Time to draw or correct a box.
+        source: Explanation in a sentence.
     """
 
     seconds_per_image: float
@@ -55,15 +55,15 @@ class Rates:
 
 @dataclass(frozen=True)
 class Preview:
-    """What is known before the push.
+    """Expected cost and benefit of a batch.
 
     Attributes:
-        images: Samples that would be labeled.
-        chosen: Whether they were chosen already; else they stand for those that would be.
+        images: Number of samples to label.
+        chosen: Whether the samples were already chosen; otherwise they are representative.
         cost: Boxes and hours.
-        rates: What the hours rest on.
+        rates: Rates behind the hours.
         stop: Whether the last rounds were not worth their labels.
-        advice: The same in a sentence.
+        advice: Explanation of `stop` in a sentence.
     """
 
     images: int
@@ -76,73 +76,73 @@ class Preview:
 
 def preview(
     expected_boxes: FloatArray,
-    timed: Sequence[Timed],
+    measurements: Sequence[Measurement],
     gains: Sequence[Gain | None],
     *,
     chosen: bool,
 ) -> Preview:
-    """Return what labeling will take, and whether the last rounds speak for it.
+    """Return the expected cost, and whether the last rounds justify it.
 
     Args:
-        expected_boxes: Boxes expected in each sample of the batch, shape (B,).
-        timed: What was measured of earlier labeling.
-        gains: Of each finished round, oldest first.
-        chosen: Whether these samples were chosen already.
+        expected_boxes: Expected number of boxes of each sample of the batch, shape (B,).
+        measurements: Measured times of earlier labeling.
+        gains: Gain of each finished round, oldest first.
+        chosen: Whether these samples were already chosen.
     """
-    known = rates(timed)
+    fitted = fit_rates(measurements)
     cost = stopping_rule.labeling_cost(
         expected_boxes,
-        seconds_per_box=known.seconds_per_box,
-        seconds_per_image=known.seconds_per_image,
+        seconds_per_box=fitted.seconds_per_box,
+        seconds_per_image=fitted.seconds_per_image,
     )
     stop, advice = stopping_rule.should_stop(gains)
-    return Preview(len(expected_boxes), chosen, cost, known, stop, advice)
+    return Preview(len(expected_boxes), chosen, cost, fitted, stop, advice)
 
 
-def rates(timed: Sequence[Timed]) -> Rates:
-    """Return seconds per image and per box, measured where there is anything to measure."""
-    usable = [one for one in timed if one.images > 0 and one.seconds > 0]
+def fit_rates(measurements: Sequence[Measurement]) -> Rates:
+    """Return seconds per image and per box, fitted if there are measurements."""
+    usable = [row for row in measurements if row.images > 0 and row.seconds > 0]
     if not usable:
         return Rates(
             SECONDS_PER_IMAGE,
             SECONDS_PER_BOX,
-            "Nobody's time was measured yet: the rates are assumptions from the literature.",
+            "No labeling time was measured yet: the rates are assumptions from the literature.",
         )
-    n = np.array([[one.images, one.boxes] for one in usable], np.float64)
-    seconds = np.array([one.seconds for one in usable])
-    images = int(n[:, 0].sum())
+    counts = np.array([[row.images, row.boxes] for row in usable], np.float64)
+    seconds = np.array([row.seconds for row in usable])
+    n_images = int(counts[:, 0].sum())
     start = np.array([SECONDS_PER_IMAGE, SECONDS_PER_BOX])
-    start *= np.median(seconds / (n @ start))
-    if len(usable) < _ENOUGH or np.ptp(n[:, 1] / n[:, 0]) == 0:
+    start *= np.median(seconds / (counts @ start))
+    if len(usable) < _MIN_MEASUREMENTS or np.ptp(counts[:, 1] / counts[:, 0]) == 0:
         source = (
-            f"Measured on {images} images, too few or too alike to tell boxes from images: the "
-            "assumed rates, scaled to what was measured."
+            f"Measured on {n_images} images, too few or too similar to separate boxes from images: "
+            "the assumed rates, scaled to the measured time."
         )
         return Rates(round(float(start[0]), 1), round(float(start[1]), 1), source)
-    per_image, per_box = _fit(n, seconds, start)
-    source = f"Measured on {images} images, breaks left out."
+    per_image, per_box = _fit(counts, seconds, start)
+    source = f"Measured on {n_images} images, without breaks."
     return Rates(round(per_image, 1), round(per_box, 1), source)
 
 
-def timed_rounds(records: Iterable[Mapping[str, Any]]) -> list[Timed]:
-    """Return what the records of rounds say; a round that was measured in part says nothing."""
-    found = []
+def round_measurements(records: Iterable[Mapping[str, Any]]) -> list[Measurement]:
+    """Return the times in the records of rounds; partially measured rounds are skipped."""
+    measurements = []
     for record in records:
         summary = record.get("stages", {}).get("label", {}).get("summary", {})
         seconds, labeled = summary.get("seconds"), summary.get("labeled")
         if seconds and labeled and summary.get("new") == labeled:
-            found.append(Timed(int(labeled), int(summary["boxes"]), float(seconds)))
-    return found
+            measurements.append(Measurement(int(labeled), int(summary["boxes"]), float(seconds)))
+    return measurements
 
 
-def timed_samples(rows: Iterable[Mapping[str, Any]]) -> list[Timed]:
-    """Return what notes on samples say: every submission whose time was measured.
+def sample_measurements(rows: Iterable[Mapping[str, Any]]) -> list[Measurement]:
+    """Return the time of every measured submission.
 
     Args:
-        rows: `versions` of each sample, with `seconds` and `labels`.
+        rows: Stored rows of samples; their `versions` have `seconds` and `labels`.
     """
     return [
-        Timed(1, len(version["labels"]), float(version["seconds"]))
+        Measurement(1, len(version["labels"]), float(version["seconds"]))
         for row in rows
         for version in row.get("versions", ())
         if version.get("seconds")
@@ -150,25 +150,26 @@ def timed_samples(rows: Iterable[Mapping[str, Any]]) -> list[Timed]:
 
 
 def gains(verdicts: Iterable[Mapping[str, Any] | None]) -> list[Gain | None]:
-    """Return what each finished round brought, from its verdict; None where it had none."""
+    """Return the gain of each finished round from its verdict; None without one."""
+    keys = ("delta_mcc", "lower", "upper")
     return [
-        Gain(float(one["delta_mcc"]), float(one["lower"]), float(one["upper"]))
-        if one and None not in (one.get("delta_mcc"), one.get("lower"), one.get("upper"))
+        Gain(*(float(verdict[key]) for key in keys))
+        if verdict and None not in [verdict.get(key) for key in keys]
         else None
-        for one in verdicts
+        for verdict in verdicts
     ]
 
 
-def _fit(n: FloatArray, seconds: FloatArray, start: FloatArray) -> tuple[float, float]:
-    """Return a and b of the Cauchy regression; of m images together, errors grow as √m."""
-    weight = 1.0 / np.sqrt(n[:, 0])
+def _fit(counts: FloatArray, seconds: FloatArray, start: FloatArray) -> tuple[float, float]:
+    """Return a and b of the Cauchy regression; the error of m images grows as √m."""
+    weight = 1.0 / np.sqrt(counts[:, 0])
 
-    def residuals(ab: FloatArray) -> FloatArray:
-        return (n @ ab - seconds) * weight
+    def residuals(rates: FloatArray) -> FloatArray:
+        return (counts @ rates - seconds) * weight
 
     at_start = residuals(start)
-    spread = _TO_SIGMA * np.median(np.abs(at_start - np.median(at_start)))
-    found = least_squares(
+    spread = _MAD_TO_SIGMA * np.median(np.abs(at_start - np.median(at_start)))
+    fit = least_squares(
         residuals, start, bounds=(0.0, np.inf), loss="cauchy", f_scale=max(spread, 1.0)
     )
-    return float(found.x[0]), float(found.x[1])
+    return float(fit.x[0]), float(fit.x[1])

@@ -1,11 +1,11 @@
-"""Labeling with CVAT. The only file that knows cvat-sdk.
+"""Labeling with CVAT. The only module that uses cvat-sdk.
 
-It never met a CVAT server: none can be had where it was built. Its requests are checked against
-the models of cvat-sdk 2.80, and its reading against answers of the shape that they prescribe, on
-a stand-in that answers over HTTP. Expect to mend something at the first real one.
+It has not been tested against a CVAT server. Its requests are validated by the models of cvat-sdk
+2.80, and its parsing by answers of the prescribed shape from a stand-in over HTTP. Expect fixes
+when it first meets a real server.
 
-A round is one CVAT task, and a further one for samples that joined later: CVAT adds no image to a
-task that has some. Certificates are always checked.
+A round is one CVAT task, plus a further one for samples that joined later: CVAT cannot add images
+to a task that has some. Certificates are always verified.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from curation.errors import LabelingError
 from curation.labeling import export_folder
 from curation.labeling.cvat import shapes as cvat_shapes
 from curation.labeling.cvat.shapes import Frame, Job
-from curation.labeling.protocol import Annotated, PushResult, Status, Task
+from curation.labeling.protocol import PushResult, SampleAnnotation, Status, Task
+from curation.labeling.submissions import Submission
+from curation.labeling.tasks import require_one_round
 from curation.secrets import Secret
 from curation.storage import tags
 
-Outgoing = Callable[[Path, Path], Path]
+PrepareImage = Callable[[Path, Path], Path]
 
-_FRAMES_A_JOB = 50
+_FRAMES_PER_JOB = 50
 _UPLOAD_QUALITY = 95  # of the copies that CVAT shows
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _WITHDRAWN = "withdrawn: "
@@ -37,7 +39,7 @@ _WITHDRAWN = "withdrawn: "
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A CVAT task that holds some or all samples of a round."""
+    """A CVAT task with some or all samples of a round."""
 
     task: Any
     frames: tuple[Frame, ...]
@@ -45,18 +47,18 @@ class _Part:
 
 
 class Cvat:
-    """A labeler that sends tasks to a CVAT server.
+    """A labeler that submits tasks to a CVAT server.
 
     Args:
-        address: Of the server, https.
-        token: A personal access token of CVAT.
-        taxonomy: The classes to offer, and what returned labels mean.
-        title: What the tasks are called, before the round: the dataset's name.
-        outgoing: Returns the file to send for an image, writing it to the second path where it
-            is not the image itself; None to send images as they are.
+        address: Address of the server, https.
+        token: Personal access token of CVAT.
+        taxonomy: Classes to offer, and to read returned labels with.
+        title: Title of the tasks before the round: the dataset's name.
+        prepare_image: Returns the file to send for an image, and writes it to the second path if
+            it is not the image itself; None to send images unchanged.
 
     Raises:
-        LabelingError: cvat-sdk is not installed, or the address is not to be trusted.
+        LabelingError: cvat-sdk is not installed, or the address is not secure.
     """
 
     def __init__(
@@ -66,103 +68,91 @@ class Cvat:
         *,
         taxonomy: Taxonomy,
         title: str,
-        outgoing: Outgoing | None = None,
+        prepare_image: PrepareImage | None = None,
     ) -> None:
         parts = urlsplit(address)
         if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
             raise LabelingError(
                 f"The address of CVAT must begin with https://, got {address!r}: the token would "
-                "travel for everyone to read."
+                "be sent unencrypted."
             )
-        self._sdk = _sdk()
+        self._sdk = _import_sdk()
         self._address = address
         self._token = token
         self._taxonomy = taxonomy
         self._title = title
-        self._outgoing = outgoing
+        self._prepare_image = prepare_image
 
     @property
     def name(self) -> str:
-        """What records call it."""
+        """Name in records."""
         return "cvat"
 
     @property
-    def where(self) -> str:
-        """Where tasks wait."""
+    def instructions(self) -> str:
+        """Server and title of the tasks."""
         return (
             f"They wait in CVAT at {self._address}, in tasks called {self._title}; a job counts "
             "when its state is `completed`."
         )
 
     def push(self, tasks: Sequence[Task]) -> PushResult:
-        """Make a CVAT task of the samples that no task of the round holds yet.
+        """Create a CVAT task for the samples that no task of the round contains.
 
         Raises:
-            LabelingError: The tasks are of several rounds, an image cannot be read, or CVAT does
-                not take them.
+            LabelingError: The tasks are of several rounds, an image cannot be decoded, or CVAT
+                rejects them.
         """
         if not tasks:
-            return PushResult(pushed=0, existing=0, where=self._address)
-        if len({task.round for task in tasks}) > 1:
-            raise LabelingError("Tasks of several rounds came at once. Push one round at a time.")
-        round_name = tags.round_name(tasks[0].round)
-        with self._connected() as client:
+            return PushResult(pushed=0, existing=0, location=self._address)
+        round_name = tags.round_name(require_one_round(tasks))
+        with self._connect() as client:
             parts = self._parts(client, round_name)
-            known = {frame.sample_id for part in parts for frame in part.frames}
-            new = [task for task in tasks if task.sample_id not in known]
+            existing = {frame.sample_id for part in parts for frame in part.frames}
+            new = [task for task in tasks if task.sample_id not in existing]
             if new:
-                parts.append(self._make(client, round_name, len(parts), new))
+                parts.append(self._create(client, round_name, len(parts), new))
             for part in parts:
-                self._show_predictions(client, part, tasks)
-        where = f"{self._address}/tasks/{parts[-1].task.id}"
-        return PushResult(pushed=len(new), existing=len(tasks) - len(new), where=where)
+                self._add_predictions(part, tasks)
+        location = f"{self._address}/tasks/{parts[-1].task.id}"
+        return PushResult(pushed=len(new), existing=len(tasks) - len(new), location=location)
 
-    def pull(self, round_name: str) -> list[Annotated]:
+    def pull(self, round_name: str) -> list[SampleAnnotation]:
         """Return the frames of completed jobs.
 
         Raises:
             LabelingError: CVAT has no task of the round, or does not answer.
         """
-        with self._connected() as client:
-            found = {
-                sample: one
-                for part in self._pushed(client, round_name)
-                for sample, one in self._submissions(client, part).items()
+        with self._connect() as client:
+            submissions = {
+                sample_id: submission
+                for part in self._pushed_parts(client, round_name)
+                for sample_id, submission in self._submissions(client, part).items()
             }
-        return [
-            Annotated(
-                sample_id=sample,
-                boxes=one.boxes,
-                annotator=one.annotator,
-                seconds=None,  # CVAT measures no time
-                complete=not one.doubts,
-                doubts=one.doubts,
-            )
-            for sample, one in found.items()
-        ]
+        return [submission.for_sample(sample_id) for sample_id, submission in submissions.items()]
 
     def status(self, round_name: str) -> Status:
-        """Say how many frames of a round are in completed jobs."""
-        with self._connected() as client:
-            parts = self._pushed(client, round_name)
-            found = [self._submissions(client, part) for part in parts]
+        """Return the number of frames of a round in completed jobs."""
+        with self._connect() as client:
+            parts = self._pushed_parts(client, round_name)
+            submissions = [s for part in parts for s in self._submissions(client, part).values()]
         return Status(
             tasks=sum(len(part.frames) for part in parts),
-            submitted=sum(len(one) for one in found),
-            doubtful=sum(bool(one.doubts) for part in found for one in part.values()),
+            submitted=len(submissions),
+            doubtful=sum(bool(submission.doubts) for submission in submissions),
         )
 
     def withdraw(self, round_name: str) -> str:
-        """Rename the round's tasks, so that a new push makes new ones; nothing is deleted."""
-        with self._connected() as client:
+        """Rename the round's tasks, which makes a new push create new ones."""
+        with self._connect() as client:
             parts = self._parts(client, round_name)
             for part in parts:
                 part.task.update({"name": _WITHDRAWN + str(part.task.name)})
         return f"{len(parts)} tasks in CVAT were renamed to begin with `{_WITHDRAWN.strip()}`."
 
     @contextmanager
-    def _connected(self) -> Iterator[Any]:
-        """Give a client that has logged in, and say in our words what goes wrong with it."""
+    def _connect(self) -> Iterator[Any]:
+        """Yield a client that has logged in, and translate its errors."""
         try:
             with self._sdk.client.Client(
                 self._address,
@@ -172,84 +162,85 @@ class Cvat:
                 client.login(self._sdk.client.AccessTokenCredentials(self._token.reveal()))
                 yield client
         except self._sdk.status_error as error:
-            # NOTE: `from None`: what the SDK raises may hold headers, and those the token.
-            raise self._refusal(f"answered {error.status} {error.reason}") from None
+            # NOTE: `from None`: the SDK's errors may contain headers, and those the token.
+            raise self._error(f"answered {error.status} {error.reason}") from None
         except self._sdk.errors as error:
-            raise self._refusal(f"did not do it ({type(error).__name__})") from None
+            raise self._error(f"failed ({type(error).__name__})") from None
 
-    def _refusal(self, problem: str) -> LabelingError:
+    def _error(self, problem: str) -> LabelingError:
         return LabelingError(
-            f"CVAT at {self._address} {problem}. Look at the address, at the rights of "
-            f"{self._token}, and at the server; then repeat: nothing is done twice."
+            f"CVAT at {self._address} {problem}. Check the address, the permissions of "
+            f"{self._token}, and the server; then repeat: the operation is idempotent."
         )
 
     def _name(self, round_name: str, part: int) -> str:
         return f"{self._title} {round_name}" + (f" part {part + 1}" if part else "")
 
     def _parts(self, client: Any, round_name: str) -> list[_Part]:
-        """Return the tasks of a round that have images; those that never got any are removed."""
+        """Return the tasks of a round that have images; tasks without images are removed."""
         parts: list[_Part] = []
         while True:
-            found = client.tasks.list(name=self._name(round_name, len(parts)))
-            whole = [one for one in found if one.size]
-            for one in found:
-                if not one.size:
-                    one.remove()  # a push that was cut off before its images came
-            if not whole:
+            tasks = client.tasks.list(name=self._name(round_name, len(parts)))
+            complete = [task for task in tasks if task.size]
+            for task in tasks:
+                if not task.size:
+                    task.remove()  # a push that was interrupted before its images arrived
+            if not complete:
                 return parts
-            if len(whole) > 1:
+            if len(complete) > 1:
                 raise LabelingError(
-                    f"CVAT has {len(whole)} tasks called {whole[0].name!r}. Rename all but one."
+                    f"CVAT has {len(complete)} tasks called {complete[0].name!r}. "
+                    "Rename all but one."
                 )
-            parts.append(_part(whole[0]))
+            parts.append(_part(complete[0]))
 
-    def _pushed(self, client: Any, round_name: str) -> list[_Part]:
+    def _pushed_parts(self, client: Any, round_name: str) -> list[_Part]:
         parts = self._parts(client, round_name)
         if not parts:
             raise LabelingError(
-                f"CVAT at {self._address} has no task called {self._name(round_name, 0)!r}: "
-                "nothing was pushed, or somebody renamed or deleted it. Push it again."
+                f"CVAT at {self._address} has no task called {self._name(round_name, 0)!r}: it "
+                "was not pushed, or was renamed or deleted. Push it again."
             )
         return parts
 
-    def _make(self, client: Any, round_name: str, number: int, tasks: Sequence[Task]) -> _Part:
+    def _create(self, client: Any, round_name: str, number: int, tasks: Sequence[Task]) -> _Part:
         request = task_request(
             self._sdk.models, self._name(round_name, number), self._taxonomy.names
         )
-        with tempfile.TemporaryDirectory(prefix="curation-cvat-") as place:
-            files = [self._copy(task, Path(place)) for task in tasks]
-            made = client.tasks.create_from_data(
+        with tempfile.TemporaryDirectory(prefix="curation-cvat-") as folder:
+            files = [self._copy_image(task, Path(folder)) for task in tasks]
+            created = client.tasks.create_from_data(
                 request,
                 files,
                 data_params={"image_quality": _UPLOAD_QUALITY, "sorting_method": "predefined"},
             )
-        return _part(made)
+        return _part(created)
 
-    def _copy(self, task: Task, place: Path) -> Path:
-        source, target = Path(task.filepath), place / cvat_shapes.file_name(task)
-        if self._outgoing is not None:
-            source = self._outgoing(source, target)
+    def _copy_image(self, task: Task, folder: Path) -> Path:
+        source, target = Path(task.filepath), folder / cvat_shapes.file_name(task)
+        if self._prepare_image is not None:
+            source = self._prepare_image(source, target)
         if source != target:
             export_folder.copy_upright(source, target)
         return target
 
-    def _show_predictions(self, client: Any, part: _Part, tasks: Sequence[Task]) -> None:
-        """Give an untouched task the predictions to start from, unless it has shapes."""
+    def _add_predictions(self, part: _Part, tasks: Sequence[Task]) -> None:
+        """Add pre-annotations to a task without shapes whose jobs are all new."""
         jobs = _jobs(part.task)
         if any(job.state != "new" for job in jobs) or part.task.get_annotations().shapes:
             return
         ids = {label: number for number, label in _label_names(part.task).items()}
         by_sample = {task.sample_id: task for task in tasks}
-        drawn = [
+        shapes = [
             shape
             for frame in part.frames
             if frame.sample_id in by_sample
             for shape in cvat_shapes.shapes(by_sample[frame.sample_id], frame, ids)
         ]
-        if drawn:
-            part.task.set_annotations(annotations_request(self._sdk.models, drawn))
+        if shapes:
+            part.task.set_annotations(annotations_request(self._sdk.models, shapes))
 
-    def _submissions(self, client: Any, part: _Part) -> dict[str, Any]:
+    def _submissions(self, client: Any, part: _Part) -> dict[str, Submission]:
         annotations = client.api_client.sanitize_for_serialization(part.task.get_annotations())
         return cvat_shapes.submissions(
             part.frames,
@@ -262,53 +253,53 @@ class Cvat:
 
 
 def task_request(models: Any, name: str, classes: Sequence[str]) -> Any:
-    """Return the request that makes a task, as the SDK's own model, which checks it."""
+    """Return the request to create a task, as the SDK's model, which validates it."""
     return models.TaskWriteRequest(
         name=name,
-        labels=[models.PatchedLabelRequest(**one) for one in cvat_shapes.labels(classes)],
-        segment_size=_FRAMES_A_JOB,
+        labels=[models.PatchedLabelRequest(**label) for label in cvat_shapes.labels(classes)],
+        segment_size=_FRAMES_PER_JOB,
         overlap=0,
     )
 
 
-def annotations_request(models: Any, drawn: Sequence[Mapping[str, Any]]) -> Any:
-    """Return the request that writes shapes, as the SDK's own model, which checks it."""
-    shapes = [
-        models.LabeledShapeRequest(**{**one, "type": models.ShapeType(one["type"])})
-        for one in drawn
+def annotations_request(models: Any, shapes: Sequence[Mapping[str, Any]]) -> Any:
+    """Return the request to write shapes, as the SDK's model, which validates it."""
+    requests = [
+        models.LabeledShapeRequest(**{**shape, "type": models.ShapeType(shape["type"])})
+        for shape in shapes
     ]
-    return models.LabeledDataRequest(version=0, tags=[], shapes=shapes, tracks=[])
+    return models.LabeledDataRequest(version=0, tags=[], shapes=requests, tracks=[])
 
 
 def _part(task: Any) -> _Part:
     meta = task.get_meta()
     frames = tuple(
-        Frame(number=number, name=str(one.name), width=int(one.width), height=int(one.height))
-        for number, one in enumerate(meta.frames)
+        Frame(number, str(frame.name), width=int(frame.width), height=int(frame.height))
+        for number, frame in enumerate(meta.frames)
     )
-    return _Part(task, frames, tuple(int(one) for one in meta.deleted_frames))
+    return _Part(task, frames, tuple(map(int, meta.deleted_frames)))
 
 
 def _jobs(task: Any) -> list[Job]:
     return [
         Job(
-            first=int(one.start_frame),
-            last=int(one.stop_frame),
-            kind=str(one.type),
-            state=str(one.state),
-            annotator=str(one.assignee.username) if one.assignee else "cvat",
+            first=int(job.start_frame),
+            last=int(job.stop_frame),
+            kind=str(job.type),
+            state=str(job.state),
+            annotator=str(job.assignee.username) if job.assignee else "cvat",
         )
-        for one in task.get_jobs()
+        for job in task.get_jobs()
     ]
 
 
 def _label_names(task: Any) -> dict[int, str]:
-    return {int(one.id): str(one.name) for one in task.get_labels()}
+    return {int(label.id): str(label.name) for label in task.get_labels()}
 
 
 @dataclass(frozen=True)
 class _Sdk:
-    """What we use of the SDK."""
+    """The parts of the SDK in use."""
 
     client: Any
     models: Any
@@ -316,7 +307,7 @@ class _Sdk:
     errors: tuple[Any, ...]
 
 
-def _sdk() -> _Sdk:
+def _import_sdk() -> _Sdk:
     try:
         from cvat_sdk.api_client import exceptions, models
         from cvat_sdk.core import client

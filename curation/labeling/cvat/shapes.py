@@ -1,8 +1,8 @@
-"""Tasks as CVAT's labels and shapes, and CVAT's jobs and shapes as submissions. All of it pure.
+"""Conversion of tasks to CVAT's labels and shapes, and of jobs and shapes to submissions. Pure.
 
-The dictionaries are those of CVAT's REST schema (2.x). A frame is named after its sample, so that
-nothing depends on its place. A job that somebody completed submits all of its frames: one without
-shapes shows nothing. Frames of other jobs wait, whatever is drawn in them.
+The dictionaries follow CVAT's REST schema (2.x). Frames are named after their sample, independent
+of their order. A completed job submits all of its frames; a frame without shapes shows nothing.
+Frames of other jobs wait, even if they have shapes.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 from cascade.taxonomy import Taxonomy
 from curation.labeling import palette
 from curation.labeling.protocol import Doubt, Task
-from curation.labeling.submissions import Box, Submission, understand
+from curation.labeling.submissions import Box, Submission, build_submission
 from curation.storage import conversions
 
-_DONE = "completed"
-_OURS = "annotation"  # the kind of job that people label in; others check them
+_COMPLETED = "completed"
+_ANNOTATION = "annotation"  # the kind of job in which people label; other kinds check them
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Frame:
     """One image of a CVAT task.
 
     Attributes:
-        number: Its place in the task, from 0.
-        name: Its file name.
-        width: In pixels.
-        height: In pixels.
+        number: Index in the task, from 0.
+        name: File name.
+        width: Width in pixels.
+        height: Height in pixels.
     """
 
     number: int
@@ -42,20 +42,20 @@ class Frame:
 
     @property
     def sample_id(self) -> str:
-        """Whose image it is."""
+        """Sample id, from the file name."""
         return PurePosixPath(self.name.replace("\\", "/")).stem
 
 
 @dataclass(frozen=True)
 class Job:
-    """A stretch of frames that one person labels.
+    """A range of frames that one person labels.
 
     Attributes:
-        first: Its first frame.
-        last: Its last frame.
+        first: First frame.
+        last: Last frame.
         kind: `annotation`, `ground_truth` or `consensus_replica`.
         state: `new`, `in progress`, `completed` or `rejected`.
-        annotator: To whom it is assigned; `cvat` where to nobody.
+        annotator: Name of the assignee; `cvat` for an unassigned job.
     """
 
     first: int
@@ -64,27 +64,26 @@ class Job:
     state: str
     annotator: str
 
-    def holds(self, frame: int) -> bool:
-        """Return whether a frame belongs to it."""
+    def __contains__(self, frame: int) -> bool:
         return self.first <= frame <= self.last
 
 
 def file_name(task: Task) -> str:
-    """Return what the image of a task is called in CVAT."""
+    """Return the file name of a task's image in CVAT."""
     return task.sample_id + PurePosixPath(task.filepath.replace("\\", "/")).suffix.lower()
 
 
 def labels(classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the labels that a task offers: boxes of each class, in distinct colours."""
-    colours = palette.distinct(len(classes))
+    """Return the labels of a task: boxes of each class, in distinct colors."""
+    colors = palette.distinct_colors(len(classes))
     return [
-        {"name": name, "color": colour, "type": "rectangle", "attributes": []}
-        for name, colour in zip(classes, colours, strict=True)
+        {"name": name, "color": color, "type": "rectangle", "attributes": []}
+        for name, color in zip(classes, colors, strict=True)
     ]
 
 
 def shapes(task: Task, frame: Frame, label_ids: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Return what the ensemble believes as shapes of a frame; unknown labels are left out."""
+    """Return the predictions as shapes of a frame; unknown labels are left out."""
     corners = conversions.to_pixels(
         task.predictions.boxes_xyxy, (frame.height, frame.width)
     ).tolist()
@@ -115,29 +114,30 @@ def submissions(
     taxonomy: Taxonomy,
     deleted: Iterable[int] = (),
 ) -> dict[str, Submission]:
-    """Return what the completed jobs of a task say, by sample.
+    """Return the submissions of the completed jobs of a task, by sample.
 
     Args:
-        frames: Of the task.
-        jobs: Of the task.
-        annotations: The body of `GET /api/tasks/{id}/annotations/`.
-        label_names: Of the task's labels, by their number.
-        taxonomy: What they mean.
-        deleted: Frames that somebody took out of the task.
+        frames: Frames of the task.
+        jobs: Jobs of the task.
+        annotations: Body of `GET /api/tasks/{id}/annotations/`.
+        label_names: Name of each label of the task, by label id.
+        taxonomy: Classes of the dataset.
+        deleted: Frames that were deleted from the task.
     """
-    drawn = _by_frame(annotations)
-    gone = set(deleted)
-    found: dict[str, Submission] = {}
+    shapes_of = _by_frame(annotations)
+    removed = set(deleted)
+    result: dict[str, Submission] = {}
     for frame in frames:
-        owners = [one for one in jobs if one.kind == _OURS and one.holds(frame.number)]
-        if frame.number in gone or not owners or any(one.state != _DONE for one in owners):
+        owners = [job for job in jobs if job.kind == _ANNOTATION and frame.number in job]
+        completed = bool(owners) and all(job.state == _COMPLETED for job in owners)
+        if frame.number in removed or not completed:
             continue
-        found[frame.sample_id] = understand(
-            [_box(one, frame, label_names) for one in drawn.get(frame.number, ())],
+        result[frame.sample_id] = build_submission(
+            [_box(shape, frame, label_names) for shape in shapes_of.get(frame.number, ())],
             taxonomy=taxonomy,
             annotator=owners[0].annotator,
         )
-    return found
+    return result
 
 
 def _by_frame(annotations: Mapping[str, Any]) -> dict[int, list[Mapping[str, Any]]]:
@@ -148,23 +148,23 @@ def _by_frame(annotations: Mapping[str, Any]) -> dict[int, list[Mapping[str, Any
         for shape in track.get("shapes") or ()
     ]
     tags = [{**tag, "type": "tag"} for tag in annotations.get("tags") or ()]
-    found: dict[int, list[Mapping[str, Any]]] = {}
-    for one in [*(annotations.get("shapes") or ()), *tags, *tracked]:
-        found.setdefault(int(one["frame"]), []).append(one)
-    return found
+    by_frame: dict[int, list[Mapping[str, Any]]] = {}
+    for shape in [*(annotations.get("shapes") or ()), *tags, *tracked]:
+        by_frame.setdefault(int(shape["frame"]), []).append(shape)
+    return by_frame
 
 
 def _box(shape: Mapping[str, Any], frame: Frame, names: Mapping[int, str]) -> Box | Doubt:
     label = names.get(shape.get("label_id") or 0)
     if label is None:
-        return Doubt(what=f"label {shape.get('label_id')}", reason="The task has no such label.")
+        return Doubt(f"label {shape.get('label_id')}", "The task has no such label.")
     kind = str(shape.get("type"))
     if kind != "rectangle":
-        return Doubt(what=label, reason=f"Only boxes are taken over, got a {kind}.")
+        return Doubt(label, f"Only boxes are imported, got a {kind}.")
     if shape.get("rotation"):
-        return Doubt(what=label, reason="The box is turned. Draw it upright.")
+        return Doubt(label, "The box is rotated. Draw it upright.")
     points = shape.get("points") or ()
     if len(points) != 4:
-        return Doubt(what=label, reason=f"A box has four numbers, got {len(points)}.")
+        return Doubt(label, f"A box must have four numbers, got {len(points)}.")
     relative = conversions.from_pixels(np.array(points, np.float64), (frame.height, frame.width))
     return Box(label, *relative[0].tolist())

@@ -1,1 +1,1 @@
-"""File-based labeling backend: COCO, YOLO, VOC and Datumaro."""
+"""File formats (COCO, YOLO, VOC, Datumaro), and the labeling backend that exports them."""

@@ -1,22 +1,35 @@
-"""COCO detection files: one JSON for many images, boxes as `[x, y, width, height]` in pixels.
-
-An image that a returned file lists under `images` is done; without annotations, it shows
-nothing. An image that no returned file lists is not annotated.
-"""
+"""COCO detection files: one JSON for many images, boxes `[x, y, width, height]` in pixels."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cascade.predictions import Detections
-from cascade.taxonomy import Taxonomy
-from curation.errors import LabelingError
-from curation.labeling.files.rescaling import base_name, box_in, measured_in
+from curation.labeling.files.raw_boxes import FormatError, RawBox, parse_bbox
 from curation.labeling.protocol import Doubt
-from curation.labeling.submissions import Box, Submission, understand
 from curation.storage import conversions
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """Content of a COCO file.
+
+    Attributes:
+        images: Image entries; each has `id` and `file_name`.
+        labels: Category name by category id.
+        annotations: Annotation entries by image id; None if the file has no annotations key.
+        info: The `info` entry.
+    """
+
+    images: Sequence[Json]
+    labels: Mapping[Any, str]
+    annotations: Mapping[Any, Sequence[Json]] | None
+    info: Any
 
 
 def dump(
@@ -26,8 +39,8 @@ def dump(
 
     Args:
         images: File name, width and height in pixels, and boxes, of each image.
-        classes: The class names that a labeling tool is to offer.
-        description: What the file is.
+        classes: Class names that a labeling tool should offer.
+        description: Description of the file.
     """
     category = {name: i + 1 for i, name in enumerate(classes)}  # COCO counts from 1
     annotations = [
@@ -41,46 +54,47 @@ def dump(
             {"id": i, "file_name": name, "width": width, "height": height}
             for i, (name, width, height, _) in enumerate(images, start=1)
         ],
-        "annotations": [{"id": i, **one} for i, one in enumerate(annotations, start=1)],
+        "annotations": [
+            {"id": i, **annotation} for i, annotation in enumerate(annotations, start=1)
+        ],
         "categories": [{"id": i, "name": name} for name, i in category.items()],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
 
-def parse(
-    text: str, *, origin: str, taxonomy: Taxonomy, sizes_wh: Mapping[str, tuple[int, int]]
-) -> dict[str, Submission]:
-    """Return what a returned file says, by image name without its folder.
-
-    Args:
-        text: The file.
-        origin: Its name, for errors.
-        taxonomy: What labels mean.
-        sizes_wh: Width and height of the upright image of each known name.
+def parse(text: str | bytes) -> CocoFile:
+    """Return the content of a COCO file.
 
     Raises:
-        LabelingError: The text is no COCO file, or names one image twice.
+        FormatError: The text is not a COCO file.
     """
     try:
         content = json.loads(text)
-        labels = {one["id"]: str(one["name"]) for one in content["categories"]}
-        annotator = str(content.get("info", {}).get("contributor") or "files")
-        rows: dict[Any, list[Any]] = {image["id"]: [] for image in content["images"]}
-        for one in content["annotations"]:
-            rows[one["image_id"]].append(one)
-        named = [(base_name(str(image["file_name"])), image) for image in content["images"]]
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise LabelingError(
-            f"{origin} is no COCO detection file: {type(error).__name__}: {error}. "
-            "Expected an object with images, annotations and categories."
-        ) from error
-    submissions: dict[str, Submission] = {}
-    for name, image in named:
-        if name in submissions:
-            raise LabelingError(f"{origin} lists the image {name} twice. Keep one of the two.")
-        drawn = _drawn(image, rows[image["id"]], labels, sizes_wh.get(name))
-        submissions[name] = understand(drawn, taxonomy=taxonomy, annotator=annotator)
-    return submissions
+        images = list(content["images"])
+        if not all({"id", "file_name"} <= image.keys() for image in images):
+            raise ValueError("every image must have an id and a file_name")
+        labels = {category["id"]: str(category["name"]) for category in content["categories"]}
+        annotations: dict[Any, list[Json]] = {}
+        for annotation in content.get("annotations") or ():
+            annotations.setdefault(annotation.get("image_id"), []).append(annotation)
+        labeled = content.get("annotations") is not None
+        return CocoFile(images, labels, annotations if labeled else None, content.get("info", {}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(f"{type(error).__name__}: {error}") from error
+
+
+def parse_box(annotation: Json, labels: Mapping[Any, str]) -> RawBox | Doubt:
+    """Return the box of an annotation, `x, y, width, height` in pixels.
+
+    Args:
+        annotation: Annotation entry.
+        labels: Category name by category id.
+    """
+    category = annotation.get("category_id")
+    label = labels.get(category)
+    if label is None:
+        return Doubt(f"category {category}", f"The file does not define category {category}.")
+    return parse_bbox(annotation, label)
 
 
 def _annotation(
@@ -96,29 +110,3 @@ def _annotation(
         "iscrowd": 0,
         "score": float(boxes.scores[i]),
     }
-
-
-def _drawn(
-    image: Mapping[str, Any],
-    annotations: Sequence[Mapping[str, Any]],
-    labels: Mapping[Any, str],
-    size_wh: tuple[int, int] | None,
-) -> list[Box | Doubt]:
-    size = measured_in(
-        (image.get("width"), image.get("height")),
-        size_wh or (1, 1),  # of a stranger only the name is used
-        name=str(image["file_name"]),
-    )
-    if isinstance(size, Doubt):
-        return [size] if size_wh else []
-    return [_box(one, labels, size) for one in annotations]
-
-
-def _box(
-    annotation: Mapping[str, Any], labels: Mapping[Any, str], size_wh: tuple[int, int]
-) -> Box | Doubt:
-    written = annotation.get("category_id")
-    label = labels.get(written)
-    if label is None:
-        return Doubt(what=f"category {written}", reason="The file does not name this category.")
-    return box_in(size_wh, label, annotation)

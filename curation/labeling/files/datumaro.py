@@ -1,26 +1,36 @@
-"""Datumaro files: one JSON for many images, boxes as `[x, y, width, height]` in pixels.
+"""Datumaro files: one JSON for many images, boxes `[x, y, width, height]` in pixels.
 
-Its items are known by the image's name without its ending. An item that a returned file lists
-is done; without annotations, it shows nothing. An image without an item is not annotated.
+The id of an item is the image's file name without its extension.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from cascade.predictions import Detections
-from cascade.taxonomy import Taxonomy
-from curation.errors import LabelingError
-from curation.labeling.files.rescaling import base_name, box_in, measured_in
+from curation.labeling.files.raw_boxes import FormatError, RawBox, parse_bbox
 from curation.labeling.protocol import Doubt
-from curation.labeling.submissions import Box, Submission, understand
 from curation.storage import conversions
 
 _VERSION = "1.0"
-_IMAGE = 2  # Datumaro's number for the kind of media
+_IMAGE = 2  # Datumaro's number for the media type
+
+
+@dataclass(frozen=True)
+class DatumaroFile:
+    """Content of a Datumaro file.
+
+    Attributes:
+        labels: Class names by label id.
+        items: Item entries; each has `id` and a list `annotations`.
+    """
+
+    labels: Sequence[str]
+    items: Sequence[Mapping[str, Any]]
 
 
 def dump(images: Sequence[tuple[str, int, int, Detections]], *, classes: Sequence[str]) -> str:
@@ -28,7 +38,7 @@ def dump(images: Sequence[tuple[str, int, int, Detections]], *, classes: Sequenc
 
     Args:
         images: File name, width and height in pixels, and boxes, of each image.
-        classes: The class names that a labeling tool is to offer.
+        classes: Class names that a labeling tool should offer.
     """
     number = {name: i for i, name in enumerate(classes)}
     content = {
@@ -54,38 +64,41 @@ def dump(images: Sequence[tuple[str, int, int, Detections]], *, classes: Sequenc
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
 
-def parse(
-    text: str, *, origin: str, taxonomy: Taxonomy, sizes_wh: Mapping[str, tuple[int, int]]
-) -> dict[str, Submission]:
-    """Return what a returned file says, by item: the image's name without folder and ending.
-
-    Args:
-        text: The file.
-        origin: Its name, for errors.
-        taxonomy: What labels mean.
-        sizes_wh: Width and height of the upright image of each known item.
+def parse(text: str) -> DatumaroFile:
+    """Return the content of a Datumaro file.
 
     Raises:
-        LabelingError: The text is no Datumaro file, or names one image twice.
+        FormatError: The text is not a Datumaro file.
     """
     try:
         content = json.loads(text)
-        labels = [str(one["name"]) for one in content["categories"]["label"]["labels"]]
+        labels = [str(label["name"]) for label in content["categories"]["label"]["labels"]]
         items = [
-            (base_name(str(one["id"])), one, list(one["annotations"])) for one in content["items"]
+            {**item, "id": item["id"], "annotations": list(item["annotations"])}
+            for item in content["items"]
         ]
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise LabelingError(
-            f"{origin} is no Datumaro file: {type(error).__name__}: {error}. "
-            "Expected an object with categories.label.labels and items."
-        ) from error
-    submissions: dict[str, Submission] = {}
-    for name, item, drawn in items:
-        if name in submissions:
-            raise LabelingError(f"{origin} lists the image {name} twice. Keep one of the two.")
-        found = _found(item, drawn, labels, sizes_wh.get(name), name)
-        submissions[name] = understand(found, taxonomy=taxonomy)
-    return submissions
+        raise FormatError(f"{type(error).__name__}: {error}") from error
+    return DatumaroFile(labels, items)
+
+
+def parse_size(item: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return width and height as written in an item; None for both if missing."""
+    size = (item.get("image") or item.get("media") or {}).get("size")
+    if size is None:
+        return None, None
+    return (size[1], size[0]) if isinstance(size, list) and len(size) == 2 else (0, 0)
+
+
+def parse_box(annotation: Any, labels: Sequence[str]) -> RawBox | Doubt:
+    """Return the box of an annotation, `x, y, width, height` in pixels."""
+    kind = annotation.get("type") if isinstance(annotation, Mapping) else None
+    if kind != "bbox":
+        return Doubt(str(kind), f"Only boxes are imported, got {kind!r}.")
+    number = annotation.get("label_id")
+    if not isinstance(number, int) or not 0 <= number < len(labels):
+        return Doubt(f"label {number}", f"The file does not define label {number}.")
+    return parse_bbox(annotation, labels[number])
 
 
 def _annotations(
@@ -105,34 +118,3 @@ def _annotations(
         }
         for i, (label, box, score) in enumerate(rows)
     ]
-
-
-def _found(
-    item: Mapping[str, Any],
-    drawn: Sequence[Any],
-    labels: Sequence[str],
-    size_wh: tuple[int, int] | None,
-    name: str,
-) -> list[Box | Doubt]:
-    if size_wh is None:
-        return []  # of a stranger only the name is used
-    size = measured_in(_size(item), size_wh, name=name)
-    return [size] if isinstance(size, Doubt) else [_box(one, labels, size) for one in drawn]
-
-
-def _size(item: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return width and height as the item says; None for both where it does not."""
-    written = (item.get("image") or item.get("media") or {}).get("size")
-    if written is None:
-        return None, None
-    return (written[1], written[0]) if isinstance(written, list) and len(written) == 2 else (0, 0)
-
-
-def _box(annotation: Any, labels: Sequence[str], size_wh: tuple[int, int]) -> Box | Doubt:
-    kind = annotation.get("type") if isinstance(annotation, Mapping) else None
-    if kind != "bbox":
-        return Doubt(what=str(kind), reason=f"Only boxes are taken over, got {kind!r}.")
-    number = annotation.get("label_id")
-    if not isinstance(number, int) or not 0 <= number < len(labels):
-        return Doubt(what=f"label {number}", reason="The file does not name this label.")
-    return box_in(size_wh, labels[number], annotation)

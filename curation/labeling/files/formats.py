@@ -1,4 +1,4 @@
-"""The file formats: how predictions are laid out for a tool, and how what it returned is read."""
+"""File formats: layout of exported predictions, and reading of returned files."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Literal
 
 from cascade.predictions import Detections
-from cascade.runtime.atomic_files import replace_text
+from cascade.runtime.atomic_files import atomic_write_text
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
 from curation.labeling import export_folder
-from curation.labeling.export_folder import Row
-from curation.labeling.files import coco, datumaro, voc, yolo
+from curation.labeling.export_folder import TaskRow
+from curation.labeling.files import coco, datumaro, returned, voc, yolo
 from curation.labeling.submissions import Submission
 
 Format = Literal["coco", "yolo", "voc", "datumaro"]
 Images = Sequence[tuple[str, int, int, Detections]]  # file name, width, height, boxes
 
-_CLASS_FILES = ("data.yaml", "classes.txt")
+_NAME_FILES = ("data.yaml", "classes.txt")
 
 
 @dataclass(frozen=True)
@@ -27,132 +27,123 @@ class FileFormat:
     """One format on disk.
 
     Attributes:
-        how: What to put into `returned/`, for the one who labels.
-        write: Lays out predictions in a folder, in the given classes.
-        read: Returns what lies in a folder, by file name of the image; names that belong to no
-            row among them.
+        instructions: What to put into `returned/`, for the annotator.
+        write: Writes predictions to a folder, in the given classes.
+        read: Returns the submissions in a folder by file name of the image, including names that
+            match no row.
     """
 
-    how: str
+    instructions: str
     write: Callable[[Path, Images, Sequence[str]], None]
-    read: Callable[[Path, Sequence[Row], Taxonomy], dict[str, Submission]]
+    read: Callable[[Path, Sequence[TaskRow], Taxonomy], dict[str, Submission]]
 
 
-def _write_coco(place: Path, images: Images, classes: Sequence[str]) -> None:
+def _write_coco(folder: Path, images: Images, classes: Sequence[str]) -> None:
     text = coco.dump(images, classes=classes, description="Predictions: a start")
-    replace_text(place / "annotations.json", text)
+    atomic_write_text(folder / "annotations.json", text)
 
 
-def _read_coco(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[str, Submission]:
+def _read_coco(folder: Path, rows: Sequence[TaskRow], taxonomy: Taxonomy) -> dict[str, Submission]:
     sizes = {row.image: (row.width, row.height) for row in rows}
-    return _joined(
-        (
-            path,
-            coco.parse(
-                path.read_text(encoding="utf-8"),
-                origin=str(path),
-                taxonomy=taxonomy,
-                sizes_wh=sizes,
-            ),
-        )
-        for path in export_folder.within(returned, "*.json")
+    return _merge(
+        (path, returned.read_coco(text, origin=str(path), taxonomy=taxonomy, sizes_wh=sizes))
+        for path, text in _texts(folder, "*.json")
     )
 
 
-def _write_yolo(place: Path, images: Images, classes: Sequence[str]) -> None:
-    replace_text(place / "data.yaml", yolo.dump_classes(classes))
+def _write_yolo(folder: Path, images: Images, classes: Sequence[str]) -> None:
+    atomic_write_text(folder / "data.yaml", yolo.dump_names(classes))
     for name, _, _, boxes in images:
-        replace_text(place / "labels" / f"{Path(name).stem}.txt", yolo.dump(boxes))
+        atomic_write_text(folder / "labels" / f"{Path(name).stem}.txt", yolo.dump(boxes))
 
 
-def _read_yolo(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[str, Submission]:
-    classes = _returned_classes(returned) or taxonomy.names  # else as they were given to the tool
-    names = _by_stem(rows)
-    return _joined(
+def _read_yolo(folder: Path, rows: Sequence[TaskRow], taxonomy: Taxonomy) -> dict[str, Submission]:
+    classes = _returned_names(folder) or taxonomy.names  # else in the exported order
+    names = _image_by_stem(rows)
+    return _merge(
         (
             path,
             {
-                names.get(path.stem, path.name): yolo.parse(
-                    path.read_text(encoding="utf-8"), classes=classes, taxonomy=taxonomy
+                names.get(path.stem, path.name): returned.read_yolo(
+                    text, classes=classes, taxonomy=taxonomy
                 )
             },
         )
-        for path in export_folder.within(returned, "*.txt")
-        if path.name not in _CLASS_FILES
+        for path, text in _texts(folder, "*.txt")
+        if path.name not in _NAME_FILES
     )
 
 
-def _returned_classes(returned: Path) -> Sequence[str]:
-    """Return what class numbers mean as the tool says; nothing where it says nothing."""
-    for name in _CLASS_FILES:
-        for path in export_folder.within(returned, name):
-            text = path.read_text(encoding="utf-8")
-            return yolo.parse_classes(text, origin=str(path))
+def _returned_names(folder: Path) -> Sequence[str]:
+    """Return the class names of the first returned file of names; empty without one."""
+    for name in _NAME_FILES:
+        for path, text in _texts(folder, name):
+            return returned.read_yolo_names(text, origin=str(path))
     return ()
 
 
-def _write_voc(place: Path, images: Images, classes: Sequence[str]) -> None:
-    replace_text(place / "labelmap.txt", voc.dump_classes(classes))
+def _write_voc(folder: Path, images: Images, classes: Sequence[str]) -> None:
+    atomic_write_text(folder / "labelmap.txt", voc.dump_label_map(classes))
     stems = "".join(f"{Path(name).stem}\n" for name, *_ in images)
-    replace_text(place / "ImageSets" / "Main" / "default.txt", stems)
+    atomic_write_text(folder / "ImageSets" / "Main" / "default.txt", stems)
     for name, width, height, boxes in images:
         text = voc.dump(name, (width, height), boxes)
-        replace_text(place / "Annotations" / f"{Path(name).stem}.xml", text)
+        atomic_write_text(folder / "Annotations" / f"{Path(name).stem}.xml", text)
 
 
-def _read_voc(returned: Path, rows: Sequence[Row], taxonomy: Taxonomy) -> dict[str, Submission]:
-    names = _by_stem(rows)
+def _read_voc(folder: Path, rows: Sequence[TaskRow], taxonomy: Taxonomy) -> dict[str, Submission]:
+    names = _image_by_stem(rows)
     sizes = {row.image: (row.width, row.height) for row in rows}
-    found = []
-    for path in export_folder.within(returned, "*.xml"):
+    files = []
+    for path, text in _texts(folder, "*.xml"):
         image = names.get(path.stem, path.name)
-        one = voc.parse(
-            path.read_text(encoding="utf-8"),
-            origin=str(path),
-            taxonomy=taxonomy,
-            size_wh=sizes.get(image),
+        submission = returned.read_voc(
+            text, origin=str(path), taxonomy=taxonomy, size_wh=sizes.get(image)
         )
-        found.append((path, {image: one}))
-    return _joined(found)
+        files.append((path, {image: submission}))
+    return _merge(files)
 
 
-def _write_datumaro(place: Path, images: Images, classes: Sequence[str]) -> None:
+def _write_datumaro(folder: Path, images: Images, classes: Sequence[str]) -> None:
     text = datumaro.dump(images, classes=classes)
-    replace_text(place / "annotations" / "default.json", text)
+    atomic_write_text(folder / "annotations" / "default.json", text)
 
 
 def _read_datumaro(
-    returned: Path, rows: Sequence[Row], taxonomy: Taxonomy
+    folder: Path, rows: Sequence[TaskRow], taxonomy: Taxonomy
 ) -> dict[str, Submission]:
-    names = _by_stem(rows)
+    names = _image_by_stem(rows)
     sizes = {Path(row.image).stem: (row.width, row.height) for row in rows}
-    found = []
-    for path in export_folder.within(returned, "*.json"):
-        items = datumaro.parse(
-            path.read_text(encoding="utf-8"), origin=str(path), taxonomy=taxonomy, sizes_wh=sizes
-        )
-        found.append((path, {names.get(item, item): one for item, one in items.items()}))
-    return _joined(found)
+    files = []
+    for path, text in _texts(folder, "*.json"):
+        items = returned.read_datumaro(text, origin=str(path), taxonomy=taxonomy, sizes_wh=sizes)
+        files.append((path, {names.get(item, item): items[item] for item in items}))
+    return _merge(files)
 
 
-def _by_stem(rows: Iterable[Row]) -> dict[str, str]:
-    """Return the image of each name without its ending."""
+def _texts(folder: Path, pattern: str) -> Iterable[tuple[Path, str]]:
+    for path in export_folder.find_files(folder, pattern):
+        yield path, path.read_text(encoding="utf-8")
+
+
+def _image_by_stem(rows: Iterable[TaskRow]) -> dict[str, str]:
     return {Path(row.image).stem: row.image for row in rows}
 
 
-def _joined(found: Iterable[tuple[Path, Mapping[str, Submission]]]) -> dict[str, Submission]:
-    """Return what several files say; an image that two of them hold is refused."""
+def _merge(files: Iterable[tuple[Path, Mapping[str, Submission]]]) -> dict[str, Submission]:
+    """Return the submissions of several files; an image in two of them is an error."""
     submissions: dict[str, Submission] = {}
-    for path, more in found:
-        twice = sorted(submissions.keys() & more.keys())
-        if twice:
+    for path, more in files:
+        repeated = sorted(submissions.keys() & more.keys())
+        if repeated:
             raise LabelingError(
-                f"{twice[0]} came back twice, the second time in {path}. Keep one of the two."
+                f"{repeated[0]} was returned twice, the second time in {path}. Keep one of the two."
             )
         submissions |= more
     return submissions
 
 
+# The instructions are part of exported files.
 FORMATS: Mapping[Format, FileFormat] = {
     "coco": FileFormat(
         "Put COCO detection .json files into returned/. List only images that are done.\n",

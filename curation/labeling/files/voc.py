@@ -1,37 +1,46 @@
-"""Pascal VOC files: one XML per image, with the corners of its boxes in pixels.
+"""Pascal VOC files: one XML per image, box corners in pixels.
 
-An XML without objects says "nothing there"; an image without an XML is not annotated. Corners
-are 0-based and keep their decimals, as today's tools write and read them.
+Corners are 0-based with decimals, as current tools read and write them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 from xml.etree import ElementTree
 
-import numpy as np
-
 from cascade.predictions import Detections
-from cascade.taxonomy import Taxonomy
-from curation.errors import LabelingError
-from curation.labeling.files.rescaling import measured_in
+from curation.labeling.files.raw_boxes import FormatError, RawBox
 from curation.labeling.protocol import Doubt
-from curation.labeling.submissions import Box, Submission, understand
 from curation.storage import conversions
 
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
+@dataclass(frozen=True)
+class VocFile:
+    """Content of a VOC file.
+
+    Attributes:
+        tag: Name of the root element.
+        size_wh: Width and height of the image as written; None if missing.
+        objects: The boxes, corners in pixels.
+    """
+
+    tag: str
+    size_wh: tuple[str | None, str | None]
+    objects: tuple[RawBox | Doubt, ...]
+
+
 def dump(name: str, size_wh: tuple[int, int], boxes: Detections) -> str:
     """Return the XML of one image.
 
     Args:
-        name: Its file name.
+        name: File name of the image.
         size_wh: Width and height of the upright image, in pixels.
-        boxes: What is in it.
+        boxes: Boxes of the image.
     """
     width, height = size_wh
     root = ElementTree.Element("annotation")
@@ -47,66 +56,49 @@ def dump(name: str, size_wh: tuple[int, int], boxes: Detections) -> str:
         _add(item, "name", label)
         for tag, text in (("pose", "Unspecified"), ("truncated", "0"), ("difficult", "0")):
             _add(item, tag, text)
-        place = ElementTree.SubElement(item, "bndbox")
+        bndbox = ElementTree.SubElement(item, "bndbox")
         for tag, side in zip(_CORNERS, box, strict=True):
-            _add(place, tag, repr(side))
+            _add(bndbox, tag, repr(side))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def dump_classes(classes: Sequence[str]) -> str:
-    """Return the text of the `labelmap.txt` by which CVAT and Datumaro know the classes."""
+def dump_label_map(classes: Sequence[str]) -> str:
+    """Return the text of the `labelmap.txt` in which CVAT and Datumaro list the classes."""
     rows = [f"{name}:::\n" for name in classes]
     return "".join(["# label:color_rgb:parts:actions\n", *rows])
 
 
-def parse(
-    text: str, *, origin: str, taxonomy: Taxonomy, size_wh: tuple[int, int] | None
-) -> Submission:
-    """Return what the returned XML of one image says.
-
-    Args:
-        text: The file.
-        origin: Its name, for errors.
-        taxonomy: What labels mean.
-        size_wh: Width and height of the upright image; None for an image that nobody knows.
+def parse(text: str | bytes) -> VocFile:
+    """Return the content of a VOC file.
 
     Raises:
-        LabelingError: The text is XML of another kind.
+        FormatError: The text is not XML, or declares a document type.
     """
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities could unfold for ever
-        doubt = Doubt(what=origin, reason="It declares a document type, which no VOC file needs.")
-        return understand([doubt], taxonomy=taxonomy)
+    decoded = text if isinstance(text, str) else text.decode("latin-1")
+    if "<!DOCTYPE" in decoded or "<!ENTITY" in decoded:  # entities could expand without end
+        raise FormatError("a VOC file must not declare a document type")
     try:
         root = ElementTree.fromstring(text)  # noqa: S314 - without entities, checked above
     except ElementTree.ParseError as error:
-        doubt = Doubt(what=origin, reason=f"It is no XML: {error}.")
-        return understand([doubt], taxonomy=taxonomy)
-    if root.tag != "annotation":
-        raise LabelingError(f"{origin} is no VOC file: expected <annotation>, got <{root.tag}>.")
-    size = measured_in(_size(root), size_wh or (1, 1), name=origin)
-    if isinstance(size, Doubt):
-        return understand([size] if size_wh else [], taxonomy=taxonomy)
-    return understand([_box(item, size) for item in root.iter("object")], taxonomy=taxonomy)
+        raise FormatError(f"not XML: {error}") from error
+    return VocFile(
+        tag=root.tag,
+        size_wh=(root.findtext("size/width"), root.findtext("size/height")),
+        objects=tuple(_parse_object(item) for item in root.iter("object")),
+    )
 
 
 def _add(parent: ElementTree.Element, tag: str, text: str) -> None:
     ElementTree.SubElement(parent, tag).text = _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def _size(root: ElementTree.Element) -> tuple[Any, Any]:
-    """Return width and height as numbers where they are, else as they were written."""
-    written = [root.findtext(f"size/{side}") for side in ("width", "height")]
-    found = [int(one) if one is not None and one.strip().isdecimal() else one for one in written]
-    return found[0], found[1]
-
-
-def _box(item: ElementTree.Element, size_wh: tuple[int, int]) -> Box | Doubt:
-    label = (item.findtext("name") or "").strip()
-    written = [item.findtext(f"bndbox/{one}") for one in _CORNERS]
+def _parse_object(item: ElementTree.Element) -> RawBox | Doubt:
+    name = item.findtext("name")
+    label = None if name is None else name.strip()
+    sides = [item.findtext(f"bndbox/{corner}") for corner in _CORNERS]
     try:
-        pixels = np.array([float(one or "") for one in written])
+        x1, y1, x2, y2 = (float(side or "") for side in sides)
     except ValueError:
-        return Doubt(what=label, reason=f"bndbox must hold four numbers, got {written}.")
-    relative = conversions.from_pixels(pixels, (size_wh[1], size_wh[0]))
-    return Box(label, *relative[0].tolist())
+        return Doubt(label or "", f"bndbox must have four numbers, got {sides}.")
+    return RawBox(label, (x1, y1, x2, y2))

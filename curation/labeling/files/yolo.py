@@ -1,88 +1,99 @@
-"""YOLO files: one text per image, one row per box: `class cx cy width height`, relative.
+"""YOLO files: one text per image with a row `class cx cy width height` per box, all relative.
 
-A text without rows says "nothing there"; an image without a text is not annotated.
+An empty text means "nothing there".
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import yaml
 
 from cascade.predictions import Detections
-from cascade.taxonomy import Taxonomy
-from curation.errors import LabelingError
+from curation.labeling.files.raw_boxes import FormatError, RawBox
 from curation.labeling.protocol import Doubt
-from curation.labeling.submissions import Box, Submission, understand
 from curation.storage import conversions
 
 _COLUMNS = 5
 
 
 def dump(boxes: Detections) -> str:
-    """Return the text of one image; every digit is kept."""
+    """Return the text of one image, with full precision."""
     rows = []
-    centred = conversions.xyxy_to_cxcywh(boxes.boxes_xyxy).tolist()
-    for numbers, class_id in zip(centred, boxes.class_ids.tolist(), strict=True):
+    centers = conversions.xyxy_to_cxcywh(boxes.boxes_xyxy).tolist()
+    for numbers, class_id in zip(centers, boxes.class_ids.tolist(), strict=True):
         rows.append(" ".join([str(class_id), *map(repr, numbers)]) + "\n")
     return "".join(rows)
 
 
-def dump_classes(classes: Sequence[str]) -> str:
-    """Return the text of the `data.yaml` that names the classes."""
+def dump_names(classes: Sequence[str]) -> str:
+    """Return the text of a `data.yaml` with the class names."""
     content = {"path": ".", "names": dict(enumerate(classes))}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def parse(text: str, *, classes: Sequence[str], taxonomy: Taxonomy) -> Submission:
-    """Return what the returned text of one image says.
+def parse(
+    text: str, classes: Sequence[str], *, fractional_classes: bool = False
+) -> dict[int, RawBox | Doubt]:
+    """Return the box of each row by row number, counted from 1 with empty rows skipped.
 
     Args:
-        text: The rows; empty rows are passed over.
-        classes: What the class numbers mean.
-        taxonomy: What the class names mean.
+        text: Content of the file.
+        classes: Class names by class number.
+        fractional_classes: Accept class numbers such as `1.0`.
     """
-    drawn = [_box(row, classes) for row in text.splitlines() if row.strip()]
-    return understand(drawn, taxonomy=taxonomy)
+    return {
+        number: _parse_row(row, classes, float if fractional_classes else int)
+        for number, row in enumerate(text.splitlines(), start=1)
+        if row.strip()
+    }
 
 
-def parse_classes(text: str, *, origin: str) -> list[str]:
-    """Return the class names of a `data.yaml`, or of a `classes.txt` with one name a line.
+def parse_names(text: str, *, any_keys: bool = False) -> list[str]:
+    """Return the class names of a `data.yaml`.
+
+    Args:
+        text: Content of the file.
+        any_keys: Accept a mapping whose keys are not the numbers from 0, and sort by key.
 
     Raises:
-        LabelingError: The text names no classes.
+        FormatError: The text has no class names.
     """
-    if origin.endswith(".txt"):
-        return [line.strip() for line in text.splitlines() if line.strip()]
     try:
         names: Any = yaml.safe_load(text)["names"]
         if isinstance(names, Mapping):
-            names = [names[i] for i in range(len(names))]
+            keys = sorted(names, key=int) if any_keys else range(len(names))
+            names = [names[key] for key in keys]
         return [str(name) for name in names]
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise LabelingError(
-            f"{origin} does not name the classes: {type(error).__name__}: {error}. "
-            "Expected `names:` with one name for each number from 0."
-        ) from error
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{type(error).__name__}: {error}") from error
 
 
-def _box(row: str, classes: Sequence[str]) -> Box | Doubt:
+def parse_name_list(text: str) -> list[str]:
+    """Return the class names of a `classes.txt`, one per line."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _parse_row(
+    row: str, classes: Sequence[str], parse_class: type[int] | type[float]
+) -> RawBox | Doubt:
     words = row.split()
     if len(words) != _COLUMNS:
-        return Doubt(
-            what=row.strip(),
-            reason=f"A row has {_COLUMNS} numbers (class, center x and y, width, height), "
-            f"got {len(words)}. Six are a prediction with its score, more are a polygon.",
+        reason = (
+            f"A row must have {_COLUMNS} numbers (class, center x and y, width, height), got "
+            f"{len(words)}. Rows of 6 are predictions with a score, longer ones are polygons."
         )
+        return Doubt(row.strip(), reason)
     try:
-        class_id = int(words[0])
-        centred = np.array([float(word) for word in words[1:]])
+        class_id = parse_class(words[0])
+        cx, cy, width, height = map(float, words[1:])
     except ValueError:
-        return Doubt(what=row.strip(), reason="The row holds something that is no number.")
+        return Doubt(row.strip(), f"Every value must be a number, got {row.strip()[:60]!r}.")
+    if not math.isfinite(class_id) or class_id != int(class_id):
+        return Doubt(row.strip(), f"The class must be an integer, got {words[0]}.")
     if not 0 <= class_id < len(classes):
-        return Doubt(
-            what=row.strip(), reason=f"Classes count from 0 to {len(classes) - 1}, got {class_id}."
-        )
-    return Box(classes[class_id], *conversions.cxcywh_to_xyxy(centred)[0].tolist())
+        reason = f"The class must be in 0 to {len(classes) - 1}, got {int(class_id)}."
+        return Doubt(row.strip(), reason)
+    return RawBox(classes[int(class_id)], (cx, cy, width, height))

@@ -1,1 +1,1 @@
-"""Labeling in Label Studio: tasks, images and answers, there and back."""
+"""Label Studio labeling backend."""

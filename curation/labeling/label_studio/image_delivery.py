@@ -1,12 +1,12 @@
-"""How the server gets to see the images: whatever costs least and is sure to work.
+"""Delivery of images to the server, by the cheapest way that works.
 
-1. An image that lies in a cloud, or on a web server, stays where it is.
-2. One that lies below the folder that the server serves files from is served from there. That
-   the server sees the very same file is checked by fetching one of each folder.
-3. Anything else is uploaded, under the sample's id, so that a second call finds it there.
+1. An image in a cloud or on a web server stays there.
+2. An image below the folder that the server serves files from is served from there. One image of
+   each folder is fetched to verify that the server sees the same file.
+3. All other images are uploaded under their sample id, by which a second call finds them.
 
-The files are handed over as they are: a browser turns them upright by their EXIF. Where things
-are to be hidden in them, all are uploaded, as blurred copies: those who label see no other.
+Files are delivered unchanged; browsers rotate them upright by their EXIF. With blurring, all
+images are uploaded as blurred copies, and annotators see no originals.
 """
 
 from __future__ import annotations
@@ -16,42 +16,46 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 from curation.errors import LabelingError
 from curation.labeling.blur import Blur
-from curation.labeling.export_folder import explained
+from curation.labeling.export_folder import translate_file_errors
 from curation.labeling.label_studio.api import uploads
 from curation.labeling.label_studio.api.client import Client
-from curation.labeling.label_studio.api.errors import RefusedError, TooLargeError, UnsureError
+from curation.labeling.label_studio.api.errors import (
+    BadRequestError,
+    TooLargeError,
+    UnknownOutcomeError,
+)
 from curation.labeling.protocol import Task
 
 logger = logging.getLogger(__name__)
 
-_ELSEWHERE = re.compile(r"(s3|gs|gcs|azure-blob|azure|https?)://", re.IGNORECASE)
-_OWN_PREFIX = re.compile(r"[0-9a-f]{8}-")  # what the server puts before an uploaded file's name
-_BYTES_AT_ONCE = 64 * 2**20
+_REMOTE = re.compile(r"(s3|gs|gcs|azure-blob|azure|https?)://", re.IGNORECASE)
+_UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")  # added by the server to names of uploaded files
+_MAX_BATCH_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """How the server gets the images of some tasks.
+    """Delivered images of some tasks.
 
     Attributes:
-        addresses: What a task says its image is, by sample id.
-        elsewhere: Images that stay in their cloud or on their web server.
-        served: Images that the server reads from its own disk.
-        uploaded: Images that were uploaded, now or before.
-        blurred: What was hidden in each, in words; empty where nothing was to be.
+        addresses: Image address in the task, by sample id.
+        remote: Number of images that stay in a cloud or on a web server.
+        served: Number of images that the server reads from its own disk.
+        uploaded: Number of images that were uploaded, now or before.
+        blurred: What was blurred in each image, by sample id; empty without blurring.
     """
 
     addresses: Mapping[str, str]
-    elsewhere: int
+    remote: int
     served: int
     uploaded: int
-    blurred: Mapping[str, str]
+    blurred: Mapping[str, str] = field(default_factory=dict)
 
 
 def deliver(
@@ -62,40 +66,36 @@ def deliver(
     document_root: Path | None = None,
     blur: Blur | None = None,
 ) -> Delivery:
-    """Make sure that the server sees every image, and return where.
+    """Make every image available to the server, and return the addresses.
 
     Args:
-        client: The server.
-        project_id: Whose images they are.
-        tasks: The tasks; no two of one sample.
-        document_root: The folder that the server serves files from; None to ask it.
-        blur: What hides things in copies; None to hand images over as they are.
+        client: Connection to the server.
+        project_id: Id of the project.
+        tasks: The tasks, of distinct samples.
+        document_root: Folder that the server serves files from; None to ask the server.
+        blur: Blur for the copies; None to deliver images unchanged.
 
     Raises:
-        LabelingError: An image is not there, the server does not take it, or it lies where
-            nothing can be hidden in it.
+        LabelingError: An image is missing, the server rejects it, or a remote image cannot be
+            blurred.
     """
-    elsewhere = {one.sample_id: one.filepath for one in tasks if _ELSEWHERE.match(one.filepath)}
-    here = {one.sample_id: Path(one.filepath) for one in tasks if one.sample_id not in elsewhere}
+    remote = {task.sample_id: task.filepath for task in tasks if _REMOTE.match(task.filepath)}
+    local = {t.sample_id: Path(t.filepath) for t in tasks if t.sample_id not in remote}
     if blur:
-        _refuse_to_blur(elsewhere)
-        return _deliver_blurred(client, project_id, here, blur)
-    served = _serve(client, project_id, here, document_root) if here else {}
-    rest = {one: path for one, path in here.items() if one not in served}
-    uploaded = _upload(client, project_id, rest) if rest else {}
-    return Delivery(
-        addresses=elsewhere | served | uploaded,
-        elsewhere=len(elsewhere),
-        served=len(served),
-        uploaded=len(uploaded),
-        blurred={},
-    )
+        _refuse_to_blur(remote)
+        return _deliver_blurred(client, project_id, local, blur)
+    served = _serve(client, project_id, local, document_root) if local else {}
+    remaining = {sample_id: path for sample_id, path in local.items() if sample_id not in served}
+    uploaded = _upload(client, project_id, remaining) if remaining else {}
+    addresses = remote | served | uploaded
+    return Delivery(addresses, len(remote), len(served), len(uploaded))
 
 
 def folders_below(root: Path, files: Iterable[Path]) -> list[Path]:
-    """Return the fewest folders, none of them the root itself, that hold all files below it.
+    """Return the fewest folders below the root that contain all files below it.
 
-    Files that lie in the root itself are passed over: the server serves none of those.
+    The root itself is not returned, and files directly in it are skipped: the server serves none
+    of those.
     """
     parents = {file.parent for file in files if root in file.parent.parents}
     if not parents:
@@ -106,67 +106,65 @@ def folders_below(root: Path, files: Iterable[Path]) -> list[Path]:
     return sorted({root / parent.relative_to(root).parts[0] for parent in parents})
 
 
-def _refuse_to_blur(elsewhere: Mapping[str, str]) -> None:
-    if elsewhere:
+def _refuse_to_blur(remote: Mapping[str, str]) -> None:
+    if remote:
         raise LabelingError(
-            f"{len(elsewhere)} images lie in a cloud or on a web server, where nothing can be "
-            f"hidden in them, such as {next(iter(elsewhere.values()))}. Push without `--blur`, "
-            "or ingest copies of them."
+            f"{len(remote)} images are in a cloud or on a web server and cannot be blurred, such "
+            f"as {next(iter(remote.values()))}. Push without `--blur`, or ingest copies of them."
         )
 
 
 def _deliver_blurred(
-    client: Client, project_id: int, here: Mapping[str, Path], blur: Blur
+    client: Client, project_id: int, paths: Mapping[str, Path], blur: Blur
 ) -> Delivery:
-    """Upload copies in which things are hidden, however well the server sees the originals."""
+    """Upload blurred copies, even if the server could read the originals."""
     with tempfile.TemporaryDirectory(prefix="curation-blurred-") as name:
-        place = Path(name)
-        with explained(place):
+        folder = Path(name)
+        with translate_file_errors(folder):
             copies = {
-                one: blur.outgoing(path, place / _name(one, path)) for one, path in here.items()
+                sample_id: blur.prepare(path, folder / _upload_name(sample_id, path))
+                for sample_id, path in paths.items()
             }
-        addresses = _upload(client, project_id, copies, mark="-blurred")
-    return Delivery(
-        addresses=addresses,
-        elsewhere=0,
-        served=0,
-        uploaded=len(addresses),
-        blurred={one: blur.record(path) for one, path in here.items()},
-    )
+        addresses = _upload(client, project_id, copies, suffix="-blurred")
+    blurred = {sample_id: blur.summary(path) for sample_id, path in paths.items()}
+    return Delivery(addresses, 0, 0, len(addresses), blurred)
 
 
 def _serve(
-    client: Client, project_id: int, files: Mapping[str, Path], document_root: Path | None
+    client: Client, project_id: int, paths: Mapping[str, Path], document_root: Path | None
 ) -> dict[str, str]:
-    """Return the addresses of the files that the server can read by itself."""
+    """Return the addresses of the files that the server can read from its disk."""
     root = document_root or _ask_for_root(client, project_id)
     if root is None:
         return {}
-    inside = {one: found for one, path in files.items() if (found := _inside(root, path))}
+    inside = {
+        sample_id: below for sample_id, path in paths.items() if (below := _path_below(root, path))
+    }
     addresses: dict[str, str] = {}
     for folder in folders_below(root, inside.values()):
-        below = {one: path for one, path in inside.items() if folder in path.parents}
-        if _sees(client, project_id, root, folder, next(iter(below.values()))):
-            addresses |= {one: _address(root, path) for one, path in below.items()}
+        files = {sample_id: path for sample_id, path in inside.items() if folder in path.parents}
+        if _is_served(client, project_id, root, folder, next(iter(files.values()))):
+            addresses |= {sample_id: _address(root, path) for sample_id, path in files.items()}
     return addresses
 
 
 def _ask_for_root(client: Client, project_id: int) -> Path | None:
-    named = uploads.document_root(client, project_id)
-    root = Path(named) if named else None
+    name = uploads.document_root(client, project_id)
+    root = Path(name) if name else None
     return root if root and root.is_absolute() and root != Path("/") else None
 
 
-def _inside(root: Path, path: Path) -> Path | None:
-    """Return the file's path below the root, through links where need be."""
-    return next((one for one in (path.absolute(), path.resolve()) if root in one.parents), None)
+def _path_below(root: Path, path: Path) -> Path | None:
+    """Return the file's path below the root, following links if necessary."""
+    candidates = (path.absolute(), path.resolve())
+    return next((candidate for candidate in candidates if root in candidate.parents), None)
 
 
-def _sees(client: Client, project_id: int, root: Path, folder: Path, probe: Path) -> bool:
-    """Return whether the server serves what lies in a folder, and the same as lies here."""
+def _is_served(client: Client, project_id: int, root: Path, folder: Path, probe: Path) -> bool:
+    """Return whether the server serves a folder, with the same content as on this machine."""
     covered = any(
-        folder == Path(one) or Path(one) in folder.parents
-        for one in uploads.folders(client, project_id)
+        folder == Path(served) or Path(served) in folder.parents
+        for served in uploads.folders(client, project_id)
     )
     try:
         if not covered:
@@ -174,11 +172,11 @@ def _sees(client: Client, project_id: int, root: Path, folder: Path, probe: Path
         same = client.fetch(_address(root, probe)) == probe.read_bytes()
     except OSError as error:
         raise uploads.unreadable(probe, error) from error
-    except RefusedError as error:
+    except BadRequestError as error:
         logger.info("The server does not serve %s: %s", folder, error)
         same = False
     if not same:
-        logger.info("The server does not see %s as it is here: its images are uploaded.", folder)
+        logger.info("The server does not see %s as on this machine; uploading images.", folder)
     return same
 
 
@@ -187,49 +185,49 @@ def _address(root: Path, path: Path) -> str:
 
 
 def _upload(
-    client: Client, project_id: int, paths: Mapping[str, Path], mark: str = ""
+    client: Client, project_id: int, paths: Mapping[str, Path], suffix: str = ""
 ) -> dict[str, str]:
-    """Upload what the server does not have, and return all addresses.
+    """Upload the files that the server does not have, and return all addresses.
 
     Args:
-        client: The server.
-        project_id: Whose images they are.
-        paths: The file of each sample.
-        mark: What tells these uploads from others of the same samples.
+        client: Connection to the server.
+        project_id: Id of the project.
+        paths: File of each sample.
+        suffix: Suffix that distinguishes these uploads from others of the same samples.
     """
-    names = {one: _name(one + mark, path) for one, path in paths.items()}
-    sizes = {one: _size(path) for one, path in paths.items()}
-    waits_s = client.retrying.waits_s()
+    names = {sample_id: _upload_name(sample_id + suffix, path) for sample_id, path in paths.items()}
+    sizes = {sample_id: _size(path) for sample_id, path in paths.items()}
+    delays_s = client.retry_policy.delays_s()
     while True:
-        there = _uploaded(client, project_id)
-        missing = [one for one in paths if (names[one], sizes[one]) not in there]
+        uploaded = _uploaded(client, project_id)
+        missing = [key for key in paths if (names[key], sizes[key]) not in uploaded]
         if not missing:
-            return {one: there[names[one], sizes[one]] for one in paths}
+            return {key: uploaded[names[key], sizes[key]] for key in paths}
         try:
             for batch in _batches(missing, sizes):
-                _send(client, project_id, [(names[one], paths[one]) for one in batch])
-        except UnsureError as error:
-            wait_s = next(waits_s, None)
-            if wait_s is None:
-                raise LabelingError(f"{error} Repeat: nothing is uploaded twice.") from None
-            client.pause(wait_s)
+                _send(client, project_id, [(names[key], paths[key]) for key in batch])
+        except UnknownOutcomeError as error:
+            delay_s = next(delays_s, None)
+            if delay_s is None:
+                raise LabelingError(f"{error} Repeat: uploads are idempotent.") from None
+            client.pause(delay_s)
             continue
-        if next(waits_s, None) is None:
+        if next(delays_s, None) is None:
             raise LabelingError(
-                f"Label Studio at {client.url} took {len(missing)} images and does not list them. "
-                "Look whether its disk is full."
+                f"Label Studio at {client.url} accepted {len(missing)} images but does not list "
+                "them. Check whether its disk is full."
             )
 
 
 def _send(client: Client, project_id: int, files: Sequence[tuple[str, Path]]) -> None:
-    """Upload a batch, in halves where it is too large for one request."""
+    """Upload a batch, split in halves if it is too large for one request."""
     try:
         uploads.upload(client, project_id, files)
     except TooLargeError:
         if len(files) == 1:
             raise LabelingError(
                 f"{files[0][1]} is too large for Label Studio at {client.url}, or for a proxy "
-                "before it (413). Raise its limit, or make the image smaller."
+                "in front of it (413). Raise the limit, or reduce the image."
             ) from None
         middle = len(files) // 2
         _send(client, project_id, files[:middle])
@@ -237,30 +235,31 @@ def _send(client: Client, project_id: int, files: Sequence[tuple[str, Path]]) ->
 
 
 def _uploaded(client: Client, project_id: int) -> dict[tuple[str, int], str]:
-    """Return the addresses of what was uploaded, by name and size; of two, the older one's."""
-    found: dict[tuple[str, int], str] = {}
+    """Return the addresses of uploaded files by name and size; the older of two duplicates."""
+    addresses: dict[tuple[str, int], str] = {}
     for row in uploads.uploads(client, project_id):
         path = str(row["file"])
-        name = _OWN_PREFIX.sub("", path.rpartition("/")[2], count=1)
-        found.setdefault((name, int(row["size"] or 0)), f"/data/{path}")
-    return found
+        name = _UPLOAD_PREFIX.sub("", path.rpartition("/")[2], count=1)
+        addresses.setdefault((name, int(row["size"] or 0)), f"/data/{path}")
+    return addresses
 
 
 def _batches(sample_ids: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
     batch: list[str] = []
-    weight = 0
-    for one in sample_ids:
-        if batch and (len(batch) == uploads.FILES_AT_ONCE or weight + sizes[one] > _BYTES_AT_ONCE):
+    n_bytes = 0
+    for key in sample_ids:
+        full = len(batch) == uploads.MAX_FILES or n_bytes + sizes[key] > _MAX_BATCH_BYTES
+        if batch and full:
             yield batch
-            batch, weight = [], 0
-        batch.append(one)
-        weight += sizes[one]
+            batch, n_bytes = [], 0
+        batch.append(key)
+        n_bytes += sizes[key]
     if batch:
         yield batch
 
 
-def _name(sample_id: str, path: Path) -> str:
-    """Return a name that the server leaves as it is."""
+def _upload_name(sample_id: str, path: Path) -> str:
+    """Return a file name that the server does not change."""
     return re.sub(r"[^A-Za-z0-9-]", "_", sample_id) + path.suffix.lower()
 
 

@@ -1,12 +1,12 @@
-"""What is kept on this machine about a project, in one folder.
+"""State of a project on this machine, in one folder.
 
     lock                one push or sync at a time
-    pushing.json        a push that is under way, or that was cut off
-    round-01.json       which annotations were taken over, see `pull_state`
-    round-01.jsonl      what every annotator submitted, and what was made of it
+    pushing.json        a push in progress, or interrupted
+    round-01.json       imported annotations, see `pull_state`
+    round-01.jsonl      every annotator's submissions, and the merged result
 
-All of it can be lost: then a push looks at the server for longer, and a sync takes everything
-for new.
+The folder may be deleted: the next push then checks the server for longer, and the next sync
+treats every annotation as new.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from typing import Any
 
 from cascade.runtime.atomic_files import atomic_write, atomic_write_text
 from curation.errors import LabelingError
-from curation.labeling import export_folder
+from curation.labeling.export_folder import translate_file_errors
 from curation.labeling.label_studio.pull_state import Stamp
 
 
-class Notes:
-    """The notes of one dataset.
+class LocalState:
+    """The state of one dataset's project.
 
     Args:
-        folder: Where they are; made with the first note.
+        folder: The folder; created on the first write.
 
     Attributes:
-        folder: The same.
+        folder: The folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._pushing = folder / "pushing.json"
+        self._push_marker = folder / "pushing.json"
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other processes of this machine out while the block runs.
+    def lock(self) -> Iterator[None]:
+        """Exclude other processes of this machine while the block runs.
 
         Raises:
-            LabelingError: One is at work.
+            LabelingError: Another process holds the lock.
         """
-        with export_folder.explained(self.folder):
+        with translate_file_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -61,58 +61,59 @@ class Notes:
         finally:
             os.close(lock)
 
-    def was_cut_off(self) -> bool:
-        """Return whether the last push did not come to its end."""
-        return self._pushing.is_file()
+    def was_interrupted(self) -> bool:
+        """Return whether the last push was interrupted."""
+        return self._push_marker.is_file()
 
     def begin_push(self, project_id: int) -> None:
-        """Note that tasks are about to be imported."""
-        with export_folder.explained(self.folder):
-            atomic_write_text(self._pushing, json.dumps({"project": project_id}))
+        """Record that a push is in progress."""
+        with translate_file_errors(self.folder):
+            atomic_write_text(self._push_marker, json.dumps({"project": project_id}))
 
     def end_push(self) -> None:
-        """Note that all of them are there, each once."""
-        self._pushing.unlink(missing_ok=True)
+        """Record that the push is complete."""
+        self._push_marker.unlink(missing_ok=True)
 
-    def keep_taken_over(
-        self, round_name: str, annotations: Mapping[int, tuple[Stamp, str]]
-    ) -> None:
-        """Note which annotations of a round were taken over: stamp and sample of each."""
+    def write_imported(self, round_name: str, annotations: Mapping[int, tuple[Stamp, str]]) -> None:
+        """Record stamp and sample of the imported annotations of a round, by annotation id."""
         rows = {
-            one: (stamp.updated_at.isoformat(), stamp.digest, sample)
-            for one, (stamp, sample) in annotations.items()
+            annotation_id: (stamp.updated_at.isoformat(), stamp.digest, sample_id)
+            for annotation_id, (stamp, sample_id) in annotations.items()
         }
-        with export_folder.explained(self.folder):
-            atomic_write_text(self.folder / f"{round_name}.json", json.dumps(rows))
+        with translate_file_errors(self.folder):
+            atomic_write_text(self._imported(round_name), json.dumps(rows))
 
-    def taken_over(self, round_name: str) -> dict[int, tuple[Stamp, str]]:
-        """Return stamp and sample of what was taken over; nothing where that is not known.
+    def read_imported(self, round_name: str) -> dict[int, tuple[Stamp, str]]:
+        """Return stamp and sample of the imported annotations, by id; empty if not recorded.
 
         Raises:
-            LabelingError: Somebody changed the file.
+            LabelingError: The file was edited and cannot be parsed.
         """
-        path = self.folder / f"{round_name}.json"
+        path = self._imported(round_name)
         if not path.is_file():
             return {}
         try:
             rows = json.loads(path.read_text(encoding="utf-8"))
             return {
-                int(one): (Stamp(datetime.fromisoformat(at), digest), str(sample))
-                for one, (at, digest, sample) in rows.items()
+                int(annotation_id): (Stamp(datetime.fromisoformat(at), digest), str(sample_id))
+                for annotation_id, (at, digest, sample_id) in rows.items()
             }
         except (ValueError, AttributeError, TypeError) as error:
             raise LabelingError(
-                f"{path} was changed so that it cannot be read ({type(error).__name__}). "
-                "Remove it; the next sync takes everything for new."
+                f"{path} was edited and cannot be parsed ({type(error).__name__}). "
+                "Remove it; the next sync treats every annotation as new."
             ) from error
 
     @contextmanager
-    def answers(self, round_name: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-        """Give what keeps every annotator's version of one sample; the file is whole or the old."""
+    def write_rows(self, round_name: str) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """Yield a function that writes the row of one sample; the file is replaced atomically."""
         path = self.folder / f"{round_name}.jsonl"
         with (
-            export_folder.explained(self.folder),
+            translate_file_errors(self.folder),
             atomic_write(path) as draft,
             draft.open("w", encoding="utf-8") as file,
         ):
             yield lambda row: print(json.dumps(row, ensure_ascii=False), file=file)
+
+    def _imported(self, round_name: str) -> Path:
+        return self.folder / f"{round_name}.json"

@@ -1,4 +1,4 @@
-"""Which project of the server is a dataset's: found, made, and kept in step with the taxonomy."""
+"""The server project of a dataset: lookup, creation, and updates after taxonomy changes."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from dataclasses import dataclass
 
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
-from curation.labeling.label_studio import label_config as config
+from curation.labeling.label_studio import label_config
 from curation.labeling.label_studio.api import projects
 from curation.labeling.label_studio.api.client import Client
-from curation.labeling.label_studio.api.errors import UnsureError
+from curation.labeling.label_studio.api.errors import UnknownOutcomeError
 from curation.labeling.label_studio.api.projects import Project
 
 logger = logging.getLogger(__name__)
 
-_LEAST_TITLE, _TITLE = 3, 50  # letters that the server takes
+_MIN_TITLE, _MAX_TITLE = 3, 50  # characters that the server accepts
 
 
 @dataclass(frozen=True)
-class OwnProject:
-    """The project of a dataset. It bears a mark in its description, by which it is found.
+class DatasetProject:
+    """The project of a dataset, identified by a mark in its description.
 
-    The mark is of the dataset's id: teams that share a server may call theirs the same.
+    The mark is derived from the dataset's id: teams that share a server may use the same name.
 
     Attributes:
-        dataset: The dataset's name, as people see it.
-        dataset_id: What no other dataset is called, in whatever database.
-        taxonomy: The classes that it offers.
-        overlap: How many people are to label each image, where it is made.
+        dataset: Name of the dataset.
+        dataset_id: Id of the dataset, unique across databases.
+        taxonomy: Classes of the dataset.
+        overlap: Number of annotators per image, if the project is created.
     """
 
     dataset: str
@@ -38,83 +38,85 @@ class OwnProject:
     overlap: int
 
     def find(self, client: Client) -> Project | None:
-        """Return the project; of several that bear the mark, the oldest. None without any."""
+        """Return the oldest project with the mark, or None."""
         return next(iter(projects.find(client, self._mark())), None)
 
-    def existing(self, client: Client) -> Project:
-        """Return the project, which must be there.
+    def require(self, client: Client) -> Project:
+        """Return the existing project.
 
         Raises:
-            LabelingError: It is not, or its labeling config was edited so that answers would be
-                lost.
+            LabelingError: It does not exist, or its labeling config was edited in a way that
+                would lose answers.
         """
         project = self.find(client)
         if project is None:
             raise LabelingError(
-                f"Label Studio at {client.url} has no project of {self.dataset!r}, or it was "
-                "deleted. Push its tasks again: what was labeled and pulled before stays."
+                f"Label Studio at {client.url} has no project for {self.dataset!r}, or it was "
+                "deleted. Push its tasks again; imported labels are kept."
             )
-        self._refuse_edited(client, project)
+        self._check_config(client, project)
         return project
 
-    def ready(self, client: Client) -> Project:
-        """Return the project, made or brought up to date where that is needed.
+    def ensure(self, client: Client) -> Project:
+        """Return the project, created or updated if necessary.
 
         Raises:
-            LabelingError: It cannot be made, or was edited so that answers would be lost.
+            LabelingError: It cannot be created, or its labeling config was edited in a way that
+                would lose answers.
         """
-        ours = config.labeling_config(self.taxonomy)
+        config = label_config.labeling_config(self.taxonomy)
         project = self.find(client)
         if project is None:
             try:
-                self._create(client, ours)
-            except UnsureError:
-                logger.info("Looking whether the project was made.")
+                self._create(client, config)
+            except UnknownOutcomeError:
+                logger.info("Checking whether the project was created.")
             project = self.find(client)
         if project is None:
-            raise LabelingError(f"Label Studio at {client.url} made no project. Repeat.")
-        if project.label_config != ours and _digest(project.label_config) in project.description:
-            # As we left it, so the taxonomy has changed since, and nobody's work is undone.
-            projects.set_label_config(client, project.id, ours, description=self._description(ours))
+            raise LabelingError(f"Label Studio at {client.url} created no project. Repeat.")
+        if project.label_config != config and _digest(project.label_config) in project.description:
+            # Not edited by users, so only the taxonomy has changed.
+            description = self._description(config)
+            projects.set_label_config(client, project.id, config, description=description)
             project = projects.read(client, project.id)
-        self._refuse_edited(client, project)
+        self._check_config(client, project)
         return project
 
-    def _create(self, client: Client, label_config: str) -> None:
-        made = projects.create(
+    def _create(self, client: Client, config: str) -> None:
+        project = projects.create(
             client,
-            title=self.dataset[:_TITLE].ljust(_LEAST_TITLE, "_"),
-            description=self._description(label_config),
-            label_config=label_config,
+            title=self.dataset[:_MAX_TITLE].ljust(_MIN_TITLE, "_"),
+            description=self._description(config),
+            label_config=config,
             overlap=self.overlap,
         )
         for column, title in (("rank", "By rank"), ("hardness", "By hardness")):
-            projects.create_view(client, made.id, title=title, order_by=column)
+            projects.create_view(client, project.id, title=title, order_by=column)
 
     def _mark(self) -> str:
         digest = hashlib.sha256(self.dataset_id.encode()).hexdigest()[:16]
         return f"[cascade-curation:{digest}]"
 
-    def _description(self, label_config: str) -> str:
+    def _description(self, config: str) -> str:
         return (
-            f"What {self.dataset!r} is to have labeled. Keep this line, by which it is found: "
-            f"{self._mark()} {_digest(label_config)}"
+            f"Labeling tasks of {self.dataset!r}. Keep this line, which identifies the project: "
+            f"{self._mark()} {_digest(config)}"
         )
 
-    def _refuse_edited(self, client: Client, project: Project) -> None:
-        lacks = config.lacks(project.label_config, self.taxonomy)
-        if lacks:
+    def _check_config(self, client: Client, project: Project) -> None:
+        gaps = label_config.find_gaps(project.label_config, self.taxonomy)
+        if gaps:
             raise LabelingError(
-                f"The labeling config of {address(client, project)} was edited: {' '.join(lacks)} "
-                "Mend it there (Settings, Labeling Interface), and repeat."
+                f"The labeling config of {project_url(client, project)} was edited: "
+                f"{' '.join(gaps)} Fix it there (Settings, Labeling Interface), and repeat."
             )
 
 
-def address(client: Client, project: Project) -> str:
-    """Return where people find the tasks of a project."""
+def project_url(client: Client, project: Project) -> str:
+    """Return the URL of a project's tasks."""
     return f"{client.url}/projects/{project.id}/data"
 
 
-def _digest(label_config: str) -> str:
-    """Return the words by which we know a labeling config that nobody has edited."""
-    return f"[config:{hashlib.sha256(label_config.strip().encode()).hexdigest()[:16]}]"
+def _digest(config: str) -> str:
+    """Return the digest that identifies an unedited labeling config."""
+    return f"[config:{hashlib.sha256(config.strip().encode()).hexdigest()[:16]}]"

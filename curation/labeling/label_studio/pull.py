@@ -1,8 +1,7 @@
-"""What a pull found: answers on disk, and in memory no more than their ids.
+"""Pulled submissions, stored on disk with only their ids in memory.
 
-Pages of tasks are taken in as they come. Of each annotation, its id and its stamp stay in
-memory; what was drawn is spooled to disk, read again sample by sample, merged, and spooled once
-more as the row that is kept.
+Tasks are added page by page. The id and version of each annotation stay in memory; its content is
+spooled to disk, read back sample by sample, merged, and spooled again as the stored row.
 """
 
 from __future__ import annotations
@@ -13,53 +12,53 @@ from pathlib import Path
 from typing import Any
 
 from curation.labeling.label_studio import pull_state
-from curation.labeling.label_studio.annotations.reader import Json, Known, Reader
+from curation.labeling.label_studio.annotations.reader import AnnotationReader, Json, SampleImage
 from curation.labeling.label_studio.pull_state import Changes, Stamp
 from curation.labeling.label_studio.spool import Spool
 from curation.labeling.label_studio.task_json import SAMPLE_ID
-from curation.labeling.protocol import Annotated
+from curation.labeling.protocol import SampleAnnotation
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What stays in memory of a task.
+class _TaskStamps:
+    """The part of a task that stays in memory.
 
     Attributes:
-        sample_id: Whose it is; None where it is of no sample of ours.
-        stamps: Of every annotation, skips included.
+        sample_id: Sample of the task; None for a task of no known sample.
+        stamps: Version of every annotation by id, including skips.
     """
 
     sample_id: str | None
     stamps: Mapping[int, Stamp]
 
 
-class Answered:
-    """Samples that all their annotators answered, read from disk one after the other."""
+class MergedAnnotations:
+    """Annotations of samples with enough annotators, read from disk one by one."""
 
-    def __init__(self, rows: Spool[str], reader: Reader) -> None:
+    def __init__(self, rows: Spool[str], reader: AnnotationReader) -> None:
         self._rows = rows
         self._reader = reader
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __iter__(self) -> Iterator[Annotated]:
-        return (self._reader.annotated(self._rows.read(one)) for one in self._rows)
+    def __iter__(self) -> Iterator[SampleAnnotation]:
+        return (self._reader.to_annotation(self._rows.read(key)) for key in self._rows)
 
 
 @dataclass(frozen=True, eq=False)
-class Merged:
-    """What people say, merged by sample.
+class MergeResult:
+    """Submissions merged by sample.
 
     Attributes:
-        annotated: What is to be taken over, by sample; those who wait for more people left out.
-        agreement: How far the people of a sample agree, in [0, 1], by sample.
-        doubtful: How many of them hold something that a person has to look at.
-        skipped: Samples that were skipped, and that nobody submitted.
-        partial: Samples that some submitted, and that more people are to label.
+        annotations: Annotations to import, without samples that wait for more annotators.
+        agreement: Agreement of the annotators in [0, 1], by sample.
+        doubtful: Number of annotations that need review.
+        skipped: Samples that were skipped and have no submission.
+        partial: Samples with submissions that wait for more annotators.
     """
 
-    annotated: Answered
+    annotations: MergedAnnotations
     agreement: Mapping[str, float]
     doubtful: int
     skipped: tuple[str, ...]
@@ -67,20 +66,20 @@ class Merged:
 
 
 @dataclass(frozen=True, eq=False)
-class Pulled:
-    """What a pull found.
+class PullResult:
+    """Result of a pull.
 
     Attributes:
-        merged: What people say.
-        with_task: The samples that have a task on the server, twins counted once.
+        merged: Submissions merged by sample.
+        with_task: Samples that have a task on the server.
         strangers: Submissions that belong to no sample.
-        changes: What is new, changed or deleted since the last one that was remembered.
-        samples: The sample of each annotation that was seen, by the annotation's id.
-        mark: From when the next one has to look, see `reading`.
+        changes: Changes since the last import.
+        samples: Sample of each annotation, by annotation id.
+        mark: Start time of the next pull, see `task_reader`.
         complete: Whether all tasks were read.
     """
 
-    merged: Merged
+    merged: MergeResult
     with_task: tuple[str, ...]
     strangers: tuple[str, ...]
     changes: Changes
@@ -89,112 +88,117 @@ class Pulled:
     complete: bool
 
 
-class Tasks:
-    """The tasks of a round as they are read; of one that is read again, the last reading holds.
+class RoundTasks:
+    """Tasks of a round; adding a task again replaces its earlier version.
 
     Args:
-        known: The samples that answers may be for.
-        folder: Where what was drawn is spooled to.
+        samples: Known samples by id.
+        folder: Folder for spooled annotations.
     """
 
-    def __init__(self, known: Mapping[str, Known], folder: Path) -> None:
-        self._known = known
-        self._drawn: Spool[int] = Spool(folder)
-        self._tasks: dict[int, _Seen] = {}
+    def __init__(self, samples: Mapping[str, SampleImage], folder: Path) -> None:
+        self._samples = samples
+        self._annotations: Spool[int] = Spool(folder)
+        self._tasks: dict[int, _TaskStamps] = {}
 
-    def take(self, task: Mapping[str, Any]) -> None:
-        """Take one task in."""
-        number, sample_id = int(task["id"]), str(task["data"].get(SAMPLE_ID))
+    def add(self, task: Mapping[str, Any]) -> None:
+        """Add one task."""
+        task_id, sample_id = int(task["id"]), str(task["data"].get(SAMPLE_ID))
         annotations = task.get("annotations") or []
-        stamps = {int(one["id"]): pull_state.stamp(one) for one in annotations}
-        known = sample_id in self._known
-        self._tasks[number] = _Seen(sample_id if known else None, stamps)
-        if known and annotations:
-            self._drawn.keep(number, annotations)
+        stamps = {int(row["id"]): pull_state.stamp(row) for row in annotations}
+        is_known = sample_id in self._samples
+        self._tasks[task_id] = _TaskStamps(sample_id if is_known else None, stamps)
+        if is_known and annotations:
+            self._annotations.write(task_id, annotations)
         else:
-            self._drawn.forget(number)
+            self._annotations.discard(task_id)
 
-    def samples(self) -> dict[str, list[int]]:
-        """Return the tasks of each sample: one, but for twins that two people worked on."""
-        found: dict[str, list[int]] = {}
-        for number, seen in self._tasks.items():
-            if seen.sample_id is not None:
-                found.setdefault(seen.sample_id, []).append(number)
-        return found
+    def by_sample(self) -> dict[str, list[int]]:
+        """Return the task ids of each sample: one, unless two people worked on duplicates."""
+        ids: dict[str, list[int]] = {}
+        for task_id, task in self._tasks.items():
+            if task.sample_id is not None:
+                ids.setdefault(task.sample_id, []).append(task_id)
+        return ids
 
-    def annotations(self, numbers: Iterable[int]) -> list[Json]:
+    def annotations(self, task_ids: Iterable[int]) -> list[Json]:
         """Return all annotations of some tasks."""
-        return [one for number in numbers for one in self._drawn.read(number) or ()]
+        return [row for task_id in task_ids for row in self._annotations.read(task_id) or ()]
 
     def stamps(self) -> list[tuple[int, Stamp]]:
-        """Return the stamp of every annotation, strangers' included, by its id."""
-        return [pair for seen in self._tasks.values() for pair in seen.stamps.items()]
+        """Return id and version of every annotation, including those of unknown samples."""
+        return [pair for task in self._tasks.values() for pair in task.stamps.items()]
 
     def owners(self) -> dict[int, str]:
-        """Return the sample of each annotation, by its id."""
+        """Return the sample of each annotation, by annotation id."""
         return {
-            one: seen.sample_id
-            for seen in self._tasks.values()
-            if seen.sample_id is not None
-            for one in seen.stamps
+            annotation_id: task.sample_id
+            for task in self._tasks.values()
+            if task.sample_id is not None
+            for annotation_id in task.stamps
         }
 
     def strangers(self) -> list[str]:
         """Return the tasks with annotations that belong to no sample."""
         return [
-            f"task {number}"
-            for number, seen in self._tasks.items()
-            if seen.sample_id is None and seen.stamps
+            f"task {task_id}"
+            for task_id, task in self._tasks.items()
+            if task.sample_id is None and task.stamps
         ]
 
 
 def merge(
-    tasks: Tasks,
+    tasks: RoundTasks,
     *,
-    known: Mapping[str, Known],
-    reader: Reader,
+    samples: Mapping[str, SampleImage],
+    reader: AnnotationReader,
     overlap: int,
     folder: Path,
-    keep: Callable[[Json], None],
-) -> Merged:
-    """Merge what the people of each sample say.
+    write_row: Callable[[Json], None],
+) -> MergeResult:
+    """Merge the submissions of each sample.
 
     Args:
-        tasks: All that was read.
-        known: The samples.
-        reader: Reads annotations.
-        overlap: How many people are to submit each sample.
-        folder: Where rows are spooled to.
-        keep: Told the row of each sample that somebody submitted.
+        tasks: All tasks.
+        samples: Known samples by id.
+        reader: Reader of annotations.
+        overlap: Required number of submissions per sample.
+        folder: Folder for spooled rows.
+        write_row: Called with the row of each sample that has a submission.
     """
     rows: Spool[str] = Spool(folder)
     skipped, partial, agreement, doubtful = [], [], {}, 0
-    for sample_id, numbers in tasks.samples().items():
-        annotations = tasks.annotations(numbers)
-        row = reader.row(sample_id, known[sample_id], annotations)
+    for sample_id, task_ids in tasks.by_sample().items():
+        annotations = tasks.annotations(task_ids)
+        row = reader.build_row(sample_id, samples[sample_id], annotations)
         if row is None:
             skipped += [sample_id] if annotations else []
             continue
-        keep(row)
+        write_row(row)
         if len(row["versions"]) < overlap:
             partial.append(sample_id)
             continue
-        rows.keep(sample_id, row)
+        rows.write(sample_id, row)
         agreement[sample_id] = float(row["agreement"])
         doubtful += bool(row["doubts"])
-    return Merged(Answered(rows, reader), agreement, doubtful, tuple(skipped), tuple(partial))
+    annotated = MergedAnnotations(rows, reader)
+    return MergeResult(annotated, agreement, doubtful, tuple(skipped), tuple(partial))
 
 
-def changes(tasks: Tasks, stored: Mapping[int, tuple[Stamp, str]], *, complete: bool) -> Changes:
-    """Return what changed since the last pull that was remembered.
+def compare(
+    tasks: RoundTasks, imported: Mapping[int, tuple[Stamp, str]], *, complete: bool
+) -> Changes:
+    """Return the changes since the last import.
 
     Args:
-        tasks: All that was read.
-        stored: Stamp and sample of each annotation that was taken over before.
-        complete: Whether all tasks were read; of a part, only what their samples had is compared.
+        tasks: All tasks that were read.
+        imported: Version and sample of each imported annotation.
+        complete: Whether all tasks were read; otherwise only samples that were read are compared.
     """
-    seen = tasks.samples()
-    compared = {one: stamp for one, (stamp, sample) in stored.items() if complete or sample in seen}
-    found = pull_state.compare(compared, tasks.stamps(), complete=True)
-    rest = {one: stamp for one, (stamp, _) in stored.items() if one not in compared}
-    return replace(found, begun={**rest, **found.begun}, state={**rest, **found.state})
+    read = tasks.by_sample()
+    compared = {
+        key: stamp for key, (stamp, sample_id) in imported.items() if complete or sample_id in read
+    }
+    changes = pull_state.compare(compared, tasks.stamps())
+    others = {key: stamp for key, (stamp, _) in imported.items() if key not in compared}
+    return replace(changes, begun={**others, **changes.begun}, state={**others, **changes.state})

@@ -1,9 +1,8 @@
-"""What changed on the server since the last pull: nothing lost, nothing twice.
+"""Changes on the server since the last pull, each reported once.
 
-An annotation is told from another by its id, and from its former self by a digest of what a
-person decided. Times only say which of two copies is the younger: a listing in pages may show
-one annotation twice while others are written, and a copy that was read late may be older than
-what is stored.
+Annotations are identified by id, and their versions by a digest of what the annotator decided.
+Times only tell which of two copies is newer: a paged listing may contain an annotation twice
+during concurrent writes, and a copy that was read late may be older than the stored one.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from typing import Any
 
 from curation.errors import LabelingError
 
-_UNSEEN_AT = datetime.min.replace(tzinfo=UTC)  # older than any copy, and of no content
+_NEVER = datetime.min.replace(tzinfo=UTC)  # older than any copy
 _DECIDED = ("task", "result", "was_cancelled", "completed_by", "lead_time")
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What is remembered of an annotation.
+    """Version of an annotation.
 
     Attributes:
-        updated_at: When the server last wrote it.
-        digest: Of its content, see `digest`.
+        updated_at: Time of the server's last write.
+        digest: Digest of the content, see `digest`.
     """
 
     updated_at: datetime
@@ -36,17 +35,18 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Changes:
-    """What a pull has to do. Every id that is stored or listed is in exactly one of the four.
+    """Difference between stored and listed annotations.
+
+    Every id is in exactly one of the first four.
 
     Attributes:
         new: Ids that were not stored.
-        changed: Ids whose content is another.
-        deleted: Stored ids that a complete listing does not have.
-        unchanged: All others.
-        begun: What to store before any of this is done. Then a new annotation that was taken
-            over by a pull that broke off, and that is gone by the next, is known to be gone.
-        state: What to store once all of it is done, and not before: then a pull that breaks
-            off is repeated whole.
+        changed: Ids with different content.
+        deleted: Stored ids that are not listed.
+        unchanged: All other ids.
+        begun: State to store before the import. New annotations that an interrupted import wrote,
+            and that are gone by the next pull, are then recognized as deleted.
+        state: State to store after the import, not before: an interrupted import is repeated.
     """
 
     new: tuple[int, ...]
@@ -58,7 +58,7 @@ class Changes:
 
 
 def digest(annotation: Mapping[str, Any]) -> str:
-    """Return a hash of what a person decided: result, skip, author, time taken; 64 hex digits."""
+    """Return a hash of result, skip, author and labeling time; 64 hex digits."""
     author = annotation.get("completed_by")
     content = {name: annotation.get(name) for name in _DECIDED}
     content["completed_by"] = author.get("id") if isinstance(author, Mapping) else author
@@ -66,53 +66,47 @@ def digest(annotation: Mapping[str, Any]) -> str:
 
 
 def stamp(annotation: Mapping[str, Any]) -> Stamp:
-    """Return what is to be remembered of an annotation.
+    """Return the version of an annotation.
 
     Raises:
-        LabelingError: It does not say when it was written.
+        LabelingError: It has no valid time.
     """
-    return Stamp(_time(annotation.get("updated_at")), digest(annotation))
+    return Stamp(_parse_time(annotation.get("updated_at")), digest(annotation))
 
 
-def compare(
-    stored: Mapping[int, Stamp], listed: Iterable[tuple[int, Stamp]], *, complete: bool
-) -> Changes:
-    """Return how what the server lists differs from what was stored.
+def compare(stored: Mapping[int, Stamp], listed: Iterable[tuple[int, Stamp]]) -> Changes:
+    """Return the difference between stored and listed annotations.
 
     Args:
         stored: The `state` of the last pull; empty before the first.
-        listed: Id and stamp of what the server has now; an id may come several times.
-        complete: Whether the listing has all that there is. Only then is something deleted.
-            Pages that shift while others delete can leave one out: ask for each deleted id by
-            itself before it is marked.
+        listed: Id and version of each annotation on the server; ids may be repeated.
     """
-    now: dict[int, Stamp] = {}
-    for one, seen in listed:
-        if one not in now or seen.updated_at >= now[one].updated_at:
-            now[one] = seen
-    for one in now.keys() & stored.keys():
-        if stored[one].updated_at > now[one].updated_at:
-            now[one] = stored[one]
-    gone = stored.keys() - now.keys()
-    kept = {} if complete else {one: stored[one] for one in gone}
-    same = {one for one, seen in now.items() if one in stored and stored[one].digest == seen.digest}
-    new = sorted(now.keys() - stored.keys())
+    current: dict[int, Stamp] = {}
+    for key, version in listed:
+        if key not in current or version.updated_at >= current[key].updated_at:
+            current[key] = version
+    for key in current.keys() & stored.keys():
+        if stored[key].updated_at > current[key].updated_at:
+            current[key] = stored[key]
+    common = current.keys() & stored.keys()
+    unchanged = {key for key in common if stored[key].digest == current[key].digest}
+    new = sorted(current.keys() - stored.keys())
     return Changes(
         new=tuple(new),
-        changed=tuple(sorted((now.keys() & stored.keys()) - same)),
-        deleted=tuple(sorted(gone - kept.keys())),
-        unchanged=tuple(sorted(same | kept.keys())),
-        begun={**stored, **dict.fromkeys(new, Stamp(_UNSEEN_AT, digest=""))},
-        state=now | kept,
+        changed=tuple(sorted(common - unchanged)),
+        deleted=tuple(sorted(stored.keys() - current.keys())),
+        unchanged=tuple(sorted(unchanged)),
+        begun={**stored, **dict.fromkeys(new, Stamp(_NEVER, digest=""))},
+        state=current,
     )
 
 
-def _time(written: Any) -> datetime:
-    """Return a time with its zone, from text or from a time; without a zone it is UTC."""
+def _parse_time(value: Any) -> datetime:
+    """Return a time with its zone, from a text or a time; without a zone it is UTC."""
     try:
-        time = written if isinstance(written, datetime) else datetime.fromisoformat(written)
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except (TypeError, ValueError) as error:
         raise LabelingError(
-            f"An annotation says {written!r} where the time of its last change belongs."
+            f"An annotation has no valid time of its last change, got {value!r}."
         ) from error
     return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Tasks onto the server, each once, whatever fails on the way."""
+"""Idempotent import of tasks: each task exists once, even after failures."""
 
 from __future__ import annotations
 
@@ -11,134 +11,134 @@ from typing import Any
 from curation.errors import LabelingError
 from curation.labeling.label_studio.api import tasks
 from curation.labeling.label_studio.api.client import Client
-from curation.labeling.label_studio.api.errors import TooLargeError, UnsureError
+from curation.labeling.label_studio.api.errors import TooLargeError, UnknownOutcomeError
 from curation.labeling.label_studio.api.tasks import Condition
 from curation.labeling.label_studio.task_json import BLURRED, KEY, chunked
 
 logger = logging.getLogger(__name__)
 
 CHUNK_TASKS = 500  # a second of the server's time
-CHUNK_BYTES = 4 * 2**20  # proxies before it often take no more than 10 MB
-_USE = ("total_annotations", "cancelled_annotations", "draft_exists")
+CHUNK_BYTES = 4 * 2**20  # proxies often accept 10 MB at most
+_WORK = ("total_annotations", "cancelled_annotations", "draft_exists")
 
-Row = Mapping[str, Any]  # a task, as `task_json.to_task` gives it
+TaskJson = Mapping[str, Any]  # as returned by `task_json.to_task`
 
 
 @dataclass(frozen=True)
-class There:
-    """The tasks of a round that the server has.
+class ExistingTasks:
+    """Tasks of a round on the server.
 
     Attributes:
-        keys: The keys of the tasks.
-        twins: Whether one is there twice.
-        blurred: Whether something was hidden in the images of any.
+        keys: Keys of the tasks.
+        duplicated: Whether any task exists twice.
+        blurred: Whether any image was blurred.
     """
 
     keys: frozenset[str]
-    twins: bool
+    duplicated: bool
     blurred: bool
 
 
 def in_round(number: int) -> Condition:
-    """Return the condition that a task is of a round."""
+    """Return the condition that a task belongs to a round."""
     return Condition("data.round", "equal", "Number", number)
 
 
-def there(client: Client, project_id: int, number: int) -> There:
-    """Look which tasks of a round the server has."""
+def find_existing(client: Client, project_id: int, number: int) -> ExistingTasks:
+    """Return the tasks of a round on the server."""
     keys: set[str] = set()
     total, blurred = 0, False
-    for page in tasks.pages(client, project_id, where=[in_round(number)]):
-        keys.update(str(one["data"].get(KEY)) for one in page)
+    for page in tasks.pages(client, project_id, conditions=[in_round(number)]):
+        keys.update(str(task["data"].get(KEY)) for task in page)
         total += len(page)
-        blurred |= any(BLURRED in one["data"] for one in page)
-    return There(frozenset(keys), twins=total > len(keys), blurred=blurred)
+        blurred |= any(BLURRED in task["data"] for task in page)
+    return ExistingTasks(frozenset(keys), duplicated=total > len(keys), blurred=blurred)
 
 
-def add(client: Client, project_id: int, rows: Iterable[Row]) -> bool:
-    """Import tasks that are not there, in chunks.
+def add(client: Client, project_id: int, rows: Iterable[TaskJson]) -> bool:
+    """Import new tasks, in chunks.
 
     Returns:
-        Whether it was ever unsure, so that something may have arrived a second time.
+        Whether the outcome of a request was unknown, which may have duplicated tasks.
 
     Raises:
-        LabelingError: The server does not take them.
+        LabelingError: The server rejects the tasks.
     """
-    unsure = False
-    last = tasks.last(client, project_id)
+    uncertain = False
+    last_id = tasks.largest_id(client, project_id)
     for chunk in chunked(rows, max_bytes=CHUNK_BYTES, max_count=CHUNK_TASKS):
-        unsure |= _add_chunk(client, project_id, chunk, last)
-    return unsure
+        uncertain |= _add_chunk(client, project_id, chunk, last_id)
+    return uncertain
 
 
-def remove_twins(client: Client, project_id: int, number: int) -> None:
-    """Delete tasks that came twice: not the first, and none that anybody has worked on."""
+def remove_duplicates(client: Client, project_id: int, number: int) -> None:
+    """Delete duplicated tasks, except the first of each and those with work on them."""
     copies: dict[str, list[tuple[bool, int]]] = {}
-    include = ("id", "data", *_USE)
-    for page in tasks.pages(client, project_id, include=include, where=[in_round(number)]):
-        for one in page:
-            if key := one["data"].get(KEY):
-                copies.setdefault(str(key), []).append((not _is_used(one), int(one["id"])))
-    surplus = [
-        task_id for found in copies.values() for unused, task_id in sorted(found)[1:] if unused
-    ]
+    include = ("id", "data", *_WORK)
+    for page in tasks.pages(client, project_id, include=include, conditions=[in_round(number)]):
+        for task in page:
+            if key := task["data"].get(KEY):
+                copies.setdefault(str(key), []).append((not _has_work(task), int(task["id"])))
+    surplus = [task_id for ids in copies.values() for unused, task_id in sorted(ids)[1:] if unused]
     if surplus:
-        logger.info("%d tasks had arrived twice; their untouched twins go.", len(surplus))
+        logger.info("Deleting %d duplicated tasks without work on them.", len(surplus))
         tasks.delete(client, project_id, surplus)
 
 
 def withdraw(client: Client, project_id: int, number: int) -> tuple[int, int]:
-    """Delete the tasks of a round that nobody has worked on; return how many went and stayed."""
+    """Delete the tasks of a round without work on them; return the deleted and kept numbers."""
     used: list[int] = []
     unused: list[int] = []
-    include = ("id", *_USE)
-    for page in tasks.pages(client, project_id, include=include, where=[in_round(number)]):
-        for one in page:
-            (used if _is_used(one) else unused).append(int(one["id"]))
+    include = ("id", *_WORK)
+    for page in tasks.pages(client, project_id, include=include, conditions=[in_round(number)]):
+        for task in page:
+            (used if _has_work(task) else unused).append(int(task["id"]))
     for i in range(0, len(unused), CHUNK_TASKS):
         tasks.delete(client, project_id, unused[i : i + CHUNK_TASKS])
     return len(unused), len(used)
 
 
-def _add_chunk(client: Client, project_id: int, chunk: list[Row], last: int) -> bool:
-    """Import a chunk; where that failed half-way, look what arrived before it is repeated.
+def _add_chunk(client: Client, project_id: int, chunk: list[TaskJson], last_id: int) -> bool:
+    """Import a chunk; after an unknown outcome, check what arrived before repeating.
 
     Args:
-        client: The server.
-        project_id: Where to.
+        client: Connection to the server.
+        project_id: Id of the project.
         chunk: The tasks.
-        last: The largest id of a task before this push: younger ones may be ours.
+        last_id: Largest task id before this push; tasks with larger ids may be from it.
 
     Returns:
-        Whether it was ever unsure.
+        Whether the outcome of a request was unknown.
     """
-    waits_s = client.retrying.waits_s()
-    unsure = False
+    delays_s = client.retry_policy.delays_s()
+    uncertain = False
     while chunk:
         try:
-            tasks.add(client, project_id, json.dumps(chunk).encode())
-            return unsure
+            tasks.import_tasks(client, project_id, json.dumps(chunk).encode())
+            return uncertain
         except TooLargeError:
             if len(chunk) == 1:
                 raise
             middle = len(chunk) // 2
             halves = (chunk[:middle], chunk[middle:])
-            return any([unsure, *(_add_chunk(client, project_id, one, last) for one in halves)])
-        except UnsureError as error:
-            unsure = True
-            wait_s = next(waits_s, None)
-            if wait_s is None:
+            return any(
+                [uncertain, *(_add_chunk(client, project_id, half, last_id) for half in halves)]
+            )
+        except UnknownOutcomeError as error:
+            uncertain = True
+            delay_s = next(delays_s, None)
+            if delay_s is None:
                 raise LabelingError(
-                    f"{error} It was tried {client.retrying.attempts} times. Repeat: what "
-                    "arrived is not sent again."
+                    f"{error} Gave up after {client.retry_policy.attempts} attempts. Repeat: "
+                    "tasks that arrived are not sent again."
                 ) from None
-            client.pause(wait_s)
+            client.pause(delay_s)
             arrived: set[str] = set()
-            for page in tasks.pages(client, project_id, after=last):
-                arrived.update(str(one["data"].get(KEY)) for one in page)
-            chunk = [one for one in chunk if one["data"][KEY] not in arrived]
-    return unsure
+            for page in tasks.pages(client, project_id, after=last_id):
+                arrived.update(str(task["data"].get(KEY)) for task in page)
+            chunk = [task for task in chunk if task["data"][KEY] not in arrived]
+    return uncertain
 
 
-def _is_used(task: Mapping[str, Any]) -> bool:
-    return any(task.get(name) for name in _USE)
+def _has_work(task: Mapping[str, Any]) -> bool:
+    return any(task.get(name) for name in _WORK)

@@ -1,8 +1,8 @@
-"""Taking over into the dataset what changed in Label Studio since the last time.
+"""Import of changes in Label Studio into the dataset.
 
-What is new, or was changed, becomes ground truth. An annotation that was deleted takes nothing
-away: its sample keeps the ground truth and is tagged `annotation-deleted`, for a person to
-decide. The tag goes when somebody submits anew.
+New and changed annotations become ground truth. A deleted annotation removes nothing: its sample
+keeps the ground truth and is tagged `annotation-deleted` for a person to decide. A new submission
+removes the tag.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from curation.labeling.label_studio.backend import LabelStudio
-from curation.labeling.label_studio.pull import Pulled
-from curation.labeling.protocol import Annotated, PushResult, Status, Task
+from curation.labeling.label_studio.pull import PullResult
+from curation.labeling.protocol import PushResult, SampleAnnotation, Status, Task
 from curation.storage import collection, schema, writer
 from curation.storage.tags import round_name
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from fiftyone import Dataset
 
 DELETED = "annotation-deleted"
-_AT_ONCE = 500  # answers in memory
+_CHUNK_SIZE = 500  # annotations in memory
 
 
 @dataclass(frozen=True)
-class Synced:
-    """What became of it.
+class SyncResult:
+    """Result of an import.
 
     Attributes:
-        labeled: Samples that got ground truth by it.
-        updated: Samples whose ground truth is another now.
+        labeled: Number of samples with new ground truth.
+        updated: Number of samples with changed ground truth.
         deleted: Samples whose annotation was deleted; they keep their ground truth.
-        review: What a person has to look at: sample, what was submitted, and why.
-        skipped: Samples that were skipped.
-        partial: Samples that wait for more people.
-        waiting: Samples of the round without ground truth.
-        missing: Those of them that have no task on the server: deleted there, or not pushed.
+        review: Sample, subject and reason of everything that needs review.
+        skipped: Number of skipped samples.
+        partial: Number of samples that wait for more annotators.
+        waiting: Number of samples of the round without ground truth.
+        missing: Number of waiting samples without a task on the server: deleted, or not pushed.
         strangers: Submissions that belong to no sample.
-        seconds: What labeling took for the samples taken over, where that was measured.
+        seconds: Labeling time of the imported samples, if measured.
     """
 
     labeled: int
@@ -55,110 +55,116 @@ class Synced:
 
     @property
     def changed(self) -> bool:
-        """Whether the dataset is another than before."""
+        """Whether the dataset changed."""
         return bool(self.labeled or self.updated or self.deleted)
 
 
-def take_over(dataset: Dataset, round_number: int, labeler: LabelStudio, seen: Pulled) -> Synced:
-    """Write what was pulled, then note that it was.
+def import_annotations(
+    dataset: Dataset, round_number: int, labeler: LabelStudio, result: PullResult
+) -> SyncResult:
+    """Write pulled annotations to the dataset, then record that they were imported.
 
     Args:
         dataset: The FiftyOne dataset.
-        round_number: The round, from 1.
-        labeler: Whose notes say what was taken over before.
-        seen: What the labeler saw, see `LabelStudio.look`.
+        round_number: Number of the round, from 1.
+        labeler: The labeler, whose local state lists earlier imports.
+        result: Result of `LabelStudio.fetch`.
     """
     name = round_name(round_number)
     batch = dataset.match_tags(name).match({schema.SPLIT: {"$nin": ["val", "test"]}})
     before = dict(zip(*batch.values(["id", schema.LABELED_ROUND]), strict=True))
-    past = labeler.past_samples(name)
-    moved = {
-        sample
-        for one in (*seen.changes.new, *seen.changes.changed, *seen.changes.deleted)
-        if (sample := seen.samples.get(one) or past.get(one))
+    past = labeler.imported_samples(name)
+    changes = result.changes
+    changed = {
+        sample_id
+        for key in (*changes.new, *changes.changed, *changes.deleted)
+        if (sample_id := result.samples.get(key) or past.get(key))
     }
-    labeler.begin(name, seen)
-    taken: list[str] = []
+    labeler.begin_import(name, result)
+    imported: list[str] = []
     answered: set[str] = set()
     review: list[tuple[str, str, str]] = []
     seconds: list[float] = []
-    for chunk in _chunks(one for one in seen.merged.annotated if one.sample_id in before):
-        due = [one for one in chunk if before[one.sample_id] is None or one.sample_id in moved]
-        truths = {one.sample_id: one.boxes for one in due if one.complete}
+    for chunk in _chunks(row for row in result.merged.annotations if row.sample_id in before):
+        due = [row for row in chunk if before[row.sample_id] is None or row.sample_id in changed]
+        truths = {row.sample_id: row.boxes for row in due if row.complete}
         if truths:
             writer.write_ground_truth(dataset, truths, labeled_round=round_number)
-        taken += truths
-        answered |= {one.sample_id for one in chunk}
-        review += [(one.sample_id, said.what, said.reason) for one in chunk for said in one.doubts]
-        seconds += [one.seconds for one in due if one.seconds is not None]
-    gone = {past[one] for one in seen.changes.deleted if one in past} - answered
-    deleted = tuple(sorted(gone & before.keys()))
-    _tag(dataset, deleted, taken)
-    labeler.remember(name, seen)
-    labeled = sum(before[one] is None for one in taken)
-    waiting = {one for one, round_ in before.items() if round_ is None} - set(taken)
-    return Synced(
+        imported += truths
+        answered |= {row.sample_id for row in chunk}
+        review += [
+            (row.sample_id, doubt.subject, doubt.reason) for row in chunk for doubt in row.doubts
+        ]
+        seconds += [row.seconds for row in due if row.seconds is not None]
+    removed = {past[key] for key in changes.deleted if key in past} - answered
+    deleted = tuple(sorted(removed & before.keys()))
+    _update_tags(dataset, deleted, imported)
+    labeler.end_import(name, result)
+    labeled = sum(before[sample_id] is None for sample_id in imported)
+    unlabeled = {sample_id for sample_id, labeled_round in before.items() if labeled_round is None}
+    waiting = unlabeled - set(imported)
+    return SyncResult(
         labeled=labeled,
-        updated=len(taken) - labeled,
+        updated=len(imported) - labeled,
         deleted=deleted,
         review=tuple(review),
-        skipped=len(seen.merged.skipped),
-        partial=len(seen.merged.partial),
+        skipped=len(result.merged.skipped),
+        partial=len(result.merged.partial),
         waiting=len(waiting),
-        missing=len(waiting - set(seen.with_task)) if seen.complete else 0,
-        strangers=seen.strangers,
+        missing=len(waiting - set(result.with_task)) if result.complete else 0,
+        strangers=result.strangers,
         seconds=sum(seconds) if seconds else None,
     )
 
 
-class OnlyPush:
-    """A labeler that hands tasks over and asks for nothing back yet.
+class PushOnlyLabeler:
+    """A labeler that submits tasks and returns no annotations.
 
     Args:
-        labeler: Who gets the tasks.
+        labeler: The labeler that gets the tasks.
     """
 
     def __init__(self, labeler: LabelStudio) -> None:
         self._labeler = labeler
-        self.result = PushResult(pushed=0, existing=0, where="")
+        self.result = PushResult(pushed=0, existing=0, location="")
 
     @property
     def name(self) -> str:
-        """What records call it."""
+        """Name in records."""
         return self._labeler.name
 
     @property
-    def where(self) -> str:
-        """Where tasks wait."""
-        return self._labeler.where
+    def instructions(self) -> str:
+        """Location of the tasks."""
+        return self._labeler.instructions
 
     def push(self, tasks: Sequence[Task]) -> PushResult:
-        """Hand over the tasks."""
+        """Submit the tasks."""
         self.result = self._labeler.push(tasks)
         return self.result
 
-    def pull(self, round_name: str) -> list[Annotated]:
-        """Return nothing: it was not asked."""
+    def pull(self, round_name: str) -> list[SampleAnnotation]:
+        """Return nothing."""
         return []
 
     def status(self, round_name: str) -> Status:
-        """Return what is known without asking."""
+        """Return the number of pushed tasks, without asking the labeler."""
         tasks = self.result.pushed + self.result.existing
         return Status(tasks=tasks, submitted=0, doubtful=0)
 
 
-def _tag(dataset: Dataset, deleted: Sequence[str], renewed: Sequence[str]) -> None:
+def _update_tags(dataset: Dataset, deleted: Sequence[str], imported: Sequence[str]) -> None:
     if deleted:
-        writer.add_tags(dataset, {one: [DELETED] for one in deleted})
-    tagged = set(dataset.match_tags(DELETED).values("id")) & set(renewed)
+        writer.add_tags(dataset, {sample_id: [DELETED] for sample_id in deleted})
+    tagged = set(dataset.match_tags(DELETED).values("id")) & set(imported)
     if tagged:
         collection.update_documents(
-            dataset, {one: {"$pull": {"tags": DELETED}, "$set": {}} for one in tagged}
+            dataset, {sample_id: {"$pull": {"tags": DELETED}, "$set": {}} for sample_id in tagged}
         )
 
 
-def _chunks(annotated: Iterable[Annotated]) -> Iterator[list[Annotated]]:
-    """Yield answers in lists, so that only so many are in memory at once."""
-    rest = iter(annotated)
-    while chunk := list(islice(rest, _AT_ONCE)):
+def _chunks(annotations: Iterable[SampleAnnotation]) -> Iterator[list[SampleAnnotation]]:
+    """Yield annotations in lists, to limit how many are in memory."""
+    remaining = iter(annotations)
+    while chunk := list(islice(remaining, _CHUNK_SIZE)):
         yield chunk

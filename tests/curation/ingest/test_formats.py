@@ -1,4 +1,4 @@
-"""Which format a folder is in."""
+"""Detection of a source's format."""
 
 import json
 
@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from curation.errors import IngestError
-from curation.ingest import formats as sources
-from curation.ingest.records import Options
+from curation.ingest import formats
+from curation.ingest.records import ReaderOptions
 
 COCO = json.dumps({"images": [], "categories": [], "annotations": []})
 
@@ -24,7 +24,7 @@ def put(root, **files):
 
 
 @pytest.mark.parametrize(
-    ("files", "formats"),
+    ("files", "expected"),
     [
         pytest.param({"a_dot_jpg": None}, ("folder",), id="images only"),
         pytest.param({"a_dot_mp4": ""}, ("video",), id="videos only"),
@@ -37,32 +37,34 @@ def put(root, **files):
         pytest.param({"a_dot_jpg": None, "a_dot_xml": "<svg/>"}, ("folder",), id="other XML"),
     ],
 )
-def test_the_format_is_recognised(tmp_path, files, formats):
-    found = sources.recognise(put(tmp_path, **files), Options(names=None, frames=tmp_path))
-    assert found == formats
+def test_format_is_detected(tmp_path, files, expected):
+    options = ReaderOptions(names=None, frames=tmp_path)
+    assert formats.detect_formats(put(tmp_path, **files), options) == expected
 
 
-def test_names_that_are_given_mean_yolo(tmp_path):
+def test_given_class_names_mean_yolo(tmp_path):
     put(tmp_path, a_dot_jpg=None)
-    assert sources.recognise(tmp_path, Options(names=("a",), frames=tmp_path)) == ("yolo",)
+    assert formats.detect_formats(tmp_path, ReaderOptions(names=("a",), frames=tmp_path)) == (
+        "yolo",
+    )
 
 
-def test_hidden_files_are_no_images(tmp_path):
+def test_hidden_files_are_not_images(tmp_path):
     put(tmp_path, a_dot_jpg=None)
     (tmp_path / "._a.jpg").write_bytes(b"a fork of macOS")
-    reading, _ = sources.read(tmp_path, "auto", Options(names=None, frames=tmp_path))
-    assert [one.path.name for one in reading.records] == ["a.jpg"]
+    result, _ = formats.read(tmp_path, "auto", ReaderOptions(names=None, frames=tmp_path))
+    assert [record.path.name for record in result.records] == ["a.jpg"]
 
 
 @pytest.mark.parametrize(
     ("name", "source_format", "message"),
     [
-        pytest.param("", "auto", "holds no images. Expected files that end in .bmp", id="empty"),
-        pytest.param("gone", "auto", "There is nothing at", id="absent"),
+        pytest.param("", "auto", "contains no images. Expected files that end in .bmp", id="empty"),
+        pytest.param("gone", "auto", "does not exist", id="absent"),
         pytest.param("", "kitti", "must be auto, folder, yolo, coco, voc, video, got", id="format"),
     ],
 )
-def test_a_source_without_images_says_what_is_expected(tmp_path, name, source_format, message):
+def test_source_without_images_says_what_is_expected(tmp_path, name, source_format, message):
     with pytest.raises(IngestError) as caught:
-        sources.read(tmp_path / name, source_format, Options(names=None, frames=tmp_path))
+        formats.read(tmp_path / name, source_format, ReaderOptions(names=None, frames=tmp_path))
     assert message in str(caught.value)

@@ -1,11 +1,11 @@
-"""Which drive a file comes from, by its name."""
+"""Drive of a file, by its name."""
 
 from pathlib import Path
 
 import pytest
 
 from curation.errors import IngestError
-from curation.ingest.grouping import drive_rule
+from curation.ingest.grouping import drive_finder
 
 NAMES = [
     pytest.param(None, "a.jpg", "a", id="a file is its own drive"),
@@ -24,10 +24,10 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("pattern", "name", "drive"), NAMES)
-def test_the_drive_of_a_name(pattern, name, drive):
-    assert drive_rule(pattern)(Path("/somewhere", name)) == drive
+def test_drive_is_derived_from_file_name(pattern, name, drive):
+    assert drive_finder(pattern)(Path("/somewhere", name)) == drive
 
 
-def test_a_pattern_that_is_none_is_refused():
-    with pytest.raises(IngestError, match="is no regular expression"):
-        drive_rule("(")
+def test_invalid_pattern_is_rejected():
+    with pytest.raises(IngestError, match="is not a regular expression"):
+        drive_finder("(")

@@ -1,4 +1,4 @@
-"""Damage that decoders pass over in silence."""
+"""JPEG damage that decoders ignore silently."""
 
 import io
 import logging
@@ -10,7 +10,7 @@ from PIL import Image
 
 from curation.ingest import jpeg_validation, validation
 from curation.ingest.records import Problem
-from curation.ingest.validation import Checked
+from curation.ingest.validation import CheckedImage
 
 
 def photograph(**options):
@@ -26,48 +26,48 @@ def without_its_middle(data):
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=["baseline", "progressive"])
-def test_a_jpeg_without_its_middle(tmp_path, options):
-    whole, cut = tmp_path / "whole.jpg", tmp_path / "cut.jpg"
-    whole.write_bytes(photograph(**options))
+def test_jpeg_without_its_middle_is_damaged(tmp_path, options):
+    intact, cut = tmp_path / "intact.jpg", tmp_path / "cut.jpg"
+    intact.write_bytes(photograph(**options))
     cut.write_bytes(without_its_middle(photograph(**options)))
     with Image.open(cut) as image:
         image.load()  # no complaint
-    first, second = validation.check_all([whole, cut])
-    assert isinstance(first, Checked)
+    first, second = validation.check_images([intact, cut])
+    assert isinstance(first, CheckedImage)
     assert isinstance(second, Problem)
     assert second.error == "ImageError"
     assert second.message.startswith("is damaged: ")
 
 
-def test_bytes_too_many_before_the_end_do_no_harm(tmp_path):
+def test_extra_bytes_before_the_end_are_harmless(tmp_path):
     path = tmp_path / "camera.jpg"
     path.write_bytes(photograph()[:-2] + bytes(16) + b"\xff\xd9")
-    assert jpeg_validation.damaged([path]) == {}
+    assert jpeg_validation.find_damage([path]) == {}
 
 
-def test_every_file_gets_its_own_words(tmp_path):
+def test_each_damaged_file_is_reported(tmp_path):
     paths = [tmp_path / f"{i} of 120.jpg" for i in range(120)]
     for i, path in enumerate(paths):
         path.write_bytes(without_its_middle(photograph()) if i % 7 == 0 else photograph())
-    assert set(jpeg_validation.damaged(paths)) == set(paths[::7])
+    assert set(jpeg_validation.find_damage(paths)) == set(paths[::7])
 
 
-def test_no_file_at_all():
-    assert jpeg_validation.damaged([]) == {}
+def test_no_files_have_no_damage():
+    assert jpeg_validation.find_damage([]) == {}
 
 
-def test_a_file_that_ends_the_decoder_is_damaged_and_the_others_are_looked_at(tmp_path):
-    """Here it is one that is gone; what counts is that the child does not survive it."""
+def test_file_that_crashes_decoder_is_damaged_and_others_are_checked(tmp_path):
+    """A missing file, which crashes the child, stands in for it."""
     paths = [tmp_path / name for name in ("a.jpg", "gone.jpg", "c.jpg")]
     paths[0].write_bytes(photograph())
     paths[2].write_bytes(without_its_middle(photograph()))
-    found = jpeg_validation.damaged(paths)
-    assert list(found) == [paths[1], paths[2]]
-    assert found[paths[1]] == "ends the decoder"
+    damage = jpeg_validation.find_damage(paths)
+    assert list(damage) == [paths[1], paths[2]]
+    assert damage[paths[1]] == "crashes the decoder"
 
 
-def test_a_child_that_cannot_work_is_told(tmp_path, monkeypatch, caplog):
+def test_failing_child_is_logged(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(jpeg_validation.sys, "executable", "/bin/false")
     with caplog.at_level(logging.WARNING):
-        assert jpeg_validation.damaged([tmp_path / "a.jpg"]) == {}
+        assert jpeg_validation.find_damage([tmp_path / "a.jpg"]) == {}
     assert "not checked" in caplog.text

@@ -1,1 +1,1 @@
-"""Conversion between Label Studio annotations and FiftyOne labels."""
+"""Conversion of Label Studio annotations to boxes of the taxonomy."""

@@ -1,18 +1,18 @@
-"""One ground truth from what several people drew on the same image, and how far they agree.
+"""Ground truth merged from several annotators of an image, and their agreement.
 
-Boxes of two people are the same object where they have the same class and an IoU of 0.5 or
-more; the Hungarian method pairs them so that the overlaps have the largest sum.
-People join one after the other, in the order of their names, each against the median of those
-before, so the result does not depend on the order of arrival.
+Boxes of two annotators are the same object if they have the same class and an IoU of 0.5 or more;
+the Hungarian method pairs them to maximize the sum of overlaps. Annotators are added one by one,
+in the order of their names, each compared with the median of the earlier ones. The result does
+not depend on the order of arrival.
 
-What comes of it, where n people looked:
+The result for n annotators:
 
-* Something is there that at least half of them drew. At a tie (one of two) it stays: more is
-  overlooked than is invented, and the agreement falls, so the image can be looked at again.
-* It has the class that most of them gave it: boxes of different classes are rivals for one
-  place where their IoU is 0.5 or more and nobody drew both. At a tie of classes nothing is
-  decided: the place is a doubt, and the ground truth is without it.
-* Its corners are the medians of the corners that were drawn with that class.
+* An object exists if at least half of them drew it. At a tie (one of two) it is kept: objects are
+  overlooked more often than invented, and the low agreement flags the image for review.
+* Its class is the most frequent one: boxes of different classes are rivals for one place if their
+  IoU is 0.5 or more and no annotator drew both. A tie of classes is a doubt, and the ground truth
+  excludes the place.
+* Its corners are the medians of the corners drawn with that class.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from curation.errors import LabelingError
 from curation.labeling.protocol import Doubt
 from curation.labeling.submissions import ground_truth
 
-_SAME_OBJECT = 0.5
+_SAME_OBJECT_IOU = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """What one person submitted.
+    """One annotator's submission.
 
     Attributes:
-        annotator: Who.
-        boxes: In the classes of the taxonomy.
-        submitted_at: When; of several by one person, the latest holds.
-        seconds: How long it took, where that is known.
+        annotator: Name of the annotator.
+        boxes: Boxes in the classes of the taxonomy.
+        submitted_at: Time of the submission; the latest of an annotator is used.
+        seconds: Labeling time, if known.
     """
 
     annotator: str
@@ -54,16 +54,15 @@ class Version:
 
 
 @dataclass(frozen=True, eq=False)
-class Resolved:
-    """What people agreed on.
+class Resolution:
+    """The merged submissions of an image.
 
     Attributes:
         boxes: The ground truth.
-        agreement: Mean F1 of every pair of people, in [0, 1]; 1 with a single one.
-        versions: The latest of each person, by name.
-        seconds: What all submissions took together, superseded ones included; None where
-            nobody's time is known.
-        doubts: Places that equally many call by different names; `boxes` is without them.
+        agreement: Mean F1 over all pairs of annotators, in [0, 1]; 1 for a single one.
+        versions: Latest version of each annotator, by name.
+        seconds: Total time of all submissions, including superseded ones; None if unknown.
+        doubts: Places with a tie of classes, which `boxes` excludes.
     """
 
     boxes: Detections
@@ -75,36 +74,36 @@ class Resolved:
 
 @dataclass(eq=False)
 class _Object:
-    """What is taken for one thing, while people join."""
+    """Boxes of one object, while annotators are added."""
 
     class_id: int
     rows: list[FloatArray] = field(default_factory=list)
-    people: set[str] = field(default_factory=set)
+    annotators: set[str] = field(default_factory=set)
 
     @property
     def corners(self) -> FloatArray:
         return np.median(np.array(self.rows, np.float64), axis=0)
 
 
-def resolve(submissions: Iterable[Version]) -> Resolved:
-    """Return the ground truth of one image, and all that it was made from.
+def resolve(submissions: Iterable[Version]) -> Resolution:
+    """Return the ground truth of one image, and the versions behind it.
 
     Raises:
-        LabelingError: There is no submission, or they are in different classes.
+        LabelingError: Without submissions, or if they use different classes.
     """
-    given = list(submissions)
-    if not given:
-        raise LabelingError("There is no submission to take ground truth from.")
-    classes = given[0].boxes.classes
-    if any(one.boxes.classes != classes for one in given):
-        raise LabelingError("Submissions of one image must be in the classes of one taxonomy.")
-    versions = _latest(given)
-    kept, doubts = _settled(_objects(versions), len(versions), classes)
-    rows = [tuple(one.corners.tolist()) for one in kept]
-    seconds = [one.seconds for one in given if one.seconds is not None]
-    return Resolved(
-        boxes=ground_truth(rows, [one.class_id for one in kept], classes),
-        agreement=agreement([one.boxes for one in versions]),
+    all_versions = list(submissions)
+    if not all_versions:
+        raise LabelingError("Cannot create ground truth without a submission.")
+    classes = all_versions[0].boxes.classes
+    if any(version.boxes.classes != classes for version in all_versions):
+        raise LabelingError("All submissions of an image must use the classes of one taxonomy.")
+    versions = _latest(all_versions)
+    objects, doubts = _decide(_objects(versions), len(versions), classes)
+    rows = [tuple(obj.corners.tolist()) for obj in objects]
+    seconds = [version.seconds for version in all_versions if version.seconds is not None]
+    return Resolution(
+        boxes=ground_truth(rows, [obj.class_id for obj in objects], classes),
+        agreement=agreement([version.boxes for version in versions]),
         versions=versions,
         seconds=math.fsum(seconds) if seconds else None,
         doubts=doubts,
@@ -112,86 +111,84 @@ def resolve(submissions: Iterable[Version]) -> Resolved:
 
 
 def agreement(versions: Sequence[Detections]) -> float:
-    """Return the mean F1 over every pair, in [0, 1]; two empty ones agree, so does one alone."""
-    pairs = [_f1(a, b) for a, b in combinations(versions, 2)]
-    return math.fsum(pairs) / len(pairs) if pairs else 1.0
+    """Return the mean F1 over all pairs, in [0, 1]; 1 for two empty versions, or a single one."""
+    scores = [_f1(a, b) for a, b in combinations(versions, 2)]
+    return math.fsum(scores) / len(scores) if scores else 1.0
 
 
-def _latest(given: Sequence[Version]) -> tuple[Version, ...]:
-    """Return the latest of each person, by name; of two at the same moment, the later given."""
+def _latest(versions: Sequence[Version]) -> tuple[Version, ...]:
+    """Return each annotator's latest version, by name; at equal times, the later in the input."""
     latest: dict[str, Version] = {}
-    for one in given:
-        before = latest.get(one.annotator)
-        if before is None or one.submitted_at >= before.submitted_at:
-            latest[one.annotator] = one
+    for version in versions:
+        earlier = latest.get(version.annotator)
+        if earlier is None or version.submitted_at >= earlier.submitted_at:
+            latest[version.annotator] = version
     return tuple(latest[name] for name in sorted(latest))
 
 
 def _objects(versions: Sequence[Version]) -> list[_Object]:
     objects: list[_Object] = []
-    for one in versions:
-        known = [(thing.corners, thing.class_id) for thing in objects]
-        pairs = dict(
-            _pairs(
-                one.boxes.boxes_xyxy,
-                one.boxes.class_ids.tolist(),
-                np.array([corners for corners, _ in known]).reshape(-1, 4),
-                [class_id for _, class_id in known],
-            )
-        )
-        for i, class_id in enumerate(one.boxes.class_ids.tolist()):
+    for version in versions:
+        boxes, class_ids = version.boxes.boxes_xyxy, version.boxes.class_ids.tolist()
+        corners = np.array([obj.corners for obj in objects]).reshape(-1, 4)
+        pairs = dict(_pairs(boxes, class_ids, corners, [obj.class_id for obj in objects]))
+        for i, class_id in enumerate(class_ids):
             if i not in pairs:
                 objects.append(_Object(class_id))
-            thing = objects[pairs[i]] if i in pairs else objects[-1]
-            thing.rows.append(one.boxes.boxes_xyxy[i])
-            thing.people.add(one.annotator)
+            obj = objects[pairs.get(i, -1)]
+            obj.rows.append(boxes[i])
+            obj.annotators.add(version.annotator)
     return objects
 
 
-def _settled(
-    objects: Sequence[_Object], n_people: int, classes: Sequence[str]
+def _decide(
+    objects: Sequence[_Object], n_annotators: int, classes: Sequence[str]
 ) -> tuple[list[_Object], tuple[Doubt, ...]]:
-    """Return the objects that are there, and a doubt for each whose class is a stalemate."""
-    kept: list[_Object] = []
+    """Return the existing objects, and a doubt for each tie of classes."""
+    existing: list[_Object] = []
     doubts: list[Doubt] = []
     for rivals in _places(objects):
-        people = set().union(*(one.people for one in rivals))
-        if 2 * len(people) < n_people:
+        annotators = set().union(*(obj.annotators for obj in rivals))
+        if 2 * len(annotators) < n_annotators:
             continue
-        most = max(len(one.people) for one in rivals)
-        winners = [one for one in rivals if len(one.people) == most]
+        most = max(len(obj.annotators) for obj in rivals)
+        winners = [obj for obj in rivals if len(obj.annotators) == most]
         if len(winners) == 1:
-            kept.extend(winners)
+            existing.extend(winners)
         else:
-            doubts.append(_stalemate(winners, classes))
-    return kept, tuple(doubts)
+            doubts.append(_tie(winners, classes))
+    return existing, tuple(doubts)
 
 
 def _places(objects: Sequence[_Object]) -> list[list[_Object]]:
     """Return the objects by place: rivals, and rivals of rivals, share one."""
     places: list[list[_Object]] = []
-    for one in objects:
-        shared = [place for place in places if any(_are_rivals(one, other) for other in place)]
-        apart = [place for place in places if place not in shared]
-        places = [*apart, [one, *(other for place in shared for other in place)]]
+    for obj in objects:
+        shared = [place for place in places if any(_are_rivals(obj, other) for other in place)]
+        separate = [place for place in places if place not in shared]
+        places = [*separate, [obj, *(other for place in shared for other in place)]]
     return places
 
 
-def _stalemate(rivals: Sequence[_Object], classes: Sequence[str]) -> Doubt:
-    ordered = sorted(rivals, key=lambda one: one.class_id)
-    said = "; ".join(f"{classes[one.class_id]}: {', '.join(sorted(one.people))}" for one in ordered)
+def _tie(rivals: Sequence[_Object], classes: Sequence[str]) -> Doubt:
+    ordered = sorted(rivals, key=lambda obj: obj.class_id)
+    names = [classes[obj.class_id] for obj in ordered]
+    votes = "; ".join(
+        f"{name}: {', '.join(sorted(obj.annotators))}"
+        for name, obj in zip(names, ordered, strict=True)
+    )
     return Doubt(
-        what=" or ".join(classes[one.class_id] for one in ordered),
-        reason=f"People call one place by different names ({said}). Let one more decide.",
+        " or ".join(names),
+        f"Annotators disagree on the class ({votes}). Ask another annotator to decide.",
     )
 
 
 def _are_rivals(a: _Object, b: _Object) -> bool:
-    return a.class_id != b.class_id and not a.people & b.people and _overlap(a, b)
+    return a.class_id != b.class_id and not a.annotators & b.annotators and _overlap(a, b)
 
 
 def _overlap(a: _Object, b: _Object) -> bool:
-    return bool(iou(a.corners[None], b.corners[None])[0, 0] >= _SAME_OBJECT)
+    return bool(iou(a.corners[None], b.corners[None])[0, 0] >= _SAME_OBJECT_IOU)
 
 
 def _f1(a: Detections, b: Detections) -> float:
@@ -204,11 +201,11 @@ def _f1(a: Detections, b: Detections) -> float:
 def _pairs(
     a_xyxy: FloatArray, a_classes: Sequence[int], b_xyxy: FloatArray, b_classes: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """Return which box of a is which of b; the overlaps of the pairs have the largest sum."""
+    """Return the index pairs of matching boxes with the largest sum of overlaps."""
     if not len(a_xyxy) or not len(b_xyxy):
         return []
     overlaps = iou(a_xyxy, b_xyxy)
-    allowed = (overlaps >= _SAME_OBJECT) & np.equal.outer(a_classes, b_classes)
-    worth = np.where(allowed, overlaps, 0.0)
-    rows, columns = linear_sum_assignment(worth, maximize=True)
+    allowed = (overlaps >= _SAME_OBJECT_IOU) & np.equal.outer(a_classes, b_classes)
+    weights = np.where(allowed, overlaps, 0.0)
+    rows, columns = linear_sum_assignment(weights, maximize=True)
     return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if allowed[i, j]]

@@ -1,4 +1,4 @@
-"""What people answered to one image: read, merged, and as the row that is kept of it."""
+"""Annotations of one image, parsed and merged into the row that is stored."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.labeling.label_studio import pull_state
 from curation.labeling.label_studio.annotations import merge, results
-from curation.labeling.protocol import Annotated, Doubt
-from curation.labeling.submissions import ground_truth, understand
+from curation.labeling.protocol import Doubt, SampleAnnotation
+from curation.labeling.submissions import build_submission, ground_truth
 
 Json = dict[str, Any]
 
 _ORIENTATION = 0x0112  # the EXIF tag
+_UNKNOWN_ANNOTATOR = "somebody"  # stored in rows
 
 
 @dataclass(frozen=True)
-class Known:
-    """A sample of the dataset.
+class SampleImage:
+    """Image of a sample.
 
     Attributes:
-        width: Of the upright image, in pixels.
-        height: Of the upright image, in pixels.
-        filepath: Where its image is.
+        width: Width of the upright image, in pixels.
+        height: Height of the upright image, in pixels.
+        filepath: Path of the image.
     """
 
     width: int
@@ -35,55 +36,55 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Reader:
-    """Reads what was answered.
+class AnnotationReader:
+    """Reader of annotations.
 
     Attributes:
-        taxonomy: What labels mean.
-        people: What annotators are called, by their number.
+        taxonomy: Classes of the dataset.
+        user_names: Name of each annotator, by user id.
     """
 
     taxonomy: Taxonomy
-    people: Mapping[int, str]
+    user_names: Mapping[int, str]
 
-    def row(
-        self, sample_id: str, sample: Known, annotations: Sequence[Mapping[str, Any]]
+    def build_row(
+        self, sample_id: str, image: SampleImage, annotations: Sequence[Mapping[str, Any]]
     ) -> Json | None:
-        """Return every annotator's version of a sample, and what is made of them, as JSON.
+        """Return every annotator's version of a sample and the merged result, as JSON.
 
-        None where nobody submitted anything; skips are no submissions.
+        None without a submission; skips are not submissions.
         """
-        orientation = _orientation(sample, annotations)
+        orientation = _orientation(image, annotations)
         versions: list[merge.Version] = []
         doubts: dict[merge.Version, tuple[Doubt, ...]] = {}
         comments, decisions = {}, {}
-        for one in annotations:
-            said = results.read(
-                one,
+        for annotation in annotations:
+            content = results.read(
+                annotation,
                 taxonomy=self.taxonomy,
-                upright_size=(sample.width, sample.height),
+                upright_size=(image.width, image.height),
                 orientation=orientation,
             )
-            if said is None:
+            if content is None:
                 continue
-            who = _annotator(one, self.people)
-            submission = understand(said.drawn, taxonomy=self.taxonomy, annotator=who)
+            name = self._annotator(annotation)
+            submission = build_submission(content.boxes, taxonomy=self.taxonomy, annotator=name)
             version = merge.Version(
-                annotator=who,
+                annotator=name,
                 boxes=submission.boxes,
-                submitted_at=pull_state.stamp(one).updated_at,
-                seconds=one.get("lead_time"),
+                submitted_at=pull_state.stamp(annotation).updated_at,
+                seconds=annotation.get("lead_time"),
             )
             versions.append(version)
             doubts[version] = submission.doubts
-            if said.comment:
-                comments[who] = said.comment
-            if said.decision:
-                decisions[who] = said.decision
+            if content.comment:
+                comments[name] = content.comment
+            if content.decision:
+                decisions[name] = content.decision
         if not versions:
             return None
         resolved = merge.resolve(versions)
-        left = [*resolved.doubts, *(doubt for one in resolved.versions for doubt in doubts[one])]
+        all_doubts = [*resolved.doubts, *(d for v in resolved.versions for d in doubts[v])]
         return {
             "sample_id": sample_id,
             "agreement": resolved.agreement,
@@ -91,56 +92,57 @@ class Reader:
             "skips": len(annotations) - len(versions),
             "comments": comments,
             "decisions": decisions,
-            **_boxes(resolved.boxes),
-            "doubts": [{"what": one.what, "reason": one.reason} for one in left],
+            **_boxes_json(resolved.boxes),
+            "doubts": [{"what": doubt.subject, "reason": doubt.reason} for doubt in all_doubts],
             "versions": [
                 {
-                    "annotator": one.annotator,
-                    "submitted_at": one.submitted_at.isoformat(),
-                    "seconds": one.seconds,
-                    **_boxes(one.boxes),
+                    "annotator": version.annotator,
+                    "submitted_at": version.submitted_at.isoformat(),
+                    "seconds": version.seconds,
+                    **_boxes_json(version.boxes),
                 }
-                for one in resolved.versions
+                for version in resolved.versions
             ],
         }
 
-    def annotated(self, row: Json) -> Annotated:
-        """Return what is to be taken over of a row."""
-        doubts = tuple(Doubt(one["what"], one["reason"]) for one in row["doubts"])
-        return Annotated(
+    def to_annotation(self, row: Json) -> SampleAnnotation:
+        """Return the annotation to import from a row."""
+        doubts = tuple(Doubt(doubt["what"], doubt["reason"]) for doubt in row["doubts"])
+        return SampleAnnotation(
             sample_id=row["sample_id"],
             boxes=ground_truth(
                 row["boxes_xyxy"], self.taxonomy.ids_of(row["labels"]), self.taxonomy.names
             ),
-            annotator=", ".join(one["annotator"] for one in row["versions"]),
+            annotator=", ".join(version["annotator"] for version in row["versions"]),
             seconds=row["seconds"],
             complete=not doubts,
             doubts=doubts,
         )
 
+    def _annotator(self, annotation: Mapping[str, Any]) -> str:
+        author = annotation.get("completed_by")
+        if isinstance(author, Mapping):
+            author = author.get("id")
+        if not isinstance(author, int):
+            return _UNKNOWN_ANNOTATOR
+        return self.user_names.get(author, f"user {author}")
 
-def _boxes(boxes: Detections) -> Json:
+
+def _boxes_json(boxes: Detections) -> Json:
     return {"labels": boxes.labels, "boxes_xyxy": boxes.boxes_xyxy.tolist()}
 
 
-def _annotator(annotation: Mapping[str, Any], people: Mapping[int, str]) -> str:
-    author = annotation.get("completed_by")
-    if isinstance(author, Mapping):
-        author = author.get("id")
-    return people.get(author, f"user {author}") if isinstance(author, int) else "somebody"
-
-
-def _orientation(sample: Known, annotations: Iterable[Mapping[str, Any]]) -> int:
-    """Return an image's EXIF orientation, where an answer was drawn on another shape than ours."""
-    shapes = {
+def _orientation(image: SampleImage, annotations: Iterable[Mapping[str, Any]]) -> int:
+    """Return the image's EXIF orientation if an annotation has another size, else 1."""
+    sizes = {
         (item.get("original_width"), item.get("original_height"))
-        for one in annotations
-        for item in one.get("result") or ()
+        for annotation in annotations
+        for item in annotation.get("result") or ()
     }
-    if shapes <= {(sample.width, sample.height), (None, None)}:
+    if sizes <= {(image.width, image.height), (None, None)}:
         return 1
     try:
-        with open_image(sample.filepath) as image:
-            return int(image.getexif().get(_ORIENTATION, 1))
-    except (OSError, ValueError):  # in a cloud, or gone: then it is a doubt
+        with open_image(image.filepath) as file:
+            return int(file.getexif().get(_ORIENTATION, 1))
+    except (OSError, ValueError):  # remote or missing: the annotation becomes a doubt
         return 1

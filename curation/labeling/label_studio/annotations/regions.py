@@ -1,12 +1,13 @@
-"""What was drawn: from the results of a Label Studio annotation to places of the upright image.
+"""Regions drawn in a Label Studio annotation, relative to the upright image.
 
-A result is one region, or one answer about the image. Places are percents of the image that
-the browser showed: Label Studio 1.23 takes an `<img>`'s natural size, so `original_width` and
-`original_height` are those of the upright image, and percents are of it, whatever the EXIF
-orientation. Turning the view (`image_rotation`) changes neither. Somebody who annotated by the
-API from stored pixels gives the sizes the other way round where the orientation swaps them (5
-to 8); with the orientation known, that is turned upright here, else it is a doubt. For 2, 3 and
-4, and for square images, both look the same, and the browser's way is taken.
+A result is one region, or one answer about the image. Coordinates are percents of the image that
+the browser showed: Label Studio 1.23 uses the natural size of an `<img>`. `original_width` and
+`original_height` are therefore those of the upright image, and percents refer to it, for every
+EXIF orientation. Rotating the view (`image_rotation`) changes neither.
+
+Annotations created by the API from stored pixels have swapped sizes for orientations that swap the
+axes (5 to 8); with a known orientation they are converted here, otherwise they are doubts. For
+2, 3 and 4, and for square images, both cases look the same, and the browser's is assumed.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from curation.storage import conversions
 Kind = Literal["box", "polygon", "mask", "point"]
 Corners = tuple[float, float, float, float]
 
-UPRIGHT = 1  # the EXIF orientation of an image that is stored as it is shown
-_SHAPES = ("rectangle", "polygon", "brush", "keypoint")  # with or without "labels" behind it
-_DRAWN = {"x", "points", "rle", "vertices", "imageDataURL", "maskDataURL"}  # says that it is one
+UPRIGHT = 1  # EXIF orientation of an image that is stored upright
+_SHAPES = ("rectangle", "polygon", "brush", "keypoint")  # may be followed by "labels"
+_REGION_KEYS = {"x", "points", "rle", "vertices", "imageDataURL", "maskDataURL"}
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Something that was drawn.
+    """A drawn region.
 
     Attributes:
-        kind: What it was drawn as.
-        labels: What it is, as it was written; at least one.
-        corners: Relative `x1, y1, x2, y2` of the upright image; of a point, the same twice.
-        outline: Relative corners `(x, y)` of a polygon or of a rotated rectangle, else none.
-        mask: Of the upright image, shape (H, W); None unless it was brushed.
+        kind: Kind of the shape.
+        labels: Labels as written; at least one.
+        corners: Relative `x1, y1, x2, y2` of the upright image; a point has zero size.
+        outline: Relative corners `(x, y)` of a polygon or of a rotated rectangle; may be empty.
+        mask: Mask of the upright image, shape (H, W); None unless drawn with a brush.
     """
 
     kind: Kind
@@ -54,86 +55,85 @@ class Region:
 def read(
     result: Iterable[Any], upright_size: tuple[int, int], orientation: int = UPRIGHT
 ) -> list[Region | Doubt]:
-    """Return what was drawn, in order; what cannot be read is a doubt.
+    """Return the regions in order; an unreadable region is a doubt.
 
     Args:
-        result: The regions and answers of one annotation.
+        result: Regions and answers of one annotation.
         upright_size: Width and height of the upright image.
-        orientation: Of the stored image, by its EXIF, from 1 to 8.
+        orientation: EXIF orientation of the stored image, from 1 to 8.
     """
-    items = [one if isinstance(one, Mapping) else {} for one in result]
-    labeled = {one.get("id") for one in items if _is_region(one) and _labels(one)}
-    found: list[Region | Doubt] = []
-    for one in items:
-        if not _is_region(one):
-            continue
-        if not _labels(one) and one.get("id") in labeled:
-            continue  # of <Rectangle> with <Labels>: the same region comes again, with its labels
-        found.append(_region(one, upright_size, orientation))
-    return found
+    items = [item if isinstance(item, Mapping) else {} for item in result]
+    drawn = [item for item in items if _is_region(item)]
+    labeled = {item.get("id") for item in drawn if _labels(item)}
+    # With <Rectangle> and <Labels> a region occurs twice: without and with its labels.
+    return [
+        _region(item, upright_size, orientation)
+        for item in drawn
+        if _labels(item) or item.get("id") not in labeled
+    ]
 
 
 def _is_region(item: Mapping[str, Any]) -> bool:
-    """Return whether a result is drawn: an answer about the image or a relation is not.
+    """Return whether a result is a region, rather than an answer or a relation.
 
-    One that does not even say its type counts as drawn, so that it becomes a doubt.
+    A result without a type counts as a region, and becomes a doubt.
     """
     kind = str(item.get("type") or "")
-    return not kind or kind.endswith("labels") or bool(value_of(item).keys() & _DRAWN)
+    return not kind or kind.endswith("labels") or bool(value_of(item).keys() & _REGION_KEYS)
 
 
 def value_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the value of a result; nothing where it has none."""
+    """Return the value of a result; empty without one."""
     value = item.get("value")
     return value if isinstance(value, Mapping) else {}
 
 
 def _labels(item: Mapping[str, Any]) -> tuple[str, ...]:
     value = value_of(item)
-    written = value.get(str(item.get("type"))) or value.get("labels")
-    return tuple(map(str, written)) if isinstance(written, list | tuple) else ()
+    labels = value.get(str(item.get("type"))) or value.get("labels")
+    return tuple(map(str, labels)) if isinstance(labels, list | tuple) else ()
 
 
 def _region(
     item: Mapping[str, Any], upright_size: tuple[int, int], orientation: int
 ) -> Region | Doubt:
     labels = _labels(item)
-    what = ", ".join(labels) or f"{item.get('type') or 'a result'} {item.get('id', '')}".strip()
+    subject = ", ".join(labels) or f"{item.get('type') or 'a result'} {item.get('id', '')}".strip()
     if not labels:
-        return Doubt(what=what, reason="The region has no label. Choose one, or remove it.")
+        return Doubt(subject, "The region has no label. Choose one, or remove it.")
     shape = _shape(item)
     if shape is None:
-        reason = f"Regions of the type {item.get('type')!r} are not read. Draw a box instead."
-        return Doubt(what=what, reason=reason)
+        reason = f"Regions of the type {item.get('type')!r} are not supported. Draw a box instead."
+        return Doubt(subject, reason)
     try:
-        frame = _frame(item, upright_size, orientation)
-        kind, points, mask = _drawn(shape, item["value"], frame.size_wh)
+        size_wh, orientation = _frame(item, upright_size, orientation)
+        kind, points, mask = _geometry(shape, item["value"], size_wh)
         if not points.size or not np.isfinite(points).all():
-            raise LabelingError("The region has no place, or one that is no number.")
+            raise LabelingError("The region has no position, or one that is not a finite number.")
     except LabelingError as error:
-        return Doubt(what=what, reason=str(error))
+        return Doubt(subject, str(error))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        return Doubt(what=what, reason=f"Not readable: {type(error).__name__}: {error}.")
-    upright = exif.upright_points(points, frame.orientation)
+        return Doubt(subject, f"Cannot parse the region: {type(error).__name__}: {error}.")
+    upright = exif.upright_points(points, orientation)
     low, high = upright.min(axis=0).tolist(), upright.max(axis=0).tolist()
     return Region(
         kind=kind,
         labels=labels,
         corners=(low[0], low[1], high[0], high[1]),
         outline=_outline(kind, upright),
-        mask=None if mask is None else exif.upright_mask(mask, frame.orientation),
+        mask=None if mask is None else exif.upright_mask(mask, orientation),
     )
 
 
 def _outline(kind: Kind, points: exif.Points) -> tuple[tuple[float, float], ...]:
-    """Return the corners of a polygon; a straight rectangle, two corners, has none of its own."""
+    """Return the corners of a polygon or rotated rectangle; empty for an upright rectangle."""
     if kind == "polygon" or (kind == "box" and len(points) > 2):
         return tuple((x, y) for x, y in points.tolist())
     return ()
 
 
 def _shape(item: Mapping[str, Any]) -> str | None:
-    """Return what was drawn, from the type, or from the value where the type is just "labels"."""
+    """Return the shape from the type, or from the value if the type is just "labels"."""
     kind = str(item.get("type", "")).removesuffix("labels")
     if kind in _SHAPES:
         return kind
@@ -147,44 +147,35 @@ def _shape(item: Mapping[str, Any]) -> str | None:
     return "rectangle" if {"x", "y", "width", "height"} <= value.keys() else None
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """The image that percents are of.
-
-    Attributes:
-        size_wh: Its width and height, as the tool had it.
-        orientation: What turns it upright.
-    """
-
-    size_wh: tuple[int, int]
-    orientation: int
-
-
-def _frame(item: Mapping[str, Any], upright_size: tuple[int, int], orientation: int) -> _Frame:
+def _frame(
+    item: Mapping[str, Any], upright_size: tuple[int, int], orientation: int
+) -> tuple[tuple[int, int], int]:
+    """Return width and height of the image that percents refer to, and its orientation."""
     if item.get("original_width") is None and item.get("original_height") is None:
-        return _Frame(upright_size, UPRIGHT)
+        return upright_size, UPRIGHT
     width, height = int(item["original_width"]), int(item["original_height"])
-    if _alike((width, height), upright_size):
-        return _Frame((width, height), UPRIGHT)
-    if _alike((height, width), upright_size) and exif.swaps_axes(orientation):
-        return _Frame((width, height), orientation)
+    if _is_scaled((width, height), upright_size):
+        return (width, height), UPRIGHT
+    if _is_scaled((height, width), upright_size) and exif.swaps_axes(orientation):
+        return (width, height), orientation
     raise LabelingError(
         f"It was drawn on an image of {width}x{height}, the upright image is "
-        f"{upright_size[0]}x{upright_size[1]}. The image was cut, exchanged or not turned upright."
+        f"{upright_size[0]}x{upright_size[1]}. The image was cropped, replaced or not rotated "
+        "upright."
     )
 
 
-def _alike(size: tuple[int, int], upright_size: tuple[int, int]) -> bool:
-    """Return whether the image is the upright one, perhaps larger or smaller."""
+def _is_scaled(size: tuple[int, int], upright_size: tuple[int, int]) -> bool:
+    """Return whether a size is the upright one scaled, within a pixel of rounding."""
     if min(size) <= 0:
         return False
-    return abs(size[0] / upright_size[0] * upright_size[1] - size[1]) <= 1.0  # a pixel: rounding
+    return abs(size[0] / upright_size[0] * upright_size[1] - size[1]) <= 1.0
 
 
-def _drawn(
+def _geometry(
     shape: str, value: Mapping[str, Any], size_wh: tuple[int, int]
 ) -> tuple[Kind, exif.Points, NDArray[np.bool_] | None]:
-    """Return the kind, the places that bound it, relative, shape (N, 2), and the mask."""
+    """Return the kind, the relative points that bound it, shape (N, 2), and the mask."""
     if shape == "rectangle":
         return "box", _rectangle(value, size_wh), None
     if shape == "polygon":
@@ -196,19 +187,18 @@ def _drawn(
 
 
 def _rectangle(value: Mapping[str, Any], size_wh: tuple[int, int]) -> exif.Points:
-    """Return two corners, or the four of a rectangle that was turned around its first corner."""
+    """Return two corners, or all four of a rectangle rotated around its first corner."""
     percents = np.array([float(value[side]) for side in ("x", "y", "width", "height")])
     box = conversions.from_percent(percents)
     angle = math.radians(float(value.get("rotation") or 0.0) % 360.0)
     if not angle:
         return conversions.xywh_to_xyxy(box).reshape(2, 2)
-    x, y, width, height = conversions.to_pixels(box, (size_wh[1], size_wh[0]))[
-        0
-    ]  # squares stay square
-    along = width * np.array([math.cos(angle), math.sin(angle)])
+    # Rotate in pixels, where angles are preserved.
+    x, y, width, height = conversions.to_pixels(box, (size_wh[1], size_wh[0]))[0]
+    across = width * np.array([math.cos(angle), math.sin(angle)])
     down = height * np.array([-math.sin(angle), math.cos(angle)])
     start = np.array([x, y])
-    corners = np.array([start, start + along, start + along + down, start + down])
+    corners = np.array([start, start + across, start + across + down, start + down])
     return corners / np.array(size_wh, np.float64)
 
 
@@ -218,7 +208,7 @@ def _relative(percents: Sequence[tuple[Any, Any]]) -> exif.Points:
 
 
 def _extent(mask: NDArray[np.bool_]) -> exif.Points:
-    """Return the outer edges of the pixels of a mask; none where it is empty."""
+    """Return the corners around the pixels of a mask; none if it is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return np.zeros((0, 2))

@@ -1,7 +1,7 @@
-"""What a person submitted for one image, from the results of a Label Studio annotation.
+"""Content of a Label Studio annotation for one image.
 
-Only annotations are read. A prediction that nobody opened is none; a region that came from a
-prediction (`origin`) and was submitted counts as the person's who submitted it.
+Only annotations are read. An unopened prediction is not an annotation; a submitted region that
+came from a prediction (`origin`) counts as the annotator's.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from curation.labeling.label_studio import label_config
 from curation.labeling.label_studio.annotations import regions
 from curation.labeling.label_studio.annotations.regions import Region
 from curation.labeling.protocol import Doubt
-from curation.labeling.submissions import Box
+from curation.labeling.submissions import Box, unknown_label
 
-_SAME_OBJECT = 0.5  # IoU from which an outline is that of the box of its class
+_SAME_OBJECT_IOU = 0.5  # between an outline and the box of the same object
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """All that one annotation says.
+class AnnotationContent:
+    """Content of one annotation.
 
     Attributes:
-        drawn: Boxes, and doubts for what is none; empty means "nothing there".
-        regions: What was drawn, with outlines and masks.
-        decision: The answer about the image, `yes` or `no`; None where it was not answered.
-        comment: What was written about the image.
+        boxes: Boxes in order, and doubts; empty means "nothing there".
+        regions: Drawn regions, with outlines and masks.
+        decision: Answer about the image, `yes` or `no`; None if not answered.
+        comment: Comment about the image.
     """
 
-    drawn: tuple[Box | Doubt, ...]
+    boxes: tuple[Box | Doubt, ...]
     regions: tuple[Region, ...]
     decision: str | None
     comment: str
@@ -46,133 +46,93 @@ def read(
     taxonomy: Taxonomy,
     upright_size: tuple[int, int],
     orientation: int = regions.UPRIGHT,
-) -> Reading | None:
-    """Return what an annotation says; None where it is a skip, so that nothing was annotated.
+) -> AnnotationContent | None:
+    """Return the content of an annotation; None for a skip, which annotates nothing.
+
+    * A rotated rectangle, a polygon and a mask become their enclosing box, unless a rectangle of
+      the same class is there already (IoU of 0.5 or more): one object, one box.
+    * A region with several labels becomes a box for each of their classes.
+    * A point has no extent. It belongs to a box of its class around it, or is a doubt.
+    * A label without a class, and an unreadable region, are doubts. Answers are not boxes.
 
     Args:
-        annotation: As the server gives it: `result`, `was_cancelled`.
-        taxonomy: What labels mean.
+        annotation: Annotation from the server: `result`, `was_cancelled`.
+        taxonomy: Classes of the dataset.
         upright_size: Width and height of the upright image.
-        orientation: Of the stored image, by its EXIF, from 1 to 8.
+        orientation: EXIF orientation of the stored image, from 1 to 8.
     """
-    if not is_submitted(annotation):
+    result = annotation.get("result")
+    if annotation.get("was_cancelled") or result is None:
         return None
-    result = annotation["result"]
-    found = regions.read(result, upright_size, orientation)
-    return Reading(
-        drawn=tuple(_boxes(found, taxonomy)),
-        regions=tuple(one for one in found if isinstance(one, Region)),
-        decision=_answer(result),
-        comment=_comment(result),
+    entries = regions.read(result, upright_size, orientation)
+    answers = _values(result, label_config.DECISION, "choices")
+    valid = (label_config.YES, label_config.NO)
+    return AnnotationContent(
+        boxes=tuple(_boxes(entries, taxonomy)),
+        regions=tuple(entry for entry in entries if isinstance(entry, Region)),
+        decision=next((answer for answer in answers if answer in valid), None),
+        comment="\n".join(_values(result, label_config.COMMENT, "text")),
     )
 
 
-def is_submitted(annotation: Mapping[str, Any]) -> bool:
-    """Return whether a person finished it: skipped tasks and those without a result are not."""
-    return not annotation.get("was_cancelled") and annotation.get("result") is not None
-
-
-def to_boxes(
-    result: Sequence[Mapping[str, Any]],
-    *,
-    taxonomy: Taxonomy,
-    upright_size: tuple[int, int],
-    orientation: int = regions.UPRIGHT,
-) -> list[Box | Doubt]:
-    """Return the boxes of the results of one annotation, in order; none means "nothing there".
-
-    * A rotated rectangle, a polygon and a mask become the box that encloses them, unless a
-      rectangle of the same class is there already (IoU of 0.5 or more): one object, one box.
-    * A region with several labels becomes a box for each class that they mean.
-    * A point has no extent. It belongs to a box of its class that it lies in, or is a doubt.
-    * What means no class, or cannot be read, is a doubt. Answers about the image are no boxes.
-
-    Args:
-        result: The regions and answers.
-        taxonomy: What labels mean.
-        upright_size: Width and height of the upright image.
-        orientation: Of the stored image, by its EXIF, from 1 to 8.
-    """
-    return _boxes(regions.read(result, upright_size, orientation), taxonomy)
-
-
-def _boxes(found: Sequence[Region | Doubt], taxonomy: Taxonomy) -> list[Box | Doubt]:
+def _boxes(entries: Sequence[Region | Doubt], taxonomy: Taxonomy) -> list[Box | Doubt]:
     boxes: list[Box | Doubt] = []
-    rectangles = [one for one in found if isinstance(one, Region) and one.kind == "box"]
-    shapes = [one for one in found if isinstance(one, Region) and one.kind != "point"]
-    for one in found:
-        if isinstance(one, Doubt):
-            boxes.append(one)
+    drawn = [entry for entry in entries if isinstance(entry, Region)]
+    rectangles = [region for region in drawn if region.kind == "box"]
+    shapes = [region for region in drawn if region.kind != "point"]
+    for entry in entries:
+        if isinstance(entry, Doubt):
+            boxes.append(entry)
             continue
-        for label, name in _meanings(one, taxonomy):
+        for label, name in _classes(entry, taxonomy):
             if name is None:
-                boxes.append(_unknown(label, taxonomy))
-            elif one.kind == "point":
-                if not any(_contains(shape, one, name, taxonomy) for shape in shapes):
-                    boxes.append(_lonely(label))
-            elif one.kind == "box" or not _is_outline_of_one(one, name, rectangles, taxonomy):
-                boxes.append(Box(label, *one.corners))
+                boxes.append(unknown_label(label, taxonomy))
+            elif entry.kind == "point":
+                if not any(_contains(shape, entry, name, taxonomy) for shape in shapes):
+                    boxes.append(_stray_point(label))
+            elif entry.kind == "box" or not _outlines_a_box(entry, name, rectangles, taxonomy):
+                boxes.append(Box(label, *entry.corners))
     return boxes
 
 
-def _meanings(region: Region, taxonomy: Taxonomy) -> list[tuple[str, str | None]]:
-    """Return each label and its class; of several that mean one class, the first."""
-    meanings: dict[str, tuple[str, str | None]] = {}
+def _classes(region: Region, taxonomy: Taxonomy) -> list[tuple[str, str | None]]:
+    """Return each label with its class; of several labels of one class, the first."""
+    classes: dict[str, tuple[str, str | None]] = {}
     for label in region.labels:
         name = taxonomy.canonical(label)
-        meanings.setdefault(label if name is None else f"={name}", (label, name))
-    return list(meanings.values())
+        classes.setdefault(label if name is None else f"={name}", (label, name))
+    return list(classes.values())
 
 
-def _is_of(region: Region, name: str, taxonomy: Taxonomy) -> bool:
+def _has_class(region: Region, name: str, taxonomy: Taxonomy) -> bool:
     return any(taxonomy.canonical(label) == name for label in region.labels)
 
 
 def _contains(shape: Region, point: Region, name: str, taxonomy: Taxonomy) -> bool:
     x, y = point.corners[:2]
     x1, y1, x2, y2 = shape.corners
-    return x1 <= x <= x2 and y1 <= y <= y2 and _is_of(shape, name, taxonomy)
+    return x1 <= x <= x2 and y1 <= y <= y2 and _has_class(shape, name, taxonomy)
 
 
-def _is_outline_of_one(
+def _outlines_a_box(
     region: Region, name: str, rectangles: Sequence[Region], taxonomy: Taxonomy
 ) -> bool:
-    rows = [one.corners for one in rectangles if _is_of(one, name, taxonomy)]
+    rows = [other.corners for other in rectangles if _has_class(other, name, taxonomy)]
     if not rows:
         return False
     overlaps = iou(np.array([region.corners]), np.array(rows))
-    return bool(overlaps.max() >= _SAME_OBJECT)
+    return bool(overlaps.max() >= _SAME_OBJECT_IOU)
 
 
-def _unknown(label: str, taxonomy: Taxonomy) -> Doubt:
-    return Doubt(
-        what=label,
-        reason=f"No class of the taxonomy {taxonomy.name!r} is called {label!r}. "
-        "Correct the label, or add it to the synonyms of a class, and pull again.",
-    )
+def _stray_point(label: str) -> Doubt:
+    return Doubt(label, "A point has a position but no size. Draw a box around it.")
 
 
-def _lonely(label: str) -> Doubt:
-    return Doubt(
-        what=label,
-        reason="A point says where something is, but not how large. Draw a box around it.",
-    )
-
-
-def _answer(result: Iterable[Any]) -> str | None:
-    chosen = _of_control(result, label_config.DECISION, "choices")
-    return next((one for one in chosen if one in (label_config.YES, label_config.NO)), None)
-
-
-def _comment(result: Iterable[Any]) -> str:
-    return "\n".join(_of_control(result, label_config.COMMENT, "text"))
-
-
-def _of_control(result: Iterable[Any], name: str, key: str) -> list[str]:
-    """Return what was chosen or written in one control."""
-    said: list[str] = []
-    for one in result:
-        if isinstance(one, Mapping) and one.get("from_name") == name:
-            written = regions.value_of(one).get(key) or []
-            said.extend(map(str, written if isinstance(written, list | tuple) else [written]))
-    return said
+def _values(result: Iterable[Any], control: str, key: str) -> list[str]:
+    """Return the choices or texts of one control."""
+    values: list[str] = []
+    for item in result:
+        if isinstance(item, Mapping) and item.get("from_name") == control:
+            value = regions.value_of(item).get(key) or []
+            values.extend(map(str, value if isinstance(value, list | tuple) else [value]))
+    return values

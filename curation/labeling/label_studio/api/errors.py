@@ -1,11 +1,11 @@
-"""What goes wrong with a Label Studio server: each as one line that says what to do.
+"""Errors of a Label Studio server, each one line that says what to do.
 
 * LabelingError
-  x UnsureError      it may have been done all the same
-  x TooLargeError    send fewer at once
-  x GoneError        not there, or not for this user
-  x DeniedError      not allowed to this user
-  x RefusedError     understood, and not taken as it is
+  x UnknownOutcomeError    the request may have been processed
+  x TooLargeError          the request must be split
+  x NotFoundError          missing, or not visible to this user
+  x PermissionDeniedError  not allowed for this user
+  x BadRequestError        understood but rejected
 """
 
 from __future__ import annotations
@@ -20,112 +20,114 @@ from curation.labeling.label_studio.api.settings import TOKEN, URL
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NO_SPACE = ("no space left", "disk is full", "disk full", "errno 28", "insufficient storage")
-_MOST_WORDS = 300  # letters of what a server says
-_LONGEST_WAIT_S = 60.0
+_MAX_MESSAGE = 300  # characters of a server's message
+_MAX_DELAY_S = 60.0
 
 
-class UnsureError(LabelingError):
-    """A request failed after it was sent: the server may have done what it asked for."""
+class UnknownOutcomeError(LabelingError):
+    """A request failed after it was sent: the server may have processed it."""
 
 
 class TooLargeError(LabelingError):
-    """A request is larger than the server, or something before it, takes."""
+    """A request is larger than the server, or a proxy in front of it, accepts."""
 
 
-class GoneError(LabelingError):
-    """What was asked for is not there, or not for this user."""
+class NotFoundError(LabelingError):
+    """The requested object does not exist, or is not visible to this user."""
 
 
-class DeniedError(LabelingError):
+class PermissionDeniedError(LabelingError):
     """This user may not do it."""
 
 
-class RefusedError(LabelingError):
-    """The server understood, and does not take it as it is."""
+class BadRequestError(LabelingError):
+    """The server understood the request and rejected it."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a request failed.
+    """Reason for a failed request.
 
     Attributes:
-        status: Of the answer; None where there was none.
-        words: What the server or the network said, shortened, without headers.
-        is_undone: Whether the server surely has not done what was asked for.
-        retry_after_s: What the server asks to wait.
+        status: Status code of the response; None without a response.
+        message: Message of the server or the network, shortened, without headers.
+        is_unprocessed: Whether the server certainly did not process the request.
+        retry_after_s: Delay that the server asks for.
     """
 
     status: int | None
-    words: str
-    is_undone: bool
+    message: str
+    is_unprocessed: bool
     retry_after_s: float = 0.0
 
     @classmethod
-    def of_answer(cls, status: int, headers: Mapping[str, str], body: Any) -> Failure:
-        """Return what an answer means that is no success."""
-        named = {name.lower(): value for name, value in headers.items()}
+    def from_response(cls, status: int, headers: Mapping[str, str], body: Any) -> Failure:
+        """Return the failure behind an unsuccessful response."""
+        lower = {name.lower(): value for name, value in headers.items()}
         return cls(
             status=status,
-            words=_said(body),
-            is_undone=status == 429,
-            retry_after_s=_seconds(named.get("retry-after", "")),
+            message=_message(body),
+            is_unprocessed=status == 429,
+            retry_after_s=_parse_delay(lower.get("retry-after", "")),
         )
 
     @property
     def is_disk_full(self) -> bool:
-        """Whether the server has no room left."""
-        words = self.words.lower()
-        return self.status == 507 or any(sign in words for sign in _NO_SPACE)
+        """Whether the server's disk is full."""
+        message = self.message.lower()
+        return self.status == 507 or any(phrase in message for phrase in _NO_SPACE)
 
     @property
     def is_transient(self) -> bool:
-        """Whether the same request may work later."""
+        """Whether the same request may succeed later."""
         return not self.is_disk_full and (self.status is None or self.status in _TRANSIENT)
 
 
-def unsure(url: str, what: str, failure: Failure) -> UnsureError:
-    """Return the error of a request that may have been done, or not."""
-    return UnsureError(
-        f"Label Studio at {url} did not say whether it could {what}: {failure.words}."
+def unknown_outcome(url: str, action: str, failure: Failure) -> UnknownOutcomeError:
+    """Return the error of a request that may have been processed."""
+    return UnknownOutcomeError(
+        f"Label Studio at {url} did not confirm whether it could {action}: {failure.message}."
     )
 
 
-def explained(url: str, what: str, failure: Failure) -> LabelingError:
-    """Return one line: what was tried, what came, and what to do."""
-    where = f"Label Studio at {url}"
-    status, words = failure.status, failure.words
+def to_error(url: str, action: str, failure: Failure) -> LabelingError:
+    """Return an error with one line: what failed, why, and what to do."""
+    server = f"Label Studio at {url}"
+    status, message = failure.status, failure.message
     if failure.is_disk_full:
         return LabelingError(
-            f"{where} could not {what}: its disk is full. Free it there, and repeat: "
-            "nothing is done twice."
+            f"{server} could not {action}: its disk is full. Free disk space there, and repeat: "
+            "the operation is idempotent."
         )
     if status is None or status in (502, 503, 504):
         return LabelingError(
-            f"{where} does not answer ({words}). Start it, or mend {URL}, and repeat: "
-            "nothing is done twice."
+            f"{server} does not answer ({message}). Start it, or correct {URL}, and repeat: "
+            "the operation is idempotent."
         )
     if status == 401:
         return LabelingError(
-            f"{where} does not accept the token in {TOKEN} (401). Create a personal access "
+            f"{server} does not accept the token in {TOKEN} (401). Create a personal access "
             "token there (Account & Settings), and set it."
         )
     if status == 403:
-        return DeniedError(
-            f"{where} does not let this user {what} (403: {words}). Ask its administrator "
-            "for the right to change the project."
+        return PermissionDeniedError(
+            f"{server} does not let this user {action} (403: {message}). Ask its administrator "
+            "for permission to change the project."
         )
     if status == 404:
-        return GoneError(f"{where} could not {what}: it is not there, or not for this user (404).")
+        return NotFoundError(
+            f"{server} could not {action}: it does not exist, or is not visible to this user (404)."
+        )
     if status == 413:
-        return TooLargeError(f"{where} could not {what}: the request is too large (413).")
+        return TooLargeError(f"{server} could not {action}: the request is too large (413).")
     if 300 <= status < 400:
-        return LabelingError(f"{where} redirects ({status}). Set {URL} to where it leads.")
-    kind = RefusedError if status == 400 else LabelingError
-    return kind(f"{where} could not {what} ({status}: {words}).")
+        return LabelingError(f"{server} redirects ({status}). Set {URL} to the target address.")
+    kind = BadRequestError if status == 400 else LabelingError
+    return kind(f"{server} could not {action} ({status}: {message}).")
 
 
-def _said(body: Any) -> str:
-    """Return the reason in an answer, in at most a line."""
+def _message(body: Any) -> str:
+    """Return the reason in a response, in at most one line."""
     content = body
     if isinstance(body, str):
         try:
@@ -138,9 +140,9 @@ def _said(body: Any) -> str:
     text = " ".join(str(content).split())
     if text.startswith("<"):
         text = "a page of HTML"
-    return text if len(text) <= _MOST_WORDS else f"{text[:_MOST_WORDS]}..."
+    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."
 
 
-def _seconds(text: str) -> float:
-    """Return a Retry-After header's seconds; 0 where it gives a date, or nothing."""
-    return min(float(text), _LONGEST_WAIT_S) if text.isdecimal() else 0.0
+def _parse_delay(text: str) -> float:
+    """Return the seconds of a Retry-After header; 0 for a date or nothing."""
+    return min(float(text), _MAX_DELAY_S) if text.isdecimal() else 0.0

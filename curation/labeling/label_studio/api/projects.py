@@ -1,4 +1,4 @@
-"""The projects that a server has."""
+"""Projects of a server."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Project:
     """A project on the server.
 
     Attributes:
-        id: Its number.
-        title: What people see.
-        description: What people see, and our mark.
-        label_config: The labeling interface, XML.
-        overlap: How many people are to submit each task.
+        id: Project id.
+        title: Title.
+        description: Description, with our mark.
+        label_config: Labeling config, XML.
+        overlap: Required number of submissions per task.
     """
 
     id: int
@@ -27,11 +27,11 @@ class Project:
 
 
 def find(client: Client, mark: str) -> list[Project]:
-    """Return the projects whose description holds a mark, the oldest first."""
-    found: list[Project] = []
+    """Return the projects whose description contains a mark, oldest first."""
+    projects: list[Project] = []
     page = 1
     while True:
-        answer = client.ask(
+        answer = client.request(
             "list the projects",
             "GET",
             "api/projects/",
@@ -41,51 +41,52 @@ def find(client: Client, mark: str) -> list[Project]:
                 "include": "id,title,description,label_config,maximum_annotations",
             },
         )
-        found += [_project(one) for one in answer["results"] if mark in _words(one)]
+        projects += [_project(row) for row in answer["results"] if mark in _description(row)]
         if not answer.get("next"):
-            return sorted(found, key=lambda project: project.id)
+            return sorted(projects, key=lambda project: project.id)
         page += 1
 
 
 def read(client: Client, project_id: int) -> Project:
-    """Return a project as it is now.
+    """Return the current state of a project.
 
     Raises:
-        GoneError: It is not there, or not for this user.
+        NotFoundError: It does not exist, or is not visible to this user.
     """
-    return _project(client.ask(f"read project {project_id}", "GET", f"api/projects/{project_id}/"))
+    path = f"api/projects/{project_id}/"
+    return _project(client.request(f"read project {project_id}", "GET", path))
 
 
 def create(
     client: Client, *, title: str, description: str, label_config: str, overlap: int
 ) -> Project:
-    """Make a project; each task is finished when `overlap` people have submitted it.
+    """Create a project whose tasks are finished after `overlap` submissions.
 
     Raises:
-        UnsureError: It may have been made all the same.
+        UnknownOutcomeError: It may have been created.
     """
-    made = client.by_sdk(
+    created = client.call_sdk(
         "create a project",
         lambda sdk: sdk.projects.create(
             title=title,
             description=description,
             label_config=label_config,
             maximum_annotations=overlap,
-            sampling="Sequential sampling",  # by id: that is by rank, as they are pushed
+            sampling="Sequential sampling",  # by id, which is by rank, the order of the push
             show_collab_predictions=True,
             show_skip_button=True,
             enable_empty_annotation=True,
         ),
         repeatable=False,
     )
-    return read(client, int(made.id or 0))
+    return read(client, int(created.id or 0))
 
 
 def set_label_config(
     client: Client, project_id: int, label_config: str, *, description: str
 ) -> None:
-    """Replace the labeling interface of a project, and its description."""
-    client.ask(
+    """Replace the labeling config and the description of a project."""
+    client.request(
         "update the labeling config",
         "PATCH",
         f"api/projects/{project_id}/",
@@ -96,7 +97,7 @@ def set_label_config(
 def create_view(client: Client, project_id: int, *, title: str, order_by: str) -> None:
     """Add a tab to the Data Manager that sorts tasks by a number in their data."""
     column = f"tasks:data.{order_by}"
-    client.ask(
+    client.request(
         "add a tab to the Data Manager",
         "POST",
         "api/dm/views/",
@@ -105,7 +106,7 @@ def create_view(client: Client, project_id: int, *, title: str, order_by: str) -
             "data": {
                 "title": title,
                 "ordering": [column],
-                # Without this, the server sorts numbers as words: 10 before 9.
+                # Otherwise the server sorts numbers as text: 10 before 9.
                 "columnsDisplayType": {column: "Number"},
             },
         },
@@ -117,11 +118,11 @@ def _project(row: Json) -> Project:
     return Project(
         id=int(row["id"]),
         title=str(row.get("title") or ""),
-        description=_words(row),
+        description=_description(row),
         label_config=str(row.get("label_config") or ""),
         overlap=max(int(row.get("maximum_annotations") or 1), 1),
     )
 
 
-def _words(row: Json) -> str:
+def _description(row: Json) -> str:
     return str(row.get("description") or "")

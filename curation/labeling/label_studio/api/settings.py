@@ -1,13 +1,13 @@
-"""Which Label Studio is meant, and who asks: read from the environment.
+"""Label Studio server and credentials, read from the environment.
 
-| variable                                  | meaning                                            |
-|-------------------------------------------|----------------------------------------------------|
-| `LABEL_STUDIO_URL`                        | where it answers, such as `http://127.0.0.1:8080`  |
-| `LABEL_STUDIO_API_KEY`                    | a personal access token, or a legacy one; may lie  |
-|                                           | in a file or a vault instead, see `secrets`        |
-| `LABEL_STUDIO_RATE_LIMIT`                 | most requests a second; no limit where unset       |
-| `LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`  | the folder that it serves files from; asked of the |
-|                                           | server where unset                                 |
+| variable                                  | meaning                                             |
+|-------------------------------------------|-----------------------------------------------------|
+| `LABEL_STUDIO_URL`                        | address, such as `http://127.0.0.1:8080`            |
+| `LABEL_STUDIO_API_KEY`                    | personal access token, or a legacy one; may also be |
+|                                           | in a file or a vault, see `secrets`                 |
+| `LABEL_STUDIO_RATE_LIMIT`                 | maximum requests per second; default: no limit      |
+| `LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`  | folder that it serves files from; by default the    |
+|                                           | server is asked                                     |
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Server:
     """A Label Studio server.
 
     Attributes:
-        url: Where it answers, without a slash at its end.
-        token: Who asks; never shown.
-        rate_limit: Most requests a second; None for no limit.
-        document_root: The folder that it serves files from; None where that is to be found out.
+        url: Address, without a trailing slash.
+        token: Access token, never shown.
+        rate_limit: Maximum requests per second; None for no limit.
+        document_root: Folder that it serves files from; None to ask the server.
     """
 
     url: str
@@ -47,45 +47,45 @@ class Server:
 
 
 def token(environment: Mapping[str, str] | None = None) -> str:
-    """Return the token: see `curation.secrets` for where it may lie.
+    """Return the token; see `curation.secrets` for its possible sources.
 
     Raises:
-        LabelingError: It is nowhere.
+        LabelingError: The token is not set.
     """
     try:
         return secrets.read(_SECRET, environment).reveal()
     except SettingsError as error:
         raise LabelingError(
-            f"{error} Label Studio makes one: Account & Settings, Personal Access Token."
+            f"{error} Create one in Label Studio: Account & Settings, Personal Access Token."
         ) from error
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Server:
-    """Return the server that an environment names; this process's own where none is given.
+    """Return the server named by an environment, by default that of this process.
 
     Raises:
-        LabelingError: A variable is missing, or cannot be meant so.
+        LabelingError: A variable is missing or invalid.
     """
-    given = os.environ if environment is None else environment
-    root = given.get(DOCUMENT_ROOT)
+    variables = os.environ if environment is None else environment
+    root = variables.get(DOCUMENT_ROOT)
     return Server(
-        url=_url(given.get(URL, "").strip()),
-        token=token(given),
-        rate_limit=_rate_limit(given.get(RATE_LIMIT, "").strip()),
+        url=_parse_url(variables.get(URL, "").strip()),
+        token=token(variables),
+        rate_limit=_parse_rate_limit(variables.get(RATE_LIMIT, "").strip()),
         document_root=Path(root) if root else None,
     )
 
 
-def _url(text: str) -> str:
+def _parse_url(text: str) -> str:
     if not text:
         raise LabelingError(
-            f"{URL} is not set. Set where Label Studio answers: "
+            f"{URL} is not set. Set it to the address of Label Studio: "
             f"`export {URL}=http://127.0.0.1:8080`."
         )
     parts = urlsplit(text)
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise LabelingError(
-            f"{URL} must hold an address only, without a name, a password or a token in it. "
+            f"{URL} must contain an address only, without a name, a password or a token. "
             f"Put the token into {TOKEN}."
         )
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -95,7 +95,7 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _rate_limit(text: str) -> float | None:
+def _parse_rate_limit(text: str) -> float | None:
     if not text:
         return None
     try:
@@ -103,5 +103,5 @@ def _rate_limit(text: str) -> float | None:
     except ValueError:
         limit = math.nan
     if not (0 < limit < math.inf):
-        raise LabelingError(f"{RATE_LIMIT} must be requests a second, above 0, got {text!r}.")
+        raise LabelingError(f"{RATE_LIMIT} must be requests per second, above 0, got {text!r}.")
     return limit

@@ -1,4 +1,4 @@
-"""The tasks that a project has: listed page by page, imported, deleted."""
+"""Tasks of a project: paged listing, import and deletion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 from curation.labeling.label_studio.api.client import Client, Json
 
-_PAGE = 500
+_PAGE_SIZE = 500
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class Condition:
     """A condition on a column of the Data Manager.
 
     Attributes:
-        column: Such as `id`, `updated_at` or `data.round`.
-        operator: Such as `greater` or `equal`.
-        kind: The type of the value.
-        value: What is compared with.
+        column: Column, such as `id`, `updated_at` or `data.round`.
+        operator: Operator, such as `greater` or `equal`.
+        kind: Type of the value.
+        value: Value to compare with.
     """
 
     column: str
@@ -29,7 +29,7 @@ class Condition:
     value: int | float | str
 
     def to_json(self) -> Json:
-        """Return it as the server's query language has it."""
+        """Return the condition in the server's query language."""
         return {
             "filter": f"filter:tasks:{self.column}",
             "operator": self.operator,
@@ -43,27 +43,27 @@ def pages(
     project_id: int,
     *,
     include: Sequence[str] = ("id", "data"),
-    where: Iterable[Condition] = (),
+    conditions: Iterable[Condition] = (),
     after: int = 0,
-    page_size: int = _PAGE,
+    page_size: int = _PAGE_SIZE,
 ) -> Iterator[list[Json]]:
     """Yield tasks page by page, by id.
 
-    A page begins after the last id of the one before, not at a number of rows: so a task that is
-    added or deleted meanwhile neither shifts one out of the pages nor into two.
+    A page starts after the last id of the previous one, not at a row number: concurrent additions
+    and deletions neither skip nor repeat a task.
 
     Args:
-        client: The server.
-        project_id: Which project.
-        include: Fields of tasks; the fields of annotations, too, where those are asked for.
-        where: Conditions that all must hold.
-        after: Only tasks with a larger id.
-        page_size: Tasks in memory at once.
+        client: Connection to the server.
+        project_id: Id of the project.
+        include: Fields of tasks, and of their annotations if `annotations` is included.
+        conditions: Conditions that must all hold.
+        after: Return only tasks with a larger id.
+        page_size: Number of tasks in memory.
     """
-    where = tuple(where)
+    fixed = tuple(conditions)
     while True:
-        conditions = (Condition("id", "greater", "Number", after), *where)
-        answer = _page(client, project_id, include, conditions, "tasks:id", page_size)
+        query = (Condition("id", "greater", "Number", after), *fixed)
+        answer = _page(client, project_id, include, query, "tasks:id", page_size)
         page = answer["tasks"]
         if page:
             yield page
@@ -72,26 +72,26 @@ def pages(
             return
 
 
-def newest(client: Client, project_id: int) -> str | None:
-    """Return when a task was last changed, by the server's clock; None without tasks."""
+def last_change(client: Client, project_id: int) -> str | None:
+    """Return the time of the last change of a task, by the server's clock; None without tasks."""
     answer = _page(client, project_id, ("id", "updated_at"), (), "-tasks:updated_at", 1)
     return str(answer["tasks"][0]["updated_at"]) if answer["tasks"] else None
 
 
-def last(client: Client, project_id: int) -> int:
+def largest_id(client: Client, project_id: int) -> int:
     """Return the largest id of a task; 0 without tasks."""
     answer = _page(client, project_id, ("id",), (), "-tasks:id", 1)
     return int(answer["tasks"][0]["id"]) if answer["tasks"] else 0
 
 
-def add(client: Client, project_id: int, body: bytes) -> int:
-    """Import a JSON array of tasks, all or none of it, and return how many they were.
+def import_tasks(client: Client, project_id: int, body: bytes) -> int:
+    """Import a JSON array of tasks atomically, and return their number.
 
     Raises:
-        UnsureError: It may have been done all the same. Look before it is repeated.
-        TooLargeError: Send fewer at once.
+        UnknownOutcomeError: They may have been imported. Check before repeating.
+        TooLargeError: The request must be split.
     """
-    answer = client.ask(
+    answer = client.request(
         "import tasks",
         "POST",
         f"api/projects/{project_id}/import",
@@ -103,8 +103,8 @@ def add(client: Client, project_id: int, body: bytes) -> int:
 
 
 def delete(client: Client, project_id: int, task_ids: Sequence[int]) -> None:
-    """Delete tasks and all that belongs to them."""
-    client.ask(
+    """Delete tasks and everything that belongs to them."""
+    client.request(
         "delete tasks",
         "POST",
         "api/dm/actions",
@@ -117,12 +117,12 @@ def _page(
     client: Client,
     project_id: int,
     include: Sequence[str],
-    where: Iterable[Condition],
+    conditions: Iterable[Condition],
     order: str,
     page_size: int,
 ) -> Json:
     query: Json = {"ordering": [order]}
-    items = [one.to_json() for one in where]
+    items = [condition.to_json() for condition in conditions]
     if items:
         query["filters"] = {"conjunction": "and", "items": items}
     params = {
@@ -131,7 +131,7 @@ def _page(
         "query": json.dumps(query),
         "include": ",".join(include),
         "fields": "all" if "annotations" in include else "task_only",
-        "resolve_uri": "false",  # else cloud addresses come back signed
+        "resolve_uri": "false",  # otherwise cloud addresses are returned signed
     }
-    answer: Json = client.ask("list the tasks", "GET", "api/tasks/", params=params)
+    answer: Json = client.request("list the tasks", "GET", "api/tasks/", params=params)
     return answer

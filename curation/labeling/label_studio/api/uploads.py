@@ -1,4 +1,4 @@
-"""The images that a project has: the folders that the server may serve, and what was uploaded."""
+"""Images of a project: folders that the server may serve, and uploaded files."""
 
 from __future__ import annotations
 
@@ -10,42 +10,46 @@ from typing import Any
 
 from curation.errors import LabelingError
 from curation.labeling.label_studio.api.client import Client, Json
-from curation.labeling.label_studio.api.errors import DeniedError, GoneError, RefusedError
+from curation.labeling.label_studio.api.errors import (
+    BadRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 
-FILES_AT_ONCE = 50  # the server takes 100; half, since each may be large
+MAX_FILES = 50  # per request; the server accepts 100, which may be too large together
 _ROOT = re.compile(r'LOCAL_FILES_DOCUMENT_ROOT=\\?"([^"\\]+)\\?"')
 
 
 def document_root(client: Client, project_id: int) -> str | None:
-    """Return the folder that the server serves files from; None where it serves none.
+    """Return the folder that the server serves files from, or None.
 
-    No request asks for it, but a refusal names it: nobody may serve files from `/`.
+    No request returns it, but the server names it when it rejects the folder `/`.
     """
     try:
-        client.ask(
+        client.request(
             "ask for the document root",
             "POST",
             "api/storages/localfiles/validate",
             body={"project": project_id, "path": "/"},
         )
-    except (RefusedError, DeniedError, GoneError) as error:
-        named = _ROOT.search(str(error))
-        return named[1] if named else None
+    except (BadRequestError, PermissionDeniedError, NotFoundError) as error:
+        match = _ROOT.search(str(error))
+        return match[1] if match else None
     return None
 
 
 def folders(client: Client, project_id: int) -> list[str]:
     """Return the folders that a project may serve files from."""
-    rows = client.by_sdk(
+    storages = client.call_sdk(
         "list the storage connections",
         lambda sdk: sdk.import_storage.local.list(project=project_id),
     )
-    return [str(one.path) for one in rows if one.path]
+    return [str(storage.path) for storage in storages if storage.path]
 
 
 def add_folder(client: Client, project_id: int, path: str) -> None:
-    """Let a project serve files from a folder and those below it."""
-    client.by_sdk(
+    """Let a project serve files from a folder and its subfolders."""
+    client.call_sdk(
         "add a storage connection",
         lambda sdk: sdk.import_storage.local.create(
             project=project_id, path=path, title=f"images in {path}", use_blob_urls=True
@@ -54,9 +58,9 @@ def add_folder(client: Client, project_id: int, path: str) -> None:
 
 
 def uploads(client: Client, project_id: int) -> list[Json]:
-    """Return what was uploaded: `id`, `file` (a path) and `size` of each."""
+    """Return `id`, `file` (a path) and `size` of each uploaded file."""
     return list(
-        client.ask(
+        client.request(
             "list the uploads",
             "GET",
             f"api/projects/{project_id}/file-uploads",
@@ -66,18 +70,18 @@ def uploads(client: Client, project_id: int) -> list[Json]:
 
 
 def upload(client: Client, project_id: int, files: Sequence[tuple[str, Path]]) -> None:
-    """Upload images, each under a name; they become no tasks. At most `FILES_AT_ONCE`.
+    """Upload at most `MAX_FILES` images with their names, without creating tasks.
 
     Raises:
-        UnsureError: They may be there all the same.
-        LabelingError: One cannot be read, or the server does not take them.
+        UnknownOutcomeError: They may have been uploaded.
+        LabelingError: An image cannot be read, or the server rejects them.
     """
-    with ExitStack() as opened:
+    with ExitStack() as stack:
         form: dict[str, tuple[str, Any, str]] = {}
         for i, (name, path) in enumerate(files):
-            # A field each: of several files under one name, the server keeps the last.
-            form[f"file{i}"] = (name, opened.enter_context(_open(path)), "image/*")
-        client.ask(
+            # One field per file: of several files in one field, the server keeps the last.
+            form[f"file{i}"] = (name, stack.enter_context(_open(path)), "image/*")
+        client.request(
             "upload images",
             "POST",
             f"api/projects/{project_id}/import",
@@ -88,9 +92,9 @@ def upload(client: Client, project_id: int, files: Sequence[tuple[str, Path]]) -
 
 
 def unreadable(path: Path, error: OSError) -> LabelingError:
-    """Return the error of an image that cannot be read here."""
+    """Return the error of an image that cannot be read."""
     return LabelingError(
-        f"{path}: {error.strerror or error}. Put the image back, or remove the sample."
+        f"{path}: {error.strerror or error}. Restore the image, or remove the sample."
     )
 
 

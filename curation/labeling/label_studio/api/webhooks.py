@@ -1,7 +1,7 @@
-"""Being told at once that something was submitted: a small listener on this machine.
+"""Notifications of submissions: a webhook listener on this machine.
 
-The server posts to an address with a secret in its path. What it posts is not believed: it only
-says that it is time to pull. Anything without the secret is answered with 404.
+The server posts to a URL with a secret in its path. The content of the request is ignored: it
+only triggers a pull. Requests without the secret are answered with 404.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 from curation.errors import LabelingError
 from curation.labeling.label_studio.api.client import Client
-from curation.labeling.label_studio.api.errors import GoneError
+from curation.labeling.label_studio.api.errors import NotFoundError
 
 logger = logging.getLogger(__name__)
 
@@ -26,33 +26,33 @@ ACTIONS = (
     "TASKS_DELETED", "PROJECT_UPDATED",
 )  # fmt: skip
 _PREFIX = "/curation/"
-_MOST_BYTES = 1 << 20
-_PATIENCE_S = 10.0  # for one who connects and says nothing
+_MAX_BYTES = 1 << 20
+_TIMEOUT_S = 10.0  # for clients that connect and send nothing
 
 
 class Listener:
-    """Listens on loopback from its making until it is closed. Use it in a `with` block.
+    """Listens from construction until closed. Use it in a `with` block.
 
     Args:
-        host: The address to listen on; loopback unless the server is on another machine.
-        port: 0 for any that is free.
+        host: Address to listen on; loopback unless the server is on another machine.
+        port: Port; 0 for any free port.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._rang = threading.Event()
+        self._called = threading.Event()
         self._path = _PREFIX + secrets.token_urlsafe(32)
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(self._path, self._rang))
+            self._server = ThreadingHTTPServer((host, port), _handler(self._path, self._called))
         except OSError as error:
             raise LabelingError(
                 f"Cannot listen for webhooks on {host}:{port}: {error.strerror or error}. "
-                "Choose another port, or go without."
+                "Choose another port, or disable webhooks."
             ) from error
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> Listener:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,15 +60,15 @@ class Listener:
 
     @property
     def url(self) -> str:
-        """The address to give to the server, secret and all."""
+        """URL for the server, including the secret."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}{self._path}"
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the server calls, at most so long; return whether it called."""
-        rang = self._rang.wait(seconds)
-        self._rang.clear()
-        return rang
+        """Wait until the server calls, or for a time; return whether it called."""
+        called = self._called.wait(seconds)
+        self._called.clear()
+        return called
 
     def close(self) -> None:
         """Stop listening."""
@@ -78,36 +78,29 @@ class Listener:
 
 
 @contextmanager
-def announced(client: Client, project_id: int, listener: Listener) -> Iterator[bool]:
-    """Have the server call a listener while the block runs; yields whether it agreed.
+def registered_webhook(client: Client, project_id: int, listener: Listener) -> Iterator[bool]:
+    """Register a listener while the block runs; yield whether the server accepted it.
 
-    A server refuses addresses on its own network unless it was told to allow them. Then there
-    is nobody to call, and pulling goes by the clock.
+    By default, servers reject addresses on their own network. Pulls then follow a fixed interval.
     """
     try:
-        webhook = _add(client, project_id, listener.url)
+        webhook_id = _add(client, project_id, listener.url)
     except LabelingError as error:
-        logger.warning("No webhook: %s Pulling by the clock instead.", error)
+        logger.warning("No webhook: %s Pulling at a fixed interval instead.", error)
         yield False
         return
     try:
         yield True
     finally:
         try:
-            _remove(client, webhook)
+            _remove(client, webhook_id)
         except LabelingError as error:
-            logger.warning("Webhook %d stays on the server: %s", webhook, error)
-
-
-def registered(client: Client, project_id: int) -> dict[int, str]:
-    """Return the webhooks of a project: number and address."""
-    rows = client.ask("list the webhooks", "GET", "api/webhooks/", params={"project": project_id})
-    return {int(one["id"]): str(one["url"]) for one in rows}
+            logger.warning("Cannot remove webhook %d from the server: %s", webhook_id, error)
 
 
 def _add(client: Client, project_id: int, url: str) -> int:
-    """Have the server tell an address of what happens; return the webhook's number."""
-    made = client.ask(
+    """Register a webhook for a URL; return its id."""
+    created = client.request(
         "add a webhook",
         "POST",
         "api/webhooks/",
@@ -121,38 +114,38 @@ def _add(client: Client, project_id: int, url: str) -> int:
         },
         repeatable=False,
     )
-    return int(made["id"])
+    return int(created["id"])
 
 
 def _remove(client: Client, webhook_id: int) -> None:
-    """Remove a webhook; one that is gone is no error."""
+    """Remove a webhook, if it exists."""
     try:
-        client.ask("remove a webhook", "DELETE", f"api/webhooks/{webhook_id}/")
-    except GoneError:
-        logger.info("Webhook %d was gone already.", webhook_id)
+        client.request("remove a webhook", "DELETE", f"api/webhooks/{webhook_id}/")
+    except NotFoundError:
+        logger.info("Webhook %d does not exist any more.", webhook_id)
 
 
-def _handler(path: str, rang: threading.Event) -> type[BaseHTTPRequestHandler]:
+def _handler(path: str, called: threading.Event) -> type[BaseHTTPRequestHandler]:
     expected = path.encode()
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = _PATIENCE_S
+        timeout = _TIMEOUT_S
 
         def do_POST(self) -> None:
-            known = hmac.compare_digest(self.path.encode(), expected)
+            authorized = hmac.compare_digest(self.path.encode(), expected)
             length = self.headers.get("Content-Length", "0")
-            if not known or not length.isdecimal() or int(length) > _MOST_BYTES:
+            if not authorized or not length.isdecimal() or int(length) > _MAX_BYTES:
                 self.send_response(404)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 self.close_connection = True
                 return
-            self.rfile.read(int(length))  # to answer before it was sent would break the pipe
-            rang.set()
+            self.rfile.read(int(length))  # an earlier answer would break the connection
+            called.set()
             self.send_response(204)
             self.end_headers()
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - their name
-            """Say nothing: the path is secret."""
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - base class's name
+            """Log nothing: the path is secret."""
 
     return Handler

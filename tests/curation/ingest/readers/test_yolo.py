@@ -1,11 +1,11 @@
-"""YOLO rows by hand, and the folders that they come in."""
+"""Parsing of YOLO rows, and the folder layouts around them."""
 
 import pytest
 from PIL import Image
 
 from curation.errors import IngestError
 from curation.ingest.readers import yolo
-from curation.ingest.records import Options
+from curation.ingest.records import ReaderOptions
 
 NAMES = ("cone", "drum")
 
@@ -23,19 +23,19 @@ def put(root, *images, **labels):
 
 
 def options(tmp_path, names=NAMES):
-    return Options(names=names, frames=tmp_path)
+    return ReaderOptions(names=names, frames=tmp_path)
 
 
-def test_a_row_by_hand():
-    boxes, reasons = yolo.parse("1 0.5 0.25 0.5 0.5\n\n0 0.5 0.5 1 1\n", NAMES)
+def test_rows_become_relative_corners():
+    boxes, reasons = yolo.parse_labels("1 0.5 0.25 0.5 0.5\n\n0 0.5 0.5 1 1\n", NAMES)
     assert boxes.labels == ["drum", "cone"]
     assert boxes.boxes_xyxy.tolist() == [[0.25, 0.0, 0.75, 0.5], [0, 0, 1, 1]]
     assert boxes.scores.tolist() == [1, 1]
     assert reasons == []
 
 
-def test_a_box_over_the_border_is_cut_off():
-    boxes, reasons = yolo.parse("0 0.9 0.5 0.4 0.5", NAMES)
+def test_box_over_border_is_clipped():
+    boxes, reasons = yolo.parse_labels("0 0.9 0.5 0.4 0.5", NAMES)
     assert boxes.boxes_xyxy[0].tolist() == pytest.approx([0.7, 0.25, 1.0, 0.75])
     assert reasons == []
 
@@ -43,20 +43,30 @@ def test_a_box_over_the_border_is_cut_off():
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        pytest.param("0 0.5 0.5 0.5", "expected 5 numbers, got 4", id="too short"),
-        pytest.param("0 .1 .1 .2 .1 .2 .2 .1 .2", "expected 5 numbers, got 9", id="a polygon"),
-        pytest.param("cone 0.5 0.5 0.5 0.5", "expected numbers", id="words"),
-        pytest.param("2 0.5 0.5 0.5 0.5", "class 2 is unknown, there are 2", id="no such class"),
-        pytest.param("-1 0.5 0.5 0.5 0.5", "class -1 is unknown", id="a negative class"),
-        pytest.param("0.5 0.5 0.5 0.5 0.5", "must be a whole number", id="half a class"),
-        pytest.param("nan 0.5 0.5 0.5 0.5", "must be a whole number", id="class not a number"),
-        pytest.param("0 320 240 64 48", "must lie in 0..1", id="pixels"),
-        pytest.param("0 nan 0.5 0.5 0.5", "must lie in 0..1", id="not a number"),
+        pytest.param(
+            "0 0.5 0.5 0.5",
+            "must have 5 numbers (class, center x and y, width, height), got 4",
+            id="too short",
+        ),
+        pytest.param(
+            "0 .1 .1 .2 .1 .2 .2 .1 .2",
+            "must have 5 numbers (class, center x and y, width, height), got 9",
+            id="a polygon",
+        ),
+        pytest.param("cone 0.5 0.5 0.5 0.5", "Every value must be a number", id="words"),
+        pytest.param("2 0.5 0.5 0.5 0.5", "The class must be in 0 to 1, got 2", id="no such class"),
+        pytest.param(
+            "-1 0.5 0.5 0.5 0.5", "The class must be in 0 to 1, got -1", id="a negative class"
+        ),
+        pytest.param("0.5 0.5 0.5 0.5 0.5", "must be an integer", id="half a class"),
+        pytest.param("nan 0.5 0.5 0.5 0.5", "must be an integer", id="class not a number"),
+        pytest.param("0 320 240 64 48", "must be in [0, 1]", id="pixels"),
+        pytest.param("0 nan 0.5 0.5 0.5", "must be in [0, 1]", id="not a number"),
         pytest.param("0 0.5 0.5 0 0.5", "has no extent", id="no width"),
     ],
 )
-def test_a_malformed_row_is_left_out_with_its_number_and_reason(row, reason):
-    boxes, reasons = yolo.parse(f"0 0.5 0.5 0.5 0.5\n{row}\n1 0.5 0.5 0.5 0.5", NAMES)
+def test_malformed_row_is_left_out_with_number_and_reason(row, reason):
+    boxes, reasons = yolo.parse_labels(f"0 0.5 0.5 0.5 0.5\n{row}\n1 0.5 0.5 0.5 0.5", NAMES)
     assert boxes.labels == ["cone", "drum"]
     assert len(reasons) == 1
     assert reasons[0].startswith("row 2: ")
@@ -70,20 +80,20 @@ def test_a_malformed_row_is_left_out_with_its_number_and_reason(row, reason):
         pytest.param("train/images/a.jpg", "train__labels__a", id="Roboflow: train/images"),
     ],
 )
-def test_both_layouts_are_read(tmp_path, image, label):
+def test_common_layouts_are_read(tmp_path, image, label):
     put(tmp_path, image, **{label: "0 .5 .5 .5 .5"})
     (record,) = yolo.read(tmp_path, options(tmp_path)).records
     assert (record.path, record.split) == (tmp_path / image, "train")
     assert record.boxes.labels == ["cone"]
 
 
-def test_labels_beside_the_images_are_read(tmp_path):
+def test_labels_next_to_images_are_read(tmp_path):
     put(tmp_path, "a.jpg", a="1 .5 .5 .5 .5")
     (record,) = yolo.read(tmp_path, options(tmp_path)).records
     assert (record.split, record.boxes.labels) == (None, ["drum"])
 
 
-def test_an_empty_label_file_is_labeled_and_no_file_is_not(tmp_path):
+def test_empty_label_file_means_labeled_and_missing_file_unlabeled(tmp_path):
     put(tmp_path, "images/a.jpg", "images/b.jpg", labels__a="\n")
     labeled, unlabeled = yolo.read(tmp_path, options(tmp_path)).records
     assert len(labeled.boxes) == 0
@@ -94,25 +104,25 @@ def test_an_empty_label_file_is_labeled_and_no_file_is_not(tmp_path):
     ("folder", "split"),
     [("train", "train"), ("valid", "val"), ("Val", "val"), ("test", "test"), ("batch1", None)],
 )
-def test_folders_name_splits(tmp_path, folder, split):
+def test_folder_names_are_splits(tmp_path, folder, split):
     put(tmp_path, f"images/{folder}/a.jpg", **{f"labels__{folder}__a": ""})
     assert yolo.read(tmp_path, options(tmp_path)).records[0].split == split
 
 
-def test_malformed_rows_are_one_problem_an_image(tmp_path):
+def test_malformed_rows_are_one_problem_per_image(tmp_path):
     put(tmp_path, "images/a.jpg", labels__a="7 .5 .5 .5 .5\n" * 8)
     (problem,) = yolo.read(tmp_path, options(tmp_path)).label_problems
     assert problem.filepath == str(tmp_path / "images/a.jpg")
-    assert problem.message.count("unknown") == 5
+    assert problem.message.count("got 7") == 5
     assert problem.message.endswith("and 3 more")
 
 
-def test_a_label_file_that_is_no_text_leaves_the_image_unlabeled(tmp_path):
+def test_binary_label_file_leaves_image_unlabeled(tmp_path):
     put(tmp_path, "images/a.jpg", labels__a="")
     (tmp_path / "labels/a.txt").write_bytes(b"\xff\xfe\x00")
-    reading = yolo.read(tmp_path, options(tmp_path))
-    assert reading.records[0].boxes is None
-    assert "a.txt cannot be read" in reading.label_problems[0].message
+    result = yolo.read(tmp_path, options(tmp_path))
+    assert result.records[0].boxes is None
+    assert "a.txt cannot be read" in result.label_problems[0].message
 
 
 @pytest.mark.parametrize(
@@ -124,19 +134,19 @@ def test_a_label_file_that_is_no_text_leaves_the_image_unlabeled(tmp_path):
     ],
     ids=["a list", "a mapping in any order", "plain lines"],
 )
-def test_names_are_found_beside_the_data(tmp_path, file, text):
+def test_class_names_are_found_with_data(tmp_path, file, text):
     (tmp_path / file).write_text(text)
     assert yolo.find_names(tmp_path) == NAMES
 
 
 @pytest.mark.parametrize("text", ["nc: 2", "names: 3", "- a", ": :"])
-def test_a_names_file_that_is_none_is_named(tmp_path, text):
+def test_invalid_names_file_is_named(tmp_path, text):
     (tmp_path / "data.yaml").write_text(text)
-    with pytest.raises(IngestError, match=r"data\.yaml should hold `names:`"):
+    with pytest.raises(IngestError, match=r"data\.yaml must contain `names:`"):
         yolo.find_names(tmp_path)
 
 
-def test_without_names_it_says_what_to_do(tmp_path):
+def test_missing_class_names_say_what_to_do(tmp_path):
     put(tmp_path, "images/a.jpg", labels__a="")
     with pytest.raises(IngestError, match="--names 'cone,drum'"):
         yolo.read(tmp_path, options(tmp_path, names=None))
