@@ -1,4 +1,4 @@
-"""The model side: images in, predictions out. It has never heard of FiftyOne.
+"""The model side: images in, predictions out, independent of FiftyOne.
 
     import cascade
 
@@ -6,7 +6,7 @@
     verdict = cascade.Predictor(ensemble).predict([cascade.read("street.jpg")])[0]
     verdict.yes, verdict.objects.labels
 
-Nothing is imported before it is asked for.
+The names are imported lazily.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Detections", "Ensemble", "Predictor", "read", "register"]
 
-_HOMES = {
+_MODULES = {
     "Detections": "predictions",
     "Ensemble": "ensemble",
     "Predictor": "inference.predictor",
@@ -43,8 +43,8 @@ moved_modules.install(
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"cascade.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"cascade.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

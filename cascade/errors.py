@@ -1,18 +1,18 @@
-"""What can go wrong on the model side.
+"""Exceptions of the model side.
 
 * CascadeError
-  x UnknownModelError     a name that no adapter has registered
-  x DuplicateModelError   a name that is registered already
+  x UnknownModelError     a name without a registered adapter
+  x DuplicateModelError   a name that is already registered
   x MissingExtraError     an adapter whose package is not installed
-  x BadPredictionsError   arrays that do not fit together, or leave their range
-  x TaxonomyError         a taxonomy file that does not hold together
-  x ManifestError         a manifest with a wrong value, and the path to it
-  x CheckpointError       weights that are absent, or not those that were announced
-  x ServerError           a model's server that is down, too slow, or answers nonsense
-  x ImageError            bytes that are no whole image
-  x TrainingError         a fit that cannot start, or went astray
+  x BadPredictionsError   arrays that are inconsistent or out of range
+  x TaxonomyError         an inconsistent taxonomy
+  x ManifestError         a manifest with a wrong value
+  x CheckpointError       weights that are absent, damaged or not the expected ones
+  x ServerError           a model server that is down, too slow, or returns invalid answers
+  x ImageError            a file that is not a complete image
+  x TrainingError         a fit that cannot start, or diverges
 
-Each also inherits the built-in that it is a case of, so `except LookupError` works.
+Each class also inherits the matching built-in exception, so `except LookupError` works.
 """
 
 from collections.abc import Iterable
@@ -20,70 +20,70 @@ from difflib import get_close_matches
 
 
 class CascadeError(Exception):
-    """The root of everything that the model side raises on purpose."""
+    """Base class of all exceptions that the model side raises deliberately."""
 
 
 class UnknownModelError(CascadeError, LookupError):
-    """A model was asked for by a name that nobody registered."""
+    """A requested adapter is not registered."""
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"No adapter is named {name!r}. {nearest(name, known)}")
+    def __init__(self, name: str, registered: Iterable[str]) -> None:
+        super().__init__(f"No adapter is named {name!r}. {nearest(name, registered)}")
 
 
 class DuplicateModelError(CascadeError, ValueError):
-    """A name was registered twice."""
+    """An adapter name is registered twice."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"An adapter named {name!r} is registered already. Choose another name, "
+            f"An adapter named {name!r} is already registered. Choose another name, "
             "for example one that ends in a version."
         )
 
 
 class MissingExtraError(CascadeError, ImportError):
-    """An adapter needs a package that is not installed here."""
+    """An adapter requires a package that is not installed."""
 
     def __init__(self, adapter: str, package: str, install: str | None = None) -> None:
         self.package = package
         command = install or f"pip install 'cascade-curation[{package}]'"
         super().__init__(
-            f"The adapter {adapter!r} needs the package {package!r}, which is not installed. "
-            f"Install it with `{command}`, or leave the member out of the manifest."
+            f"The adapter {adapter!r} requires the package {package!r}, which is not installed. "
+            f"Install it with `{command}`, or remove the member from the manifest."
         )
 
 
 class BadPredictionsError(CascadeError, ValueError):
-    """Arrays do not fit together, or hold values outside their range."""
+    """Arrays are inconsistent, or contain values out of range."""
 
 
 class TaxonomyError(CascadeError, ValueError):
-    """A taxonomy does not hold together."""
+    """A taxonomy is inconsistent."""
 
 
 class ManifestError(CascadeError, ValueError):
-    """A manifest holds a wrong value; the message gives the path to it."""
+    """A manifest contains a wrong value; the message has the path to it."""
 
 
 class CheckpointError(CascadeError, ValueError):
-    """Weights are absent, or not those that were announced."""
+    """Weights are absent, damaged or not the expected ones."""
 
 
 class ServerError(CascadeError, ConnectionError):
-    """A model's server is down, too slow, or answers nonsense."""
+    """A model server is down, too slow, or returns invalid answers."""
 
 
 class ImageError(CascadeError, ValueError):
-    """Bytes are not a whole image that can be read."""
+    """A file cannot be read as a complete image."""
 
 
 class TrainingError(CascadeError, ValueError):
-    """A fit cannot start, or went astray."""
+    """A fit cannot start, or diverges."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a sentence that names the nearest known names, or lists them all."""
-    names = sorted(known)
-    close = get_close_matches(name, names, n=3, cutoff=0.6)
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return a sentence with the closest valid names, or with all of them if none is close."""
+    choices = sorted(names)
+    close = get_close_matches(name, choices, n=3, cutoff=0.6)
     if close:
-        return f"Did you mean {' or '.join(repr(one) for one in close)}?"
-    return f"Known: {', '.join(names) or 'none'}."
+        return f"Did you mean {' or '.join(map(repr, close))}?"
+    return f"Known: {', '.join(choices) or 'none'}."

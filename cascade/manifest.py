@@ -1,13 +1,11 @@
-"""The ensemble as one validated file: members, routing, fusion and budget.
+"""The manifest: members, routing, fusion and budget of an ensemble as one validated file.
 
-A bad manifest fails before any model is loaded, with the path to the wrong value and the
-nearest right one. Three ship: see `manifests/`.
+A wrong manifest fails before any model is loaded; the message has the path to the wrong value
+and the closest valid one. Three manifests are packaged: see `manifests/`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -16,48 +14,47 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, Field, ValidationError, model_validator
 
 from cascade import registry, taxonomy
 from cascade.checkpoints import licenses
 from cascade.checkpoints.licenses import LicenseKind
 from cascade.errors import ManifestError, TaxonomyError, UnknownModelError, nearest
 from cascade.registry import Tier
+from cascade.runtime.yaml_models import YamlModel, names_in, read_source, short_hash
+from cascade.taxonomy import Taxonomy
 
 _PACKAGED = resources.files("cascade") / "manifests"
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Member(_Frozen):
+class Member(YamlModel):
     """One model of the ensemble.
 
     Attributes:
-        name: Its name, and that of its label field.
-        tier: The tier that it works in.
-        adapter: The registered adapter that builds it.
-        source: `package:FOLDER` in `cascade/weights`, a hub id, or a path; None where the
-            adapter brings its weights along.
-        revision: What pins the source: the commit of a hub's, the sha256 of a release's.
-        licence: SPDX name of the weights' licence: see `licences`.
-        gated: Whether the hub asks for consent before it hands the weights out.
-        precision: The arithmetic of its forward pass.
-        batch_size: Images at a time.
-        weight: Its voice in the consensus, relative to the others.
-        vocabulary: The classes it can name; None where its checkpoint says so, or where it is
-            prompted by the taxonomy.
-        optional: Whether a run goes on without it: without its package, its weights, or
-            consent to its licence.
+        name: Name of the member and of its label field.
+        tier: Tier of the member.
+        adapter: Registered adapter that builds the model.
+        source: `package:FOLDER` in `cascade/weights`, a hub id, or a path; None if the adapter
+            includes the weights.
+        revision: Pin of the source: the commit of a hub source, the sha256 of a release file.
+        license: SPDX name of the weights' license (see `licenses`). `licence`, the key of
+            release 0.1, is still read.
+        gated: Whether the hub requires consent before a download.
+        precision: Arithmetic of the forward pass.
+        batch_size: Images per batch.
+        weight: Weight in the consensus, relative to the other members.
+        vocabulary: Classes that the member can name; None if its checkpoint states them, or if
+            it is prompted with the taxonomy.
+        optional: Whether a run continues without the member if its package, its weights or the
+            consent to its license is missing.
         params: Keyword arguments of the adapter.
-        parameters_m: Millions of parameters that lie on the device.
-        gflops: Floating-point operations for one image at the size that it works on, in 10^9.
-        memory_mb: Weights and activations on the device at `batch_size`, in MiB, as measured;
-            None to have `planning` estimate it.
-        homepage: Where the model is described.
+        parameters_m: Parameters on the device, in millions.
+        gflops: Floating-point operations per image at the model's input size, in 10^9.
+        memory_mb: Measured memory of weights and activations at `batch_size`, in MiB; None to
+            let `planning` estimate it.
+        homepage: Address of the model's description.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
@@ -65,14 +62,16 @@ class Member(_Frozen):
     adapter: str
     source: str | None = None
     revision: str | None = None
-    licence: Annotated[str, Field(min_length=1)]
+    license: Annotated[
+        str, Field(min_length=1, validation_alias=AliasChoices("license", "licence"))
+    ]
     gated: bool = False
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
     weight: Positive = 1.0
     vocabulary: tuple[str, ...] | None = None
     optional: bool = False
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field({})
     parameters_m: Annotated[float, Field(ge=0)] | None = None
     gflops: Annotated[float, Field(ge=0)] | None = None
     memory_mb: Positive | None = None
@@ -80,22 +79,21 @@ class Member(_Frozen):
 
     @property
     def repository(self) -> str | None:
-        """The hub's repository that its weights come from; None where they do not.
+        """Hub repository of the weights; None if they come from elsewhere.
 
-        The weights of a language model are its server's: `params.model` names them.
+        A language model's weights are loaded by its server, from `params.model`.
         """
-        if self.source is None and self.tier == "language":
-            model = self.params.get("model")
+        if self.source is None:
+            model = self.params.get("model") if self.tier == "language" else None
             return str(model) if model else None
-        is_of_hub = self.source is not None and self.source.startswith("hub:")
-        return str(self.source).removeprefix("hub:") if is_of_hub else None
+        return self.source.removeprefix("hub:") if self.source.startswith("hub:") else None
 
     @property
     def is_pinned(self) -> bool:
-        """Whether everyone who reads the manifest gets the same weights.
+        """Whether every reader of the manifest gets the same weights.
 
-        What comes from elsewhere needs a commit or a hash: branches and tags move. What is
-        packaged or lies on this machine is identified by its content.
+        Remote sources need a commit or a hash, because branches and tags move. Packaged weights
+        and local files are identified by their content.
         """
         if self.repository:
             return bool(_COMMIT.fullmatch(self.revision or ""))
@@ -105,18 +103,18 @@ class Member(_Frozen):
 
 
 PATHS = ("fast_a", "fast_b", "precision")
-"""The paths of `Routing` that ask language members."""
+"""The paths of `Routing` with language members."""
 
 _COMMIT, _SHA256 = re.compile("[0-9a-f]{40}"), re.compile("[0-9a-f]{64}")
 _DESCRIPTIVE = {"gated", "parameters_m", "gflops", "memory_mb", "homepage"}
 
 
-class Routing(_Frozen):
-    """When a sample stops, and where it goes otherwise (design: the total decision table).
+class Routing(YamlModel):
+    """Thresholds and language members of the decision table in `fusion.routing`.
 
-    Probabilities are of the fused image decision; `agreement` is the weighted share of
+    Probabilities are those of the fused image decision; `agreement` is the weighted share of
     voting members on the fused side of `threshold`. `fast_a`, `fast_b` and `precision` name the
-    language members that a path asks, `adjudicator` the one that settles what stays in doubt.
+    language members of each path, `adjudicator` the one that decides the remaining doubt.
     """
 
     agreement: Share = 0.65
@@ -144,18 +142,18 @@ class Routing(_Frozen):
         return self
 
 
-class Fusion(_Frozen):
-    """How boxes of several members become clusters.
+class Fusion(YamlModel):
+    """Thresholds for clustering the boxes of several members.
 
     Attributes:
-        nms_iou: Boxes of one member and class that overlap more are one.
-        min_p: Calibrated probability below which a box is no vote.
-        iou: Overlap from which two boxes are of one cluster.
-        small_iou: The same for boxes whose side is under `small_px`.
-        small_px: In pixels of the image.
+        nms_iou: IoU above which boxes of one member and class are duplicates.
+        min_p: Calibrated probability below which a box does not vote.
+        iou: IoU from which two boxes belong to one cluster.
+        small_iou: The same for boxes with a side under `small_px`.
+        small_px: Side of a small box, in pixels of the image.
         epsilon: Probabilities are clipped to [epsilon, 1 - epsilon].
-        silence: Probability of an object where a competent member said nothing,
-            until it is estimated on validation.
+        silence: Probability of an object that a competent member does not report, until it is
+            estimated on validation.
     """
 
     nms_iou: Share = 0.6
@@ -167,14 +165,14 @@ class Fusion(_Frozen):
     silence: Share = 0.02
 
 
-class Budget(_Frozen):
-    """What the gate asks of a challenger, beside being better.
+class Budget(YamlModel):
+    """Limits that the gate sets for a challenger.
 
     Attributes:
-        p99_latency_ms: 99th percentile of the whole ensemble's time for one image.
-        cost_ratio: The challenger's time for one image over the champion's, at most.
-        mcc_floor: Least Matthews correlation coefficient that may be promoted; the
-            production floor of road-work is 0.9985.
+        p99_latency_ms: 99th percentile of the ensemble's time for one image.
+        cost_ratio: Maximum ratio of the challenger's to the champion's time for one image.
+        mcc_floor: Minimum Matthews correlation coefficient for promotion; the production floor
+            of road work is 0.9985.
     """
 
     p99_latency_ms: Positive = 1000.0
@@ -182,8 +180,8 @@ class Budget(_Frozen):
     mcc_floor: Annotated[float, Field(ge=-1, le=1)] = -1.0
 
 
-class Manifest(_Frozen):
-    """The ensemble, its routing and its budget."""
+class Manifest(YamlModel):
+    """The members of an ensemble, with routing, fusion and budget."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     version: Annotated[int, Field(ge=1)] = 1
@@ -195,179 +193,172 @@ class Manifest(_Frozen):
 
     @cached_property
     def identity(self) -> str:
-        """A hash of what decides anything, 16 hex digits; weights are hashed by the ensemble.
+        """Hash of everything that affects predictions, 16 hex digits.
 
-        What only describes a member, such as an estimate of its memory, is not in it.
+        Descriptive values such as `memory_mb` are excluded; the ensemble adds the weights.
         """
         content = self.model_dump(mode="json", exclude={"members": {"__all__": _DESCRIPTIVE}})
-        canonical = json.dumps(content, sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        for member in content["members"]:
+            member["licence"] = member.pop("license")  # the key of release 0.1 keeps hashes valid
+        return short_hash(content)
 
     def of_tier(self, tier: Tier) -> tuple[Member, ...]:
         """Return the members of one tier, in order."""
-        return tuple(one for one in self.members if one.tier == tier)
+        return tuple(member for member in self.members if member.tier == tier)
 
     def member(self, name: str) -> Member:
-        """Return the member of that name.
+        """Return the member with a name.
 
         Raises:
-            ManifestError: There is none.
+            ManifestError: There is no such member.
         """
-        for one in self.members:
-            if one.name == name:
-                return one
-        known = [one.name for one in self.members]
+        for member in self.members:
+            if member.name == name:
+                return member
+        names = [member.name for member in self.members]
         raise ManifestError(
-            f"The manifest {self.name!r} has no member {name!r}. {nearest(name, known)}"
+            f"The manifest {self.name!r} has no member {name!r}. {nearest(name, names)}"
         )
 
-    def excluded_by_license(self, licence: LicenseKind | None) -> dict[str, str]:
-        """Return the optional members whose licence is stricter than asked for, with the reason.
+    def excluded_by_license(self, strictest_license: LicenseKind | None) -> dict[str, str]:
+        """Return the optional members with a stricter license, each with the reason.
 
         Args:
-            licence: The strictest kind of licence that members may have; None for any.
+            strictest_license: Strictest license kind allowed; None for any.
 
         Raises:
-            ManifestError: Members that are not optional have a stricter one; all are named.
+            ManifestError: Required members have a stricter license; all are named.
         """
-        strict = [
-            one
-            for one in self.members
-            if licence is not None and not licenses.accepts(licence, one.licence)
+        excluded = [
+            member
+            for member in self.members
+            if strictest_license and not licenses.accepts(strictest_license, member.license)
         ]
-        needed = [f"{one.name} ({one.licence})" for one in strict if not one.optional]
-        if needed:
+        required = [
+            f"{member.name} ({member.license})" for member in excluded if not member.optional
+        ]
+        if required:
             raise ManifestError(
-                f"The manifest {self.name!r} needs members whose licence is not {licence}: "
-                f"{', '.join(needed)}. Leave them out, or mark them `optional`."
+                f"The manifest {self.name!r} requires members whose license is not "
+                f"{strictest_license}: {', '.join(required)}. Remove them, or mark them `optional`."
             )
         return {
-            one.name: f"Its licence {one.licence} is {licenses.kind(one.licence)}; "
-            f"{licence} is asked for."
-            for one in strict
+            member.name: f"The license {member.license} of {member.name} is "
+            f"{licenses.kind(member.license)}; only {strictest_license} is allowed."
+            for member in excluded
         }
 
-    def restricted_to(self, licence: LicenseKind | None) -> Manifest:
-        """Return the manifest without the members that `refused` names, nor routes to them.
+    def restricted_to(self, strictest_license: LicenseKind | None) -> Manifest:
+        """Return the manifest without the members in `excluded_by_license` and their routes.
 
         Raises:
-            ManifestError: A member that is not optional has a stricter licence, or none is left.
+            ManifestError: A required member has a stricter license, or no member is left.
         """
-        refused = self.excluded_by_license(licence)
+        excluded = self.excluded_by_license(strictest_license)
         content = self.model_dump()
-        content["members"] = [one for one in content["members"] if one["name"] not in refused]
+        content["members"] = [
+            member for member in content["members"] if member["name"] not in excluded
+        ]
         if not content["members"]:
-            raise ManifestError(f"No member of {self.name!r} has a {licence} licence.")
+            raise ManifestError(f"No member of {self.name!r} has a {strictest_license} license.")
+        routing = content["routing"]
         for path in PATHS:
-            asked = [name for name in content["routing"][path] if name not in refused]
-            content["routing"][path] = asked
-        if content["routing"]["adjudicator"] in refused:
-            content["routing"]["adjudicator"] = None
+            routing[path] = [name for name in routing[path] if name not in excluded]
+        if routing["adjudicator"] in excluded:
+            routing["adjudicator"] = None
         return Manifest.model_validate(content)
 
     def with_revisions(self, revisions: Mapping[str, str]) -> Manifest:
-        """Return the manifest with other revisions of some members, by name."""
+        """Return the manifest with new revisions of some members, by name."""
         content = self.model_dump()
-        for one in content["members"]:
-            one["revision"] = revisions.get(one["name"], one["revision"])
+        for member in content["members"]:
+            member["revision"] = revisions.get(member["name"], member["revision"])
         return Manifest.model_validate(content)
 
 
 def load(source: str | Path) -> Manifest:
-    """Return the manifest of a packaged name (`tiny`) or of a YAML file.
+    """Return the manifest with a packaged name (`tiny`), or that of a YAML file.
 
     Raises:
-        ManifestError: The name is unknown, or a value is wrong; nothing was loaded.
+        ManifestError: The name is unknown, or a value is wrong.
     """
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise ManifestError(f"There is no manifest file at {path}.")
-        return parse(path.read_text(), origin=str(path))
-    packaged = _PACKAGED / f"{source}.yaml"
-    if not packaged.is_file():
-        raise ManifestError(
-            f"No manifest is named {str(source)!r}. {nearest(str(source), packaged_names())} "
-            "A file of your own must end in .yaml."
-        )
-    return parse(packaged.read_text(), origin=f"{source}.yaml")
+    text, origin = read_source(source, _PACKAGED, kind="manifest", error=ManifestError)
+    return parse(text, origin=origin)
 
 
-def parse(
-    text: str, *, origin: str = "manifest", classes: taxonomy.Taxonomy | None = None
-) -> Manifest:
-    """Return the manifest that a YAML text describes.
+def parse(text: str, *, origin: str = "manifest", classes: Taxonomy | None = None) -> Manifest:
+    """Return the manifest in a YAML text.
 
     Args:
-        text: The YAML.
-        origin: What errors call it.
-        classes: The taxonomy to check it against, instead of the one that it names.
+        text: The YAML text.
+        origin: Name of the text in error messages.
+        classes: Taxonomy for validating the vocabularies; None for the one that it names.
+
+    Raises:
+        ManifestError: A value is wrong.
     """
     try:
         content: Any = yaml.safe_load(text)
         manifest = Manifest.model_validate(content)
     except yaml.YAMLError as error:
-        raise ManifestError(f"{origin} is no YAML: {' '.join(str(error).split())}") from error
+        raise ManifestError(
+            f"{origin} is not valid YAML: {' '.join(str(error).split())}"
+        ) from error
     except ValidationError as error:
-        raise ManifestError(f"{origin}: {_explain(error)}") from error
+        raise ManifestError(f"{origin}: {_first_error(error)}") from error
     _check_members(manifest.members, origin)
     _check_routing(manifest, origin)
     _check_vocabularies(manifest, classes or _taxonomy_of(manifest, origin), origin)
     return manifest
 
 
-def to_yaml(manifest: Manifest) -> str:
-    """Return the YAML text that `parse` turns into an equal manifest."""
-    content = manifest.model_dump(mode="json", exclude_defaults=True)
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-
-
 def packaged_names() -> list[str]:
-    """Return the names of the manifests that ship."""
-    return sorted(f.name.removesuffix(".yaml") for f in _PACKAGED.iterdir() if f.name[0] != "_")
+    """Return the names of the packaged manifests."""
+    return names_in(_PACKAGED)
 
 
 def _check_members(members: Iterable[Member], origin: str) -> None:
-    seen: set[str] = set()
-    for i, one in enumerate(members):
-        where = f"{origin}: members[{i}]"
-        if one.name in seen:
-            raise ManifestError(f"{where}.name: two members are named {one.name!r}.")
-        seen.add(one.name)
+    names: set[str] = set()
+    for i, member in enumerate(members):
+        path = f"{origin}: members[{i}]"
+        if member.name in names:
+            raise ManifestError(f"{path}.name: two members are named {member.name!r}.")
+        names.add(member.name)
         try:
-            adapter = registry.get(one.adapter)
+            adapter = registry.get(member.adapter)
         except UnknownModelError as error:
-            raise ManifestError(f"{where}.adapter: {error}") from error
-        if adapter.tier != one.tier:
+            raise ManifestError(f"{path}.adapter: {error}") from error
+        if adapter.tier != member.tier:
             raise ManifestError(
-                f"{where}.tier: the adapter {one.adapter!r} works in the tier "
-                f"{adapter.tier!r}, got {one.tier!r}."
+                f"{path}.tier: the adapter {member.adapter!r} belongs to the tier "
+                f"{adapter.tier!r}, got {member.tier!r}."
             )
 
 
 def _check_routing(manifest: Manifest, origin: str) -> None:
-    speakers = [one.name for one in manifest.of_tier("language")]
-    asked = {path: getattr(manifest.routing, path) for path in PATHS}
-    settles = manifest.routing.adjudicator
-    for path, names in {**asked, "adjudicator": (settles,) if settles else ()}.items():
+    speakers = [member.name for member in manifest.of_tier("language")]
+    routing = manifest.routing
+    names_by_key = {path: getattr(routing, path) for path in PATHS}
+    names_by_key["adjudicator"] = (routing.adjudicator,) if routing.adjudicator else ()
+    for key, names in names_by_key.items():
         for name in names:
             if name not in speakers:
                 raise ManifestError(
-                    f"{origin}: routing.{path}: no member of the tier 'language' is named "
+                    f"{origin}: routing.{key}: no member of the tier 'language' is named "
                     f"{name!r}. {nearest(name, speakers)}"
                 )
 
 
-def _taxonomy_of(manifest: Manifest, origin: str) -> taxonomy.Taxonomy:
+def _taxonomy_of(manifest: Manifest, origin: str) -> Taxonomy:
     try:
         return taxonomy.load(manifest.taxonomy)
     except TaxonomyError as error:
         raise ManifestError(f"{origin}: taxonomy: {error}") from error
 
 
-def _check_vocabularies(manifest: Manifest, classes: taxonomy.Taxonomy, origin: str) -> None:
-    for i, one in enumerate(manifest.members):
-        for word in one.vocabulary or ():
+def _check_vocabularies(manifest: Manifest, classes: Taxonomy, origin: str) -> None:
+    for i, member in enumerate(manifest.members):
+        for word in member.vocabulary or ():
             if classes.canonical(word) is None:
                 raise ManifestError(
                     f"{origin}: members[{i}].vocabulary: no class is named {word!r}. "
@@ -375,18 +366,18 @@ def _check_vocabularies(manifest: Manifest, classes: taxonomy.Taxonomy, origin: 
                 )
 
 
-def _explain(error: ValidationError) -> str:
-    """Return one line on the first wrong value: the path, what is wrong, the nearest right."""
+def _first_error(error: ValidationError) -> str:
+    """Return one line on the first wrong value: its path, the error and a suggestion."""
     first = error.errors()[0]
-    where = _path(first["loc"])
+    path = _path(first["loc"])
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        return f"{where}: there is no such key. {nearest(key, _keys_beside(first['loc']))}"
+        return f"{path}: there is no such key. {nearest(key, _valid_keys(first['loc']))}"
     if first["type"] == "literal_error":
-        return f"{where}: must be {first['ctx']['expected']}, got {first['input']!r}."
+        return f"{path}: must be {first['ctx']['expected']}, got {first['input']!r}."
     if first["type"] == "missing":
-        return f"{where}: is required and missing."
-    return f"{where}: {first['msg']}, got {_short(first['input'])}."
+        return f"{path}: is required and missing."
+    return f"{path}: {first['msg']}, got {_shortened(first['input'])}."
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
@@ -395,7 +386,7 @@ def _path(loc: tuple[int | str, ...]) -> str:
     return parts.removeprefix(".") or "top level"
 
 
-def _keys_beside(loc: tuple[int | str, ...]) -> Iterable[str]:
+def _valid_keys(loc: tuple[int | str, ...]) -> Iterable[str]:
     models: dict[str, type[BaseModel]] = {
         "members": Member,
         "routing": Routing,
@@ -406,6 +397,6 @@ def _keys_beside(loc: tuple[int | str, ...]) -> Iterable[str]:
     return model.model_fields
 
 
-def _short(value: object) -> str:
+def _shortened(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

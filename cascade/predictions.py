@@ -1,25 +1,25 @@
-"""What a member says about one image: frozen values that validate themselves.
+"""Predictions of one member for one image: frozen, validated values.
 
 N is the number of boxes or masks, C the number of classes, H and W a map's height and
-width in its own pixels, D the length of an embedding.
+width in map pixels, D the length of an embedding.
 
 Boxes are relative corners `x1, y1, x2, y2`, each in [0, 1] of the upright image, with
-x1 <= x2 and y1 <= y2. Every value has a natural empty: "ran, found nothing".
+x1 <= x2 and y1 <= y2. Every type has an empty value for "ran, detected nothing".
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade.arrays import FloatArray, IntArray
+from cascade.arrays import BoolArray, FloatArray, IntArray
 from cascade.errors import BadPredictionsError
 
-_TOLERANCE = 1e-4  # of the image's side: what float32 arithmetic on pixels may overshoot
+_TOLERANCE = 1e-4  # of the image's side; float32 arithmetic on pixels may overshoot by it
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +28,10 @@ class Detections:
 
     Attributes:
         boxes_xyxy: Relative corners, shape (N, 4), float32, in [0, 1].
-        scores: The member's own score, shape (N,), float32, in [0, 1]; higher is surer.
-            Ground truth has 1 everywhere.
+        scores: Raw scores of the member, shape (N,), float32, in [0, 1]; higher is more
+            certain. Ground truth has 1 everywhere.
         class_ids: Index into `classes`, shape (N,), int64.
-        classes: The names that the member may give, in its own words.
+        classes: The member's native class names.
     """
 
     boxes_xyxy: FloatArray
@@ -40,7 +40,7 @@ class Detections:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not fit together, and say which."""
+        """Validate the shapes and values of the arrays."""
         n = len(self.boxes_xyxy)
         _expect_shape("boxes_xyxy", self.boxes_xyxy, (n, 4))
         _expect_shape("scores", self.scores, (n,))
@@ -49,11 +49,11 @@ class Detections:
         _expect_within("scores", self.scores, 0.0, 1.0)
         if n and (self.boxes_xyxy[:, :2] > self.boxes_xyxy[:, 2:] + _TOLERANCE).any():
             raise BadPredictionsError("boxes_xyxy must have x1 <= x2 and y1 <= y2 in every row.")
-        _expect_known(self.class_ids, self.classes)
+        _expect_valid_ids(self.class_ids, self.classes)
 
     @classmethod
     def empty(cls, classes: Sequence[str] = ()) -> Detections:
-        """Return no boxes at all: the member ran and found nothing."""
+        """Return no boxes: the member ran and detected nothing."""
         return cls(
             boxes_xyxy=np.zeros((0, 4), np.float32),
             scores=np.zeros(0, np.float32),
@@ -64,7 +64,7 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, rows: Any) -> Detections:
+    def __getitem__(self, rows: slice | BoolArray | IntArray) -> Detections:
         """Return the boxes at `rows`: a mask, a slice or an array of indices."""
         return Detections(
             boxes_xyxy=self.boxes_xyxy[rows],
@@ -85,9 +85,9 @@ class Masks:
 
     Attributes:
         masks: Boolean maps of the whole image, shape (N, H, W).
-        scores: In [0, 1], shape (N,); higher is surer.
+        scores: In [0, 1], shape (N,); higher is more certain.
         class_ids: Index into `classes`, shape (N,), int64.
-        classes: The names that the member may give.
+        classes: The member's native class names.
     """
 
     masks: NDArray[np.bool_]
@@ -96,7 +96,7 @@ class Masks:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not fit together, and say which."""
+        """Validate the shapes and values of the arrays."""
         if self.masks.ndim != 3 or self.masks.dtype != np.bool_:
             raise BadPredictionsError(
                 f"masks must be boolean of shape (N, H, W), "
@@ -105,11 +105,11 @@ class Masks:
         _expect_shape("scores", self.scores, (len(self.masks),))
         _expect_shape("class_ids", self.class_ids, (len(self.masks),))
         _expect_within("scores", self.scores, 0.0, 1.0)
-        _expect_known(self.class_ids, self.classes)
+        _expect_valid_ids(self.class_ids, self.classes)
 
     @classmethod
     def empty(cls, classes: Sequence[str] = ()) -> Masks:
-        """Return no masks at all."""
+        """Return no masks."""
         return cls(
             masks=np.zeros((0, 1, 1), np.bool_),
             scores=np.zeros(0, np.float32),
@@ -123,22 +123,22 @@ class Masks:
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
-    """The boxes of one frame of a clip, and which object each of them is.
+    """The boxes of one frame of a clip, with the track of each.
 
     Attributes:
         detections: The boxes.
-        track_ids: Identity of each, shape (N,), int64, 0 or above and unique in the frame;
-            -1 where none was given yet.
+        track_ids: Track of each box, shape (N,), int64, non-negative and unique in the frame;
+            -1 for boxes without a track yet.
     """
 
     detections: Detections
     track_ids: IntArray
 
     def __post_init__(self) -> None:
-        """Refuse identities that do not fit the boxes."""
+        """Validate the track ids."""
         _expect_shape("track_ids", self.track_ids, (len(self.detections),))
-        known = self.track_ids[self.track_ids >= 0]
-        if len(np.unique(known)) != len(known):
+        assigned = self.track_ids[self.track_ids >= 0]
+        if len(np.unique(assigned)) != len(assigned):
             raise BadPredictionsError("track_ids must be unique in a frame.")
 
     @classmethod
@@ -152,18 +152,18 @@ class Tracks:
 
 @dataclass(frozen=True, eq=False)
 class DepthMap:
-    """Distance from the camera, for every pixel of a map that covers the whole image.
+    """Distance from the camera for every pixel of a map that covers the image.
 
     Attributes:
-        depth: Shape (H, W), float32, above 0 where known and NaN where not (the sky).
-        unit: `metres`, or `relative` when only the order is meaningful (larger is farther).
+        depth: Shape (H, W), float32, above 0; NaN where unknown (the sky).
+        unit: `metres`, or `relative` if only the order is meaningful (larger is farther).
     """
 
     depth: FloatArray
     unit: Literal["metres", "relative"]
 
     def __post_init__(self) -> None:
-        """Refuse a map of the wrong shape, or one that reaches behind the camera."""
+        """Validate the shape, the unit and the sign."""
         if self.depth.ndim != 2:
             raise BadPredictionsError(f"depth must have shape (H, W), got {self.depth.shape}.")
         if self.unit not in ("metres", "relative"):
@@ -173,22 +173,22 @@ class DepthMap:
 
     @classmethod
     def empty(cls) -> DepthMap:
-        """Return a map without a single known pixel."""
+        """Return a map without known pixels."""
         return cls(depth=np.full((1, 1), np.nan, np.float32), unit="relative")
 
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """Where an image lies in a member's feature space.
+    """Feature vector of an image.
 
     Attributes:
-        vector: Shape (D,), float32, finite, scaled to length 1; D = 0 for the empty one.
+        vector: Shape (D,), float32, finite, of length 1; D = 0 for the empty embedding.
     """
 
     vector: FloatArray
 
     def __post_init__(self) -> None:
-        """Refuse what no distance can be taken to."""
+        """Validate the shape, the values and the length."""
         if self.vector.ndim != 1:
             raise BadPredictionsError(f"vector must have shape (D,), got {self.vector.shape}.")
         if not np.isfinite(self.vector).all():
@@ -199,18 +199,18 @@ class Embedding:
 
     @classmethod
     def empty(cls) -> Embedding:
-        """Return a vector without a direction."""
+        """Return a vector without dimensions."""
         return cls(vector=np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a language model answers to the taxonomy's yes/no question.
+    """Answer of a language model to the taxonomy's yes/no question.
 
     Attributes:
-        p_yes: Probability of "yes", in [0, 1]; None when it gave no usable answer.
-        reason: Its own words.
-        objects: The things that it claims to see, in its own words.
+        p_yes: Probability of "yes", in [0, 1]; None without a usable answer.
+        reason: The model's explanation.
+        objects: Objects that the model claims to see, in its wording.
     """
 
     p_yes: float | None
@@ -218,23 +218,23 @@ class Answer:
     objects: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a probability that is none."""
+        """Validate the probability."""
         if self.p_yes is not None and not 0.0 <= self.p_yes <= 1.0:
             raise BadPredictionsError(f"p_yes must lie in [0, 1], got {self.p_yes}.")
 
     @classmethod
     def empty(cls) -> Answer:
-        """Return no answer: asked, and nothing usable came."""
+        """Return no answer: the model was asked and gave no usable one."""
         return cls(p_yes=None)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a member says nothing about an image.
+    """Reason why a member has no prediction for an image.
 
     Attributes:
-        error: The class of the error.
-        message: Its text, one line.
+        error: Class name of the exception.
+        message: One-line error message.
     """
 
     error: str
@@ -252,14 +252,14 @@ def _expect_shape(name: str, array: FloatArray | IntArray, shape: tuple[int, ...
 def _expect_within(name: str, array: FloatArray, low: float, high: float) -> None:
     if array.size == 0:
         return
-    least, most = float(array.min()), float(array.max())  # NaN fails both comparisons below
-    if not (least >= low - _TOLERANCE and most <= high + _TOLERANCE):
+    smallest, largest = float(array.min()), float(array.max())  # NaN fails both comparisons
+    if not (smallest >= low - _TOLERANCE and largest <= high + _TOLERANCE):
         raise BadPredictionsError(
-            f"{name} must lie in [{low:g}, {high:g}], got {least:.4g}..{most:.4g}."
+            f"{name} must lie in [{low:g}, {high:g}], got {smallest:.4g}..{largest:.4g}."
         )
 
 
-def _expect_known(class_ids: IntArray, classes: tuple[str, ...]) -> None:
+def _expect_valid_ids(class_ids: IntArray, classes: tuple[str, ...]) -> None:
     if class_ids.size and not (class_ids.min() >= 0 and class_ids.max() < len(classes)):
         raise BadPredictionsError(
             f"class_ids must lie in 0..{len(classes) - 1}, "

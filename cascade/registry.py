@@ -1,7 +1,7 @@
-"""Adapters by name: `register`, `create`, `names`.
+"""Registry of model adapters: `register`, `create`, `names`.
 
-The built-ins are registered here by the same call as a stranger's. A factory is given as
-`"module:attribute"`, so that nothing is imported, built or loaded before `create`.
+Built-in adapters are registered like any other. A factory is a string `"module:attribute"`;
+nothing is imported, built or loaded before `create`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ Tier = Literal["embedding", "detection", "geometry", "segmentation", "language",
 
 @dataclass(frozen=True)
 class Adapter:
-    """How a family of models is built.
+    """Registration of a family of models.
 
     Attributes:
-        name: What a manifest calls it.
-        tier: The tier that its models work in.
+        name: Name in a manifest.
+        tier: Tier of the models.
         factory: `module:attribute` of a callable `(checkpoint: Path | None, **params)`.
-        needs: Packages beyond the core that it imports.
-        install: How to install them, where no extra of ours does.
-        takes_taxonomy: Whether the factory has the keyword `taxonomy`: what is prompted by the
-            classes, or asks the taxonomy's question.
-        tracks: Whether it follows boxes through a clip, instead of looking at single images.
-        runtime: Parameters that do not decide what its models say: where, and how fast.
-        trainable: Whether its models can be fitted and saved: `model.Trainable`.
-        half_weights: Whether its weights, too, are kept in the precision of its forward pass.
+        needs: Optional packages that the factory imports.
+        install: Command that installs them; None for the extra named after the package.
+        takes_taxonomy: Whether the factory has the keyword `taxonomy`, for models that are
+            prompted with the classes or answer the taxonomy's question.
+        tracks: Whether the models follow boxes through a clip instead of processing images.
+        runtime: Parameters that affect speed or location, but not predictions.
+        trainable: Whether the models implement `protocols.Trainable`.
+        half_weights: Whether the weights are stored in the precision of the forward pass.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Adapter:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The needed packages that are not installed here."""
+        """The required packages that are not installed."""
         return tuple(package for package in self.needs if find_spec(package) is None)
 
     @property
     def missing_error(self) -> MissingExtraError | None:
-        """The error that says how to install the first of them; None where nothing is missing."""
+        """An error with the command that installs the first missing package; None if none is."""
         for package in self.missing:
             return MissingExtraError(self.name, package, self.install)
         return None
@@ -75,7 +75,7 @@ def register(
     trainable: bool = False,
     half_weights: bool = False,
 ) -> None:
-    """Make an adapter known under `name`; see `Adapter` for the arguments.
+    """Register an adapter; see `Adapter` for the arguments.
 
     Raises:
         DuplicateModelError: The name is taken.
@@ -97,22 +97,22 @@ def register(
 
 
 def get(name: str) -> Adapter:
-    """Return what is known of the adapter `name`, without building anything.
+    """Return the registration of an adapter, without building anything.
 
     Raises:
-        UnknownModelError: Nobody registered it; the message names the nearest ones.
+        UnknownModelError: The name is not registered; the message has the closest names.
     """
     if name not in _adapters:
-        raise UnknownModelError(name, known=_adapters)
+        raise UnknownModelError(name, _adapters)
     return _adapters[name]
 
 
 def create(name: str, checkpoint: Path | None = None, **params: Any) -> Any:
-    """Build the model of the adapter `name` from a checkpoint folder.
+    """Build a model with an adapter, from a checkpoint folder.
 
     Raises:
-        UnknownModelError: Nobody registered the name.
-        MissingExtraError: A package that it needs is not installed.
+        UnknownModelError: The name is not registered.
+        MissingExtraError: A required package is not installed.
     """
     adapter = get(name)
     if adapter.missing_error:
@@ -122,26 +122,30 @@ def create(name: str, checkpoint: Path | None = None, **params: Any) -> Any:
         factory = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise CascadeError(
-            f"The adapter {name!r} names the factory {adapter.factory!r}, "
-            f"which cannot be imported: {error}."
+            f"Cannot import the factory {adapter.factory!r} of the adapter {name!r}: {error}."
         ) from error
     return factory(checkpoint, **params)
 
 
 def names(tier: Tier | None = None, *, trainable: bool = False) -> tuple[str, ...]:
-    """Return the registered names, sorted; of one tier, or those that can be fitted, if asked."""
+    """Return the registered names, sorted.
+
+    Args:
+        tier: Tier of the adapters; None for all.
+        trainable: Whether to return trainable adapters only.
+    """
     return tuple(
         sorted(
             name
-            for name, one in _adapters.items()
-            if tier in (None, one.tier) and (one.trainable or not trainable)
+            for name, adapter in _adapters.items()
+            if tier in (None, adapter.tier) and (adapter.trainable or not trainable)
         )
     )
 
 
-def _built_in(tier: Tier, factories: dict[str, str], **known: Any) -> None:
+def _built_in(tier: Tier, factories: dict[str, str], **options: Any) -> None:
     for name, factory in factories.items():
-        register(name, tier=tier, factory=f"cascade.models.{factory}", **known)
+        register(name, tier=tier, factory=f"cascade.models.{factory}", **options)
 
 
 _built_in("embedding", {"mobilenet": "embedding.mobilenet:MobileNetEmbedder"})
@@ -201,7 +205,7 @@ _built_in(
     "geometry",
     {"depth_anything_3": "depth.depth_anything_3:DepthAnything3"},
     needs=("depth_anything_3",),
-    # What it pins cannot be installed beside today's numpy; what it imports can.
+    # Its pinned dependencies conflict with the current numpy; the ones it imports do not.
     install="pip install --no-deps depth-anything-3 addict omegaconf einops antlr4-python3-runtime",
 )
 _built_in(

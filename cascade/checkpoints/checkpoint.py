@@ -1,6 +1,6 @@
-"""Checkpoints: a folder with a readable `config.json` and `weights.safetensors`.
+"""Checkpoints: folders with a readable `config.json` and `weights.safetensors`.
 
-Nothing here is ever a pickle, so a checkpoint from a stranger can be read but cannot run.
+A checkpoint never contains a pickle, so loading one from an untrusted source runs no code.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ WEIGHTS = "weights.safetensors"
 
 
 def save(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write a checkpoint into `folder`, whole or not at all; one that is there is replaced.
+    """Write a checkpoint into `folder`, completely or not at all, replacing an existing one.
 
     Raises:
-        CheckpointError: The place cannot be written to.
+        CheckpointError: The folder cannot be written.
     """
     draft = folder.with_name(f".{folder.name}.{uuid4().hex}")
     try:
         draft.mkdir(parents=True)
         save_file(
-            {name: one.detach().cpu().contiguous() for name, one in tensors.items()},
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
             draft / WEIGHTS,
         )
-        (draft / WEIGHTS).chmod(0o644)  # safetensors makes it private
+        (draft / WEIGHTS).chmod(0o644)  # safetensors creates a private file
         (draft / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         replace_folder(draft, folder)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"The checkpoint {folder} cannot be written: {error}.") from error
+        raise CheckpointError(f"Cannot write the checkpoint {folder}: {error}.") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -48,7 +48,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the config and the tensors of a checkpoint, on the CPU.
 
     Raises:
-        CheckpointError: A part is absent, or is not what its name says.
+        CheckpointError: A file is absent or damaged.
     """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
@@ -62,51 +62,51 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
         raise CheckpointError(f"The checkpoint {folder} is damaged: {error}.") from error
     if not isinstance(config, dict):
-        raise CheckpointError(f"{folder / CONFIG} must hold a JSON object.")
+        raise CheckpointError(f"{folder / CONFIG} must contain a JSON object.")
     return config, tensors
 
 
 def replace_folder(draft: Path, folder: Path) -> None:
-    """Rename `draft` to `folder`; a directory cannot be overwritten, so it steps aside first.
+    """Rename `draft` to `folder`, moving an existing folder out of the way first.
 
     Raises:
-        OSError: It could not be renamed; what was there is there again.
+        OSError: The draft cannot be renamed; an existing folder is restored.
     """
     if not folder.exists():
         draft.rename(folder)
         return
-    aside = folder.with_name(f".{folder.name}.{uuid4().hex}")
-    folder.rename(aside)
+    backup = folder.with_name(f".{folder.name}.{uuid4().hex}")
+    folder.rename(backup)
     try:
         draft.rename(folder)
     except BaseException:
-        aside.rename(folder)
+        backup.rename(folder)
         raise
-    shutil.rmtree(aside)
+    shutil.rmtree(backup)
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
-    """Return parameters and buffers by name; a shared tensor once, under its first name."""
+    """Return parameters and persistent buffers by name; shared tensors under the first name."""
     tensors: dict[str, Tensor] = dict(module.named_parameters())
     persistent = module.state_dict().keys()
-    tensors |= {name: one for name, one in module.named_buffers() if name in persistent}
+    tensors |= {name: buffer for name, buffer in module.named_buffers() if name in persistent}
     return tensors
 
 
 def restore(module: nn.Module, tensors: Mapping[str, Tensor], *, origin: object) -> None:
-    """Copy `tensors` into the module, where they must fit one to one.
+    """Copy `tensors` into the module; names and shapes must match exactly.
 
     Raises:
-        CheckpointError: A tensor is absent, superfluous or of another shape.
+        CheckpointError: A tensor is missing, unexpected or of another shape.
     """
-    own = state(module)
-    for name in sorted(own.keys() ^ tensors.keys()):
-        what = "is missing" if name in own else "is not of this architecture"
-        raise CheckpointError(f"{origin}: the tensor {name!r} {what}.")
-    for name, one in own.items():
-        if one.shape != tensors[name].shape:
+    targets = state(module)
+    for name in sorted(targets.keys() ^ tensors.keys()):
+        problem = "is missing" if name in targets else "does not belong to this architecture"
+        raise CheckpointError(f"{origin}: the tensor {name!r} {problem}.")
+    for name, target in targets.items():
+        if target.shape != tensors[name].shape:
             raise CheckpointError(
-                f"{origin}: the tensor {name!r} must have shape {tuple(one.shape)}, "
+                f"{origin}: the tensor {name!r} must have shape {tuple(target.shape)}, "
                 f"got {tuple(tensors[name].shape)}."
             )
-        one.data.copy_(tensors[name])
+        target.data.copy_(tensors[name])

@@ -1,12 +1,13 @@
-"""Which members run on which devices of this machine, in how many passes over the images.
+"""Placement of members on the devices of this machine, in one or more passes over the images.
 
-One rule, the same for `curate manifest plan` and for a run:
+`curate manifest plan` and every run share these rules:
 
-1. Members that fit together on a GPU are all on every such GPU, and the GPUs share the images.
-2. Where they do not, each is on the GPU that `planning.plan` gives it; every GPU sees all images.
-3. What still fits beside no other waits for a pass of its own.
+1. Members that fit on a GPU together run on every such GPU, and the GPUs share the images.
+2. Otherwise each member runs on the GPU that `resources.plan` assigns to it, and every GPU
+   processes all images.
+3. Members that do not fit next to the others run in further passes.
 
-Servers of language models are no member of a pass: they have processes of their own.
+Language models are excluded: their servers are separate processes.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from cascade.planning.resources import Gpu, Share, memory_mb
 
 @dataclass(frozen=True)
 class Lane:
-    """Devices that do the same work.
+    """Devices with the same members.
 
     Attributes:
-        members: Who is on each of them.
-        devices: As torch names them, for example `cuda:0`; one name twice is two processes.
+        members: Members on each of the devices.
+        devices: Torch device names, for example `cuda:0`; a repeated name starts two processes.
     """
 
     members: tuple[str, ...]
@@ -34,12 +35,12 @@ class Lane:
 
 @dataclass(frozen=True)
 class Placement:
-    """The lanes of each pass over the images; passes follow each other.
+    """The lanes of each pass over the images.
 
     Attributes:
-        passes: In order; the lanes of one run side by side.
-        batch_sizes: Of members that fit in smaller batches only, instead of the manifest's.
-        unplaced: Members that fit on no GPU, not even one image at a time.
+        passes: The passes, in order; the lanes of a pass run side by side.
+        batch_sizes: Reduced batch sizes, by member.
+        unplaced: Members that fit on no GPU, not even with a batch size of 1.
     """
 
     passes: tuple[tuple[Lane, ...], ...]
@@ -50,78 +51,78 @@ class Placement:
         """Return the placement in a sentence."""
         if not self.passes:
             return "nothing to place"
-        told = []
-        for lanes in self.passes:
-            each = [f"{', '.join(one.members)} on {', '.join(one.devices)}" for one in lanes]
-            told.append("; ".join(each))
-        return " -- then ".join(told)
+        return " -- then ".join(
+            "; ".join(f"{', '.join(lane.members)} on {', '.join(lane.devices)}" for lane in lanes)
+            for lanes in self.passes
+        )
 
 
 def place(manifest: Manifest, members: Sequence[str], gpus: Sequence[Gpu]) -> Placement:
-    """Return who runs where.
+    """Return the placement of members on GPUs.
 
     Args:
         manifest: The ensemble.
-        members: Who is to run.
-        gpus: What there is, in the order of their numbers; none for the CPU.
+        members: Names of the members to run.
+        gpus: The GPUs in the order of their indices; empty for a CPU.
     """
-    wanted = [manifest.member(name) for name in members]
-    here = [one for one in wanted if one.tier != "language"]
-    if not here:
+    local = [manifest.member(name) for name in members]
+    local = [member for member in local if member.tier != "language"]
+    if not local:
         return Placement((), {})
-    names = tuple(one.name for one in here)
+    names = tuple(member.name for member in local)
     if not gpus:
         return Placement(((Lane(names, ("cpu",)),),), {})
-    whole = memory_mb([_share(one) for one in here])
-    homes = [f"cuda:{i}" for i, gpu in enumerate(gpus) if gpu.memory_mb >= whole]
-    if homes:
-        return Placement(((Lane(names, tuple(homes)),),), {})
-    planned = resources.plan(manifest.model_copy(update={"members": tuple(here)}), 1, gpus)
-    if len(gpus) > 1 and _is_whole(planned.shares, here):
-        return Placement((_side_by_side(planned.shares, len(gpus)),), {})
-    return _in_passes(here, gpus)
+    total_mb = memory_mb([_share(member) for member in local])
+    devices = tuple(f"cuda:{i}" for i, gpu in enumerate(gpus) if gpu.memory_mb >= total_mb)
+    if devices:
+        return Placement(((Lane(names, devices),),), {})
+    plan = resources.plan(manifest.model_copy(update={"members": tuple(local)}), 1, gpus)
+    if len(gpus) > 1 and _fits_unchanged(plan.shares, local):
+        return Placement((_side_by_side(plan.shares, len(gpus)),), {})
+    return _in_passes(local, gpus)
 
 
 def _side_by_side(shares: Sequence[Share], gpus: int) -> tuple[Lane, ...]:
-    on = {i: tuple(one.member for one in shares if (one.gpu or 0) == i) for i in range(gpus)}
-    return tuple(Lane(members, (f"cuda:{i}",)) for i, members in on.items() if members)
+    members = {i: tuple(s.member for s in shares if (s.gpu or 0) == i) for i in range(gpus)}
+    return tuple(Lane(names, (f"cuda:{i}",)) for i, names in members.items() if names)
 
 
 def _in_passes(members: Sequence[Member], gpus: Sequence[Gpu]) -> Placement:
-    """Fill pass after pass, in the manifest's order, for the GPUs that hold most."""
-    room = max(one.memory_mb for one in gpus)
-    devices = tuple(f"cuda:{i}" for i, one in enumerate(gpus) if one.memory_mb == room)
+    """Fill pass after pass on the largest GPUs, in the manifest's order."""
+    capacity_mb = max(gpu.memory_mb for gpu in gpus)
+    devices = tuple(f"cuda:{i}" for i, gpu in enumerate(gpus) if gpu.memory_mb == capacity_mb)
     groups: list[list[Share]] = []
-    smaller: dict[str, int] = {}
+    batch_sizes: dict[str, int] = {}
     unplaced: list[str] = []
     for member in members:
-        one = _shrunk(_share(member), room)
-        if one is None:
+        share = _shrunk(_share(member), capacity_mb)
+        if share is None:
             unplaced.append(member.name)
             continue
-        if one.batch_size < member.batch_size:
-            smaller[member.name] = one.batch_size
-        home = next((group for group in groups if memory_mb([*group, one]) <= room), None)
-        if home is None:
-            groups.append([one])
+        if share.batch_size < member.batch_size:
+            batch_sizes[member.name] = share.batch_size
+        for group in groups:
+            if memory_mb([*group, share]) <= capacity_mb:
+                group.append(share)
+                break
         else:
-            home.append(one)
-    passes = tuple((Lane(tuple(one.member for one in group), devices),) for group in groups)
-    return Placement(passes, smaller, tuple(unplaced))
+            groups.append([share])
+    passes = tuple((Lane(tuple(share.member for share in group), devices),) for group in groups)
+    return Placement(passes, batch_sizes, tuple(unplaced))
 
 
-def _shrunk(share: Share, room_mb: float) -> Share | None:
-    """Return a member in the largest batches that fit on a GPU of its own; None where none do."""
-    while share.batch_size and memory_mb([share]) > room_mb:
+def _shrunk(share: Share, capacity_mb: float) -> Share | None:
+    """Return the share with the largest batch size that fits on a GPU; None if none fits."""
+    while share.batch_size and memory_mb([share]) > capacity_mb:
         share = replace(share, batch_size=share.batch_size // 2)
     return share if share.batch_size else None
 
 
 def _share(member: Member) -> Share:
-    return Share(member.name, resources.need_of(member), 1, member.batch_size, gpu=0)
+    return Share(member.name, resources.memory_need(member), 1, member.batch_size, gpu=0)
 
 
-def _is_whole(shares: Sequence[Share], members: Sequence[Member]) -> bool:
-    """Tell whether every member has a place, at the batch size that it wants."""
-    sizes = {one.name: one.batch_size for one in members}
-    return all(one.fits and one.batch_size == sizes[one.member] for one in shares)
+def _fits_unchanged(shares: Sequence[Share], members: Sequence[Member]) -> bool:
+    """Return whether every member fits at the batch size of the manifest."""
+    sizes = {member.name: member.batch_size for member in members}
+    return all(share.fits and share.batch_size == sizes[share.member] for share in shares)

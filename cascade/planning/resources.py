@@ -1,29 +1,29 @@
-"""What a manifest will need before it starts: memory, GPUs, time. Nothing is built or loaded.
+"""Memory, GPUs and time that a manifest needs, estimated without building any model.
 
 **Memory**, in MiB, of one process on one GPU:
 
-    need = CONTEXT_MB                                  what CUDA takes before the first tensor
-         + sum over members of weights                 parameters x bytes: all stay resident
-         + max over members of activations             they run one after another
-         + largest batch x IMAGE_MB                    decoded images and their shared views
+    need = CONTEXT_MB                           CUDA context, before the first tensor
+         + sum over members of weights          parameters x bytes; all stay resident
+         + max over members of activations      members run one after another
+         + largest batch x IMAGE_MB             decoded images and their shared views
 
-    weights     = parameters_m x bytes(adapter, precision): 2 where the weights are kept in half
+    weights     = parameters_m x bytes(adapter, precision): 2 if the weights are stored in half
                   precision, else 4 (autocast casts one layer at a time)
-    activations = batch_size x MiB for one image
+    activations = batch_size x MiB per image
 
-Memory is what the process holds of the GPU, as `nvidia-smi` shows it. PyTorch's allocator keeps
-blocks that nobody uses, 10 to 70 % more than tensors take at their peak: that is counted, though
-most of it would be given back where memory runs short.
+Memory is the process's GPU memory as shown by `nvidia-smi`. It includes the unused blocks that
+PyTorch's allocator retains, 10 to 70 % above the peak of the tensors, although most of them are
+released when memory runs short.
 
-Where a member's `memory_mb` is given, as measured at its batch size, what is left of it after the
-weights are its activations. Else they are estimated from its `gflops` with `_MB_PER_GFLOP`.
-A language model is its server's: weights, `_SERVER_MB` (its own CUDA context among it) and a cache
-of attention keys.
+If a member states `memory_mb`, measured at its batch size, its activations are `memory_mb` minus
+the weights. Otherwise they are estimated from its `gflops` with `_MB_PER_GFLOP`. A language model
+runs in its server: weights, `_SERVER_MB` (with the server's CUDA context) and a cache of attention
+keys.
 
-**Time** = images x gflops / effective TFLOP/s of the adapter's family, a small share of the peak,
-as measured on an H100 in bf16, eager, of `forward` alone; other GPUs in proportion to their peaks.
-It leaves out reading, resizing, decoding, writing and idling: a lower bound, good to 2x, less where
-many masks are enlarged.
+**Time** = images x gflops / effective TFLOP/s of the adapter's family, measured for `forward` on
+an H100 in bf16 without compilation; other GPUs in proportion to their peaks. Reading, resizing,
+decoding, writing and idle time are excluded, so this is a lower bound, accurate to a factor of 2,
+and less accurate when many masks are enlarged.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from cascade.manifest import PATHS, Manifest, Member
 
 Mode = Literal["full", "routed"]
 
-# Measured on an H100 with CUDA 13: 620 when it begins, 695 to 700 once a member has run.
+# Measured on an H100 with CUDA 13: 620 at first, 695 to 700 once a member has run.
 CONTEXT_MB = 700.0
 IMAGE_MB = 3.0  # 1280 x 720 x 3 bytes, and a uint8 view that members share
 _SERVER_MB = 3072.0  # CUDA graphs, sampler and vision profile of vLLM
-_CACHE_MB = 8192.0  # attention keys and values of some 64 questions in flight
+_CACHE_MB = 8192.0  # attention keys and values of about 64 questions in flight
 
 ASSUMED_SHARES: Mapping[str, float] = {"fast_a": 0.10, "fast_b": 0.10, "precision": 0.30}
-"""The share of samples on each path of the cascade, until a run has measured it."""
+"""Assumed share of samples on each path of the cascade, until a run has measured it."""
 
-# Activations, in MiB for each GFLOP of an image, measured (see the manifest `roadwork`):
-# transformers need little, since they are deep and of one width; what keeps feature pyramids,
-# attends in windows or enlarges its maps needs much. Sizes of a family differ by up to 3x (Depth
-# Anything 2: L 0.38, S 1.28), which is why members state their own.
+# Measured activations in MiB per GFLOP of an image (see the manifest `roadwork`). Transformers,
+# deep and of uniform width, need little; feature pyramids, windowed attention and upsampled maps
+# need much. Sizes of one family differ by up to 3x (Depth Anything 2: L 0.38, S 1.28), so members
+# state their own memory.
 _MB_PER_GFLOP = {
     "dino": 0.07, "siglip": 0.06, "timm": 0.07, "owlv2": 0.06, "sam2": 0.29, "sam3": 0.05,
     "depth_anything_2": 0.80, "depth_anything_3": 0.08, "detr": 1.10, "grounding_dino": 1.60,
@@ -60,8 +60,8 @@ _MB_PER_GFLOP = {
 }  # fmt: skip
 _MB_PER_GFLOP_OF_OTHERS = 1.0
 
-# Effective TFLOP/s of one H100: a family's mean over the manifest `roadwork`'s members at their
-# batch sizes, measured. timm is taken for dino's twin; the servers' is an estimate.
+# Measured effective TFLOP/s of one H100: mean over a family's members in the manifest `roadwork`
+# at their batch sizes. timm is assumed to equal dino; the value of the servers is an estimate.
 _TFLOPS = {
     "dino": 270.0, "siglip": 260.0, "timm": 270.0, "depth_anything_2": 245.0,
     "depth_anything_3": 35.0, "detr": 48.0, "rf_detr_seg": 48.0, "grounding_dino": 36.0,
@@ -69,9 +69,9 @@ _TFLOPS = {
     "vision_language": 200.0,
 }  # fmt: skip
 _TFLOPS_OF_OTHERS = 50.0
-_FP32 = 0.55  # of the speed in half precision (DINOv3-L: 1,068 of 1,968 images/s)
+_FP32 = 0.55  # relative to half precision (DINOv3-L: 1,068 against 1,968 images/s)
 
-# Dense bf16 (fp16 where older) peak in TFLOP/s, from the makers' data sheets.
+# Dense bf16 peak (fp16 for older GPUs) in TFLOP/s, from data sheets.
 _PEAKS = {
     "B200": 2250.0, "H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0,
     "A10": 125.0, "A6000": 155.0, "4090": 165.0, "3090": 71.0, "T4": 65.0, "V100": 125.0,
@@ -80,11 +80,11 @@ _PEAKS = {
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU.
+    """A GPU.
 
     Attributes:
-        name: As its maker calls it.
-        memory_mb: In MiB.
+        name: Product name.
+        memory_mb: Memory in MiB.
     """
 
     name: str
@@ -92,10 +92,10 @@ class Gpu:
 
     @property
     def speed(self) -> float | None:
-        """Its peak relative to an H100's; None where the name is not known."""
+        """Peak throughput relative to an H100; None for an unknown product."""
         words = self.name.upper().replace("-", " ").split()
-        for known, peak in _PEAKS.items():
-            if any(word in (known, f"RTX{known}") for word in words):
+        for product, peak in _PEAKS.items():
+            if any(word in (product, f"RTX{product}") for word in words):
                 return peak / _PEAKS["H100"]
         return None
 
@@ -109,14 +109,14 @@ def local_gpus() -> list[Gpu]:
 
 
 @dataclass(frozen=True)
-class Need:
-    """What one member takes on a GPU.
+class MemoryNeed:
+    """Memory of one member on a GPU, in MiB.
 
     Attributes:
-        weights_mb: Its parameters.
-        activations_mb: For one image.
-        fixed_mb: What its own server takes besides; 0 in our process.
-        is_measured: Whether the activations are, rather than estimated.
+        weights_mb: Parameters.
+        activations_mb: Activations per image.
+        fixed_mb: Overhead of the member's server; 0 for members in this process.
+        is_measured: Whether the activations are measured rather than estimated.
     """
 
     weights_mb: float
@@ -125,26 +125,26 @@ class Need:
     is_measured: bool = False
 
     def total_mb(self, batch_size: int) -> float:
-        """Return all of it at a batch size."""
+        """Return the total at a batch size."""
         return self.weights_mb + self.fixed_mb + batch_size * self.activations_mb
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one member does in a run.
+    """One member's part of a run.
 
     Attributes:
-        member: Its name.
-        need: Its memory.
-        images: How many it looks at.
-        batch_size: At a time; less than the manifest's where that does not fit.
-        gpu: Index of its GPU; None where it needs none, or fits on none.
-        seconds: Of that GPU's time; None where its cost or the GPU's speed is not known.
-        advice: What to do, where something does not fit.
+        member: Name of the member.
+        need: Memory of the member.
+        images: Number of images processed.
+        batch_size: Batch size; smaller than the manifest's if that does not fit.
+        gpu: Index of the GPU; None if the member needs none or fits on none.
+        seconds: GPU time; None if the member's cost or the GPU's speed is unknown.
+        advice: What to do if the member does not fit as it stands.
     """
 
     member: str
-    need: Need
+    need: MemoryNeed
     images: int
     batch_size: int
     gpu: int | None = None
@@ -153,19 +153,19 @@ class Share:
 
     @property
     def fits(self) -> bool:
-        """Whether there is a GPU for it, or it needs none."""
+        """Whether the member has a GPU or needs none."""
         return self.gpu is not None or not self.need.weights_mb
 
 
 @dataclass(frozen=True)
 class Load:
-    """What one GPU carries.
+    """Work and memory of one GPU.
 
     Attributes:
-        gpu: Which.
-        members: On it, in the manifest's order.
-        memory_mb: In use at its peak.
-        seconds: Of work, as far as members state their cost; None where its speed is not known.
+        gpu: The GPU.
+        members: Names of its members, in the manifest's order.
+        memory_mb: Peak memory in MiB.
+        seconds: GPU time of the members with a known cost; None if the GPU's speed is unknown.
     """
 
     gpu: Gpu
@@ -176,13 +176,13 @@ class Load:
 
 @dataclass(frozen=True)
 class Plan:
-    """Who runs where, and what it costs.
+    """Assignment of members to GPUs, with its cost.
 
     Attributes:
-        shares: Of every member that takes part, in the manifest's order.
-        loads: Of every GPU.
-        left_out: Members that their licence keeps out, with the reason.
-        unknown: Members whose parameters or operations the manifest does not state.
+        shares: Part of each participating member, in the manifest's order.
+        loads: Load of each GPU.
+        left_out: Members excluded by their license, with the reason.
+        unknown: Members without stated parameters or operations.
     """
 
     shares: tuple[Share, ...]
@@ -192,41 +192,41 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """Until the GPU with the most work is done; None where a GPU's speed is not known."""
-        each = [load.seconds for load in self.loads]
-        known = [one for one in each if one is not None]
-        return max(known) if known and len(known) == len(each) else None
+        """Time until the busiest GPU is done; None without GPUs or with an unknown speed."""
+        seconds = [load.seconds for load in self.loads if load.seconds is not None]
+        return max(seconds) if seconds and len(seconds) == len(self.loads) else None
 
     @property
     def unplaced(self) -> tuple[str, ...]:
         """The members that fit on no GPU."""
-        return tuple(one.member for one in self.shares if not one.fits)
+        return tuple(share.member for share in self.shares if not share.fits)
 
 
-def need_of(member: Member) -> Need:
-    """Return the memory of one member, measured where the manifest says so."""
+def memory_need(member: Member) -> MemoryNeed:
+    """Return the memory of one member, measured or estimated."""
     if not member.parameters_m and member.memory_mb is None:
-        return Need(0.0, 0.0, is_measured=member.parameters_m == 0)
-    weights = (member.parameters_m or 0.0) * 1e6 * _bytes_a_parameter(member) / 2**20
+        return MemoryNeed(0.0, 0.0, is_measured=member.parameters_m == 0)
+    weights = (member.parameters_m or 0.0) * 1e6 * _bytes_per_parameter(member) / 2**20
     if member.tier == "language":
         fixed = _SERVER_MB + _CACHE_MB
         if member.memory_mb is not None:
             fixed = max(member.memory_mb - weights, 0.0)
-        return Need(weights, 0.0, fixed, is_measured=member.memory_mb is not None)
+        return MemoryNeed(weights, 0.0, fixed, is_measured=member.memory_mb is not None)
     if member.memory_mb is None:
-        a_gflop = _MB_PER_GFLOP.get(member.adapter, _MB_PER_GFLOP_OF_OTHERS)
-        return Need(weights, (member.gflops or 0.0) * a_gflop)
+        per_gflop = _MB_PER_GFLOP.get(member.adapter, _MB_PER_GFLOP_OF_OTHERS)
+        return MemoryNeed(weights, (member.gflops or 0.0) * per_gflop)
     activations = max(member.memory_mb - weights, 0.0) / member.batch_size
-    return Need(min(weights, member.memory_mb), activations, is_measured=True)
+    return MemoryNeed(min(weights, member.memory_mb), activations, is_measured=True)
 
 
 def images_of(
     member: Member, manifest: Manifest, images: int, mode: Mode, shares: Mapping[str, float]
 ) -> int:
-    """Return how many images a member looks at.
+    """Return how many images a member processes.
 
-    In `full` mode all. In `routed` mode the first two tiers see all, geometry and segmentation
-    what takes the precision path, a language member what takes a path that names it.
+    In `full` mode, all of them. In `routed` mode, embedding and detection process all images,
+    geometry and segmentation those on the precision path, and a language member those on the
+    paths that name it.
     """
     if mode == "full" or member.tier in ("embedding", "detection"):
         return images
@@ -237,7 +237,7 @@ def images_of(
 
 
 def seconds_of(member: Member, images: int, gpu: Gpu) -> float | None:
-    """Return the GPU's time for that many images; None where the cost or speed is not known."""
+    """Return the GPU time for a number of images; None if the cost or speed is unknown."""
     if member.gflops is None or gpu.speed is None:
         return None
     effective = _TFLOPS.get(member.adapter, _TFLOPS_OF_OTHERS) * gpu.speed
@@ -252,79 +252,85 @@ def plan(
     *,
     mode: Mode = "full",
     shares: Mapping[str, float] = ASSUMED_SHARES,
-    licence: LicenseKind | None = None,
+    strictest_license: LicenseKind | None = None,
 ) -> Plan:
-    """Return who runs where, and what it costs.
+    """Assign members to GPUs and estimate the cost.
 
-    Members are placed one by one, the dearest first, each on the GPU that would be done first
-    among those that it fits on; one that fits nowhere is tried in smaller batches. Once servers go
-    first, the largest first, once members that are not optional: the better outcome is the plan,
-    that which keeps more members that are needed, then more at all, then is done earlier.
+    Members are placed greedily, the most expensive first, each on the GPU that would finish
+    first among those with enough memory; a member that fits nowhere is tried with smaller
+    batches. Two orders are tried, servers first and required members first. The better result
+    leaves out fewer required members, then fewer members, then finishes earlier.
 
     Args:
         manifest: The ensemble.
-        images: How many.
-        gpus: What there is.
-        mode: Whether the deeper tiers see every image.
-        shares: In `routed` mode, the share of images on each of `manifest.PATHS`.
-        licence: The strictest kind that members may have; None for any.
+        images: Number of images.
+        gpus: The available GPUs.
+        mode: `full` if the deep tiers process every image, else `routed`.
+        shares: Share of images on each of `manifest.PATHS` in `routed` mode.
+        strictest_license: Strictest license kind of the members; None for any.
 
     Raises:
-        ManifestError: A member that is not optional has a stricter licence, or a share is none.
+        ManifestError: A required member has a stricter license, or a share is out of range.
     """
     for path in PATHS:
         if not 0 <= shares.get(path, -1) <= 1:
-            raise ManifestError(f"The share of {path!r} must lie in [0, 1], got {shares}.")
-    left_out = manifest.excluded_by_license(licence)
-    members = [one for one in manifest.members if one.name not in left_out]
-    waiting = [
-        Share(one.name, need_of(one), seen, one.batch_size)
-        for one in members
-        for seen in [images_of(one, manifest, images, mode, shares)]
+            raise ManifestError(f"The share of {path!r} must be in [0, 1], got {shares}.")
+    left_out = manifest.excluded_by_license(strictest_license)
+    members = [member for member in manifest.members if member.name not in left_out]
+    candidates = [
+        (
+            member,
+            Share(
+                member.name,
+                memory_need(member),
+                images_of(member, manifest, images, mode, shares),
+                member.batch_size,
+            ),
+        )
+        for member in members
     ]
-    orders: tuple[Literal["servers", "needed"], ...] = ("servers", "needed")
-    tried = [
-        _placed([(manifest.member(one.member), one) for one in waiting], gpus, order)
-        for order in orders
+    placements = [
+        _place_all(candidates, gpus, servers_first=servers_first) for servers_first in (True, False)
     ]
-    best = min(tried, key=lambda shares: _shortfall(manifest, shares))
-    loads = tuple(_load(i, gpu, best) for i, gpu in enumerate(gpus))
-    unknown = [one.name for one in members if one.parameters_m is None or one.gflops is None]
-    return Plan(best, loads, left_out, tuple(unknown))
+    best = min(placements, key=lambda shares: _penalty(manifest, shares))
+    return Plan(
+        shares=best,
+        loads=tuple(_load(i, gpu, best) for i, gpu in enumerate(gpus)),
+        left_out=left_out,
+        unknown=tuple(m.name for m in members if m.parameters_m is None or m.gflops is None),
+    )
 
 
-def _placed(
-    waiting: Sequence[tuple[Member, Share]],
-    gpus: Sequence[Gpu],
-    first: Literal["servers", "needed"],
+def _place_all(
+    candidates: Sequence[tuple[Member, Share]], gpus: Sequence[Gpu], *, servers_first: bool
 ) -> tuple[Share, ...]:
-    """Return every share with its GPU, in the order of `waiting`; see `plan`."""
+    """Return every share with its GPU, in the order of `candidates`; see `plan`."""
 
-    def rank(one: tuple[Member, Share]) -> tuple[bool, bool, float, str]:
-        member, share = one
+    def rank(candidate: tuple[Member, Share]) -> tuple[bool, bool, float, str]:
+        member, share = candidate
         is_server = member.tier == "language"
-        size = share.need.total_mb(1) if is_server else share.images * (member.gflops or 0.0)
-        classes = (not is_server, member.optional)
-        return (*(classes if first == "servers" else classes[::-1]), -size, member.name)
+        cost = share.need.total_mb(1) if is_server else share.images * (member.gflops or 0.0)
+        keys = (not is_server, member.optional)
+        return (*(keys if servers_first else keys[::-1]), -cost, member.name)
 
     placed: dict[str, Share] = {}
-    for member, share in sorted(waiting, key=rank):
+    for member, share in sorted(candidates, key=rank):
         placed[member.name] = _place(member, share, placed, gpus)
-    return tuple(placed[member.name] for member, _ in waiting)
+    return tuple(placed[member.name] for member, _ in candidates)
 
 
-def _shortfall(manifest: Manifest, shares: Sequence[Share]) -> tuple[float, ...]:
-    """Return how far a placement is from all that is wanted; less is better."""
-    lost = [one for one in shares if not one.fits]
-    needed = [one for one in lost if not manifest.member(one.member).optional]
+def _penalty(manifest: Manifest, shares: Sequence[Share]) -> tuple[float, ...]:
+    """Return the unplaced required members, the unplaced members, and the time; less is better."""
+    unplaced = [share for share in shares if not share.fits]
+    required = [share for share in unplaced if not manifest.member(share.member).optional]
     busy: dict[int, float] = {}
-    for one in shares:
-        if one.gpu is not None:
-            busy[one.gpu] = busy.get(one.gpu, 0.0) + (one.seconds or 0.0)
-    return (len(needed), len(lost), max(busy.values(), default=0.0))
+    for share in shares:
+        if share.gpu is not None:
+            busy[share.gpu] = busy.get(share.gpu, 0.0) + (share.seconds or 0.0)
+    return (len(required), len(unplaced), max(busy.values(), default=0.0))
 
 
-def _bytes_a_parameter(member: Member) -> int:
+def _bytes_per_parameter(member: Member) -> int:
     is_half = registry.get(member.adapter).half_weights or member.tier == "language"
     return 2 if is_half and member.precision != "fp32" else 4
 
@@ -342,47 +348,47 @@ def _place(member: Member, share: Share, placed: Mapping[str, Share], gpus: Sequ
             if gpu.memory_mb >= memory_mb((*_on(i, placed), replace(share, batch_size=batch_size)))
         ]
         if options:
-            best = min(options, key=lambda one: _done(one, placed))
+            best = min(options, key=lambda option: _finish_seconds(option, placed))
             return replace(best, advice=_advice(member, share, best, gpus))
         batch_size //= 2
     alone = memory_mb((replace(share, batch_size=1),))
-    return replace(share, advice=f"leave it out, or add a GPU of {math.ceil(alone / 1024)} GB")
+    return replace(share, advice=f"remove it, or add a GPU with {math.ceil(alone / 1024)} GB")
 
 
 def _advice(member: Member, wanted: Share, placed: Share, gpus: Sequence[Gpu]) -> str:
     if member.tier == "language" and placed.gpu is not None:
         part = (placed.need.weights_mb + placed.need.fixed_mb) / gpus[placed.gpu].memory_mb
-        return f"its server needs {math.ceil(part * 100) / 100:g} of the GPU"
+        return f"its server needs {math.ceil(part * 100) / 100:g} of the GPU's memory"
     if placed.batch_size < wanted.batch_size:
         return f"batch_size {placed.batch_size} instead of {wanted.batch_size}"
     return ""
 
 
 def _on(gpu: int, placed: Mapping[str, Share]) -> tuple[Share, ...]:
-    return tuple(one for one in placed.values() if one.gpu == gpu)
+    return tuple(share for share in placed.values() if share.gpu == gpu)
 
 
 def memory_mb(shares: Sequence[Share]) -> float:
-    """Return what a GPU with these members carries at its peak; see the module."""
+    """Return the peak memory of a GPU with these members; see the module docstring."""
     if not shares:
         return 0.0
-    resident = sum(one.need.weights_mb + one.need.fixed_mb for one in shares)
-    ours = [one for one in shares if not one.need.fixed_mb]
-    activations = max((one.batch_size * one.need.activations_mb for one in ours), default=0.0)
-    images = max((one.batch_size for one in ours), default=0) * IMAGE_MB
-    return (CONTEXT_MB if ours else 0.0) + resident + activations + images
+    resident = sum(share.need.weights_mb + share.need.fixed_mb for share in shares)
+    local = [share for share in shares if not share.need.fixed_mb]  # members without a server
+    activations = max((s.batch_size * s.need.activations_mb for s in local), default=0.0)
+    images = max((share.batch_size for share in local), default=0) * IMAGE_MB
+    return (CONTEXT_MB if local else 0.0) + resident + activations + images
 
 
-def _done(share: Share, placed: Mapping[str, Share]) -> float:
-    """Return when the GPU of a share would be done with all that it has."""
-    return sum(one.seconds or 0.0 for one in (*_on(share.gpu or 0, placed), share))
+def _finish_seconds(share: Share, placed: Mapping[str, Share]) -> float:
+    """Return the total time of a share's GPU, with the share added."""
+    return sum(other.seconds or 0.0 for other in (*_on(share.gpu or 0, placed), share))
 
 
 def _load(index: int, gpu: Gpu, shares: Sequence[Share]) -> Load:
-    here = [one for one in shares if one.gpu == index]
+    assigned = [share for share in shares if share.gpu == index]
     return Load(
         gpu=gpu,
-        members=tuple(one.member for one in here),
-        memory_mb=memory_mb(here),
-        seconds=None if gpu.speed is None else sum(one.seconds or 0.0 for one in here),
+        members=tuple(share.member for share in assigned),
+        memory_mb=memory_mb(assigned),
+        seconds=None if gpu.speed is None else sum(share.seconds or 0.0 for share in assigned),
     )

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: whoever reads meanwhile has the old one or the new."""
+"""Atomic file replacement: a concurrent reader sees either the old file or the new one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from uuid import uuid4
 
 @contextmanager
 def atomic_write(file: Path) -> Iterator[Path]:
-    """Give a draft beside `file`, which takes its place in one step when the block ends.
+    """Yield the path of a draft that replaces `file` when the block ends.
 
-    Where the block raises, the draft is gone and the file is as it was. Folders are made.
+    If the block raises, the draft is deleted and `file` is unchanged. Missing folders are
+    created.
 
     Raises:
-        OSError: The place cannot be written to.
+        OSError: The folder cannot be written.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{uuid4().hex}")
@@ -29,10 +30,10 @@ def atomic_write(file: Path) -> Iterator[Path]:
 
 
 def atomic_write_text(file: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all.
+    """Write a UTF-8 text file, completely or not at all.
 
     Raises:
-        OSError: The place cannot be written to.
+        OSError: The folder cannot be written.
     """
     with atomic_write(file) as draft:
         draft.write_text(text, encoding="utf-8")

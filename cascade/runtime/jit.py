@@ -1,9 +1,9 @@
-"""Loops that are compiled to machine code: the only file that names numba.
+"""Just-in-time compilation of loops. The only file that imports numba.
 
-Importing numba takes a second, and compiling a function some more when that is done for the
-first time on a machine (the result is kept in `__pycache__`, or in `NUMBA_CACHE_DIR`). So a
-compiled function lives in a module of its own, which is imported when there is enough to do, and
-stands beside a plain one that gives exactly the same.
+Importing numba takes a second, and the first compilation on a machine some more (the result is
+cached in `__pycache__`, or in `NUMBA_CACHE_DIR`). Compiled functions therefore live in separate
+modules, imported only for large inputs; a plain function with identical results serves the small
+ones.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def jit_compile(function: _F) -> _F:
-    """Compile a function of arrays and numbers; other threads run while it does.
+    """Compile a function of arrays and numbers; it releases the GIL.
 
-    Nothing is reordered or contracted, so that its float64 arithmetic is numpy's to the bit.
+    Operations are neither reordered nor contracted: float64 results equal NumPy's bit by bit.
     """
     return cast(_F, njit(cache=True, nogil=True, error_model="numpy")(function))

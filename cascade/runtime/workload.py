@@ -1,16 +1,16 @@
-"""When compiled code pays: after so much work in a process, or at once when there is much."""
+"""Break-even point of compiled code: a large input, or many small ones."""
 
 from __future__ import annotations
 
-COMPILING_PAYS = 100_000  # boxes: the plain code takes a second or two for them
+COMPILING_PAYS = 100_000  # boxes; the plain code takes a second or two for them
 
 
 class Workload:
-    """Counts the boxes that a process has handled in one way.
+    """Counts the boxes that a process has handled.
 
     Args:
-        enough: So many boxes that loading the compiled code, and compiling it on a machine that
-            never did, costs less than the plain code for them.
+        enough: Number of boxes from which compiling and loading the compiled code is cheaper
+            than the plain code.
     """
 
     def __init__(self, enough: int = COMPILING_PAYS) -> None:
@@ -18,6 +18,6 @@ class Workload:
         self._seen = 0
 
     def should_compile(self, boxes: int) -> bool:
-        """Return whether to use compiled code for these boxes, and count them."""
+        """Count these boxes, and return whether to use compiled code for them."""
         self._seen += boxes
         return self._seen >= self._enough

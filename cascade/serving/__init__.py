@@ -1,1 +1,1 @@
-"""Models behind a server: how one is started, asked, and understood."""
+"""Start-up and defaults of language model servers."""

@@ -67,8 +67,8 @@ def of_round(
 def tags_of(ensemble: Ensemble, evaluation: Mapping[str, Any]) -> dict[str, str]:
     """Return what is noted with a version: what it is made of, on what terms, judged on what."""
     members = [ensemble.manifest.member(name) for name in ensemble.checkpoints]
-    counted = Counter(one.licence for one in members)
-    kinds = [licenses.kind(one.licence) for one in members]
+    counted = Counter(one.license for one in members)
+    kinds = [licenses.kind(one.license) for one in members]
     return {
         "manifest": ensemble.manifest.identity,
         "taxonomy": ensemble.taxonomy.identity,

@@ -15,9 +15,9 @@ SMALL = """
 name: small
 taxonomy: roadwork_core
 members:
-  - {name: mobilenet, tier: embedding, adapter: mobilenet, licence: MIT, batch_size: 32}
+  - {name: mobilenet, tier: embedding, adapter: mobilenet, license: MIT, batch_size: 32}
   - {name: tiny_center, tier: detection, adapter: center_point,
-     source: "package:tiny_center", licence: Apache-2.0}
+     source: "package:tiny_center", license: Apache-2.0}
 """
 
 

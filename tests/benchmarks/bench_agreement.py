@@ -49,22 +49,22 @@ SMALL = """
 name: small
 members:
   - {name: tiny_center, tier: detection, adapter: center_point, source: "package:tiny_center",
-     licence: Apache-2.0}
+     license: Apache-2.0}
   - {name: tiny_rtdetr, tier: detection, adapter: rt_detr, source: "package:tiny_rtdetr",
-     licence: Apache-2.0}
+     license: Apache-2.0}
   - {name: tiny_yolo, tier: detection, adapter: yolo, source: "package:tiny_yolo",
-     licence: AGPL-3.0, optional: true}
+     license: AGPL-3.0, optional: true}
 """
 LEARNED = """
 name: learned
 members:
-  - {{name: {name}, tier: detection, adapter: detr, licence: MIT, source: {folder}}}
+  - {{name: {name}, tier: detection, adapter: detr, license: MIT, source: {folder}}}
 """
 SMOOTH = """
 name: smooth
 members:
-  - {{name: dinov3_l, tier: embedding, adapter: dino, licence: MIT, source: {folder}/dinov3_l}}
-  - {{name: depth_anything_2_l, tier: geometry, adapter: depth_anything_2, licence: MIT,
+  - {{name: dinov3_l, tier: embedding, adapter: dino, license: MIT, source: {folder}/dinov3_l}}
+  - {{name: depth_anything_2_l, tier: geometry, adapter: depth_anything_2, license: MIT,
      source: {folder}/depth_anything_2_l}}
 """
 

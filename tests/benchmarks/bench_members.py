@@ -220,7 +220,7 @@ def alone(turn: Turn, task: Task, member: Member, checkpoint: Path) -> dict[str,
     if size > 1:  # what the plan falls back on where memory is short
         free_caches(device)
         member_runner.predict_member(model, member, task.batch(size // 2, device), device)
-        need = resources.need_of(member).total_mb(size // 2)
+        need = resources.memory_need(member).total_mb(size // 2)
         row["half"] = memory(device)
         row["half_planned_mb"] = CONTEXT_MB + need + size // 2 * IMAGE_MB
     return row

@@ -22,15 +22,15 @@ DISTINCT = 64  # pictures; more files are copies of them
 MANIFEST = """
 name: engine
 members:
-  - {{name: dinov3_l, tier: embedding, adapter: dino, licence: MIT, precision: bf16,
+  - {{name: dinov3_l, tier: embedding, adapter: dino, license: MIT, precision: bf16,
      source: {folder}/dinov3_l}}
-  - {{name: rt_detr_v2_r50, tier: detection, adapter: detr, licence: MIT, precision: fp16,
+  - {{name: rt_detr_v2_r50, tier: detection, adapter: detr, license: MIT, precision: fp16,
      source: {folder}/rt_detr_v2_r50}}
-  - {{name: d_fine_l, tier: detection, adapter: detr, licence: MIT, precision: fp16,
+  - {{name: d_fine_l, tier: detection, adapter: detr, license: MIT, precision: fp16,
      source: {folder}/d_fine_l}}
-  - {{name: rf_detr_l, tier: detection, adapter: detr, licence: MIT, precision: fp16,
+  - {{name: rf_detr_l, tier: detection, adapter: detr, license: MIT, precision: fp16,
      source: {folder}/rf_detr_l}}
-  - {{name: depth_anything_2_l, tier: geometry, adapter: depth_anything_2, licence: MIT,
+  - {{name: depth_anything_2_l, tier: geometry, adapter: depth_anything_2, license: MIT,
      precision: bf16, source: {folder}/depth_anything_2_l}}
 """
 

@@ -53,7 +53,7 @@ class Stored:
         )  # fmt: skip
         self.boxes += written.boxes
         further: dict[str, dict[str, Any]] = {}
-        vectors, (depth,) = self.ensemble.embedder, self.ensemble.present("geometry")
+        vectors, (depth,) = self.ensemble.embedder, self.ensemble.available("geometry")
         shelf = ArtifactFolder(self.folder, depth, self.ensemble.fingerprint(depth))
         with ThreadPoolExecutor() as pool:  # PNG is compressed outside of Python
             kept_depth = pool.map(lambda i: shelf.write_depth(i, results[i][depth]), results)

@@ -24,7 +24,7 @@ from curation.storage.bson.box_documents import Boxes, Numbers, Words
 CHUNK = 1000
 SIZE_PX = (720, 1280)
 _SEEN = 0.83  # of the objects in an image, by each member
-_MEMBER = "  - {{name: {0}, tier: detection, adapter: center_point, source: {1}, licence: MIT}}"
+_MEMBER = "  - {{name: {0}, tier: detection, adapter: center_point, source: {1}, license: MIT}}"
 
 
 def chunk(

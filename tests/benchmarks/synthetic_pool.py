@@ -33,9 +33,9 @@ _CHUNK = 5000
 _MANIFEST = """
 name: synthetic
 members:
-  - {{name: mobilenet, tier: embedding, adapter: mobilenet, licence: MIT, batch_size: 32}}
-  - {{name: one, tier: detection, adapter: center_point, source: {folder}/one, licence: MIT}}
-  - {{name: two, tier: detection, adapter: center_point, source: {folder}/two, licence: MIT}}
+  - {{name: mobilenet, tier: embedding, adapter: mobilenet, license: MIT, batch_size: 32}}
+  - {{name: one, tier: detection, adapter: center_point, source: {folder}/one, license: MIT}}
+  - {{name: two, tier: detection, adapter: center_point, source: {folder}/two, license: MIT}}
 """
 
 
@@ -73,7 +73,7 @@ def build(
     schema.declare(dataset, made.taxonomy, made.detectors)
     from cascade import taxonomy
 
-    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(made.taxonomy)}
+    dataset.info[schema.INFO] = {"taxonomy": made.taxonomy.to_yaml()}
     dataset.save()
     rng = np.random.default_rng(0)
     fingerprints = {one: made.fingerprint(one) for one in made.detectors}

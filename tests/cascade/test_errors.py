@@ -1,4 +1,4 @@
-"""The exceptions: one tree, kin of the built-ins, messages that say what to do."""
+"""The exception tree and its messages."""
 
 import inspect
 
@@ -14,38 +14,40 @@ from cascade.errors import (
 )
 
 ALL = [
-    one
-    for _, one in inspect.getmembers(errors, inspect.isclass)
-    if issubclass(one, CascadeError) and one is not CascadeError
+    error
+    for _, error in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(error, CascadeError) and error is not CascadeError
 ]
 
 
-@pytest.mark.parametrize("error", ALL, ids=lambda one: one.__name__)
-def test_every_error_is_drawn_in_the_tree_and_has_built_in_kin(error):
+@pytest.mark.parametrize("error", ALL, ids=lambda error: error.__name__)
+def test_error_is_documented_and_inherits_a_built_in(error):
     assert f"x {error.__name__} " in errors.__doc__
     assert issubclass(error, CascadeError)
     assert issubclass(error, (LookupError, ValueError, ImportError, OSError))
 
 
-def test_the_tree_draws_nothing_else():
-    drawn = {line.split()[1] for line in errors.__doc__.splitlines() if line.startswith("  x ")}
-    assert drawn == {one.__name__ for one in ALL}
+def test_documentation_lists_no_other_error():
+    documented = {
+        line.split()[1] for line in errors.__doc__.splitlines() if line.startswith("  x ")
+    }
+    assert documented == {error.__name__ for error in ALL}
 
 
 NEAREST = [
-    pytest.param("dete", ["detr", "yolo"], "Did you mean 'detr'?", id="one is near"),
-    pytest.param("cone", ["cones", "conee"], "Did you mean 'cones' or 'conee'?", id="two are"),
-    pytest.param("xyz", ["b", "a"], "Known: a, b.", id="none is near: all of them, sorted"),
-    pytest.param("xyz", [], "Known: none.", id="nothing is known"),
+    pytest.param("dete", ["detr", "yolo"], "Did you mean 'detr'?", id="one match"),
+    pytest.param("cone", ["cones", "conee"], "Did you mean 'cones' or 'conee'?", id="two matches"),
+    pytest.param("xyz", ["b", "a"], "Known: a, b.", id="no match"),
+    pytest.param("xyz", [], "Known: none.", id="no names"),
 ]
 
 
-@pytest.mark.parametrize(("name", "known", "sentence"), NEAREST)
-def test_nearest_by_hand(name, known, sentence):
-    assert nearest(name, known) == sentence
+@pytest.mark.parametrize(("name", "names", "sentence"), NEAREST)
+def test_nearest(name, names, sentence):
+    assert nearest(name, names) == sentence
 
 
-def test_messages_say_what_came_and_what_to_do():
+def test_messages():
     assert str(UnknownModelError("yolo_", ["yolo"])) == (
         "No adapter is named 'yolo_'. Did you mean 'yolo'?"
     )

@@ -1,4 +1,4 @@
-"""Manifests: those that ship, and everything that a wrong one is told."""
+"""Packaged manifests, and the errors of wrong ones."""
 
 import copy
 import re
@@ -17,7 +17,7 @@ MEMBER = {
     "tier": "detection",
     "adapter": "center_point",
     "source": "package:tiny_center",
-    "licence": "MIT",
+    "license": "MIT",
 }
 CONTENT = {"name": "mine", "members": [MEMBER, {**MEMBER, "name": "two", "weight": 2.0}]}
 
@@ -32,9 +32,9 @@ def with_member(**change):
     return yaml.safe_dump(content)
 
 
-def test_defaults_are_those_of_the_design():
-    mine = manifest.parse(text())
-    assert mine.routing == Routing(
+def test_defaults():
+    parsed = manifest.parse(text())
+    assert parsed.routing == Routing(
         agreement=0.65,
         threshold=0.5,
         stop_below=0.05,
@@ -43,7 +43,7 @@ def test_defaults_are_those_of_the_design():
         fast_b_from=0.70,
         adjudicate=(0.25, 0.75),
     )
-    assert mine.fusion == Fusion(
+    assert parsed.fusion == Fusion(
         nms_iou=0.6,
         min_p=0.05,
         iou=0.55,
@@ -52,169 +52,183 @@ def test_defaults_are_those_of_the_design():
         epsilon=0.02,
         silence=0.02,
     )
-    assert mine.budget == Budget()
-    assert mine.taxonomy == "roadwork"
+    assert parsed.budget == Budget()
+    assert parsed.taxonomy == "roadwork"
 
 
-def test_members_are_found_by_name_and_tier():
-    mine = manifest.parse(text())
-    assert mine.member("two").weight == 2.0
-    assert [one.name for one in mine.of_tier("detection")] == ["one", "two"]
-    assert mine.of_tier("language") == ()
+def test_member_and_of_tier():
+    parsed = manifest.parse(text())
+    assert parsed.member("two").weight == 2.0
+    assert [member.name for member in parsed.of_tier("detection")] == ["one", "two"]
+    assert parsed.of_tier("language") == ()
     with pytest.raises(ManifestError, match=r"has no member 'twoo'\. Did you mean 'two'"):
-        mine.member("twoo")
+        parsed.member("twoo")
 
 
 WRONG = [
-    pytest.param("members: [", "is no YAML", id="no YAML"),
+    pytest.param("members: [", "is not valid YAML", id="invalid YAML"),
     pytest.param("", "top level: ", id="empty"),
-    pytest.param(yaml.safe_dump({"name": "mine"}), "members: is required and missing", id="no key"),
+    pytest.param(
+        yaml.safe_dump({"name": "mine"}), "members: is required and missing", id="missing key"
+    ),
     pytest.param(text(members=[]), "members: .* at least 1", id="no members"),
-    pytest.param(text(memberz=[]), "memberz: there is no such key. Did you mean 'members'", id="k"),
+    pytest.param(
+        text(memberz=[]),
+        "memberz: there is no such key. Did you mean 'members'",
+        id="misspelled key",
+    ),
     pytest.param(
         with_member(wieght=1),
         r"members\[1\].wieght: there is no such key. Did you mean 'weight'",
-        id="a misspelt key of a member",
+        id="misspelled key of a member",
     ),
     pytest.param(
         text(fusion={"nms": 0.5}),
         "fusion.nms: there is no such key. Did you mean 'nms_iou'",
-        id="a misspelt key of the fusion",
+        id="misspelled key of the fusion",
     ),
     pytest.param(
         with_member(adapter="centre_point"),
         r"members\[1\].adapter: .* Did you mean 'center_point'",
-        id="a misspelt adapter",
+        id="misspelled adapter",
     ),
     pytest.param(
         with_member(tier="detektion"), r"members\[1\].tier: must be .* got 'detektion'", id="tier"
     ),
     pytest.param(
         with_member(tier="embedding"),
-        r"members\[1\].tier: the adapter 'center_point' works in the tier 'detection'",
-        id="a tier that the adapter does not serve",
-    ),
-    pytest.param(with_member(weight=0), r"members\[1\].weight: .* greater than 0, got 0", id="w"),
-    pytest.param(
-        with_member(name="One Two"), r"members\[1\].name: .*match", id="a name with space"
+        r"members\[1\].tier: the adapter 'center_point' belongs to the tier 'detection'",
+        id="tier of another adapter",
     ),
     pytest.param(
-        with_member(name="one"), r"members\[1\].name: two members are named 'one'", id="2"
+        with_member(weight=0), r"members\[1\].weight: .* greater than 0, got 0", id="weight of 0"
     ),
-    pytest.param(with_member(licence=""), r"members\[1\].licence: ", id="no licence"),
+    pytest.param(
+        with_member(name="One Two"), r"members\[1\].name: .*match", id="name with a space"
+    ),
+    pytest.param(
+        with_member(name="one"),
+        r"members\[1\].name: two members are named 'one'",
+        id="duplicate name",
+    ),
+    pytest.param(with_member(license=""), r"members\[1\].license: ", id="empty license"),
     pytest.param(with_member(precision="fp8"), r"members\[1\].precision: must be", id="precision"),
     pytest.param(with_member(batch_size=0), r"members\[1\].batch_size: .*got 0", id="batch of 0"),
     pytest.param(
         with_member(vocabulary=["cone", "druum"]),
         r"members\[1\].vocabulary: no class is named 'druum'. Did you mean 'drum'",
-        id="a word that the taxonomy does not know",
+        id="unknown class",
     ),
     pytest.param(
         text(taxonomy="roadwerk"),
-        "taxonomy: No taxonomy is named 'roadwerk'. Did you mean 'roadwork'",
-        id="a misspelt taxonomy",
+        "taxonomy: There is no packaged taxonomy named 'roadwerk'. Did you mean 'roadwork'",
+        id="misspelled taxonomy",
     ),
-    pytest.param(text(fusion={"iou": 1.5}), "fusion.iou: .*got 1.5", id="an overlap above 1"),
-    pytest.param(text(fusion={"epsilon": 0.5}), "fusion.epsilon: ", id="clipping everything away"),
+    pytest.param(text(fusion={"iou": 1.5}), "fusion.iou: .*got 1.5", id="IoU above 1"),
+    pytest.param(text(fusion={"epsilon": 0.5}), "fusion.epsilon: ", id="epsilon of 0.5"),
     pytest.param(
         text(routing={"fast_a_from": 0.6}), "routing: .*fast_b_from <= fast_a_from", id="routing"
     ),
     pytest.param(
         text(routing={"adjudicate": [0.8, 0.2]}), "routing: .*adjudicate must ascend", id="interval"
     ),
-    pytest.param(text(budget={"mcc_floor": 2}), "budget.mcc_floor: ", id="a floor above 1"),
+    pytest.param(text(budget={"mcc_floor": 2}), "budget.mcc_floor: ", id="floor above 1"),
     pytest.param(
         text(routing={"fast_a": ["one"]}),
         "routing.fast_a: no member of the tier 'language' is named 'one'. Known: none",
-        id="a path to a detector",
+        id="path to a detector",
     ),
     pytest.param(with_member(memory_mb=0), r"members\[1\].memory_mb: .*greater than 0", id="mem"),
-    pytest.param(with_member(gflops=-1), r"members\[1\].gflops: .*equal to 0", id="less than none"),
+    pytest.param(with_member(gflops=-1), r"members\[1\].gflops: .*equal to 0", id="negative"),
 ]
 
 
 @pytest.mark.parametrize(("content", "message"), WRONG)
-def test_a_wrong_manifest_is_told_where(content, message):
+def test_wrong_manifest_error_has_the_path(content, message):
     with pytest.raises(ManifestError, match=f"mine.yaml:? .*{message}") as caught:
         manifest.parse(content, origin="mine.yaml")
     assert "\n" not in str(caught.value)
 
 
-def test_long_values_are_shortened():
+def test_error_shortens_long_values():
     with pytest.raises(ManifestError, match=re.escape("...")) as caught:
         manifest.parse(text(fusion="x" * 500))
     assert len(str(caught.value)) < 200
 
 
-def test_another_taxonomy_can_be_checked_against():
+def test_parse_with_another_taxonomy():
     park = taxonomy.from_labels("park", ["tree", "bench"], ["tree"])
-    mine = manifest.parse(with_member(vocabulary=["tree"]), classes=park)
-    assert mine.member("two").vocabulary == ("tree",)
+    parsed = manifest.parse(with_member(vocabulary=["tree"]), classes=park)
+    assert parsed.member("two").vocabulary == ("tree",)
     with pytest.raises(ManifestError, match="no class is named 'tree'"):
         manifest.parse(with_member(vocabulary=["tree"]))
 
 
-def test_yaml_there_and_back():
-    mine = manifest.parse(text(routing={"agreement": 0.7}, budget={"p99_latency_ms": 50}))
-    again = manifest.parse(manifest.to_yaml(mine))
-    assert again == mine
-    assert again.identity == mine.identity
+def test_yaml_round_trip():
+    parsed = manifest.parse(text(routing={"agreement": 0.7}, budget={"p99_latency_ms": 50}))
+    copy_ = manifest.parse(parsed.to_yaml())
+    assert copy_ == parsed
+    assert copy_.identity == parsed.identity
 
 
-def test_the_identity_follows_the_content():
+def test_identity_depends_on_the_content():
     base = manifest.parse(text())
     changes = [text(version=2), text(fusion={"iou": 0.5}), with_member(weight=3.0)]
-    assert len({base.identity, *(manifest.parse(one).identity for one in changes)}) == 4
+    assert len({base.identity, *(manifest.parse(change).identity for change in changes)}) == 4
     assert len(base.identity) == 16
 
 
-def test_what_only_describes_a_member_is_not_in_the_identity():
-    told = with_member(
+def test_identity_excludes_descriptive_values():
+    described = with_member(
         parameters_m=3, gflops=4, memory_mb=5, gated=True, homepage="https://example.com"
     )
-    told = manifest.parse(told)
-    assert told.identity == manifest.parse(with_member()).identity
-    assert manifest.parse(manifest.to_yaml(told)) == told
+    parsed = manifest.parse(described)
+    assert parsed.identity == manifest.parse(with_member()).identity
+    assert manifest.parse(parsed.to_yaml()) == parsed
 
 
 COMMIT, SHA256 = "0123456789abcdef0123456789abcdef01234567", "ab" * 32
 PINS = [
-    pytest.param({"source": "hub:a/b", "revision": COMMIT}, "a/b", True, id="a commit"),
-    pytest.param({"source": "hub:a/b", "revision": "main"}, "a/b", False, id="a branch moves"),
-    pytest.param({"source": "hub:a/b", "revision": COMMIT[:7]}, "a/b", False, id="part of one"),
-    pytest.param({"source": "hub:a/b"}, "a/b", False, id="nothing"),
-    pytest.param({"source": "release:a.pt"}, None, False, id="a release without its hash"),
-    pytest.param({"source": "release:a.pt", "revision": SHA256}, None, True, id="with its hash"),
-    pytest.param({"source": "release:a.pt", "revision": COMMIT}, None, False, id="not a commit"),
+    pytest.param({"source": "hub:a/b", "revision": COMMIT}, "a/b", True, id="commit"),
+    pytest.param({"source": "hub:a/b", "revision": "main"}, "a/b", False, id="branch"),
+    pytest.param({"source": "hub:a/b", "revision": COMMIT[:7]}, "a/b", False, id="short commit"),
+    pytest.param({"source": "hub:a/b"}, "a/b", False, id="no revision"),
+    pytest.param({"source": "release:a.pt"}, None, False, id="release without hash"),
+    pytest.param(
+        {"source": "release:a.pt", "revision": SHA256}, None, True, id="release with hash"
+    ),
+    pytest.param(
+        {"source": "release:a.pt", "revision": COMMIT}, None, False, id="release with a commit"
+    ),
     pytest.param({"source": "package:tiny_center"}, None, True, id="packaged"),
-    pytest.param({"source": "/my/folder"}, None, True, id="a folder is its content"),
-    pytest.param({"source": None}, None, True, id="the adapter brings it"),
+    pytest.param({"source": "/my/folder"}, None, True, id="folder"),
+    pytest.param({"source": None}, None, True, id="no source"),
 ]
 
 
 @pytest.mark.parametrize(("change", "repository", "is_pinned"), PINS)
-def test_what_is_fetched_is_pinned_by_a_hash(change, repository, is_pinned):
-    one = Member(**{**MEMBER, **change})
-    assert (one.repository, one.is_pinned) == (repository, is_pinned)
+def test_is_pinned(change, repository, is_pinned):
+    member = Member(**{**MEMBER, **change})
+    assert (member.repository, member.is_pinned) == (repository, is_pinned)
 
 
-def test_a_language_model_is_pinned_where_its_server_gets_it():
-    served = {"name": "vlm", "tier": "language", "adapter": "vision_language", "licence": "MIT"}
-    one = Member(**served, params={"model": "a/b"})
-    assert (one.repository, one.is_pinned) == ("a/b", False)
+def test_language_member_is_pinned_by_its_model():
+    served = {"name": "vlm", "tier": "language", "adapter": "vision_language", "license": "MIT"}
+    member = Member(**served, params={"model": "a/b"})
+    assert (member.repository, member.is_pinned) == ("a/b", False)
     assert Member(**served, params={"model": "a/b"}, revision=COMMIT).is_pinned
 
 
 VLM = {
-    "name": "vlm", "tier": "language", "adapter": "vision_language", "licence": "CC-BY-NC-4.0",
+    "name": "vlm", "tier": "language", "adapter": "vision_language", "license": "CC-BY-NC-4.0",
     "optional": True, "params": {"model": "a/b"},
 }  # fmt: skip
-STRICT = {**MEMBER, "name": "strict", "licence": "AGPL-3.0", "optional": True}
+STRICT = {**MEMBER, "name": "strict", "license": "AGPL-3.0", "optional": True}
 MIXED = text(members=[MEMBER, STRICT, VLM], routing={"fast_a": ["vlm"], "precision": ["vlm"]})
 
 
 @pytest.mark.parametrize(
-    ("licence", "refused"),
+    ("strictest", "excluded"),
     [
         (None, []),
         ("permissive", ["strict", "vlm"]),
@@ -223,47 +237,51 @@ MIXED = text(members=[MEMBER, STRICT, VLM], routing={"fast_a": ["vlm"], "precisi
         ("non-commercial", []),
     ],
 )
-def test_a_licence_refuses_what_is_stricter(licence, refused):
+def test_restricted_to_removes_stricter_members_and_their_routes(strictest, excluded):
     mixed = manifest.parse(MIXED)
-    assert list(mixed.refused(licence)) == refused
-    kept = mixed.restricted_to(licence)
-    assert [one.name for one in kept.members] == [
-        one.name for one in mixed.members if one.name not in refused
+    assert list(mixed.excluded_by_license(strictest)) == excluded
+    restricted = mixed.restricted_to(strictest)
+    assert [member.name for member in restricted.members] == [
+        member.name for member in mixed.members if member.name not in excluded
     ]
-    assert kept.routing.fast_a == (() if "vlm" in refused else ("vlm",))
-    assert (kept.identity == mixed.identity) is (not refused)
+    assert restricted.routing.fast_a == (() if "vlm" in excluded else ("vlm",))
+    assert (restricted.identity == mixed.identity) is (not excluded)
 
 
-def test_the_reason_names_licence_and_kind():
-    refused = manifest.parse(MIXED).refused("permissive")
-    assert refused["vlm"] == "Its licence CC-BY-NC-4.0 is non-commercial; permissive is asked for."
+def test_reason_of_an_excluded_member():
+    excluded = manifest.parse(MIXED).excluded_by_license("permissive")
+    assert excluded["vlm"] == (
+        "The license CC-BY-NC-4.0 of vlm is non-commercial; only permissive is allowed."
+    )
 
 
-def test_needed_members_of_a_stricter_licence_are_an_error_that_names_them_all():
-    needed = [{**STRICT, "name": name, "optional": False} for name in ("two", "three")]
-    mine = manifest.parse(text(members=[MEMBER, *needed, VLM]))
+def test_required_members_with_a_stricter_license_raise():
+    required = [{**STRICT, "name": name, "optional": False} for name in ("two", "three")]
+    parsed = manifest.parse(text(members=[MEMBER, *required, VLM]))
     with pytest.raises(ManifestError, match=r"not permissive: two \(AGPL-3.0\), three \(AGPL"):
-        mine.refused("permissive")
-    assert list(mine.refused("copyleft")) == ["vlm"]
+        parsed.excluded_by_license("permissive")
+    assert list(parsed.excluded_by_license("copyleft")) == ["vlm"]
 
 
-def test_a_manifest_of_which_nothing_is_left_is_refused():
-    with pytest.raises(ManifestError, match="No member of 'mine' has a permissive licence"):
+def test_restricted_to_without_any_member_left_raises():
+    with pytest.raises(ManifestError, match="No member of 'mine' has a permissive license"):
         manifest.parse(text(members=[STRICT])).restricted_to("permissive")
 
 
-def test_revisions_are_replaced_by_name():
-    mine = manifest.parse(text()).with_revisions({"two": COMMIT})
-    assert [one.revision for one in mine.members] == [None, COMMIT]
-    assert mine.identity != manifest.parse(text()).identity
+def test_with_revisions():
+    parsed = manifest.parse(text()).with_revisions({"two": COMMIT})
+    assert [member.revision for member in parsed.members] == [None, COMMIT]
+    assert parsed.identity != manifest.parse(text()).identity
 
 
 ROADWORK = manifest.load("roadwork")
 
 
-def test_roadwork_is_the_ensemble_of_26_over_all_tiers():
+def test_roadwork_has_26_members_in_all_tiers():
     assert len(ROADWORK.members) == 26
-    tiers = {tier: len(ROADWORK.of_tier(tier)) for tier in {one.tier for one in ROADWORK.members}}
+    tiers = {
+        tier: len(ROADWORK.of_tier(tier)) for tier in {member.tier for member in ROADWORK.members}
+    }
     assert tiers == {
         "embedding": 3,
         "detection": 14,
@@ -271,84 +289,101 @@ def test_roadwork_is_the_ensemble_of_26_over_all_tiers():
         "segmentation": 3,
         "language": 3,
     }
-    asked = (ROADWORK.routing.fast_a, ROADWORK.routing.fast_b, ROADWORK.routing.precision)
-    assert asked == (("vlm_fast_a",), ("vlm_fast_b",), ("vlm_precision",))
+    paths = (ROADWORK.routing.fast_a, ROADWORK.routing.fast_b, ROADWORK.routing.precision)
+    assert paths == (("vlm_fast_a",), ("vlm_fast_b",), ("vlm_precision",))
 
 
-def test_what_cannot_run_everywhere_is_optional():
-    for one in ROADWORK.members:
-        own_process = one.adapter in ("worker", "vision_language", "yoloe", "ultralytics")
-        strict = one.gated or not licenses.accepts("permissive", one.licence)
-        if own_process or strict or registry.get(one.adapter).needs:
-            assert one.optional, one.name
+def test_members_with_special_needs_are_optional():
+    for member in ROADWORK.members:
+        own_process = member.adapter in ("worker", "vision_language", "yoloe", "ultralytics")
+        strict = member.gated or not licenses.accepts("permissive", member.license)
+        if own_process or strict or registry.get(member.adapter).needs:
+            assert member.optional, member.name
 
 
-def test_detectors_say_what_they_can_name_or_are_asked_for_it():
+def test_detectors_have_a_vocabulary_or_are_prompted():
     coco = set(taxonomy.load("roadwork").vocabulary(NAMES))
     for packaged in (ROADWORK, manifest.load("roadwork_lite")):
-        for one in packaged.of_tier("detection"):
-            if registry.get(one.adapter).takes_taxonomy:
-                assert one.vocabulary is None, one.name
+        for member in packaged.of_tier("detection"):
+            if registry.get(member.adapter).takes_taxonomy:
+                assert member.vocabulary is None, member.name
             else:
-                assert set(one.vocabulary) == coco, one.name
+                assert set(member.vocabulary) == coco, member.name
 
 
-def test_roadwork_lite_is_permissive_throughout():
+def test_roadwork_lite_is_permissive():
     lite = manifest.load("roadwork_lite")
-    assert lite.refused("permissive") == {}
-    assert not any(one.gated for one in lite.members)
+    assert lite.excluded_by_license("permissive") == {}
+    assert not any(member.gated for member in lite.members)
 
 
 @pytest.mark.parametrize("name", ["roadwork", "roadwork_lite"])
 def test_revisions_of_packaged_manifests_are_commits(name):
-    told = [one for one in manifest.load(name).members if one.revision]
-    assert len(told) >= 5
-    assert all(one.is_pinned for one in told)
+    pinned = [member for member in manifest.load(name).members if member.revision]
+    assert len(pinned) >= 5
+    assert all(member.is_pinned for member in pinned)
 
 
-def test_members_of_both_manifests_have_one_cost_and_one_commit():
-    lite = {one.name: one for one in manifest.load("roadwork_lite").members}
-    for one in ROADWORK.members:
-        if one.name in lite:
-            same = lite[one.name].model_copy(update={"weight": one.weight})
-            assert same == one
+def test_members_of_both_manifests_agree():
+    lite = {member.name: member for member in manifest.load("roadwork_lite").members}
+    for member in ROADWORK.members:
+        if member.name in lite:
+            same_weight = lite[member.name].model_copy(update={"weight": member.weight})
+            assert same_weight == member
 
 
 @pytest.mark.parametrize("name", manifest.packaged_names())
-def test_every_packaged_manifest_is_whole(name):
+def test_packaged_manifest_is_valid(name):
     packaged = manifest.load(name)
     assert packaged.name == name
-    assert manifest.parse(manifest.to_yaml(packaged)) == packaged
-    assert {one.adapter for one in packaged.members} <= set(registry.names())
+    assert manifest.parse(packaged.to_yaml()) == packaged
+    assert {member.adapter for member in packaged.members} <= set(registry.names())
 
 
-def test_tiny_needs_no_optional_package_for_two_detectors():
+def test_tiny_has_two_detectors_without_optional_packages():
     tiny = manifest.load("tiny")
     detectors = tiny.of_tier("detection")
-    plain = [one for one in detectors if not registry.get(one.adapter).needs]
+    plain = [member for member in detectors if not registry.get(member.adapter).needs]
     assert len(plain) >= 2
-    assert all(one.optional for one in detectors if one not in plain)
+    assert all(member.optional for member in detectors if member not in plain)
 
 
-def test_a_file_is_loaded(tmp_path):
+def test_load_file(tmp_path):
     file = tmp_path / "mine.yml"
     file.write_text(text())
     assert manifest.load(file) == manifest.parse(text())
 
 
 MISSING = [
-    pytest.param("tinny", "No manifest is named 'tinny'. Did you mean 'tiny'", id="name"),
+    pytest.param(
+        "tinny", "There is no packaged manifest named 'tinny'. Did you mean 'tiny'", id="name"
+    ),
     pytest.param("/no/such/mine.yaml", "no manifest file at /no/such/mine.yaml", id="file"),
 ]
 
 
 @pytest.mark.parametrize(("source", "message"), MISSING)
-def test_what_is_not_there_is_told(source, message):
+def test_load_missing(source, message):
     with pytest.raises(ManifestError, match=message):
         manifest.load(source)
 
 
 def test_params_are_not_shared_between_members():
-    one, two = (Member(**{**MEMBER, "name": name}) for name in ("one", "two"))
-    assert one.params == two.params == {}
-    assert one.params is not two.params
+    first, second = (Member(**{**MEMBER, "name": name}) for name in ("one", "two"))
+    assert first.params == second.params == {}
+    assert first.params is not second.params
+
+
+def test_licence_is_read_as_license_with_an_equal_identity():
+    old = {("licence" if key == "license" else key): MEMBER[key] for key in MEMBER}
+    parsed = manifest.parse(text(members=[old]))
+    assert parsed == manifest.parse(text(members=[MEMBER]))
+    assert parsed.member("one").license == "MIT"
+    assert "license: MIT" in parsed.to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("name", "identity"), [("tiny", "e08c55b41f53366e"), ("roadwork", "a5141365331ecd71")]
+)
+def test_identity_of_packaged_manifests_equals_release_0_1(name, identity):
+    assert manifest.load(name).identity == identity

@@ -1,4 +1,4 @@
-"""The values that members return: what is refused, and their natural empties."""
+"""Validation and empty values of predictions."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ DETECTIONS = [
     pytest.param(
         {"boxes_xyxy": boxes([0, 0, 640, 480], [0, 0, 1, 1])},
         r"boxes_xyxy must lie in \[0, 1\], got 0..640",
-        id="pixels are no relative corners",
+        id="pixels",
     ),
     pytest.param(
         {"boxes_xyxy": boxes([0, 0, 1, NAN], [0, 0, 1, 1])},
@@ -66,30 +66,30 @@ DETECTIONS = [
 
 
 @pytest.mark.parametrize(("change", "message"), DETECTIONS)
-def test_detections_that_do_not_fit_are_refused(change, message):
+def test_inconsistent_detections_raise(change, message):
     with pytest.raises(BadPredictionsError, match=message):
         detections(**change)
 
 
-def test_what_float32_overshoots_is_allowed():
+def test_float32_overshoot_is_allowed():
     detections(boxes_xyxy=boxes([-5e-5, 0, 1 + 5e-5, 1], [0.5, 0.5, 0.5, 0.5]))
 
 
 @pytest.mark.parametrize(
     ("rows", "labels"),
     [
-        pytest.param(np.array([False, True]), ["cone"], id="a mask"),
-        pytest.param(slice(0, 1), ["drum"], id="a slice"),
-        pytest.param(np.array([1, 0]), ["cone", "drum"], id="indices, in their order"),
+        pytest.param(np.array([False, True]), ["cone"], id="mask"),
+        pytest.param(slice(0, 1), ["drum"], id="slice"),
+        pytest.param(np.array([1, 0]), ["cone", "drum"], id="indices in order"),
         pytest.param(np.array([], int), [], id="none"),
     ],
 )
-def test_rows_are_taken(rows, labels):
-    taken = detections()[rows]
-    assert taken.labels == labels
-    assert len(taken) == len(labels)
-    assert taken.boxes_xyxy.shape == (len(labels), 4)
-    assert taken.classes == ("cone", "drum")
+def test_detections_getitem(rows, labels):
+    selected = detections()[rows]
+    assert selected.labels == labels
+    assert len(selected) == len(labels)
+    assert selected.boxes_xyxy.shape == (len(labels), 4)
+    assert selected.classes == ("cone", "drum")
 
 
 MASKS = [
@@ -102,7 +102,7 @@ MASKS = [
 
 
 @pytest.mark.parametrize(("change", "message"), MASKS)
-def test_masks_that_do_not_fit_are_refused(change, message):
+def test_inconsistent_masks_raise(change, message):
     with pytest.raises(BadPredictionsError, match=message):
         masks(**change)
 
@@ -115,7 +115,7 @@ DEPTHS = [
 
 
 @pytest.mark.parametrize(("depth", "unit", "message"), DEPTHS)
-def test_depth_that_cannot_be_is_refused(depth, unit, message):
+def test_invalid_depth_raises(depth, unit, message):
     with pytest.raises(BadPredictionsError, match=message):
         DepthMap(depth=depth, unit=unit)
 
@@ -125,30 +125,30 @@ def test_unknown_depth_is_allowed():
 
 
 VECTORS = [
-    pytest.param(np.eye(2), r"vector must have shape \(D,\)", id="two of them"),
+    pytest.param(np.eye(2), r"vector must have shape \(D,\)", id="matrix"),
     pytest.param(np.array([NAN, 1.0]), "must be finite", id="NaN"),
-    pytest.param(np.array([3.0, 4.0]), "must have length 1, got 5.0000", id="not scaled"),
-    pytest.param(np.zeros(2), "must have length 1, got 0.0000", id="no direction"),
+    pytest.param(np.array([3.0, 4.0]), "must have length 1, got 5.0000", id="not normalized"),
+    pytest.param(np.zeros(2), "must have length 1, got 0.0000", id="zero vector"),
 ]
 
 
 @pytest.mark.parametrize(("vector", "message"), VECTORS)
-def test_a_vector_without_a_place_is_refused(vector, message):
+def test_invalid_embedding_raises(vector, message):
     with pytest.raises(BadPredictionsError, match=message):
         Embedding(vector=vector)
 
 
-def test_a_unit_vector_is_a_place():
+def test_unit_vector_is_valid():
     assert len(Embedding(vector=np.array([0.6, 0.8])).vector) == 2
 
 
 @pytest.mark.parametrize("p_yes", [-0.1, 1.1, NAN])
-def test_an_answer_that_is_no_probability_is_refused(p_yes):
+def test_answer_out_of_range_raises(p_yes):
     with pytest.raises(BadPredictionsError, match=r"p_yes must lie in \[0, 1\]"):
         Answer(p_yes=p_yes)
 
 
-def test_every_value_has_a_natural_empty():
+def test_empty_values():
     assert len(Detections.empty()) == 0
     assert Detections.empty(["cone"]).classes == ("cone",)
     assert Detections.empty().labels == []
@@ -158,6 +158,6 @@ def test_every_value_has_a_natural_empty():
     assert Answer.empty().p_yes is None
 
 
-def test_values_are_frozen():
+def test_predictions_are_frozen():
     with pytest.raises(AttributeError, match="cannot assign"):
         detections().scores = np.zeros(2)

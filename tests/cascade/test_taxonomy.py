@@ -1,4 +1,4 @@
-"""Taxonomies: words, files, and everything that a wrong file is told."""
+"""Taxonomies: words, files, and the errors of wrong files."""
 
 import numpy as np
 import pytest
@@ -32,15 +32,15 @@ def one_class(**change):
 
 
 WORDS = [
-    pytest.param("cone", "cone", id="its name"),
-    pytest.param("Traffic_Cone", "cone", id="case and underscores do not count"),
-    pytest.param("traffic-cone", "cone", id="nor hyphens"),
-    pytest.param("TRAFFICCONE", "cone", id="nor spaces"),
-    pytest.param("verkehrshütchen", "cone", id="nor the letters of other languages"),
-    pytest.param("trash can", "bin", id="a synonym"),
-    pytest.param("An orange cone", "cone", id="a prompt, as an open-vocabulary member repeats it"),
-    pytest.param("cones", None, id="another word means nothing"),
-    pytest.param("", None, id="no word means nothing"),
+    pytest.param("cone", "cone", id="name"),
+    pytest.param("Traffic_Cone", "cone", id="case and underscores"),
+    pytest.param("traffic-cone", "cone", id="hyphen"),
+    pytest.param("TRAFFICCONE", "cone", id="no space"),
+    pytest.param("verkehrshütchen", "cone", id="umlaut"),
+    pytest.param("trash can", "bin", id="synonym"),
+    pytest.param("An orange cone", "cone", id="prompt"),
+    pytest.param("cones", None, id="unknown word"),
+    pytest.param("", None, id="empty word"),
 ]
 
 
@@ -49,7 +49,7 @@ def test_canonical(word, expected):
     assert PARK.canonical(word) == expected
 
 
-def test_words_become_classes_in_the_order_of_the_taxonomy():
+def test_names_vocabulary_and_ids():
     assert PARK.names == ("cone", "bin")
     assert PARK.deciding == ("cone",)
     assert PARK.vocabulary(["trash can", "tree", "cone"]) == ("cone", "bin")
@@ -58,28 +58,34 @@ def test_words_become_classes_in_the_order_of_the_taxonomy():
 
 
 WRONG = [
-    pytest.param("classes: [", "is no YAML", id="no YAML"),
+    pytest.param("classes: [", "is not valid YAML", id="invalid YAML"),
     pytest.param("", "top level", id="empty"),
-    pytest.param("[]", "top level", id="a list"),
-    pytest.param(changed(colour="red"), "colour: Extra inputs", id="an unknown key"),
+    pytest.param("[]", "top level", id="list"),
+    pytest.param(changed(colour="red"), "colour: Extra inputs", id="unknown key"),
     pytest.param(changed(classes=[]), "classes: .* at least 1", id="no classes"),
-    pytest.param(changed(name="Bad Name"), "name: String should match", id="a name with a space"),
+    pytest.param(changed(name="Bad Name"), "name: String should match", id="name with a space"),
     pytest.param(
         changed(decision={"name": "x", "question": ""}), "decision.question: ", id="no question"
     ),
     pytest.param(one_class(decides=False), "no class has `decides: true`", id="nothing decides"),
-    pytest.param(one_class(height_m=[1.1, 0.3]), r"height_m must ascend, got \[1.1, 0.3\]", id="h"),
-    pytest.param(one_class(width_m=[0.3, 0.3]), "width_m must ascend", id="no width at all"),
-    pytest.param(one_class(height_m=[0, 1]), "classes.0.height_m.0: .* greater than 0", id="flat"),
+    pytest.param(
+        one_class(height_m=[1.1, 0.3]),
+        r"height_m must ascend, got \[1.1, 0.3\]",
+        id="descending height",
+    ),
+    pytest.param(one_class(width_m=[0.3, 0.3]), "width_m must ascend", id="empty width range"),
+    pytest.param(
+        one_class(height_m=[0, 1]), "classes.0.height_m.0: .* greater than 0", id="height of 0"
+    ),
     pytest.param(
         changed(classes=[{"name": "cone", "decides": True}, {"name": "cone"}]),
         "two classes have the same name",
-        id="the same name twice",
+        id="duplicate name",
     ),
     pytest.param(
         changed(classes=[{"name": "cone", "decides": True}, {"name": "x", "synonyms": ["CONE"]}]),
         "'cone' names both 'cone' and 'x'",
-        id="one word for two classes",
+        id="ambiguous synonym",
     ),
     pytest.param(
         changed(
@@ -89,7 +95,7 @@ WRONG = [
             ]
         ),
         "'orangething' names both 'cone' and 'fence'",
-        id="a prompt that is another class's synonym",
+        id="prompt equals a synonym",
     ),
     pytest.param(
         changed(
@@ -99,50 +105,50 @@ WRONG = [
             ]
         ),
         "'orangething' names both 'cone' and 'fence'",
-        id="one prompt for two classes",
+        id="ambiguous prompt",
     ),
     pytest.param(
         changed(presets={"base": {"cones": {"width_m": [0.25, 0.4]}}}),
-        "the preset 'base' names no class by 'cones'. Did you mean 'cone'",
-        id="a preset of a class that is not there",
+        "the preset 'base' names an unknown class 'cones'. Did you mean 'cone'",
+        id="preset of an unknown class",
     ),
     pytest.param(
         changed(presets={"base": {"cone": {"width_m": [0.4, 0.25]}}}),
         "presets.base.cone: .*width_m must ascend",
-        id="a preset that descends",
+        id="descending preset",
     ),
 ]
 
 
 @pytest.mark.parametrize(("text", "message"), WRONG)
-def test_a_wrong_file_is_told_where(text, message):
+def test_wrong_taxonomy_error_has_the_path(text, message):
     with pytest.raises(TaxonomyError, match=f"park.yaml: .*{message}|park.yaml {message}"):
         taxonomy.parse(text, origin="park.yaml")
 
 
 @pytest.mark.parametrize("name", taxonomy.packaged_names())
-def test_every_packaged_taxonomy_is_whole_and_round_trips(name):
+def test_packaged_taxonomy_round_trip(name):
     packaged = taxonomy.load(name)
     assert packaged.name == name
     assert packaged.deciding
-    assert taxonomy.parse(taxonomy.to_yaml(packaged)) == packaged
-    assert taxonomy.parse(taxonomy.to_yaml(packaged)).identity == packaged.identity
+    assert taxonomy.parse(packaged.to_yaml()) == packaged
+    assert taxonomy.parse(packaged.to_yaml()).identity == packaged.identity
 
 
 @pytest.mark.parametrize("name", ["roadwork", "roadwork_core"])
-def test_roadwork_has_the_sizes_of_the_design(name):
-    sizes = {one.name: one.height_m for one in taxonomy.load(name).classes}
+def test_roadwork_sizes(name):
+    sizes = {cls.name: cls.height_m for cls in taxonomy.load(name).classes}
     assert sizes["cone"] == (0.30, 1.10)
     assert sizes["drum"] == (0.85, 1.10)
     assert sizes["barricade"] == (0.80, 1.70)
 
 
-def test_roadwork_tells_apart_what_its_core_lumps_together():
+def test_roadwork_refines_roadwork_core():
     roadwork, core = taxonomy.load("roadwork"), taxonomy.load("roadwork_core")
     assert roadwork.names[: len(core.names)] == core.names
     assert set(core.deciding) < set(roadwork.deciding)
     assert core.decision.name == roadwork.decision.name
-    finer = {word: roadwork.canonical(word) for one in core.classes for word in one.synonyms}
+    finer = {word: roadwork.canonical(word) for cls in core.classes for word in cls.synonyms}
     moved = {word: name for word, name in finer.items() if name != core.canonical(word)}
     assert moved == {
         "tubular marker": "tubular_marker",
@@ -151,14 +157,14 @@ def test_roadwork_tells_apart_what_its_core_lumps_together():
     }
 
 
-def test_every_class_of_roadwork_has_one_prompt_and_two_sizes():
-    for one in taxonomy.load("roadwork").classes:
-        assert len(one.prompts) == 1
-        assert one.height_m, one.name
-        assert one.width_m, one.name
+def test_every_roadwork_class_has_one_prompt_and_two_sizes():
+    for cls in taxonomy.load("roadwork").classes:
+        assert len(cls.prompts) == 1
+        assert cls.height_m, cls.name
+        assert cls.width_m, cls.name
 
 
-# Names as the data sets spell them; None: nothing here, so that nobody votes with it.
+# Labels of other datasets; None for labels without a class, which do not vote.
 FOREIGN = {
     "COCO": {
         "person": "pedestrian",
@@ -215,18 +221,18 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("whose", FOREIGN)
-def test_roadwork_knows_what_others_call_things(whose):
+@pytest.mark.parametrize("dataset", FOREIGN)
+def test_roadwork_maps_labels_of_other_datasets(dataset):
     roadwork = taxonomy.load("roadwork")
-    assert {word: roadwork.canonical(word) for word in FOREIGN[whose]} == FOREIGN[whose]
+    assert {word: roadwork.canonical(word) for word in FOREIGN[dataset]} == FOREIGN[dataset]
 
 
-def test_who_knows_only_coco_can_name_nothing_that_decides():
+def test_coco_labels_map_to_no_deciding_class():
     roadwork = taxonomy.load("roadwork")
     assert not set(roadwork.vocabulary(NAMES)) & set(roadwork.deciding)
 
 
-def test_a_preset_changes_the_sizes_that_it_names_and_nothing_else():
+def test_with_preset_changes_only_the_named_sizes():
     roadwork = taxonomy.load("roadwork")
     preset = roadwork.with_preset("cone_base_25_40cm")
     cone, other = roadwork.classes[0], preset.classes[0]
@@ -237,47 +243,51 @@ def test_a_preset_changes_the_sizes_that_it_names_and_nothing_else():
         roadwork.with_preset("cone_bas")
 
 
-def test_the_identity_follows_the_content():
+def test_identity_depends_on_the_content():
     assert len(PARK.identity) == 16
     assert PARK.identity == taxonomy.parse(TEXT).identity
     assert PARK.identity != taxonomy.parse(changed(version=2)).identity
 
 
-def test_a_file_is_loaded(tmp_path):
+def test_load_file(tmp_path):
     file = tmp_path / "park.yaml"
     file.write_text(TEXT, encoding="utf-8")
     assert taxonomy.load(file) == PARK
 
 
 MISSING = [
-    pytest.param("roadwerk", "No taxonomy is named 'roadwerk'. Did you mean 'roadwork'", id="name"),
+    pytest.param(
+        "roadwerk",
+        "There is no packaged taxonomy named 'roadwerk'. Did you mean 'roadwork'",
+        id="name",
+    ),
     pytest.param("/no/such/park.yaml", "no taxonomy file at /no/such/park.yaml", id="file"),
 ]
 
 
 @pytest.mark.parametrize(("source", "message"), MISSING)
-def test_what_is_not_there_is_told(source, message):
+def test_load_missing(source, message):
     with pytest.raises(TaxonomyError, match=message):
         taxonomy.load(source)
 
 
-def test_labels_make_a_plain_taxonomy():
-    made = taxonomy.from_labels("mine", ["Safety Cone", "no: hat", "bin"], ["Safety Cone"])
-    assert made.names == ("Safety Cone", "no: hat", "bin")
-    assert made.deciding == ("Safety Cone",)
-    assert made.decision.question == "Does this image show Safety Cone?"
-    assert made.ids_of(np.array(["bin", "safety-cone"])) == [2, 0]
+def test_from_labels():
+    plain = taxonomy.from_labels("mine", ["Safety Cone", "no: hat", "bin"], ["Safety Cone"])
+    assert plain.names == ("Safety Cone", "no: hat", "bin")
+    assert plain.deciding == ("Safety Cone",)
+    assert plain.decision.question == "Does this image show Safety Cone?"
+    assert plain.ids_of(np.array(["bin", "safety-cone"])) == [2, 0]
 
 
 LABELS = [
     pytest.param(["cone"], ["conee"], "No class is named 'conee'. Did you mean 'cone'", id="typo"),
     pytest.param(["cone"], [], "no class has `decides: true`", id="nothing decides"),
-    pytest.param(["cone", "Cone"], ["cone"], "'cone' names both", id="two spellings of one"),
+    pytest.param(["cone", "Cone"], ["cone"], "'cone' names both", id="two spellings"),
     pytest.param([], [], "classes: ", id="no labels"),
 ]
 
 
 @pytest.mark.parametrize(("labels", "decides", "message"), LABELS)
-def test_labels_that_make_no_taxonomy_are_refused(labels, decides, message):
+def test_from_labels_with_inconsistent_labels_raises(labels, decides, message):
     with pytest.raises(TaxonomyError, match=message):
         taxonomy.from_labels("mine", labels, decides)

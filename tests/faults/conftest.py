@@ -13,11 +13,11 @@ from curation.demo.dataset import write_dataset
 _MANIFEST = """
 name: two
 members:
-  - {name: mobilenet, tier: embedding, adapter: mobilenet, licence: MIT, batch_size: 2}
+  - {name: mobilenet, tier: embedding, adapter: mobilenet, license: MIT, batch_size: 2}
   - {name: plain, tier: detection, adapter: center_point, source: "package:tiny_center",
-     licence: Apache-2.0, batch_size: 2}
+     license: Apache-2.0, batch_size: 2}
   - {name: confused, tier: detection, adapter: center_point, source: CONFUSED,
-     licence: Apache-2.0, batch_size: 2}
+     license: Apache-2.0, batch_size: 2}
 """
 
 

@@ -30,7 +30,7 @@ NAME = "demo"
 MANIFEST = """
 name: small
 members:
-  - {name: small, tier: detection, adapter: center_point, source: "FOLDER", licence: Apache-2.0}
+  - {name: small, tier: detection, adapter: center_point, source: "FOLDER", license: Apache-2.0}
 """
 
 

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import torch
 from jsonschema import validate
+from vllm_server import VllmServer, load
 
 from cascade import taxonomy
 from cascade.engine.run import run
@@ -28,7 +29,6 @@ from cascade.models.detection.center_point import CenterPoint
 from cascade.models.language import prompt
 from cascade.models.language.vision_language import VisionLanguage
 from cascade.predictions import Answer, Detections, Failure
-from cascade.serving import vllm
 from cascade.serving.vllm import Plan
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ class Host:
 
     def start(self):
         with self.log.open("ab") as output:
-            self.server = vllm.launch(self.plan, executable=str(EXECUTABLE), output=output)
+            self.server = VllmServer(self.plan, executable=str(EXECUTABLE), output=output)
         self.server.wait_until_ready(300)
 
     def stop(self, patience_s=20.0):
@@ -137,7 +137,7 @@ def test_many_questions_in_flight_are_answered_as_the_schema_says(host, asking):
         images=tuple(map(picture, range(n))),
         detections=(found(),) * n,
     )
-    before = vllm.load(host.plan.url)
+    before = load(host.plan.url)
     in_flight, over = [], threading.Event()
     port = urlsplit(host.plan.url).port
 
@@ -159,8 +159,9 @@ def test_many_questions_in_flight_are_answered_as_the_schema_says(host, asking):
     assert all(0.0 < one.p_yes < 1.0 for one in answers)  # probabilities, not words alone
     assert len({one.p_yes for one in answers}) > n // 2  # and they depend on the image
     assert max(in_flight) == n
-    after = vllm.load(host.plan.url)
-    assert after.generated_tokens - before.generated_tokens == sum(len(r.tokens) for r in replies)
+    after = load(host.plan.url)
+    generated = after["generated_tokens"] - before["generated_tokens"]
+    assert generated == sum(len(reply.tokens) for reply in replies)
 
 
 def test_a_killed_server_costs_its_images_only_and_a_resume_fills_the_gap(host, asking, tmp_path):

@@ -41,7 +41,7 @@ def make_ensemble(folder, seed):
         name: small
         members:
           - {{name: small, tier: detection, adapter: center_point, source: "{folder / "small"}",
-              licence: Apache-2.0}}
+              license: Apache-2.0}}
         """
     return Ensemble.from_manifest(manifest.parse(text))
 

@@ -58,7 +58,7 @@ def fill(
         rows = range(start, min(start + _CHUNK, size))
         documents = [_sample(i, rng, members, labeled, boxes, folder, dataset) for i in rows]
         dataset._sample_collection.insert_many(documents)
-    dataset.info[schema.INFO] = {"taxonomy": taxonomies.to_yaml(taxonomy)}
+    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml()}
     costs = {
         name: {"tier": "detection", "ms": 4.0 + 3.0 * i, "paths": list(_PATHS)}
         for i, name in enumerate(members)

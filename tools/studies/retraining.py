@@ -252,7 +252,7 @@ def _ensemble(folder: Path, valid: Sequence[Example], device: torch.device) -> E
             "members": [
                 {
                     "name": name, "tier": "detection", "adapter": one.adapter,
-                    "source": str(folder / name), "licence": "AGPL-3.0",
+                    "source": str(folder / name), "license": "AGPL-3.0",
                 }
                 for name, one in MEMBERS.items()
             ],

@@ -131,6 +131,6 @@ def _member_seconds(
 def _memory_mb(members: Sequence[Member]) -> float | None:
     if not members or any(m.parameters_m is None and m.memory_mb is None for m in members):
         return None
-    needs = [(resources.need_of(member), member.batch_size) for member in members]
+    needs = [(resources.memory_need(member), member.batch_size) for member in members]
     weights = sum(need.weights_mb + need.fixed_mb for need, _ in needs)
     return weights + max(need.activations_mb * batch_size for need, batch_size in needs)

@@ -99,7 +99,7 @@ def _mark(mine: str, row: Sequence[Any], known: dict[Any, str]) -> str:
 
 def _language(view: DatasetView, ensemble: Ensemble) -> list[str]:
     schema = view.get_field_schema()
-    return [one for one in ensemble.present("language") if one in schema]
+    return [one for one in ensemble.available("language") if one in schema]
 
 
 @dataclass(frozen=True)

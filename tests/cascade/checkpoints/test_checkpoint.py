@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, recognised by their content, never a pickle."""
+"""Checkpoints: written atomically, identified by content, never a pickle."""
 
 import pytest
 import torch
@@ -19,31 +19,31 @@ def saved(folder, *, config=CONFIG, value=1.0):
     return folder
 
 
-def test_what_is_saved_is_loaded(tmp_path):
+def test_save_and_load_round_trip(tmp_path):
     config, loaded = checkpoint.load(saved(tmp_path / "new" / "member"))
     assert config == CONFIG
-    assert all(torch.equal(loaded[name], one) for name, one in tensors().items())
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors().items())
 
 
-def test_an_older_checkpoint_is_replaced_and_nothing_stays_behind(tmp_path):
+def test_save_replaces_an_existing_checkpoint(tmp_path):
     saved(tmp_path / "member", value=1.0)
     saved(tmp_path / "member", value=2.0)
     assert checkpoint.load(tmp_path / "member")[1]["a"][0, 0] == 2.0
-    assert [one.name for one in tmp_path.iterdir()] == ["member"]
+    assert [path.name for path in tmp_path.iterdir()] == ["member"]
 
 
-def test_a_failure_leaves_the_older_one_whole(tmp_path):
+def test_failed_save_keeps_the_existing_checkpoint(tmp_path):
     saved(tmp_path / "member")
     before = sources.fingerprint(tmp_path / "member")
     with pytest.raises(TypeError, match="not JSON serializable"):
         saved(tmp_path / "member", config={"classes": object()}, value=2.0)
     assert sources.fingerprint(tmp_path / "member") == before
-    assert [one.name for one in tmp_path.iterdir()] == ["member"]
+    assert [path.name for path in tmp_path.iterdir()] == ["member"]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match=r"file/member cannot be written"):
+    with pytest.raises(CheckpointError, match=r"Cannot write the checkpoint .*file/member"):
         saved(tmp_path / "file" / "member")
 
 
@@ -52,12 +52,12 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     [
         pytest.param("config.json", None, r"config\.json is missing", id="no config"),
         pytest.param("weights.safetensors", None, r"safetensors is missing", id="no weights"),
-        pytest.param("config.json", b"{", "is damaged", id="half a config"),
-        pytest.param("config.json", b"[]", "must hold a JSON object", id="a list"),
-        pytest.param("weights.safetensors", b"\x80\x04junk", "is damaged", id="a pickle"),
+        pytest.param("config.json", b"{", "is damaged", id="truncated config"),
+        pytest.param("config.json", b"[]", "must contain a JSON object", id="list"),
+        pytest.param("weights.safetensors", b"\x80\x04junk", "is damaged", id="pickle"),
     ],
 )
-def test_a_broken_checkpoint_says_what_is_wrong(tmp_path, name, content, message):
+def test_broken_checkpoint_raises(tmp_path, name, content, message):
     folder = saved(tmp_path / "member")
     (folder / name).unlink()
     if content is not None:
@@ -70,18 +70,18 @@ def test_a_broken_checkpoint_says_what_is_wrong(tmp_path, name, content, message
     ("change", "message"),
     [
         pytest.param({"weight": None}, "'weight' is missing", id="absent"),
-        pytest.param({"other": torch.zeros(1)}, "'other' is not of this architecture", id="extra"),
+        pytest.param({"other": torch.zeros(1)}, "'other' does not belong", id="extra"),
         pytest.param({"bias": torch.zeros(3)}, r"shape \(2,\), got \(3,\)", id="other shape"),
     ],
 )
-def test_tensors_must_fit_one_to_one(change, message):
-    given = checkpoint.state(nn.Linear(4, 2)) | change
-    given = {name: one for name, one in given.items() if one is not None}
+def test_restore_requires_matching_tensors(change, message):
+    tensors = checkpoint.state(nn.Linear(4, 2)) | change
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
     with pytest.raises(CheckpointError, match=f"here: .*{message}"):
-        checkpoint.restore(nn.Linear(4, 2), given, origin="here")
+        checkpoint.restore(nn.Linear(4, 2), tensors, origin="here")
 
 
-def test_restored_tensors_are_equal():
+def test_restore_copies_buffers():
     source, target = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
     source(torch.randn(5, 3))
     checkpoint.restore(target, checkpoint.state(source), origin="here")

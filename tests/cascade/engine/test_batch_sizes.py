@@ -49,6 +49,6 @@ def test_read_only_folder_logs_a_warning(tmp_path, caplog):
 
 def test_cache_key_depends_on_precision_but_not_on_name():
     cpu = torch.device("cpu")
-    member = Member(name="one", tier="detection", adapter="detr", licence="MIT")
+    member = Member(name="one", tier="detection", adapter="detr", license="MIT")
     assert cache_key(member, cpu) == cache_key(member.model_copy(update={"name": "other"}), cpu)
     assert cache_key(member, cpu) != cache_key(member.model_copy(update={"precision": "bf16"}), cpu)

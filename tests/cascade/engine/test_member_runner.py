@@ -37,7 +37,7 @@ class Level:
 
 def member(batch_size=4, adapter="dino"):
     return Member(
-        name="level", tier="embedding", adapter=adapter, licence="MIT", batch_size=batch_size
+        name="level", tier="embedding", adapter=adapter, license="MIT", batch_size=batch_size
     )
 
 
@@ -151,7 +151,7 @@ def test_failing_image_is_isolated_by_halving():
 def test_matmul_precision_is_set_under_both_of_torchs_names(precision, rounds):
     """torch has two names for it; if they differ, reading the older one raises."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    member = Member(name="m", tier="detection", adapter="a", licence="MIT", precision=precision)
+    member = Member(name="m", tier="detection", adapter="a", license="MIT", precision=precision)
     try:
         set_matmul_precision(member, torch.device("cuda"))
         assert torch.backends.cuda.matmul.allow_tf32 == rounds

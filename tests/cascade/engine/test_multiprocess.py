@@ -44,9 +44,9 @@ def ensemble():
         name: two
         members:
           - {name: center, tier: detection, adapter: center_point, batch_size: 2,
-             source: "package:tiny_center", licence: Apache-2.0}
+             source: "package:tiny_center", license: Apache-2.0}
           - {name: other, tier: detection, adapter: center_point, batch_size: 2, precision: bf16,
-             source: "package:tiny_center", licence: Apache-2.0}
+             source: "package:tiny_center", license: Apache-2.0}
         """
     return Ensemble.from_manifest(manifest.parse(text))
 

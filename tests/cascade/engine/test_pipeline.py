@@ -45,7 +45,7 @@ class Level:
 
 
 def runner(model, name="level"):
-    entry = Member(name=name, tier="embedding", adapter="worker", licence="MIT", batch_size=4)
+    entry = Member(name=name, tier="embedding", adapter="worker", license="MIT", batch_size=4)
     return Runner(model, entry, CPU)
 
 

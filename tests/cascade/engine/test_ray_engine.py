@@ -30,7 +30,7 @@ MANIFEST = """
 name: one
 members:
   - {name: center, tier: detection, adapter: center_point, batch_size: 2,
-     source: "package:tiny_center", licence: Apache-2.0}
+     source: "package:tiny_center", license: Apache-2.0}
 """
 
 

@@ -44,7 +44,7 @@ class Brightness:
 
 def member(name="bright", batch_size=4) -> Member:
     return Member(
-        name=name, tier="detection", adapter="center_point", licence="MIT", batch_size=batch_size
+        name=name, tier="detection", adapter="center_point", license="MIT", batch_size=batch_size
     )
 
 

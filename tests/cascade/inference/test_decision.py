@@ -32,7 +32,7 @@ def truth(*rows):
 def ensemble_of(**vocabularies):
     """Return an ensemble of equal voices that can name these words."""
     rows = "\n".join(
-        f"  - {{name: {name}, tier: detection, adapter: center_point, licence: MIT, "
+        f"  - {{name: {name}, tier: detection, adapter: center_point, license: MIT, "
         f"vocabulary: [{', '.join(words)}]}}"
         for name, words in vocabularies.items()
     )
@@ -157,7 +157,7 @@ def test_fused_boxes_come_back_image_by_image():
 
 
 def test_an_ensemble_without_detectors_has_no_opinion():
-    text = "{name: m, tier: embedding, adapter: mobilenet, licence: MIT}"
+    text = "{name: m, tier: embedding, adapter: mobilenet, license: MIT}"
     ensemble = Ensemble.from_manifest(manifest.parse(f"name: test\nmembers: [{text}]"))
     clusters, decisions = conclude([{}, {}], ensemble)
     assert [len(one) for one in decision.fused_detections(clusters)] == [0, 0]
@@ -185,8 +185,8 @@ def test_recalibrating_changes_the_calibration_and_nothing_else():
 EMBEDDING = """
 name: test
 members:
-  - {name: eye, tier: embedding, adapter: mobilenet, licence: MIT, weight: 2}
-  - {name: a, tier: detection, adapter: center_point, licence: MIT, vocabulary: [cone]}
+  - {name: eye, tier: embedding, adapter: mobilenet, license: MIT, weight: 2}
+  - {name: a, tier: detection, adapter: center_point, license: MIT, vocabulary: [cone]}
 """
 
 

@@ -119,9 +119,9 @@ def test_a_member_that_fails_on_an_image_leaves_the_vote_to_the_others(weights, 
     text = f"""
         name: two
         members:
-          - {{name: small, tier: detection, adapter: center_point, licence: MIT,
+          - {{name: small, tier: detection, adapter: center_point, license: MIT,
              source: {weights(0)}}}
-          - {{name: choosy, tier: detection, adapter: choosy, vocabulary: [cone], licence: MIT}}
+          - {{name: choosy, tier: detection, adapter: choosy, vocabulary: [cone], license: MIT}}
         """
     predictor = Predictor(Ensemble.from_manifest(manifest.parse(text)), CPU)
     square, wide = np.zeros((50, 50, 3), np.uint8), np.zeros((50, 150, 3), np.uint8)
@@ -136,7 +136,7 @@ def test_a_member_that_fails_on_an_image_leaves_the_vote_to_the_others(weights, 
 def test_where_every_member_fails_there_is_no_probability(monkeypatch):
     adapter = registry.Adapter("choosy", "detection", f"{__name__}:Choosy")
     monkeypatch.setitem(registry._adapters, "choosy", adapter)
-    text = "{name: m, tier: detection, adapter: choosy, vocabulary: [cone], licence: MIT}"
+    text = "{name: m, tier: detection, adapter: choosy, vocabulary: [cone], license: MIT}"
     ensemble = Ensemble.from_manifest(manifest.parse(f"name: one\nmembers: [{text}]"))
     (verdict,) = Predictor(ensemble, CPU).predict([np.zeros((50, 150, 3), np.uint8)])
     assert (verdict.p, verdict.yes, verdict.n_voters) == (None, False, 0)

@@ -1,59 +1,60 @@
-"""Plans: memory by hand, placement, time, and what is said of what does not fit."""
+"""Plans: memory computed by hand, placement, time and advice."""
 
 import pytest
 import yaml
 
-from cascade import manifest as manifests
+from cascade import manifest
 from cascade.errors import ManifestError
 from cascade.manifest import Member
 from cascade.planning import resources
-from cascade.planning.resources import CONTEXT_MB, IMAGE_MB, Gpu, need_of, plan
+from cascade.planning.resources import CONTEXT_MB, IMAGE_MB, Gpu, memory_need, plan
 
 MIB = 2**20
 H100, L4 = Gpu("NVIDIA H100 80GB HBM3", 80 * 1024), Gpu("L4", 24 * 1024)
-DETR = {"tier": "detection", "adapter": "detr", "licence": "Apache-2.0", "precision": "bf16"}
-DINO = {"tier": "embedding", "adapter": "dino", "licence": "Apache-2.0", "precision": "bf16"}
+DETR = {"tier": "detection", "adapter": "detr", "license": "Apache-2.0", "precision": "bf16"}
+DINO = {"tier": "embedding", "adapter": "dino", "license": "Apache-2.0", "precision": "bf16"}
 SERVED = {
-    "tier": "language", "adapter": "vision_language", "licence": "Apache-2.0",
+    "tier": "language", "adapter": "vision_language", "license": "Apache-2.0",
     "precision": "bf16", "optional": True, "params": {"model": "a/b"},
 }  # fmt: skip
 
 
-def member(kind=DETR, **more):
-    return Member(**{"name": "one", **kind, **more})
+def member(template=DETR, **change):
+    return Member(**{"name": "one", **template, **change})
 
 
-def ensemble(*members, **more):
-    content = [{"name": f"m{i}", **one} for i, one in enumerate(members)]
-    return manifests.parse(yaml.safe_dump({"name": "mine", "members": content, **more}))
+def ensemble(*members, **change):
+    content = [{"name": f"m{i}", **member} for i, member in enumerate(members)]
+    return manifest.parse(yaml.safe_dump({"name": "mine", "members": content, **change}))
 
 
-def test_weights_are_halved_only_where_they_are_kept_in_half_precision():
-    assert need_of(member(DINO, parameters_m=MIB / 1e6)).weights_mb == pytest.approx(2.0)
+def test_weights_take_half_the_memory_only_if_stored_in_half_precision():
+    assert memory_need(member(DINO, parameters_m=MIB / 1e6)).weights_mb == pytest.approx(2.0)
     full = member(DINO, parameters_m=MIB / 1e6, precision="fp32")
-    assert need_of(full).weights_mb == pytest.approx(4.0)
+    assert memory_need(full).weights_mb == pytest.approx(4.0)
     autocast = member(DETR, parameters_m=MIB / 1e6)
-    assert need_of(autocast).weights_mb == pytest.approx(4.0)
+    assert memory_need(autocast).weights_mb == pytest.approx(4.0)
 
 
-def test_a_measured_memory_says_what_an_image_takes():
-    one = member(parameters_m=25 * MIB / 1e6, gflops=9999, memory_mb=500, batch_size=16)
-    need = need_of(one)
+def test_measured_memory_gives_activations_per_image():
+    need = memory_need(
+        member(parameters_m=25 * MIB / 1e6, gflops=9999, memory_mb=500, batch_size=16)
+    )
     assert need.is_measured
     assert (need.weights_mb, need.activations_mb) == pytest.approx((100, 25))
     assert need.total_mb(16) == pytest.approx(500)
     assert need.total_mb(4) == pytest.approx(200)
 
 
-def test_without_a_measurement_operations_stand_for_activations():
-    need = need_of(member(parameters_m=10, gflops=100))
+def test_activations_are_estimated_from_operations():
+    need = memory_need(member(parameters_m=10, gflops=100))
     assert not need.is_measured
     assert need.activations_mb == pytest.approx(110)
-    assert need_of(member(DINO, parameters_m=10, gflops=100)).activations_mb == pytest.approx(7)
+    assert memory_need(member(DINO, parameters_m=10, gflops=100)).activations_mb == pytest.approx(7)
 
 
-def test_a_server_takes_its_weights_and_a_cache_whatever_the_batch():
-    need = need_of(member(SERVED, parameters_m=1000 * MIB / 2e6))
+def test_memory_of_a_server_does_not_depend_on_the_batch():
+    need = memory_need(member(SERVED, parameters_m=1000 * MIB / 2e6))
     assert need.weights_mb == pytest.approx(1000)
     assert need.total_mb(1) == need.total_mb(64) > 10_000
 
@@ -66,41 +67,41 @@ def test_weights_add_up_and_activations_do_not():
     assert load.memory_mb == pytest.approx(CONTEXT_MB + 1 + 2 + 400 + 20 * IMAGE_MB)
 
 
-def test_time_is_operations_over_what_the_family_reaches():
-    one = {**DETR, "parameters_m": 1, "gflops": 480}  # 48 TFLOP/s on an H100: 100 images a second
-    planned = plan(ensemble(one), 1000, [H100])
+def test_time_follows_from_operations_and_effective_speed():
+    detr = {**DETR, "parameters_m": 1, "gflops": 480}  # 48 TFLOP/s on an H100: 100 images a second
+    planned = plan(ensemble(detr), 1000, [H100])
     assert planned.seconds == pytest.approx(10)
-    slower = plan(ensemble(one), 1000, [L4])
+    slower = plan(ensemble(detr), 1000, [L4])
     assert slower.seconds == pytest.approx(10 * 989 / 121)
-    assert plan(ensemble({**one, "precision": "fp32"}), 1000, [H100]).seconds > 10
-    unknown = plan(ensemble(one), 1000, [Gpu("Strange", 1e5)])
+    assert plan(ensemble({**detr, "precision": "fp32"}), 1000, [H100]).seconds > 10
+    unknown = plan(ensemble(detr), 1000, [Gpu("Strange", 1e5)])
     assert unknown.seconds is None
     assert unknown.shares[0].fits
 
 
 NAMES = [
-    pytest.param("NVIDIA A100-SXM4-80GB", 312 / 989, id="as CUDA says it"),
-    pytest.param("l4", 121 / 989, id="case does not count"),
+    pytest.param("NVIDIA A100-SXM4-80GB", 312 / 989, id="name from CUDA"),
+    pytest.param("l4", 121 / 989, id="lower case"),
     pytest.param("NVIDIA L40S", 362 / 989, id="not an L4"),
-    pytest.param("NVIDIA GeForce RTX 4090", 165 / 989, id="a gamer's"),
-    pytest.param("Tesla T4", 65 / 989, id="an old one"),
+    pytest.param("NVIDIA GeForce RTX 4090", 165 / 989, id="consumer GPU"),
+    pytest.param("Tesla T4", 65 / 989, id="old GPU"),
     pytest.param("Quadro FX", None, id="unknown"),
 ]
 
 
 @pytest.mark.parametrize(("name", "speed"), NAMES)
-def test_the_speed_of_a_gpu_comes_from_its_name(name, speed):
+def test_gpu_speed_by_name(name, speed):
     assert Gpu(name, 1).speed == pytest.approx(speed)
 
 
-def test_work_is_shared_between_gpus():
-    one = {**DETR, "parameters_m": 1, "gflops": 100}
-    planned = plan(ensemble(one, one, one, one), 1000, [H100, H100])
+def test_members_are_balanced_between_gpus():
+    detr = {**DETR, "parameters_m": 1, "gflops": 100}
+    planned = plan(ensemble(detr, detr, detr, detr), 1000, [H100, H100])
     assert [len(load.members) for load in planned.loads] == [2, 2]
     assert planned.loads[0].seconds == planned.loads[1].seconds == planned.seconds
 
 
-def test_what_does_not_fit_is_tried_in_smaller_batches():
+def test_batch_size_shrinks_to_fit():
     hungry = {**DETR, "parameters_m": MIB / 4e6, "gflops": 1, "batch_size": 16}
     planned = plan(ensemble({**hungry, "memory_mb": 1 + 16 * 1000}), 10, [Gpu("T4", 5000)])
     (share,) = planned.shares
@@ -109,89 +110,91 @@ def test_what_does_not_fit_is_tried_in_smaller_batches():
     assert planned.loads[0].memory_mb <= 5000
 
 
-def test_what_fits_nowhere_is_named_with_the_gpu_that_it_wants():
+def test_oversized_member_is_unplaced_with_advice():
     huge = {**DETR, "parameters_m": 10_000, "gflops": 1}
     planned = plan(ensemble(huge), 10, [L4])
     assert planned.unplaced == ("m0",)
-    assert planned.shares[0].advice == "leave it out, or add a GPU of 38 GB"
+    assert planned.shares[0].advice == "remove it, or add a GPU with 38 GB"
     assert planned.loads[0].members == ()
     assert planned.loads[0].memory_mb == 0
 
 
-def test_without_a_gpu_nothing_fits_but_what_needs_none():
-    tracker = {"tier": "geometry", "adapter": "byte_track", "licence": "MIT", "parameters_m": 0}
+def test_without_gpus_only_members_without_weights_fit():
+    tracker = {"tier": "geometry", "adapter": "byte_track", "license": "MIT", "parameters_m": 0}
     planned = plan(ensemble({**DETR, "parameters_m": 1}, tracker), 10, [])
     assert planned.unplaced == ("m0",)
     assert planned.seconds is None
 
 
-def test_what_is_needed_comes_before_an_optional_server():
+def test_required_member_comes_before_an_optional_server():
     server = {**SERVED, "parameters_m": 4000}
-    needed = {**DETR, "parameters_m": 1500, "gflops": 1}
-    assert plan(ensemble(needed, server), 10, [L4]).unplaced == ("m1",)
+    required = {**DETR, "parameters_m": 1500, "gflops": 1}
+    assert plan(ensemble(required, server), 10, [L4]).unplaced == ("m1",)
 
 
-def test_a_large_server_gets_the_gpu_that_it_alone_needs():
+def test_large_server_gets_a_whole_gpu():
     server = {**SERVED, "parameters_m": 33_000}
     others = [{**DETR, "parameters_m": 2000, "gflops": 100}] * 6
     planned = plan(ensemble(*others, server), 10, [H100, H100])
     assert planned.unplaced == ()
     assert {len(load.members) for load in planned.loads} == {1, 6}
-    assert planned.shares[-1].advice == "its server needs 0.91 of the GPU"
+    assert planned.shares[-1].advice == "its server needs 0.91 of the GPU's memory"
 
 
 ROUTED = {"fast_a": ["m2"], "fast_b": ["m2", "m3"], "precision": ["m3"]}
 SHARES = {"fast_a": 0.1, "fast_b": 0.2, "precision": 0.25}
 
 
-def test_deeper_tiers_see_what_is_routed_to_them():
-    depth = {"tier": "geometry", "adapter": "depth_anything_2", "licence": "MIT"}
-    mine = ensemble(DINO, depth, SERVED, SERVED, SERVED, routing=ROUTED)
-    routed = plan(mine, 1000, [H100], mode="routed", shares=SHARES)
-    assert [one.images for one in routed.shares] == [1000, 250, 300, 450, 0]
-    assert {one.images for one in plan(mine, 1000, [H100]).shares} == {1000}
+def test_deep_tiers_process_routed_images_only():
+    depth = {"tier": "geometry", "adapter": "depth_anything_2", "license": "MIT"}
+    parsed = ensemble(DINO, depth, SERVED, SERVED, SERVED, routing=ROUTED)
+    routed = plan(parsed, 1000, [H100], mode="routed", shares=SHARES)
+    assert [share.images for share in routed.shares] == [1000, 250, 300, 450, 0]
+    assert {share.images for share in plan(parsed, 1000, [H100]).shares} == {1000}
 
 
 @pytest.mark.parametrize("shares", [{**SHARES, "fast_a": 1.5}, {"fast_a": 0.1}])
-def test_shares_that_are_none_are_refused(shares):
-    with pytest.raises(ManifestError, match=r"The share of '.*' must lie in \[0, 1\]"):
+def test_share_out_of_range_raises(shares):
+    with pytest.raises(ManifestError, match=r"The share of '.*' must be in \[0, 1\]"):
         plan(ensemble(DETR), 10, [H100], mode="routed", shares=shares)
 
 
-def test_a_licence_leaves_members_out_with_the_reason():
-    strict = {**DETR, "licence": "AGPL-3.0", "optional": True}
-    planned = plan(ensemble(DETR, strict), 10, [H100], licence="permissive")
-    assert [one.member for one in planned.shares] == ["m0"]
-    assert planned.left_out == {"m1": "Its licence AGPL-3.0 is copyleft; permissive is asked for."}
+def test_license_excludes_members_with_a_reason():
+    strict = {**DETR, "license": "AGPL-3.0", "optional": True}
+    planned = plan(ensemble(DETR, strict), 10, [H100], strictest_license="permissive")
+    assert [share.member for share in planned.shares] == ["m0"]
+    assert planned.left_out == {
+        "m1": "The license AGPL-3.0 of m1 is copyleft; only permissive is allowed."
+    }
 
 
-def test_members_that_state_no_cost_are_listed():
+def test_members_without_stated_cost_are_listed():
     planned = plan(ensemble({**DETR, "parameters_m": 1, "gflops": 1}, DETR), 10, [H100])
     assert planned.unknown == ("m1",)
 
 
-def test_the_same_question_has_the_same_answer():
-    roadwork = manifests.load("roadwork")
+def test_plan_is_deterministic():
+    roadwork = manifest.load("roadwork")
     once, twice = (plan(roadwork, 10_000, [H100, H100]) for _ in range(2))
     assert once == twice
 
 
 def test_roadwork_fits_on_two_large_gpus_and_roadwork_lite_on_a_small_one():
-    full = plan(manifests.load("roadwork"), 10_000, [H100, H100])
+    full = plan(manifest.load("roadwork"), 10_000, [H100, H100])
     assert full.unplaced == ()
     assert all(load.memory_mb <= load.gpu.memory_mb for load in full.loads)
-    lite = plan(manifests.load("roadwork_lite"), 10_000, [Gpu("RTX 3090", 12 * 1024)])
+    lite = plan(manifest.load("roadwork_lite"), 10_000, [Gpu("RTX 3090", 12 * 1024)])
     assert lite.unplaced == ("vlm_fast_a",)
-    assert {one.advice for one in lite.shares if one.fits} == {""}
+    assert {share.advice for share in lite.shares if share.fits} == {""}
 
 
-def test_every_adapter_of_a_family_that_is_counted_exists():
-    known = set(resources._MB_PER_GFLOP) | set(resources._TFLOPS)
-    assert known <= set(resources.registry.names())
+def test_cost_tables_name_registered_adapters():
+    families = set(resources._MB_PER_GFLOP) | set(resources._TFLOPS)
+    assert families <= set(resources.registry.names())
 
 
-# What `make bench-gpu` saw on an H100, in MiB of the whole GPU: at the manifest's batch size, and
-# at half of it, which the manifest does not state.
+# GPU memory measured by `make bench-gpu` on an H100, in MiB: at the manifest's batch size, and at
+# half of it, which the manifest does not state.
 MEASURED = {
     "dinov2_l": (2299, 1815),
     "siglip2_so400m": (4243, 3645),
@@ -205,29 +208,29 @@ MEASURED = {
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_memory_is_within_15_percent_of_what_a_gpu_showed(name):
-    known = (*manifests.load("roadwork").members, *manifests.load("roadwork_lite").members)
-    one = next(one for one in known if one.name == name)
-    whole, half = MEASURED[name]
-    for batch_size, measured in ((one.batch_size, whole), (one.batch_size // 2, half)):
-        planned = CONTEXT_MB + need_of(one).total_mb(batch_size) + batch_size * IMAGE_MB
+def test_memory_is_within_15_percent_of_the_measurement(name):
+    members = (*manifest.load("roadwork").members, *manifest.load("roadwork_lite").members)
+    member = next(member for member in members if member.name == name)
+    full, half = MEASURED[name]
+    for batch_size, measured in ((member.batch_size, full), (member.batch_size // 2, half)):
+        planned = CONTEXT_MB + memory_need(member).total_mb(batch_size) + batch_size * IMAGE_MB
         assert planned == pytest.approx(measured, rel=0.15)
 
 
-TOGETHER = [
+SHARED_GPU = [
     pytest.param("roadwork", 32161, id="20 members"),
     pytest.param("roadwork_lite", 12305, id="7 members"),
 ]
 
 
-@pytest.mark.parametrize(("name", "measured"), TOGETHER)
-def test_members_that_share_a_gpu_take_what_it_showed(name, measured):
-    manifest = manifests.load(name)
-    ran = [
-        one
-        for one in manifest.members
-        if one.tier != "language" and one.adapter not in ("worker", "byte_track")
+@pytest.mark.parametrize(("name", "measured"), SHARED_GPU)
+def test_memory_of_a_shared_gpu_is_close_to_the_measurement(name, measured):
+    parsed = manifest.load(name)
+    members = [
+        member
+        for member in parsed.members
+        if member.tier != "language" and member.adapter not in ("worker", "byte_track")
     ]
-    (load,) = plan(manifest.model_copy(update={"members": tuple(ran)}), 1, [H100]).loads
-    assert len(load.members) == len(ran)
+    (load,) = plan(parsed.model_copy(update={"members": tuple(members)}), 1, [H100]).loads
+    assert len(load.members) == len(members)
     assert load.memory_mb == pytest.approx(measured, rel=0.15)

@@ -24,13 +24,13 @@ def ensemble(tmp_path_factory):
     text = f"""
         name: all
         members:
-          - {{name: mobilenet, tier: embedding, adapter: mobilenet, licence: MIT}}
+          - {{name: mobilenet, tier: embedding, adapter: mobilenet, license: MIT}}
           - {{name: tiny_center, tier: detection, adapter: center_point,
-             source: "package:tiny_center", licence: Apache-2.0}}
+             source: "package:tiny_center", license: Apache-2.0}}
           - {{name: depth, tier: geometry, adapter: depth_anything_2, source: {depth},
-             licence: Apache-2.0}}
+             license: Apache-2.0}}
           - {{name: sam3, tier: segmentation, adapter: sam3, source: {sam3},
-             licence: Apache-2.0}}
+             license: Apache-2.0}}
         """
     return Ensemble.from_manifest(manifest.parse(text))
 

@@ -11,7 +11,7 @@ from curation.inference import probe
 from curation.storage import schema
 from curation.storage.embeddings.table import VectorTable
 
-MANIFEST = "{name: test, members: [{name: eye, tier: embedding, adapter: mobilenet, licence: MIT}]}"
+MANIFEST = "{name: test, members: [{name: eye, tier: embedding, adapter: mobilenet, license: MIT}]}"
 
 
 class Dataset:

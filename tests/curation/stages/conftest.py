@@ -21,7 +21,7 @@ def make_ensemble(tmp_path_factory):
                 tier: detection
                 adapter: center_point
                 source: {folder / "small"}
-                licence: Apache-2.0
+                license: Apache-2.0
             """
         made = Ensemble.from_manifest(manifest.parse(text))
         return Ensemble.load(made.save(folder / "ensemble"))

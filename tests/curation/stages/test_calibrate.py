@@ -68,9 +68,9 @@ def test_a_member_that_did_not_look_is_not_taken_for_silent(predicted, center):
         name: two
         members:
           - {name: tiny_center, tier: detection, adapter: center_point,
-             source: "package:tiny_center", licence: MIT}
+             source: "package:tiny_center", license: MIT}
           - {name: late, tier: detection, adapter: center_point,
-             source: "package:tiny_center", licence: MIT}
+             source: "package:tiny_center", license: MIT}
         """
     two = Ensemble.from_manifest(manifest.parse(text))
     schema.declare(predicted, two.taxonomy, two.detectors)

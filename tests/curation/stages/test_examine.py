@@ -30,11 +30,11 @@ def deep(tmp_path_factory):
         name: deep
         members:
           - {{name: tiny_center, tier: detection, adapter: center_point,
-             source: "package:tiny_center", licence: Apache-2.0}}
+             source: "package:tiny_center", license: Apache-2.0}}
           - {{name: depth, tier: geometry, adapter: depth_anything_2, source: {depth},
-             licence: Apache-2.0}}
+             license: Apache-2.0}}
           - {{name: outlines, tier: segmentation, adapter: sam2, source: {sam2},
-             licence: Apache-2.0}}
+             license: Apache-2.0}}
         """
     return Ensemble.from_manifest(manifests.parse(text))
 
@@ -168,11 +168,11 @@ def test_each_path_asks_its_own_members_of_the_full_ensemble(path, asked):
     text = "\n".join(
         [
             "name: whole\nmembers:",
-            "- {name: boxes, tier: detection, adapter: detr, licence: MIT, source: nowhere}",
-            "- {name: depth, tier: geometry, adapter: depth_anything_2, licence: MIT}",
-            "- {name: outlines, tier: segmentation, adapter: sam2, licence: MIT}",
+            "- {name: boxes, tier: detection, adapter: detr, license: MIT, source: nowhere}",
+            "- {name: depth, tier: geometry, adapter: depth_anything_2, license: MIT}",
+            "- {name: outlines, tier: segmentation, adapter: sam2, license: MIT}",
             *(
-                f"- {{name: vlm_{one}, tier: language, adapter: vision_language, licence: MIT}}"
+                f"- {{name: vlm_{one}, tier: language, adapter: vision_language, license: MIT}}"
                 for one in ("fast_a", "fast_b", "precision")
             ),
             "routing: {fast_a: [vlm_fast_a], fast_b: [vlm_fast_b], precision: [vlm_precision]}",

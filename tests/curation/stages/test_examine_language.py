@@ -21,8 +21,8 @@ def ensemble_at(url):
         taxonomy: roadwork_core
         members:
           - {{name: tiny_center, tier: detection, adapter: center_point,
-             source: "package:tiny_center", licence: Apache-2.0}}
-          - {{name: vlm, tier: language, adapter: vision_language, licence: Apache-2.0,
+             source: "package:tiny_center", license: Apache-2.0}}
+          - {{name: vlm, tier: language, adapter: vision_language, license: Apache-2.0,
              params: {{model: vlm, server: "{url}", timeout_s: 5}}}}
         routing: {{precision: [vlm]}}
         """

@@ -32,7 +32,7 @@ def weights(tmp_path_factory):
 
 def pair_of(weights, more=""):
     rows = [
-        f"{{name: {name}, tier: detection, adapter: center_point, licence: MIT, "
+        f"{{name: {name}, tier: detection, adapter: center_point, license: MIT, "
         f"source: {folder}{more}}}"
         for name, folder in zip("ab", weights, strict=False)
     ]
@@ -179,8 +179,8 @@ def test_a_member_that_cannot_run_is_left_out_and_said(scenes, weights, monkeypa
     text = f"""
         name: one
         members:
-          - {{name: a, tier: detection, adapter: center_point, licence: MIT, source: {weights[0]}}}
-          - {{name: f, tier: detection, adapter: foreign, licence: MIT, optional: true}}
+          - {{name: a, tier: detection, adapter: center_point, license: MIT, source: {weights[0]}}}
+          - {{name: f, tier: detection, adapter: foreign, license: MIT, optional: true}}
         """
     ensemble = Ensemble.from_manifest(manifest.parse(text))
     with caplog.at_level(logging.WARNING):

@@ -279,9 +279,9 @@ def judged(database, settings, tmp_path_factory):
         text = f"""
             name: two
             members:
-              - {{name: one, tier: detection, adapter: center_point, licence: MIT,
+              - {{name: one, tier: detection, adapter: center_point, license: MIT,
                   source: "package:tiny_center"}}
-              - {{name: two, tier: detection, adapter: center_point, licence: MIT,
+              - {{name: two, tier: detection, adapter: center_point, license: MIT,
                   source: "{source}"}}
             """
         made[name] = Ensemble.from_manifest(manifest.parse(text))

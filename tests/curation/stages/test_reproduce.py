@@ -28,7 +28,7 @@ def trained(dataset, tmp_path):
     import fiftyone as fo
 
     schema.declare(dataset, ROADWORK)
-    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(ROADWORK)}
+    dataset.info[schema.INFO] = {"taxonomy": ROADWORK.to_yaml()}
     dataset.save()
     for i in range(4):
         tags = ["round-01"] if i < 2 else []

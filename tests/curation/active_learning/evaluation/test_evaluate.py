@@ -31,7 +31,7 @@ def ensemble():
     text = """
         name: one
         members:
-          - {name: m, tier: detection, adapter: center_point, licence: MIT,
+          - {name: m, tier: detection, adapter: center_point, license: MIT,
              vocabulary: [cone, vehicle]}
         """
     return Ensemble.from_manifest(manifest.parse(text))

@@ -15,7 +15,7 @@ def test_its_licence_is_that_of_all_who_taught_it(center):
 def test_of_alternatives_the_strictest_holds(center):
     """A user of the teacher may choose; who is given the student cannot."""
     content = center.manifest.model_dump()
-    content["members"][1]["licence"] = "MIT OR AGPL-3.0"
+    content["members"][1]["license"] = "MIT OR AGPL-3.0"
     either = Ensemble.from_manifest(manifest.Manifest.model_validate(content))
     said = student.license_expression(SMALL, either)
     assert said == "MIT AND (MIT OR AGPL-3.0)"

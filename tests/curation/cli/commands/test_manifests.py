@@ -17,15 +17,15 @@ from curation.cli.app import console
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TINY = {
-    "name": "one", "tier": "detection", "adapter": "center_point", "licence": "MIT",
+    "name": "one", "tier": "detection", "adapter": "center_point", "license": "MIT",
     "source": "package:tiny_center",
 }  # fmt: skip
 HUB = {
-    "name": "far", "tier": "detection", "adapter": "detr", "licence": "AGPL-3.0",
+    "name": "far", "tier": "detection", "adapter": "detr", "license": "AGPL-3.0",
     "source": "hub:some/model", "optional": True, "gated": True,
 }  # fmt: skip
 SERVED = {
-    "name": "vlm", "tier": "language", "adapter": "vision_language", "licence": "MIT",
+    "name": "vlm", "tier": "language", "adapter": "vision_language", "license": "MIT",
     "optional": True, "params": {"model": "some/vlm"},
 }  # fmt: skip
 
@@ -124,7 +124,7 @@ def test_check_fails_where_a_needed_member_cannot_run(manifest, tmp_path):
 
 def test_check_with_a_licence_leaves_out_or_refuses(manifest, tmp_path):
     out = manifest("check", write(tmp_path, TINY, HUB), "--licence", "permissive")
-    assert "left out: far: Its licence AGPL-3.0 is copyleft; permissive is asked for." in out
+    assert "left out: far: The license AGPL-3.0 of far is copyleft; only permissive is allowed." in out
     needed = write(tmp_path, TINY, {**HUB, "optional": False})
     with pytest.raises(ManifestError, match=r"not permissive: far \(AGPL-3.0\)"):
         manifest("check", needed, "--licence", "permissive")
@@ -155,7 +155,7 @@ def test_a_routed_plan_takes_measured_shares(manifest):
 
 def test_a_plan_fails_where_a_needed_member_fits_nowhere(manifest):
     out = manifest("plan", "roadwork", "--gpu", "T4:4", code=1)
-    assert "fits nowhere: mm_grounding_dino_l: leave it out, or add a GPU of 11 GB" in out
+    assert "fits nowhere: mm_grounding_dino_l: remove it, or add a GPU with 11 GB" in out
 
 
 @pytest.mark.parametrize(

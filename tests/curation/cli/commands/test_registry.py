@@ -28,7 +28,7 @@ def site(home, empty_store):
         CenterPoint(classes=("cone", "vehicle"), size=64, width=8, seed=seed).save(folder / "small")
         text = (
             "{name: small, members: [{name: small, tier: detection, adapter: center_point, "
-            f'source: "{folder / "small"}", licence: Apache-2.0}}]}}'
+            f'source: "{folder / "small"}", license: Apache-2.0}}]}}'
         )
         made = Ensemble.from_manifest(manifest.parse(text))
         registry.register(made.save(folder / "whole"), name="site", identity=made.identity)

@@ -7,9 +7,9 @@ import pytest
 LANGUAGE = """
 name: talkative
 members:
-  - {name: vlm_a, tier: language, adapter: vision_language, licence: Apache-2.0,
+  - {name: vlm_a, tier: language, adapter: vision_language, license: Apache-2.0,
      params: {model: Org/A}}
-  - {name: vlm_b, tier: language, adapter: vision_language, licence: Apache-2.0,
+  - {name: vlm_b, tier: language, adapter: vision_language, license: Apache-2.0,
      params: {model: Org/B}}
 """
 

@@ -11,8 +11,8 @@ from PIL import Image
 MANIFEST = """
 name: mine
 members:
-  - {name: mobilenet, tier: embedding, adapter: mobilenet, licence: MIT}
-  - {name: far_away, tier: detection, adapter: center_point, source: SOURCE, licence: MIT}
+  - {name: mobilenet, tier: embedding, adapter: mobilenet, license: MIT}
+  - {name: far_away, tier: detection, adapter: center_point, source: SOURCE, license: MIT}
 """
 
 

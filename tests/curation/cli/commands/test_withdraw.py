@@ -17,7 +17,7 @@ def labeled(dataset, settings):
 
     schema.declare(dataset, ROADWORK)
     schema.declare_choice(dataset)
-    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(ROADWORK)}
+    dataset.info[schema.INFO] = {"taxonomy": ROADWORK.to_yaml()}
     dataset.save()
     for i in range(2):
         dataset.add_sample(fo.Sample(filepath=f"/images/{i}.png", tags=["round-01"] * (1 - i)))
