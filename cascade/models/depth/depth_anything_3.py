@@ -10,7 +10,6 @@ of torch. This is the only file that imports it.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
@@ -29,6 +28,7 @@ from torch import Tensor
 from cascade.errors import CheckpointError
 from cascade.imaging.batches import Batch, Image
 from cascade.models.huggingface.image_processor import channel_tensor
+from cascade.models.huggingface.pretrained import read_config
 from cascade.predictions import DepthMap
 from cascade.protocols import Tensors
 
@@ -160,15 +160,14 @@ def _resize(image: Image, size: tuple[int, int]) -> Image:
 
 def _load(folder: Path) -> Any:
     """Return the frozen network of a checkpoint."""
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise CheckpointError(f"There is no checkpoint at {folder}: {name} is missing.")
+    config, weights_path = read_config(folder), folder / "model.safetensors"
+    if not weights_path.is_file():
+        raise CheckpointError(f"No checkpoint at {folder}: {weights_path.name} is missing.")
     try:
-        config = json.loads((folder / "config.json").read_text())
-        tensors = load_file(folder / "model.safetensors")
-    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
-        raise CheckpointError(f"The checkpoint {folder} is damaged: {error}.") from error
-    model = config.get("model_name") if isinstance(config, dict) else None
+        tensors = load_file(weights_path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{weights_path} is damaged: {error}.") from error
+    model = config.get("model_name")
     if not isinstance(model, str) or not model.startswith(METRIC):
         raise CheckpointError(
             f"{folder} contains the Depth Anything 3 model {model!r}; only the metric models, "

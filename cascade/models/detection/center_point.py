@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,34 +42,27 @@ _MIN_WEIGHT = 0.1  # Gaussian weight below which a cell does not learn the box
 
 
 class CenterPoint(SmallDetector):
-    """Detector read from a checkpoint, or newly initialized without one.
+    """Detector on the frozen trunk; see `SmallDetector` for the other parameters.
 
     Args:
         checkpoint: Folder written by `save`.
-        classes: Class names of a new network.
-        size: Height and width that images are stretched to, in pixels; a multiple of 32.
-        width: Number of channels of its maps.
-        seed: Random seed of the initialization.
+        width: Number of channels of the maps.
         trunk_weights: File with the trunk's weights, for a machine without the package.
-
-    Raises:
-        CheckpointError: The checkpoint is absent or another adapter's, or classes are missing.
+        params: Parameters of `SmallDetector`.
     """
 
     def __init__(
         self,
         checkpoint: Path | None = None,
         *,
-        classes: Sequence[str] | None = None,
-        size: int = 320,
         width: int = 96,
-        seed: int = 0,
         trunk_weights: Path | None = None,
+        **params: Any,
     ) -> None:
-        super().__init__(
-            _BLUEPRINT, checkpoint, classes=classes, size=size, architecture=width, seed=seed
-        )
+        is_class_tensor = ("heat.weight", "heat.bias").__contains__
+        self.blueprint = Blueprint(ADAPTER, width, _build, is_class_tensor, key="width")
         self._trunk_weights = trunk_weights
+        super().__init__(checkpoint, **params)
 
     def prepare(self, batch: Batch) -> Tensors:
         """Return the trunk's maps, shared between members."""
@@ -144,11 +138,6 @@ def _build(classes: int, width: int, seed: int) -> _Head:
         torch.manual_seed(seed)
         head = _Head(classes, width)
     return head.to(memory_format=torch.channels_last).eval()
-
-
-_BLUEPRINT = Blueprint(
-    ADAPTER, _build, is_class_tensor=lambda name: name.startswith("heat."), key="width"
-)
 
 
 def _boxes(reach: Tensor) -> Tensor:

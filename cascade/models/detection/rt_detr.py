@@ -50,38 +50,21 @@ _ARCHITECTURE = {
 
 
 class RtDetr(SmallDetector):
-    """Detector read from a checkpoint, or newly initialized without one.
+    """Detector on the frozen trunk; see `SmallDetector` for the other parameters.
 
     Args:
         checkpoint: Folder written by `save`.
-        classes: Class names of a new network.
-        size: Height and width that images are stretched to, in pixels; a multiple of 32.
-        seed: Random seed of the initialization.
         trunk_weights: File with the trunk's weights, for a machine without the package.
-
-    Raises:
-        CheckpointError: The checkpoint is absent or another adapter's, or classes are missing.
+        params: Parameters of `SmallDetector`.
     """
 
     def __init__(
-        self,
-        checkpoint: Path | None = None,
-        *,
-        classes: Sequence[str] | None = None,
-        size: int = 320,
-        seed: int = 0,
-        trunk_weights: Path | None = None,
+        self, checkpoint: Path | None = None, *, trunk_weights: Path | None = None, **params: Any
     ) -> None:
-        super().__init__(
-            _BLUEPRINT,
-            checkpoint,
-            classes=classes,
-            size=size,
-            architecture=_ARCHITECTURE,
-            seed=seed,
-        )
+        self.blueprint = Blueprint(ADAPTER, _ARCHITECTURE, _build, is_class_tensor)
         self._trunk_weights = trunk_weights
         self._processor = RTDetrImageProcessor()
+        super().__init__(checkpoint, **params)
 
     def prepare(self, batch: Batch) -> Tensors:
         """Return the trunk's maps, shared between members."""
@@ -195,6 +178,3 @@ _WELL_INITIALIZED = (
 def is_class_tensor(name: str) -> bool:
     """Return whether a tensor has one row per class."""
     return any(part in name for part in ("class_embed", "enc_score_head"))
-
-
-_BLUEPRINT = Blueprint(ADAPTER, _build, is_class_tensor)

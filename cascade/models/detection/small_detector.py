@@ -24,6 +24,7 @@ class Blueprint:
 
     Attributes:
         adapter: Name of the adapter, recorded in its checkpoints.
+        architecture: Default architecture.
         build: Returns a network for a number of classes, an architecture and a random seed.
         is_class_tensor: Whether the tensor of that name has one row per class.
         key: Key of the architecture in a checkpoint's config.
@@ -31,6 +32,7 @@ class Blueprint:
     """
 
     adapter: str
+    architecture: Any
     build: Callable[[int, Any, int], nn.Module]
     is_class_tensor: Callable[[str], bool]
     key: str = "architecture"
@@ -38,39 +40,41 @@ class Blueprint:
 
 
 class SmallDetector:
-    """Detector of classes in a square view; an adapter adds views, decoding and loss.
+    """Detector read from a checkpoint, or newly initialized without one.
+
+    An adapter sets `blueprint` and adds views, decoding and loss.
 
     Args:
-        blueprint: Recipe of the network.
-        checkpoint: Folder written by `save`; None initializes a new network.
+        checkpoint: Folder written by `save`.
         classes: Class names of a new network.
-        size: Height and width of a new network's view, in pixels.
-        architecture: Architecture of a new network.
+        size: Height and width that images are stretched to, in pixels; a multiple of 32.
         seed: Random seed of the initialization.
 
     Raises:
         CheckpointError: The checkpoint is absent or another adapter's, or classes are missing.
     """
 
+    blueprint: Blueprint
+
     def __init__(
         self,
-        blueprint: Blueprint,
-        checkpoint: Path | None,
+        checkpoint: Path | None = None,
         *,
-        classes: Sequence[str] | None,
-        size: int,
-        architecture: Any,
-        seed: int,
+        classes: Sequence[str] | None = None,
+        size: int = 320,
+        seed: int = 0,
     ) -> None:
+        blueprint = self.blueprint
         key, tensors = blueprint.key, None
         if checkpoint is None:
-            config = {"classes": require_classes(classes), "size": size, key: architecture}
+            names = require_classes(classes)
+            config = {"classes": names, "size": size, key: blueprint.architecture}
         else:
             keys = ("classes", "size", key)
             config, tensors = open_checkpoint(checkpoint, adapter=blueprint.adapter, keys=keys)
             if blueprint.check:
                 blueprint.check(config[key], checkpoint)
-        self._blueprint, self._architecture = blueprint, config[key]
+        self._architecture = config[key]
         self.classes: tuple[str, ...] = tuple(config["classes"])
         self.size: int = config["size"]
         self.module = blueprint.build(len(self.classes), self._architecture, seed)
@@ -85,17 +89,17 @@ class SmallDetector:
     def with_classes(self, classes: Sequence[str], *, meaning: ClassMapping | None = None) -> Self:
         """Return a copy that names `classes` and keeps what was learned about them."""
         names = require_classes(classes)
-        module = self._blueprint.build(len(names), self._architecture, 0)
+        module = self.blueprint.build(len(names), self._architecture, 0)
         return retarget(
-            self, names, module, is_class_tensor=self._blueprint.is_class_tensor, meaning=meaning
+            self, names, module, is_class_tensor=self.blueprint.is_class_tensor, meaning=meaning
         )
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint into `folder` atomically."""
         config = {
-            "adapter": self._blueprint.adapter,
+            "adapter": self.blueprint.adapter,
             "classes": list(self.classes),
             "size": self.size,
-            self._blueprint.key: self._architecture,
+            self.blueprint.key: self._architecture,
         }
         save(folder, config, state(self.module))

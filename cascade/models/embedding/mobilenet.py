@@ -184,7 +184,7 @@ def weights_fingerprint(path: Path) -> str:
         CheckpointError: The file does not exist.
     """
     if not path.is_file():
-        raise CheckpointError(f"There are no MobileNetV2 weights at {path}.")
+        raise CheckpointError(f"No MobileNetV2 weights at {path}.")
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 

@@ -42,7 +42,7 @@ class TimmEmbedder(ImageEmbedder):
             raise CheckpointError("The adapter 'timm' needs a checkpoint: give it a `source`.")
         for name in _FILES:  # without safetensors, timm would load a pickle
             if not (checkpoint / name).is_file():
-                raise CheckpointError(f"There is no timm model at {checkpoint}: {name} is missing.")
+                raise CheckpointError(f"No timm model at {checkpoint}: {name} is missing.")
         try:
             module = timm.create_model(f"local-dir:{checkpoint}", pretrained=True, num_classes=0)
         except _TIMM_ERRORS as error:

@@ -41,7 +41,7 @@ def check_layout(layout: str, layouts: Sequence[str]) -> None:
         CheckpointError: The layout is not supported.
     """
     if layout not in layouts:
-        raise CheckpointError(f"There is no layout {layout!r}. {nearest(layout, layouts)}")
+        raise CheckpointError(f"Unknown layout {layout!r}. {nearest(layout, layouts)}")
 
 
 def class_names(classes: Sequence[str] | str) -> tuple[str, ...]:
@@ -53,9 +53,7 @@ def class_names(classes: Sequence[str] | str) -> tuple[str, ...]:
     if not isinstance(classes, str):
         return tuple(classes)
     if classes not in VOCABULARIES:
-        raise CheckpointError(
-            f"There is no list of classes {classes!r}. {nearest(classes, VOCABULARIES)}"
-        )
+        raise CheckpointError(f"Unknown classes {classes!r}. {nearest(classes, VOCABULARIES)}")
     return VOCABULARIES[classes]
 
 

@@ -31,20 +31,30 @@ def check_folder(checkpoint: Path | None, families: Sequence[str], *, adapter: s
     """
     if checkpoint is None:
         raise CheckpointError(f"The adapter {adapter!r} needs a checkpoint: give it a `source`.")
-    path = checkpoint / "config.json"
-    if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint at {checkpoint}: config.json is missing.")
-    try:
-        config = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}.") from error
-    model_type = config.get("model_type") if isinstance(config, dict) else None
+    config = read_config(checkpoint)
+    model_type = config.get("model_type")
     if model_type not in families:
         raise CheckpointError(
             f"{checkpoint} contains a model of the type {model_type!r}; the adapter {adapter!r} "
             f"expects one of {', '.join(families)}."
         )
     return checkpoint
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the content of a folder's config.json, empty if it is not an object.
+
+    Raises:
+        CheckpointError: The file is absent or damaged.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"No checkpoint at {folder}: config.json is missing.")
+    try:
+        config = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}.") from error
+    return config if isinstance(config, dict) else {}
 
 
 def open_vision_model(

@@ -40,7 +40,7 @@ class ByteTrack:
         """Initialize the tracker.
 
         Args:
-            checkpoint: None, since there are no weights.
+            checkpoint: None, since the tracker has no weights.
             start_score: Minimum score of a track's first box.
             sure_score: Score above which boxes are assigned first; others only continue tracks.
             min_iou: Minimum overlap of a box with its track's prediction.

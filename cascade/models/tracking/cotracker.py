@@ -140,7 +140,7 @@ def _load(checkout: Path | None, weights: str) -> nn.Module:
         reason = "no source was set" if checkout is None else f"{checkout} has no hubconf.py"
         raise CheckpointError(f"CoTracker needs a checkout of its repository; {reason}. {_HELP}")
     if not (checkout / weights).is_file():
-        raise CheckpointError(f"There are no CoTracker weights at {checkout / weights}. {_HELP}")
+        raise CheckpointError(f"No CoTracker weights at {checkout / weights}. {_HELP}")
     try:
         predictor: Any = torch.hub.load(  # type: ignore[no-untyped-call]
             str(checkout), ENTRY, source="local", pretrained=False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,8 @@ from cascade.models.detection.detector_head import (
 from cascade.models.detection.nms import class_wise_nms
 from cascade.models.ultralytics import pickle_reader
 from cascade.models.ultralytics.network import (
+    build_network,
     detection_loss,
-    detection_model,
     loss_gains,
     refuse_activation,
     refuse_foreign_rows,
@@ -137,7 +136,7 @@ class UltralyticsDetector:
     ) -> UltralyticsDetector:
         """Return a trainable copy that names `classes` and keeps what was learned about them."""
         names = require_classes(classes)
-        module = _build(self._architecture, len(names), origin=self._checkpoint)
+        module = build_network(self._architecture, len(names), origin=self._checkpoint)
         other = retarget(
             self,
             names,
@@ -209,22 +208,10 @@ def _checked(yaml: Any, *, origin: Path) -> dict[str, Any]:
     return architecture
 
 
-def _build(architecture: dict[str, Any], classes: int, *, origin: object) -> Any:
-    content = {**deepcopy(architecture), "nc": classes}
-    try:
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(0)
-            module = detection_model()(content, ch=3, nc=classes, verbose=False)
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{origin}: cannot build the YAML's network: {error!r}.") from error
-    module.model[-1].xyxy = True  # corners instead of center and sides
-    return module
-
-
 def _restored(
     architecture: dict[str, Any], classes: int, tensors: dict[str, Tensor], *, origin: object
 ) -> Any:
-    module = _build(architecture, classes, origin=origin)
+    module = build_network(architecture, classes, origin=origin)
     restore(module, tensors, origin=origin)
     return module
 

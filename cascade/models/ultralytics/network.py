@@ -13,6 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import cache
 from importlib import import_module
 from types import SimpleNamespace
@@ -31,6 +32,9 @@ from cascade.predictions import Detections
 
 _GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # default loss weights of ultralytics
 _OFFLINE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
+_BUILD_ERRORS = (
+    AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 _PLAIN = (bool, int, float, type(None))
 _WORDS = {"nc", "nearest", "None"}  # strings allowed among the arguments of layers
 _MODULES = ("activation", "block", "conv", "head", "transformer", "utils")
@@ -98,6 +102,39 @@ def detection_model() -> Any:
         from ultralytics.nn.tasks import DetectionModel
     logging.getLogger("ultralytics").setLevel(logging.ERROR)
     return DetectionModel
+
+
+def build_network(
+    architecture: Mapping[str, Any],
+    classes: int,
+    *,
+    origin: object,
+    kind: str = "DetectionModel",
+    seed: int = 0,
+) -> Any:
+    """Return an untrained network whose boxes are corners.
+
+    Args:
+        architecture: Content of a YAML, checked by `refuse_foreign_rows`.
+        classes: Number of classes.
+        origin: Source of the architecture, for messages.
+        kind: Class name of the model in ultralytics.
+        seed: Random seed of the initialization.
+
+    Raises:
+        CheckpointError: The architecture is inconsistent.
+    """
+    detection_model()  # imports ultralytics without side effects
+    model_class = getattr(import_module("ultralytics.nn.tasks"), kind)
+    content = {**deepcopy(dict(architecture)), "nc": classes}
+    try:
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            module = model_class(content, ch=3, nc=classes, verbose=False)
+    except _BUILD_ERRORS as error:
+        raise CheckpointError(f"{origin}: cannot build the YAML's network: {error!r}.") from error
+    module.model[-1].xyxy = True  # corners instead of center and sides
+    return module
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ from cascade.imaging.batches import Batch
 from cascade.models.detection.detector_head import NMS_IOU, to_detections
 from cascade.models.detection.small_detector import Blueprint, SmallDetector
 from cascade.models.ultralytics.network import (
+    build_network,
     detection_loss,
-    detection_model,
     loss_gains,
     refuse_foreign_rows,
     to_pixels,
@@ -68,34 +67,13 @@ _MODULES = {row[2] for part in ("backbone", "head") for row in _ARCHITECTURE[par
 
 
 class Yolo(SmallDetector):
-    """Detector read from a checkpoint, or newly initialized without one.
+    """Small YOLO26; see `SmallDetector` for its parameters."""
 
-    Args:
-        checkpoint: Folder written by `save`.
-        classes: Class names of a new network.
-        size: Height and width that images are stretched to, in pixels; a multiple of 32.
-        seed: Random seed of the initialization.
-
-    Raises:
-        CheckpointError: The checkpoint is absent or another adapter's, or classes are missing.
-    """
-
-    def __init__(
-        self,
-        checkpoint: Path | None = None,
-        *,
-        classes: Sequence[str] | None = None,
-        size: int = 320,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            _BLUEPRINT,
-            checkpoint,
-            classes=classes,
-            size=size,
-            architecture=_ARCHITECTURE,
-            seed=seed,
+    def __init__(self, checkpoint: Path | None = None, **params: Any) -> None:
+        self.blueprint = Blueprint(
+            ADAPTER, _ARCHITECTURE, _build, _is_class_tensor, check=_check_architecture
         )
+        super().__init__(checkpoint, **params)
 
     def prepare(self, batch: Batch) -> Tensors:
         """Return the stretched images, (B, 3, H, W), uint8."""
@@ -123,14 +101,9 @@ class Yolo(SmallDetector):
 
 
 def _build(classes: int, architecture: dict[str, Any], seed: int) -> Any:
-    content = {**deepcopy(architecture), "nc": classes}
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
-        module = detection_model()(content, ch=3, nc=classes, verbose=False)
+    module = build_network(architecture, classes, origin=ADAPTER, seed=seed)
     module.args = loss_gains()
-    head = module.model[-1]
-    head.xyxy = True  # corners instead of center and sides
-    head.dynamic = True  # training cannot use anchors that were cached in inference mode
+    module.model[-1].dynamic = True  # training cannot use cached anchors
     return module.to(memory_format=torch.channels_last).eval()
 
 
@@ -145,6 +118,3 @@ def _check_architecture(architecture: Any, origin: Path) -> None:
 def _is_class_tensor(name: str) -> bool:
     """Return whether a tensor has one row per class: last layers of the head's class branch."""
     return re.fullmatch(r"model\.\d+\.cv3\.\d+\.2\.(weight|bias)", name) is not None
-
-
-_BLUEPRINT = Blueprint(ADAPTER, _build, _is_class_tensor, check=_check_architecture)

@@ -34,7 +34,7 @@ from cascade.models.detection.nms import class_wise_nms
 from cascade.models.huggingface.prompts import prompts_of
 from cascade.models.ultralytics import pickle_reader
 from cascade.models.ultralytics.network import (
-    detection_model,
+    build_network,
     refuse_activation,
     refuse_foreign_rows,
     to_pixels,
@@ -201,17 +201,9 @@ def _build(
 
     `trim` removes the layers for visual prompts and those that adapt the text tower's embeddings.
     """
-    detection_model()  # imports ultralytics without side effects
-    from ultralytics.nn import tasks
-
-    content = {**deepcopy(dict(architecture)), "end2end": False}
-    try:
-        with torch.random.fork_rng(devices=()):
-            module = getattr(tasks, family)(content, ch=3, nc=content["nc"], verbose=False)
-    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-        raise CheckpointError(f"{origin}: cannot build the YAML's network: {e!r}.") from e
+    architecture = {**architecture, "end2end": False}
+    module = build_network(architecture, architecture["nc"], origin=origin, kind=family)
     head = module.model[-1]
-    head.xyxy = True  # corners instead of center and sides
     for part in ("reprta", "savpe"):
         if trim and hasattr(head, part):
             setattr(head, part, nn.Identity())
@@ -230,7 +222,7 @@ def _set_prompts(module: Any, embeddings: Tensor) -> None:
 def _read_embeddings(file: Path, prompts: Sequence[str]) -> Tensor:
     """Return the prompts' embeddings, shape (C, D)."""
     if not file.is_file():
-        raise CheckpointError(f"There is no {file}, the file of the prompts' embeddings.")
+        raise CheckpointError(f"{file} is missing: it contains the prompts' embeddings.")
     try:
         rows = load_file(file)
     except SafetensorError as error:

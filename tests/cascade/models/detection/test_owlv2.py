@@ -154,7 +154,7 @@ def test_a_prompt_that_is_too_long_is_refused(folder):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        pytest.param("config.json", "There is no checkpoint", id="config"),
+        pytest.param("config.json", "No checkpoint", id="config"),
         pytest.param("model.safetensors", "Cannot load the weights", id="weights"),
         pytest.param("tokenizer.json", "is incomplete: expected tokenizer.json", id="tokenizer"),
         pytest.param("processor_config.json", "is incomplete: expected prepro", id="processor"),

@@ -12,7 +12,7 @@ from cascade.models.detection.tuned_trunk import TRUNK_PACE
 from cascade.models.embedding import mobilenet
 from cascade.predictions import Detections
 from cascade.protocols import Trainable, predict
-from cascade.training.fit import Paced, Stepper
+from cascade.training.stepper import Paced, Stepper
 
 CLASSES = ("cone", "drum")
 HEADS = ("center_point", "rt_detr")

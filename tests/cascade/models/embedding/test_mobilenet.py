@@ -101,7 +101,7 @@ def test_a_source_is_refused(tmp_path):
 
 
 def test_absent_and_foreign_weights_are_named(tmp_path):
-    with pytest.raises(CheckpointError, match="no MobileNetV2 weights at"):
+    with pytest.raises(CheckpointError, match="No MobileNetV2 weights at"):
         Trunk(tmp_path / "absent.pt")
     foreign = tmp_path / "foreign.pt"
     torch.save({"weight": torch.zeros(3)}, foreign)

@@ -89,7 +89,7 @@ def test_channels_and_range_are_the_layouts_own(tmp_path, layout, first_channel,
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        pytest.param({"layout": "deimv2"}, "There is no layout 'deimv2'", id="unknown layout"),
+        pytest.param({"layout": "deimv2"}, "Unknown layout 'deimv2'", id="unknown layout"),
         pytest.param({"layout": "yolox"}, r"8 channels on axis 2.*\(1, 7, 64\)", id="not yolox"),
         pytest.param({"classes": ["a"]}, r"1 classes has 5 channels.*\(1, 7, 64\)", id="classes"),
         pytest.param({"classes": "coko"}, "Did you mean 'coco'", id="unknown vocabulary"),

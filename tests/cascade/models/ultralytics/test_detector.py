@@ -22,7 +22,7 @@ from cascade.models.ultralytics.detector import to_folder
 from cascade.models.ultralytics.network import side_effects_undone
 from cascade.predictions import Detections
 from cascade.protocols import Trainable, predict
-from cascade.training.examples import Example, Shelf
+from cascade.training.examples import Example, ExampleCache
 from cascade.training.fit import fit
 
 pytest.importorskip("ultralytics", reason="ultralytics is not installed")
@@ -241,7 +241,7 @@ def test_training_sees_what_prediction_sees_and_boxes_lie_in_the_letterbox(files
     box = Detections(np.array([[0, 0, 1, 1]], np.float32), np.ones(1, np.float32),
                      np.zeros(1, np.int64), tiny.CLASSES)  # fmt: skip
     image = batch_of((40, 80)).images[0]
-    shelf = Shelf(model, [Example(image, box)], seed=0, device=torch.device("cpu"))
+    shelf = ExampleCache(model, [Example(image, box)], seed=0, device=torch.device("cpu"))
     tensors, (target,) = shelf.batch([(0, 0)])
     expected = model.prepare(Batch(("",), (image,)))
     assert torch.equal(tensors["view"], expected["view"])
