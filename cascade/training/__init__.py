@@ -1,1 +1,1 @@
-"""Fitting one member on (image, target) pairs."""
+"""Training of one member on images with targets."""

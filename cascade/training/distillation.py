@@ -1,12 +1,11 @@
-"""Teaching one fast student what the ensemble knows.
+"""Distillation of the ensemble into one fast student.
 
-The student first learns what people labeled. Then it learns the other images, too: there the
-objects that the ensemble is sure of are taken for true, each class from the score on at which it is
-right most evenly: where precision and recall, on labeled images that nobody trained on, are best
-together. What the ensemble is in doubt about is painted over, so that it is learned neither as an
-object nor as background. What it missed altogether is learned as background all the same, which
-does harm where the ensemble is weak: so what was learned of the ensemble is kept only where the
-student is better by it on validation.
+The student first learns the human labels. It then also learns the unlabeled images, where the
+confident objects of the ensemble serve as ground truth. The confidence threshold of each class is
+the score with the best F1 on labeled images that were not used for training. Doubtful boxes of the
+ensemble are masked in the image, and count neither as objects nor as background. Objects that the
+ensemble missed are learned as background, which does harm where the ensemble is weak: the second
+part is therefore kept only if it improves the student on validation.
 
 - [0] Hinton et al., Distilling the Knowledge in a Neural Network, 2015
 - [1] Xu et al., End-to-End Semi-Supervised Object Detection with Soft Teacher, ICCV 2021
@@ -14,6 +13,7 @@ student is better by it on validation.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,163 +25,156 @@ from numpy.typing import NDArray
 from cascade.arrays import FloatArray
 from cascade.checkpoints import checkpoint
 from cascade.errors import TrainingError
-from cascade.geometry import boxes
 from cascade.imaging.batches import Image
 from cascade.predictions import Detections
 from cascade.protocols import Trainable
 from cascade.training import fit_state
-from cascade.training.examples import Corners, Example
+from cascade.training.augmentation.augment import Corners
+from cascade.training.examples import Example
 from cascade.training.fit import FitResult, fit
 from cascade.training.fit_key import identity_of
+from cascade.training.matching import match_objects
 
-NEVER = 1.01  # a threshold that no score reaches
-_IOU = 0.5
-_OF_THE_CALL = ("device", "keep_every", "progress")  # they do not decide what comes out
-DOUBTFUL = 0.1  # calibrated probability from which on a box may well be an object
-_LEAST_PRECISION = 0.5  # a class that is more often wrong teaches mistakes
+NEVER = 1.01  # a threshold above every score
+DOUBTFUL = 0.1  # calibrated probability above which a box may be an object
+_MIN_PRECISION = 0.5  # a class with a lower precision teaches mistakes
+_WITHOUT_EFFECT = ("device", "save_every", "progress")  # options that do not change the result
 
 
 def thresholds(
-    found: Sequence[Detections], truths: Sequence[Detections], classes: Sequence[str]
+    predictions: Sequence[Detections], truths: Sequence[Detections], classes: Sequence[str]
 ) -> dict[str, float]:
-    """Return from which score on the teacher is believed, by class.
+    """Return the minimal score of the teacher's pseudo-labels, by class.
 
-    The score with the best F1 at IoU 0.5, where at least half of what is said is right; 1.01,
-    which is never, for a class that has none, or no ground truth.
+    It is the score with the best F1 at IoU 0.5 among those with a precision of at least 0.5.
+    Without such a score, or without ground truth, it is 1.01, which no score reaches.
 
     Args:
-        found: What the teacher says about labeled images, in `classes`.
-        truths: Their ground truth.
-        classes: The names.
+        predictions: Predictions of the teacher on labeled images, with `classes`.
+        truths: Ground truth of the images.
+        classes: Class names.
     """
-    return {name: _threshold(found, truths, i) for i, name in enumerate(classes)}
+    matches = [match_objects(*pair) for pair in zip(predictions, truths, strict=True)]
+    scores = np.concatenate([boxes.scores for boxes, _ in matches] or [np.zeros(0)])
+    labels = np.array([label for boxes, _ in matches for label in boxes.labels], str)
+    hits = np.concatenate([objects >= 0 for _, objects in matches] or [np.zeros(0, bool)])
+    n_objects = Counter(label for truth in truths for label in truth.labels)
+    return {
+        name: _threshold(scores[labels == name], hits[labels == name], n_objects[name])
+        for name in classes
+    }
 
 
-def pseudo_labels(found: Detections, least: Mapping[str, float]) -> Detections:
-    """Return the boxes that the teacher is believed in, as ground truth: their scores are 1."""
-    floor = np.array([least[name] for name in found.classes])
-    sure = found[found.scores >= floor[found.class_ids]]
-    return replace(sure, scores=np.ones(len(sure), np.float32))
+def pseudo_labels(prediction: Detections, min_scores: Mapping[str, float]) -> Detections:
+    """Return the confident boxes of the teacher as ground truth, with scores of 1."""
+    floor = np.array([min_scores[name] for name in prediction.classes])
+    confident = prediction[prediction.scores >= floor[prediction.class_ids]]
+    return replace(confident, scores=np.ones(len(confident), np.float32))
 
 
-def doubtful(found: Detections, least: Mapping[str, float]) -> tuple[Corners, ...]:
-    """Return the boxes that may be objects, but in which the teacher is not believed."""
-    floor = np.array([least[name] for name in found.classes])[found.class_ids]
-    rows = found[(found.scores >= np.minimum(DOUBTFUL, floor)) & (found.scores < floor)]
-    return tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in rows.boxes_xyxy)
+def doubtful_boxes(prediction: Detections, min_scores: Mapping[str, float]) -> tuple[Corners, ...]:
+    """Return the boxes that may be objects but are below the teacher's thresholds."""
+    floor = np.array([min_scores[name] for name in prediction.classes])[prediction.class_ids]
+    scores = prediction.scores
+    doubtful = prediction[(scores >= np.minimum(DOUBTFUL, floor)) & (scores < floor)]
+    return tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in doubtful.boxes_xyxy.tolist())
 
 
-def lesson(
+def student_examples(
     labeled: Sequence[Example],
     images: Sequence[Path | str | Image],
-    found: Sequence[Detections],
-    least: Mapping[str, float],
+    predictions: Sequence[Detections],
+    min_scores: Mapping[str, float],
 ) -> list[Example]:
-    """Return what the student learns from: the labeled examples, then the pseudo-labeled images.
+    """Return the labeled examples, followed by the pseudo-labeled images.
 
-    An image in which the teacher is sure of nothing is left out: it may be empty, or too hard.
+    An image without a confident box is left out: it may be empty or too difficult.
 
     Args:
         labeled: Images with ground truth.
-        images: Images without.
-        found: What the ensemble says about each of these, in the student's classes, calibrated.
-        least: As `thresholds` returned.
+        images: Unlabeled images.
+        predictions: Calibrated predictions of the ensemble on `images`, in the student's classes.
+        min_scores: Output of `thresholds`.
 
     Raises:
-        TrainingError: There is not one answer of the ensemble for each image.
+        TrainingError: The numbers of images and predictions differ.
     """
-    if len(images) != len(found):
+    if len(images) != len(predictions):
         raise TrainingError(
-            f"found must hold the ensemble's answer for each unlabeled image, "
-            f"got {len(found)} for {len(images)}."
+            f"predictions must cover each unlabeled image, got {len(predictions)} for "
+            f"{len(images)}."
         )
-    taught = [
-        Example(image, pseudo_labels(one, least), hidden=doubtful(one, least))
-        for image, one in zip(images, found, strict=True)
+    examples = [
+        Example(
+            image,
+            pseudo_labels(prediction, min_scores),
+            hidden=doubtful_boxes(prediction, min_scores),
+        )
+        for image, prediction in zip(images, predictions, strict=True)
     ]
-    return [*labeled, *(one for one in taught if len(one.target))]
+    return [*labeled, *(example for example in examples if len(example.target))]
 
 
-def teach(
+def distill(
     student: Trainable,
     labeled: Sequence[Example],
-    everything: Sequence[Example],
+    examples: Sequence[Example],
     val: Sequence[Example],
     *,
     out: Path,
     epochs: tuple[int, int],
     learning_rates: tuple[float, float] = (2e-3, 1e-3),
+    state_file: Path | None = None,
     **options: Any,
 ) -> tuple[FitResult, FitResult]:
-    """Fit the student on what people labeled, then on the whole lesson, and save it.
+    """Fit the student on the labeled examples, then on all examples, and save it.
 
-    On `val` it ends no worse than it was after the ground truth.
+    The second fit never makes it worse on `val`.
 
     Args:
-        student: Any trainable detector that names the ensemble's classes.
+        student: A trainable detector with the ensemble's classes.
         labeled: Images with ground truth.
-        everything: What `lesson` returned.
-        val: What decides which epoch is kept, each time.
-        out: The checkpoint's folder.
-        epochs: Passes over each of the two, at most.
-        learning_rates: The highest of each.
-        options: Of both fits: see `fit`. With `goes_on` a call that was cut off, in either fit,
-            goes on where it stood.
+        examples: Output of `student_examples`.
+        val: Validation examples, which select the best epoch of each fit.
+        out: Folder of the checkpoint.
+        epochs: Maximal number of epochs of each fit.
+        learning_rates: Maximal learning rate of each fit.
+        state_file: File for the state; a call that was interrupted in either fit resumes from it.
+        options: Options of both fits, see `fit`.
     """
-    goes_on: Path | None = options.pop("goes_on", None)
-    half = goes_on and goes_on.with_name(f"{goes_on.stem}.labeled{goes_on.suffix}")
-    decides = {name: one for name, one in options.items() if name not in _OF_THE_CALL}
-    parts = (labeled, val, epochs[0], learning_rates[0], *sorted(decides.items()))
-    identity = identity_of(parts, checkpoint.state(student.module)) if half else ""
-    known = fit_state.load(half, identity=identity) if half else None
-    if known:
-        checkpoint.restore(student.module, known.tensors, origin=half)
-        first = FitResult(**{**_tuples(known.record["result"]), "checkpoint": out})
+    first_file = state_file and state_file.with_name(
+        f"{state_file.stem}.labeled{state_file.suffix}"
+    )
+    state, identity = None, ""
+    if first_file:
+        decisive = {name: v for name, v in options.items() if name not in _WITHOUT_EFFECT}
+        parts = (labeled, val, epochs[0], learning_rates[0], *sorted(decisive.items()))
+        identity = identity_of(parts, checkpoint.state(student.module))
+        state = fit_state.load(first_file, identity=identity)
+    options |= {"out": out, "state_file": state_file}
+    if state:
+        checkpoint.restore(student.module, state.tensors, origin=first_file)
+        first = replace(FitResult.from_record(state.record["result"]), checkpoint=out)
     else:
         first = fit(
-            student, labeled, val, out=out, epochs=epochs[0], learning_rate=learning_rates[0],
-            goes_on=goes_on, **options,
-        )  # fmt: skip
-        if half:
+            student, labeled, val, epochs=epochs[0], learning_rate=learning_rates[0], **options
+        )
+        if first_file:
             record = {"identity": identity, "result": {**asdict(first), "checkpoint": str(out)}}
-            fit_state.save(half, record, checkpoint.state(student.module))
+            fit_state.save(first_file, record, checkpoint.state(student.module))
     second = fit(
-        student, everything, val, out=out, epochs=epochs[1], learning_rate=learning_rates[1],
-        goes_on=goes_on, **options,
-    )  # fmt: skip
-    if half:
-        half.unlink(missing_ok=True)
+        student, examples, val, epochs=epochs[1], learning_rate=learning_rates[1], **options
+    )
+    if first_file:
+        first_file.unlink(missing_ok=True)
     return first, second
 
 
-def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record with tuples where JSON has lists."""
-    return {name: tuple(one) if isinstance(one, list) else one for name, one in record.items()}
-
-
-def _threshold(found: Sequence[Detections], truths: Sequence[Detections], class_id: int) -> float:
-    scores, hits, total = _judged(found, truths, class_id)
+def _threshold(scores: FloatArray, hits: NDArray[np.bool_], n_objects: int) -> float:
     order = np.argsort(-scores, kind="stable")
-    scores, right = scores[order], np.cumsum(hits[order])
-    said = np.arange(1, len(scores) + 1)
-    f1 = 2 * right / (said + total)
-    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]  # of equal scores
-    f1[~last | (right < _LEAST_PRECISION * said)] = 0.0
+    scores, n_correct = scores[order], np.cumsum(hits[order])
+    n_boxes = np.arange(1, len(scores) + 1)
+    f1 = 2 * n_correct / (n_boxes + n_objects)
+    is_last_of_equal = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
+    f1[~is_last_of_equal | (n_correct < _MIN_PRECISION * n_boxes)] = 0.0
     return float(scores[f1.argmax()]) if f1.any() else NEVER
-
-
-def _judged(
-    found: Sequence[Detections], truths: Sequence[Detections], class_id: int
-) -> tuple[FloatArray, NDArray[np.bool_], int]:
-    """Return score and correctness of all boxes of a class, and how many objects there are."""
-    scores: list[FloatArray] = [np.zeros(0)]
-    hits, total = [np.zeros(0, bool)], 0
-    for said, truth in zip(found, truths, strict=True):
-        mine = said[said.class_ids == class_id]
-        mine = mine[np.argsort(-mine.scores, kind="stable")]
-        objects = truth[truth.class_ids == class_id]
-        overlaps = boxes.iou(mine.boxes_xyxy, objects.boxes_xyxy)
-        scores.append(mine.scores)
-        hits.append(boxes.match(overlaps, least=_IOU) >= 0)
-        total += len(objects)
-    return np.concatenate(scores), np.concatenate(hits), total

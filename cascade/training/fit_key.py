@@ -1,4 +1,4 @@
-"""What makes two fits the same: their arguments, images, targets and starting weights."""
+"""Identity of a fit: a hash of its arguments, images, targets and starting weights."""
 
 from __future__ import annotations
 
@@ -14,30 +14,33 @@ from torch import Tensor
 
 
 def identity_of(parts: object, weights: Mapping[str, Tensor]) -> str:
-    """Return 64 hex digits over values, sequences and dataclasses of them, and over tensors.
+    """Return the hash of values, of sequences and dataclasses of values, and of tensors.
 
     An image file counts by its path, pixels by their content.
+
+    Returns:
+        64 hex digits.
     """
     digest = hashlib.sha256()
-    _feed(digest, parts)
-    for name, one in weights.items():
+    _update(digest, parts)
+    for name, tensor in weights.items():
         digest.update(name.encode())
-        digest.update(one.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _feed(digest: Any, value: object) -> None:
+def _update(digest: Any, value: object) -> None:
     if isinstance(value, np.ndarray):
         digest.update(f"{value.shape} {value.dtype} ".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
     elif is_dataclass(value):
-        for one in fields(value):
-            _feed(digest, getattr(value, one.name))
+        for item in fields(value):
+            _update(digest, getattr(value, item.name))
     elif isinstance(value, list | tuple):
         digest.update(f"[{len(value)} ".encode())
-        for one in value:
-            _feed(digest, one)
+        for item in value:
+            _update(digest, item)
     elif value is None or isinstance(value, str | int | float | bool | Path | np.number):
         digest.update(f"{value!s};".encode())
     else:
-        raise TypeError(f"{type(value).__name__} has no identity")
+        raise TypeError(f"Cannot hash a value of type {type(value).__name__}.")

@@ -1,10 +1,10 @@
-"""One fit as a file, for processes of its own: several GPUs, or one that may be killed.
+"""Fits in separate processes: several GPUs, or a process that may be killed.
 
     python -m cascade.training.fit_process JOB.json
     torchrun --standalone --nproc-per-node 8 -m cascade.training.fit_process JOB.json
 
-Process 0 says on its standard output, as one line of JSON, after every epoch how far it is, and
-writes what came of it beside the job, as `JOB.result.json`.
+Process 0 prints one line of JSON with its progress after every epoch, and writes the result next
+to the job, as `JOB.result.json`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +24,31 @@ import torch
 from cascade import registry
 from cascade.errors import TrainingError
 from cascade.predictions import Detections
+from cascade.protocols import Trainable
 from cascade.runtime.atomic_files import atomic_write_text
+from cascade.runtime.progress import Progress
 from cascade.training.augmentation.augment import Effects
-from cascade.training.data_parallel import joined
+from cascade.training.data_parallel import join_group
 from cascade.training.examples import Example
 from cascade.training.fit import FitResult, fit
 
-_LAST_WORDS = 2000  # characters of a failed process's output that are passed on
+_MAX_OUTPUT_CHARS = 2000  # end of a failed process's output in the error
 
 
 @dataclass(frozen=True)
-class Job:
-    """What `fit` needs to know, with images as files.
+class FitJob:
+    """The arguments of `fit`, with images as files.
 
     Attributes:
-        adapter: What builds the model.
-        checkpoint: Where it starts.
-        classes: What it is to name.
-        meaning: Which of `classes` each word of its own stands for; itself where not given.
-        train: What to learn from.
-        val: What decides which epoch is kept.
-        out: The checkpoint's folder.
-        params: Of the adapter.
-        options: Of `fit`, as it names them, but for the device and the progress.
+        adapter: Adapter that builds the model.
+        checkpoint: Checkpoint to start from; None for a new model.
+        classes: Classes of the trained model.
+        train: Training examples.
+        val: Validation examples, which select the best epoch.
+        out: Folder of the new checkpoint.
+        meaning: Class in `classes` for each class of the starting model; itself by default.
+        params: Parameters of the adapter.
+        options: Options of `fit`, except the device and the progress callback.
     """
 
     adapter: str
@@ -61,52 +63,41 @@ class Job:
 
     def write(self, path: Path) -> None:
         """Write the job as JSON."""
-        content: dict[str, Any] = {
-            "adapter": self.adapter,
-            "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
-            "classes": list(self.classes),
-            "meaning": dict(self.meaning),
-            "params": dict(self.params),
-            "out": str(self.out),
-            "train": [_to_json(one) for one in self.train],
-            "val": [_to_json(one) for one in self.val],
-            "options": {name: _plain(value) for name, value in self.options.items()},
+        content = {
+            **vars(self),
+            "train": [_example_to_json(example) for example in self.train],
+            "val": [_example_to_json(example) for example in self.val],
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content, default=_to_json))
 
     @classmethod
-    def read(cls, path: Path) -> Job:
+    def read(cls, path: Path) -> FitJob:
         """Return the job that `write` wrote."""
         content = json.loads(path.read_text())
         classes = tuple(content["classes"])
         options = content["options"]
         if "effects" in options:
             options["effects"] = Effects(**options["effects"])
-        if options.get("goes_on"):
-            options["goes_on"] = Path(options["goes_on"])
-        return cls(
-            adapter=content["adapter"],
-            checkpoint=Path(content["checkpoint"]) if content["checkpoint"] else None,
-            classes=classes,
-            meaning=content["meaning"],
-            params=content["params"],
-            out=Path(content["out"]),
-            train=[_from_json(one, classes) for one in content["train"]],
-            val=[_from_json(one, classes) for one in content["val"]],
-            options=options,
-        )
+        if options.get("state_file"):
+            options["state_file"] = Path(options["state_file"])
+        content |= {
+            "checkpoint": Path(content["checkpoint"]) if content["checkpoint"] else None,
+            "classes": classes,
+            "out": Path(content["out"]),
+            "train": [_example_from_json(row, classes) for row in content["train"]],
+            "val": [_example_from_json(row, classes) for row in content["val"]],
+        }
+        return cls(**content)
 
-    def model(self) -> Any:
-        """Return the model, naming `classes` and ready to be trained."""
+    def model(self) -> Trainable:
+        """Return the model, trainable and with `classes`."""
         start = {} if self.checkpoint else {"classes": self.classes}
         model = registry.create(self.adapter, self.checkpoint, **start, **self.params)
         return model.with_classes(self.classes, meaning=lambda word: self.meaning.get(word, word))
 
-    def run(
-        self, device: torch.device, progress: Callable[[int, int], None] | None = None
-    ) -> FitResult:
-        """Fit in this process, together with its group, if it has one."""
+    def run(self, device: torch.device, progress: Progress | None = None) -> FitResult:
+        """Fit in this process, together with its process group, if any."""
         return fit(
             self.model(), self.train, self.val, out=self.out, device=device, progress=progress,
             **self.options,
@@ -114,88 +105,75 @@ class Job:
 
 
 def launch(
-    job: Job, path: Path, *, processes: int, progress: Callable[[int, int], None] | None = None
+    job: FitJob, path: Path, *, processes: int, progress: Progress | None = None
 ) -> FitResult:
-    """Fit in `processes` processes of their own, one a GPU, and return what came of it.
+    """Fit in `processes` new processes, one per GPU, and return the result.
 
     Args:
-        job: What to fit.
-        path: Where to write the job; the result comes to lie beside it.
-        processes: How many.
-        progress: Called after every epoch.
+        job: The job.
+        path: File for the job; the result is written next to it.
+        processes: Number of processes.
+        progress: Callback after every epoch.
 
     Raises:
-        TrainingError: A process failed; the end of what it said is in the message.
+        TrainingError: A process failed; the message includes the end of its output.
     """
     job.write(path)
-    result = _result(path)
+    result = _result_file(path)
     result.unlink(missing_ok=True)
     group = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     command = [sys.executable, "-m", *(group if processes > 1 else []), __name__, str(path)]
-    said: list[str] = []
+    output: list[str] = []
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as running:
-        for line in running.stdout or ():
-            told = _progress_in(line)
-            if told is None:
-                said.append(line)
+    ) as process:
+        for line in process.stdout or ():
+            if not line.startswith('{"epoch": '):
+                output.append(line)
             elif progress:
-                progress(*told)
-    if running.returncode or not result.is_file():
+                epochs = json.loads(line)
+                progress(epochs["epoch"], epochs["epochs"])
+    if process.returncode or not result.is_file():
         raise TrainingError(
             f"The fit of {job.adapter!r} in {processes} processes failed with code "
-            f"{running.returncode}: {''.join(said)[-_LAST_WORDS:].strip()}"
+            f"{process.returncode}: {''.join(output)[-_MAX_OUTPUT_CHARS:].strip()}"
         )
-    return _result_from(json.loads(result.read_text()))
+    return FitResult.from_record(json.loads(result.read_text()))
 
 
 def main(path: Path) -> None:
-    """Run the job in `path`, in whatever group this process was started."""
-    with joined() as group:
-        place = "cuda" if torch.cuda.is_available() else "cpu"
-        index = int(os.environ.get("LOCAL_RANK", "0")) if place == "cuda" else None
-        device = torch.device(place, index) if index is not None else torch.device(place)
-        result = Job.read(path).run(device, progress=_say)
+    """Run the job in `path`, within the process group of the environment."""
+    with join_group() as group:
+        device = torch.device("cpu")
+        if torch.cuda.is_available():
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        result = FitJob.read(path).run(device, progress=_print_progress)
         if group.rank == 0:
-            atomic_write_text(_result(path), json.dumps(asdict(result), default=str))
+            atomic_write_text(_result_file(path), json.dumps(asdict(result), default=str))
 
 
-def _say(done: int, total: int) -> None:
+def _print_progress(done: int, total: int) -> None:
     sys.stdout.write(json.dumps({"epoch": done, "epochs": total}) + "\n")
     sys.stdout.flush()
 
 
-def _progress_in(line: str) -> tuple[int, int] | None:
-    if not line.startswith('{"epoch": '):
-        return None
-    told = json.loads(line)
-    return told["epoch"], told["epochs"]
-
-
-def _result(path: Path) -> Path:
+def _result_file(path: Path) -> Path:
     return path.with_suffix(".result.json")
 
 
-def _result_from(content: dict[str, Any]) -> FitResult:
-    known = {one.name: content[one.name] for one in fields(FitResult)}
-    lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
-    return FitResult(**{**known, **lists, "checkpoint": Path(known["checkpoint"])})
-
-
-def _to_json(one: Example) -> dict[str, Any]:
-    if isinstance(one.image, np.ndarray):
+def _example_to_json(example: Example) -> dict[str, Any]:
+    if isinstance(example.image, np.ndarray):
         raise TrainingError("The images of a job must be files, got pixels.")
     return {
-        "image": str(one.image),
-        "boxes": one.target.boxes_xyxy.tolist(),
-        "class_ids": one.target.class_ids.tolist(),
-        "window": one.window,
-        "hidden": one.hidden,
+        "image": str(example.image),
+        "boxes": example.target.boxes_xyxy.tolist(),
+        "class_ids": example.target.class_ids.tolist(),
+        "window": example.window,
+        "hidden": example.hidden,
     }
 
 
-def _from_json(row: dict[str, Any], classes: tuple[str, ...]) -> Example:
+def _example_from_json(row: dict[str, Any], classes: tuple[str, ...]) -> Example:
     n = len(row["class_ids"])
     target = Detections(
         np.array(row["boxes"], np.float32).reshape(n, 4),
@@ -208,16 +186,20 @@ def _from_json(row: dict[str, Any], classes: tuple[str, ...]) -> Example:
         Path(row["image"]),
         target,
         window=tuple(window) if window else None,
-        hidden=tuple(tuple(one) for one in row["hidden"]),
+        hidden=tuple(tuple(corners) for corners in row["hidden"]),
     )
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: object) -> Any:
     if isinstance(value, Effects):
         return asdict(value)
     if isinstance(value, np.ndarray):
         return value.tolist()
-    return str(value) if isinstance(value, Path) else value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"Cannot write a value of type {type(value).__name__} as JSON.")
 
 
 if __name__ == "__main__":

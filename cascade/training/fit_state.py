@@ -1,6 +1,6 @@
-"""Where a fit stands after an epoch, in one file, so that it can go on after any crash.
+"""State of a fit after an epoch, in one file, from which an interrupted fit resumes.
 
-The file is replaced in one step: it is always that of a whole epoch.
+The file is replaced atomically and always holds a complete epoch.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _RECORD = "record"
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What a fit needs to go on.
+class FitState:
+    """State of a fit.
 
     Attributes:
-        record: Numbers: the epoch, the history, and what identifies the fit.
-        tensors: Weights now, the best ones, and the optimiser's state.
+        record: JSON values: the identity of the fit, the epoch and the history.
+        tensors: Current weights, best weights and the optimizer's state.
     """
 
     record: dict[str, Any]
@@ -39,43 +39,43 @@ class Standing:
 
 
 def save(path: Path, record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write where a fit stands, whole or not at all.
+    """Write a state, completely or not at all.
 
     Raises:
-        TrainingError: The place cannot be written to.
+        TrainingError: The file cannot be written.
     """
-    # A copy each: weights that share memory cannot be written.
-    contiguous = {name: one.detach().cpu().contiguous().clone() for name, one in tensors.items()}
+    # Safetensors rejects tensors that share memory, so each is copied.
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         with atomic_write(path) as draft:
-            save_file(contiguous, draft, metadata={_RECORD: json.dumps(dict(record))})
+            save_file(copies, draft, metadata={_RECORD: json.dumps(dict(record))})
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
     except (OSError, SafetensorError) as error:
-        raise TrainingError(
-            f"Where the fit stands cannot be written to {path}: {error}."
-        ) from error
+        raise TrainingError(f"Cannot write the state of the fit to {path}: {error}.") from error
 
 
-def load(path: Path, *, identity: str) -> Standing | None:
-    """Return where the fit of this identity stands; None where it has to start anew."""
+def load(path: Path, *, identity: str) -> FitState | None:
+    """Return the state of the fit with this identity, or None if the fit must start over."""
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="pt") as file:
             record = json.loads((file.metadata() or {})[_RECORD])
             if record.get("identity") != identity:
-                logger.info("%s is of another fit; starting anew.", path)
+                logger.info("%s belongs to another fit; starting over.", path)
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-        logger.warning("%s is damaged (%s); starting anew.", path, error)
+        logger.warning("%s is damaged (%s); starting over.", path, error)
         return None
-    return Standing(record=record, tensors=tensors)
+    return FitState(record=record, tensors=tensors)
 
 
-def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose name starts with `prefix`, without it."""
+def select_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose name starts with `prefix`, without the prefix."""
     return {
-        name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
     }

@@ -1,7 +1,7 @@
-"""Look-alikes: where the ensemble is sure and the truth says no.
+"""Hard negatives: confident boxes of the ensemble without a true object.
 
-A window around each becomes one more training image, with whatever true objects it holds, so that
-the member sees what it takes for an object more often, and larger.
+A window around each becomes an additional training image, with the true objects inside, which
+shows the member its false positives more often and at a larger scale.
 
 - [0] Shrivastava et al., Training Region-based Object Detectors with Online Hard Example Mining,
   CVPR 2016
@@ -14,91 +14,93 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.arrays import FloatArray
 from cascade.errors import TrainingError
 from cascade.geometry import boxes
 from cascade.predictions import Detections
+from cascade.training.augmentation.augment import Corners
 from cascade.training.examples import Example
 
-SURE = 0.5  # calibrated probability from which on a false box is a look-alike
-APART = 0.1  # IoU with any true object above which it may be that object, badly placed
-LEAST_SIDE = 0.3  # of a window, relative to the image
-_AROUND = 3.0  # times the look-alike's own side
+MIN_SCORE = 0.5  # calibrated probability
+MAX_IOU = 0.1  # with any true object; above it, the box may be that object with a poor position
+MIN_SIDE = 0.3  # of a window, relative to the image
+_SCALE = 3.0  # side of a window relative to the box
 
 
 @dataclass(frozen=True)
-class LookAlike:
-    """One of them.
+class HardNegative:
+    """A confident box without a true object.
 
     Attributes:
-        image: The number of the image.
+        image: Index of the image.
         box: Relative corners `x1, y1, x2, y2`.
-        score: How sure the ensemble is.
-        label: What it took it for.
+        score: Score of the ensemble.
+        label: Class of the ensemble.
     """
 
     image: int
-    box: tuple[float, float, float, float]
+    box: Corners
     score: float
     label: str
 
 
-def look_alikes(
-    found: Sequence[Detections], truths: Sequence[Detections], *, sure: float = SURE
-) -> list[LookAlike]:
-    """Return the boxes far from every true object that the ensemble is sure of, surest first.
+def find_hard_negatives(
+    predictions: Sequence[Detections], truths: Sequence[Detections], *, min_score: float = MIN_SCORE
+) -> list[HardNegative]:
+    """Return the confident boxes far from every true object, by descending score.
 
     Args:
-        found: What the ensemble says about labeled images, with calibrated scores.
-        truths: Their ground truth.
-        sure: The least score.
+        predictions: Predictions of the ensemble on labeled images, with calibrated scores.
+        truths: Ground truth of the images.
+        min_score: Minimal score.
 
     Raises:
-        TrainingError: There is not one answer for each image.
+        TrainingError: The numbers of predictions and truths differ.
     """
-    if len(found) != len(truths):
+    if len(predictions) != len(truths):
         raise TrainingError(
-            f"found and truths must be of the same images, got {len(found)} and {len(truths)}."
+            "predictions and truths must cover the same images, "
+            f"got {len(predictions)} and {len(truths)}."
         )
-    mined = []
-    for i, (said, truth) in enumerate(zip(found, truths, strict=True)):
-        overlap = boxes.iou(said.boxes_xyxy, truth.boxes_xyxy).max(axis=1, initial=0.0)
-        wrong = said[(said.scores >= sure) & (overlap <= APART)]
-        mined += [
-            LookAlike(i, _corners(box), float(score), label)
-            for box, score, label in zip(wrong.boxes_xyxy, wrong.scores, wrong.labels, strict=True)
+    negatives = []
+    for i, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
+        overlap = boxes.iou(prediction.boxes_xyxy, truth.boxes_xyxy).max(axis=1, initial=0.0)
+        false = prediction[(prediction.scores >= min_score) & (overlap <= MAX_IOU)]
+        negatives += [
+            HardNegative(i, (x1, y1, x2, y2), score, label)
+            for (x1, y1, x2, y2), score, label in zip(
+                false.boxes_xyxy.tolist(), false.scores.tolist(), false.labels, strict=True
+            )
         ]
-    return sorted(mined, key=lambda one: -one.score)
+    return sorted(negatives, key=lambda negative: -negative.score)
 
 
-def examples(
-    train: Sequence[Example], mined: Sequence[LookAlike], *, share: float = 0.25
+def hard_negative_examples(
+    train: Sequence[Example], negatives: Sequence[HardNegative], *, share: float = 0.25
 ) -> list[Example]:
-    """Return the windows around the surest look-alikes, at most `share` times as many as images.
+    """Return windows around the most confident hard negatives.
 
     Args:
-        train: The labeled images that were mined.
-        mined: As `look_alikes` returned.
-        share: Of the number of images.
+        train: Labeled images that were searched.
+        negatives: Output of `find_hard_negatives`.
+        share: Maximal number of windows, relative to the number of images.
     """
-    most = round(share * len(train))
-    whole = [one for one in mined if train[one.image].window is None]
+    n = round(share * len(train))
+    usable = [negative for negative in negatives if train[negative.image].window is None]
     return [
-        Example(train[one.image].image, train[one.image].target, window=window_of(one.box))
-        for one in whole[:most]
+        Example(
+            train[negative.image].image,
+            train[negative.image].target,
+            window=window_around(negative.box),
+        )
+        for negative in usable[:n]
     ]
 
 
-def window_of(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    """Return a window within the image, the box in its middle where the border allows it."""
+def window_around(box: Corners) -> Corners:
+    """Return a window within the image, centered on the box unless the border prevents it."""
     low, high = np.array(box[:2], np.float64), np.array(box[2:], np.float64)
-    side = np.clip(_AROUND * (high - low).max(), LEAST_SIDE, 1.0)
-    side = np.maximum(side, high - low)  # each direction at least the box itself
+    side = np.clip(_SCALE * (high - low).max(), MIN_SIDE, 1.0)
+    side = np.maximum(side, high - low)  # each direction contains the box
     start = np.clip((low + high - side) / 2, 0.0, 1.0 - side)
     stop = start + side
     return float(start[0]), float(start[1]), float(stop[0]), float(stop[1])
-
-
-def _corners(box: FloatArray) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = (float(one) for one in box)
-    return x1, y1, x2, y2

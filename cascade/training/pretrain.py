@@ -1,4 +1,4 @@
-"""Training from nothing for a given time, on views that lie ready on the device."""
+"""Training of a new model for a given time, on views in the device's memory."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from torch import Tensor
 from cascade.errors import TrainingError
 from cascade.metrics.average_precision import AveragePrecision, average_precision
 from cascade.predictions import Detections
-from cascade.protocols import Trainable
+from cascade.protocols import Tensors, Trainable
 from cascade.training.augmentation.augment import apply, draw
 from cascade.training.examples import ViewBatch
-from cascade.training.fit import Stepper
+from cascade.training.stepper import Stepper
 
-_CHANGES = 1.3  # strength of the augmentation: there is time to learn from hard examples
+_STRENGTH = 1.3  # of the augmentation: there is time to learn from difficult examples
 
 
 @dataclass(frozen=True)
-class Pretraining:
-    """What a pretraining took.
+class PretrainResult:
+    """Result of a pretraining.
 
     Attributes:
-        steps: Steps taken.
-        images: Images seen, each as often as it was.
+        steps: Number of steps.
+        images: Number of images over all steps, with repetitions.
         seconds: Wall time.
-        loss: Mean over the last tenth of the steps.
+        loss: Mean loss of the last tenth of the steps.
     """
 
     steps: int
@@ -49,24 +49,24 @@ def pretrain(
     learning_rate: float,
     seed: int,
     progress: Callable[[int, float, float], None] | None = None,
-) -> Pretraining:
-    """Train `model` in place, one cycle of the learning rate over the time there is.
+) -> PretrainResult:
+    """Train `model` in place, with one cycle of the learning rate over the available time.
 
     Args:
-        model: Newly initialised, on the views' device.
+        model: New model, on the views' device.
         views: All images at the model's `view_size`, shape (N, 3, H, W), uint8.
-        targets: Their ground truth.
-        seconds: How long.
-        batch_size: Images of a step.
-        learning_rate: The highest.
-        seed: Of order, changes and whatever the model draws.
-        progress: Called after every step with its number, the share of the time, the loss.
+        targets: Ground truth of the images.
+        seconds: Duration.
+        batch_size: Images per step.
+        learning_rate: Maximal learning rate.
+        seed: Random seed of the order, the changes and the model's own draws.
+        progress: Callback after every step: number of the step, share of the time, loss.
 
     Raises:
-        TrainingError: There are no views, or the loss is no longer finite.
+        TrainingError: There are no views, or the loss is not finite.
     """
     if not len(views):
-        raise TrainingError("There is no view to learn from.")
+        raise TrainingError("There are no views to train on.")
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     stepper = Stepper(model, learning_rate=learning_rate, device=views.device)
@@ -77,14 +77,14 @@ def pretrain(
         if len(order) < batch_size:
             order = np.concatenate([order, rng.permutation(len(views))])
         chosen, order = order[:batch_size], order[batch_size:]
-        tensors, wanted = _changed(model, views, targets, chosen, rng)
+        tensors, changed = _augment(model, views, targets, chosen, rng)
         share = min((time.perf_counter() - started) / seconds, 1.0)
-        losses.append(stepper.step(tensors, wanted, share=share))
+        losses.append(stepper.step(tensors, changed, share=share))
         if progress:
             progress(len(losses), share, losses[-1])
-            model.module.train()  # in case it was evaluated meanwhile
+            model.module.train()  # the callback may have evaluated it
     model.module.eval()
-    return Pretraining(
+    return PretrainResult(
         steps=len(losses),
         images=len(losses) * batch_size,
         seconds=time.perf_counter() - started,
@@ -92,28 +92,28 @@ def pretrain(
     )
 
 
-def measure(
+def evaluate(
     model: Trainable, views: Tensor, targets: Sequence[Detections], *, batch_size: int
 ) -> AveragePrecision:
-    """Return how well the model finds the boxes of some views."""
+    """Return the average precision of the model on some views."""
     model.module.eval()
-    found: list[Detections] = []
+    predictions: list[Detections] = []
     for start in range(0, len(views), batch_size):
         batch = ViewBatch.of(views[start : start + batch_size])
         with torch.no_grad():
             raw = model.forward(model.prepare(batch))
-        found += model.decode(raw, batch)
-    return average_precision(found, targets, model.classes)
+        predictions += model.decode(raw, batch)
+    return average_precision(predictions, targets, model.classes)
 
 
-def _changed(
+def _augment(
     model: Trainable,
     views: Tensor,
     targets: Sequence[Detections],
     chosen: NDArray[np.int64],
     rng: np.random.Generator,
-) -> tuple[object, list[Detections]]:
+) -> tuple[Tensors, list[Detections]]:
     rows = torch.from_numpy(chosen).to(views.device)
-    changes = [draw(rng, strength=_CHANGES) for _ in chosen]
-    changed, wanted = apply(views[rows], [targets[int(i)] for i in chosen], changes)
-    return model.prepare(ViewBatch.of(changed)), wanted
+    changes = [draw(rng, strength=_STRENGTH) for _ in chosen]
+    changed_views, changed_targets = apply(views[rows], [targets[int(i)] for i in chosen], changes)
+    return model.prepare(ViewBatch.of(changed_views)), changed_targets

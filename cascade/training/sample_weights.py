@@ -1,14 +1,15 @@
-"""Which images to show more often, from what the champion fails at.
+"""Sampling weights of training images, from the failures of the champion.
 
-The failure rate of a class, or of a slice, is its share of missed objects, drawn towards the
-overall rate where there are few: what failed twice of three is not yet known to be hard. An image
-is shown as often as the hardest of what it holds asks for, as in repeat factor sampling.
+The failure rate of a class or slice is its share of missed objects, shrunk toward the overall rate:
+two misses of three objects are little evidence. The weight of an image is that of its hardest
+class or slice, as in repeat factor sampling.
 
 - [0] Gupta et al., LVIS: A Dataset for Large Vocabulary Instance Segmentation, CVPR 2019
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,73 +17,78 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cascade.errors import TrainingError
-from cascade.geometry import boxes
 from cascade.predictions import Detections
+from cascade.training.matching import match_objects
 
-PRIOR = 10.0  # objects' worth of belief in the overall rate
-MOST = 4.0  # times as often as an easy image, at most
-_IOU = 0.5
+PRIOR = 10.0  # pseudo-objects with the overall rate
+MAX_WEIGHT = 4.0  # relative to an easy image
 
 
 @dataclass(frozen=True)
 class Failures:
-    """How many objects there were, and how many of them were missed, by name.
+    """Numbers of objects and of missed objects, by class or slice.
 
     Attributes:
-        n: Objects of each class, or in each slice.
-        missed: How many of these were not found.
+        n: Number of objects by name.
+        missed: Number of missed objects by name.
     """
 
     n: Mapping[str, int]
     missed: Mapping[str, int]
 
     def __post_init__(self) -> None:
-        """Refuse counts that cannot be."""
-        wrong = [one for one, missed in self.missed.items() if not 0 <= missed <= self.n[one]]
-        if wrong:
-            raise TrainingError(f"missed must lie in 0..n for every name, not for {wrong}.")
+        """Reject impossible counts."""
+        invalid = [name for name, count in self.missed.items() if not 0 <= count <= self.n[name]]
+        if invalid:
+            raise TrainingError(f"missed must be in 0..n for every name, but not for {invalid}.")
+
+    @property
+    def overall(self) -> float:
+        """Share of missed objects over all names; 0 without objects."""
+        total = sum(self.n.values())
+        return sum(self.missed.values()) / total if total else 0.0
 
     def rates(self) -> dict[str, float]:
-        """Return the share that was missed of each, in [0, 1], drawn towards the overall share."""
-        total = sum(self.n.values())
-        overall = sum(self.missed.values()) / total if total else 0.0
+        """Return the share of missed objects by name, shrunk toward the overall share."""
         return {
-            name: (self.missed.get(name, 0) + PRIOR * overall) / (count + PRIOR)
+            name: (self.missed.get(name, 0) + PRIOR * self.overall) / (count + PRIOR)
             for name, count in self.n.items()
         }
 
 
-def of_classes(
-    found: Sequence[Detections], truths: Sequence[Detections], *, least: float = 0.5
+def count_by_class(
+    predictions: Sequence[Detections], truths: Sequence[Detections], *, min_score: float = 0.5
 ) -> Failures:
-    """Count by class what was not found at IoU 0.5 with a score of at least `least`.
+    """Count objects without a box at IoU 0.5, by class.
 
     Args:
-        found: What the champion says about held-out images.
-        truths: Their ground truth, in the same classes.
-        least: The score from which on it counts as said.
+        predictions: Predictions of the champion on held-out images.
+        truths: Ground truth of the images, with the same classes.
+        min_score: Minimal score of a box.
     """
-    n: dict[str, int] = {}
-    missed: dict[str, int] = {}
-    for name, hit in _objects(found, truths, least):
-        n[name] = n.get(name, 0) + len(hit)
-        missed[name] = missed.get(name, 0) + int((~hit).sum())
+    n: Counter[str] = Counter()
+    missed: Counter[str] = Counter()
+    for prediction, truth in zip(predictions, truths, strict=True):
+        _, objects = match_objects(prediction[prediction.scores >= min_score], truth)
+        n.update(truth.labels)
+        missed.update(label for i, label in enumerate(truth.labels) if i not in objects)
     return Failures(n=n, missed=missed)
 
 
-def of_slices(
-    found: Sequence[Detections],
+def count_by_slice(
+    predictions: Sequence[Detections],
     truths: Sequence[Detections],
     slices: Mapping[str, NDArray[np.bool_]],
     *,
-    least: float = 0.5,
+    min_score: float = 0.5,
 ) -> Failures:
-    """Count likewise by slice; `slices` say of each image whether it belongs to it, shape (n,)."""
-    counted = [
-        of_classes([said], [truth], least=least) for said, truth in zip(found, truths, strict=True)
+    """Count missed objects by slice; each slice is a mask over the images, shape (n,)."""
+    counts = [
+        count_by_class([prediction], [truth], min_score=min_score)
+        for prediction, truth in zip(predictions, truths, strict=True)
     ]
-    n = np.array([sum(one.n.values()) for one in counted], np.int64)
-    missed = np.array([sum(one.missed.values()) for one in counted], np.int64)
+    n = np.array([sum(count.n.values()) for count in counts], np.int64)
+    missed = np.array([sum(count.missed.values()) for count in counts], np.int64)
     return Failures(
         n={name: int(n[mask].sum()) for name, mask in slices.items()},
         missed={name: int(missed[mask].sum()) for name, mask in slices.items()},
@@ -95,61 +101,39 @@ def image_weights(
     *,
     slices: Sequence[Collection[str]] | None = None,
     of_slice: Failures | None = None,
-    most: float = MOST,
+    max_weight: float = MAX_WEIGHT,
 ) -> NDArray[np.float64]:
-    """Return how often each training image is to be shown, relative to an easy one.
+    """Return the sampling weight of each training image, relative to an easy one.
 
     Args:
         truths: Ground truth of the n training images.
-        classes: What the champion fails at, by class.
-        slices: The slices that each image belongs to.
-        of_slice: What it fails at, by slice.
-        most: The highest weight.
+        classes: Failures of the champion by class.
+        slices: Slices of each image.
+        of_slice: Failures of the champion by slice.
+        max_weight: Maximal weight.
 
     Returns:
-        Weights of shape (n,), in [1, most]; 1 for an image in which nothing is harder than usual.
+        Weights of shape (n,), in [1, max_weight]; 1 for an image without a harder class or slice.
     """
-    by_class = _factors(classes, most)
-    by_slice = _factors(of_slice, most) if of_slice else {}
+    by_class = _factors(classes, max_weight)
+    by_slice = _factors(of_slice, max_weight) if of_slice else {}
     names: Sequence[Collection[str]] = slices or [()] * len(truths)
-    return np.array(
-        [
-            max(
-                [1.0]
-                + [by_class.get(label, 1.0) for label in set(truth.labels)]
-                + [by_slice.get(name, 1.0) for name in own]
-            )
-            for truth, own in zip(truths, names, strict=True)
-        ],
-        np.float64,
-    )
+    weights = [
+        max(
+            [1.0]
+            + [by_class.get(label, 1.0) for label in set(truth.labels)]
+            + [by_slice.get(name, 1.0) for name in names_of_image]
+        )
+        for truth, names_of_image in zip(truths, names, strict=True)
+    ]
+    return np.array(weights, np.float64)
 
 
-def _factors(failures: Failures, most: float) -> dict[str, float]:
-    """Return how much harder each is than all together, in [1, most]."""
-    total = sum(failures.n.values())
-    overall = sum(failures.missed.values()) / total if total else 0.0
-    if not overall:
+def _factors(failures: Failures, max_weight: float) -> dict[str, float]:
+    """Return the failure rates relative to the overall rate, in [1, max_weight]."""
+    if not failures.overall:
         return {}
     return {
-        name: float(np.clip(rate / overall, 1.0, most)) for name, rate in failures.rates().items()
+        name: float(np.clip(rate / failures.overall, 1.0, max_weight))
+        for name, rate in failures.rates().items()
     }
-
-
-def _objects(
-    found: Sequence[Detections], truths: Sequence[Detections], least: float
-) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Return for each image and class which of its objects were found."""
-    rows = []
-    for said, truth in zip(found, truths, strict=True):
-        said = said[said.scores >= least]
-        said = said[np.argsort(-said.scores, kind="stable")]
-        names = np.array(said.labels, object)
-        for label in sorted(set(truth.labels)):
-            objects = truth[truth.class_ids == truth.classes.index(label)]
-            mine = said[names == label] if len(said) else said
-            matched = boxes.match(boxes.iou(mine.boxes_xyxy, objects.boxes_xyxy), least=_IOU)
-            hit = np.zeros(len(objects), bool)
-            hit[matched[matched >= 0]] = True
-            rows.append((label, hit))
-    return rows

@@ -152,7 +152,7 @@ def _pack(detections: Sequence[Detections]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(column) for name, column in columns.items()}
 
 
-def _unpack(state: fit_state.Standing, taxonomy: Taxonomy) -> ObjectPredictions:
+def _unpack(state: fit_state.FitState, taxonomy: Taxonomy) -> ObjectPredictions:
     columns = {name: tensor.numpy() for name, tensor in state.tensors.items()}
     counts = columns.pop("counts")
     ends = np.cumsum(counts)

@@ -176,12 +176,12 @@ class _StudentRun:
         thresholds, lesson = self._lesson(answers)
         epochs = (self.epochs, max(1, round(self.epochs * len(self.labeled) / len(lesson))))
         model = self.recipe.build(self.ensemble.taxonomy.names, seed=self.seed)
-        first, second = distillation.teach(
+        first, second = distillation.distill(
             model, self.labeled, lesson, self._validation, out=self.checkpoint,
             epochs=epochs, patience=max(epochs), learning_rates=self.recipe.learning_rates,
             validate_every=max(1, min(epochs) // _VALIDATIONS),
             batch_size=self.recipe.batch_size, seed=self.seed, device=self.device,
-            goes_on=self.checkpoint.with_suffix(".standing.safetensors"),
+            state_file=self.checkpoint.with_suffix(".standing.safetensors"),
             progress=_joined(self.bars("teach"), epochs),
         )  # fmt: skip
         taught = len(lesson) - len(self.labeled)
@@ -230,7 +230,7 @@ class _StudentRun:
             list(compress(boxes, readable[:n])), list(compress(self.val.truths, readable)),
             self.ensemble.taxonomy.names,
         )  # fmt: skip
-        return thresholds, distillation.lesson(
+        return thresholds, distillation.student_examples(
             self.labeled, list(compress(paths, readable[n:])),
             list(compress(boxes[n:], readable[n:])), thresholds,
         )  # fmt: skip

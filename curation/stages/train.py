@@ -20,7 +20,8 @@ from cascade.inference import decision
 from cascade.predictions import Embedding
 from cascade.runtime.devices import default_device
 from cascade.runtime.progress import Progress, subtask
-from cascade.training.fit import Example, fit
+from cascade.training.examples import Example
+from cascade.training.fit import fit
 from cascade.training.fit_key import identity_of
 from cascade.training.fit_process import FitJob, launch
 from cascade.training.probe_fit import fit_probe
@@ -155,7 +156,7 @@ def _fit_member(
         "learning_rate": rates.pretrained if knows_all else rates.new,
         "batch_size": BATCH_SIZE.get(device.type, BATCH_SIZE["cpu"]),
         "weights": weights,
-        "goes_on": out.with_suffix(".standing.safetensors"),
+        "state_file": out.with_suffix(".standing.safetensors"),
     }
     gpus = torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
     if gpus > 1:

@@ -38,7 +38,7 @@ from tiny_scenes import DOMAINS, SIZE
 
 from cascade import registry
 from cascade.checkpoints import sources
-from cascade.training.pretrain import measure, pretrain
+from cascade.training.pretrain import evaluate, pretrain
 from curation.demo import CLASSES
 
 logger = logging.getLogger("pretrain")
@@ -199,7 +199,7 @@ def _figures(model: Any, folder: Path, sets: dict[str, Any]) -> dict[str, Any]:
         ValueError: It is too large to be packaged.
     """
     megabytes = sum(one.stat().st_size for one in folder.iterdir()) / 1e6
-    scores = {name: measure(model, *sets[name], batch_size=100) for name in DOMAINS}
+    scores = {name: evaluate(model, *sets[name], batch_size=100) for name in DOMAINS}
     shown = {name: round(one.map50 or 0, 3) for name, one in scores.items()}
     logger.info("%.2f MB, mAP50 %s", megabytes, shown)
     if megabytes > MOST_MB:
@@ -228,7 +228,7 @@ class _Report:
         if self._due and share >= self._due[0]:
             self._due.pop(0)
             map50 = {
-                name: measure(self._model, views[:200], targets[:200], batch_size=100).map50
+                name: evaluate(self._model, views[:200], targets[:200], batch_size=100).map50
                 for name, (views, targets) in self._sets.items()
                 if name != "train"
             }

@@ -107,9 +107,9 @@ def fit_one(job: Job) -> dict[str, Any]:
         rest = [one.image for i, one in enumerate(train) if i not in set(job.labeled)]
         answers = json.loads(Path(job.taught).read_text())
         found = [from_rows(one) for one in answers["found"]]
-        lesson = distillation.lesson(labeled, rest, found, answers["thresholds"])
+        lesson = distillation.student_examples(labeled, rest, found, answers["thresholds"])
         epochs = (_epochs(whole / 2, len(labeled)), _epochs(whole / 2, len(lesson)))
-        results = distillation.teach(
+        results = distillation.distill(
             _model(job), labeled, lesson, valid, epochs=epochs, patience=max(epochs),
             validate_every=max(1, 2 * min(epochs) // VALIDATIONS),
             learning_rates=(job.recipe.rate, job.recipe.again), **options,

@@ -1,7 +1,7 @@
-"""What JPEG leaves of an image, computed in batches on any device.
+"""JPEG compression artifacts, computed in batches on any device.
 
-Chrominance at half the resolution, 8 x 8 cosine transforms, and the standard's example tables:
-what OpenCV and libjpeg do, but for the lossless part, which changes no pixel.
+Like OpenCV and libjpeg: chrominance at half the resolution, 8 x 8 cosine transforms, and the
+standard's example tables. The lossless coding is omitted, as it changes no pixel.
 
 - [0] ITU-T T.81, Annex K, 1992
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cascade.training.augmentation.noise import on_device
+from cascade.training.augmentation.noise import to_device
 
 _LUMINANCE = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
@@ -32,51 +32,50 @@ _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, 
 _BLOCK = 8
 
 
-def compressed(pixels: Tensor, quality: Tensor) -> Tensor:
+def jpeg_round_trip(pixels: Tensor, quality: Tensor) -> Tensor:
     """Return the pixels after a round trip through JPEG.
 
     Args:
         pixels: RGB in 0..255, float, shape (B, 3, H, W).
-        quality: Of each image, 1..100, shape (B,).
+        quality: Quality of each image, 1..100, shape (B,).
     """
     height, width = pixels.shape[-2:]
     padding = (0, -width % (2 * _BLOCK), 0, -height % (2 * _BLOCK))
     padded = functional.pad(pixels, padding, mode="replicate")
-    matrix = on_device(torch.tensor(_TO_YCC), pixels.device)
-    colours = torch.einsum("ij,bjhw->bihw", matrix, padded)
-    luma = _quantised(colours[:, :1] - 128, _table(_LUMINANCE, quality)) + 128
-    small = functional.avg_pool2d(colours[:, 1:], 2)
+    matrix = to_device(torch.tensor(_TO_YCC), pixels.device)
+    ycc = torch.einsum("ij,bjhw->bihw", matrix, padded)
+    luma = _quantize(ycc[:, :1] - 128, _table(_LUMINANCE, quality)) + 128
+    small = functional.avg_pool2d(ycc[:, 1:], 2)
     chroma = functional.interpolate(
-        _quantised(small, _table(_CHROMINANCE, quality)),
+        _quantize(small, _table(_CHROMINANCE, quality)),
         size=luma.shape[-2:], mode="bilinear", align_corners=False,
     )  # fmt: skip
-    back = on_device(torch.linalg.inv(torch.tensor(_TO_YCC)), pixels.device)
-    whole = torch.einsum("ij,bjhw->bihw", back, torch.cat([luma, chroma], dim=1))
-    return whole[..., :height, :width].clamp(0, 255)
+    inverse = to_device(torch.linalg.inv(torch.tensor(_TO_YCC)), pixels.device)
+    rgb = torch.einsum("ij,bjhw->bihw", inverse, torch.cat([luma, chroma], dim=1))
+    return rgb[..., :height, :width].clamp(0, 255)
 
 
 def _table(base: tuple[int, ...], quality: Tensor) -> Tensor:
-    """Return the quantisation steps of each image, shape (B, 1, 1, 1, 8, 8), as libjpeg scales."""
+    """Return each image's quantization steps, shape (B, 1, 1, 1, 8, 8), scaled as in libjpeg."""
     q = quality.float().clamp(1, 100)
     scale = torch.where(q < 50, 5000 / q, 200 - 2 * q)[:, None]
-    steps = (
-        (on_device(torch.tensor(base), quality.device) * scale + 50).div(100).floor().clamp(1, 255)
-    )
+    table = to_device(torch.tensor(base), quality.device)
+    steps = (table * scale + 50).div(100).floor().clamp(1, 255)
     return steps.view(-1, 1, 1, 1, _BLOCK, _BLOCK)
 
 
-def _quantised(plane: Tensor, steps: Tensor) -> Tensor:
+def _quantize(plane: Tensor, steps: Tensor) -> Tensor:
     """Return planes (B, C, H, W) with the cosine coefficients of each block rounded to `steps`."""
     b, c, h, w = plane.shape
     blocks = plane.view(b, c, h // _BLOCK, _BLOCK, w // _BLOCK, _BLOCK).transpose(3, 4)
-    basis = on_device(_cosines(), plane.device)
+    basis = to_device(_cosines(), plane.device)
     rounded = (basis @ blocks @ basis.T / steps).round() * steps
     return (basis.T @ rounded @ basis).transpose(3, 4).reshape(b, c, h, w)
 
 
 @cache
 def _cosines() -> Tensor:
-    """Return the orthonormal cosine basis, (8, 8), one frequency a row."""
+    """Return the orthonormal cosine basis, (8, 8), one frequency per row."""
     k = torch.arange(_BLOCK, dtype=torch.float64)
     basis = torch.cos((2 * k[None] + 1) * k[:, None] * math.pi / (2 * _BLOCK)) / 2
     basis[0] /= math.sqrt(2)

@@ -254,9 +254,8 @@ def _shut_down(port: int, folder: Path) -> None:
         pid = int(client.admin.command("serverStatus")["pid"])
     os.kill(pid, signal.SIGTERM)  # the `shutdown` command would leave the client waiting
     deadline = time.monotonic() + _STOP_S
-    while (folder / "mongod.lock").read_text() or _accepts(
-        port
-    ):  # a clean shutdown empties the file
+    # A clean shutdown empties the lock file.
+    while (folder / "mongod.lock").read_text() or _accepts(port):
         if time.monotonic() > deadline:
             raise DatabaseError(
                 f"mongod in {folder} did not stop in {_STOP_S:.0f} s. Stop process {pid} yourself."

@@ -5,9 +5,9 @@ from scipy.special import expit, logit
 from cascade import manifest, taxonomy
 from cascade.ensemble import Ensemble
 from cascade.fusion.calibration import Calibration
+from cascade.fusion.probe import Probe
 from cascade.inference import decision
 from cascade.predictions import Detections, Embedding, Failure
-from cascade.training.probe_fit import Probe
 
 ROADWORK = taxonomy.load("roadwork")
 CONE = (0.1, 0.1, 0.3, 0.5)
@@ -176,7 +176,7 @@ def test_recalibrating_changes_the_calibration_and_nothing_else():
     fitted = decision.recalibrate(rows, BOTH, truths, np.array([SIZE] * 40))
     assert fitted.manifest == BOTH.manifest
     assert fitted.calibration.calibrated_members == ("a",)  # of b there is nothing to learn from
-    assert fitted.calibration.apply("a", ["cone"], np.array([0.3]))[0] > 0.5
+    assert fitted.calibration.calibrate_scores("a", ["cone"], np.array([0.3]))[0] > 0.5
     assert fitted.calibration.silence["b"] > 0.5  # it saw none of 30 cones
 
 

@@ -1,4 +1,4 @@
-"""Tiny networks are faster on one thread, and on a busy machine much faster."""
+"""Tests with tiny networks, which are faster on one thread."""
 
 from collections.abc import Iterator
 

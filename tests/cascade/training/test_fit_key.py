@@ -16,9 +16,9 @@ PARTS = (1, 2.5, None, "x", [EXAMPLE])
 
 FILE = replace(EXAMPLE, image=Path("b.jpg"))
 
-OTHERS = [
+CHANGES = [
     pytest.param((2, 2.5, None, "x", [EXAMPLE]), WEIGHTS, id="a number"),
-    pytest.param((1, 2.5, None, "x", [EXAMPLE] * 2), WEIGHTS, id="one more"),
+    pytest.param((1, 2.5, None, "x", [EXAMPLE] * 2), WEIGHTS, id="an additional example"),
     pytest.param((1, 2.5, None, "x", [FILE]), WEIGHTS, id="a file"),
     pytest.param(
         (1, 2.5, None, "x", [replace(EXAMPLE, target=replace(BOX, boxes_xyxy=BOX.boxes_xyxy / 2))]),
@@ -29,17 +29,17 @@ OTHERS = [
 ]  # fmt: skip
 
 
-def test_equal_things_have_one_identity():
+def test_equal_fits_have_equal_identities():
     copied = replace(EXAMPLE, target=replace(BOX, boxes_xyxy=BOX.boxes_xyxy.copy()))
-    same = {name: one.clone() for name, one in WEIGHTS.items()}
+    same = {name: tensor.clone() for name, tensor in WEIGHTS.items()}
     assert identity_of(PARTS, WEIGHTS) == identity_of((1, 2.5, None, "x", [copied]), same)
 
 
-@pytest.mark.parametrize(("parts", "weights"), OTHERS)
-def test_other_things_have_another(parts, weights):
+@pytest.mark.parametrize(("parts", "weights"), CHANGES)
+def test_changed_fit_has_other_identity(parts, weights):
     assert identity_of(parts, weights) != identity_of(PARTS, WEIGHTS)
 
 
-def test_what_has_none_is_refused():
-    with pytest.raises(TypeError, match="set has no identity"):
+def test_unhashable_value_is_rejected():
+    with pytest.raises(TypeError, match="Cannot hash a value of type set"):
         identity_of(({1},), {})

@@ -4,7 +4,12 @@ import pytest
 from cascade.errors import TrainingError
 from cascade.predictions import Detections
 from cascade.training.examples import Example
-from cascade.training.hard_negatives import LookAlike, examples, look_alikes, window_of
+from cascade.training.hard_negatives import (
+    HardNegative,
+    find_hard_negatives,
+    hard_negative_examples,
+    window_around,
+)
 
 CLASSES = ("cone", "drum")
 
@@ -22,22 +27,25 @@ def boxes(*rows):
 A, NEAR_A, B = (0.1, 0.1, 0.3, 0.3), (0.2, 0.2, 0.4, 0.4), (0.6, 0.6, 0.8, 0.8)
 
 
-def test_a_look_alike_is_sure_and_far_from_every_object():
-    found = [
+def test_hard_negative_is_confident_and_far_from_objects():
+    predictions = [
         boxes((A, 0, 0.9), (B, 1, 0.7)),  # A is true
-        boxes((NEAR_A, 0, 0.9), (B, 0, 0.4)),  # badly placed; unsure
+        boxes((NEAR_A, 0, 0.9), (B, 0, 0.4)),  # poor position; low score
         boxes((A, 1, 0.95)),
     ]
     truths = [boxes((A, 1, 1.0)), boxes((A, 0, 1.0)), boxes()]
-    mined = look_alikes(found, truths)
-    assert [(one.image, one.label) for one in mined] == [(2, "drum"), (0, "drum")]
-    assert mined[1].box == pytest.approx(B)
-    assert mined[1].score == pytest.approx(0.7)
+    negatives = find_hard_negatives(predictions, truths)
+    assert [(negative.image, negative.label) for negative in negatives] == [
+        (2, "drum"),
+        (0, "drum"),
+    ]
+    assert negatives[1].box == pytest.approx(B)
+    assert negatives[1].score == pytest.approx(0.7)
 
 
-def test_there_must_be_an_answer_for_each_image():
+def test_different_numbers_of_images_are_rejected():
     with pytest.raises(TrainingError, match="got 1 and 0"):
-        look_alikes([boxes()], [])
+        find_hard_negatives([boxes()], [])
 
 
 @pytest.mark.parametrize(
@@ -49,19 +57,19 @@ def test_there_must_be_an_answer_for_each_image():
         pytest.param((0.1, 0.1, 0.9, 0.5), (0.0, 0.0, 1.0, 1.0), id="large"),
     ],
 )
-def test_the_window_holds_the_box_and_stays_in_the_image(box, window):
-    assert window_of(box) == pytest.approx(window, abs=1e-6)
+def test_window_contains_box_and_stays_in_image(box, window):
+    assert window_around(box) == pytest.approx(window, abs=1e-6)
 
 
-def test_the_surest_become_examples_that_are_cut_out():
+def test_most_confident_negatives_become_windows():
     train = [Example("a.jpg", boxes((A, 0, 1.0))), Example("b.jpg", boxes())] * 4
-    mined = [LookAlike(i % 8, B, 0.9 - i / 100, "cone") for i in range(5)]
-    added = examples(train, mined, share=0.25)
-    assert [one.image for one in added] == ["a.jpg", "b.jpg"]
-    assert added[0].window == pytest.approx(window_of(B))
+    negatives = [HardNegative(i % 8, B, 0.9 - i / 100, "cone") for i in range(5)]
+    added = hard_negative_examples(train, negatives, share=0.25)
+    assert [example.image for example in added] == ["a.jpg", "b.jpg"]
+    assert added[0].window == pytest.approx(window_around(B))
     assert added[0].target is train[0].target
 
 
-def test_windows_are_not_mined_again():
+def test_windows_are_not_searched_again():
     train = [Example("a.jpg", boxes(), window=(0, 0, 0.5, 0.5))] * 4
-    assert examples(train, [LookAlike(0, B, 0.9, "cone")], share=1.0) == []
+    assert hard_negative_examples(train, [HardNegative(0, B, 0.9, "cone")], share=1.0) == []

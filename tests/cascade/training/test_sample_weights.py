@@ -3,7 +3,7 @@ import pytest
 
 from cascade.errors import TrainingError
 from cascade.predictions import Detections
-from cascade.training.sample_weights import Failures, image_weights, of_classes, of_slices
+from cascade.training.sample_weights import Failures, count_by_class, count_by_slice, image_weights
 
 CLASSES = ("cone", "drum", "sign")
 PLACES = [(0.0, 0.0, 0.2, 0.2), (0.4, 0.4, 0.6, 0.6), (0.8, 0.8, 1.0, 1.0)]
@@ -19,24 +19,24 @@ def boxes(*rows):
     )
 
 
-def test_what_was_missed_is_counted_by_class():
-    found = [boxes((0, 0, 0.9), (1, 1, 0.4)), boxes((1, 0, 0.8)), boxes()]
+def test_misses_are_counted_by_class():
+    predictions = [boxes((0, 0, 0.9), (1, 1, 0.4)), boxes((1, 0, 0.8)), boxes()]
     truths = [boxes((0, 0), (1, 1)), boxes((1, 0), (2, 0)), boxes()]
-    failures = of_classes(found, truths, least=0.5)
+    failures = count_by_class(predictions, truths, min_score=0.5)
     assert failures.n == {"cone": 3, "drum": 1}
     assert failures.missed == {"cone": 1, "drum": 1}
 
 
-def test_what_was_missed_is_counted_by_slice():
-    found = [boxes((0, 0, 0.9)), boxes(), boxes((1, 0, 0.9))]
+def test_misses_are_counted_by_slice():
+    predictions = [boxes((0, 0, 0.9)), boxes(), boxes((1, 0, 0.9))]
     truths = [boxes((0, 0)), boxes((1, 0), (2, 1)), boxes((1, 0))]
     slices = {"night": np.array([False, True, True]), "rain": np.array([True, False, False])}
-    failures = of_slices(found, truths, slices)
+    failures = count_by_slice(predictions, truths, slices)
     assert failures.n == {"night": 3, "rain": 1}
     assert failures.missed == {"night": 2, "rain": 0}
 
 
-def test_rates_are_drawn_towards_the_overall_rate_where_there_are_few():
+def test_rates_of_few_objects_shrink_toward_overall_rate():
     rates = Failures(n={"many": 1000, "few": 2}, missed={"many": 100, "few": 2}).rates()
     overall = 102 / 1002
     assert rates["many"] == pytest.approx(0.1, abs=0.001)
@@ -44,7 +44,7 @@ def test_rates_are_drawn_towards_the_overall_rate_where_there_are_few():
     assert rates["few"] == pytest.approx((2 + 10 * overall) / 12)
 
 
-def test_images_of_hard_classes_are_shown_more_often():
+def test_images_of_hard_classes_have_higher_weights():
     failures = Failures(n={"cone": 1000, "drum": 1000}, missed={"cone": 100, "drum": 300})
     weights = image_weights(
         [boxes((0, 0)), boxes((0, 0), (1, 1)), boxes(), boxes((0, 2))], failures
@@ -52,7 +52,7 @@ def test_images_of_hard_classes_are_shown_more_often():
     assert weights == pytest.approx([1.0, 1.5, 1.0, 1.0], abs=0.01)
 
 
-def test_images_of_hard_slices_are_too_and_the_hardest_reason_counts():
+def test_hardest_class_or_slice_determines_weight():
     failures = Failures(n={"cone": 1000, "drum": 1000}, missed={"cone": 100, "drum": 300})
     hard = Failures(n={"night": 1000, "day": 1000}, missed={"night": 360, "day": 40})
     weights = image_weights(
@@ -64,17 +64,17 @@ def test_images_of_hard_slices_are_too_and_the_hardest_reason_counts():
     assert weights == pytest.approx([1.5, 1.8, 1.8], abs=0.02)
 
 
-def test_no_image_is_shown_too_often():
+def test_weight_is_limited():
     failures = Failures(n={"cone": 100_000, "drum": 1000}, missed={"cone": 100, "drum": 1000})
-    assert image_weights([boxes((0, 1))], failures, most=3.0) == pytest.approx([3.0])
+    assert image_weights([boxes((0, 1))], failures, max_weight=3.0) == pytest.approx([3.0])
 
 
 @pytest.mark.parametrize("n", [{}, {"cone": 50}])
-def test_where_nothing_fails_all_are_alike(n):
+def test_weights_are_equal_without_failures(n):
     failures = Failures(n=n, missed=dict.fromkeys(n, 0))
     assert image_weights([boxes((0, 0)), boxes()], failures).tolist() == [1, 1]
 
 
-def test_more_misses_than_objects_are_refused():
-    with pytest.raises(TrainingError, match=r"missed must lie in 0..n .* not for \['cone'\]"):
+def test_more_misses_than_objects_are_rejected():
+    with pytest.raises(TrainingError, match=r"missed must be in 0..n .* not for \['cone'\]"):
         Failures(n={"cone": 1}, missed={"cone": 2})

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from cascade.ensemble import Ensemble
-from cascade.training.probe_fit import Probe
+from cascade.fusion.probe import Probe
 from curation.errors import StageError
 from curation.stages.evaluate import evaluate
-from curation.stages.train import _probe, train
+from curation.stages.train import _fit_probe, train
 from curation.storage import collection, reader, schema, writer
 
 CPU = torch.device("cpu")
@@ -33,15 +33,15 @@ def labeled(ingested, worn):
 @pytest.fixture(scope="module")
 def trained(labeled, worn, tmp_path_factory):
     """Return what one epoch on twelve images came to, its folder, and what was told."""
-    folder, told = tmp_path_factory.mktemp("round"), []
+    folder, calls = tmp_path_factory.mktemp("round"), []
     result = train(
         labeled, worn, folder, epochs=1, seed=3, device=CPU,
-        progress=lambda *at: told.append(at),
+        progress=lambda *at: calls.append(at),
     )  # fmt: skip
-    return result, folder, told
+    return result, folder, calls
 
 
-def test_the_challenger_is_the_start_with_other_weights(trained, worn):
+def test_challenger_is_start_with_new_weights(trained, worn):
     result, _, _ = trained
     assert result.examples == 12
     assert result.ensemble.manifest == worn.manifest
@@ -51,7 +51,7 @@ def test_the_challenger_is_the_start_with_other_weights(trained, worn):
     assert result.ensemble.competent.all(), "trained on every class, it can name every class"
 
 
-def test_the_challenger_is_calibrated_and_can_be_loaded(trained):
+def test_challenger_is_calibrated_and_loadable(trained):
     result, folder, _ = trained
     assert result.ensemble.calibration.calibrated_members == ("tiny_center",)
     loaded = Ensemble.load(folder / "ensemble")
@@ -59,33 +59,33 @@ def test_the_challenger_is_calibrated_and_can_be_loaded(trained):
     assert loaded.build("tiny_center", CPU).classes == loaded.taxonomy.names
 
 
-def test_each_fit_is_on_record(trained):
-    result, folder, told = trained
+def test_each_fit_is_reported(trained):
+    result, folder, calls = trained
     (summary,) = result.members.values()
     assert summary["epochs"] == 1
     assert summary["best_epoch"] in (0, 1)
     assert len(summary["train_loss"]) == len(summary["val_map50"]) == 1
     assert summary["seconds"] > 0
-    kept = json.loads((folder / "members" / "tiny_center.json").read_text())
-    assert kept["content"] == summary
-    assert told[-1] == (1, 1)
+    record = json.loads((folder / "members" / "tiny_center.json").read_text())
+    assert record["content"] == summary
+    assert calls[-1] == (1, 1)
 
 
-def test_a_member_that_was_finished_is_not_fitted_again(trained, labeled, worn, tmp_path):
+def test_finished_member_is_not_fitted_again(trained, labeled, worn, tmp_path):
     result, folder, _ = trained
     shutil.copytree(folder, tmp_path / "again")
     shutil.rmtree(tmp_path / "again" / "ensemble")  # cut off after the fit
-    told = []
+    calls = []
     again = train(
         labeled, worn, tmp_path / "again", epochs=1, seed=3, device=CPU,
-        progress=lambda *at: told.append(at),
+        progress=lambda *at: calls.append(at),
     )  # fmt: skip
     assert again.ensemble.identity == result.ensemble.identity
     assert again.members == result.members
-    assert told == [], "no epoch ran"
+    assert calls == [], "no epoch ran"
 
 
-def test_a_member_that_was_fitted_otherwise_is_fitted_again(trained, labeled, worn, tmp_path):
+def test_member_fitted_with_other_options_is_fitted_again(trained, labeled, worn, tmp_path):
     _, folder, _ = trained
     shutil.copytree(folder, tmp_path / "again")
     again = train(labeled, worn, tmp_path / "again", epochs=1, seed=4, device=CPU)
@@ -94,7 +94,7 @@ def test_a_member_that_was_fitted_otherwise_is_fitted_again(trained, labeled, wo
     assert longer.members["tiny_center"]["epochs"] == 2
 
 
-def test_a_fit_without_its_report_starts_again_from_its_seed(trained, labeled, worn, tmp_path):
+def test_fit_without_report_restarts_from_seed(trained, labeled, worn, tmp_path):
     result, folder, _ = trained
     shutil.copytree(folder, tmp_path / "again")
     (tmp_path / "again" / "members" / "tiny_center.json").unlink()  # weights, but no report
@@ -103,7 +103,7 @@ def test_a_fit_without_its_report_starts_again_from_its_seed(trained, labeled, w
     assert again.ensemble.calibration == result.ensemble.calibration
 
 
-def test_a_fit_that_was_cut_off_goes_on_after_its_last_epoch(labeled, worn, tmp_path):
+def test_interrupted_fit_resumes_after_last_epoch(labeled, worn, tmp_path):
     class PulledPlugError(Exception):
         """What ends a round in the middle."""
 
@@ -111,23 +111,25 @@ def test_a_fit_that_was_cut_off_goes_on_after_its_last_epoch(labeled, worn, tmp_
         if done == 2:
             raise PulledPlugError
 
-    whole = train(labeled, worn, tmp_path / "whole", epochs=3, seed=3, device=CPU)
+    expected = train(labeled, worn, tmp_path / "whole", epochs=3, seed=3, device=CPU)
     with pytest.raises(PulledPlugError):
         train(
             labeled, worn, tmp_path / "cut", epochs=3, seed=3, device=CPU, progress=after_two
         )  # fmt: skip
-    told = []
-    rest = train(
+    calls = []
+    resumed = train(
         labeled, worn, tmp_path / "cut", epochs=3, seed=3, device=CPU,
-        progress=lambda *at: told.append(at),
+        progress=lambda *at: calls.append(at),
     )  # fmt: skip
-    assert rest.members["tiny_center"]["resumed_from"] == 2
-    assert told == [(3, 3)]
-    assert rest.ensemble.fingerprint("tiny_center") == whole.ensemble.fingerprint("tiny_center")
+    assert resumed.members["tiny_center"]["resumed_from"] == 2
+    assert calls == [(3, 3)]
+    assert resumed.ensemble.fingerprint("tiny_center") == expected.ensemble.fingerprint(
+        "tiny_center"
+    )
     assert not list((tmp_path / "cut" / "members").glob("*.safetensors"))
 
 
-def test_an_image_that_is_gone_is_left_out_and_on_record(labeled, worn, tmp_path):
+def test_missing_image_is_left_out_and_recorded(labeled, worn, tmp_path):
     made = labeled.clone()
     gone = made.match({schema.SPLIT: "train"}).exists(schema.LABELED_ROUND).first()
     gone["filepath"] = str(tmp_path / "gone.jpg")
@@ -138,24 +140,22 @@ def test_an_image_that_is_gone_is_left_out_and_on_record(labeled, worn, tmp_path
     made.delete()
 
 
-def test_a_focused_fit_sees_other_examples_more_often(trained, labeled, worn, tmp_path):
+def test_focused_fit_changes_example_weights(trained, labeled, worn, tmp_path):
     result, _, _ = trained
     focused = train(labeled, worn, tmp_path / "round", epochs=1, seed=3, focus=True, device=CPU)
     assert focused.examples == result.examples
-    before, after = (one.members["tiny_center"]["train_loss"] for one in (result, focused))
+    before, after = (result.members["tiny_center"]["train_loss"] for result in (result, focused))
     assert before != after
 
 
-def test_too_few_labels_are_refused_before_anything_is_fitted(scenes, worn, tmp_path):
+def test_too_few_labels_raise_before_fitting(scenes, worn, tmp_path):
     label(scenes, worn, 7)
     with pytest.raises(StageError, match=r"7 training samples are labeled; .* at least 8"):
         train(scenes, worn, tmp_path / "round", epochs=1, device=CPU)
     assert not (tmp_path / "round").exists()
 
 
-def test_too_few_validation_labels_leave_the_calibration_as_it_was(
-    labeled, worn, tmp_path, trained
-):
+def test_too_few_validation_labels_keep_calibration(labeled, worn, tmp_path, trained):
     """One rule for the start and the challenger: five images of either answer."""
     _, folder, _ = trained
     few = labeled.clone()
@@ -167,7 +167,7 @@ def test_too_few_validation_labels_leave_the_calibration_as_it_was(
     few.delete()
 
 
-def test_a_probe_is_fitted_with_it_and_heard(trained, labeled, worn):
+def test_probe_is_fitted_and_votes(trained, labeled, worn):
     """Twelve images hold five of either answer; the frozen images then have one voter more."""
     result, folder, _ = trained
     probe = result.ensemble.probe
@@ -179,6 +179,6 @@ def test_a_probe_is_fitted_with_it_and_heard(trained, labeled, worn):
     assert evaluated["samples"]["p"] != without["without"]["samples"]["p"]
 
 
-def test_too_few_of_either_answer_leave_the_probe_that_was_there(labeled, worn):
+def test_too_few_samples_of_one_answer_keep_probe(labeled, worn):
     before = Probe(np.array([1.0]), 0.0, "of another", strength=1.0)
-    assert _probe(labeled.limit(0), worn.with_probe(before), [], CPU, seed=0) is before
+    assert _fit_probe(labeled.limit(0), worn.with_probe(before), [], CPU, seed=0) is before

@@ -30,10 +30,10 @@ def truth():
     )
 
 
-def same(one, other):
+def same(detections, other):
     return all(
         np.array_equal(a.boxes_xyxy, b.boxes_xyxy) and np.array_equal(a.scores, b.scores)
-        for a, b in zip(one, other, strict=True)
+        for a, b in zip(detections, other, strict=True)
     )
 
 
@@ -42,32 +42,33 @@ def model(request):
     return registry.create("tuned_trunk", head=request.param, classes=CLASSES, size=64)
 
 
-def test_it_can_be_trained_whole(model):
+def test_trunk_and_head_are_trainable(model):
     assert isinstance(model, Trainable)
-    before = {name: one.clone() for name, one in checkpoint.state(model.module).items()}
+    before = {name: tensor.clone() for name, tensor in checkpoint.state(model.module).items()}
     stepper = Stepper(model, learning_rate=1e-3, device=torch.device("cpu"))
     model.module.train()
     for _ in range(2):  # the last layers of RT-DETR start at zero and hold back the first gradient
         stepper.step(model.prepare(batch()), [truth(), truth()], share=0.1)
-    moved = {n for n, one in checkpoint.state(model.module).items() if not one.equal(before[n])}
+    after = checkpoint.state(model.module)
+    moved = {name for name, tensor in after.items() if not tensor.equal(before[name])}
     assert {"trunk.0.0.weight", "trunk.17.body.2.bias"} <= moved
     assert any(name.startswith("head.") for name in moved)
 
 
-def test_the_trunk_learns_at_a_share_of_the_rate(model):
+def test_trunk_has_reduced_learning_rate(model):
     assert isinstance(model, Paced)
     names = [name for name, _ in model.module.named_parameters()]
     paces = {name.split(".")[0]: model.pace(name) for name in names}
     assert paces == {"trunk": TRUNK_PACE, "head": 1.0}
     stepper = Stepper(model, learning_rate=1e-3, device=torch.device("cpu"))
     stepper.step(model.prepare(batch()), [truth(), truth()], share=0.1)  # at the cycle's top
-    rates = {len(one["params"]): one["lr"] for one in stepper._optimiser.param_groups}
+    rates = {len(group["params"]): group["lr"] for group in stepper._optimizer.param_groups}
     n_trunk = sum(name.startswith("trunk.") for name in names)
     assert rates[n_trunk] == pytest.approx(TRUNK_PACE * 1e-3)
     assert rates[len(names) - n_trunk] == pytest.approx(1e-3)
 
 
-def test_what_was_saved_is_what_was_there(model, tmp_path):
+def test_saved_checkpoint_restores_model(model, tmp_path):
     with torch.no_grad():
         model.module.trunk[0][0].bias.add_(0.5)
     model.save(tmp_path / "a")
@@ -79,14 +80,14 @@ def test_what_was_saved_is_what_was_there(model, tmp_path):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_head_that_was_trained_on_the_shared_trunk_says_the_same_on_its_own(head, tmp_path):
+def test_head_checkpoint_keeps_predictions_on_own_trunk(head, tmp_path):
     alone = registry.create(head, classes=CLASSES, size=64, seed=3)
     alone.save(tmp_path / "head")
-    whole = registry.create("tuned_trunk", tmp_path / "head")
-    assert same(predict(alone, batch()), predict(whole, batch()))
+    tuned = registry.create("tuned_trunk", tmp_path / "head")
+    assert same(predict(alone, batch()), predict(tuned, batch()))
 
 
-def test_it_leaves_the_shared_trunk_and_its_original_alone(model):
+def test_training_does_not_change_shared_trunk_or_original(model):
     shared = mobilenet.trunk(torch.device("cpu"))
     before = shared.layers[0][0].weight.clone()
     other = model.with_classes(("drum", "sign"))
@@ -95,10 +96,10 @@ def test_it_leaves_the_shared_trunk_and_its_original_alone(model):
     assert shared.layers[0][0].weight.equal(before)
     assert model.module.trunk[0][0].weight.equal(before)
     assert (model.classes, other.classes) == (CLASSES, ("drum", "sign"))
-    assert not any(one.requires_grad for one in shared.parameters())
+    assert not any(parameter.requires_grad for parameter in shared.parameters())
 
 
-def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+def test_other_checkpoint_is_refused(tmp_path):
     checkpoint.save(tmp_path / "a", {"adapter": "yolo"}, {})
     with pytest.raises(CheckpointError, match="of the adapter 'yolo', expected 'tuned_trunk'"):
         registry.create("tuned_trunk", tmp_path / "a")

@@ -60,12 +60,13 @@ def own_predictions(path, batch, **options):
         from ultralytics import YOLO
 
         results = YOLO(str(path)).predict(
-            [one[..., ::-1].copy() for one in batch.images],
+            [image[..., ::-1].copy() for image in batch.images],
             imgsz=tiny.SIZE, conf=0.01, iou=0.6, max_det=100, rect=False, device="cpu",
             verbose=False, save=False, **options,
         )  # fmt: skip
     return [
-        (one.boxes.xyxyn.numpy(), one.boxes.conf.numpy(), one.boxes.cls.numpy()) for one in results
+        (boxes.xyxyn.numpy(), boxes.conf.numpy(), boxes.cls.numpy())
+        for boxes in (result.boxes for result in results)
     ]
 
 
@@ -73,14 +74,14 @@ MODELS = [("26", "x", False), ("26", "x", True), ("26", "n", False), ("11", "x",
 
 
 @pytest.mark.parametrize(("family", "scale", "nms_free"), MODELS)
-def test_it_finds_what_ultralytics_finds(files, family, scale, nms_free):
+def test_predictions_match_ultralytics(files, family, scale, nms_free):
     """On images whose scaling is exact, so that both see the same pixels to the last digit."""
     plain = batch_of((64, 64), (40, 64), (64, 33), (64, 25), (31, 64)).images
-    doubled = tuple(one.repeat(2, 0).repeat(2, 1) for one in plain[1:])
+    doubled = tuple(image.repeat(2, 0).repeat(2, 1) for image in plain[1:])
     path, batch = files(family, scale), Batch(tuple("abcdefghi"), plain + doubled)
-    found = predict(build(path, nms_free=nms_free), batch)
+    predictions = predict(build(path, nms_free=nms_free), batch)
     expected = own_predictions(path, batch, nms=False if nms_free else None)
-    for ours, (boxes, scores, class_ids) in zip(found, expected, strict=True):
+    for ours, (boxes, scores, class_ids) in zip(predictions, expected, strict=True):
         if not nms_free:  # ultralytics keeps, without an area, what lies wholly in the border
             inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
             boxes, scores, class_ids = boxes[inside], scores[inside], class_ids[inside]
@@ -91,12 +92,12 @@ def test_it_finds_what_ultralytics_finds(files, family, scale, nms_free):
 
 
 @pytest.mark.parametrize("nms_free", [False, True])
-def test_a_batch_is_predicted_as_its_images_are(files, nms_free):
+def test_batch_size_does_not_change_predictions(files, nms_free):
     model, batch = build(files(), nms_free=nms_free), batch_of(*SIZES)
-    for i, found in enumerate(predict(model, batch)):
+    for i, detections in enumerate(predict(model, batch)):
         (alone,) = predict(model, batch.part(i, i + 1))
-        assert found.boxes_xyxy == pytest.approx(alone.boxes_xyxy, abs=1e-4)
-        assert found.scores == pytest.approx(alone.scores, abs=1e-4)
+        assert detections.boxes_xyxy == pytest.approx(alone.boxes_xyxy, abs=1e-4)
+        assert detections.scores == pytest.approx(alone.scores, abs=1e-4)
     assert predict(model, batch_of()) == []
 
 
@@ -111,7 +112,7 @@ def expect_ultralytics_view(batch, side):
 
 
 @pytest.mark.parametrize("side", [64, 96, 640])
-def test_it_sees_what_ultralytics_letterbox_makes(side):
+def test_view_matches_ultralytics_letterbox(side):
     rng = np.random.default_rng(0)
     sizes = [*SIZES, (1, 300), (301, 2), (31, 33), (719, 1279)]
     made = tuple(rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes)
@@ -119,44 +120,44 @@ def test_it_sees_what_ultralytics_letterbox_makes(side):
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="CURATION_SHARED is absent")
-def test_it_sees_what_ultralytics_letterbox_makes_of_photographs():
+def test_view_of_photographs_matches_ultralytics_letterbox():
     paths = sorted((SHARED / "data" / "roadwork_clips" / "images").glob("*.jpg"))[::70]
     assert len(paths) == 4
     made = tuple(batches.read(path) for path in paths)
     expect_ultralytics_view(Batch(ids=tuple(map(str, paths)), images=made), 640)
 
 
-def test_convolutions_are_fused_and_the_other_head_is_gone(files):
+def test_convolutions_are_fused_and_other_head_is_removed(files):
     full = tiny.network("26", "x")
     for nms_free in (False, True):
         module = build(files(), nms_free=nms_free).module
-        assert not any(isinstance(one, torch.nn.BatchNorm2d) for one in module.modules())
+        assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in module.modules())
         assert module.is_fused()
         assert sum(p.numel() for p in module.parameters()) < 0.95 * sum(
             p.numel() for p in full.parameters()
         )
 
 
-def test_a_folder_holds_the_same_model(files, tmp_path):
+def test_folder_contains_same_model(files, tmp_path):
     to_folder(files(), tmp_path / "a")
-    assert {one.name for one in (tmp_path / "a").iterdir()} == {
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {
         "config.json",
         "weights.safetensors",
     }
     batch = batch_of(*SIZES)
-    before, after = (predict(build(one), batch) for one in (files(), tmp_path / "a"))
-    for one, other in zip(before, after, strict=True):
-        assert np.array_equal(one.boxes_xyxy, other.boxes_xyxy)
-        assert np.array_equal(one.scores, other.scores)
-        assert one.classes == other.classes == tiny.CLASSES
+    before, after = (predict(build(folder), batch) for folder in (files(), tmp_path / "a"))
+    for detections, other in zip(before, after, strict=True):
+        assert np.array_equal(detections.boxes_xyxy, other.boxes_xyxy)
+        assert np.array_equal(detections.scores, other.scores)
+        assert detections.classes == other.classes == tiny.CLASSES
 
 
-def test_yolo11_has_no_head_without_suppression(files):
+def test_yolo11_has_no_nms_free_head(files):
     with pytest.raises(CheckpointError, match="has no NMS-free head"):
         build(files("11", "x"), nms_free=True)
 
 
-def test_a_checkpoint_is_needed_and_a_size_that_fits(files, tmp_path):
+def test_missing_checkpoint_and_invalid_size_are_refused(files, tmp_path):
     with pytest.raises(CheckpointError, match="needs a checkpoint"):
         registry.create("ultralytics")
     with pytest.raises(CheckpointError, match="multiple of 32, got 100"):
@@ -175,8 +176,8 @@ def truth(n, classes, seed=0):
     return Detections(boxes, np.ones(n, np.float32), rng.integers(0, len(classes), n), classes)
 
 
-def same(found, expected, *, tolerance=2e-4):
-    for ours, theirs in zip(found, expected, strict=True):
+def same(predictions, expected, *, tolerance=2e-4):
+    for ours, theirs in zip(predictions, expected, strict=True):
         assert len(ours) == len(theirs) > 10
         assert ours.labels == theirs.labels
         assert ours.scores == pytest.approx(theirs.scores, abs=tolerance)
@@ -184,23 +185,22 @@ def same(found, expected, *, tolerance=2e-4):
 
 
 @pytest.mark.parametrize(("family", "scale", "nms_free"), MODELS)
-def test_with_its_classes_again_it_is_the_same_model_and_can_be_trained(
-    files, family, scale, nms_free
-):
+def test_copy_with_equal_classes_is_equal_and_trainable(files, family, scale, nms_free):
     model, batch = build(files(family, scale), nms_free=nms_free), batch_of((64, 64), (48, 80))
     other = model.with_classes(tiny.CLASSES)
     assert isinstance(other, Trainable)
-    assert all(one.requires_grad for n, one in other.module.named_parameters() if "dfl" not in n)
-    assert any(isinstance(one, torch.nn.BatchNorm2d) for one in other.module.modules())
+    parameters = [p for name, p in other.module.named_parameters() if "dfl" not in name]
+    assert all(parameter.requires_grad for parameter in parameters)
+    assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in other.module.modules())
     same(predict(other, batch), predict(model, batch))
 
 
 @pytest.mark.parametrize(("family", "scale", "nms_free"), MODELS)
-def test_what_was_saved_is_what_was_there(files, tmp_path, family, scale, nms_free):
+def test_saved_checkpoint_restores_model(files, tmp_path, family, scale, nms_free):
     model, batch = build(files(family, scale), nms_free=nms_free), batch_of((64, 64), (48, 80))
     other = model.with_classes(("board", "cone", "barrel"), meaning={"drum": "barrel"}.get)
     other.save(tmp_path / "a")
-    assert sorted(one.name for one in (tmp_path / "a").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
         "config.json", "weights.safetensors",
     ]  # fmt: skip
     again = build(tmp_path / "a", nms_free=nms_free)
@@ -210,17 +210,17 @@ def test_what_was_saved_is_what_was_there(files, tmp_path, family, scale, nms_fr
     assert sources.fingerprint(tmp_path / "a") == sources.fingerprint(tmp_path / "b")
 
 
-def test_classes_in_another_order_are_the_same_model(files):
+def test_reordered_classes_keep_predictions(files):
     model, batch = build(files()), batch_of((64, 64))
     other = model.with_classes(("SIGN", "cone", "drum"))
     with torch.inference_mode():
-        before, after = (one.forward(one.prepare(batch))[:, 4:] for one in (model, other))
+        before, after = (m.forward(m.prepare(batch))[:, 4:] for m in (model, other))
     assert torch.allclose(after, before[:, [2, 0, 1]], atol=1e-4)
 
 
 @pytest.mark.parametrize("counts", [(3, 1), (0, 2), (0, 0)])
 @pytest.mark.parametrize(("family", "heads"), [("26", ["cv3", "one2one_cv3"]), ("11", ["cv3"])])
-def test_the_loss_is_finite_and_reaches_the_parameters(files, family, heads, counts):
+def test_loss_is_finite_and_has_gradients(files, family, heads, counts):
     model = build(files(family, "x")).with_classes(("cone", "horse"))
     predict(model, batch_of((64, 64)))  # what inference leaves behind must not hinder training
     model.module.train()
@@ -230,12 +230,15 @@ def test_the_loss_is_finite_and_reaches_the_parameters(files, family, heads, cou
     assert loss.ndim == 0
     assert torch.isfinite(loss)
     head = f"model.{len(model.module.model) - 1}."
-    heard = {n.split(".")[2] for n, one in model.module.named_parameters()
-             if n.startswith(head) and one.grad is not None and one.grad.any()}  # fmt: skip
-    assert {one for one in heard if one.endswith("cv3")} == set(heads)
+    branches = {
+        name.split(".")[2]
+        for name, parameter in model.module.named_parameters()
+        if name.startswith(head) and parameter.grad is not None and parameter.grad.any()
+    }
+    assert {name for name in branches if name.endswith("cv3")} == set(heads)
 
 
-def test_training_sees_what_prediction_sees_and_boxes_lie_in_the_letterbox(files):
+def test_training_view_matches_prediction_and_boxes_are_in_letterbox(files):
     """A box that fills a wide image fills the middle of its square."""
     model = build(files()).with_classes(tiny.CLASSES)
     box = Detections(np.array([[0, 0, 1, 1]], np.float32), np.ones(1, np.float32),
@@ -248,7 +251,7 @@ def test_training_sees_what_prediction_sees_and_boxes_lie_in_the_letterbox(files
     assert target.boxes_xyxy[0] == pytest.approx([0, 0.25, 1, 0.75])
 
 
-def test_it_gets_better(files, tmp_path):
+def test_training_reduces_loss(files, tmp_path):
     classes, examples = ("cone", "horse"), []
     rng = np.random.default_rng(0)
     for i in range(4):
@@ -294,7 +297,7 @@ def pt_with(path, stowaway):
         pytest.param(exec, "exec", id="more Python"),
     ],
 )
-def test_a_malicious_pickle_is_refused_and_runs_nothing(tmp_path, call, name):
+def test_malicious_pickle_is_refused_without_execution(tmp_path, call, name):
     trap = tmp_path / "trap"
     word = f"touch {trap}" if call is os.system else f"open({str(trap)!r}, 'w')"
     path = pt_with(tmp_path / "a.pt", Malice(call, word))
@@ -303,7 +306,7 @@ def test_a_malicious_pickle_is_refused_and_runs_nothing(tmp_path, call, name):
     assert not trap.exists()
 
 
-def test_not_even_a_layers_constructor_runs(tmp_path):
+def test_constructors_of_layers_do_not_run(tmp_path):
     """ultralytics evaluates the activation of a YAML that its model is constructed from."""
     with side_effects_undone():
         from ultralytics.nn.tasks import DetectionModel
@@ -315,7 +318,7 @@ def test_not_even_a_layers_constructor_runs(tmp_path):
     assert not trap.exists()
 
 
-def test_what_the_process_allows_elsewhere_is_not_allowed_here(tmp_path):
+def test_safe_globals_of_process_are_ignored(tmp_path):
     with side_effects_undone():
         from ultralytics.nn.tasks import DetectionModel
     trap = tmp_path / "trap"
@@ -348,12 +351,12 @@ def with_yaml(path, **changes):
         pytest.param({"scales": {"n": [0.33, 0.25, 256]}}, "must have shape", id="other widths"),
     ],
 )
-def test_a_yaml_that_is_not_a_known_networks_is_refused(tmp_path, changes, message):
+def test_yaml_of_unknown_network_is_refused(tmp_path, changes, message):
     with pytest.raises(CheckpointError, match=message):
         build(with_yaml(tmp_path / "a.pt", **changes))
 
 
-def test_a_folders_yaml_is_checked_too(files, tmp_path):
+def test_yaml_of_folder_is_checked(files, tmp_path):
     to_folder(files("26", "n"), tmp_path / "a")
     path = tmp_path / "a" / "config.json"
     config = json.loads(path.read_text())
@@ -371,13 +374,13 @@ def test_a_folders_yaml_is_checked_too(files, tmp_path):
         pytest.param(torch.nn.Conv2d(1, 1, 1), "not a checkpoint of ultralytics", id="a layer"),
     ],
 )
-def test_what_holds_no_detector_is_refused(tmp_path, content, message):
+def test_file_without_detector_is_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match=message):
         build(tmp_path / "a.pt")
 
 
-def test_a_damaged_file_is_refused(files, tmp_path):
+def test_damaged_file_is_refused(files, tmp_path):
     (tmp_path / "a.pt").write_bytes(files().read_bytes()[:5000])
     (tmp_path / "b.pt").write_bytes(b"no zip at all")
     for name in ("a.pt", "b.pt"):

@@ -1,19 +1,19 @@
-"""Pixels and boxes must follow the same change: what is drawn is found where its box says."""
+"""Pixels and boxes follow the same change: a drawn object stays inside its box."""
 
 import numpy as np
 import pytest
 import torch
 
 from cascade.predictions import Detections
-from cascade.training.augmentation.augment import UNCHANGED, Change, Effects, apply, cut_out, draw
+from cascade.training.augmentation.augment import UNCHANGED, Change, Effects, apply, crop, draw
 
 SIDE = 100
 
 
 def view_with(box):
-    """A black view with a white box of whole pixels."""
+    """A black view with a white box."""
     view = torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8)
-    x1, y1, x2, y2 = (round(SIDE * one) for one in box)
+    x1, y1, x2, y2 = (round(SIDE * corner) for corner in box)
     view[:, :, y1:y2, x1:x2] = 255
     return view
 
@@ -27,10 +27,10 @@ def target(*boxes):
     )
 
 
-def found(view):
-    """Return the box around what is bright, relative."""
+def bright_box(view):
+    """Return the relative box around the bright pixels."""
     y, x = torch.nonzero(view[0, 0] > 127, as_tuple=True)
-    return [float(one) / SIDE for one in (x.min(), y.min(), x.max() + 1, y.max() + 1)]
+    return [float(pixel) / SIDE for pixel in (x.min(), y.min(), x.max() + 1, y.max() + 1)]
 
 
 BOX = (0.4, 0.3, 0.6, 0.8)
@@ -47,28 +47,28 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("change", "expected"), CHANGES)
-def test_boxes_move_as_expected(change, expected):
+def test_boxes_follow_change(change, expected):
     _, (moved,) = apply(view_with(BOX), [target(BOX)], [change])
     assert moved.boxes_xyxy[0] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(("change", "expected"), CHANGES)
-def test_pixels_move_with_the_boxes(change, expected):
+def test_pixels_follow_change(change, expected):
     view, _ = apply(view_with(BOX), [target(BOX)], [change])
-    assert found(view) == pytest.approx(expected, abs=0.015)
+    assert bright_box(view) == pytest.approx(expected, abs=0.015)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_random_changes_keep_pixels_and_boxes_together(seed):
+def test_random_change_moves_pixels_and_boxes_together(seed):
     box = (0.45, 0.4, 0.6, 0.7)
     change = draw(np.random.default_rng(seed))
     window_only = Change(window=change.window, flip=change.flip)
     view, (moved,) = apply(view_with(box), [target(box)], [window_only])
     assert len(moved) == 1
-    assert found(view) == pytest.approx(moved.boxes_xyxy[0], abs=0.02)
+    assert bright_box(view) == pytest.approx(moved.boxes_xyxy[0], abs=0.02)
 
 
-def test_boxes_that_hardly_remain_are_dropped():
+def test_mostly_invisible_boxes_are_dropped():
     a_fifth, a_half = (0.3, 0.3, 0.8, 0.7), (0.5, 0.3, 0.9, 0.7)
     _, (moved,) = apply(
         view_with(BOX), [target(a_fifth, a_half)], [Change(window=(0.7, 0.0, 1.7, 1.0))]
@@ -77,15 +77,15 @@ def test_boxes_that_hardly_remain_are_dropped():
     assert moved.boxes_xyxy[0] == pytest.approx((0.0, 0.3, 0.2, 0.7))
 
 
-def test_unchanged_images_stay_bit_for_bit_beside_changed_ones():
+def test_unchanged_image_keeps_every_bit():
     views = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
     changed, targets = apply(views, [target(BOX), target()], [UNCHANGED, Change(flip=True)])
     assert torch.equal(changed[0], views[0])
     assert torch.equal(changed[1], views[1].flip(-1))
-    assert [len(one) for one in targets] == [1, 0]
+    assert [len(boxes) for boxes in targets] == [1, 0]
 
 
-def test_the_source_is_left_alone():
+def test_apply_keeps_its_input():
     views = torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8)
     before = views.clone()
     apply(views, [target()], [draw(np.random.default_rng(0))])
@@ -95,23 +95,23 @@ def test_the_source_is_left_alone():
 @pytest.mark.parametrize(
     ("change", "pixel"),
     [
-        pytest.param(Change(gains=(0.5, 1.0, 2.0)), [50, 100, 240], id="colour"),
+        pytest.param(Change(gains=(0.5, 1.0, 2.0)), [50, 100, 240], id="color"),
         pytest.param(Change(contrast=0.0), [107, 107, 107], id="no contrast is the mean"),
-        pytest.param(Change(saturation=0.0), [107, 107, 107], id="no saturation is grey"),
+        pytest.param(Change(saturation=0.0), [107, 107, 107], id="no saturation is gray"),
     ],
 )
-def test_light_changes_as_expected(change, pixel):
+def test_light_follows_change(change, pixel):
     view = torch.tensor([100, 100, 120], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 8, 8)
     changed, _ = apply(view, [target()], [change])
     assert changed[0, :, 4, 4].tolist() == pytest.approx(pixel, abs=1)
 
 
-def test_nothing_but_a_flip_at_strength_zero():
+def test_strength_zero_allows_only_flip():
     change = draw(np.random.default_rng(0), strength=0.0)
     assert change in (UNCHANGED, Change(flip=True))
 
 
-def test_draws_repeat():
+def test_draw_is_reproducible():
     assert draw(np.random.default_rng(7)) == draw(np.random.default_rng(7))
 
 
@@ -124,7 +124,7 @@ EFFECTS = [
 
 
 @pytest.mark.parametrize("effect", EFFECTS)
-def test_an_effect_changes_its_own_image_only_and_moves_nothing(effect):
+def test_effect_changes_only_its_image_and_moves_nothing(effect):
     views = torch.cat([view_with(BOX)] * 3)
     changes = [Change(flip=True), Change(seed=5, **effect), UNCHANGED]
     changed, targets = apply(views, [target(BOX)] * 3, changes)
@@ -139,24 +139,24 @@ def test_an_effect_changes_its_own_image_only_and_moves_nothing(effect):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_same_drawing_gives_the_same_pixels(seed):
+def test_equal_changes_give_equal_pixels(seed):
     change = draw(np.random.default_rng(seed), effects=Effects(1, 1, 1, 1))
     assert min(change.night, change.rain, change.blur, change.jpeg) > 0
     views = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    together, _ = apply(views, [target(), target()], [change, change])
+    pair, _ = apply(views, [target(), target()], [change, change])
     alone, _ = apply(views[1:], [target()], [change])
-    assert (together[1:].int() - alone.int()).abs().max() <= 1
+    assert (pair[1:].int() - alone.int()).abs().max() <= 1
 
 
-def test_effects_happen_as_often_as_they_are_said_to():
-    wanted = Effects(night=0.1, rain=0.2, blur=0.3, jpeg=0.5)
-    drawn = [draw(np.random.default_rng(i), effects=wanted) for i in range(1500)]
+def test_effects_occur_with_their_probability():
+    effects = Effects(night=0.1, rain=0.2, blur=0.3, jpeg=0.5)
+    changes = [draw(np.random.default_rng(i), effects=effects) for i in range(1500)]
     for name in ("night", "rain", "blur", "jpeg"):
-        share = np.mean([bool(getattr(one, name)) for one in drawn])
-        assert share == pytest.approx(getattr(wanted, name), abs=0.04)
+        share = np.mean([bool(getattr(change, name)) for change in changes])
+        assert share == pytest.approx(getattr(effects, name), abs=0.04)
 
 
-def test_without_effects_the_drawing_is_as_it_was():
+def test_effects_keep_other_draws():
     plain = draw(np.random.default_rng(3))
     affected = draw(np.random.default_rng(3), effects=Effects(night=1.0))
     assert (plain.window, plain.flip, plain.gains) == (
@@ -165,9 +165,9 @@ def test_without_effects_the_drawing_is_as_it_was():
     assert affected.night > 0 == plain.night
 
 
-def test_a_part_is_cut_out_with_its_boxes():
+def test_crop_keeps_boxes_inside():
     image = view_with(BOX)[0].permute(1, 2, 0).numpy()
-    part, inside = cut_out(image, target(BOX), (0.4, 0.2, 0.8, 0.9))
+    part, inside = crop(image, target(BOX), (0.4, 0.2, 0.8, 0.9))
     assert part.shape == (70, 40, 3)
     assert inside.boxes_xyxy[0] == pytest.approx([0, 1 / 7, 0.5, 6 / 7], abs=1e-5)
     assert part[11:59, :19].min() == 255
