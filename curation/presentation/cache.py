@@ -1,8 +1,8 @@
-"""Figures that are kept with a dataset, and are as good as new as long as no sample changes.
+"""Figures of a dataset, counted by the database and cached until a sample changes.
 
-On a small dataset they are counted whenever they are out of date. On a large one that takes
-seconds, so stages count them when they end, and whoever shows them says how old they are. They
-lie in FiftyOne's own store of the dataset, and go when the dataset goes.
+On a small dataset stale figures are recounted on access. On a large one counting takes seconds,
+so stages recount when they end, and panels show the age of what they display. The cache is
+FiftyOne's execution store of the dataset and is deleted with the dataset.
 """
 
 from __future__ import annotations
@@ -13,109 +13,115 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from curation.storage.collection import answering, dataset_of
+from curation import formatting
+from curation.storage.collection import dataset_of, translate_errors
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
+    from fiftyone.operators.store import ExecutionStore
 
-Count = Callable[[Any], Mapping[str, Any]]
+Count = Callable[["Dataset"], Mapping[str, Any]]
 
-LIVE = 10_000  # samples: up to here counting takes well under a second
+MAX_LIVE_SAMPLES = 10_000  # counting up to this many takes well under a second
 _STORE = "curation_figures"
-_FORM = 1  # raised when what is kept changes its form
+_FORMAT = 1  # raise when the stored content changes its format
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Figures, and how old they are.
+class CachedFigures:
+    """Figures and their age.
 
     Attributes:
         content: The figures.
-        at: When counting them began, UTC.
-        seconds: What counting took.
+        counted_at: Start of counting, UTC.
+        seconds: Duration of counting.
         stale: Whether samples were added, changed or removed since.
     """
 
     content: Mapping[str, Any]
-    at: datetime
+    counted_at: datetime
     seconds: float
     stale: bool
 
+    def describe_age(self, *, now: datetime | None = None) -> str:
+        """Return the age as Markdown, and whether samples have changed since."""
+        age = formatting.time_ago(((now or datetime.now(UTC)) - self.counted_at).total_seconds())
+        state = "**samples have changed since**" if self.stale else "up to date"
+        return f"Counted {age} (in {self.seconds:.1f} s); {state}."
 
-def figures(dataset: Dataset, name: str, count: Count, *, basis: str = "") -> Kept | None:
-    """Return figures of a dataset: counted now where it is small, else those that are kept.
+
+def get(dataset: Dataset, name: str, count: Count, *, basis: str = "") -> CachedFigures | None:
+    """Return figures of a dataset, recounted if they are stale and the dataset is small.
 
     Args:
-        dataset: The FiftyOne dataset.
-        name: What the figures are called.
+        dataset: A FiftyOne dataset.
+        name: Key of the figures.
         count: Counts them.
-        basis: What they rest on beside the samples; another basis makes them stale.
+        basis: Further state that the figures depend on; another basis makes them stale.
 
     Returns:
-        None where the dataset is large and nothing was kept yet: see `keep`.
+        None if the dataset is large and has no cached figures; see `update`.
     """
-    found = read(dataset, name, basis=basis)
-    if (found is None or found.stale) and size(dataset) <= LIVE:
-        return keep(dataset, name, count, basis=basis)
-    return found
+    figures = read(dataset, name, basis=basis)
+    if (figures is None or figures.stale) and size(dataset) <= MAX_LIVE_SAMPLES:
+        return update(dataset, name, count, basis=basis)
+    return figures
 
 
-def read(dataset: Dataset, name: str, *, basis: str = "") -> Kept | None:
-    """Return the figures that are kept, None where there are none."""
-    found = _store(dataset).get(name)
-    if found is None or found["form"] != _FORM:
+def read(dataset: Dataset, name: str, *, basis: str = "") -> CachedFigures | None:
+    """Return the cached figures without recounting, or None."""
+    entry = _store(dataset).get(name)
+    if entry is None or entry["form"] != _FORMAT:
         return None
-    return Kept(
-        content=found["content"],
-        at=datetime.fromisoformat(found["at"]),
-        seconds=found["seconds"],
-        stale=found["of"] != _state(dataset, basis),
+    return CachedFigures(
+        content=entry["content"],
+        counted_at=datetime.fromisoformat(entry["at"]),
+        seconds=entry["seconds"],
+        stale=entry["of"] != _state(dataset, basis),
     )
 
 
-def keep(dataset: Dataset, name: str, count: Count, *, basis: str = "") -> Kept:
-    """Count figures, keep them with the dataset, and return them.
+def update(dataset: Dataset, name: str, count: Count, *, basis: str = "") -> CachedFigures:
+    """Count figures, cache them and return them.
 
-    A sample that changes meanwhile makes them stale at once.
+    The state is read before counting: a sample that changes meanwhile makes the figures stale.
     """
-    of, at, began = _state(dataset, basis), datetime.now(UTC), time.monotonic()
+    state, counted_at, start = _state(dataset, basis), datetime.now(UTC), time.monotonic()
     content = dict(count(dataset))
-    seconds = time.monotonic() - began
-    _store(dataset).set(
-        name,
-        {"form": _FORM, "at": at.isoformat(), "seconds": seconds, "of": of, "content": content},
-    )
-    return Kept(content=content, at=at, seconds=seconds, stale=False)
+    seconds = time.monotonic() - start
+    entry = {"form": _FORMAT, "at": counted_at.isoformat(), "seconds": seconds, "of": state}
+    _store(dataset).set(name, {**entry, "content": content})
+    return CachedFigures(content, counted_at, seconds, stale=False)
 
 
 def size(dataset: Dataset) -> int:
-    """Return the number of samples, at once."""
-    with answering():
+    """Return the number of samples from the collection's metadata, in constant time."""
+    with translate_errors():
         return int(dataset_of(dataset)._sample_collection.estimated_document_count())
 
 
 def aggregate(dataset: Dataset, pipeline: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what the database makes of all samples by an aggregation pipeline."""
-    with answering():
+    """Run an aggregation pipeline over all samples."""
+    with translate_errors():
         collection = dataset_of(dataset)._sample_collection
         return list(collection.aggregate(list(pipeline), allowDiskUse=True))
 
 
 def newest(dataset: Dataset) -> str:
-    """Return when a sample was last changed, ISO 8601; "" where there is none. By an index."""
-    with answering():
-        found = dataset_of(dataset)._sample_collection.find_one(
+    """Return the time of the last change to a sample, ISO 8601, or "" for an empty dataset."""
+    with translate_errors():
+        document = dataset_of(dataset)._sample_collection.find_one(
             {}, {"last_modified_at": 1}, sort=[("last_modified_at", -1)]
         )
-    changed = (found or {}).get("last_modified_at")
-    return changed.isoformat() if changed else ""
+    modified_at = (document or {}).get("last_modified_at")
+    return modified_at.isoformat() if modified_at else ""
 
 
 def _state(dataset: Dataset, basis: str) -> dict[str, Any]:
     return {"samples": size(dataset), "newest": newest(dataset), "basis": basis}
 
 
-def _store(dataset: Dataset) -> Any:
+def _store(dataset: Dataset) -> ExecutionStore:
     from fiftyone.operators.store import ExecutionStore
 
     return ExecutionStore.create(_STORE, dataset_of(dataset)._doc.id)

@@ -1,7 +1,7 @@
-"""What the members of a dataset did: counted by the database, for any dataset with predictions.
+"""Counts of each member's predictions, made by the database, for any dataset with predictions.
 
-Two members agree on an object where both found it. Objects are those of the consensus; where
-nothing was fused, an image counts as one object: "is anything there at all?".
+Two members agree on an object if both detect it. Objects are those of the consensus; without a
+consensus an image counts as one object.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.presentation import aggregations, cache
-from curation.presentation.cache import Kept
+from curation.presentation.cache import CachedFigures
 from curation.storage import schema
 
 if TYPE_CHECKING:
-    from fiftyone import Dataset
+    from fiftyone import Dataset, Label
 
 NAME = "counts"
 
 Kind = Literal["boxes", "answer", "map"]
-_OURS = (schema.GROUND_TRUTH, schema.ORACLE, schema.CONSENSUS)
+_NOT_MEMBERS = (schema.GROUND_TRUTH, schema.ORACLE, schema.CONSENSUS)
 
 
 @dataclass(frozen=True)
-class Member:
-    """What one member left in the dataset.
+class MemberCounts:
+    """Predictions of one member.
 
     Attributes:
         name: Its field.
-        kind: What it gives.
-        samples: That it looked at.
-        boxes: That it found; 0 where it gives none.
-        sure: Those of them with a confidence of at least 0.5.
+        kind: Kind of prediction.
+        samples: Number of samples with a prediction.
+        boxes: Number of boxes; 0 for members that predict none.
+        sure: Number of boxes with a confidence of at least 0.5.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Part:
+class HardnessComponent:
     """One component of hardness.
 
     Attributes:
         field: Its field.
-        everywhere: Its mean over the samples that have a hardness.
-        hardest: Its mean over the hardest tenth of them.
+        everywhere: Mean over the samples that have a hardness.
+        hardest: Mean over the hardest tenth of them.
     """
 
     field: str
@@ -63,155 +63,148 @@ class Part:
 
 @dataclass(frozen=True)
 class Counts:
-    """The figures of one dataset.
+    """Counts of one dataset.
 
     Attributes:
-        samples: How many it has.
-        members: Who looked at them.
-        ways: Path of the cascade, tiers that looked, and how many samples went so.
-        found_by: The members that found an object, and how many objects were found so.
-        objects: Whether `found_by` counts objects of the consensus, else images.
-        failures: Stage, member and class of error, and how many samples failed so.
-        parts: The components of hardness.
-        slices: Field and value, and how many samples have it.
+        samples: Number of samples.
+        members: Counts of each member.
+        paths: Path through the cascade, tiers reached, and number of samples.
+        detected_by: Members that detect an object, and number of objects.
+        objects: Whether `detected_by` counts objects of the consensus, else images.
+        failures: Stage, member and error class, and number of samples.
+        components: Components of hardness.
+        slices: Field and value, and number of samples.
     """
 
     samples: int
-    members: tuple[Member, ...]
-    ways: tuple[tuple[str | None, tuple[str, ...], int], ...]
-    found_by: tuple[tuple[tuple[str, ...], int], ...]
+    members: tuple[MemberCounts, ...]
+    paths: tuple[tuple[str | None, tuple[str, ...], int], ...]
+    detected_by: tuple[tuple[tuple[str, ...], int], ...]
     objects: bool
     failures: tuple[tuple[str, str, str, int], ...]
-    parts: tuple[Part, ...]
+    components: tuple[HardnessComponent, ...]
     slices: tuple[tuple[str, str, int], ...]
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Counts:
-        """Return the figures that `count` returned as plain values."""
+        """Return the counts from the plain values of `count`."""
         return cls(
             samples=content["samples"],
-            members=tuple(Member(**one) for one in content["members"]),
-            ways=tuple((path, tuple(tiers), n) for path, tiers, n in content["ways"]),
-            found_by=tuple((tuple(names), n) for names, n in content["found_by"]),
+            members=tuple(MemberCounts(**member) for member in content["members"]),
+            paths=tuple((path, tuple(tiers), n) for path, tiers, n in content["ways"]),
+            detected_by=tuple((tuple(names), n) for names, n in content["found_by"]),
             objects=content["objects"],
             failures=tuple((a, b, c, n) for a, b, c, n in content["failures"]),
-            parts=tuple(Part(**one) for one in content["parts"]),
+            components=tuple(HardnessComponent(**part) for part in content["parts"]),
             slices=tuple((name, value, n) for name, value, n in content["slices"]),
         )
 
     @property
     def stopped(self) -> dict[str, int]:
-        """How many samples went no further than each tier, first tier first."""
-        found: Counter[str] = Counter()
-        for _, tiers, n in self.ways:
+        """Number of samples whose last tier is this one, first tier first."""
+        counts: Counter[str] = Counter()
+        for _, tiers, n in self.paths:
             if tiers:
-                found[tiers[-1]] += n
-        return {tier: found[tier] for tier in self.reached}
+                counts[tiers[-1]] += n
+        return {tier: counts[tier] for tier in self.reached}
 
     @property
     def reached(self) -> dict[str, int]:
-        """How many samples each tier looked at, first tier first."""
-        found: Counter[str] = Counter()
-        place: dict[str, int] = {}
-        for _, tiers, n in self.ways:
+        """Number of samples that reach each tier, first tier first."""
+        counts: Counter[str] = Counter()
+        position: dict[str, int] = {}
+        for _, tiers, n in self.paths:
             for i, tier in enumerate(tiers):
-                found[tier] += n
-                place[tier] = max(place.get(tier, 0), i)
-        return {tier: found[tier] for tier in sorted(found, key=lambda one: (place[one], one))}
-
-    @property
-    def paths(self) -> dict[str, int]:
-        """How many samples take each path of the cascade."""
-        found: Counter[str] = Counter()
-        for path, _, n in self.ways:
-            if path is not None:
-                found[path] += n
-        return dict(found)
+                counts[tier] += n
+                position[tier] = max(position.get(tier, 0), i)
+        return {tier: counts[tier] for tier in sorted(counts, key=lambda key: (position[key], key))}
 
     def agreement(self, names: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return which share of a member's objects another one found too, and how many there are.
+        """Return the share of each member's objects that each other member detects too.
 
         Args:
             names: The M members, in the order of rows and columns.
 
         Returns:
-            Shares, shape (M, M), NaN where the row's member found nothing; and the objects of
-            each row, shape (M,).
+            Shares, shape (M, M), NaN in the rows of members without objects; and the number of
+            objects of each row, shape (M,).
         """
-        place = {name: i for i, name in enumerate(names)}
-        both = np.zeros((len(names), len(names)), np.int64)
-        for found, n in self.found_by:
-            rows = [place[one] for one in found if one in place]
-            both[np.ix_(rows, rows)] += n
-        own = both.diagonal().copy()
-        shares = np.full(both.shape, np.nan)
-        np.divide(both, own[:, None], out=shares, where=own[:, None] > 0)
+        index = {name: i for i, name in enumerate(names)}
+        shared = np.zeros((len(names), len(names)), np.int64)
+        for members, n in self.detected_by:
+            rows = [index[member] for member in members if member in index]
+            shared[np.ix_(rows, rows)] += n
+        own = shared.diagonal().copy()
+        shares = np.full(shared.shape, np.nan)
+        np.divide(shared, own[:, None], out=shares, where=own[:, None] > 0)
         return shares, own
 
 
-def of(dataset: Dataset) -> tuple[Counts, Kept] | None:
-    """Return the figures of a dataset and their age; None where nobody counted a large one."""
-    found = cache.figures(dataset, NAME, count)
-    return None if found is None else (Counts.from_dict(found.content), found)
+def read_counts(dataset: Dataset) -> tuple[Counts, CachedFigures] | None:
+    """Return the counts of a dataset and their age; None for a large dataset without any."""
+    figures = cache.get(dataset, NAME, count)
+    return None if figures is None else (Counts.from_dict(figures.content), figures)
 
 
 def count(dataset: Dataset) -> dict[str, Any]:
-    """Return the figures as plain values; takes some passes over all samples."""
-    names = member_fields(dataset)
-    totals = aggregations.totals(dataset, names)
+    """Return the counts as plain values; takes some passes over all samples."""
+    kinds = member_fields(dataset)
+    sums = aggregations.sum_members(dataset, kinds)
     members = [
-        Member(
+        MemberCounts(
             name=name,
             kind=kind,
-            samples=sum(row[f"ran{i}"] for row in totals),
-            boxes=sum(row.get(f"boxes{i}", 0) for row in totals),
-            sure=sum(row.get(f"sure{i}", 0) for row in totals),
+            samples=sum(row[f"ran{i}"] for row in sums),
+            boxes=sum(row.get(f"boxes{i}", 0) for row in sums),
+            sure=sum(row.get(f"sure{i}", 0) for row in sums),
         )
-        for i, (name, kind) in enumerate(names.items())
-        if kind != "boxes" or aggregations.predicts(totals, i)
+        for i, (name, kind) in enumerate(kinds.items())
+        if kind != "boxes" or aggregations.holds_predictions(sums, i)
     ]
-    boxed = [one.name for one in members if one.kind == "boxes"]
-    fused = schema.CONSENSUS in dataset.get_field_schema()
+    detectors = [member.name for member in members if member.kind == "boxes"]
+    is_fused = schema.CONSENSUS in dataset.get_field_schema()
     return {
-        "samples": sum(row["n"] for row in totals),
-        "members": [asdict(one) for one in members],
-        "ways": aggregations.ways(totals),
-        "found_by": aggregations.objects(dataset) if fused else aggregations.images(dataset, boxed),
-        "objects": fused,
-        "failures": aggregations.failures(dataset),
-        "parts": aggregations.parts(dataset),
-        "slices": aggregations.slices(totals),
+        "samples": sum(row["n"] for row in sums),
+        "members": [asdict(member) for member in members],
+        "ways": aggregations.count_paths(sums),
+        "found_by": aggregations.count_objects(dataset)
+        if is_fused
+        else aggregations.count_images(dataset, detectors),
+        "objects": is_fused,
+        "failures": aggregations.count_failures(dataset),
+        "parts": aggregations.average_components(dataset),
+        "slices": aggregations.count_slices(sums),
     }
 
 
 def member_fields(dataset: Dataset) -> dict[str, Kind]:
-    """Return the fields in which members may have written, and what they hold."""
+    """Return the fields that may hold predictions of members, and their kind."""
     import fiftyone as fo
 
-    def holding(label: Any) -> list[str]:
-        found = dataset.get_field_schema(ftype=fo.EmbeddedDocumentField, embedded_doc_type=label)
-        return [name for name in found if name not in _OURS]
+    def fields_of(label: type[Label]) -> list[str]:
+        names = dataset.get_field_schema(ftype=fo.EmbeddedDocumentField, embedded_doc_type=label)
+        return [name for name in names if name not in _NOT_MEMBERS]
 
-    kinds: dict[str, Kind] = dict.fromkeys(holding(fo.Detections), "boxes")
+    kinds: dict[str, Kind] = dict.fromkeys(fields_of(fo.Detections), "boxes")
     kinds |= dict.fromkeys(schema.answer_fields(dataset), "answer")
-    return kinds | dict.fromkeys(holding(fo.Heatmap), "map")
+    return kinds | dict.fromkeys(fields_of(fo.Heatmap), "map")
 
 
-def histogram(dataset: Dataset, bins: int) -> list[int]:
-    """Return how many samples have a hardness in each of so many equal parts of [0, 1].
+def hardness_histogram(dataset: Dataset, bins: int) -> list[int]:
+    """Return the number of samples with a hardness in each of `bins` equal parts of [0, 1].
 
-    By the index on hardness alone, where there is one.
+    Covered by the index on hardness, if there is one.
     """
     if schema.HARDNESS not in dataset.get_field_schema():
         return [0] * bins
-    part = {"$floor": {"$multiply": [f"${schema.HARDNESS}", bins]}}
-    found = cache.aggregate(
+    column = {"$floor": {"$multiply": [f"${schema.HARDNESS}", bins]}}
+    rows = cache.aggregate(
         dataset,
         [
             {"$match": {schema.HARDNESS: {"$gte": 0}}},
             {"$project": {"_id": 0, schema.HARDNESS: 1}},
-            {"$group": {"_id": {"$min": [part, bins - 1]}, "n": {"$sum": 1}}},
+            {"$group": {"_id": {"$min": [column, bins - 1]}, "n": {"$sum": 1}}},
         ],
     )
-    counted = {int(row["_id"]): row["n"] for row in found}
-    return [counted.get(i, 0) for i in range(bins)]
+    counts = {int(row["_id"]): row["n"] for row in rows}
+    return [counts.get(i, 0) for i in range(bins)]

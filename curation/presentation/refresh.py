@@ -1,13 +1,15 @@
-"""What every stage that wrote something does last: the App shows it as it should be shown.
+"""Refresh of the App's presentation after a stage: colors, active fields, views and figures.
 
-Colours, saved views and, on a large dataset, the figures that panels show. A dataset that
-nobody of us ingested gets the views and figures, too; its own sidebar and colours stay.
+A dataset that we did not ingest gets views and figures too; its own sidebar, colors and active
+fields stay.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from curation.errors import CurationError
 from curation.presentation import (
     cache,
     color_scheme,
@@ -16,57 +18,79 @@ from curation.presentation import (
     member_counts,
     saved_views,
 )
+from curation.storage import queries, schema
 from curation.storage.collection import dataset_of
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
     from fiftyone.core.collections import SampleCollection
 
-_OUTCOMES = "failures"  # of the sidebar
+_ERROR_GROUP = "failures"  # sidebar group
+_FIRST_FIELDS = (schema.GROUND_TRUTH, schema.CONSENSUS)  # shown when the App opens
 
 
 def after_stage(samples: SampleCollection) -> list[str]:
-    """Bring the look of a dataset up to date; return the names of the views that are new.
+    """Refresh the presentation of a dataset; return the names of new saved views. Idempotent.
 
-    May be repeated. On a small dataset panels count by themselves, so this takes moments.
+    On a small dataset panels count on access, so this is fast.
 
     Args:
         samples: A FiftyOne dataset, or a view of it.
     """
+    import fiftyone as fo
+
     dataset = dataset_of(samples)
-    named = member_counts.member_fields(dataset)
-    members = [name for name, kind in named.items() if kind == "boxes"]
+    kinds = member_counts.member_fields(dataset)
+    members = [name for name, kind in kinds.items() if kind == "boxes"]
     if members:
-        color_scheme.write(dataset, members, sorted(_boxed(dataset)))
-    _group_outcomes(dataset)
-    if cache.size(dataset) > cache.LIVE:
-        cache.keep(dataset, member_counts.NAME, member_counts.count)
-        embedding_map.keep(dataset)
-        _index_tags(dataset)
+        labels = sorted(dataset.get_field_schema(embedded_doc_type=fo.Detections))
+        color_scheme.write(dataset, members, labels)
+    elif (taxonomy := queries.taxonomy_of(dataset)) is not None:
+        color_scheme.write_class_scheme(dataset, taxonomy)
+    _activate_first_fields(dataset)
+    _group_error_fields(dataset)
+    if cache.size(dataset) > cache.MAX_LIVE_SAMPLES:
+        cache.update(dataset, member_counts.NAME, member_counts.count)
+        embedding_map.update_map(dataset)
+        if "tags" not in dataset.list_indexes():  # queries for rounds, and the sidebar's counts
+            dataset.create_index("tags")
     return saved_views.save(dataset)
 
 
-def _boxed(dataset: Dataset) -> list[str]:
+def after_evaluation(samples: SampleCollection) -> list[str]:
+    """Compare the members with the ground truth for the failures panel, then refresh.
+
+    Args:
+        samples: A FiftyOne dataset, or a view of it.
+    """
+    with suppress(CurationError):  # nothing to compare: the panel shows what is missing
+        error_analysis.compare(dataset_of(samples))
+    return after_stage(samples)
+
+
+def _activate_first_fields(dataset: Dataset) -> None:
+    """Show ground truth and consensus only; members' boxes by the hundred hide the image."""
     import fiftyone as fo
+    from fiftyone.core.odm.dataset import ActiveFields
 
-    return list(dataset.get_field_schema(embedded_doc_type=fo.Detections))
+    present = dataset.get_field_schema(embedded_doc_type=fo.Detections)
+    paths = [name for name in _FIRST_FIELDS if name in present]
+    active = dataset.app_config.active_fields
+    is_ours = active is None or (not active.exclude and set(active.paths) <= set(_FIRST_FIELDS))
+    if schema.CONSENSUS in paths and is_ours and (active is None or list(active.paths) != paths):
+        dataset.app_config.active_fields = ActiveFields(paths=paths)
+        dataset.save()
 
 
-def _group_outcomes(dataset: Dataset) -> None:
-    """Put what comparing with ground truth wrote into a group of its own, in our sidebar."""
+def _group_error_fields(dataset: Dataset) -> None:
+    """Move the fields of `error_analysis` to a sidebar group, if the sidebar is ours."""
     import fiftyone as fo
 
     groups = dataset.app_config.sidebar_groups
-    ours = [one for one in error_analysis.WRITTEN if one in dataset.get_field_schema()]
-    if not ours or not groups or any(one.name == _OUTCOMES for one in groups):
+    fields = [name for name in error_analysis.FIELDS if name in dataset.get_field_schema()]
+    if not fields or not groups or any(group.name == _ERROR_GROUP for group in groups):
         return
-    for one in groups:
-        one.paths = [path for path in one.paths or () if path not in ours]
-    groups.append(fo.SidebarGroupDocument(name=_OUTCOMES, paths=ours))
+    for group in groups:
+        group.paths = [path for path in group.paths or () if path not in fields]
+    groups.append(fo.SidebarGroupDocument(name=_ERROR_GROUP, paths=fields))
     dataset.save()
-
-
-def _index_tags(dataset: Dataset) -> None:
-    """Index tags, by which rounds are found and the sidebar counts."""
-    if "tags" not in dataset.list_indexes():
-        dataset.create_index("tags")

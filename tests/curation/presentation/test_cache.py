@@ -1,7 +1,10 @@
+from datetime import UTC, datetime, timedelta
+
 import fiftyone as fo
 import pytest
 
 from curation.presentation import cache
+from curation.presentation.cache import CachedFigures
 
 
 @pytest.fixture
@@ -19,10 +22,10 @@ class Counter:
         return {"sum": dataset.sum("n")}
 
 
-def test_figures_are_counted_once_as_long_as_nothing_changes(three):
+def test_unchanged_figures_are_counted_once(three):
     count = Counter()
-    first = cache.figures(three, "x", count)
-    again = cache.figures(three, "x", count)
+    first = cache.get(three, "x", count)
+    again = cache.get(three, "x", count)
     assert (first.content, again.content, count.calls) == ({"sum": 3}, {"sum": 3}, 1)
     assert not again.stale
 
@@ -35,44 +38,44 @@ def test_figures_are_counted_once_as_long_as_nothing_changes(three):
         pytest.param(lambda d: d.set_values("n", [7, 7, 7]), id="changed"),
     ],
 )
-def test_a_sample_that_was(three, change):
+def test_change_of_a_sample_recounts(three, change):
     count = Counter()
-    cache.figures(three, "x", count)
+    cache.get(three, "x", count)
     change(three)
     assert cache.read(three, "x").stale
-    assert cache.figures(three, "x", count).content == {"sum": three.sum("n")}
+    assert cache.get(three, "x", count).content == {"sum": three.sum("n")}
     assert count.calls == 2
 
 
-def test_another_basis_makes_them_stale(three):
-    cache.keep(three, "x", Counter(), basis="umap of today")
+def test_other_basis_makes_figures_stale(three):
+    cache.update(three, "x", Counter(), basis="umap of today")
     assert not cache.read(three, "x", basis="umap of today").stale
     assert cache.read(three, "x", basis="umap of tomorrow").stale
 
 
-def test_a_large_dataset_is_counted_only_when_asked(three, monkeypatch):
-    monkeypatch.setattr(cache, "LIVE", 2)
+def test_large_dataset_is_counted_by_update_only(three, monkeypatch):
+    monkeypatch.setattr(cache, "MAX_LIVE_SAMPLES", 2)
     count = Counter()
-    assert cache.figures(three, "x", count) is None
-    cache.keep(three, "x", count)
+    assert cache.get(three, "x", count) is None
+    cache.update(three, "x", count)
     three.set_values("n", [5, 5, 5])
-    old = cache.figures(three, "x", count)
+    old = cache.get(three, "x", count)
     assert (old.content, old.stale, count.calls) == ({"sum": 3}, True, 1)
 
 
-def test_a_sample_that_changes_while_it_is_counted_makes_them_stale(three):
+def test_change_during_counting_makes_figures_stale(three):
     def count(dataset):
         dataset.set_values("n", [1, 1, 1])
         return {}
 
-    cache.keep(three, "x", count)
+    cache.update(three, "x", count)
     assert cache.read(three, "x").stale
 
 
-def test_figures_go_with_their_dataset(database):
+def test_figures_are_deleted_with_their_dataset(database):
     first = fo.Dataset("gone-soon")
     first.add_sample(fo.Sample(filepath="/a.jpg", n=1))
-    cache.keep(first, "x", Counter())
+    cache.update(first, "x", Counter())
     first.delete()
     second = fo.Dataset("gone-soon")
     try:
@@ -81,5 +84,24 @@ def test_figures_go_with_their_dataset(database):
         second.delete()
 
 
-def test_an_empty_dataset_has_no_newest_sample(dataset):
+def test_empty_dataset_has_no_newest_sample(dataset):
     assert (cache.size(dataset), cache.newest(dataset)) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("stale", "expected"),
+    [
+        pytest.param(
+            False, "Counted 3\u00a0minutes\u00a0ago (in 1.5 s); up to date.", id="current"
+        ),
+        pytest.param(
+            True,
+            "Counted 3\u00a0minutes\u00a0ago (in 1.5 s); **samples have changed since**.",
+            id="stale",
+        ),
+    ],
+)
+def test_description_of_age(stale, expected):
+    now = datetime(2026, 1, 2, 12, tzinfo=UTC)
+    figures = CachedFigures({}, now - timedelta(minutes=3), seconds=1.5, stale=stale)
+    assert figures.describe_age(now=now) == expected

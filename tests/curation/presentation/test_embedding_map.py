@@ -18,17 +18,17 @@ def placed(dataset):
     return dataset
 
 
-def test_few_samples_are_a_cell_each(placed):
-    found, _ = embedding_map.of(placed)
-    assert found.n.tolist() == [1] * 30
-    assert found.chosen([3, 5]) == [placed.values("id")[i] for i in (3, 5)]
-    assert np.isnan(found.hardness[0])
-    assert found.hardness[1:] == pytest.approx(np.linspace(0, 1, 29))
+def test_few_samples_have_their_own_cells(placed):
+    cells, _ = embedding_map.read_map(placed)
+    assert cells.n.tolist() == [1] * 30
+    assert cells.sample_ids([3, 5]) == [placed.values("id")[i] for i in (3, 5)]
+    assert np.isnan(cells.hardness[0])
+    assert cells.hardness[1:] == pytest.approx(np.linspace(0, 1, 29))
 
 
-def test_many_samples_share_cells_and_none_is_lost():
+def test_many_samples_share_cells():
     xy = np.random.default_rng(0).normal(size=(5000, 2))
-    order, starts = embedding_map.cells(xy, most=100)
+    order, starts = embedding_map.group_into_cells(xy, max_cells=100)
     assert sorted(order) == list(range(5000))
     assert len(starts) < 4500
     ends = np.append(starts[1:], 5000)
@@ -37,26 +37,26 @@ def test_many_samples_share_cells_and_none_is_lost():
         assert (spread <= np.ptp(xy, axis=0).max() / 90 + 1e-9).all()
 
 
-def test_points_on_one_spot_are_one_cell():
-    order, starts = embedding_map.cells(np.zeros((10, 2)), most=5)
+def test_equal_points_are_one_cell():
+    order, starts = embedding_map.group_into_cells(np.zeros((10, 2)), max_cells=5)
     assert (len(order), starts.tolist()) == (10, [0])
 
 
-def test_choosing_a_cell_chooses_all_of_it(placed, monkeypatch):
-    monkeypatch.setattr(embedding_map, "MOST_CELLS", 5)
-    monkeypatch.setattr(embedding_map.cells, "__kwdefaults__", {"most": 5})
+def test_cells_contain_every_sample_once(placed, monkeypatch):
+    monkeypatch.setattr(embedding_map, "MAX_CELLS", 5)
+    monkeypatch.setattr(embedding_map.group_into_cells, "__kwdefaults__", {"max_cells": 5})
     monkeypatch.setattr(embedding_map, "_SIDE", 2)
-    found, _ = embedding_map.of(placed)
-    assert len(found) < 30
-    everything = found.chosen(range(len(found)))
+    cells, _ = embedding_map.read_map(placed)
+    assert len(cells) < 30
+    everything = cells.sample_ids(range(len(cells)))
     assert sorted(everything) == sorted(placed.values("id"))
 
 
 def test_deleted_samples_are_left_out(placed):
     placed.delete_samples([placed.first().id])
-    assert embedding_map.of(placed)[0].samples == 29
+    assert embedding_map.read_map(placed)[0].samples == 29
 
 
-def test_without_an_embedding_there_is_no_plane(dataset):
+def test_dataset_without_embedding_has_no_map(dataset):
     dataset.add_sample(fo.Sample(filepath="/a.jpg"))
-    assert embedding_map.of(dataset) is None
+    assert embedding_map.read_map(dataset) is None
