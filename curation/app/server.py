@@ -1,4 +1,4 @@
-"""The FiftyOne App, served on loopback until Ctrl-C."""
+"""FiftyOne App, served on the loopback address until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,69 +8,74 @@ import time
 import webbrowser
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from curation.errors import AppError
+from curation.presentation.saved_views import HARDEST
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
 
-START_S = 180.0  # FiftyOne's server imports for half a minute on a busy machine
+START_TIMEOUT_S = 180.0  # FiftyOne's server imports for half a minute on a busy machine
 
 
-def expect_free(port: int) -> None:
-    """Refuse a port that is taken: an App there may show another database.
+def require_free_port(port: int) -> None:
+    """Reject a port in use: an App on it may show another database.
 
     Raises:
-        AppError: Something listens there, or nobody may.
+        AppError: The port is in use, or may not be used.
     """
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # just left is free, too
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just closed is free
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise AppError(
-                f"The App cannot have port {port} ({reason}). Close what runs there, or name "
-                "another with `--port`."
+                f"The App cannot use port {port} ({reason}). Stop the process that uses it, or "
+                "choose another port with `--port`."
             ) from error
 
 
-def serve(dataset: Dataset, *, port: int, browser: bool, ready: Callable[[str], None]) -> None:
-    """Serve the App on 127.0.0.1 until Ctrl-C.
+def serve(dataset: Dataset, *, port: int, browser: bool, on_ready: Callable[[str], None]) -> None:
+    """Serve the App on 127.0.0.1 until Ctrl-C. It opens on the hardest samples, if scored.
 
     Args:
-        dataset: What it opens on.
-        port: On the loopback address.
-        browser: Whether to open a window.
-        ready: Told the App's address as soon as it answers.
+        dataset: Dataset to open.
+        port: Port on the loopback address.
+        browser: Whether to open a browser window.
+        on_ready: Called with the App's address as soon as it answers.
 
     Raises:
-        AppError: It did not start.
+        AppError: The App did not start.
     """
-    address = f"http://127.0.0.1:{port}/datasets/{dataset.name}"
-    import fiftyone as fo  # not before the door has decided on the database
+    import fiftyone as fo  # only after the caller has selected the database
 
+    address = f"http://127.0.0.1:{port}/datasets/{quote(dataset.name)}"
+    view = None
+    if dataset.has_saved_view(HARDEST):
+        view, address = dataset.load_saved_view(HARDEST), f"{address}?view={HARDEST}"
     with contextlib.suppress(KeyboardInterrupt):  # also while the App starts
-        session = fo.launch_app(dataset, remote=True, address="127.0.0.1", port=port)
-        wait_until_it_answers(port)
-        ready(address)
+        session = fo.launch_app(dataset, view=view, remote=True, address="127.0.0.1", port=port)
+        wait_until_answering(port)
+        on_ready(address)
         if browser:
             webbrowser.open(address)
         session.wait(-1)
 
 
-def wait_until_it_answers(port: int, within_s: float = START_S) -> None:
-    """Return as soon as something listens on the port of the loopback address.
+def wait_until_answering(port: int, timeout_s: float = START_TIMEOUT_S) -> None:
+    """Wait until a server answers on a port of the loopback address.
 
     Raises:
-        AppError: Nothing did within that time.
+        AppError: No server answered in time.
     """
-    end = time.monotonic() + within_s
+    end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.2)
     raise AppError(
-        f"The App did not start within {within_s:.0f} s. Try again; if it stays so, "
-        "`fiftyone app debug` shows what its server says."
+        f"The App did not start within {timeout_s:.0f} s. Try again; if the error persists, "
+        "`fiftyone app debug` shows the server's output."
     )

@@ -1,115 +1,116 @@
-"""The App's door for datasets that people have already: what is what, in their own names."""
+"""FiftyOne operator: adopt an existing dataset, with its own field names."""
 
 from dataclasses import asdict
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
-from cascade import taxonomy as taxonomies
+from cascade import taxonomy
 from cascade.errors import CascadeError
+from cascade.taxonomy import Taxonomy
 from curation.app.operators import options
-from curation.app.operators.base import RUN, Door
+from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
+from curation.app.operators.forms import Form, parameter
+from curation.app.operators.progress import StageProgress
 from curation.storage import schema
 
 NONE, TAGS = "none", "tags"
 DEFAULT_TAXONOMY = "roadwork_core"
+MAX_LABELS = 10  # unknown labels in the warning
 
 
-class AdoptDataset(Door):
-    """Says what the labels of a dataset mean, which field is ground truth, and what the splits."""
+class AdoptDataset(CurationOperator):
+    """Declares the taxonomy, the ground truth and the splits of a dataset."""
 
-    looks_at = "dataset"
-    button = "Adopt"
+    target = "dataset"
+    submit_label = "Adopt"
+    config = operator_config(
+        name="adopt_dataset",
+        label="Curation: adopt this dataset",
+        description="Declare the taxonomy, the ground truth and the splits of this dataset",
+        icon="folder_special",
+        risk_level="MEDIUM",
+        step=1,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="adopt_dataset",
-            label="Curation: adopt this dataset",
-            description="Say what its labels mean, which field is ground truth, which the split",
-            icon="folder_special",
-            risk_level=types.RiskLevel.MEDIUM,
-            **RUN,
-        )
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add taxonomy, ground truth and splits; show the labels without a class."""
+        import fiftyone as fo
 
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for classes, ground truth and splits; show which labels mean nothing."""
         dataset = ctx.dataset
-        taxonomy = form.pick(
+        name = form.select(
             "taxonomy",
             "Taxonomy",
-            taxonomies.packaged_names(),
+            taxonomy.packaged_names(),
             default=DEFAULT_TAXONOMY,
-            about="What labels mean; a packaged one, or a YAML file",
-            free=True,
+            description="Meaning of the labels: a packaged taxonomy, or a YAML file",
+            allow_other=True,
         )
-        boxes = [one for one in options.box_fields(dataset) if one != schema.CONSENSUS]
-        truth = form.pick(
+        boxes = [field for field in options.box_fields(dataset) if field != schema.CONSENSUS]
+        truth = form.select(
             "ground_truth",
             "Ground truth",
-            {NONE: "none: nothing is labeled", **{one: one for one in boxes}},
+            {NONE: "none: no labels", **{field: field for field in boxes}},
             default=schema.GROUND_TRUTH if schema.GROUND_TRUTH in boxes else NONE,
-            about="The field that people confirmed; it stays as it is",
+            description="Field with confirmed labels; it is not changed",
         )
-        texts = dataset.get_field_schema(ftype=text_field())
-        form.pick(
+        texts = dataset.get_field_schema(ftype=fo.StringField)
+        splits = {NONE: "none: all samples are in the pool", TAGS: "the samples' tags"}
+        form.select(
             "split_from",
             "Split",
-            {NONE: "none: all is the pool", TAGS: "the samples' tags", **{t: t for t in texts}},
+            {**splits, **{field: field for field in texts}},
             default=schema.SPLIT if schema.SPLIT in texts else NONE,
-            about="Where train, val or test is said",
+            description="Source of the splits train, val and test",
         )
-        form.tick("hold_back", "Hold labels back", about="To replay a project with the oracle")
+        form.checkbox(
+            "hold_back", "Hold labels back", description="To replay a project with the oracle"
+        )
         try:
-            meaning = taxonomies.load(taxonomy)
+            classes = taxonomy.load(name)
         except CascadeError as error:
-            form.refuse(str(error), "taxonomy")
+            form.error(str(error), "taxonomy")
             return
-        if truth == NONE or truth not in boxes:
-            return
-        counts = dataset.count_values(f"{truth}.detections.label")
-        unknown = {one: n for one, n in counts.items() if one and meaning.canonical(one) is None}
-        known = sum(n for one, n in counts.items() if one not in unknown)
-        form.say(f"{known:,} boxes of {truth!r} mean a class of {meaning.name!r}")
-        if unknown:
-            words = ", ".join(f"{one} ({n:,})" for one, n in sorted(unknown.items())[:10])
-            form.warn("Labels that mean no class are left out", words)
+        if truth in boxes:
+            self._show_labels(ctx, form, truth, classes)
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Adopt, and say what is where."""
+    def _show_labels(
+        self, ctx: ExecutionContext, form: Form, truth: str, classes: Taxonomy
+    ) -> None:
+        counts = ctx.dataset.count_values(f"{truth}.detections.label")
+        unknown = {
+            label: n for label, n in counts.items() if label and classes.canonical(label) is None
+        }
+        n_known = sum(n for label, n in counts.items() if label not in unknown)
+        form.note(f"{n_known:,} boxes of {truth!r} have a class in {classes.name!r}")
+        if unknown:
+            labels = [f"{label} ({n:,})" for label, n in sorted(unknown.items())[:MAX_LABELS]]
+            form.warning("Labels without a class are left out", ", ".join(labels))
+
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Adopt the dataset."""
         from curation.stages.adopt import adopt
 
-        given = ctx.params
-        truth = given.get("ground_truth")
-        if truth is None and ctx.dataset.get_field(schema.GROUND_TRUTH) is not None:
-            truth = schema.GROUND_TRUTH
-        split = given.get("split_from")
+        has_truth = ctx.dataset.get_field(schema.GROUND_TRUTH) is not None
+        truth = parameter(ctx, "ground_truth", schema.GROUND_TRUTH if has_truth else NONE)
+        split = parameter(ctx, "split_from", NONE)
         result = adopt(
             ctx.dataset,
-            taxonomy=taxonomies.load(given.get("taxonomy") or DEFAULT_TAXONOMY),
+            taxonomy=taxonomy.load(parameter(ctx, "taxonomy", DEFAULT_TAXONOMY)),
             ground_truth=None if truth == NONE else truth,
             split_from=None if split == NONE else split,
-            hold_back=bool(given.get("hold_back")),
-            progress=bars("adopt"),
+            hold_back=bool(parameter(ctx, "hold_back")),
+            progress=stage_progress("adopt"),
         )
-        said = ", ".join(f"{split} {n}" for split, n in result.splits.items())
+        splits = ", ".join(f"{split} {n}" for split, n in result.splits.items())
         return Outcome(
-            f"{result.samples} samples are adopted ({said}); {result.labeled} are labeled, the "
-            f"labels of {result.held_back} are held back.",
+            f"Adopted {result.samples} samples ({splits}): {result.labeled} labeled, "
+            f"{result.held_back} with labels held back.",
             asdict(result),
         )
 
 
-def text_field() -> Any:
-    """Return FiftyOne's field of text."""
-    import fiftyone as fo
-
-    return fo.StringField
-
-
 def register(plugin: Any) -> None:
-    """Hand the operator to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the operator with FiftyOne."""
     plugin.register(AdoptDataset)

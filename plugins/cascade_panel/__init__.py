@@ -1,68 +1,60 @@
-"""The App's door to what the ensemble did: tiers, members, agreement, time, failures."""
+"""FiftyOne panel: tiers, members, agreement, time and failures of the ensemble."""
 
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
-from curation.app.panels import renderer
-from curation.app.panels.base import Door
+from curation.app.panels.base import CurationPanel, panel_config
+from curation.app.panels.renderer import narrow_grid
 
 
-class Cascade(Door):
-    """Shows what each tier and member did; every bar and cell leads to its samples."""
+class Cascade(CurationPanel):
+    """Shows the work of each tier and member; bars and cells lead to their samples."""
 
-    shows = "cascade"
+    page_name = "cascade"
+    config = panel_config(
+        name="cascade_panel",
+        label="Curation: cascade",
+        icon="account_tree",
+        help_markdown="Tiers, members, agreement, time and failures. Click to see samples.",
+        risk_level="LOW",
+    )
 
-    @property
-    def config(self) -> foo.PanelConfig:
-        """How the App lists it."""
-        return foo.PanelConfig(
-            name="cascade_panel",
-            label="Curation: cascade",
-            icon="account_tree",
-            surfaces="grid",
-            category=foo.Categories.CURATE,
-            help_markdown="Tiers, members, agreement, time and failures. Click to see samples.",
-            risk_level=types.RiskLevel.LOW,
-        )
+    def recount(self, ctx: ExecutionContext) -> None:
+        """Count the samples again."""
+        self.run_action(ctx, lambda: self.page.recount(ctx.dataset))
 
-    def count_again(self, ctx: Any) -> None:
-        """Count the samples anew."""
-        renderer.attempt(ctx, lambda: self.pages.count_again(ctx.dataset))
-        self.on_load(ctx)
-
-    def show_tier(self, ctx: Any) -> None:
-        """Narrow the grid to what a tier looked at, or where the cascade stopped."""
+    def show_tier(self, ctx: ExecutionContext) -> None:
+        """Show the samples of a bar of the tiers."""
         tier, trace = ctx.params["y"], ctx.params["trace"]
-        renderer.narrow(
-            ctx, self.pages.of_tier(ctx.dataset, tier, trace), called=f"{tier}: {trace}"
-        )
+        view = self.page.tier_view(ctx.dataset, tier, trace)
+        narrow_grid(ctx, view, description=f"{tier} {trace}")
 
-    def show_member(self, ctx: Any) -> None:
-        """Narrow the grid to what the member of a row looked at."""
-        name, view = self.pages.seen_by(ctx.dataset, ctx.params["row"])
-        renderer.narrow(ctx, view, called=f"seen by {name}", active=(name,))
+    def show_member(self, ctx: ExecutionContext) -> None:
+        """Show the samples of a row of the members."""
+        self._show_member(ctx, self.page.member_of_row(ctx.dataset, ctx.params["row"]))
 
-    def show_member_named(self, ctx: Any) -> None:
-        """Narrow the grid to what the member of a bar looked at."""
-        name = ctx.params["y"]
-        renderer.narrow(ctx, ctx.dataset.exists(name), called=f"seen by {name}", active=(name,))
+    def show_member_named(self, ctx: ExecutionContext) -> None:
+        """Show the samples of a bar of the members' time."""
+        self._show_member(ctx, ctx.params["y"])
 
-    def show_disagreement(self, ctx: Any) -> None:
-        """Narrow the grid to what one member found and another did not."""
+    def show_disagreement(self, ctx: ExecutionContext) -> None:
+        """Show the samples with objects that one member detects and another misses."""
         a, b = ctx.params["y"], ctx.params["x"]
-        called = f"{a} found something" + ("" if a == b else f" that {b} did not")
-        view = self.pages.found_without(ctx.dataset, a, b)
-        renderer.narrow(ctx, view, called=called, active=tuple(dict.fromkeys((a, b))))
+        view = self.page.disagreement_view(ctx.dataset, a, b)
+        description = f"detected by {a}" + ("" if a == b else f", missed by {b}")
+        narrow_grid(ctx, view, description=description, fields=tuple(dict.fromkeys((a, b))))
 
-    def show_failed(self, ctx: Any) -> None:
-        """Narrow the grid to a kind of failure."""
-        renderer.narrow(
-            ctx, self.pages.failed(ctx.dataset, ctx.params["y"]), called=ctx.params["y"]
-        )
+    def show_failures(self, ctx: ExecutionContext) -> None:
+        """Show the samples with a kind of failure."""
+        kind = ctx.params["y"]
+        narrow_grid(ctx, self.page.failure_view(ctx.dataset, kind), description=kind)
+
+    def _show_member(self, ctx: ExecutionContext, name: str) -> None:
+        view = ctx.dataset.exists(name)
+        narrow_grid(ctx, view, description=f"predicted by {name}", fields=(name,))
 
 
 def register(plugin: Any) -> None:
-    """Hand the panel to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the panel with FiftyOne."""
     plugin.register(Cascade)

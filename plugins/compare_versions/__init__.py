@@ -1,63 +1,62 @@
-"""The App's door to comparing: two registered versions, side by side."""
+"""FiftyOne operator: compare two registered versions of an ensemble."""
 
 from dataclasses import asdict
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
 from curation.app.operators import estimates, version_forms
-from curation.app.operators.base import RUN, Door
+from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
+from curation.app.operators.forms import Form, parameter
+from curation.app.operators.progress import StageProgress
 
 
-class CompareVersions(Door):
-    """Runs two versions on the same samples, each into fields of its own."""
+class CompareVersions(CurationOperator):
+    """Runs two versions on the same samples, each into its own fields."""
 
-    button = "Compare"
+    submit_label = "Compare"
+    config = operator_config(
+        name="compare_versions",
+        label="Curation: compare two versions",
+        description="Run two registered ensembles side by side, and show where they differ",
+        icon="compare",
+        risk_level="MEDIUM",
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="compare_versions",
-            label="Curation: compare two versions",
-            description="Run two registered ensembles side by side, and show where they differ",
-            icon="compare",
-            risk_level=types.RiskLevel.MEDIUM,
-            **RUN,
-        )
-
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for the two."""
-        known = version_forms.require(form, 2)
-        if len(known) < 2:
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the two versions."""
+        versions = version_forms.require_versions(form, 2)
+        if len(versions) < 2:
             return
-        first = version_forms.ask(form, "first", "First", alias="champion", known=known)
-        second = version_forms.ask(form, "second", "Second", alias="challenger", known=known)
+        first, second = (
+            version_forms.select_version(form, name, label, alias=alias, versions=versions)
+            for name, label, alias in (
+                ("first", "First version", "champion"),
+                ("second", "Second version", "challenger"),
+            )
+        )
         if first == second:
-            form.refuse("Pick two different versions.", "second")
-        n = len(ctx.target_view())
-        form.say(
-            f"2 ensembles {estimates.TIMES} {n:,} samples",
+            form.error("Select two different versions.", "second")
+        form.note(
+            f"2 ensembles {estimates.TIMES} {len(ctx.target_view()):,} samples",
             f"Writes fields such as `consensus__v{first}`.",
         )
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Compare, and show where they decide differently."""
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Compare the versions, and show where they decide differently."""
         from curation.api.registry import compare
 
-        given = ctx.params
-        pair = (given.get("first") or "champion", given.get("second") or "challenger")
-        result = compare(ctx.target_view(), *pair)
+        first = parameter(ctx, "first", "champion")
+        result = compare(ctx.target_view(), first, parameter(ctx, "second", "challenger"))
         return Outcome(
-            f"Of {result.samples} samples ({result.labeled} labeled) versions "
-            f"{' and '.join(result.versions)} decide differently on {result.differing}.",
+            f"Versions {' and '.join(result.versions)} decide differently on {result.differing} of "
+            f"{result.samples} samples ({result.labeled} labeled).",
             asdict(result),
             saved_view=result.view,
         )
 
 
 def register(plugin: Any) -> None:
-    """Hand the operator to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the operator with FiftyOne."""
     plugin.register(CompareVersions)

@@ -1,66 +1,65 @@
-"""The App's door to embedding: vectors, the similarity index and the UMAP picture."""
+"""FiftyOne operator: embed samples."""
 
 from dataclasses import asdict
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
 from curation.app.operators import estimates, round_forms
-from curation.app.operators.base import RUN, Door
+from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
+from curation.app.operators.forms import Form, parameter
+from curation.app.operators.progress import StageProgress
 
 
-class EmbedSamples(Door):
-    """Makes a vector of every sample that has none."""
+class EmbedSamples(CurationOperator):
+    """Computes the embedding of every sample without one."""
 
-    button = "Embed"
+    submit_label = "Embed"
+    config = operator_config(
+        name="embed_samples",
+        label="Curation: embed",
+        description="Embed samples for similarity search, selection and the UMAP plot",
+        icon="scatter_plot",
+        risk_level="MEDIUM",
+        step=3,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="embed_samples",
-            label="Curation: embed",
-            description="Embed samples for similarity search, choosing and the UMAP picture",
-            icon="scatter_plot",
-            risk_level=types.RiskLevel.MEDIUM,
-            **RUN,
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the manifest, and show the estimate."""
+        name = round_forms.select_manifest(
+            form, description="Its first embedding member computes the vectors"
         )
-
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for the manifest whose embedder is to run."""
-        name = round_forms.ask_manifest(form, about="Its first embedding member makes the vectors")
-        parsed = round_forms.read_manifest(form, name)
-        if parsed is None:
+        manifest = round_forms.load_manifest(form, name)
+        if manifest is None:
             return
-        embedders = parsed.of_tier("embedding")[:1]
+        embedders = manifest.of_tier("embedding")[:1]
         if not embedders:
-            form.refuse(f"The manifest {name!r} has no member that embeds.", "manifest")
+            form.error(f"The manifest {name!r} has no embedding member.", "manifest")
             return
-        form.say(
-            estimates.of_members(ctx.target_view(), parsed, embedders).sentence,
-            "Vectors lie in a file, not in the samples; those that are there are not made again.",
+        form.note(
+            estimates.estimate_run(ctx.target_view(), manifest, embedders).sentence,
+            "Vectors are stored in a file, not in the samples. Existing vectors are kept.",
         )
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Embed, and draw the picture."""
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Embed the samples, and compute the UMAP plot."""
         from curation.api.datasets import connected, ensemble
         from curation.stages.embed import embed
         from curation.worker import model_cache
 
         samples = ctx.target_view()
-        name = ctx.params.get("manifest") or round_forms.DEFAULT_MANIFEST
+        name = parameter(ctx, "manifest", round_forms.DEFAULT_MANIFEST)
         folder = connected().vectors(ctx.dataset.name)
         members = model_cache.get(ensemble(samples, name))
-        result = embed(samples, members, folder=folder, progress=bars("embed"))
-        shown = "the panel `Embeddings` shows them" if result.umap else "too few for a picture"
+        result = embed(samples, members, folder=folder, progress=stage_progress("embed"))
+        plot = "see the panel `Embeddings`" if result.umap else "too few samples for a plot"
         return Outcome(
-            f"{result.embedder} made {result.added} vectors, {result.skipped} were there; {shown}.",
+            f"{result.embedder} made {result.added} vectors, {result.skipped} existed; {plot}.",
             asdict(result),
         )
 
 
 def register(plugin: Any) -> None:
-    """Hand the operator to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the operator with FiftyOne."""
     plugin.register(EmbedSamples)

@@ -1,68 +1,62 @@
-"""The App's door to hardness: how it is distributed, what makes it, where it lies."""
+"""FiftyOne panel: distribution, components and map of hardness."""
 
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
-from curation.app.panels import renderer
-from curation.app.panels.base import Door
+from curation.app.panels.base import CurationPanel, panel_config
+from curation.app.panels.renderer import narrow_grid
 
 
-class Hardness(Door):
-    """Shows how hard samples are; a column, a bar or a lasso leads to its samples."""
+class Hardness(CurationPanel):
+    """Shows the hardness of samples; a column, a bar or a lasso leads to its samples."""
 
-    shows = "hardness"
+    page_name = "hardness"
+    config = panel_config(
+        name="hardness_panel",
+        label="Curation: hardness",
+        icon="insights",
+        help_markdown="Hardness: distribution, components and map. Click or draw a lasso.",
+        risk_level="MEDIUM",  # tags samples
+    )
 
-    @property
-    def config(self) -> foo.PanelConfig:
-        """How the App lists it."""
-        return foo.PanelConfig(
-            name="hardness_panel",
-            label="Curation: hardness",
-            icon="insights",
-            surfaces="grid",
-            category=foo.Categories.CURATE,
-            help_markdown="How hard samples are, why, and where they lie. Click or draw a lasso.",
-            risk_level=types.RiskLevel.MEDIUM,  # it tags samples
-        )
+    def recount(self, ctx: ExecutionContext) -> None:
+        """Count the samples and compute the map again."""
+        self.run_action(ctx, lambda: self.page.recount(ctx.dataset))
 
-    def count_again(self, ctx: Any) -> None:
-        """Count the samples and draw the plane anew."""
-        renderer.attempt(ctx, lambda: self.pages.count_again(ctx.dataset))
-        self.on_load(ctx)
+    def show_column(self, ctx: ExecutionContext) -> None:
+        """Show the samples of a column of the histogram."""
+        low, high = self.page.column_edges(ctx.params["x"], self.page.BINS)
+        view = self.page.column_view(ctx.dataset, ctx.params["x"])
+        narrow_grid(ctx, view, description=f"hardness {low:.2f} to {high:.2f}")
 
-    def show_column(self, ctx: Any) -> None:
-        """Narrow the grid to a column of the histogram."""
-        low, high = self.pages.edges(ctx.params["x"], self.pages.BINS)
-        view = self.pages.between(ctx.dataset, ctx.params["x"])
-        renderer.narrow(ctx, view, called=f"hardness {low:.2f} to {high:.2f}")
+    def show_component(self, ctx: ExecutionContext) -> None:
+        """Show the samples with the highest value of a component."""
+        component = ctx.params["y"]
+        view = self.page.component_view(ctx.dataset, component)
+        narrow_grid(ctx, view, description=f"highest disagreement on {component}")
 
-    def show_part(self, ctx: Any) -> None:
-        """Narrow the grid to where a component is greatest."""
-        view = self.pages.greatest(ctx.dataset, ctx.params["y"])
-        renderer.narrow(ctx, view, called=f"the greatest disagreement on {ctx.params['y']}")
+    def select_cells(self, ctx: ExecutionContext) -> None:
+        """Show the samples in a lasso; Plotly also reports the removal of a lasso."""
+        cells = [int(mark["id"]) for mark in ctx.params.get("data") or () if mark.get("id")]
+        if cells:
+            self._show_cells(ctx, cells)
 
-    def pick(self, ctx: Any) -> None:
-        """Narrow the grid to what the lasso holds."""
-        cells = [int(one["id"]) for one in ctx.params.get("data") or () if one.get("id")]
-        if cells:  # plotly also tells of a lasso that was taken away
-            renderer.narrow(
-                ctx, self.pages.picked(ctx.dataset, cells), called="picked on the plane"
-            )
+    def select_cell(self, ctx: ExecutionContext) -> None:
+        """Show the samples of one mark."""
+        self._show_cells(ctx, [int(ctx.params["id"])])
 
-    def pick_one(self, ctx: Any) -> None:
-        """Narrow the grid to one mark."""
-        view = self.pages.picked(ctx.dataset, [int(ctx.params["id"])])
-        renderer.narrow(ctx, view, called="picked on the plane")
-
-    def tag(self, ctx: Any) -> None:
-        """Tag what is selected, else what the grid shows."""
-        word = ctx.panel.get_state(self.pages.TAG)
-        if renderer.attempt(ctx, lambda: self.pages.tag(ctx.dataset, ctx.view, ctx.selected, word)):
+    def tag(self, ctx: ExecutionContext) -> None:
+        """Tag the selected samples, or the whole grid."""
+        label = ctx.panel.get_state(self.page.TAG)
+        if self.run_action(ctx, lambda: self.page.tag(ctx.dataset, ctx.view, ctx.selected, label)):
             ctx.ops.reload_dataset()
+
+    def _show_cells(self, ctx: ExecutionContext, cells: list[int]) -> None:
+        view = self.page.cells_view(ctx.dataset, cells)
+        narrow_grid(ctx, view, description="selected on the map")
 
 
 def register(plugin: Any) -> None:
-    """Hand the panel to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the panel with FiftyOne."""
     plugin.register(Hardness)

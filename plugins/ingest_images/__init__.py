@@ -1,18 +1,19 @@
-"""The App's door to bringing images in: a folder or file on the machine of the App's server."""
+"""FiftyOne operator: ingest images from a folder or file on the App server's machine."""
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
 from cascade import taxonomy
-from curation.app.operators.base import RUN, Door
+from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
+from curation.app.operators.forms import Form, parameter
+from curation.app.operators.progress import StageProgress
 
 FORMATS = {
-    "auto": "find out",
+    "auto": "detect",
     "folder": "images without labels",
     "yolo": "YOLO",
     "coco": "COCO",
@@ -20,85 +21,92 @@ FORMATS = {
     "video": "videos",
 }
 DEFAULT_TAXONOMY = "roadwork_core"
-SHARES = (0.70, 0.15, 0.15)
+SPLIT_SHARES = (0.70, 0.15, 0.15)
+MAX_FAILURES = 50  # in the result
 
 
-class IngestImages(Door):
-    """Brings images and their labels into a dataset, checked and split; a new one or this one."""
+class IngestImages(CurationOperator):
+    """Ingests images and labels into a new or an existing dataset, validated and split."""
 
-    looks_at = "nothing"
-    button = "Bring in"
+    target = "nothing"
+    submit_label = "Ingest"
+    config = operator_config(
+        name="ingest_images",
+        label="Curation: ingest images",
+        description="Add new images, videos and labels to a dataset",
+        icon="add_photo_alternate",
+        risk_level="MEDIUM",
+        step=1,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="ingest_images",
-            label="Curation: ingest images",
-            description="Bring images, videos and labels into a dataset; add only what is new",
-            icon="add_photo_alternate",
-            risk_level=types.RiskLevel.MEDIUM,
-            **RUN,
-        )
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the source of the images, and the meaning of their labels."""
+        import fiftyone as fo
 
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask where the images are, and what their labels mean."""
         source = form.text(
             "source",
             "Folder or file",
-            about="On the machine where this server runs: images, YOLO, COCO, VOC or videos",
-            needed="Name a folder or a file, such as /data/photos.",
+            description="On the App server's machine: images, YOLO, COCO, VOC or videos",
+            missing="Enter a folder or a file, such as /data/photos.",
         )
         path = Path(source).expanduser()
         if source and not path.exists():
-            form.refuse(f"Nothing is at {path} on this machine.", "source")
-        name = form.text("name", "Dataset", default=path.name if source else "", about="Its name")
-        known = is_there(name)
-        form.pick(
+            form.error(f"{path} does not exist on this machine.", "source")
+        name = form.text("name", "Dataset name", default=path.name if source else "")
+        form.select(
             "taxonomy",
             "Taxonomy",
             taxonomy.packaged_names(),
             default=DEFAULT_TAXONOMY,
-            about="What labels mean; a packaged one, or a YAML file",
-            free=True,
+            description="Meaning of the labels: a packaged taxonomy, or a YAML file",
+            allow_other=True,
         )
-        kind = form.pick("source_format", "Format", FORMATS, default="auto")
+        kind = form.select("source_format", "Format", FORMATS, default="auto")
         if kind in ("auto", "yolo"):
-            form.text("names", "Class names", about="Of YOLO rows in order, comma-separated")
+            form.text("names", "Class names", description="YOLO classes in order, comma-separated")
         if kind in ("auto", "video"):
-            form.number("fps", "Frames a second", default=1.0, above=0.0, about="From videos")
-        form.tick("resplit", "Split anew", about="By drive: 70 % train, 15 % val, 15 % test")
-        form.tick("hold_back", "Hold labels back", about="To replay a project with the oracle")
-        if name and not form.problems:
-            form.say(f"{'Adds to' if known else 'Makes'} the dataset {name!r}")
+            form.number("fps", "Frames per second", default=1.0, above=0.0, description="Of videos")
+        form.checkbox(
+            "resplit", "Split again", description="By drive: 70 / 15 / 15% train, val, test"
+        )
+        form.checkbox(
+            "hold_back", "Hold labels back", description="To replay a project with the oracle"
+        )
+        if name and not form.errors:
+            verb = "Adds to" if fo.dataset_exists(name) else "Creates"
+            form.note(f"{verb} the dataset {name!r}")
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Ingest, and open the dataset."""
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Ingest the images, and open the dataset."""
         from curation.api.stages import ingest
 
-        given = ctx.params
-        words = [one.strip() for one in (given.get("names") or "").split(",") if one.strip()]
+        names = [name.strip() for name in parameter(ctx, "names", "").split(",") if name.strip()]
         result = ingest(
-            Path(given["source"].strip()).expanduser(),
-            name=(given.get("name") or "").strip() or None,
-            taxonomy=given.get("taxonomy") or DEFAULT_TAXONOMY,
-            source_format=given.get("source_format") or "auto",
-            names=words or None,
-            hold_back=bool(given.get("hold_back")),
-            resplit=SHARES if given.get("resplit") else None,
-            fps=given.get("fps") or 1.0,
-            progress=bars("ingest"),
+            Path(ctx.params["source"].strip()).expanduser(),
+            name=parameter(ctx, "name", "").strip() or None,
+            taxonomy=parameter(ctx, "taxonomy", DEFAULT_TAXONOMY),
+            source_format=parameter(ctx, "source_format", "auto"),
+            names=names or None,
+            hold_back=bool(parameter(ctx, "hold_back")),
+            resplit=SPLIT_SHARES if parameter(ctx, "resplit") else None,
+            fps=parameter(ctx, "fps", 1.0),
+            progress=stage_progress("ingest"),
         )
-        left = f" {len(result.failures)} files were left out." if result.failures else ""
+        failures, problems = (
+            [f"{failure.filepath}: {failure.message}" for failure in found[:MAX_FAILURES]]
+            for found in (result.failures, result.label_problems)
+        )
+        sentences = [
+            f"Added {result.added} samples to {result.dataset!r}; {result.existing} existed.",
+            f"{len(result.failures)} files were left out." if failures else "",
+            *result.warnings,
+        ]
         return Outcome(
-            f"{result.added} samples were added to {result.dataset!r}, {result.existing} were "
-            f"there.{left} {' '.join(result.warnings)}".strip(),
+            " ".join(filter(None, sentences)),
             {
                 **asdict(result),
-                "failures": [f"{one.filepath}: {one.message}" for one in result.failures[:50]],
-                "label_problems": [
-                    f"{one.filepath}: {one.message}" for one in result.label_problems[:50]
-                ],
+                "failures": failures,
+                "label_problems": problems,
                 "duplicates": len(result.duplicates),
             },
             dataset=result.dataset,
@@ -106,13 +114,6 @@ class IngestImages(Door):
         )
 
 
-def is_there(name: str) -> bool:
-    """Return whether a dataset of that name is there."""
-    import fiftyone as fo
-
-    return bool(name) and bool(fo.dataset_exists(name))
-
-
 def register(plugin: Any) -> None:
-    """Hand the operator to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the operator with FiftyOne."""
     plugin.register(IngestImages)

@@ -1,142 +1,121 @@
-"""The App's door to what was queued: look, cancel, run again."""
+"""FiftyOne operators: show, cancel and rerun queued operations."""
 
 from dataclasses import asdict
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
-from curation.app.operators.base import RUN, Door
+from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
+from curation.app.operators.forms import Form, parameter
+from curation.app.operators.progress import StageProgress
 from curation.worker import run_history
+from curation.worker.run_history import Run
 
-AT_ONCE = {**RUN, "allow_delegated_execution": False}
-SHOWN = 50
+MAX_RUNS = 50
 
 
-def ask_run(form: Any, *, over: bool | None) -> str:
-    """Ask for a run.
+class RunOperator(CurationOperator):
+    """An operator on one queued operation.
 
-    Args:
-        form: The form.
-        over: Whether those that are over are meant, or those that are not; None for all.
+    Attributes:
+        finished: Whether it applies to finished runs or to open ones; None for all.
     """
-    found = [
-        one for one in run_history.list_runs(limit=SHOWN) if over is None or one.is_finished == over
-    ]
-    shown = {
-        one.id: f"{one.label} · {one.dataset or 'no dataset'} · {one.state}"
-        + ("" if one.queued_at is None else f" · {one.queued_at:%Y-%m-%d %H:%M} UTC")
-        for one in found
-    }
-    if not shown:
-        form.refuse("There is no such run." if over is None else "No run is in such a state.")
-        return ""
-    return str(form.pick("run", "Run", shown, default=next(iter(shown))))
+
+    target = "nothing"
+    finished: bool | None = None
+
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the run."""
+        labels = {}
+        for run in self.list_runs():
+            queued = f"{run.queued_at:%Y-%m-%d %H:%M} UTC" if run.queued_at else ""
+            parts = (run.label, run.dataset or "no dataset", run.state, queued)
+            labels[run.id] = " · ".join(filter(None, parts))
+        if labels:
+            form.select("run", "Run", labels, default=next(iter(labels)))
+        else:
+            state = {None: "", True: "finished ", False: "open "}[self.finished]
+            form.error(f"There is no {state}run.")
+
+    def list_runs(self) -> list[Run]:
+        """Return the runs to choose from, latest first."""
+        runs = run_history.list_runs(limit=MAX_RUNS)
+        return [run for run in runs if self.finished in (None, run.is_finished)]
+
+    def run_id(self, ctx: ExecutionContext) -> str:
+        """Return the selected run, by default the first."""
+        first = next((run.id for run in self.list_runs()), "")
+        return str(parameter(ctx, "run", first))
 
 
-class ShowRuns(Door):
-    """Shows what was queued, and the log of one of them."""
+class ShowRuns(RunOperator):
+    """Shows the runs, and the log of one of them."""
 
-    looks_at = "nothing"
-    button = "Show"
+    submit_label = "Show"
+    config = operator_config(
+        name="show_runs",
+        label="Curation: read a run's log",
+        description="Show queued, running and finished operations, and the log of one",
+        icon="receipt_long",
+        risk_level="LOW",
+        can_queue=False,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="show_runs",
-            label="Curation: read a run's log",
-            description="What is queued, runs, is done or failed; and the log of a run",
-            icon="receipt_long",
-            risk_level=types.RiskLevel.LOW,
-            **AT_ONCE,
-        )
-
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask whose log is wanted."""
-        ask_run(form, over=None)
-
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """List the runs."""
-        found = run_history.list_runs(limit=SHOWN)
-        run = ctx.params.get("run") or (found[0].id if found else "")
-        one = run_history.get_run(run)
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Read the log."""
+        run = run_history.get_run(self.run_id(ctx))
+        runs = [f"{other.state}: {other.label} ({other.dataset})" for other in self.list_runs()]
+        log = run_history.read_log(run.id) or "The log is empty."
         return Outcome(
-            f"{one.label}: {one.state}. {one.error or one.note}".strip(),
-            {
-                "run": asdict(one),
-                "log": run_history.read_log(run) or "It kept no log.",
-                "runs": [f"{each.state}: {each.label} ({each.dataset})" for each in found],
-            },
+            f"{run.label}: {run.state}. {run.error or run.note}".strip(),
+            {"run": asdict(run), "log": log, "runs": runs},
             wrote=False,
         )
 
 
-class CancelRun(Door):
-    """Asks a run to end; one that waits ends at once."""
+class CancelRun(RunOperator):
+    """Cancels a run; a queued one ends immediately."""
 
-    looks_at = "nothing"
-    button = "Cancel the run"
+    submit_label = "Cancel the run"
+    finished = False
+    config = operator_config(
+        name="cancel_run",
+        label="Curation: cancel a run",
+        description="End a queued or running operation; data that it wrote stays",
+        icon="cancel",
+        risk_level="HIGH",
+        can_queue=False,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="cancel_run",
-            label="Curation: cancel a run",
-            description="End a queued or running operation; what it wrote stays",
-            icon="cancel",
-            risk_level=types.RiskLevel.HIGH,
-            **AT_ONCE,
-        )
-
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for the run."""
-        ask_run(form, over=False)
-
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Cancel it."""
-        one = run_history.cancel(ctx.params.get("run") or _first(over=False))
-        return Outcome(f"{one.label}: {one.state}.", {"run": asdict(one)}, wrote=False)
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Cancel the run."""
+        run = run_history.cancel(self.run_id(ctx))
+        return Outcome(f"{run.label}: {run.state}.", {"run": asdict(run)}, wrote=False)
 
 
-class RerunRun(Door):
-    """Queues a run again, with the same inputs."""
+class RerunRun(RunOperator):
+    """Queues a finished run again with the same inputs."""
 
-    looks_at = "nothing"
-    button = "Run again"
+    submit_label = "Run again"
+    finished = True
+    config = operator_config(
+        name="rerun_run",
+        label="Curation: run again",
+        description="Queue a finished operation again with the same inputs",
+        icon="replay",
+        risk_level="MEDIUM",
+        can_queue=False,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="rerun_run",
-            label="Curation: run again",
-            description="Queue an operation that is over once more, with the same inputs",
-            icon="replay",
-            risk_level=types.RiskLevel.MEDIUM,
-            **AT_ONCE,
-        )
-
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for the run."""
-        ask_run(form, over=True)
-
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Queue it."""
-        new = run_history.rerun(ctx.params.get("run") or _first(over=True))
-        return Outcome(
-            f"Queued again as {new}.", {"run": asdict(run_history.get_run(new))}, wrote=False
-        )
-
-
-def _first(*, over: bool) -> str:
-    return next((one.id for one in run_history.list_runs(limit=SHOWN) if one.is_finished == over), "")
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Queue the run."""
+        run = run_history.get_run(run_history.rerun(self.run_id(ctx)))
+        return Outcome(f"Queued again as {run.id}.", {"run": asdict(run)}, wrote=False)
 
 
 def register(plugin: Any) -> None:
-    """Hand the operators to FiftyOne; `fiftyone.yml` lists the same names."""
+    """Register the operators with FiftyOne."""
     plugin.register(ShowRuns)
     plugin.register(CancelRun)
     plugin.register(RerunRun)

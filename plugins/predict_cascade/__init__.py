@@ -1,117 +1,117 @@
-"""The App's door to predicting: one form, and the calls to predict, fuse and look closer."""
+"""FiftyOne operator: run an ensemble."""
 
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
 from curation.app.operators import estimates, round_forms
-from curation.app.operators.base import RUN, Door
+from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
+from curation.app.operators.forms import Form, parameter
+from curation.app.operators.progress import StageProgress
 from curation.storage import schema
 
-CLOSER = ("geometry", "segmentation", "language")
+DEEP_TIERS = ("geometry", "segmentation", "language")
 MODES = {
     "full": "every member on every sample: disagreement is the signal",
-    "routed": "the deeper tiers only where the cascade is unsure",
+    "routed": "deep tiers only where the cascade is unsure",
 }
-LICENCES = {
-    "any": "any",
+ENGINES = {"local": "the devices of this machine", "ray": "a Ray cluster (detectors)"}
+ANY_LICENSE = "any"
+LICENSES = {
+    ANY_LICENSE: "any",
     "permissive": "permissive only",
     "copyleft": "permissive and copyleft",
     "custom": "all but non-commercial",
 }
 
 
-class PredictCascade(Door):
-    """Runs every member of a manifest that has not looked at a sample yet, and fuses them."""
+class PredictCascade(CurationOperator):
+    """Runs every member of a manifest on the samples without its prediction, and fuses them."""
 
-    button = "Predict"
+    submit_label = "Predict"
+    config = operator_config(
+        name="predict_cascade",
+        label="Curation: predict",
+        description="Run an ensemble on samples without its predictions, and fuse the boxes",
+        icon="layers",
+        risk_level="MEDIUM",
+        step=2,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="predict_cascade",
-            label="Curation: predict",
-            description="Run an ensemble over the samples that it has not seen, and fuse its boxes",
-            icon="layers",
-            risk_level=types.RiskLevel.MEDIUM,
-            **RUN,
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add manifest, mode, license, engine and calibration, and show the estimate."""
+        manifest = round_forms.load_manifest(form, round_forms.select_manifest(form))
+        if manifest is None:
+            return
+        members = [member for member in manifest.members if member.tier != "embedding"]
+        mode: Any = "full"
+        if any(member.tier in DEEP_TIERS for member in members):
+            mode = form.select("mode", "Mode", MODES, default="full")
+        license_kind = form.select("licence", "License", LICENSES, default=ANY_LICENSE)
+        if form.select("engine", "Engine", ENGINES, default="local") == "ray":
+            form.text(
+                "address", "Address of the cluster", description="Default: a cluster started here"
+            )
+        form.checkbox(
+            "recalibrate",
+            "Refit the calibration",
+            description="On labeled validation samples, before the boxes are fused",
+        )
+        if form.errors:
+            return
+        if license_kind != ANY_LICENSE:
+            excluded = manifest.excluded_by_license(license_kind)
+            members = [member for member in members if member.name not in excluded]
+        form.note(
+            estimates.estimate_run(ctx.target_view(), manifest, members, mode=mode).sentence,
+            f"Writes a field for each of {', '.join(member.name for member in members)}, and "
+            f"`{schema.CONSENSUS}`. Other fields stay.",
         )
 
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for the manifest, and say what it will take."""
-        name = round_forms.ask_manifest(form)
-        parsed = round_forms.read_manifest(form, name)
-        if parsed is None:
-            return
-        members = [one for one in parsed.members if one.tier != "embedding"]
-        mode = "full"
-        if any(one.tier in CLOSER for one in members):
-            mode = form.pick("mode", "Mode", MODES, default="full")
-        licence = form.pick("licence", "Licences", LICENCES, default="any")
-        kind = None if licence not in LICENCES or licence == "any" else licence
-        refused = parsed.refused(kind) if kind else {}
-        members = [one for one in members if one.name not in refused]
-        if form.problems:
-            return
-        form.say(
-            estimates.of_members(ctx.target_view(), parsed, members, mode=mode).sentence,
-            f"Writes a field for each of {', '.join(one.name for one in members)}, and "
-            f"`{schema.CONSENSUS}`. Fields that you have stay.",
-        )
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Predict, fuse, run the deep tiers of the manifest, and fuse again."""
+        import curation as cu
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Predict, fuse, look closer where the manifest does, and fuse again."""
-        from curation.api.datasets import connected, ensemble
-        from curation.inference.deep_tiers import estimators
-        from curation.stages.adjudicate import adjudicate
-        from curation.stages.examine import examine
-        from curation.stages.fuse import fuse
-        from curation.stages.predict import predict
-        from curation.worker import model_cache
-
-        given, samples = ctx.params, ctx.target_view()
-        licence = given.get("licence") or "any"
-        members = ensemble(
+        samples = ctx.target_view()
+        license_kind = parameter(ctx, "licence", ANY_LICENSE)
+        result = cu.predict(
             samples,
-            given.get("manifest") or round_forms.DEFAULT_MANIFEST,
-            licence=None if licence == "any" else licence,
+            parameter(ctx, "manifest", round_forms.DEFAULT_MANIFEST),
+            mode=parameter(ctx, "mode", "full"),
+            strictest_license=None if license_kind == ANY_LICENSE else license_kind,
+            engine=parameter(ctx, "engine", "local"),
+            address=parameter(ctx, "address"),
+            recalibrate=bool(parameter(ctx, "recalibrate")),
+            bars=stage_progress,
         )
-        members = model_cache.of(members)
-        predicted = predict(samples, members, progress=bars("predict"))
-        fused = fuse(samples, members, progress=bars("fuse"))
-        closer: dict[str, Any] = {}
-        if any(estimators(members).values()):
-            folder = connected().artifacts(ctx.dataset.name)
-            mode = given.get("mode") or "full"
-            looked = examine(samples, members, folder=folder, mode=mode, progress=bars("examine"))
-            fused = fuse(samples, members, progress=bars("fuse"))
-            settled = adjudicate(samples, members, progress=bars("adjudicate"))
-            closer = {"looked_closer": looked.ran, "settled_of_doubtful": settled.settled}
+        predicted = result.predict
         left_out = "; ".join(predicted.left_out.values())
-        failed = (
-            f" {predicted.failed} failed, see the field `failures`." if predicted.failed else ""
-        )
-        lacking = f" Left out: {left_out}" if left_out else ""
+        sentences = [
+            f"Made {predicted.ran} predictions on {predicted.samples} samples; "
+            f"{predicted.skipped} existed. Samples with the lowest agreement come first.",
+            f"{predicted.failed} failed, see the field `failures`." if predicted.failed else "",
+            f"Left out: {left_out}" if left_out else "",
+        ]
+        details = {
+            "samples": predicted.samples,
+            "ran": predicted.ran,
+            "skipped": predicted.skipped,
+            "failed": predicted.failed,
+            "fused": result.fuse.fused,
+            "seconds": dict(predicted.seconds),
+            "left_out": left_out,
+        }
+        if result.examine and result.adjudicate:
+            details["deep_tier_predictions"] = result.examine.ran
+            details["adjudicated"] = result.adjudicate.settled
         return Outcome(
-            f"{predicted.ran} predictions on {predicted.samples} samples were made, "
-            f"{predicted.skipped} were there; the least agreed upon come first.{failed}{lacking}",
-            {
-                "samples": predicted.samples,
-                "ran": predicted.ran,
-                "skipped": predicted.skipped,
-                "failed": predicted.failed,
-                "fused": fused.fused,
-                **closer,
-                "seconds": dict(predicted.seconds),
-                "left_out": left_out,
-            },
+            " ".join(filter(None, sentences)),
+            details,
             view=samples.exists(schema.CONSENSUS).sort_by(schema.AGREEMENT),
         )
 
 
 def register(plugin: Any) -> None:
-    """Hand the operator to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the operator with FiftyOne."""
     plugin.register(PredictCascade)

@@ -1,88 +1,79 @@
-"""The App's door to quality: who fails where, and whether new images are like those before."""
+"""FiftyOne panels: errors by slice and member, and drift of new images."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
-from curation.app.panels import renderer
-from curation.app.panels.base import Door
+from curation.app.panels.base import CurationPanel, panel_config
+from curation.app.panels.renderer import narrow_grid
+from curation.storage import schema
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from curation.app.panels.components import Page
 
 
-class Failures(Door):
-    """Shows slices by members; a cell leads to the images on which the member failed."""
+class Failures(CurationPanel):
+    """Shows errors by slice and member; a cell leads to its images."""
 
-    shows = "failures"
+    page_name = "failures"
+    config = panel_config(
+        name="failures_panel",
+        label="Curation: failures",
+        icon="rule",
+        help_markdown="Errors of each member on each slice, against ground truth. Click a cell.",
+        risk_level="MEDIUM",  # comparing writes fields
+    )
 
-    @property
-    def config(self) -> foo.PanelConfig:
-        """How the App lists it."""
-        return foo.PanelConfig(
-            name="failures_panel",
-            label="Curation: failures",
-            icon="rule",
-            surfaces="grid",
-            category=foo.Categories.CURATE,
-            help_markdown="Which member fails on which slice, against ground truth. Click a cell.",
-            risk_level=types.RiskLevel.MEDIUM,  # comparing writes fields
-        )
-
-    def make(self, ctx: Any, dataset: Any) -> Any:
-        """Return the page of the failures that are asked for."""
+    def build_page(self, ctx: ExecutionContext, dataset: "Dataset") -> "Page":
+        """Return the page for the selected kind of error and ground truth."""
         state = ctx.panel.get_state
-        return self.pages.page(dataset, state("what"), state("truth"))
+        return self.page.build_page(dataset, state("what"), state("truth"))
 
-    def change(self, ctx: Any) -> None:
-        """Show other failures, or take another field for the truth."""
-        ctx.panel.set_state(ctx.params["path"], ctx.params["value"])
-        self.on_load(ctx)
+    def change(self, ctx: ExecutionContext) -> None:
+        """Select another kind of error, or another ground truth."""
+        self.set_state(ctx, ctx.params["path"], ctx.params["value"])
 
-    def judge(self, ctx: Any) -> None:
+    def compare(self, ctx: ExecutionContext) -> None:
         """Compare every member with the ground truth."""
         truth = ctx.panel.get_state("truth")
-        if renderer.attempt(ctx, lambda: self.pages.judge(ctx.dataset, truth)):
+        if self.run_action(ctx, lambda: self.page.compare(ctx.dataset, truth)):
             ctx.ops.reload_dataset()
-        self.on_load(ctx)
 
-    def show_cell(self, ctx: Any) -> None:
-        """Narrow the grid to the failures of a cell."""
+    def show_cell(self, ctx: ExecutionContext) -> None:
+        """Show the images of a cell."""
         row, member = ctx.params["y"], ctx.params["x"]
-        view = self.pages.of_cell(ctx.dataset, row, member, ctx.panel.get_state("what"))
-        called = f"{member} failed on {row.rpartition(' (')[0]}"
-        renderer.narrow(ctx, view, called=called, active=("ground_truth", member))
+        view = self.page.cell_view(ctx.dataset, row, member, ctx.panel.get_state("what"))
+        description = f"errors of {member} on {row.rpartition(' (')[0]}"
+        narrow_grid(ctx, view, description=description, fields=(schema.GROUND_TRUTH, member))
 
 
-class Drift(Door):
-    """Shows whether new images are like those before; a column leads to its images."""
+class Drift(CurationPanel):
+    """Shows whether new images resemble earlier ones; a column leads to its images."""
 
-    shows = "drift"
+    page_name = "drift"
+    config = panel_config(
+        name="drift_panel",
+        label="Curation: drift",
+        icon="moving",
+        help_markdown="Distance of the newest images to earlier ones. Click a column.",
+        risk_level="LOW",
+    )
 
-    @property
-    def config(self) -> foo.PanelConfig:
-        """How the App lists it."""
-        return foo.PanelConfig(
-            name="drift_panel",
-            label="Curation: drift",
-            icon="moving",
-            surfaces="grid",
-            category=foo.Categories.CURATE,
-            help_markdown="Are the newest images anything like those before?",
-            risk_level=types.RiskLevel.LOW,
-        )
-
-    def measure(self, ctx: Any) -> None:
-        """Compare the newest day, or what the grid shows, with the rest."""
+    def measure(self, ctx: ExecutionContext) -> None:
+        """Compare the newest day, or the images in the grid, with all others."""
         which = ctx.params["which"]
-        renderer.attempt(ctx, lambda: self.pages.measure(ctx.dataset, ctx.view, which))
-        self.on_load(ctx)
+        self.run_action(ctx, lambda: self.page.measure(ctx.dataset, ctx.view, which))
 
-    def show_column(self, ctx: Any) -> None:
-        """Narrow the grid to a column of the histogram."""
-        view = self.pages.of_column(ctx.dataset, ctx.params["x"])
-        renderer.narrow(ctx, view, called=f"about {ctx.params['x']:.3f} from the nearest known")
+    def show_column(self, ctx: ExecutionContext) -> None:
+        """Show the images of a column of the histogram."""
+        distance = ctx.params["x"]
+        view = self.page.column_view(ctx.dataset, distance)
+        narrow_grid(ctx, view, description=f"distance of about {distance:.3f} to earlier images")
 
 
 def register(plugin: Any) -> None:
-    """Hand the panel to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the panels with FiftyOne."""
     plugin.register(Failures)
     plugin.register(Drift)

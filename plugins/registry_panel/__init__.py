@@ -1,58 +1,53 @@
-"""The App's door to the registry: what is in service, why, and moving it."""
+"""FiftyOne panel: registered ensembles, promotion and rollback."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
-from curation.app.panels import renderer
-from curation.app.panels.base import Door
+from curation.app.panels.base import CurationPanel, panel_config
 from curation.settings import from_environment
 
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
-class Registry(Door):
-    """Shows champion, challengers and verdicts; promotes and rolls back, when confirmed."""
+    from curation.app.panels.components import Page
 
-    shows = "registry"
-    forgets = ("pending",)
 
-    @property
-    def config(self) -> foo.PanelConfig:
-        """How the App lists it."""
-        return foo.PanelConfig(
-            name="registry_panel",
-            label="Curation: registry",
-            icon="verified",
-            surfaces="grid",
-            category=foo.Categories.CURATE,
-            help_markdown="What is in service and why; promotion and rollback, when confirmed.",
-            risk_level=types.RiskLevel.HIGH,  # it moves what is in service
-        )
+class Registry(CurationPanel):
+    """Shows champion, challengers and verdicts; promotes and rolls back after confirmation."""
 
-    def make(self, ctx: Any, dataset: Any) -> Any:
-        """Return the page, with what waits for confirmation."""
-        return self.pages.page(dataset, from_environment(), ctx.panel.get_state("pending"))
+    page_name = "registry"
+    dataset_state = ("pending",)
+    config = panel_config(
+        name="registry_panel",
+        label="Curation: registry",
+        icon="verified",
+        help_markdown="Ensemble in service and verdicts; promotion and rollback.",
+        risk_level="HIGH",  # changes the ensemble in service
+    )
 
-    def ask(self, ctx: Any) -> None:
-        """Ask whether a move is meant so; without one, ask nothing more."""
-        ctx.panel.set_state("pending", ctx.params.get("pending"))
-        self.on_load(ctx)
+    def build_page(self, ctx: ExecutionContext, dataset: "Dataset") -> "Page":
+        """Return the page, with the move to confirm."""
+        pending = ctx.panel.get_state("pending")
+        return self.page.build_page(dataset, from_environment(), pending)
 
-    def ask_row(self, ctx: Any) -> None:
-        """Ask whether the version of a row is to be promoted."""
-        version = self.pages.version_of(ctx.dataset, from_environment(), ctx.params["row"])
-        ctx.panel.set_state("pending", version)
-        self.on_load(ctx)
+    def ask(self, ctx: ExecutionContext) -> None:
+        """Ask to confirm a move; without one, cancel the question."""
+        self.set_state(ctx, "pending", ctx.params.get("pending"))
 
-    def confirm(self, ctx: Any) -> None:
-        """Do what was asked, in the name that was given."""
+    def ask_row(self, ctx: ExecutionContext) -> None:
+        """Ask to confirm the promotion of the version in a row."""
+        version = self.page.version_of_row(ctx.dataset, from_environment(), ctx.params["row"])
+        self.set_state(ctx, "pending", version)
+
+    def confirm(self, ctx: ExecutionContext) -> None:
+        """Carry out the move in the name that was entered."""
         state, settings, name = ctx.panel.get_state, from_environment(), ctx.dataset.name
         by, why, pending = state("by") or "", state("why") or "", state("pending")
-        if renderer.attempt(ctx, lambda: self.pages.move(name, settings, pending, by=by, why=why)):
-            ctx.panel.set_state("pending", None)
-        self.on_load(ctx)
+        if self.run_action(ctx, lambda: self.page.move(name, settings, pending, by=by, why=why)):
+            self.set_state(ctx, "pending", None)
 
 
 def register(plugin: Any) -> None:
-    """Hand the panel to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the panel with FiftyOne."""
     plugin.register(Registry)

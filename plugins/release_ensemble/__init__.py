@@ -1,154 +1,154 @@
-"""The App's door to the registry: judge, promote, roll back."""
+"""FiftyOne operators: publish, promote and roll back registered ensembles."""
 
 from dataclasses import asdict
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
 from curation.app.operators import round_forms, version_forms
-from curation.app.operators.base import AT_ONCE, RUN, Door
+from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
+from curation.app.operators.forms import Form, parameter
+from curation.app.operators.progress import StageProgress
 
 
-def ask_signature(form: Any) -> None:
-    """Ask who answers for it, and why."""
-    form.text("by", "Who answers for it", needed="Say who you are.")
-    form.text("why", "Why", needed="Say why, in your words: it is kept with the version.")
+def add_signature(form: Form) -> None:
+    """Add the name of the person responsible, and their reason."""
+    form.text("by", "Your name", missing="Enter your name.")
+    form.text("why", "Reason", missing="Enter a reason; it is recorded with the version.")
 
 
-class PublishChallenger(Door):
-    """Registers what a round trained, and lets the gate judge it."""
+def signature(ctx: ExecutionContext) -> dict[str, str]:
+    """Return name and reason as arguments of a move."""
+    return {key: ctx.params[key].strip() for key in ("by", "why")}
 
-    looks_at = "dataset"
-    button = "Publish"
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="publish_challenger",
-            label="Curation: publish",
-            description="Register what a round trained; the gate promotes it or keeps the champion",
-            icon="gavel",
-            risk_level=types.RiskLevel.HIGH,
-            **RUN,
-        )
+class PublishChallenger(CurationOperator):
+    """Registers the ensemble that a round trained, and judges it by the gate."""
 
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for the round."""
-        if round_forms.ask_carried(form) is None:
+    target = "dataset"
+    submit_label = "Publish"
+    config = operator_config(
+        name="publish_challenger",
+        label="Curation: publish",
+        description="Register the trained ensemble; the gate promotes it or keeps the champion",
+        icon="gavel",
+        risk_level="HIGH",
+        step=8,
+    )
+
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the round."""
+        if round_forms.add_round_inputs(form) is None:
             return
-        if form.tick("sign_off", "Wait for a signature", about="A person promotes it, or nobody"):
-            form.say("The gate judges, and nothing is put into service before somebody signs")
+        if form.checkbox(
+            "sign_off", "Require a signature", description="Only a person may promote the ensemble"
+        ):
+            form.note("The gate judges the ensemble; it enters service when a person promotes it")
         else:
-            form.warn(
-                "The gate may put it into service",
-                "It does where every test holds, and says why not where one does not.",
+            form.warning(
+                "The gate may put the ensemble into service",
+                "It does so if every test passes, and gives its reasons otherwise.",
             )
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Publish."""
-        done = round_forms.carry_asked(
-            ctx, until="publish", bars=bars, sign_off=bool(ctx.params.get("sign_off"))
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Publish the ensemble."""
+        outcome = round_forms.continue_from_form(
+            ctx,
+            until="publish",
+            stage_progress=stage_progress,
+            sign_off=bool(parameter(ctx, "sign_off")),
         )
-        said = str(done.facts.get("sentence") or done.sentence)
-        return Outcome(said, done.facts, view=done.view, wrote=False)
+        summary = str(outcome.details.get("sentence") or outcome.summary)
+        return Outcome(summary, outcome.details, view=outcome.view, wrote=False)
 
 
-class PromoteVersion(Door):
-    """Puts a version into service, in somebody's name."""
+class PromoteVersion(CurationOperator):
+    """Puts a version into service, in the name of a person."""
 
-    looks_at = "dataset"
-    button = "Promote"
+    target = "dataset"
+    submit_label = "Promote"
+    config = operator_config(
+        name="promote_version",
+        label="Curation: promote a version",
+        description="Put a registered ensemble into service, in your name",
+        icon="verified",
+        risk_level="DANGEROUS",
+        step=8,
+        can_queue=False,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="promote_version",
-            label="Curation: promote a version",
-            description="Put a registered ensemble into service, in your name",
-            icon="verified",
-            risk_level=types.RiskLevel.DANGEROUS,
-            **AT_ONCE,
-        )
-
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for the version and the signature."""
-        known = version_forms.require(form, 1)
-        if not known:
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add version and signature."""
+        versions = version_forms.require_versions(form, 1)
+        if not versions:
             return
-        version = version_forms.ask(form, "version", "Version", alias="challenger", known=known)
-        ask_signature(form)
-        against = form.tick("against_the_gate", "Also against the gate's verdict")
-        if version in known and "verdict promote" not in known[version] and not against:
-            form.refuse(
-                f"The gate did not say that version {version} may replace the champion. To "
-                "promote it all the same, tick `Also against the gate's verdict`.",
+        version = version_forms.select_version(
+            form, "version", "Version", alias="challenger", versions=versions
+        )
+        add_signature(form)
+        overrides = form.checkbox("against_the_gate", "Override the gate's verdict")
+        if version in versions and "verdict promote" not in versions[version] and not overrides:
+            form.error(
+                f"The gate's verdict on version {version} is not `promote`. To promote it anyway, "
+                "check `Override the gate's verdict`.",
                 "version",
             )
         form.confirm(f"Put version {version} into service")
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Promote."""
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Promote the version."""
         from curation.api.registry import promote
 
-        given = ctx.params
-        moved = promote(
+        move = promote(
             ctx.dataset,
-            given.get("version") or "challenger",
-            by=given["by"].strip(),
-            why=given["why"].strip(),
-            against_the_gate=bool(given.get("against_the_gate")),
+            parameter(ctx, "version", "challenger"),
+            against_the_gate=bool(parameter(ctx, "against_the_gate")),
+            **signature(ctx),
         )
-        return Outcome(moved.sentence, asdict(moved), wrote=False)
+        return Outcome(move.sentence, asdict(move), wrote=False)
 
 
-class RollbackVersion(Door):
-    """Puts the version that the champion replaced back into service."""
+class RollbackVersion(CurationOperator):
+    """Puts the version before the champion back into service."""
 
-    looks_at = "dataset"
-    button = "Roll back"
+    target = "dataset"
+    submit_label = "Roll back"
+    config = operator_config(
+        name="rollback_version",
+        label="Curation: roll back",
+        description="Put the version that the champion replaced back into service",
+        icon="history",
+        risk_level="DANGEROUS",
+        step=8,
+        can_queue=False,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="rollback_version",
-            label="Curation: roll back",
-            description="Put the version that the champion replaced back into service",
-            icon="history",
-            risk_level=types.RiskLevel.DANGEROUS,
-            **AT_ONCE,
-        )
-
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for the signature; say what is withdrawn."""
-        known = version_forms.require(form, 1)
-        champion = next((one for one, text in known.items() if "champion" in text), None)
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the signature, and show the version to withdraw."""
+        versions = version_forms.require_versions(form, 1)
+        champion = next((v for v, label in versions.items() if "champion" in label), None)
         if champion is None:
-            if known:
-                form.refuse("No version is in service, so there is nothing to roll back.")
+            if versions:
+                form.error("No version is in service, so there is nothing to roll back.")
             return
-        form.warn(f"Withdraws {known[champion]}", "The version that it replaced takes its place.")
-        ask_signature(form)
-        form.carry("of", champion)
+        form.warning(
+            f"Withdraws {versions[champion]}", "The version that it replaced returns to service."
+        )
+        add_signature(form)
+        form.hidden("of", champion)
         form.confirm(f"Withdraw version {champion}")
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
         """Roll back."""
         from curation.api.registry import rollback
 
-        given = ctx.params
-        moved = rollback(
-            ctx.dataset, by=given["by"].strip(), why=given["why"].strip(), of=given.get("of")
-        )
-        return Outcome(moved.sentence, asdict(moved), wrote=False)
+        move = rollback(ctx.dataset, of=parameter(ctx, "of"), **signature(ctx))
+        return Outcome(move.sentence, asdict(move), wrote=False)
 
 
 def register(plugin: Any) -> None:
-    """Hand the operators to FiftyOne; `fiftyone.yml` lists the same names."""
+    """Register the operators with FiftyOne."""
     plugin.register(PublishChallenger)
     plugin.register(PromoteVersion)
     plugin.register(RollbackVersion)

@@ -1,49 +1,44 @@
-"""The App's door to the report: a round's page, written and named."""
+"""FiftyOne operator: write the report of a round."""
 
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
 from curation.app.operators import options, round_forms
-from curation.app.operators.base import RUN, Door
+from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
+from curation.app.operators.forms import Form, parameter
+from curation.app.operators.progress import StageProgress
 
 
-class ReportRound(Door):
-    """Writes the page of a round, as far as the round went."""
+class ReportRound(CurationOperator):
+    """Writes the report of a round up to its last stage."""
 
-    looks_at = "dataset"
-    button = "Write it"
+    target = "dataset"
+    submit_label = "Write the report"
+    config = operator_config(
+        name="report_round",
+        label="Curation: report",
+        description="Write a round's report: selection, labels, metrics before and after",
+        icon="article",
+        risk_level="LOW",
+        step=9,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="report_round",
-            label="Curation: report",
-            description="Write the page of a round: what was chosen and why, before and after",
-            icon="article",
-            risk_level=types.RiskLevel.LOW,
-            **RUN,
-        )
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the round."""
+        round_forms.select_round(form, default=options.last_round(ctx.dataset))
+        form.note("Writes one HTML file", "An earlier report of the round is replaced.")
 
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for the round."""
-        round_forms.ask_round(form, default=options.last_round(ctx.dataset))
-        form.say("Writes one HTML file", "An earlier page of the round is replaced.")
-
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Write it."""
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Write the report."""
         from curation.api.rounds import report
 
-        number = ctx.params.get("round_number") or options.last_round(ctx.dataset)
-        page = report(ctx.dataset, number)
-        return Outcome(
-            f"The page of round {number} is written: {page}", {"page": str(page)}, wrote=False
-        )
+        number = parameter(ctx, "round_number") or options.last_round(ctx.dataset)
+        page = str(report(ctx.dataset, number))
+        return Outcome(f"Wrote the report of round {number}: {page}", {"page": page}, wrote=False)
 
 
 def register(plugin: Any) -> None:
-    """Hand the operator to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the operator with FiftyOne."""
     plugin.register(ReportRound)

@@ -1,13 +1,15 @@
-"""The App's door to training and measuring: each carries a round as far as itself."""
+"""FiftyOne operators: train the detectors of a round, and evaluate the ensemble."""
 
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
+from curation import formatting
 from curation.app.operators import estimates, round_forms
-from curation.app.operators.base import RUN, Door
+from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
+from curation.app.operators.forms import Form, parameter
+from curation.app.operators.progress import StageProgress
 from curation.storage import schema
 from curation.storage.tags import round_name
 
@@ -15,114 +17,116 @@ DEFAULT_EPOCHS = 12
 MIN_EXAMPLES = 8  # as in `curation.active_learning.training.examples`
 
 
-class TrainEnsemble(Door):
+class TrainEnsemble(CurationOperator):
     """Fine-tunes every detector on the labeled samples, and refits the calibration."""
 
-    looks_at = "dataset"
-    button = "Train"
+    target = "dataset"
+    submit_label = "Train"
+    config = operator_config(
+        name="train_ensemble",
+        label="Curation: train",
+        description="Fine-tune the detectors on the labels of a round",
+        icon="model_training",
+        risk_level="HIGH",
+        step=7,
+        queue_by_default=True,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="train_ensemble",
-            label="Curation: train",
-            description="Fine-tune the detectors on what a round labeled",
-            icon="model_training",
-            default_choice_to_delegated=True,
-            risk_level=types.RiskLevel.HIGH,
-            **RUN,
-        )
-
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for the round and the epochs; say what is trained on what."""
-        asked = round_forms.ask_carried(form)
-        if asked is None:
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the round and the options of training, and show what is trained."""
+        inputs = round_forms.add_round_inputs(form)
+        if inputs is None:
             return
-        epochs = form.whole("epochs", "Epochs", default=DEFAULT_EPOCHS, least=1, about="At most")
-        form.whole("seed", "Seed", default=0)
-        form.tick("focus", "Focus", about="Show more often what the champion fails at")
-        if asked.manifest is None or form.problems:
+        epochs = form.integer(
+            "epochs", "Epochs", default=DEFAULT_EPOCHS, minimum=1, description="Maximum"
+        )
+        form.integer("seed", "Seed", default=0, description="Random seed for training")
+        form.checkbox("focus", "Focus", description="Oversample the champion's failures")
+        if inputs.manifest is None or form.errors:
             return
         labeled = ctx.dataset.match({schema.SPLIT: "train"}).exists(schema.LABELED_ROUND).count()
-        batch = ctx.dataset.match_tags(round_name(asked.number))
+        batch = ctx.dataset.match_tags(round_name(inputs.number))
         waiting = batch.exists(schema.LABELED_ROUND, False).count()
         if waiting:
-            form.warn(
-                f"{waiting} of {asked.chosen} samples of round {asked.number} wait for labels",
-                "They are asked for first; the round goes on when all are there.",
+            form.warning(
+                f"{waiting} of {inputs.chosen} samples of round {inputs.number} wait for labels",
+                "The round continues when they are labeled.",
             )
         elif labeled < MIN_EXAMPLES:
-            form.refuse(
-                f"{labeled} training samples are labeled; a fit needs at least {MIN_EXAMPLES}."
+            form.error(
+                f"Training needs at least {MIN_EXAMPLES} labeled training samples, got {labeled}."
             )
-        detectors = [one.name for one in asked.manifest.of_tier("detection")]
-        form.say(
-            f"{len(detectors)} detectors {estimates.TIMES} {labeled + waiting:,} labeled samples, "
-            f"up to {epochs} epochs each",
-            "Nothing in service changes: that is for the gate to judge.",
+        detectors = formatting.quantity(len(inputs.manifest.of_tier("detection")), "detector")
+        form.note(
+            f"{detectors} {estimates.TIMES} {labeled + waiting:,} labeled samples, up to {epochs} "
+            "epochs each",
+            "The ensemble in service does not change; the gate judges the result.",
         )
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Train."""
-        return round_forms.carry_asked(
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Train the detectors."""
+        return round_forms.continue_from_form(
             ctx,
             until="train",
-            bars=bars,
-            epochs=ctx.params.get("epochs") or DEFAULT_EPOCHS,
-            seed=ctx.params.get("seed") or 0,
-            focus=bool(ctx.params.get("focus")),
+            stage_progress=stage_progress,
+            epochs=parameter(ctx, "epochs", DEFAULT_EPOCHS),
+            seed=parameter(ctx, "seed", 0),
+            focus=bool(parameter(ctx, "focus")),
         )
 
 
-class EvaluateEnsemble(Door):
-    """Measures champion and challenger side by side on the frozen test split."""
+class EvaluateEnsemble(CurationOperator):
+    """Evaluates champion and challenger on the frozen test split."""
 
-    looks_at = "dataset"
-    button = "Evaluate"
+    target = "dataset"
+    submit_label = "Evaluate"
+    config = operator_config(
+        name="evaluate_ensemble",
+        label="Curation: evaluate",
+        description="Evaluate the trained ensemble and the champion on the test split",
+        icon="assessment",
+        risk_level="MEDIUM",
+        step=7,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="evaluate_ensemble",
-            label="Curation: evaluate",
-            description="Measure what was trained, and what is in service, on the test split",
-            icon="assessment",
-            risk_level=types.RiskLevel.MEDIUM,
-            **RUN,
-        )
-
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for the round; say on how many images."""
-        if round_forms.ask_carried(form) is None:
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the round, and show the number of images."""
+        if round_forms.add_round_inputs(form) is None:
             return
         frozen = ctx.dataset.match({schema.SPLIT: "test", schema.LABELED_ROUND: 0}).count()
         if not frozen:
-            form.refuse(
-                "The split test has no labeled image, so nothing can be measured. Ingest labeled "
-                "images with that split."
+            form.error(
+                "The test split has no labeled images to evaluate on. Ingest labeled images with "
+                "the split `test`."
             )
-        form.say(
+        form.note(
             f"2 ensembles {estimates.TIMES} {frozen:,} frozen images",
-            "Writes nothing into the dataset.",
+            "Writes only the errors of each member's predictions, for the failures panel.",
         )
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Evaluate."""
-        done = round_forms.carry_asked(ctx, until="evaluate", bars=bars)
-        if "champion" not in done.facts:
-            return done
-        before, after = (done.facts[one]["mcc"] for one in ("champion", "challenger"))
-        shown = [f"{one:.3f}" if one is not None else "not defined" for one in (before, after)]
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Evaluate both, and compare the members' predictions with the ground truth."""
+        from curation.presentation import refresh
+
+        outcome = round_forms.continue_from_form(
+            ctx, until="evaluate", stage_progress=stage_progress
+        )
+        if "champion" not in outcome.details:
+            return outcome
+        refresh.after_evaluation(ctx.dataset)
+        champion, challenger = (outcome.details[name] for name in ("champion", "challenger"))
+        before, after = (
+            formatting.number(metrics["mcc"], undefined="not defined")
+            for metrics in (champion, challenger)
+        )
         return Outcome(
-            f"MCC on {done.facts['champion']['n_images']} images: champion {shown[0]}, challenger "
-            f"{shown[1]}. The gate says whether that is a difference.",
-            done.facts,
+            f"MCC on {champion['n_images']} images: champion {before}, challenger {after}. The "
+            "gate judges whether the difference is significant.",
+            outcome.details,
         )
 
 
 def register(plugin: Any) -> None:
-    """Hand the operators to FiftyOne; `fiftyone.yml` lists the same names."""
+    """Register the operators with FiftyOne."""
     plugin.register(TrainEnsemble)
     plugin.register(EvaluateEnsemble)

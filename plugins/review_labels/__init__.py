@@ -1,66 +1,63 @@
-"""The App's door to reviewing labels: which boxes of the ground truth look wrong."""
+"""FiftyOne operator: find boxes of the ground truth that look wrong."""
 
 from dataclasses import asdict
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
 from curation.app.operators import round_forms
-from curation.app.operators.base import RUN, Door
+from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
+from curation.app.operators.forms import Form, parameter
+from curation.app.operators.progress import StageProgress
 from curation.storage import schema
 
 DEFAULT_LIMIT = 200
 VIEW = "review"
 
 
-class ReviewLabels(Door):
-    """Marks the boxes of the ground truth that look wrong, the surest errors first."""
+class ReviewLabels(CurationOperator):
+    """Marks boxes of the ground truth that look wrong, most certain errors first."""
 
-    looks_at = "dataset"
-    button = "Look for errors"
+    target = "dataset"
+    submit_label = "Find errors"
+    config = operator_config(
+        name="review_labels",
+        label="Curation: review labels",
+        description="Mark boxes of the ground truth that look wrong",
+        icon="fact_check",
+        risk_level="MEDIUM",
+        step=6,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="review_labels",
-            label="Curation: review labels",
-            description="Mark boxes of the ground truth that look wrong",
-            icon="fact_check",
-            risk_level=types.RiskLevel.MEDIUM,
-            **RUN,
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the manifest of the members to trust, and the number of boxes."""
+        name = round_forms.select_manifest(form, description="Members whose predictions to trust")
+        round_forms.load_manifest(form, name)
+        form.integer(
+            "limit", "Limit", default=DEFAULT_LIMIT, minimum=1, description="Maximum of boxes"
         )
-
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask whose predictions are believed, and how many boxes to mark."""
-        round_forms.read_manifest(
-            form, round_forms.ask_manifest(form, about="Whose members to believe")
-        )
-        form.whole("limit", "Limit", default=DEFAULT_LIMIT, least=1, about="Boxes at most")
-        counts = {}
-        for name, verb in ((schema.GROUND_TRUTH, "label"), (schema.CONSENSUS, "predict")):
-            known = ctx.dataset.get_field(name) is not None
-            counts[name] = int(ctx.dataset.exists(name).count()) if known else 0
-            if not counts[name]:
-                form.refuse(f"No sample has a `{name}` to compare. Run `Curation: {verb}` first.")
-        if not form.problems:
-            form.say(
-                f"Compares the ground truth of up to {min(counts.values()):,} samples with what "
-                "the members say",
-                f"Writes the tag, the field and the saved view `{VIEW}`; what an earlier call "
-                "wrote there is replaced.",
+        counts = []
+        for field, verb in ((schema.GROUND_TRUTH, "label"), (schema.CONSENSUS, "predict")):
+            is_declared = ctx.dataset.get_field(field) is not None
+            counts.append(ctx.dataset.exists(field).count() if is_declared else 0)
+            if not counts[-1]:
+                form.error(f"No sample has a `{field}` to compare. Run `Curation: {verb}` first.")
+        if not form.errors:
+            form.note(
+                f"Compares the ground truth of up to {min(counts):,} samples with the members' "
+                "predictions",
+                f"Replaces the tag, the field and the saved view `{VIEW}` of an earlier review.",
             )
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Review, and show the worst first."""
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Review the labels, and show the worst first."""
         from curation.api.labeling import review
 
         result = review(
             ctx.dataset,
-            limit=ctx.params.get("limit") or DEFAULT_LIMIT,
-            manifest=ctx.params.get("manifest") or round_forms.DEFAULT_MANIFEST,
+            limit=parameter(ctx, "limit", DEFAULT_LIMIT),
+            manifest=parameter(ctx, "manifest", round_forms.DEFAULT_MANIFEST),
         )
         kinds = ", ".join(f"{kind} {n}" for kind, n in result.kinds.items()) or "none"
         return Outcome(
@@ -72,5 +69,5 @@ class ReviewLabels(Door):
 
 
 def register(plugin: Any) -> None:
-    """Hand the operator to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the operator with FiftyOne."""
     plugin.register(ReviewLabels)

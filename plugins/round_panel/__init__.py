@@ -1,64 +1,63 @@
-"""The App's door to one round: the batch, labeling, before and after."""
+"""FiftyOne panel: one round's batch, labeling and metrics."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
-from curation.app.panels import renderer
-from curation.app.panels.base import Door
+from curation.app.panels.base import CurationPanel, panel_config
+from curation.app.panels.renderer import narrow_grid
 from curation.settings import from_environment
 
+if TYPE_CHECKING:
+    from fiftyone import Dataset
 
-class Rounds(Door):
+    from curation.app.panels.components import Page
+
+
+class Rounds(CurationPanel):
     """Shows one round; every bar leads to its samples."""
 
-    shows = "rounds"
-    forgets = ("round",)
+    page_name = "rounds"
+    dataset_state = ("round",)
+    config = panel_config(
+        name="round_panel",
+        label="Curation: round",
+        icon="flag",
+        help_markdown="The batch of a round, its labeling, and metrics before and after.",
+        risk_level="LOW",
+    )
 
-    @property
-    def config(self) -> foo.PanelConfig:
-        """How the App lists it."""
-        return foo.PanelConfig(
-            name="round_panel",
-            label="Curation: round",
-            icon="flag",
-            surfaces="grid",
-            category=foo.Categories.CURATE,
-            help_markdown="The batch of a round, how far labeling is, and what it brought.",
-            risk_level=types.RiskLevel.LOW,
-        )
+    def build_page(self, ctx: ExecutionContext, dataset: "Dataset") -> "Page":
+        """Return the page of the selected round."""
+        number = ctx.panel.get_state("round")
+        return self.page.build_page(dataset, from_environment().home, number)
 
-    def make(self, ctx: Any, dataset: Any) -> Any:
-        """Return the page of the round that is asked for."""
-        return self.pages.page(dataset, from_environment().home, ctx.panel.get_state("round"))
+    def change(self, ctx: ExecutionContext) -> None:
+        """Select another round."""
+        self.set_state(ctx, "round", ctx.params["value"])
 
-    def change(self, ctx: Any) -> None:
-        """Show another round."""
-        ctx.panel.set_state("round", ctx.params["value"])
-        self.on_load(ctx)
-
-    def show_arm(self, ctx: Any) -> None:
-        """Narrow the grid to the labeled or waiting samples of an arm."""
+    def show_arm(self, ctx: ExecutionContext) -> None:
+        """Show the labeled or the waiting samples of an arm."""
         arm, trace = ctx.params["y"], ctx.params["trace"]
-        view = self.pages.of_arm(ctx.dataset, self._number(ctx), arm, trace)
-        renderer.narrow(ctx, view, called=f"{arm}, {trace}")
+        view = self.page.arm_view(ctx.dataset, self._number(ctx), arm, trace)
+        narrow_grid(ctx, view, description=f"{arm}, {trace}")
 
-    def show_slice(self, ctx: Any) -> None:
-        """Narrow the grid to a slice of the batch, or of the dataset."""
-        key, trace = ctx.params["y"], ctx.params["trace"]
-        view = self.pages.of_slice(ctx.dataset, self._number(ctx), key, trace)
-        renderer.narrow(ctx, view, called=f"{key} {trace}")
+    def show_slice(self, ctx: ExecutionContext) -> None:
+        """Show a slice of the batch, or of the dataset."""
+        label, trace = ctx.params["y"], ctx.params["trace"]
+        view = self.page.slice_view(ctx.dataset, self._number(ctx), label, trace)
+        narrow_grid(ctx, view, description=f"{label} {trace}")
 
-    def show_changed(self, ctx: Any) -> None:
-        """Narrow the grid to where challenger and champion decide differently."""
-        view = self.pages.changed(ctx.dataset, from_environment().home, self._number(ctx))
-        renderer.narrow(ctx, view, called="decided differently after training")
+    def show_changed(self, ctx: ExecutionContext) -> None:
+        """Show the images on which challenger and champion decide differently."""
+        view = self.page.changed_view(ctx.dataset, from_environment().home, self._number(ctx))
+        narrow_grid(ctx, view, description="different decisions after training")
 
-    def _number(self, ctx: Any) -> str:
-        return ctx.panel.get_state("round") or self.pages.last(ctx.dataset, from_environment().home)
+    def _number(self, ctx: ExecutionContext) -> str:
+        number: str | None = ctx.panel.get_state("round")
+        return number or str(self.page.last_round(ctx.dataset, from_environment().home))
 
 
 def register(plugin: Any) -> None:
-    """Hand the panel to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the panel with FiftyOne."""
     plugin.register(Rounds)

@@ -1,73 +1,65 @@
-"""The App's door to queued operations, which open-source FiftyOne shows nowhere."""
+"""FiftyOne panel: queued operations, which open-source FiftyOne does not show."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
-from curation.app.panels import renderer
-from curation.app.panels.base import Door
+from curation.app.panels.base import CurationPanel, panel_config
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from curation.app.panels.components import Page
 
 
-class Runs(Door):
-    """Shows what is queued, runs, is done or failed; logs, cancel, run again."""
+class Runs(CurationPanel):
+    """Shows queued, running and finished operations, with logs, cancel and rerun."""
 
-    shows = "runs"
-    forgets = ("shown",)
+    page_name = "runs"
+    dataset_state = ("shown",)
+    config = panel_config(
+        name="runs_panel",
+        label="Curation: runs",
+        icon="playlist_play",
+        help_markdown="Queued, running and finished operations; logs, cancel, run again.",
+        risk_level="MEDIUM",  # cancels and reruns
+    )
 
-    @property
-    def config(self) -> foo.PanelConfig:
-        """How the App lists it."""
-        return foo.PanelConfig(
-            name="runs_panel",
-            label="Curation: runs",
-            icon="playlist_play",
-            surfaces="grid",
-            category=foo.Categories.CURATE,
-            help_markdown="What is queued, runs, is done or failed; logs, cancel, run again.",
-            risk_level=types.RiskLevel.MEDIUM,  # it cancels and reruns
-        )
+    def build_page(self, ctx: ExecutionContext, dataset: "Dataset") -> "Page":
+        """Return the page, and store the run of each row."""
+        scope, shown = ctx.panel.get_state("whose") or "here", ctx.panel.get_state("shown")
+        runs = self.page.list_runs(dataset, scope)
+        ctx.panel.set_state("ids", [run.id for run in runs])
+        return self.page.build_page(dataset, runs, scope, shown)
 
-    def make(self, ctx: Any, dataset: Any) -> Any:
-        """Return the page, and remember which run is in which row."""
-        whose, shown = ctx.panel.get_state("whose") or "here", ctx.panel.get_state("shown")
-        found = self.pages.listed(dataset, whose)
-        ctx.panel.set_state("ids", [one.id for one in found])
-        return self.pages.page(dataset, found, whose, shown)
-
-    def refresh(self, ctx: Any) -> None:
-        """Show how things are now."""
+    def refresh(self, ctx: ExecutionContext) -> None:
+        """Show the current state."""
         self.on_load(ctx)
 
-    def change(self, ctx: Any) -> None:
+    def change(self, ctx: ExecutionContext) -> None:
         """Show the runs of this dataset, or of all."""
-        ctx.panel.set_state("whose", ctx.params["value"])
-        self.on_load(ctx)
+        self.set_state(ctx, "whose", ctx.params["value"])
 
-    def log(self, ctx: Any) -> None:
+    def log(self, ctx: ExecutionContext) -> None:
         """Show the log of a row's run."""
-        ctx.panel.set_state("shown", self._run(ctx))
-        self.on_load(ctx)
+        self.set_state(ctx, "shown", self._run_id(ctx))
 
-    def close_log(self, ctx: Any) -> None:
-        """Show no log."""
-        ctx.panel.set_state("shown", None)
-        self.on_load(ctx)
+    def close_log(self, ctx: ExecutionContext) -> None:
+        """Close the log."""
+        self.set_state(ctx, "shown", None)
 
-    def cancel(self, ctx: Any) -> None:
-        """Ask a row's run to end."""
-        renderer.attempt(ctx, lambda: self.pages.cancel(self._run(ctx)))
-        self.on_load(ctx)
+    def cancel(self, ctx: ExecutionContext) -> None:
+        """Cancel a row's run."""
+        self.run_action(ctx, lambda: self.page.cancel(self._run_id(ctx)))
 
-    def rerun(self, ctx: Any) -> None:
+    def rerun(self, ctx: ExecutionContext) -> None:
         """Queue a row's run again."""
-        renderer.attempt(ctx, lambda: self.pages.rerun(self._run(ctx)))
-        self.on_load(ctx)
+        self.run_action(ctx, lambda: self.page.rerun(self._run_id(ctx)))
 
-    def _run(self, ctx: Any) -> str:
-        return ctx.panel.get_state("ids")[ctx.params["row"]]
+    def _run_id(self, ctx: ExecutionContext) -> str:
+        return str(ctx.panel.get_state("ids")[ctx.params["row"]])
 
 
 def register(plugin: Any) -> None:
-    """Hand the panel to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the panel with FiftyOne."""
     plugin.register(Runs)

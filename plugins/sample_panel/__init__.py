@@ -1,40 +1,39 @@
-"""The App's door to one sample: every member beside the others, and who is right."""
+"""FiftyOne panel: every member's predictions on the open sample."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
-from curation.app.panels.base import Door
+from curation.app.panels.base import CurationPanel, panel_config
+
+if TYPE_CHECKING:
+    from fiftyone import Dataset
+
+    from curation.app.panels.components import Page
 
 
-class Members(Door):
-    """Shows, beside an open sample, what every member saw on it."""
+class Members(CurationPanel):
+    """Shows every member's predictions next to the open sample."""
 
-    shows = "sample"
+    page_name = "sample"
+    config = panel_config(
+        name="sample_panel",
+        label="Curation: members",
+        icon="compare",
+        help_markdown="Every member's predictions on this sample, and their errors.",
+        risk_level="LOW",
+        surfaces="modal",
+    )
 
-    @property
-    def config(self) -> foo.PanelConfig:
-        """How the App lists it."""
-        return foo.PanelConfig(
-            name="sample_panel",
-            label="Curation: members",
-            icon="compare",
-            surfaces="modal",
-            category=foo.Categories.CURATE,
-            help_markdown="What every member saw on this sample, and who is right.",
-            risk_level=types.RiskLevel.LOW,
-        )
+    def build_page(self, ctx: ExecutionContext, dataset: "Dataset") -> "Page":
+        """Return the page of the open sample."""
+        return self.page.build_page(dataset, ctx.current_sample)
 
-    def make(self, ctx: Any, dataset: Any) -> Any:
-        """Return the page of the sample that is open."""
-        return self.pages.page(dataset, ctx.current_sample)
-
-    def on_change_current_sample(self, ctx: Any) -> None:
-        """Show the page of the other sample."""
+    def on_change_current_sample(self, ctx: ExecutionContext) -> None:
+        """Show the page of another sample."""
         self.on_load(ctx)
 
 
 def register(plugin: Any) -> None:
-    """Hand the panel to FiftyOne; `fiftyone.yml` lists the same name."""
+    """Register the panel with FiftyOne."""
     plugin.register(Members)

@@ -1,44 +1,41 @@
-"""The App's door to scheduled work: what is due when, what became of it, and how to steer it."""
+"""FiftyOne operators: list, add, run, pause and remove scheduled jobs."""
 
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext, types
 
 from curation.app.operators import job_forms
-from curation.app.operators.base import AT_ONCE, Door
+from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
+from curation.app.operators.forms import Form, parameter
+from curation.app.operators.progress import StageProgress
 
 
-class ListJobs(Door):
-    """Shows all jobs, and what became of the latest runs."""
+class ListJobs(CurationOperator):
+    """Shows all jobs, and the results of the latest runs."""
 
-    looks_at = "nothing"
-    button = "Show"
+    target = "nothing"
+    submit_label = "Show"
+    config = operator_config(
+        name="list_jobs",
+        label="Curation: scheduled jobs",
+        description="Show the schedule and the results of all jobs",
+        icon="schedule",
+        risk_level="LOW",
+        can_queue=False,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="list_jobs",
-            label="Curation: scheduled jobs",
-            description="What is due when, and what became of it",
-            icon="schedule",
-            risk_level=types.RiskLevel.LOW,
-            **AT_ONCE,
-        )
-
-    def resolve_placement(self, ctx: Any) -> types.Placement:
-        """Put a button above the grid."""
+    def resolve_placement(self, ctx: ExecutionContext) -> types.Placement:
+        """Add a button above the grid."""
         view = types.Button(label="Scheduled jobs", icon="schedule", prompt=True)
         return types.Placement(types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, view)
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
         """Return the rows of both tables."""
-        found = job_forms.tables()
-        return Outcome(f"{len(found['jobs'])} jobs are scheduled.", found, wrote=False)
+        tables = job_forms.tables()
+        return Outcome(f"{len(tables['jobs'])} jobs are scheduled.", tables, wrote=False)
 
-    def resolve_output(self, ctx: Any) -> types.Property:
+    def resolve_output(self, ctx: ExecutionContext) -> types.Property:
         """Show both tables."""
         outputs = types.Object()
         for name, label in (("jobs", "Jobs"), ("runs", "Latest runs")):
@@ -49,120 +46,121 @@ class ListJobs(Door):
         return types.Property(outputs, view=types.View(label=self.config.label))
 
 
-class AddJob(Door):
-    """Adds a nightly ranking, or a watch for drift."""
+class AddJob(CurationOperator):
+    """Adds a nightly ranking, or a monitor for drift."""
 
-    looks_at = "nothing"  # the dataset may be empty: the first images are to come
-    button = "Add"
+    target = "nothing"  # the dataset may be empty before its first images arrive
+    submit_label = "Add"
+    config = operator_config(
+        name="add_job",
+        label="Curation: add a scheduled job",
+        description="Rank new images on a schedule, and send the hardest to labeling",
+        icon="more_time",
+        risk_level="MEDIUM",
+        can_queue=False,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="add_job",
-            label="Curation: add a scheduled job",
-            description="Rank new images by the clock, and hand the hardest to people",
-            icon="more_time",
-            risk_level=types.RiskLevel.MEDIUM,
-            **AT_ONCE,
-        )
-
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for what `curate jobs add` asks for; say at once what cannot be meant."""
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the options of `curate jobs add`."""
         if ctx.dataset is None:
-            form.refuse("Open a dataset first.")
+            form.error("Open a dataset first.")
             return
-        for name, (label, about, default) in job_forms.TEXTS.items():
-            proposed = ctx.dataset.name if name == "dataset" else default
-            form.text(name, label, default=proposed or "", about=about)
+        defaults = {**job_forms.DEFAULTS, "dataset": ctx.dataset.name}
+        for name, (label, description) in job_forms.TEXT_INPUTS.items():
+            form.text(name, label, default=defaults[name], description=description)
         for name, (label, values) in job_forms.choices().items():
-            form.pick(name, label, values, default=job_forms.DEFAULTS[name])
-        budget = job_forms.DEFAULTS["budget"]
-        form.whole("budget", "Budget", default=budget, least=1, about="Samples a time")
-        if form.problems:
+            form.select(name, label, values, default=defaults[name])
+        form.integer(
+            "budget", "Budget", default=defaults["budget"], minimum=1, description="Samples per run"
+        )
+        if form.errors:
             return
-        if why := job_forms.problem(ctx.params, dataset=ctx.dataset.name):
-            form.refuse(why)
+        if error := job_forms.find_error(ctx.params, dataset=ctx.dataset.name):
+            form.error(error)
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Keep the job, and say when it is due."""
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Add the job."""
         return Outcome(job_forms.add(ctx.params, dataset=ctx.dataset.name), wrote=False)
 
 
-class _OnOne(Door):
-    """What is done to one job: the form asks which."""
+class JobOperator(CurationOperator):
+    """An operator on one job."""
 
-    looks_at = "nothing"
+    target = "nothing"
 
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask which job."""
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the job."""
         names = job_forms.names()
         if names:
-            form.pick("name", "Job", names, default=names[0])
+            form.select("name", "Job", names, default=names[0])
         else:
-            form.refuse("There is no job yet. Add one first.")
+            form.error("There is no job yet. Add one first.")
 
-    def chosen(self, ctx: Any) -> str:
-        """Return the name that was asked for; the first where none was."""
-        return ctx.params.get("name") or job_forms.names()[0]
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Apply the action to the selected job, by default the first."""
+        return Outcome(self.apply(parameter(ctx, "name") or job_forms.names()[0]), wrote=False)
 
-
-class RunJob(_OnOne):
-    """Runs a job once, beside its schedule."""
-
-    button = "Run it"
-
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="run_job", label="Curation: run a scheduled job now", icon="play_arrow",
-            risk_level=types.RiskLevel.MEDIUM, **AT_ONCE,
-        )  # fmt: skip
-
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Begin the run, in a process of its own."""
-        return Outcome(job_forms.run_now(self.chosen(ctx)), wrote=False)
+    def apply(self, name: str) -> str:
+        """Apply the action to a job, and return a message."""
+        raise NotImplementedError
 
 
-class PauseJob(_OnOne):
-    """Lets a job rest, or resumes it."""
+class RunJob(JobOperator):
+    """Runs a job once outside its schedule."""
 
-    button = "Pause or resume"
+    submit_label = "Run"
+    config = operator_config(
+        name="run_job",
+        label="Curation: run a scheduled job now",
+        description="Run a job once outside its schedule",
+        icon="play_arrow",
+        risk_level="MEDIUM",
+        can_queue=False,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="pause_job", label="Curation: pause or resume a scheduled job", icon="pause",
-            risk_level=types.RiskLevel.MEDIUM, **AT_ONCE,
-        )  # fmt: skip
+    def apply(self, name: str) -> str:
+        """Start the run in its own process."""
+        return job_forms.run_now(name)
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
+
+class PauseJob(JobOperator):
+    """Pauses a job, or resumes it."""
+
+    submit_label = "Pause or resume"
+    config = operator_config(
+        name="pause_job",
+        label="Curation: pause or resume a scheduled job",
+        description="Pause a job, or resume a paused one",
+        icon="pause",
+        risk_level="MEDIUM",
+        can_queue=False,
+    )
+
+    def apply(self, name: str) -> str:
         """Pause the job, or resume it."""
-        return Outcome(job_forms.toggle(self.chosen(ctx)), wrote=False)
+        return job_forms.toggle_pause(name)
 
 
-class RemoveJob(_OnOne):
-    """Removes a job; its history stays."""
+class RemoveJob(JobOperator):
+    """Removes a job; the records of its runs stay."""
 
-    button = "Remove"
+    submit_label = "Remove"
+    config = operator_config(
+        name="remove_job",
+        label="Curation: remove a scheduled job",
+        description="Remove a job; the records of its runs stay",
+        icon="delete",
+        risk_level="HIGH",
+        can_queue=False,
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="remove_job", label="Curation: remove a scheduled job", icon="delete",
-            risk_level=types.RiskLevel.HIGH, **AT_ONCE,
-        )  # fmt: skip
-
-    def work(self, ctx: Any, bars: Any) -> Outcome:
+    def apply(self, name: str) -> str:
         """Remove the job."""
-        return Outcome(job_forms.remove(self.chosen(ctx)), wrote=False)
+        return job_forms.remove(name)
 
 
 def register(plugin: Any) -> None:
-    """Hand the operators to FiftyOne; `fiftyone.yml` lists the same names."""
+    """Register the operators with FiftyOne."""
     plugin.register(ListJobs)
     plugin.register(AddJob)
     plugin.register(RunJob)

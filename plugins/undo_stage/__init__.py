@@ -1,117 +1,110 @@
-"""The App's door to taking back: the fields of a stage, or a whole round."""
+"""FiftyOne operators: undo a stage, and withdraw a round."""
 
 from dataclasses import asdict
 from typing import Any
 
-import fiftyone.operators as foo
-from fiftyone.operators import types
+from fiftyone.operators import ExecutionContext
 
 from curation.app.operators import options, round_forms, undo
-from curation.app.operators.base import RUN, Door
+from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
+from curation.app.operators.forms import Form, parameter
+from curation.app.operators.progress import StageProgress
 from curation.settings import from_environment
 from curation.storage import rounds
 
 
-class UndoStage(Door):
-    """Removes what a stage wrote; what we did not write stays."""
+class UndoStage(CurationOperator):
+    """Removes what a stage wrote; data of others stays."""
 
-    looks_at = "dataset"
-    button = "Take back"
+    target = "dataset"
+    submit_label = "Undo"
+    config = operator_config(
+        name="undo_stage",
+        label="Curation: undo a stage",
+        description="Remove the fields that a stage wrote, and nothing else",
+        icon="undo",
+        risk_level="DANGEROUS",
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="undo_stage",
-            label="Curation: undo a stage",
-            description="Remove the fields that a stage wrote, and nothing else",
-            icon="undo",
-            risk_level=types.RiskLevel.DANGEROUS,
-            **RUN,
-        )
-
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for the stage; show what would go, and what stays."""
-        found = undo.undoable(ctx.dataset)
-        if not found:
-            form.refuse("No stage left anything on this dataset that could be taken back.")
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the stage, and show what is removed and what stays."""
+        stages = undo.undoable_stages(ctx.dataset)
+        if not stages:
+            form.error("No stage has written anything to this dataset that can be undone.")
             return
-        stage = form.pick("stage", "Stage", found, default=next(iter(found)))
-        if stage not in found:
+        stage = form.select("stage", "Stage", stages, default=next(iter(stages)))
+        if stage not in stages:
             return
-        one = found[stage]
-        gone = [f"`{name}` ({n:,} samples)" for name, n in one.whole.items()]
-        gone += [f"our labels in `{name}` ({n:,} samples)" for name, n in one.shared.items()]
-        gone += [f"brain run `{key}`" for key in one.brain_runs]
-        gone += [f"saved view `{name}`" for name in one.views]
-        gone += [f"tag `{tag}`" for tag in one.tags]
-        form.warn("This goes", ", ".join(gone))
-        if one.kept:
-            form.say("This stays: somebody else wrote it", ", ".join(one.kept))
+        traces = stages[stage]
+        removed = [f"`{name}` ({n:,} samples)" for name, n in traces.fields.items()]
+        removed += [
+            f"our labels in `{name}` ({n:,} samples)" for name, n in traces.shared_fields.items()
+        ]
+        removed += [f"brain run `{key}`" for key in traces.brain_runs]
+        removed += [f"saved view `{name}`" for name in traces.views]
+        removed += [f"tag `{tag}`" for tag in traces.tags]
+        form.warning("To be removed", ", ".join(removed))
+        if traces.foreign_fields:
+            form.note("Not written by us, stays", ", ".join(traces.foreign_fields))
         form.confirm("Remove them")
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Take it back."""
-        stage = ctx.params.get("stage") or next(iter(undo.undoable(ctx.dataset)))
-        gone = undo.undo(ctx.dataset, stage)
-        names = ", ".join([*gone.whole, *gone.shared, *gone.brain_runs]) or "nothing"
-        return Outcome(f"Taken back of `{stage}`: {names}.", asdict(gone))
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Undo the stage."""
+        stage = parameter(ctx, "stage") or next(iter(undo.undoable_stages(ctx.dataset)))
+        traces = undo.undo(ctx.dataset, stage)
+        names = [*traces.fields, *traces.shared_fields, *traces.brain_runs]
+        return Outcome(f"Removed of `{stage}`: {', '.join(names) or 'nothing'}.", asdict(traces))
 
 
-class WithdrawRound(Door):
-    """Takes the last round back: its choice, its ground truth and its tasks."""
+class WithdrawRound(CurationOperator):
+    """Withdraws the last round: its choice, its ground truth and its tasks."""
 
-    looks_at = "dataset"
-    button = "Withdraw"
+    target = "dataset"
+    submit_label = "Withdraw"
+    config = operator_config(
+        name="withdraw_round",
+        label="Curation: withdraw a round",
+        description="Remove the choice, the ground truth and the tasks of the last round",
+        icon="delete_sweep",
+        risk_level="DANGEROUS",
+    )
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        """How the App lists and runs it."""
-        return foo.OperatorConfig(
-            name="withdraw_round",
-            label="Curation: withdraw a round",
-            description="Take the last round back: its choice, its ground truth and its tasks",
-            icon="delete_sweep",
-            risk_level=types.RiskLevel.DANGEROUS,
-            **RUN,
-        )
-
-    def ask(self, ctx: Any, form: Any) -> None:
-        """Ask for the round; show what would go."""
-        number = round_forms.ask_round(form, default=options.last_round(ctx.dataset))
-        if form.problems:
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the round, and show what is removed."""
+        number = round_forms.select_round(form, default=options.last_round(ctx.dataset))
+        if form.errors:
             return
         from curation.errors import CurationError
-        from curation.stages.withdraw import extent  # brings torch along
+        from curation.stages.withdraw import extent  # imports torch
 
         this = rounds.get_round(from_environment().home, ctx.dataset.name, number)
         try:
-            found = extent(ctx.dataset, this)
+            removed = extent(ctx.dataset, this)
         except CurationError as error:
-            form.refuse(str(error), "round_number")
+            form.error(str(error), "round_number")
             return
-        form.warn(
-            f"This removes the choice of {found.chosen:,} samples and the ground truth of "
-            f"{found.labeled:,}, with {found.boxes:,} boxes",
-            f"Version {found.published}, which it registered, stays." if found.published else "",
+        form.warning(
+            f"Removes the choice of {removed.chosen:,} samples and the ground truth of "
+            f"{removed.labeled:,}, with {removed.boxes:,} boxes",
+            f"The registered version {removed.published} stays." if removed.published else "",
         )
         form.confirm(f"Withdraw round {number}")
 
-    def work(self, ctx: Any, bars: Any) -> Outcome:
-        """Withdraw it."""
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Withdraw the round."""
         from curation.api.rounds import withdraw
 
-        number = ctx.params.get("round_number") or options.last_round(ctx.dataset)
+        number = parameter(ctx, "round_number") or options.last_round(ctx.dataset)
         result = withdraw(ctx.dataset, number)
         return Outcome(
-            f"Round {number} is withdrawn: {result.extent.chosen} samples are in the pool again. "
+            f"Round {number} is withdrawn: {result.extent.chosen} samples are back in the pool. "
             f"{result.labeler}",
             asdict(result),
         )
 
 
 def register(plugin: Any) -> None:
-    """Hand the operators to FiftyOne; `fiftyone.yml` lists the same names."""
+    """Register the operators with FiftyOne."""
     plugin.register(UndoStage)
     plugin.register(WithdrawRound)

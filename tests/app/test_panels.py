@@ -26,7 +26,7 @@ def pool(database, tmp_path_factory):
         Image.fromarray(pixels).resize((480, 270)).save(path)
     panel_dataset.place(made)
     panel_dataset.choose(made, 1, 40)
-    error_analysis.judge(made)
+    error_analysis.compare(made)
     refresh.after_stage(made)
     yield made
     made.delete()
@@ -61,7 +61,7 @@ def test_a_bar_of_the_cascade_narrows_the_grid(opened, mine):
     opened.panel("Curation: cascade")
     plot = opened.plot("Tiers")
     opened.shot("panel-cascade")
-    bar = plot.locator(".bars .point").last.bounding_box()  # language, went no further
+    bar = plot.locator(".bars .point").last.bounding_box()  # language, stopped here
     last = [row[-1] for row in mine.values("tiers_reached")].count("language")
     opened.click_until_narrowed(bar["x"] + bar["width"] / 2, bar["y"] + bar["height"] / 2, last)
     opened.shot("panel-cascade-clicked")

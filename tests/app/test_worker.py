@@ -1,4 +1,4 @@
-"""Queued operations with real processes: ours, FiftyOne's own, cancelled, killed, two at once."""
+"""Queued operations in real processes: our worker, FiftyOne's, cancelled, killed, concurrent."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 LEASE_S = 6.0
 PATIENCE_S = 240.0
 
-# An operator of its own, so that a test says how long it takes. Every step is put on record with
-# the process that did it: two processes that ran one job would show there.
+# An operator whose duration the test chooses. It records every step with its process, which would
+# reveal two processes running one job.
 DEFINITION = """
 name: "@test/take_steps"
 fiftyone: {version: ">=1.22,<2"}
@@ -28,20 +28,21 @@ import os, time
 import fiftyone.operators as foo
 import fiftyone.core.odm as odm
 from fiftyone.operators import types
-from curation.app.operators.base import RUN, Door
+from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
 
-class TakeSteps(Door):
-    @property
-    def config(self):
-        return foo.OperatorConfig(name="take_steps", label="Take steps", risk_level="LOW", **RUN)
+class TakeSteps(CurationOperator):
+    config = operator_config(
+        name="take_steps", label="Take steps", description="Take steps", icon="x", risk_level="LOW"
+    )
 
-    def work(self, ctx, bars):
-        log, bar, p = odm.get_db_conn()["steps_of_tests"], bars("walk"), ctx.params
+    def run(self, ctx, stage_progress):
+        log, p = odm.get_db_conn()["steps_of_tests"], ctx.params
+        report = stage_progress("walk")
         for step in range(p["steps"]):
             log.insert_one({"job": p["job"], "step": step, "pid": os.getpid()})
             print(f"step {step} of {p['job']}")
-            bar(step + 1, p["steps"])
+            report(step + 1, p["steps"])
             time.sleep(p.get("pause", 0.0))
         if p.get("fail"):
             raise ValueError("the last step was wrong")
@@ -57,7 +58,7 @@ ONE_BY_ONE = """
 name: one_by_one
 members:
   - {name: tiny_center, tier: detection, adapter: center_point, batch_size: 1,
-     source: "package:tiny_center", licence: Apache-2.0}
+     source: "package:tiny_center", license: Apache-2.0}
 """
 
 
@@ -117,7 +118,7 @@ def steps_of(job):
 
 
 def state(run):
-    return run_history.get(run).state
+    return run_history.get_run(run).state
 
 
 def test_ours_takes_the_oldest_first_stays_warm_and_tells_how_far_it_is(queue, ours, until):
@@ -134,18 +135,18 @@ def test_ours_takes_the_oldest_first_stays_warm_and_tells_how_far_it_is(queue, o
 
     process = ours("--once")
     assert process.wait(PATIENCE_S) == 0
-    done = [run_history.get(one) for one in (first, second, third)]
+    done = [run_history.get_run(one) for one in (first, second, third)]
     assert [one.state for one in done] == ["done"] * 3
     assert done[0].ended_at <= done[1].started_at <= done[1].ended_at <= done[2].started_at
-    pids = {run_history.result_of(one)["pid"] for one in (first, second, third)}
+    pids = {run_history.get_result(one)["pid"] for one in (first, second, third)}
     assert len(pids) == 1, "one warm process"
     assert (done[0].progress, done[0].note, done[0].attempts) == (1.0, "walk: 2 of 2", 1)
-    assert "step 1 of job 0" in run_history.log_of(first)
-    assert "step 1 of job 1" not in run_history.log_of(first)
+    assert "step 1 of job 0" in run_history.read_log(first)
+    assert "step 1 of job 1" not in run_history.read_log(first)
 
-    failed = run_history.get(broken)
+    failed = run_history.get_run(broken)
     assert (failed.state, failed.error) == ("failed", "ValueError: the last step was wrong")
-    assert "Traceback" in run_history.log_of(broken)
+    assert "Traceback" in run_history.read_log(broken)
 
 
 def test_cancelled_by_request_and_run_again(queue, ours, until, processes):
@@ -154,8 +155,8 @@ def test_cancelled_by_request_and_run_again(queue, ours, until, processes):
     assert run_history.cancel(unwanted).state == "cancelled"
     worker = ours()
     until(lambda: len(steps_of("long")) > 5, within_s=PATIENCE_S)
-    moved = {run_history.get(long).progress}
-    until(lambda: moved.add(run_history.get(long).progress) or len(moved) > 2, within_s=30)
+    moved = {run_history.get_run(long).progress}
+    until(lambda: moved.add(run_history.get_run(long).progress) or len(moved) > 2, within_s=30)
     assert sorted(moved) == sorted(moved, key=float), "progress moves"
     assert run_history.cancel(long).state == "cancelling"
     until(lambda: state(long) == "cancelled", within_s=20)
@@ -185,7 +186,7 @@ def test_a_worker_that_is_stopped_gives_its_run_back_at_once(queue, ours, until,
     worker = ours()
     until(lambda: steps_of("stopped"), within_s=PATIENCE_S)
     assert processes.stop(worker, signal.SIGTERM) == 0
-    assert (state(run), run_history.get(run).attempts) == ("queued", 0)
+    assert (state(run), run_history.get_run(run).attempts) == ("queued", 0)
     run_history.cancel(run)
 
 
@@ -204,32 +205,34 @@ def test_killed_amid_a_run_it_is_put_back_within_its_lease_and_goes_on(
     def written():
         scenes.reload()
         known = scenes.get_field("tiny_center.fingerprint") is not None
-        return (scenes.count("tiny_center.fingerprint") if known else 0) or run_history.get(
+        return (scenes.count("tiny_center.fingerprint") if known else 0) or run_history.get_run(
             run
-        ).is_over
+        ).is_finished
 
-    until(written, within_s=PATIENCE_S, saying=lambda: run_history.log_of(run))
+    until(written, within_s=PATIENCE_S, saying=lambda: run_history.read_log(run))
     victim = process_of(run)
     os.kill(victim, signal.SIGKILL)
     assert 0 < scenes.count("tiny_center.fingerprint") < len(scenes), "too late to kill it"
     until(
-        lambda: state(run) == "queued" or run_history.get(run).attempts == 2,
+        lambda: state(run) == "queued" or run_history.get_run(run).attempts == 2,
         within_s=LEASE_S + 3.0,
     )
-    until(lambda: state(run) == "done", within_s=PATIENCE_S, saying=lambda: run_history.log_of(run))
-    assert (run_history.get(run).attempts, process_of(run) == victim) == (2, False)
-    result = run_history.result_of(run)
+    until(
+        lambda: state(run) == "done", within_s=PATIENCE_S, saying=lambda: run_history.read_log(run)
+    )
+    assert (run_history.get_run(run).attempts, process_of(run) == victim) == (2, False)
+    result = run_history.get_result(run)
     assert result["skipped"] > 0, "what was predicted before stays"
     assert result["ran"] + result["skipped"] == len(scenes)
     assert None not in scenes.values("consensus.detections")
-    log = run_history.log_of(run)
+    log = run_history.read_log(run)
     assert "Attempt 1" in log
     assert "Attempt 2" in log
 
 
 def process_of(run):
     """Return the process that holds a run, or held it last."""
-    return int(run_history.get(run).worker.split(":")[1].split()[0])
+    return int(run_history.get_run(run).worker.split(":")[1].split()[0])
 
 
 def test_processes_end_with_the_command_that_started_them(queue, ours, until, processes):
@@ -265,7 +268,7 @@ def test_fiftyones_own_worker_executes_ours_and_ours_leaves_its_runs_alone(
         lambda: state(short) == "done", within_s=PATIENCE_S, saying=lambda: processes.log_of(stock)
     )  # the newest first: that is why we have a worker
     until(lambda: len(steps_of("long")) > 5, within_s=60)
-    assert run_history.get(long).worker == ""
+    assert run_history.get_run(long).worker == ""
     assert run_history.cancel(long).state == "cancelled"
     n = len(steps_of("long"))
     processes.stop(stock)

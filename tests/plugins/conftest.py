@@ -8,12 +8,12 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 
 @pytest.fixture
 def execute(database, monkeypatch):
-    """Return `execute(operator, dataset, **params)`: the outcome, as the App gets it."""
+    """Return `execute(operator, dataset, **params)`, which returns the App's response."""
     import fiftyone as fo
     from fiftyone.operators.executor import execute_or_delegate_operator
 
     monkeypatch.setattr(fo.config, "plugins_dir", str(PLUGINS))
-    monkeypatch.setattr(fo.config, "plugins_cache_enabled", True)  # else all run at each request
+    monkeypatch.setattr(fo.config, "plugins_cache_enabled", True)  # executes no plugin twice
 
     def run(operator, dataset, *, delegate=False, **params):
         request = {"dataset_name": dataset.name, "params": params, "request_delegation": delegate}
@@ -25,7 +25,7 @@ def execute(database, monkeypatch):
 
 @pytest.fixture
 def form(database, monkeypatch):
-    """Return `form(operator, dataset, **params)`: the inputs that the App would show, by name."""
+    """Return `form(operator, dataset, **params)`, which returns the form's inputs by name."""
     import fiftyone as fo
     from fiftyone.operators.executor import resolve_type
     from fiftyone.operators.registry import OperatorRegistry
@@ -35,8 +35,8 @@ def form(database, monkeypatch):
 
     def resolve(operator, dataset, **params):
         request = {"dataset_name": dataset.name, "params": params, "target": "inputs"}
-        shown = asyncio.run(resolve_type(OperatorRegistry(), f"@curation/{operator}", request))
-        return shown.type.properties
+        prop = asyncio.run(resolve_type(OperatorRegistry(), f"@curation/{operator}", request))
+        return prop.type.properties
 
     return resolve
 
@@ -46,19 +46,19 @@ def compared(dataset):
     """A dataset on whose samples two members agree, half agree, and disagree."""
     import fiftyone as fo
 
-    def boxes(*found):
+    def boxes(*entries):
         return fo.Detections(
             detections=[
                 fo.Detection(label=label, bounding_box=[0.2, 0.2, 0.4, 0.4], confidence=p)
-                for label, p in found
+                for label, p in entries
             ]
         )
 
     size = fo.ImageMetadata(width=640, height=480)
     dataset.add_samples(
         [
-            fo.Sample(filepath=f"/{name}.jpg", metadata=size, yolo=boxes(*one), detr=boxes(*two))
-            for name, one, two in (
+            fo.Sample(filepath=f"/{name}.jpg", metadata=size, yolo=boxes(*yolo), detr=boxes(*detr))
+            for name, yolo, detr in (
                 ("agree", [("cone", 0.97)], [("cone", 0.97)]),
                 ("unsure", [("cone", 0.60)], [("cone", 0.95)]),
                 ("disagree", [("cone", 0.97)], []),

@@ -1,6 +1,6 @@
-"""FiftyOne drops an operator that its definition does not list, and says nothing.
+"""Comparison of plugin definitions with the code, both ways, without executing it.
 
-So the definitions are compared with the code, both ways, by reading alone.
+FiftyOne silently drops an operator that its definition does not list.
 """
 
 import ast
@@ -34,26 +34,25 @@ def module(plugin):
 
 
 def configs(plugin):
-    """Return `{class: keywords of its OperatorConfig or PanelConfig}`."""
-    found = {}
-    for one in ast.walk(module(plugin)):
-        if not isinstance(one, ast.ClassDef):
-            continue
-        for call in ast.walk(one):
-            name = isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2]
-            if name in ("OperatorConfig", "PanelConfig"):
-                found[one.name] = {word.arg: word.value for word in call.keywords}
-    return found
+    """Return `{class: keyword arguments of its operator_config or panel_config}`."""
+    classes = [node for node in module(plugin).body if isinstance(node, ast.ClassDef)]
+    return {
+        node.name: {keyword.arg: keyword.value for keyword in call.keywords}
+        for node in classes
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func) in ("operator_config", "panel_config")
+    }
 
 
 def registered(plugin):
-    """Return the classes that `register(plugin)` hands over."""
+    """Return the classes that `register(plugin)` registers."""
     (function,) = [
-        one
-        for one in module(plugin).body
-        if isinstance(one, ast.FunctionDef) and one.name == "register"
+        node
+        for node in module(plugin).body
+        if isinstance(node, ast.FunctionDef) and node.name == "register"
     ]
-    calls = [one for one in ast.walk(function) if isinstance(one, ast.Call)]
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
     return [call.args[0].id for call in calls if ast.unparse(call.func).endswith(".register")]
 
 
@@ -62,15 +61,15 @@ def test_there_are_plugins():
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
-def test_what_is_listed_is_what_is_registered(plugin):
+def test_listed_operators_are_registered(plugin):
     listed = definition(plugin).get("operators", []) + definition(plugin).get("panels", [])
-    names = {cls: words["name"].value for cls, words in configs(plugin).items()}
+    names = {cls: keywords["name"].value for cls, keywords in configs(plugin).items()}
     assert sorted(listed) == sorted(names[cls] for cls in registered(plugin))
-    assert sorted(names) == sorted(registered(plugin)), "an operator that nobody registers"
+    assert sorted(names) == sorted(registered(plugin)), "an operator without registration"
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
-def test_the_definition_is_ours_and_says_what_it_fits(plugin):
+def test_definition_has_our_name_and_the_supported_version(plugin):
     name = PUBLIC_NAMES.get(plugin.name, plugin.name)
     assert definition(plugin)["name"] == f"@curation/{name}"
     assert definition(plugin)["license"] == "Apache-2.0"
@@ -79,8 +78,8 @@ def test_the_definition_is_ours_and_says_what_it_fits(plugin):
 
 @pytest.mark.parametrize("plugin", PLUGINS)
 def test_every_operator_declares_its_risk(plugin):
-    """Undeclared means dangerous, and agents then refuse it."""
-    undeclared = [cls for cls, words in configs(plugin).items() if "risk_level" not in words]
+    """The default is dangerous, which agents refuse."""
+    undeclared = [cls for cls, keywords in configs(plugin).items() if "risk_level" not in keywords]
     assert undeclared == []
 
 
@@ -91,15 +90,15 @@ def test_no_input_is_required(plugin):
         ast.unparse(call)
         for call in ast.walk(module(plugin))
         if isinstance(call, ast.Call)
-        for word in call.keywords
-        if word.arg == "required" and word.value.value is not False
+        for keyword in call.keywords
+        if keyword.arg == "required" and keyword.value.value is not False
     ]
     assert required == []
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
-def test_a_form_opens_without_loading_torch(plugin):
-    """A plugin is executed anew at every request; what it needs to work is imported to work."""
+def test_form_opens_without_loading_torch(plugin):
+    """A plugin is executed for every request, so heavy modules are imported in `run` only."""
     heavy = (
         "torch",
         "cascade.ensemble",
@@ -108,15 +107,15 @@ def test_a_form_opens_without_loading_torch(plugin):
         "curation.storage.writer",
     )
     names = [
-        alias.name if isinstance(one, ast.Import) else f"{one.module}.{alias.name}"
-        for one in module(plugin).body
-        if isinstance(one, (ast.Import, ast.ImportFrom))
-        for alias in one.names
+        alias.name if isinstance(node, ast.Import) else f"{node.module}.{alias.name}"
+        for node in module(plugin).body
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
     ]
     assert [name for name in names if name.startswith(heavy)] == []
 
 
 @pytest.mark.parametrize("plugin", PLUGINS)
-def test_a_door_is_thin(plugin):
+def test_plugin_is_thin(plugin):
     for file in plugin.rglob("*.py"):
         assert len(file.read_text().splitlines()) < 200, f"{file.name}: move logic to a stage"

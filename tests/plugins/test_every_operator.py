@@ -1,6 +1,6 @@
-"""What holds for every operator with a form: on an empty view, with bad parameters, before a yes.
+"""Properties of every form: on an empty view, with bad parameters, and before confirmation.
 
-That each of them does its work on a real dataset is shown in tests/app/test_operators.py.
+The runs of the operators on a real dataset are tested in tests/app/test_operators_from_python.py.
 """
 
 import json
@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
-OF_OTHERS = ("schedule_jobs",)  # tested in a file of its own
+OTHERS = ("schedule_jobs",)  # tested in another file
 
 ANY_ROUND = {"round_number": 0}, "at least 1, got 0"
 UNKNOWN_MANIFEST = {"manifest": "tinny"}, "manifest"
@@ -24,20 +24,20 @@ BAD = {
     "compare_versions/compare_versions": [({"first": "1"}, "registered")],
     "embed_samples/embed_samples": [UNKNOWN_MANIFEST],
     "ingest_images/ingest_images": [
-        ({"source": "/no/such/folder"}, "Nothing is at"),
-        ({}, "Name a folder"),
+        ({"source": "/no/such/folder"}, "does not exist"),
+        ({}, "Enter a folder"),
         ({"source": "/tmp", "fps": -1}, "above 0, got -1"),
         ({"source": "/tmp", "source_format": "tfrecord"}, "no format 'tfrecord'"),
     ],
     "label_roundtrip/labeling_status": [({}, "adopt this dataset")],
     "label_roundtrip/pull_labels": [({}, "adopt this dataset")],
     "label_roundtrip/push_labels": [({}, "adopt this dataset")],
-    "manage_runs/cancel_run": [({}, "No run is in such a state")],
-    "manage_runs/rerun_run": [({"run": "7"}, "No run is in such a state|no run '7'")],
-    "manage_runs/show_runs": [({"run": "7"}, "no such run|no run '7'")],
+    "manage_runs/cancel_run": [({}, "no open run")],
+    "manage_runs/rerun_run": [({"run": "7"}, "no finished run|no run '7'")],
+    "manage_runs/show_runs": [({"run": "7"}, "There is no run")],
     "predict_cascade/predict_cascade": [
         UNKNOWN_MANIFEST,
-        ({"licence": "none"}, "no licences 'none'"),
+        ({"licence": "none"}, "no license 'none'"),
     ],
     "rank_samples/choose_samples": [
         ({"budget": 0}, "at least 1 and at most 3, got 0"),
@@ -48,7 +48,7 @@ BAD = {
         ({}, "score hardness"),
     ],
     "rank_samples/score_hardness": [
-        ({"members": ["nobody"]}, "no field 'nobody'"),
+        ({"members": ["absent"]}, "no field 'absent'"),
         ({"members": "yolo"}, "must be a list"),
     ],
     "release_ensemble/promote_version": [({"version": "3"}, "registered")],
@@ -58,30 +58,30 @@ BAD = {
     "retrain_ensemble/evaluate_ensemble": [({}, "adopt this dataset")],
     "retrain_ensemble/train_ensemble": [({}, "adopt this dataset")],
     "review_labels/review_labels": [({"limit": 0}, "at least 1, got 0"), ({}, "ground_truth")],
-    "undo_stage/undo_stage": [({}, "No stage left anything")],
-    "undo_stage/withdraw_round": [ANY_ROUND, ({}, "nothing of round 1")],
+    "undo_stage/undo_stage": [({}, "No stage has written")],
+    "undo_stage/withdraw_round": [ANY_ROUND, ({}, "nothing to withdraw")],
 }
 WITHOUT_SAMPLES = ("ingest_images/ingest_images", "manage_runs/")  # work on no dataset
 
 
 def operators():
     return sorted(
-        f"{file.parent.name}/{one}"
+        f"{file.parent.name}/{name}"
         for file in PLUGINS.glob("*/fiftyone.yml")
-        if file.parent.name not in OF_OTHERS
-        for one in yaml.safe_load(file.read_text()).get("operators", [])
+        if file.parent.name not in OTHERS
+        for name in yaml.safe_load(file.read_text()).get("operators", [])
     )
 
 
 def state_of(dataset):
-    """Return all that the database holds of a dataset, but when it was looked at."""
+    """Return the database's content of a dataset, without the time of the last load."""
     dataset.reload()
     document = {k: v for k, v in dataset._doc.to_dict().items() if k != "last_loaded_at"}
     samples = list(dataset._sample_collection.find())
     return json.dumps([document, samples], default=str, sort_keys=True)
 
 
-def test_every_operator_is_here():
+def test_every_operator_is_tested():
     assert sorted(BAD) == operators()
 
 
@@ -93,23 +93,23 @@ def test_every_operator_is_here():
         for params, message in cases
     ],
 )
-def test_bad_parameters_are_refused_in_the_form(execute, form, compared, operator, params, message):
+def test_bad_parameters_are_errors_of_the_form(execute, form, compared, operator, params, message):
     from fiftyone.operators.executor import ExecutionError
 
     before = state_of(compared)
-    refused = [one for one in form(operator, compared, **params).values() if one.invalid]
-    assert refused, "the form lets it pass"
-    assert all(one.error_message and "Traceback" not in one.error_message for one in refused)
-    with pytest.raises(ExecutionError, match=message) as told:
+    invalid = [prop for prop in form(operator, compared, **params).values() if prop.invalid]
+    assert invalid, "the form accepts it"
+    assert all(prop.error_message and "Traceback" not in prop.error_message for prop in invalid)
+    with pytest.raises(ExecutionError, match=message) as raised:
         execute(operator, compared, **params)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
     assert state_of(compared) == before
 
 
 @pytest.mark.parametrize("operator", [o for o in BAD if not o.startswith(WITHOUT_SAMPLES)])
-def test_an_empty_view_is_refused_in_the_form(form, dataset, operator):
-    (problem,) = [one for one in form(operator, dataset).values() if one.invalid]
-    assert "no sample" in problem.error_message
+def test_empty_dataset_is_an_error_of_the_form(form, dataset, operator):
+    (prop,) = [prop for prop in form(operator, dataset).values() if prop.invalid]
+    assert "no sample" in prop.error_message
 
 
 @pytest.mark.parametrize("operator", sorted(BAD))
@@ -119,29 +119,46 @@ def test_opening_a_form_writes_nothing(form, compared, operator):
     assert state_of(compared) == before
 
 
-def test_a_view_without_samples_is_refused_where_the_dataset_has_some(compared, monkeypatch):
+def test_empty_view_of_a_dataset_is_rejected(compared, monkeypatch):
     import fiftyone as fo
     import fiftyone.operators as foo
     from fiftyone.operators.executor import ExecutionError
 
     monkeypatch.setattr(fo.config, "plugins_dir", str(PLUGINS))
-    with pytest.raises(ExecutionError, match="no sample in what is shown"):
+    with pytest.raises(ExecutionError, match="The current view has no samples"):
         foo.execute_operator(
             "@curation/rank_samples/score_hardness", view=compared.match({"filepath": "none"})
         )
 
 
-def test_every_operator_is_found_by_one_word_and_has_an_icon(database, monkeypatch):
+def test_every_operator_has_a_prefix_and_an_icon(database, monkeypatch):
     import fiftyone as fo
     from fiftyone.operators.registry import OperatorRegistry
 
     monkeypatch.setattr(fo.config, "plugins_dir", str(PLUGINS))
     ours = [
-        one
-        for one in OperatorRegistry().list_operators(type="operator")
-        if one.uri.startswith("@curation/")
+        operator
+        for operator in OperatorRegistry().list_operators(type="operator")
+        if operator.uri.startswith("@curation/")
     ]
-    assert [one.uri for one in ours if not one.config.label.startswith("Curation: ")] == []
-    assert [one.uri for one in ours if not one.config.icon] == []
-    labels = [one.config.label for one in ours]
+    assert [o.uri for o in ours if not o.config.label.startswith("Curation: ")] == []
+    assert [o.uri for o in ours if not o.config.icon] == []
+    labels = [operator.config.label for operator in ours]
     assert len(set(labels)) == len(labels)
+
+
+def test_list_of_operators_is_in_the_order_of_a_round(database, monkeypatch):
+    """The App sorts by the first character of the description, then by registration."""
+    import fiftyone as fo
+    from fiftyone.operators.registry import OperatorRegistry
+
+    monkeypatch.setattr(fo.config, "plugins_dir", str(PLUGINS))
+    operators = OperatorRegistry().list_operators(type="operator")
+    ours = [operator.config for operator in operators if operator.uri.startswith("@curation/")]
+    names = [config.name for config in sorted(ours, key=lambda config: config.description[0])]
+    round_steps = [
+        "predict_cascade", "embed_samples", "score_hardness", "choose_samples", "push_labels",
+        "pull_labels", "train_ensemble", "evaluate_ensemble", "publish_challenger", "report_round",
+    ]  # fmt: skip
+    assert {"ingest_images", "adopt_dataset"} == set(names[:2])
+    assert [name for name in names if name in round_steps] == round_steps

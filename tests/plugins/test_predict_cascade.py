@@ -17,7 +17,7 @@ def images(dataset, tmp_path):
     return dataset
 
 
-def test_every_member_gets_a_field_and_the_ensemble_its_consensus(execute, images):
+def test_members_get_fields_and_ensemble_gets_consensus(execute, images):
     outcome = execute(PREDICT, images)
     assert outcome.error_message is None
     result = outcome.result
@@ -27,17 +27,17 @@ def test_every_member_gets_a_field_and_the_ensemble_its_consensus(execute, image
     assert None not in images.values("consensus.detections")
     assert set(images.values("roadwork.label")) <= {"yes", "no"}
 
-    again = execute(PREDICT, images, manifest="tiny").result
-    assert (again["ran"], again["skipped"], again["fused"]) == (0, result["ran"], 0)
+    repeated = execute(PREDICT, images, manifest="tiny").result
+    assert (repeated["ran"], repeated["skipped"], repeated["fused"]) == (0, result["ran"], 0)
 
 
-def test_the_form_offers_the_packaged_manifests(form, images):
+def test_form_offers_packaged_manifests(form, images):
     manifest = form(PREDICT, images)["manifest"]
     assert "tiny" in [choice.value for choice in manifest.view.choices]
     assert manifest.default == "tiny"
 
 
-def test_an_unknown_manifest_is_refused(execute, images):
+def test_unknown_manifest_is_rejected(execute, images):
     from fiftyone.operators.executor import ExecutionError
 
     with pytest.raises(ExecutionError, match="manifest"):

@@ -8,7 +8,7 @@ SCORE = "rank_samples/score_hardness"
 CHOOSE = "rank_samples/choose_samples"
 
 
-def test_scoring_ranks_what_is_there_without_running_a_model(execute, compared):
+def test_score_ranks_existing_predictions_without_a_model(execute, compared):
     outcome = execute(SCORE, compared, members=["yolo", "detr"])
     assert outcome.error_message is None
     assert outcome.result["scored"] == outcome.result["ranked"] == 3
@@ -16,20 +16,24 @@ def test_scoring_ranks_what_is_there_without_running_a_model(execute, compared):
     assert agree < unsure < disagree
 
 
-def test_members_are_all_predictions_where_none_is_named(execute, compared):
+def test_default_members_are_all_predictions(execute, compared):
     outcome = execute(SCORE, compared)
     assert list(outcome.result["members"]) == ["detr", "yolo"]
 
 
-def test_the_app_is_told_to_show_the_result(execute, compared):
+def test_app_shows_the_result(execute, compared):
     outcome = execute(SCORE, compared)
     requests = outcome.executor.to_json()["requests"]
-    assert [one["operator_uri"] for one in requests] == ["reload_dataset", "set_view", "notify"]
+    assert [request["operator_uri"] for request in requests] == [
+        "reload_dataset",
+        "set_view",
+        "notify",
+    ]
     assert "hardness" in str(requests[1]["params"]["view"])
     assert "ranked by 2 members" in requests[2]["params"]["message"]
 
 
-def test_a_queued_run_writes_the_same_and_tells_how_far_it_is(execute, compared):
+def test_queued_run_writes_the_same_and_reports_progress(execute, compared):
     from fiftyone.operators.delegated import DelegatedOperationService
 
     queued = execute(SCORE, compared, delegate=True)
@@ -42,24 +46,24 @@ def test_a_queued_run_writes_the_same_and_tells_how_far_it_is(execute, compared)
     assert None not in compared.values("hardness")
 
 
-def test_an_error_that_one_can_mend_is_one_line(execute, compared):
+def test_expected_error_is_one_line(execute, compared):
     from fiftyone.operators.executor import ExecutionError
 
     with pytest.raises(
         ExecutionError, match=r"no field 'no_such_field'.*Known: detr, yolo"
-    ) as told:
+    ) as raised:
         execute(SCORE, compared, members=["yolo", "no_such_field"])
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
-def test_the_form_offers_the_predictions(form, compared):
+def test_form_offers_the_predictions(form, compared):
     members = form(SCORE, compared)["members"]
     assert [choice.value for choice in members.view.choices] == ["detr", "yolo"]
     assert members.default == ["detr", "yolo"]
     assert not members.required
 
 
-def test_the_form_says_so_where_there_is_nothing_to_score(form, dataset):
+def test_form_rejects_dataset_without_predictions(form, dataset):
     import fiftyone as fo
 
     dataset.add_sample(fo.Sample(filepath="/a.jpg"))
@@ -68,7 +72,7 @@ def test_the_form_says_so_where_there_is_nothing_to_score(form, dataset):
     assert "no field of predicted boxes" in problem.view.description
 
 
-def test_the_form_proposes_the_next_round(form, compared):
+def test_form_proposes_the_next_round(form, compared):
     assert form(CHOOSE, compared)["round_number"].default == 1
     compared.limit(1).tag_samples("round-01")
     assert form(CHOOSE, compared)["round_number"].default == 2
@@ -76,14 +80,14 @@ def test_the_form_proposes_the_next_round(form, compared):
 
 @pytest.fixture
 def embedded(compared, tmp_path):
-    """The samples at three corners of a space of three dimensions."""
+    """The samples with orthogonal vectors in three dimensions."""
     fingerprint = "0" * 16
     VectorTable(tmp_path, fingerprint).add(compared.values("id"), np.eye(3, dtype=np.float32))
     brain_runs.record_embedder(compared, tmp_path, "corners", fingerprint)
     return compared
 
 
-def test_choosing_tags_a_batch(execute, embedded):
+def test_choose_tags_a_batch(execute, embedded):
     execute(SCORE, embedded)
     outcome = execute(CHOOSE, embedded, budget=2, seed=1)
     assert outcome.error_message is None
@@ -93,7 +97,7 @@ def test_choosing_tags_a_batch(execute, embedded):
     assert all(any(tag.startswith("arm:") for tag in tags) for tags in batch.values("tags"))
 
 
-def test_choosing_before_scoring_says_what_to_do(execute, embedded):
+def test_choose_before_score_is_an_error(execute, embedded):
     from fiftyone.operators.executor import ExecutionError
 
     with pytest.raises(ExecutionError, match="score hardness` first"):

@@ -1,7 +1,7 @@
-"""FiftyOne finds our operators, and its own, from the root of this repository.
+"""Registration of our operators and FiftyOne's, from the root of this repository.
 
-In a process of its own whose path begins with the root: that is where a package `plugins` of
-ours would hide the one that FiftyOne brings along.
+A subprocess has the root first on its path, where a package `plugins` of ours would hide
+FiftyOne's.
 """
 
 import json
@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-FIFTYONES_OWN = 61  # operators that FiftyOne 1.22 registers by itself
+FIFTYONE_OPERATORS = 61  # of FiftyOne 1.22
 
-LOOK = """
+SCRIPT = """
 import json
 import sys
 import fiftyone.operators as foo
@@ -34,9 +34,9 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def found(database):
+def registry(database):
     printed = subprocess.run(
-        [sys.executable, "-c", LOOK],
+        [sys.executable, "-c", SCRIPT],
         cwd=ROOT,
         env=os.environ
         | {"FIFTYONE_DATABASE_URI": database, "FIFTYONE_PLUGINS_DIR": str(ROOT / "plugins")},
@@ -48,29 +48,29 @@ def found(database):
 
 
 def listed():
-    """Return the URIs of all that our definitions list, operators and panels."""
+    """Return the URIs of the operators and panels in our definitions."""
     return sorted(
-        f"{definition['name']}/{one}"
+        f"{definition['name']}/{name}"
         for file in (ROOT / "plugins").glob("*/fiftyone.yml")
         for definition in [yaml.safe_load(file.read_text())]
-        for one in [*definition.get("operators", []), *definition.get("panels", [])]
+        for name in [*definition.get("operators", []), *definition.get("panels", [])]
     )
 
 
-def test_the_app_starts_without_torch(found):
-    """It takes seconds to import; a form or a stage that needs it brings it."""
-    assert not found["torch"]
+def test_app_starts_without_torch(registry):
+    """Torch takes seconds to import; only forms and stages that need it import it."""
+    assert not registry["torch"]
 
 
-def test_all_that_we_list_registers(found):
-    assert found["ours"] == listed()
-    assert len(found["ours"]) >= 25
+def test_listed_operators_register(registry):
+    assert registry["ours"] == listed()
+    assert len(registry["ours"]) >= 25
 
 
-def test_nothing_failed_to_register(found):
-    assert found["errors"] == []
+def test_registration_has_no_errors(registry):
+    assert registry["errors"] == []
 
 
-def test_fiftyones_own_operators_stay(found):
-    assert found["builtin"]
-    assert found["own"] >= FIFTYONES_OWN
+def test_operators_of_fiftyone_stay(registry):
+    assert registry["builtin"]
+    assert registry["own"] >= FIFTYONE_OPERATORS

@@ -16,7 +16,7 @@ from bson import ObjectId
 from cascade import taxonomy as taxonomies
 from curation.storage import schema
 from curation.storage.queries import write_info
-from curation.storage.tags import round_name
+from curation.storage.tags import arm_tag, round_name
 
 MEMBERS = ("yolo26x", "dfine_x", "rf_detr", "tiny_center", "owlv2", "grounding_dino", "detr", "sam")
 LANGUAGE = "qwen_vl"
@@ -112,7 +112,7 @@ def choose(dataset: Any, number: int, size: int) -> None:
     arms = ("hard", "hard", "coverage", "slice", "random")
     for arm in dict.fromkeys(arms):
         mine = [one for i, one in enumerate(ids) if arms[i % len(arms)] == arm]
-        dataset.select(mine).tag_samples([round_name(number), schema.arm_tag(arm)])
+        dataset.select(mine).tag_samples([round_name(number), arm_tag(arm)])
     counted = {arm: sum(arms[i % 5] == arm for i in range(len(ids))) for arm in dict.fromkeys(arms)}
     write_info(
         dataset,

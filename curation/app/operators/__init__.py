@@ -1,13 +1,17 @@
-"""What the operators in `plugins/` share. An operator itself is a form and one call to a stage.
+"""Shared code of the operators in `plugins/`. An operator itself is a form and a call to a stage.
 
-    door       the operator that ours inherit: form, run, result
-    forms      building a form whose inputs say what is wrong with them
-    choices    what a dataset offers to choose from
-    estimates  what a run will take
-    running    at once or queued, with progress; the result shown
-    progress   how far a run is, told now and then; whether it is still wanted
-    undo       which fields a stage wrote, and taking them back
+base            base class: form, run, result
+forms           form builder that shows an error at each wrong input
+options         values that a dataset offers to choose from
+estimates       time and memory of a run
+execution       immediate and queued execution
+outputs         output forms
+progress        throttled progress reports, and cancellation
+round_forms     inputs of operators that continue a round
+version_forms   inputs for registered versions
+job_forms       inputs and tables of scheduled jobs
+undo            removal of the fields of a stage
 
-FiftyOne runs a plugin's `__init__.py` anew for every request, so whatever is worth keeping
-lives here, in the installed package.
+FiftyOne executes a plugin's `__init__.py` for every request; code and state that should stay
+loaded are in this package.
 """

@@ -1,62 +1,93 @@
-"""The operator that ours inherit: a form, a call, and a result that says what was done."""
+"""Base class of the App's operators: a form, a run, and a result."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import fiftyone.operators as foo
 
 from curation.app.operators import outputs
-from curation.app.operators.execution import Outcome, run
+from curation.app.operators.execution import Outcome, execute
 from curation.app.operators.forms import Form
-from curation.app.operators.progress import Bars
+from curation.app.operators.progress import StageProgress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fiftyone.core.collections import SampleCollection
+    from fiftyone.operators import ExecutionContext, types
+    from fiftyone.operators.executor import ExecutionResult
 
-MANY_SAMPLES = 2000  # more are better queued
-
-# How all of ours are run; an operator adds its name, label, icon and risk.
-RUN = {
-    "dynamic": True,
-    "execute_as_generator": True,
-    "allow_immediate_execution": True,
-    "allow_delegated_execution": True,
-}
-AT_ONCE = {**RUN, "allow_delegated_execution": False}  # what is no work for a worker
+MANY_SAMPLES = 2000  # above, queueing is the default
 
 
-class _Options(foo.ExecutionOptions):  # type: ignore[misc] # FiftyOne has no types
-    """Offers to queue, whether or not a worker has registered: ours take what is for anybody.
+def operator_config(
+    *,
+    name: str,
+    label: str,
+    description: str,
+    icon: str,
+    risk_level: str,
+    step: int | None = None,
+    can_queue: bool = True,
+    queue_by_default: bool = False,
+) -> foo.OperatorConfig:
+    """Return the configuration of an operator of ours.
 
-    By default the App shows `Schedule` as not available where none of Enterprise's orchestrators
-    has registered.
+    Args:
+        name: As listed in `fiftyone.yml`.
+        label: Label in the App.
+        description: Description in the App.
+        icon: Name of a Material icon.
+        risk_level: `LOW`, `MEDIUM`, `HIGH` or `DANGEROUS`.
+        step: Step of a round, 1 to 9. It precedes the description, since the App sorts the list
+            of operators by the first character of the description.
+        can_queue: Whether a worker may run the operator.
+        queue_by_default: Whether the form proposes to queue.
+    """
+    return foo.OperatorConfig(
+        name=name,
+        label=label,
+        description=description if step is None else f"{step}. {description}",
+        icon=icon,
+        risk_level=risk_level,
+        dynamic=True,
+        execute_as_generator=True,
+        allow_immediate_execution=True,
+        allow_delegated_execution=can_queue,
+        default_choice_to_delegated=queue_by_default,
+    )
+
+
+class _ExecutionOptions(foo.ExecutionOptions):  # type: ignore[misc] # FiftyOne is untyped
+    """Execution options that always offer to queue.
+
+    By default the App disables `Schedule` unless one of Enterprise's orchestrators has registered.
     """
 
     @property
     def orchestrator_registration_enabled(self) -> bool:
-        """Whether only registered workers are offered: never."""
+        """Whether only registered orchestrators are offered: never."""
         return False
 
 
-class Door(foo.Operator):  # type: ignore[misc] # FiftyOne has no types
-    """What our operators have in common.
+class CurationOperator(foo.Operator):  # type: ignore[misc] # FiftyOne is untyped
+    """An operator with a form and a run.
 
-    One of ours gives `config`, `ask` and `work`. From Python it is called with a dataset or view
-    and its parameters, and in a notebook the call is awaited:
+    A subclass defines `config`, `build_form` and `run`. From Python it is called with a dataset or
+    view and its parameters; in a notebook the call is awaited:
 
         predict = foo.get_operator("@curation/predict_cascade/predict_cascade")
         result = predict(dataset, manifest="tiny").result
         result = (await predict(dataset, manifest="tiny")).result
 
     Attributes:
-        looks_at: What it works on: the samples of the view that the form offers to choose, the
-            whole dataset, or none.
-        button: On the form.
+        target: Data that must not be empty: the target view, the dataset, or nothing.
+        submit_label: Label of the form's button.
     """
 
-    looks_at = "samples"
-    button = "Run"
+    target: Literal["samples", "dataset", "nothing"] = "samples"
+    submit_label = "Run"
 
     def __call__(
         self,
@@ -65,14 +96,14 @@ class Door(foo.Operator):  # type: ignore[misc] # FiftyOne has no types
         delegate: bool = False,
         target: str | None = None,
         **params: Any,
-    ) -> Any:
-        """Run it on a dataset or view; where an event loop runs, the result is to be awaited.
+    ) -> ExecutionResult:
+        """Run the operator on a dataset or view; await the result if an event loop is running.
 
         Args:
             samples: A FiftyOne dataset or view.
-            delegate: Whether to queue it for a worker.
-            target: Whose worker, such as `gpu1`.
-            **params: As the form asks.
+            delegate: Whether to queue the run for a worker.
+            target: Name of the worker, such as `gpu1`.
+            **params: Parameters of the form.
         """
         import fiftyone as fo
 
@@ -85,53 +116,52 @@ class Door(foo.Operator):  # type: ignore[misc] # FiftyOne has no types
             delegation_target=target,
         )
 
-    def ask(self, ctx: Any, form: Form) -> None:
-        """Fill the form: ask, preview, refuse. Nothing may be written."""
+    def build_form(self, ctx: ExecutionContext, form: Form) -> None:
+        """Add the inputs, a preview and errors to the form, without writing anything."""
 
-    def work(self, ctx: Any, bars: Bars) -> Outcome:
-        """Do it.
+    def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
+        """Run the operator.
 
         Args:
-            ctx: The context.
-            bars: Gives the progress of each stage.
+            ctx: FiftyOne's context.
+            stage_progress: Returns the progress callback of a stage, given its verb.
         """
         raise NotImplementedError
 
-    def resolve_input(self, ctx: Any) -> Any:
+    def resolve_input(self, ctx: ExecutionContext) -> types.Property:
         """Return the form."""
         form = Form(ctx)
-        if self.looks_at != "nothing" and ctx.dataset is None:
-            form.refuse("Open a dataset first.")
-        elif self.looks_at == "samples" and not len(ctx.target_view()):
-            form.refuse(
-                "There is no sample in what is shown. Clear the filters of the view, or pick the "
-                "whole dataset as the target."
+        if self.target != "nothing" and ctx.dataset is None:
+            form.error("Open a dataset first.")
+        elif self.target == "samples" and not len(ctx.target_view()):
+            form.error(
+                "The current view has no samples. Clear its filters, or select the whole dataset "
+                "as the target."
             )
-        elif self.looks_at == "dataset" and not len(ctx.dataset):
-            form.refuse("The dataset holds no sample yet. Bring images in first.")
+        elif self.target == "dataset" and not len(ctx.dataset):
+            form.error("The dataset has no samples yet. Ingest images first.")
         else:
-            self.ask(ctx, form)
-        return form.property(self.config.label, button=self.button)
+            self.build_form(ctx, form)
+        return form.to_property(self.config.label, submit_label=self.submit_label)
 
-    def resolve_execution_options(self, ctx: Any) -> Any:
-        """Offer to run at once or queued; queued first where there is a lot to do."""
+    def resolve_execution_options(self, ctx: ExecutionContext) -> foo.ExecutionOptions:
+        """Offer to execute or to queue; queueing is the default for many samples."""
         many = (
-            self.looks_at == "samples"
+            self.target == "samples"
             and ctx.dataset is not None
             and len(ctx.target_view()) > MANY_SAMPLES
         )
-        asked = self.config
-        return _Options(
-            allow_immediate_execution=asked.allow_immediate_execution,
-            allow_delegated_execution=asked.allow_delegated_execution,
-            default_choice_to_delegated=asked.default_choice_to_delegated or many,
+        return _ExecutionOptions(
+            allow_immediate_execution=self.config.allow_immediate_execution,
+            allow_delegated_execution=self.config.allow_delegated_execution,
+            default_choice_to_delegated=self.config.default_choice_to_delegated or many,
         )
 
-    def execute(self, ctx: Any) -> Any:
-        """Run it as it was asked for."""
-        return run(ctx, self.work, title=self.config.label)
+    def execute(self, ctx: ExecutionContext) -> dict[str, Any] | Iterator[Any]:
+        """Run the operator as requested: in the App, from Python, or by a worker."""
+        return execute(ctx, self.run, title=self.config.label)
 
-    def resolve_output(self, ctx: Any) -> Any:
-        """Show what was done."""
+    def resolve_output(self, ctx: ExecutionContext) -> types.Property:
+        """Show the result."""
         results = ctx.results if isinstance(ctx.results, dict) else {}
-        return outputs.of_result(self.config.label, results)
+        return outputs.result_property(self.config.label, results)

@@ -1,8 +1,8 @@
-"""Running an operator: at once or queued, from the App or from Python; and showing what came of it.
+"""Execution of operators: immediately or queued, from the App or from Python.
 
-From the App, a run at once is a stream: it tells how far it is, and ends with its result or with
-one line that says what went wrong. FiftyOne would cut off a run at once that is no stream after
-ten minutes, and show a traceback where one fails.
+An immediate run from the App is a stream of progress messages that ends with the result or with
+a one-line error. FiftyOne would stop an immediate run without a stream after ten minutes, and
+would show a traceback for an error.
 """
 
 from __future__ import annotations
@@ -15,126 +15,135 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cascade.errors import CascadeError
+from cascade.runtime.progress import Progress
 from curation.app.operators import outputs, progress
-from curation.app.operators.progress import Bars
+from curation.app.operators.progress import StageProgress
 from curation.errors import CurationError
 
 if TYPE_CHECKING:
     from fiftyone import DatasetView
+    from fiftyone.operators import ExecutionContext, types
+    from fiftyone.operators.message import GeneratedMessage
 
 logger = logging.getLogger(__name__)
 
-_TOLD_EVERY_S = 0.5
+_STREAM_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an operator did.
+    """Result of an operator.
 
     Attributes:
-        sentence: In words.
-        facts: The same as plain data, by name.
-        view: What was found, to be shown; None to leave the view as it is.
-        saved_view: The name of a saved view to be shown instead.
-        dataset: The name of another dataset to be opened.
-        wrote: Whether the dataset is another now.
+        summary: The result in words.
+        details: The result as plain data, by name.
+        view: View to show; None to keep the current one.
+        saved_view: Name of a saved view to show instead.
+        dataset: Name of another dataset to open.
+        wrote: Whether the dataset was changed.
     """
 
-    sentence: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    summary: str
+    details: Mapping[str, Any] = field(default_factory=dict)
     view: DatasetView = None
     saved_view: str = ""
     dataset: str = ""
     wrote: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain data; `view` as the stages from which FiftyOne builds it."""
-        shown = {} if self.view is None else {"view": self.view._serialize()}
-        return {**_plain(self.facts), "summary": self.sentence, **shown}
+        """Return plain data, with `view` as the stages from which FiftyOne builds it."""
+        view = {} if self.view is None else {"view": self.view._serialize()}
+        return {**_plain(self.details), "summary": self.summary, **view}
 
 
-Work = Callable[[Any, Bars], Outcome]
+Run = Callable[["ExecutionContext", StageProgress], Outcome]
 
 
-def run(ctx: Any, work: Work, *, title: str = "") -> dict[str, Any] | Iterator[Any]:
-    """Run `work(ctx, bars)` as it was asked for, and return what FiftyOne expects.
+def execute(ctx: ExecutionContext, run: Run, *, title: str = "") -> dict[str, Any] | Iterator[Any]:
+    """Call `run(ctx, stage_progress)` as requested, and return what FiftyOne expects.
 
     Returns:
-        The result as plain data; from the App, the messages to it, one by one.
+        The result as plain data; for the App, a stream of messages.
     """
     if ctx.delegated:
-        outcome = work(ctx, progress.of_queued(ctx))
-        _arrange(ctx, outcome)
+        outcome = run(ctx, progress.queued_progress(ctx))
+        _refresh(ctx, outcome)
         return outcome.to_json()
     if _is_from_app(ctx):
-        return _stream(ctx, work, title)
-    outcome = work(ctx, lambda verb: None)
-    _arrange(ctx, outcome)
+        return _stream(ctx, run, title)
+    outcome = run(ctx, lambda verb: None)
+    _refresh(ctx, outcome)
     for _ in _show(ctx, outcome):
-        pass  # who called gets them with the result
+        pass  # requests to the App travel with the result
     return outcome.to_json()
 
 
-def _is_from_app(ctx: Any) -> bool:
-    """Return whether the App's server asks; the request of a script names no operator."""
+def _is_from_app(ctx: ExecutionContext) -> bool:
+    """Return whether the request is the App's; requests from Python name no operator."""
     return "operator_uri" in ctx.request_params
 
 
-def _stream(ctx: Any, work: Work, title: str) -> Iterator[Any]:
-    """Do the work in a thread; give what it tells, then its result or its error.
+def _stream(ctx: ExecutionContext, run: Run, title: str) -> Iterator[Any]:
+    """Run in a thread and yield its progress, then its result or error.
 
-    What was told stands in a window of its own. There the result has to come, too: the form that
-    was confirmed lies behind it.
+    The App shows progress in a window above the form. After any progress, the result must be
+    shown in that window too: the form behind it is hidden.
     """
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def bars(verb: str) -> Any:
+    def stage_progress(verb: str) -> Progress:
         return progress.throttled(
-            lambda done, total: told.put((verb, done, total)), every_s=_TOLD_EVERY_S
+            lambda done, total: messages.put((verb, done, total)), interval_s=_STREAM_INTERVAL_S
         )
 
-    def do() -> None:
+    def run_in_thread() -> None:
         try:
-            outcome = work(ctx, bars)
-            _arrange(ctx, outcome)
-            told.put(outcome)
-        except BaseException as error:  # noqa: BLE001 - handed over to the thread that answers
-            told.put(error)
+            outcome = run(ctx, stage_progress)
+            _refresh(ctx, outcome)
+            messages.put(outcome)
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that answers
+            messages.put(error)
 
-    threading.Thread(target=do, name="operator", daemon=True).start()
+    threading.Thread(target=run_in_thread, name="operator", daemon=True).start()
     in_window = False
-    while not isinstance(said := told.get(), (Outcome, BaseException)):
-        verb, done, total = said
+    while not isinstance(message := messages.get(), (Outcome, BaseException)):
+        verb, done, total = message
         in_window = True
         yield ctx.ops.set_progress(
             label=f"{verb}: {done} of {total}", progress=min(done / max(total, 1), 1.0)
         )
-    if isinstance(said, Outcome):
-        yield from _show(ctx, said)
-        result = said.to_json()
+    if isinstance(message, Outcome):
+        yield from _show(ctx, message)
+        result = message.to_json()
         yield (
-            _in_window(ctx, outputs.of_result(title, result), result)
+            _show_in_window(ctx, outputs.result_property(title, result), result)
             if in_window
-            else _result(result)
+            else _result_message(result)
         )
         return
-    line = _line(said)
-    yield _in_window(ctx, outputs.of_error(line), {}) if in_window else _trouble(line)
+    line = _one_line(message)
+    yield (
+        _show_in_window(ctx, outputs.error_property(line), {})
+        if in_window
+        else _error_message(line)
+    )
 
 
-def _in_window(ctx: Any, shown: Any, result: Mapping[str, Any]) -> Any:
-    return ctx.ops.show_output(outputs=shown.to_json(), results=dict(result))
+def _show_in_window(
+    ctx: ExecutionContext, content: types.Property, result: Mapping[str, Any]
+) -> GeneratedMessage:
+    return ctx.ops.show_output(outputs=content.to_json(), results=dict(result))
 
 
-def _arrange(ctx: Any, outcome: Outcome) -> None:
-    """Bring colours and saved views up to date with what was written."""
+def _refresh(ctx: ExecutionContext, outcome: Outcome) -> None:
+    """Refresh colors and saved views after a change of the dataset."""
     if outcome.wrote and ctx.dataset is not None:
         from curation.presentation import refresh
 
         refresh.after_stage(ctx.dataset)
 
 
-def _show(ctx: Any, outcome: Outcome) -> Iterator[Any]:
+def _show(ctx: ExecutionContext, outcome: Outcome) -> Iterator[Any]:
     if outcome.dataset:
         yield ctx.ops.open_dataset(outcome.dataset)
         return
@@ -144,10 +153,10 @@ def _show(ctx: Any, outcome: Outcome) -> Iterator[Any]:
         yield ctx.ops.set_view(name=outcome.saved_view)
     elif outcome.view is not None:
         yield ctx.ops.set_view(view=outcome.view)
-    yield ctx.ops.notify(outcome.sentence, variant="success")
+    yield ctx.ops.notify(outcome.summary, variant="success")
 
 
-def _result(content: dict[str, Any]) -> Any:
+def _result_message(content: dict[str, Any]) -> GeneratedMessage:
     from fiftyone.operators.executor import ExecutionResult
     from fiftyone.operators.message import GeneratedMessage, MessageType
 
@@ -156,7 +165,7 @@ def _result(content: dict[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class _Body:
-    """What the App takes for the result of a stream."""
+    """Body of the message with the result of a stream."""
 
     content: dict[str, Any]
 
@@ -164,31 +173,31 @@ class _Body:
         return self.content
 
 
-def _trouble(line: str) -> Any:
-    """Return the message with which a stream fails."""
+def _error_message(line: str) -> GeneratedMessage:
+    """Return the message that ends a stream with an error."""
     from fiftyone.operators.message import GeneratedMessage, MessageType
 
-    class Trouble(GeneratedMessage):  # type: ignore[misc] # FiftyOne has no types
+    class ErrorMessage(GeneratedMessage):  # type: ignore[misc] # FiftyOne is untyped
         def to_json(self) -> dict[str, Any]:
             return {"type": str(self.type), "cls": None, "body": None, "error": line}
 
-    return Trouble(MessageType.ERROR)
+    return ErrorMessage(MessageType.ERROR)
 
 
-def _line(error: BaseException) -> str:
-    """Return what went wrong in one line, for whoever can mend it."""
+def _one_line(error: BaseException) -> str:
+    """Return an error in one line; unexpected errors are logged with their traceback."""
     if isinstance(error, (CurationError, CascadeError)):
         return str(error)
     logger.error("An operator failed", exc_info=error)
-    return f"{type(error).__name__}: {error} (the server's log has the whole story)"
+    return f"{type(error).__name__}: {error} (see the server's log for the traceback)"
 
 
 def _plain(value: Any) -> Any:
-    """Return facts as the database and JSON take them."""
+    """Return details as values that JSON and the database accept."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return str(value)

@@ -1,8 +1,8 @@
-"""Building a form whose inputs say, as one types, what is wrong with them.
+"""Form builder whose inputs show errors while the user types.
 
-An input that is refused keeps the form from being run, in the App and from Python alike. No
-input is `required`: FiftyOne does not apply a form's defaults where an operator is called from
-Python, so `given` does.
+An invalid input keeps the form from being run, in the App and from Python alike. No input is
+`required`: FiftyOne does not apply a form's defaults if an operator is called from Python, so
+`parameter` does.
 """
 
 from __future__ import annotations
@@ -15,188 +15,208 @@ from fiftyone.operators import types
 from cascade.errors import nearest
 
 if TYPE_CHECKING:
-    from fiftyone import DatasetView
+    from fiftyone.operators import ExecutionContext
+
+Choices = Mapping[str, str] | Iterable[str]  # values, or labels by value
+
+
+def parameter(ctx: ExecutionContext, name: str, default: Any = None) -> Any:
+    """Return the value of an operator's parameter, or the default if it is empty."""
+    value = ctx.params.get(name)
+    return default if value is None or value == "" else value
 
 
 class Form:
-    """The inputs of an operator.
+    """Inputs of an operator.
 
     Args:
-        ctx: The context, whose `params` are what was typed so far.
+        ctx: FiftyOne's context, whose `params` are the values entered so far.
     """
 
-    def __init__(self, ctx: Any) -> None:
+    def __init__(self, ctx: ExecutionContext) -> None:
         self.ctx, self.inputs = ctx, types.Object()
-        self.problems: list[str] = []
+        self.errors: list[str] = []
 
-    def pick(
+    def select(
         self,
         name: str,
         label: str,
-        choices: Mapping[str, str] | Iterable[str],
+        choices: Choices,
         *,
         default: str | None = None,
-        about: str = "",
-        free: bool = False,
+        description: str = "",
+        allow_other: bool = False,
     ) -> Any:
-        """Ask for one of several; return what was picked, or the default.
+        """Add a choice of one value; return the value, or the default.
 
         Args:
-            name: Of the parameter.
-            label: Shown.
-            choices: Values, or values with what is shown for them.
-            default: Where nothing was picked.
-            about: A sentence below.
-            free: Whether another value may be typed, too.
+            name: Name of the parameter.
+            label: Label.
+            choices: Values, or labels by value.
+            default: Default value.
+            description: Sentence below the input.
+            allow_other: Whether other values may be entered.
         """
-        offered = _offered(choices)
-        view = types.AutocompleteView() if free else types.DropdownView()
-        for value, text in offered.items():
+        labels = _labels(choices)
+        view = types.AutocompleteView() if allow_other else types.DropdownView()
+        for value, text in labels.items():
             view.add_choice(value, label=text)
-        words = {"label": label, "description": about, "default": default, "view": view}
-        if free:
-            self.inputs.str(name, **words)
+        options = {"label": label, "description": description, "default": default, "view": view}
+        if allow_other:
+            self.inputs.str(name, **options)
         else:
-            self.inputs.enum(name, view.values(), **words)
-        value = self.given(name, default)
-        if value is not None and not free and value not in offered:
-            self.refuse(f"There is no {label.lower()} {value!r}. {nearest(value, offered)}", name)
+            self.inputs.enum(name, view.values(), **options)
+        value = self.value(name, default)
+        if value is not None and not allow_other and value not in labels:
+            self.error(f"There is no {label.lower()} {value!r}. {nearest(value, labels)}", name)
         return value
 
-    def several(
+    def multiselect(
         self,
         name: str,
         label: str,
-        choices: Mapping[str, str] | Iterable[str],
+        choices: Choices,
         *,
         default: list[str] | None = None,
-        about: str = "",
-        least: int = 1,
+        description: str = "",
+        minimum: int = 1,
     ) -> list[str]:
-        """Ask for some of several; return what was picked, or the default."""
-        offered = _offered(choices)
+        """Add a choice of several values; return the values, or the default."""
+        labels = _labels(choices)
         view = types.AutocompleteView(allow_user_input=False, allow_duplicates=False)
-        for value, text in offered.items():
+        for value, text in labels.items():
             view.add_choice(value, label=text)
         self.inputs.list(
-            name, types.String(), label=label, description=about, default=default or [], view=view
+            name,
+            types.String(),
+            label=label,
+            description=description,
+            default=default or [],
+            view=view,
         )
-        value = self.given(name, default or [])
-        if not isinstance(value, list):
-            self.refuse(f"{label} must be a list, got {value!r}.", name)
+        values = self.value(name, default or [])
+        if not isinstance(values, list):
+            self.error(f"{label} must be a list, got {values!r}.", name)
             return []
-        for one in value:
-            if one not in offered:
-                self.refuse(f"There is no field {one!r} among them. {nearest(one, offered)}", name)
-        if len(value) < least:
-            self.refuse(f"Pick at least {least}.", name)
-        return value
+        for value in values:
+            if value not in labels:
+                self.error(f"There is no field {value!r} to select. {nearest(value, labels)}", name)
+        if len(values) < minimum:
+            self.error(f"Select at least {minimum}.", name)
+        return values
 
-    def whole(
-        self, name: str, label: str, *, default: int, least: int = 0, most: int | None = None,
-        about: str = "",
-    ) -> int:  # fmt: skip
-        """Ask for a whole number; return it, or the default."""
-        self.inputs.int(name, label=label, description=about, default=default)
-        value = self.given(name, default)
-        fits = isinstance(value, int) and not isinstance(value, bool)
-        if not fits or value < least or (most is not None and value > most):
-            upper = "" if most is None else f" and at most {most:,}"
-            self.refuse(
-                f"{label} must be a whole number of at least {least:,}{upper}, got {value!r}.", name
+    def integer(
+        self,
+        name: str,
+        label: str,
+        *,
+        default: int,
+        minimum: int = 0,
+        maximum: int | None = None,
+        description: str = "",
+    ) -> int:
+        """Add an integer; return the value, or the default."""
+        self.inputs.int(name, label=label, description=description, default=default)
+        value = self.value(name, default)
+        is_valid = isinstance(value, int) and not isinstance(value, bool)
+        if not is_valid or value < minimum or (maximum is not None and value > maximum):
+            upper = "" if maximum is None else f" and at most {maximum:,}"
+            self.error(
+                f"{label} must be a whole number of at least {minimum:,}{upper}, got {value!r}.",
+                name,
             )
             return default
         return int(value)
 
     def number(
-        self, name: str, label: str, *, default: float, above: float, about: str = ""
+        self, name: str, label: str, *, default: float, above: float, description: str = ""
     ) -> float:
-        """Ask for a number above another; return it, or the default."""
-        self.inputs.float(name, label=label, description=about, default=default)
-        value = self.given(name, default)
+        """Add a number with an exclusive lower bound; return the value, or the default."""
+        self.inputs.float(name, label=label, description=description, default=default)
+        value = self.value(name, default)
         if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= above:
-            self.refuse(f"{label} must be a number above {above:g}, got {value!r}.", name)
+            self.error(f"{label} must be a number above {above:g}, got {value!r}.", name)
             return default
         return float(value)
 
     def text(
-        self, name: str, label: str, *, default: str = "", about: str = "", needed: str = ""
+        self, name: str, label: str, *, default: str = "", description: str = "", missing: str = ""
     ) -> str:
-        """Ask for text; return it, or the default.
+        """Add a line of text; return the value, or the default.
 
         Args:
-            name: Of the parameter.
-            label: Shown.
-            default: Where nothing was typed.
-            about: A sentence below.
-            needed: What to say where it is empty; empty where it may be.
+            name: Name of the parameter.
+            label: Label.
+            default: Default value.
+            description: Sentence below the input.
+            missing: Error for an empty value; "" if the value may be empty.
         """
-        self.inputs.str(name, label=label, description=about, default=default or None)
-        value = self.given(name, default)
+        self.inputs.str(name, label=label, description=description, default=default or None)
+        value = self.value(name, default)
         if not isinstance(value, str):
-            self.refuse(f"{label} must be text, got {value!r}.", name)
+            self.error(f"{label} must be text, got {value!r}.", name)
             return default
-        if needed and not value.strip():
-            self.refuse(needed, name)
+        if missing and not value.strip():
+            self.error(missing, name)
         return value.strip()
 
-    def tick(self, name: str, label: str, *, default: bool = False, about: str = "") -> bool:
-        """Ask for yes or no; return it, or the default."""
+    def checkbox(
+        self, name: str, label: str, *, default: bool = False, description: str = ""
+    ) -> bool:
+        """Add a checkbox; return the value, or the default."""
         view = types.CheckboxView()
-        self.inputs.bool(name, label=label, description=about, default=default, view=view)
-        value = self.given(name, default)
+        self.inputs.bool(name, label=label, description=description, default=default, view=view)
+        value = self.value(name, default)
         if not isinstance(value, bool):
-            self.refuse(f"{label} must be true or false, got {value!r}.", name)
+            self.error(f"{label} must be true or false, got {value!r}.", name)
             return default
         return value
 
-    def carry(self, name: str, value: str) -> None:
-        """Hand on what the form shows, unseen, so that just that is meant when it is run."""
+    def hidden(self, name: str, value: str) -> None:
+        """Add a hidden value, which fixes what the form shows for the run."""
         self.inputs.str(name, default=value, view=types.HiddenView())
 
     def confirm(self, label: str) -> None:
-        """Ask for a yes without which nothing is done; from Python: `confirmed=True`."""
-        if not self.tick("confirmed", label):
-            self.refuse(f"Tick {label!r} to go on.", "confirmed")
+        """Add a checkbox that must be set to run; from Python: `confirmed=True`."""
+        if not self.checkbox("confirmed", label):
+            self.error(f"Check {label!r} to continue.", "confirmed")
 
-    def say(self, title: str, text: str = "") -> None:
-        """Show a note."""
-        self._show(types.Notice(label=title, description=text))
+    def note(self, title: str, text: str = "") -> None:
+        """Add a note."""
+        self._add_view(types.Notice(label=title, description=text))
 
-    def warn(self, title: str, text: str = "") -> None:
-        """Show a warning; it hinders nothing."""
-        self._show(types.Warning(label=title, description=text))
+    def warning(self, title: str, text: str = "") -> None:
+        """Add a warning, which does not prevent a run."""
+        self._add_view(types.Warning(label=title, description=text))
 
-    def refuse(self, reason: str, name: str = "") -> None:
-        """Keep the form from being run, and say why.
+    def error(self, message: str, name: str = "") -> None:
+        """Add an error, which prevents a run.
 
         Args:
-            reason: What was expected, what came, what to do.
-            name: The input that is to be changed; empty where it is none of them.
+            message: The expectation, the value, and the fix.
+            name: Name of the wrong input; "" for an error of the form as a whole.
         """
-        self.problems.append(reason)
+        self.errors.append(message)
         if not name:
-            name = f"problem_{len(self.problems)}"
-            self.inputs.view(name, types.Error(label="This cannot run yet", description=reason))
-        one = self.inputs.properties[name]
-        one.invalid, one.error_message = True, reason
+            name = f"problem_{len(self.errors)}"
+            view = types.Error(label="The operator cannot run yet", description=message)
+            self.inputs.view(name, view)
+        prop = self.inputs.properties[name]
+        prop.invalid, prop.error_message = True, message
 
-    def given(self, name: str, default: Any) -> Any:
-        """Return what was typed, or the default."""
-        value = self.ctx.params.get(name)
-        return default if value is None or value == "" else value
+    def value(self, name: str, default: Any) -> Any:
+        """Return the value of a parameter, or the default if it is empty."""
+        return parameter(self.ctx, name, default)
 
-    def property(self, title: str, *, button: str = "Run") -> Any:
-        """Return the form as FiftyOne takes it."""
-        return types.Property(
-            self.inputs, view=types.PromptView(label=title, submit_button_label=button)
-        )
+    def to_property(self, title: str, *, submit_label: str = "Run") -> types.Property:
+        """Return the form as FiftyOne's type."""
+        view = types.PromptView(label=title, submit_button_label=submit_label)
+        return types.Property(self.inputs, view=view)
 
-    def _show(self, view: DatasetView) -> None:
+    def _add_view(self, view: types.View) -> None:
         self.inputs.view(f"note_{len(self.inputs.properties)}", view)
 
 
-def _offered(choices: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
-    if isinstance(choices, Mapping):
-        return {str(value): str(text) for value, text in choices.items()}
-    return {str(one): str(one) for one in choices}
+def _labels(choices: Choices) -> dict[str, str]:
+    items = choices.items() if isinstance(choices, Mapping) else ((c, c) for c in choices)
+    return {str(value): str(label) for value, label in items}

@@ -1,4 +1,4 @@
-"""What the App shows of jobs, and what it asks of them: behind the doors of `schedule_jobs`."""
+"""Form inputs, tables and actions of the operators for scheduled jobs."""
 
 from __future__ import annotations
 
@@ -6,55 +6,53 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from cascade import manifest
 from cascade.errors import CascadeError
 from curation.errors import CurationError
 from curation.jobs import parsing, scheduler, table_cells
 from curation.jobs.execution import subprocesses
 from curation.jobs.models import Job, JobError
-from curation.jobs.store import History
+from curation.jobs.store import JobStore
 from curation.labeling import factory
 
 DEFAULTS: Mapping[str, Any] = {
     "name": "nightly", "when": "30 2 * * *", "zone": "UTC", "budget": 100, "kind": "nightly",
     "manifest": "tiny", "labeler": "files", "watch": "", "notify": "",
 }  # fmt: skip
-TEXTS: Mapping[str, tuple[str, str, str | None]] = {  # label, description, default
-    "name": ("Name", "Lower case, digits and hyphens", DEFAULTS["name"]),
-    "dataset": ("Dataset", "What it works on", None),
+TEXT_INPUTS: Mapping[str, tuple[str, str]] = {  # label and description
+    "name": ("Name", "Lower case, digits and hyphens"),
+    "dataset": ("Dataset", "Dataset of the job"),
     "when": (
-        "When", "Minute, hour, day, month, weekday as in crontab; or a span such as 6h",
-        DEFAULTS["when"],
+        "Schedule",
+        "Minute, hour, day, month, weekday as in crontab; or an interval such as 6h",
     ),
-    "zone": ("Time zone", "Such as Europe/Berlin", DEFAULTS["zone"]),
-    "watch": ("Watched folder or bucket", "Its new images are ingested first", None),
-    "notify": ("Notify", "https://... or mailto:..., separated by commas", None),
-}  # fmt: skip
+    "zone": ("Time zone", "Such as Europe/Berlin"),
+    "watch": ("Watched folder or bucket", "New images are ingested before each run"),
+    "notify": ("Notify", "https://... or mailto:..., separated by commas"),
+}
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "jobs": {
-        "job": "Job", "dataset": "Dataset", "kind": "Kind", "due": "Due", "next": "Next",
-        "last": "What became of it last",
+        "job": "Job", "dataset": "Dataset", "kind": "Kind", "due": "Schedule", "next": "Next run",
+        "last": "Last result",
     },
     "runs": {
-        "job": "Job", "due": "Due (UTC)", "state": "State", "took": "Took",
-        "story": "What became of it",
+        "job": "Job", "due": "Due (UTC)", "state": "State", "took": "Duration", "story": "Result",
     },
 }  # fmt: skip
-_LATEST = 20  # runs that are shown
+_MAX_RUNS = 20
 
 
-def history() -> History:
-    """Return the record of jobs in the database that FiftyOne works in."""
+def history() -> JobStore:
+    """Return the store of jobs in FiftyOne's database."""
     from fiftyone.core.odm import get_db_conn
 
-    kept = History(get_db_conn())
-    kept.prepare()
-    return kept
+    store = JobStore(get_db_conn())
+    store.prepare()
+    return store
 
 
 def choices() -> dict[str, tuple[str, Sequence[str]]]:
-    """Return what a form lets one choose from: the label, and the words."""
-    from cascade import manifest
-
+    """Return the label and the values of each dropdown."""
     return {
         "kind": ("Kind", ("nightly", "drift")),
         "manifest": ("Manifest", manifest.packaged_names()),
@@ -64,60 +62,63 @@ def choices() -> dict[str, tuple[str, Sequence[str]]]:
 
 def names() -> list[str]:
     """Return the names of all jobs, sorted."""
-    return [one.name for one in history().jobs()]
+    return [job.name for job in history().jobs()]
 
 
 def tables() -> dict[str, list[dict[str, str]]]:
-    """Return the rows of two tables, `jobs` and `runs`, the latest run first."""
-    kept, now = history(), datetime.now(UTC)
-    rows = []
-    for job in kept.jobs():
-        last = next(iter(kept.runs(job.name, limit=1)), None)
-        rows.append(
+    """Return the rows of the tables `jobs` and `runs`, the latest run first."""
+    store, now = history(), datetime.now(UTC)
+    jobs = []
+    for job in store.jobs():
+        last = next(iter(store.runs(job.name, limit=1)), None)
+        jobs.append(
             {
                 "job": job.name, "dataset": str(job.options.get("dataset", "")),
-                "kind": job.kind, "due": job.when, "next": table_cells.coming(job, now),
-                "last": table_cells.became(last) if last else "",
+                "kind": job.kind, "due": job.when, "next": table_cells.next_due(job, now),
+                "last": table_cells.outcome(last) if last else "",
             }
         )  # fmt: skip
     runs = [
         {
-            "job": one.job, "due": table_cells.due(one), "state": one.state,
-            "took": table_cells.took(one), "story": table_cells.story(one),
+            "job": run.job, "due": table_cells.due(run), "state": run.state,
+            "took": table_cells.duration(run), "story": table_cells.attempt_outcomes(run),
         }
-        for one in kept.runs(limit=_LATEST)
+        for run in store.runs(limit=_MAX_RUNS)
     ]  # fmt: skip
-    return {"jobs": rows, "runs": runs}
+    return {"jobs": jobs, "runs": runs}
 
 
-def drafted(params: Mapping[str, Any], *, dataset: str, now: datetime) -> Job:
-    """Return the job that a form describes; what it leaves out has a default.
+def draft(params: Mapping[str, Any], *, dataset: str, now: datetime) -> Job:
+    """Return the job that a form describes; missing parameters have defaults.
 
-    `when` is a cron line, or a span such as `6h`.
+    Args:
+        params: Parameters of the form; `when` is a cron line, or an interval such as `6h`.
+        dataset: Default dataset.
+        now: Current time.
 
     Raises:
-        JobError: It says what cannot be meant.
+        JobError: A parameter is invalid.
     """
-    typed = {key: value for key, value in params.items() if value not in (None, "")}
-    given = {"dataset": dataset, **DEFAULTS, **typed}
-    when, watch = str(given["when"]).strip(), given["watch"]
+    entered = {key: value for key, value in params.items() if value not in (None, "")}
+    values = {"dataset": dataset, **DEFAULTS, **entered}
+    when, watch = str(values["when"]).strip(), values["watch"]
     is_cron = " " in when
     try:
-        return parsing.draft(
-            given["name"], given["dataset"], now=now, kind=given["kind"],
-            cron=when if is_cron else None, every=None if is_cron else when, zone=given["zone"],
-            watch=watch or None, manifest=given["manifest"],
-            labeler=given["labeler"], budget=given["budget"],
-            notify=[one.strip() for one in given["notify"].split(",") if one.strip()],
+        return parsing.parse_job(
+            values["name"], values["dataset"], now=now, kind=values["kind"],
+            cron=when if is_cron else None, every=None if is_cron else when, zone=values["zone"],
+            watch=watch or None, manifest=values["manifest"],
+            labeler=values["labeler"], budget=values["budget"],
+            notify=[part.strip() for part in values["notify"].split(",") if part.strip()],
         )  # fmt: skip
-    except CascadeError as error:  # of a manifest
+    except CascadeError as error:  # invalid manifest
         raise JobError(str(error)) from error
 
 
-def problem(params: Mapping[str, Any], *, dataset: str) -> str:
-    """Return in a sentence what is wrong with a form, nothing where it can be added."""
+def find_error(params: Mapping[str, Any], *, dataset: str) -> str:
+    """Return the error of a form, "" if the job can be added."""
     try:
-        job = drafted(params, dataset=dataset, now=datetime.now(UTC))
+        job = draft(params, dataset=dataset, now=datetime.now(UTC))
     except CurationError as error:
         return str(error)
     if job.name in names():
@@ -126,46 +127,46 @@ def problem(params: Mapping[str, Any], *, dataset: str) -> str:
 
 
 def add(params: Mapping[str, Any], *, dataset: str) -> str:
-    """Keep the job that a form describes, and say when it is due first.
+    """Add the job that a form describes, and return a message with its first run.
 
     Raises:
-        JobError: It cannot be meant, or there is one of that name.
+        JobError: A parameter is invalid, or the name is taken.
     """
     now = datetime.now(UTC)
-    job = drafted(params, dataset=dataset, now=now)
+    job = draft(params, dataset=dataset, now=now)
     history().add(job)
-    return f"{job.name} is due {job.when}, next at {table_cells.coming(job, now)}."
+    return f"{job.name} is due {job.when}, next at {table_cells.next_due(job, now)}."
 
 
 def run_now(name: str) -> str:
-    """Have a job run once, beside its schedule, in a process that outlives the App; say so.
+    """Run a job once outside its schedule, in a process that outlives the App.
 
     Raises:
         JobError: There is no such job.
     """
-    kept = history()
-    due = scheduler.ask(kept, kept.job(name).name, now=datetime.now(UTC))
-    subprocesses.apart(name, due)
-    return f"{name} runs. What becomes of it is in the list of jobs."
+    store = history()
+    due = scheduler.request_run(store, store.job(name).name, now=datetime.now(UTC))
+    subprocesses.start_detached(name, due)
+    return f"{name} is running. Its result appears in the list of jobs."
 
 
-def toggle(name: str) -> str:
-    """Pause a job, or resume one that is paused, and say which.
+def toggle_pause(name: str) -> str:
+    """Pause a job, or resume a paused one, and return a message.
 
     Raises:
         JobError: There is no such job.
     """
-    kept = history()
-    paused = not kept.job(name).paused
-    scheduler.pause(kept, name, paused=paused, now=datetime.now(UTC))
-    return f"{name} is paused." if paused else f"{name} is due again."
+    store = history()
+    paused = not store.job(name).paused
+    scheduler.set_paused(store, name, paused=paused, now=datetime.now(UTC))
+    return f"{name} is paused." if paused else f"{name} is resumed."
 
 
 def remove(name: str) -> str:
-    """Remove a job, and say so.
+    """Remove a job, and return a message.
 
     Raises:
         JobError: There is no such job.
     """
     history().remove(name)
-    return f"{name} is removed. What is on record of its runs stays."
+    return f"{name} is removed. The records of its runs stay."

@@ -1,4 +1,4 @@
-"""How the App shows what an operator did: the sentence, then every figure; or what went wrong."""
+"""Output forms of operators: the summary and details of a result, or an error."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from fiftyone.operators import types
 
-_NOT_SHOWN = ("summary", "view", "advice")  # advice is in the summary
+_HIDDEN = ("summary", "view", "advice")  # the summary includes the advice
 
 
-def of_result(title: str, result: Mapping[str, Any]) -> Any:
-    """Return the form in which a result is shown."""
+def result_property(title: str, result: Mapping[str, Any]) -> types.Property:
+    """Return the form that shows a result."""
     outputs = types.Object()
     if result.get("summary"):
         outputs.str("summary", label="Done", view=types.MarkdownView(read_only=True))
     for name, value in result.items():
-        if name in _NOT_SHOWN or value in (None, "", [], {}):
+        if name in _HIDDEN or value in (None, "", [], {}):
             continue
         label = name.replace("_", " ").capitalize()
         if isinstance(value, (bool, int, float, str)):
@@ -26,8 +26,8 @@ def of_result(title: str, result: Mapping[str, Any]) -> Any:
     return types.Property(outputs, view=types.View(label=title))
 
 
-def of_error(line: str) -> Any:
-    """Return the form in which an error is shown."""
+def error_property(message: str) -> types.Property:
+    """Return the form that shows an error."""
     outputs = types.Object()
-    outputs.view("error", types.Error(label="This did not work", description=line))
+    outputs.view("error", types.Error(label="The operator failed", description=message))
     return types.Property(outputs)

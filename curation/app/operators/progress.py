@@ -1,61 +1,60 @@
-"""How far a run is, told now and then; and whether it is still wanted."""
+"""Progress reports of operators, throttled, and cancellation of queued runs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascade.runtime.progress import Progress
 
-_TOLD_EVERY_S = 2.0  # each telling of a queued run is a write to the database
+if TYPE_CHECKING:
+    from fiftyone.operators import ExecutionContext
 
-Bars = Callable[[str], Progress | None]  # a progress for each stage, by its verb
+_QUEUED_INTERVAL_S = 2.0  # each report of a queued run is a write to the database
+
+StageProgress = Callable[[str], Progress | None]  # progress callback of a stage, by its verb
 
 
 def throttled(
-    tell: Callable[[int, int], None],
+    report: Callable[[int, int], None],
     *,
-    every_s: float = _TOLD_EVERY_S,
+    interval_s: float = _QUEUED_INTERVAL_S,
     clock: Callable[[], float] = time.monotonic,
 ) -> Progress:
-    """Return a progress that passes on the first call, the last, and one in `every_s` seconds."""
-    told_at: float | None = None
+    """Return a callback that reports the first and the last call, and one per `interval_s`."""
+    reported_at: float | None = None
 
-    def pass_on(done: int, total: int) -> None:
-        nonlocal told_at
+    def report_if_due(done: int, total: int) -> None:
+        nonlocal reported_at
         now = clock()
-        if done >= total or told_at is None or now - told_at >= every_s:
-            told_at = now
-            tell(done, total)
+        if done >= total or reported_at is None or now - reported_at >= interval_s:
+            reported_at = now
+            report(done, total)
 
-    return pass_on
+    return report_if_due
 
 
-def of_queued(ctx: Any) -> Bars:
-    """Return what tells the database how far a queued run is, and ends one that was cancelled.
+def queued_progress(ctx: ExecutionContext) -> StageProgress:
+    """Return progress reports to the database, which also end a run that was cancelled.
 
     Works in our worker and in FiftyOne's own.
     """
-
-    def bar(verb: str) -> Progress:
-        return throttled(lambda done, total: _tell(ctx, verb, done, total))
-
-    return bar
+    return lambda verb: throttled(lambda done, total: _report(ctx, verb, done, total))
 
 
-def _tell(ctx: Any, verb: str, done: int, total: int) -> None:
-    """Tell how far a queued run is.
+def _report(ctx: ExecutionContext, verb: str, done: int, total: int) -> None:
+    """Report the progress of a queued run.
 
     Raises:
-        CancelledError: It was cancelled, or ended by somebody.
+        CancelledError: The run was cancelled or ended meanwhile.
     """
     run = ctx.request_params.get("run_doc")
     if run is not None:
         import fiftyone.core.odm as foo
 
-        from curation.worker.queue import CANCELLED, CancelledError, is_wanted
+        from curation.worker.queue import CANCELLED, CancelledError, should_continue
 
-        if not is_wanted(foo.get_db_conn(), run):
+        if not should_continue(foo.get_db_conn(), run):
             raise CancelledError(CANCELLED)
     ctx.set_progress(progress=min(done / max(total, 1), 1.0), label=f"{verb}: {done} of {total}")

@@ -1,4 +1,4 @@
-"""A round carried as far as one of its stages, from a form: what the forms share, and the call."""
+"""Form inputs and run of operators that continue a round up to one of its stages."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cascade import manifest as manifests
+from cascade import manifest
+from cascade.errors import CascadeError
+from cascade.manifest import Manifest
 from curation.app.operators import options
 from curation.app.operators.execution import Outcome
-from curation.app.operators.forms import Form
-from curation.app.operators.progress import Bars
+from curation.app.operators.forms import Form, parameter
+from curation.app.operators.progress import StageProgress
 from curation.storage import schema
 from curation.storage.tags import round_name
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
+    from fiftyone.operators import ExecutionContext
 
 DEFAULT_MANIFEST = "tiny"
 LABELERS = {
@@ -30,144 +33,139 @@ LABELERS = {
 _SERVERS = {"label-studio": "LABEL_STUDIO_URL", "cvat": "CVAT_URL"}
 
 
-def ask_manifest(form: Form, *, about: str = "The ensemble to run") -> str:
-    """Ask for a packaged manifest, or a YAML file; the one that predicted last is proposed."""
-    known = list(options.predicting_manifests(form.ctx.dataset))
-    packaged = manifests.packaged_names()
-    default = next((one for one in known if one in packaged), DEFAULT_MANIFEST)
-    return str(form.pick("manifest", "Manifest", packaged, default=default, about=about, free=True))
+@dataclass(frozen=True)
+class RoundInputs:
+    """Inputs of an operator that continues a round.
+
+    Attributes:
+        manifest: Manifest of the ensemble; None if it is invalid.
+        number: Number of the round.
+        chosen: Number of samples that the round chose.
+    """
+
+    manifest: Manifest | None
+    number: int
+    chosen: int
 
 
-def read_manifest(form: Form, name: str) -> Any:
-    """Return a manifest, None where it is wrong: then the form says so."""
-    from cascade.errors import CascadeError
+def select_manifest(form: Form, *, description: str = "Ensemble to run") -> str:
+    """Add a choice of a packaged manifest or a YAML file; the default predicted here last."""
+    packaged = manifest.packaged_names()
+    used = options.predicting_manifests(form.ctx.dataset)
+    default = next((name for name in used if name in packaged), DEFAULT_MANIFEST)
+    name = form.select(
+        "manifest", "Manifest", packaged, default=default, description=description,
+        allow_other=True,
+    )  # fmt: skip
+    return str(name)
 
+
+def load_manifest(form: Form, name: str) -> Manifest | None:
+    """Return a manifest; if it is invalid, add an error and return None."""
     try:
-        return manifests.load(name)
+        return manifest.load(name)
     except CascadeError as error:
-        form.refuse(str(error), "manifest")
+        form.error(str(error), "manifest")
         return None
 
 
-def ask_round(form: Form, *, default: int) -> int:
-    """Ask for the round."""
-    return form.whole("round_number", "Round", default=default, least=1)
+def select_round(form: Form, *, default: int) -> int:
+    """Add the number of the round."""
+    return form.integer("round_number", "Round", default=default, minimum=1)
 
 
-def ask_labeler(form: Form, number: int, *, oracle: bool = True) -> str:
-    """Ask who labels a round, whoever has its tasks first; refuse a server that is not named."""
+def select_labeler(form: Form, number: int, *, with_oracle: bool = True) -> str:
+    """Add a choice of the labeler; reject a server without an address."""
     dataset = form.ctx.dataset
-    held = (
-        dataset.get_field(schema.ORACLE) is not None and dataset.exists(schema.ORACLE).count() > 0
+    has_oracle = (
+        with_oracle
+        and dataset.get_field(schema.ORACLE) is not None
+        and dataset.exists(schema.ORACLE).count() > 0
     )
-    offered = {k: v for k, v in LABELERS.items() if k != "oracle" or (held and oracle)}
-    labeler = str(
-        form.pick("labeler", "Labeler", offered, default=_likeliest(form.ctx, number, offered))
-    )
+    labelers = {key: label for key, label in LABELERS.items() if key != "oracle" or has_oracle}
+    default = _default_labeler(form.ctx, number, labelers)
+    labeler = str(form.select("labeler", "Labeler", labelers, default=default))
     variable = _SERVERS.get(labeler)
     if variable and not form.ctx.secret(variable):
-        form.refuse(
-            f"{variable} is not set where the App's server runs. Set where it answers, and start "
-            "the App again; or pick files.",
+        form.error(
+            f"{variable} is not set in the environment of the App's server. Set it to the "
+            "labeling server's address and restart the App, or select files.",
             "labeler",
         )
     return labeler
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a form asks that carries a round on.
-
-    Attributes:
-        manifest: The ensemble's; None where it is wrong.
-        number: The round's.
-        chosen: How many samples it chose.
-    """
-
-    manifest: Any
-    number: int
-    chosen: int
-
-
-def ask_carried(form: Form) -> Asked | None:
-    """Ask for what `carry_asked` needs; None where the dataset has no taxonomy."""
+def add_round_inputs(form: Form) -> RoundInputs | None:
+    """Add the inputs of `continue_from_form`; None if the dataset has no taxonomy."""
     if not require_taxonomy(form):
         return None
-    parsed = read_manifest(form, ask_manifest(form))
-    number = ask_round(form, default=options.last_round(form.ctx.dataset))
+    parsed = load_manifest(form, select_manifest(form))
+    number = select_round(form, default=options.last_round(form.ctx.dataset))
     chosen = require_chosen(form, number)
-    ask_labeler(form, number)
-    return Asked(parsed, number, chosen)
+    select_labeler(form, number)
+    return RoundInputs(parsed, number, chosen)
 
 
-def carry_asked(ctx: Any, *, until: str, bars: Bars, **plan: Any) -> Outcome:
-    """Carry the round that a form asked for as far as a stage; `plan` is of a `loop.Plan`."""
-    given = ctx.params
-    number = given.get("round_number") or options.last_round(ctx.dataset)
-    return carry(
+def continue_from_form(
+    ctx: ExecutionContext, *, until: str, stage_progress: StageProgress, **plan: Any
+) -> Outcome:
+    """Continue the round of a form up to a stage; see `continue_round`."""
+    number = parameter(ctx, "round_number") or options.last_round(ctx.dataset)
+    return continue_round(
         ctx.dataset,
         number,
         until=until,
-        bars=bars,
-        manifest=given.get("manifest") or DEFAULT_MANIFEST,
-        labeler=given.get("labeler") or options.holder(ctx.dataset, number) or "oracle",
+        stage_progress=stage_progress,
+        manifest=parameter(ctx, "manifest", DEFAULT_MANIFEST),
+        labeler=parameter(ctx, "labeler") or options.last_labeler(ctx.dataset, number) or "oracle",
         **plan,
     )
 
 
-def _likeliest(ctx: Any, number: int, offered: Container[str]) -> str:
-    known = options.holder(ctx.dataset, number)
-    if known in offered:
-        return str(known)
-    if "oracle" in offered:
-        return "oracle"
-    return "label-studio" if ctx.secret("LABEL_STUDIO_URL") else "files"
-
-
 def require_taxonomy(form: Form) -> bool:
-    """Refuse a dataset of which nobody said what its labels mean; return whether it is fine."""
+    """Return whether the dataset has a taxonomy; add an error if it has none."""
     if options.has_taxonomy(form.ctx.dataset):
         return True
-    form.refuse(
-        "Nobody said yet what the labels of this dataset mean. Run `Curation: adopt this dataset` "
-        "first: it asks for the classes, the ground truth and the splits."
+    form.error(
+        "This dataset has no taxonomy, so its labels have no meaning yet. Run `Curation: adopt "
+        "this dataset` first: it asks for the classes, the ground truth and the splits."
     )
     return False
 
 
 def require_chosen(form: Form, number: int) -> int:
-    """Refuse a round that has chosen nothing; return how many samples it chose."""
+    """Return the number of samples that a round chose; add an error if it chose none."""
     rounds = options.chosen_rounds(form.ctx.dataset)
     if number not in rounds:
-        known = ", ".join(map(str, rounds)) or "none"
-        form.refuse(
-            f"Round {number} has chosen no sample. Rounds that have: {known}. Run "
+        others = ", ".join(map(str, rounds)) or "none"
+        form.error(
+            f"Round {number} has no chosen samples. Rounds with samples: {others}. Run "
             "`Curation: choose samples` first.",
             "round_number",
         )
     return rounds.get(number, 0)
 
 
-def carry(
+def continue_round(
     dataset: Dataset,
     number: int,
     *,
     until: str,
-    bars: Bars,
+    stage_progress: StageProgress,
     manifest: str = DEFAULT_MANIFEST,
     labeler: str = "oracle",
     **plan: Any,
 ) -> Outcome:
-    """Carry a round as far as a stage, and tell what that stage says of itself.
+    """Continue a round up to a stage, and return that stage's summary.
 
     Args:
-        dataset: The FiftyOne dataset.
-        number: The round.
+        dataset: A FiftyOne dataset.
+        number: Number of the round.
         until: The stage.
-        bars: Gives the progress of each stage.
-        manifest: The ensemble's.
-        labeler: Who labels.
-        plan: Of a `loop.Plan`: `epochs`, `seed`, `focus`, `sign_off`.
+        stage_progress: Returns the progress callback of each stage.
+        manifest: Manifest of the ensemble.
+        labeler: Name of the labeler.
+        **plan: Fields of `run_round.Plan`: `epochs`, `seed`, `focus`, `sign_off`.
     """
     from curation.api.datasets import connected, ensemble
     from curation.labeling import factory
@@ -181,18 +179,27 @@ def carry(
         factory.create(labeler, dataset, settings),
         settings,
         plan=run_round.Plan(**plan),
-        bars=bars,
+        bars=stage_progress,
         until=until,
     )
     if result.waiting:
+        batch = dataset.match_tags(round_name(number))
         return Outcome(
             f"Round {number} waits for the labels of {result.waiting} chosen samples. "
-            f"{result.where} Run this again when they are labeled.",
+            f"{result.instructions} Run this operator again when they are labeled.",
             {"waiting": result.waiting},
-            view=dataset.match_tags(round_name(number)).exists(schema.LABELED_ROUND, False),
+            view=batch.exists(schema.LABELED_ROUND, False),
         )
-    summary = result.round.record()["stages"].get(until, {}).get("summary", {})
-    said = f"Round {number} is carried to `{until}`."
-    if not result.changed:
-        said = f"Round {number} had been carried to `{until}` before; nothing was changed."
-    return Outcome(said, summary)
+    details = result.round.record()["stages"].get(until, {}).get("summary", {})
+    if result.changed:
+        return Outcome(f"Round {number} is complete up to `{until}`.", details)
+    return Outcome(f"Round {number} was complete up to `{until}`; nothing has changed.", details)
+
+
+def _default_labeler(ctx: ExecutionContext, number: int, labelers: Container[str]) -> str:
+    last = options.last_labeler(ctx.dataset, number)
+    if last is not None and last in labelers:
+        return last
+    if "oracle" in labelers:
+        return "oracle"
+    return "label-studio" if ctx.secret("LABEL_STUDIO_URL") else "files"

@@ -1,234 +1,222 @@
-"""Which fields a stage wrote, and taking them back. What we did not write is never touched.
+"""Removal of the fields of a stage. Data that we did not write is never touched.
 
-A field is ours where it bears our description, or where its labels bear the fingerprint of what
-made them and the note on the dataset names it. A field in which we wrote beside others loses our
-labels only. What a person confirmed is no field of a stage: to take that back, withdraw the round.
+A field is ours if it has our description, or if its labels have a fingerprint and the dataset's
+info names it. In a field that holds labels of others too, only our labels are removed. Ground
+truth belongs to no stage: to remove it, withdraw the round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
 from curation.app.operators import options
 from curation.errors import StageError
-from curation.storage import schema as fields
+from curation.storage import schema
 
 if TYPE_CHECKING:
-    from fiftyone import Dataset
+    from fiftyone import Dataset, DatasetView
 
 Stage = Literal["predict", "embed", "score", "review", "compare"]
 
-_DEEPER = ("geometry", "segmentation", "language")  # tiers that look closer
-_REVIEW = ("review", "review_score", "review_reasons")  # of `stages.review`
-_VERSION = "__v"  # in the names of fields that `stages.compare` writes
+_DEEP_TIERS = ("geometry", "segmentation", "language")
+_REVIEW = "review"  # field, tag and saved view of `stages.review`
+_REVIEW_FIELDS = (_REVIEW, "review_score", "review_reasons")
+_REVIEW_DESCRIPTION = "Boxes that look wrong"  # as `stages.review` declares its field
+_VERSION = "__v"  # infix of the fields of `stages.compare`
 
 
 @dataclass(frozen=True)
-class Traces:
-    """What a stage left on a dataset.
+class StageTraces:
+    """Data that a stage left on a dataset.
 
     Attributes:
-        stage: Which.
-        whole: Fields that are ours alone, each with how many samples have a value.
-        shared: Label fields that hold labels of others, too: with how many samples hold ours.
-        kept: Fields of names that we use, which somebody else made: these stay.
-        brain_runs: Keys of FiftyOne's brain.
+        stage: The stage.
+        fields: Fields that are ours alone, with the number of samples that have a value.
+        shared_fields: Label fields with labels of others, with the number of samples with ours.
+        foreign_fields: Fields of others with a name that we use; these stay.
+        brain_runs: Keys of brain runs.
         views: Saved views.
-        tags: Tags of samples.
-        notes: Keys of what was noted with the dataset.
+        tags: Sample tags.
+        info_keys: Keys of the dataset's info.
     """
 
     stage: Stage
-    whole: Mapping[str, int] = field(default_factory=dict)
-    shared: Mapping[str, int] = field(default_factory=dict)
-    kept: tuple[str, ...] = ()
+    fields: Mapping[str, int] = field(default_factory=dict)
+    shared_fields: Mapping[str, int] = field(default_factory=dict)
+    foreign_fields: tuple[str, ...] = ()
     brain_runs: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    info_keys: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to take back."""
-        return not (self.whole or self.shared or self.brain_runs or self.views or self.tags)
+        """Whether there is nothing to remove."""
+        return not (self.fields or self.shared_fields or self.brain_runs or self.views or self.tags)
 
 
-def traces(dataset: Dataset, stage: Stage) -> Traces:
-    """Return what a stage left on a dataset; nothing is changed."""
+def find_traces(dataset: Dataset, stage: Stage) -> StageTraces:
+    """Return the data that a stage left on a dataset, without changing it.
+
+    Raises:
+        StageError: The stage cannot be undone.
+    """
     if stage not in _FINDERS:
-        raise StageError(f"Nothing of {stage!r} can be taken back, only of {', '.join(_FINDERS)}.")
+        raise StageError(f"Cannot undo {stage!r}. Choose one of {', '.join(_FINDERS)}.")
     return _FINDERS[stage](dataset)
 
 
-def undoable(dataset: Dataset) -> dict[Stage, Traces]:
-    """Return the stages that left anything on a dataset."""
-    found = {stage: find(dataset) for stage, find in _FINDERS.items()}
-    return {stage: one for stage, one in found.items() if not one.is_empty}
+def undoable_stages(dataset: Dataset) -> dict[Stage, StageTraces]:
+    """Return the stages that left data on a dataset."""
+    traces = {stage: find(dataset) for stage, find in _FINDERS.items()}
+    return {stage: found for stage, found in traces.items() if not found.is_empty}
 
 
-def undo(dataset: Dataset, stage: Stage) -> Traces:
-    """Take back what a stage wrote, and return what that was. May be repeated.
+def undo(dataset: Dataset, stage: Stage) -> StageTraces:
+    """Remove the data of a stage, and return what was removed. May be repeated.
 
-    Files stay: vectors, masks and depth maps, which the stage would find again.
+    Files stay: vectors, masks and depth maps, which the stage would reuse.
 
     Raises:
-        StageError: The stage left nothing, or is none.
+        StageError: The stage left nothing, or cannot be undone.
     """
-    found = traces(dataset, stage)
-    if found.is_empty:
-        raise StageError(f"{dataset.name!r} holds nothing that {stage!r} wrote.")
-    for key in found.brain_runs:
+    traces = find_traces(dataset, stage)
+    if traces.is_empty:
+        raise StageError(f"{dataset.name!r} has nothing written by {stage!r}.")
+    for key in traces.brain_runs:
         dataset.delete_brain_run(key)
-    for name in found.views:
+    for name in traces.views:
         dataset.delete_saved_view(name)
-    for tag in found.tags:
+    for tag in traces.tags:
         dataset.match_tags(tag).untag_samples(tag)
-    for name in found.shared:
-        _ours(dataset, name).set_field(name, None).save(name)
-    if found.whole:
-        indexed = set(dataset.list_indexes()).intersection(found.whole)
-        for name in indexed:
-            dataset.drop_index(name)
-        dataset.delete_sample_fields(list(found.whole))
-    _forget(dataset, found)
-    return found
+    for name in traces.shared_fields:
+        _with_our_labels(dataset, name).set_field(name, None).save(name)
+    if traces.fields:
+        for index in set(dataset.list_indexes()).intersection(traces.fields):
+            dataset.drop_index(index)
+        dataset.delete_sample_fields(list(traces.fields))
+    _delete_info(dataset, traces.info_keys)
+    return traces
 
 
-def _predict(dataset: Dataset) -> Traces:
-    members = dict(options.info(dataset, "members") or {})
-    costs = dict(options.info(dataset, fields.COSTS) or {})
-    deeper = [name for name, one in costs.items() if one.get("tier") in _DEEPER]
-    decision = _decision(dataset)
-    labels = [
-        *members,
-        *deeper,
-        fields.CONSENSUS,
-        fields.ADJUDICATION,
-        *([decision] if decision else []),
-    ]
-    scalars = (
-        fields.AGREEMENT,
-        fields.N_VOTERS,
-        fields.PATH,
-        fields.TIERS_REACHED,
-        fields.ANSWERED_BY,
-    )
+def _find_predict(dataset: Dataset) -> StageTraces:
+    members = options.read_info(dataset, "members") or {}
+    costs = options.read_info(dataset, schema.COSTS) or {}
     if not members:
-        return Traces("predict")
-    return _traces(
-        dataset, "predict", labels=labels, scalars=scalars, notes=("members", fields.COSTS)
-    )
+        return StageTraces("predict")
+    deep = [name for name, cost in costs.items() if cost.get("tier") in _DEEP_TIERS]
+    labels = [*members, *deep, schema.CONSENSUS, schema.ADJUDICATION, *_decision_field(dataset)]
+    scalars = (
+        schema.AGREEMENT, schema.N_VOTERS, schema.PATH, schema.TIERS_REACHED, schema.ANSWERED_BY,
+    )  # fmt: skip
+    traces = _find_fields(dataset, "predict", labels=labels, scalars=scalars)
+    return replace(traces, info_keys=("members", schema.COSTS))
 
 
-def _score(dataset: Dataset) -> Traces:
-    scalars = (fields.HARDNESS, *fields.HARDNESS_PARTS, fields.EXPECTED_BOXES)
-    if options.info(dataset, "score") is None:
-        return Traces("score")
-    return _traces(dataset, "score", scalars=scalars, notes=("score",))
+def _find_score(dataset: Dataset) -> StageTraces:
+    if options.read_info(dataset, "score") is None:
+        return StageTraces("score")
+    scalars = (schema.HARDNESS, *schema.HARDNESS_PARTS, schema.EXPECTED_BOXES)
+    return replace(_find_fields(dataset, "score", scalars=scalars), info_keys=("score",))
 
 
-def _embed(dataset: Dataset) -> Traces:
-    if not dataset.info.get(fields.EMBEDDER_INFO):
-        return Traces("embed")
-    keys = tuple(key for key in (fields.SIMILARITY, fields.UMAP) if dataset.has_brain_run(key))
-    return Traces("embed", brain_runs=keys, notes=(fields.EMBEDDER_INFO,))
+def _find_embed(dataset: Dataset) -> StageTraces:
+    if not dataset.info.get(schema.EMBEDDER_INFO):
+        return StageTraces("embed")
+    keys = tuple(key for key in (schema.SIMILARITY, schema.UMAP) if dataset.has_brain_run(key))
+    return StageTraces("embed", brain_runs=keys, info_keys=(schema.EMBEDDER_INFO,))
 
 
-def _review(dataset: Dataset) -> Traces:
-    schema = dataset.get_field_schema()
-    ours = (schema[_REVIEW[0]].description or "") if _REVIEW[0] in schema else ""
-    if not ours.startswith("Boxes that look wrong"):  # as `stages.review` declares it
-        return Traces("review")
-    return Traces(
+def _find_review(dataset: Dataset) -> StageTraces:
+    present = dataset.get_field_schema()
+    if _REVIEW not in present or not (present[_REVIEW].description or "").startswith(
+        _REVIEW_DESCRIPTION
+    ):
+        return StageTraces("review")
+    return StageTraces(
         "review",
-        whole={name: _count(dataset, name) for name in _REVIEW if name in schema},
-        views=tuple(one for one in _REVIEW[:1] if dataset.has_saved_view(one)),
-        tags=_REVIEW[:1],
+        fields={name: _count(dataset, name) for name in _REVIEW_FIELDS if name in present},
+        views=(_REVIEW,) if dataset.has_saved_view(_REVIEW) else (),
+        tags=(_REVIEW,),
     )
 
 
-def _compare(dataset: Dataset) -> Traces:
-    schema = dataset.get_field_schema(flat=True)
+def _find_compare(dataset: Dataset) -> StageTraces:
+    paths = dataset.get_field_schema(flat=True)
     labels = [
         name
         for name in dataset.get_field_schema()
-        if name.rpartition(_VERSION)[2].isdecimal() and f"{name}.{fields.FINGERPRINT}" in schema
+        if name.rpartition(_VERSION)[2].isdecimal() and f"{name}.{schema.FINGERPRINT}" in paths
     ]
-    found = _traces(dataset, "compare", labels=labels)
-    views = tuple(
-        one for one in dataset.list_saved_views() if one.startswith("v") and " against v" in one
-    )
-    return Traces("compare", found.whole, found.shared, found.kept, views=views if labels else ())
+    views = [
+        name for name in dataset.list_saved_views() if name.startswith("v") and " against v" in name
+    ]
+    traces = _find_fields(dataset, "compare", labels=labels)
+    return replace(traces, views=tuple(views) if labels else ())
 
 
-_FINDERS: Mapping[Stage, Callable[[Any], Traces]] = {
-    "predict": _predict,
-    "embed": _embed,
-    "score": _score,
-    "review": _review,
-    "compare": _compare,
+_FINDERS: Mapping[Stage, Callable[[Dataset], StageTraces]] = {
+    "predict": _find_predict,
+    "embed": _find_embed,
+    "score": _find_score,
+    "review": _find_review,
+    "compare": _find_compare,
 }
 
 
-def _traces(
-    dataset: Dataset,
-    stage: Stage,
-    *,
-    labels: Any = (),
-    scalars: Any = (),
-    notes: tuple[str, ...] = (),
-) -> Traces:
-    schema = dataset.get_field_schema()
-    whole: dict[str, int] = {}
+def _find_fields(
+    dataset: Dataset, stage: Stage, *, labels: Iterable[str] = (), scalars: Iterable[str] = ()
+) -> StageTraces:
+    """Sort the candidate fields into ours, shared and foreign ones."""
+    present = dataset.get_field_schema()
+    fields: dict[str, int] = {}
     shared: dict[str, int] = {}
-    kept: list[str] = []
-    for name in (one for one in labels if one in schema):
-        signed = dataset.get_field(f"{name}.{fields.FINGERPRINT}") is not None
-        ours = len(_ours(dataset, name)) if signed else 0
-        theirs = _count(dataset, name) - ours
-        if theirs:
+    foreign: list[str] = []
+    for name in (label for label in labels if label in present):
+        has_fingerprint = dataset.get_field(f"{name}.{schema.FINGERPRINT}") is not None
+        ours = len(_with_our_labels(dataset, name)) if has_fingerprint else 0
+        if _count(dataset, name) > ours:
             shared |= {name: ours} if ours else {}
-            kept.append(name)
-        elif signed:
-            whole[name] = ours
-    for name in (one for one in scalars if one in schema):
-        if fields.is_declared(dataset, name):
-            whole[name] = _count(dataset, name)
+            foreign.append(name)
+        elif has_fingerprint:
+            fields[name] = ours
+    for name in (scalar for scalar in scalars if scalar in present):
+        if schema.is_declared(dataset, name):
+            fields[name] = _count(dataset, name)
         else:
-            kept.append(name)
-    return Traces(stage, whole, shared, tuple(kept), notes=notes)
+            foreign.append(name)
+    return StageTraces(stage, fields, shared, tuple(foreign))
 
 
-def _ours(dataset: Dataset, name: str) -> Any:
-    """Return the view of samples whose labels in a field are ours."""
-    return dataset.match({f"{name}.{fields.FINGERPRINT}": {"$ne": None}})
+def _with_our_labels(dataset: Dataset, name: str) -> DatasetView:
+    """Return the samples whose labels in a field have a fingerprint."""
+    return dataset.match({f"{name}.{schema.FINGERPRINT}": {"$ne": None}})
 
 
 def _count(dataset: Dataset, name: str) -> int:
     return int(dataset.exists(name).count())
 
 
-def _decision(dataset: Dataset) -> str:
-    """Return the field of the image decision: the Classification with a fingerprint."""
+def _decision_field(dataset: Dataset) -> list[str]:
+    """Return the field of the image decision, a Classification with a fingerprint, if any."""
     import fiftyone as fo
 
-    classified = dataset.get_field_schema(embedded_doc_type=fo.Classification)
-    answers = set(fields.answer_fields(dataset))
-    for name in classified:
-        of_another = name in answers or _VERSION in name or name == fields.ADJUDICATION
-        if not of_another and dataset.get_field(f"{name}.{fields.FINGERPRINT}") is not None:
-            return str(name)
-    return ""
+    others = {*schema.answer_fields(dataset), schema.ADJUDICATION}
+    for name in dataset.get_field_schema(embedded_doc_type=fo.Classification):
+        has_fingerprint = dataset.get_field(f"{name}.{schema.FINGERPRINT}") is not None
+        if name not in others and _VERSION not in name and has_fingerprint:
+            return [str(name)]
+    return []
 
 
-def _forget(dataset: Dataset, found: Traces) -> None:
-    """Take back the notes, so that the stage begins anew."""
-    noted = dict(dataset.info.get(fields.INFO) or {})
-    for key in found.notes:
-        noted.pop(key, None)
-        if key == fields.EMBEDDER_INFO:
+def _delete_info(dataset: Dataset, keys: Iterable[str]) -> None:
+    """Delete keys of the dataset's info, which restarts the stage from the beginning."""
+    info = dict(dataset.info.get(schema.INFO) or {})
+    for key in keys:
+        info.pop(key, None)
+        if key == schema.EMBEDDER_INFO:
             dataset.info.pop(key, None)
-    dataset.info[fields.INFO] = noted
+    dataset.info[schema.INFO] = info
     dataset.save()

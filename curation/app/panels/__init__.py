@@ -1,9 +1,9 @@
-"""What the App's panels show, as plain pages; `plugins/` hold the doors.
+"""Panels of the App as plain pages; the classes that FiftyOne registers are in `plugins/`.
 
-page      the pieces that a page is made of
-drawing   a page as FiftyOne's types; the only file here that knows how panels are drawn
-plots     traces for plotly
-words     ages, shares and numbers as people read them
-
-cascade hardness rounds failures registry drift runs sample      one page each
+base             base class of the panels
+components       components of a page
+renderer         pages as FiftyOne's types; the only module that knows how panels are drawn
+plotly_figures   traces and layouts for Plotly
+side_by_side     picture of one image with the boxes of each member
+pages            one module per panel
 """

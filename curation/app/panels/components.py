@@ -1,67 +1,81 @@
-"""The pieces that a panel's page is made of. Plain values: no FiftyOne here.
+"""Components of a panel's page, as plain values without FiftyOne.
 
-A page is described once when its content is made, and drawn from the description after every
-click, so that a click that only filters the grid counts nothing again.
+A page is built once for its content. Its description, without the content, is kept in the panel's
+state and drawn after every click, which saves counting again for a click that filters the grid.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 Severity = Literal["info", "success", "warning", "error"]
 Trace = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Text:
-    """Words, as Markdown."""
+class Component:
+    """A part of a page.
 
+    Attributes:
+        kind: The component's type, for the renderer.
+        content: Name of the attribute that is sent as panel data; "" for none.
+        name: Unique name within the page.
+    """
+
+    kind: ClassVar[str]
+    content: ClassVar[str] = ""
     name: str
-    markdown: str
 
     @property
     def value(self) -> Any:
-        """What is shown."""
-        return self.markdown
+        """Content for the panel's data, or None."""
+        return getattr(self, self.content) if self.content else None
 
     def describe(self) -> dict[str, Any]:
-        """Return the piece without what it shows."""
-        return {"kind": "text", "name": self.name}
+        """Return the component as plain values without its content."""
+        without: dict[str, Any] = {self.content: ()} if self.content else {}
+        description = asdict(replace(self, **without))  # the content may be large to copy
+        return {"kind": self.kind} | {
+            key: value for key, value in description.items() if key != self.content
+        }
 
 
 @dataclass(frozen=True)
-class Notice:
-    """One thing to know, in a box."""
+class Text(Component):
+    """Markdown text."""
 
-    name: str
+    kind = "text"
+    content = "markdown"
+    markdown: str
+
+
+@dataclass(frozen=True)
+class Notice(Component):
+    """A message in a box."""
+
+    kind = "notice"
     label: str
     description: str = ""
     severity: Severity = "info"
 
-    value = None
-
-    def describe(self) -> dict[str, Any]:
-        """Return the piece."""
-        return {"kind": "notice", **asdict(self)}
-
 
 @dataclass(frozen=True)
-class Plot:
-    """A plot whose marks can be clicked.
+class Plot(Component):
+    """A Plotly chart with clickable marks.
 
     Attributes:
-        name: Of the piece.
-        label: Its heading.
-        traces: What plotly draws.
-        layout: Plotly's layout, height among it.
-        hint: What a click does.
-        on_click: The panel's method that a click calls, "" for none.
-        on_selected: The one that a lasso or a box calls.
+        label: Heading.
+        traces: Plotly traces.
+        layout: Plotly layout, including the height.
+        hint: Effect of a click.
+        on_click: The panel's method for a click, "" for none.
+        on_selected: The panel's method for a lasso or box selection, "" for none.
     """
 
-    name: str
+    kind = "plot"
+    content = "traces"
     label: str
     traces: Sequence[Trace]
     layout: Mapping[str, Any]
@@ -69,194 +83,124 @@ class Plot:
     on_click: str = ""
     on_selected: str = ""
 
-    @property
-    def value(self) -> Any:
-        """What is drawn."""
-        return list(self.traces)
-
-    def describe(self) -> dict[str, Any]:
-        """Return the piece without its traces."""
-        return {
-            "kind": "plot",
-            "name": self.name,
-            "label": self.label,
-            "layout": dict(self.layout),
-            "hint": self.hint,
-            "on_click": self.on_click,
-            "on_selected": self.on_selected,
-        }
-
 
 @dataclass(frozen=True)
 class Action:
-    """What can be done with a row of a table: a method of the panel, and how it is called."""
+    """An action on a table row: a method of the panel, with label and icon."""
 
     method: str
     label: str
     icon: str
-    rows: tuple[bool, ...] | None = None  # which rows have it; None for all
+    rows: tuple[bool, ...] | None = None  # mask of the rows that offer it; None for all
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Component):
     """Rows of text.
 
     Attributes:
-        name: Of the piece.
-        label: Its heading.
+        label: Heading.
         columns: Key and heading of each column.
-        rows: The cells by key.
-        actions: What can be done with a row; the method gets `row`, its number.
-        hint: What the actions do.
+        rows: Cells by key.
+        actions: Actions on a row; the method gets `row`, the row's index.
+        hint: Effect of the actions.
     """
 
-    name: str
+    kind = "table"
+    content = "rows"
     label: str
     columns: Mapping[str, str]
     rows: Sequence[Mapping[str, Any]]
     actions: tuple[Action, ...] = ()
     hint: str = ""
 
-    @property
-    def value(self) -> Any:
-        """The cells."""
-        return [dict(row) for row in self.rows]
-
-    def describe(self) -> dict[str, Any]:
-        """Return the piece without its rows."""
-        return {
-            "kind": "table",
-            "name": self.name,
-            "label": self.label,
-            "hint": self.hint,
-            "columns": dict(self.columns),
-            "actions": [asdict(one) for one in self.actions],
-        }
-
 
 @dataclass(frozen=True)
 class Button:
-    """A button: a method of the panel, and what it is called with."""
+    """A button: a method of the panel, and its parameters."""
 
     method: str
     label: str
     icon: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
-    main: bool = False
+    primary: bool = False
 
 
 @dataclass(frozen=True)
-class Buttons:
-    """Buttons side by side."""
+class Buttons(Component):
+    """A row of buttons."""
 
-    name: str
+    kind = "buttons"
     buttons: tuple[Button, ...]
 
-    value = None
-
-    def describe(self) -> dict[str, Any]:
-        """Return the piece."""
-        return {
-            "kind": "buttons",
-            "name": self.name,
-            "buttons": [asdict(one) for one in self.buttons],
-        }
-
 
 @dataclass(frozen=True)
-class Choice:
-    """A list to choose one of; what is chosen is the panel's state of that name."""
+class Choice(Component):
+    """A dropdown; the selected value is the panel state of the same name."""
 
-    name: str
+    kind = "choice"
     label: str
     options: Mapping[str, str]
-    chosen: str
+    selected: str
     on_change: str
-
-    value = None
-
-    def describe(self) -> dict[str, Any]:
-        """Return the piece."""
-        return {"kind": "choice", **asdict(self)}
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A line to write in; what is written is the panel's state of that name."""
+class TextInput(Component):
+    """A line of text; its value is the panel state of the same name."""
 
-    name: str
+    kind = "text_input"
     label: str
     hint: str = ""
 
-    value = None
-
-    def describe(self) -> dict[str, Any]:
-        """Return the piece."""
-        return {"kind": "entry", **asdict(self)}
-
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture, as a `data:` address, with what it shows in words."""
+class Picture(Component):
+    """An image as a `data:` URI, with alternative text."""
 
-    name: str
+    kind = "picture"
+    content = "uri"
     uri: str
     alt: str
 
-    @property
-    def value(self) -> Any:
-        """The picture."""
-        return self.uri
-
-    def describe(self) -> dict[str, Any]:
-        """Return the piece without the picture."""
-        return {"kind": "picture", "name": self.name, "alt": self.alt}
-
 
 @dataclass(frozen=True)
-class Timer:
-    """Calls a method of the panel again and again while the page is open."""
+class Timer(Component):
+    """Repeated calls of a method of the panel while the page is open."""
 
-    name: str
+    kind = "timer"
     every_s: float
     method: str
-
-    value = None
-
-    def describe(self) -> dict[str, Any]:
-        """Return the piece."""
-        return {"kind": "timer", **asdict(self)}
-
-
-Piece = Text | Notice | Plot | Table | Buttons | Choice | Entry | Picture | Timer
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a panel shows, from top to bottom."""
+    """The components of a panel, top to bottom."""
 
-    pieces: tuple[Piece, ...]
+    components: tuple[Component, ...]
 
     def __post_init__(self) -> None:
-        """Refuse two pieces of one name: one would hide the other."""
-        names = [one.name for one in self.pieces]
+        """Reject duplicate names: one component would hide the other."""
+        names = [component.name for component in self.components]
         if len(set(names)) != len(names):
-            raise ValueError(f"Every piece needs a name of its own, got {names}.")
+            raise ValueError(f"Component names must be unique within a page, got {names}.")
 
     @classmethod
-    def of(cls, *pieces: Piece | None) -> Page:
-        """Return the page of those pieces that are there."""
-        return cls(tuple(one for one in pieces if one is not None))
+    def of(cls, *components: Component | None) -> Page:
+        """Return a page of the components that are not None."""
+        return cls(tuple(component for component in components if component is not None))
 
     @classmethod
-    def saying(cls, label: str, description: str, severity: Severity = "info") -> Page:
-        """Return a page that only says one thing."""
+    def message(cls, label: str, description: str, severity: Severity = "info") -> Page:
+        """Return a page with a single notice."""
         return cls((Notice("notice", label, description, severity),))
 
     def describe(self) -> list[dict[str, Any]]:
-        """Return the pieces without what they show: small, for the panel's state."""
-        return [one.describe() for one in self.pieces]
+        """Return the components without their content: small, for the panel's state."""
+        return [component.describe() for component in self.components]
 
     def values(self) -> dict[str, Any]:
-        """Return what the pieces show, by their names."""
-        return {one.name: one.value for one in self.pieces if one.value is not None}
+        """Return the content of the components by name."""
+        return {
+            component.name: component.value for component in self.components if component.content
+        }

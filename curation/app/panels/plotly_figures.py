@@ -1,7 +1,7 @@
-"""Traces and layouts for plotly: one look for all panels.
+"""Plotly traces and layouts in one style for all panels.
 
-Colours are those of `figures`, which people of every colour vision tell apart; the App's own
-background and letters show through, so that plots suit its dark and its light look.
+Colors are those of the report's figures, which are safe for color-blind readers. The App's
+background and text color show through, in its dark and in its light theme.
 """
 
 from __future__ import annotations
@@ -13,42 +13,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curation.app.panels.components import Plot
-from curation.report.figures import ARM_COLOURS, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
+from curation.report.figures import BLUE, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
-CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY)
-ROW_PX, FRAME_PX = 26, 70  # of a horizontal bar or a line of a heat map; of all around it
-LETTERS_PX = 12
-
-__all__ = ["ARM_COLOURS", "bars", "columns", "heat", "layout", "points"]
+CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GRAY)
+ROW_PX, FRAME_PX = 26, 70  # height of one bar or heatmap row; of all around them
+FONT_PX = 12
 
 
 def layout(height_px: int, *, x: str = "", y: str = "", legend: bool = False, **more: Any) -> Any:
-    """Return the layout of a plot: small letters, room for labels of any length."""
-    axis = {"automargin": True, "tickfont": {"size": LETTERS_PX}, "zeroline": False}
-    made: dict[str, Any] = {
+    """Return the layout of a plot: small font, margins that fit any label.
+
+    Args:
+        height_px: Height of the plot.
+        x: Title of the x axis.
+        y: Title of the y axis.
+        legend: Whether to show a legend.
+        **more: Further keys of the layout, merged into those of this function.
+    """
+    font = {"size": FONT_PX}
+    axis = {"automargin": True, "tickfont": font, "zeroline": False}
+    result: dict[str, Any] = {
         "height": height_px,
         "margin": {"t": 26 if legend else 8, "r": 16, "b": 40, "l": 8},
-        "xaxis": {**axis, "title": {"text": x, "font": {"size": LETTERS_PX}, "standoff": 8}},
-        "yaxis": {**axis, "title": {"text": y, "font": {"size": LETTERS_PX}, "standoff": 8}},
+        "xaxis": {**axis, "title": {"text": x, "font": font, "standoff": 8}},
+        "yaxis": {**axis, "title": {"text": y, "font": font, "standoff": 8}},
         "showlegend": legend,
         "legend": {
-            "orientation": "h",
-            "x": 0,
-            "y": 1.0,
-            "yanchor": "bottom",
-            "traceorder": "normal",
+            "orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "traceorder": "normal",
         },
-        "font": {"size": LETTERS_PX},
+        "font": font,
         "bargap": 0.25,
         "hovermode": "closest",
         "uirevision": "same",
-    }
+    }  # fmt: skip
     for key, value in more.items():
-        made[key] = {**made[key], **value} if isinstance(made.get(key), dict) else value
-    return made
+        result[key] = {**result[key], **value} if isinstance(result.get(key), dict) else value
+    return result
 
 
-def bars(
+def bar_chart(
     name: str,
     label: str,
     rows: Sequence[str],
@@ -56,84 +59,84 @@ def bars(
     *,
     x: str = "",
     texts: Mapping[str, Sequence[str]] | None = None,
-    colours: Sequence[str] = CYCLE,
+    colors: Sequence[str] = CYCLE,
     on_click: str = "",
     hint: str = "",
     stacked: bool = False,
 ) -> Plot:
-    """Return horizontal bars, the first row on top; a click tells `y`, and `trace`.
+    """Return horizontal bars, the first row on top; a click sends `y` and `trace`.
 
     Args:
-        name: Of the piece.
-        label: Its heading.
-        rows: What each bar stands for.
-        series: Values by the name of their trace.
-        x: What the values are.
-        texts: What is written at the bars, by trace.
-        colours: Of the traces.
+        name: Name of the component.
+        label: Heading.
+        rows: Label of each row.
+        series: Values by trace name.
+        x: Title of the value axis.
+        texts: Texts on the bars, by trace name.
+        colors: Color of each trace.
         on_click: The panel's method.
-        hint: What a click does.
-        stacked: One bar a row, its parts one after another.
+        hint: Effect of a click.
+        stacked: Whether to stack the series of a row in one bar.
     """
     traces = [
         {
             "type": "bar",
             "orientation": "h",
-            "name": one,
+            "name": trace,
             "y": list(rows),
             "x": list(values),
-            "text": list((texts or {}).get(one, ())),
+            "text": list((texts or {}).get(trace, ())),
             "textposition": "auto",
             "constraintext": "none",
             "textangle": 0,
-            "textfont": {"size": LETTERS_PX - 1},
+            "textfont": {"size": FONT_PX - 1},
             "cliponaxis": False,
-            "marker": {"color": colours[i % len(colours)]},
-            "hovertemplate": "%{y}: %{x:,}<extra>" + one + "</extra>",
+            "marker": {"color": colors[i % len(colors)]},
+            "hovertemplate": "%{y}: %{x:,}<extra>" + trace + "</extra>",
         }
-        for i, (one, values) in enumerate(series.items())
+        for i, (trace, values) in enumerate(series.items())
     ]
-    many = len(series) > 1
-    lines = len(rows) * (1 if stacked or not many else 0.7 * len(series))
-    made = layout(
-        FRAME_PX + round(ROW_PX * max(lines, 1)) + (20 if many else 0), x=x, legend=many,
+    several = len(series) > 1
+    lines = len(rows) * (1 if stacked or not several else 0.7 * len(series))
+    plot_layout = layout(
+        FRAME_PX + round(ROW_PX * max(lines, 1)) + (20 if several else 0), x=x, legend=several,
         yaxis={"autorange": "reversed", "type": "category"},
         barmode="stack" if stacked else "group",
     )  # fmt: skip
-    return Plot(name, label, traces, made, hint=hint, on_click=on_click)
+    return Plot(name, label, traces, plot_layout, hint=hint, on_click=on_click)
 
 
-def columns(
+def histogram(
     name: str,
     label: str,
-    centres: Sequence[float],
+    centers: Sequence[float],
     counts: Sequence[int],
     *,
     x: str,
     y: str = "samples",
-    colours: Sequence[str] | None = None,
+    colors: Sequence[str] | None = None,
     on_click: str = "",
     hint: str = "",
     **more: Any,
 ) -> Plot:
-    """Return a histogram that was counted already; a click tells `x`, the centre of a column."""
+    """Return a histogram of given counts; a click sends `x`, the center of a column."""
     trace = {
         "type": "bar",
         "name": label,
-        "x": list(centres),
+        "x": list(centers),
         "y": list(counts),
-        "marker": {"color": list(colours) if colours else BLUE},
+        "marker": {"color": list(colors) if colors else BLUE},
         "hovertemplate": "%{x:.3f}: %{y:,}<extra></extra>",
     }
-    made = layout(220, x=x, y=y, bargap=0.04, **more)
-    return Plot(name, label, [trace], made, hint=hint, on_click=on_click)
+    plot_layout = layout(220, x=x, y=y, bargap=0.04, **more)
+    return Plot(name, label, [trace], plot_layout, hint=hint, on_click=on_click)
 
 
-def heat(
+def heatmap(
     name: str,
     label: str,
     rows: Sequence[str],
-    names: Sequence[str],
+    columns: Sequence[str],
     values: NDArray[np.float64],
     *,
     texts: Sequence[Sequence[str]],
@@ -145,30 +148,29 @@ def heat(
     on_click: str = "",
     hint: str = "",
 ) -> Plot:
-    """Return a table coloured by value in [0, 1]; a click tells `x` and `y`, the names.
+    """Return a table colored by value in [0, 1]; a click sends the names `x` and `y`.
 
     Args:
-        name: Of the piece.
-        label: Its heading.
+        name: Name of the component.
+        label: Heading.
         rows: Names of the R rows, the first on top.
-        names: Names of the C columns.
+        columns: Names of the C columns.
         values: Shape (R, C); NaN is left blank.
-        texts: What is written in each cell.
-        hovers: What is said of each cell under the mouse.
-        x: What the columns are.
-        y: What the rows are.
-        reverse: Dark is high: for shares of failures.
+        texts: Text in each cell.
+        hovers: Tooltip of each cell.
+        x: Title of the x axis.
+        y: Title of the y axis.
+        reverse: Whether dark means high, as for failure rates.
         row_px: Height of a row.
         on_click: The panel's method.
-        hint: What a click does.
+        hint: Effect of a click.
     """
-    shown = [[None if np.isnan(one) else round(float(one), 4) for one in row] for row in values]
     trace = {
         "type": "heatmap",
         "name": label,
-        "x": list(names),
+        "x": list(columns),
         "y": list(rows),
-        "z": shown,
+        "z": [[None if np.isnan(z) else round(float(z), 4) for z in row] for row in values],
         "zmin": 0,
         "zmax": 1,
         "colorscale": "Cividis",
@@ -177,97 +179,86 @@ def heat(
         "ygap": 2,
         "text": [list(row) for row in texts],
         "texttemplate": "%{text}",
-        "textfont": {"size": LETTERS_PX - 1},
+        "textfont": {"size": FONT_PX - 1},
         "customdata": [list(row) for row in hovers],
         "hovertemplate": "%{customdata}<extra></extra>",
         "colorbar": {"thickness": 10, "len": 0.9, "tickformat": ".0%", "outlinewidth": 0},
     }
-    made = layout(
+    angle = -30 if len(columns) > 4 else 0
+    plot_layout = layout(
         FRAME_PX + 30 + row_px * max(len(rows), 1), x=x, y=y,
-        xaxis={"side": "bottom", "type": "category", "tickangle": -30 if len(names) > 4 else 0},
-        yaxis={"autorange": "reversed", "type": "category"},
+        xaxis={"side": "bottom", "type": "category", "tickangle": angle, "showgrid": False},
+        yaxis={"autorange": "reversed", "type": "category", "showgrid": False},
     )  # fmt: skip
-    made["xaxis"]["showgrid"] = made["yaxis"]["showgrid"] = False
-    return Plot(name, label, [trace], made, hint=hint, on_click=on_click)
+    return Plot(name, label, [trace], plot_layout, hint=hint, on_click=on_click)
 
 
-def points(
+def scatter(
     name: str,
     label: str,
     xy: NDArray[np.float64],
-    colour: NDArray[np.float64],
+    values: NDArray[np.float64],
     sizes: NDArray[np.int64],
     *,
     on_selected: str,
     on_click: str,
     hint: str,
 ) -> Plot:
-    """Return a scatter to draw a lasso in; the hard ones lie on top.
+    """Return a scatter plot of hardness with a lasso; hard marks are drawn on top.
 
-    A selection tells `idx`, the places among the known ones by rising value, after the unknown
-    ones: the traces are in that order, and each mark's `id` is its row in `xy`.
+    Marks without a value form the first trace, the others follow by rising value. A mark's `id`
+    is its row in `xy`; selections and clicks send these ids.
 
     Args:
-        name: Of the piece.
-        label: Its heading.
+        name: Name of the component.
+        label: Heading.
         xy: Positions, shape (n, 2).
-        colour: In [0, 1], shape (n,); NaN is grey.
-        sizes: Samples that a mark stands for, shape (n,).
+        values: Hardness in [0, 1], shape (n,); NaN is gray.
+        sizes: Number of samples of each mark, shape (n,).
         on_selected: The panel's method for a lasso.
         on_click: The panel's method for a click.
-        hint: What they do.
+        hint: Effect of both.
     """
-    unknown = np.flatnonzero(np.isnan(colour))
-    known = np.flatnonzero(~np.isnan(colour))
-    known = known[np.argsort(colour[known], kind="stable")]
-    diameter = np.clip(5 + 2.2 * np.log2(np.maximum(sizes, 1)), 5, 16)
-    shared = {"type": "scattergl", "mode": "markers"}
+    unknown = np.flatnonzero(np.isnan(values))
+    scored = np.flatnonzero(~np.isnan(values))
+    scored = scored[np.argsort(values[scored], kind="stable")]
+    colorbar = {
+        "thickness": 10, "outlinewidth": 0, "title": {"text": "hardness", "side": "right"},
+    }  # fmt: skip
     traces = [
         {
-            **shared,
-            **_placed(xy, unknown, sizes),
+            **_marks(xy, unknown, sizes, color=GRAY, opacity=0.5),
             "name": "hardness unknown",
-            "marker": {
-                "size": diameter[unknown].round(1).tolist(),
-                "color": GREY,
-                "opacity": 0.5,
-                "line": {"width": 0},
-            },
             "hovertemplate": "hardness unknown, %{customdata} samples<extra></extra>",
         },
         {
-            **shared,
-            **_placed(xy, known, sizes),
+            **_marks(
+                xy, scored, sizes, color=values[scored].round(3).tolist(), colorscale="Viridis",
+                cmin=0, cmax=1, showscale=True, colorbar=colorbar,
+            ),
             "name": "hardness",
-            "marker": {
-                "size": diameter[known].round(1).tolist(),
-                "color": colour[known].round(3).tolist(),
-                "colorscale": "Viridis",
-                "cmin": 0,
-                "cmax": 1,
-                "showscale": True,
-                "line": {"width": 0},
-                "colorbar": {
-                    "thickness": 10,
-                    "outlinewidth": 0,
-                    "title": {"text": "hardness", "side": "right"},
-                },
-            },
             "hovertemplate": "hardness %{marker.color:.2f}, %{customdata} samples<extra></extra>",
         },
-    ]
-    bare = {"showticklabels": False, "showgrid": False, "zeroline": False}
-    made = layout(440, xaxis=bare, yaxis=bare, dragmode="lasso", margin={"t": 36, "b": 8})
-    drawn = [one for one in traces if one["x"]]
-    return Plot(name, label, drawn, made, hint=hint, on_click=on_click, on_selected=on_selected)
+    ]  # fmt: skip
+    axis = {"showticklabels": False, "showgrid": False, "zeroline": False}
+    plot_layout = layout(440, xaxis=axis, yaxis=axis, dragmode="lasso", margin={"t": 36, "b": 8})
+    drawn = [trace for trace in traces if trace["x"]]
+    return Plot(
+        name, label, drawn, plot_layout, hint=hint, on_click=on_click, on_selected=on_selected
+    )
 
 
-def _placed(
-    xy: NDArray[np.float64], rows: NDArray[np.int64], sizes: NDArray[np.int64]
+def _marks(
+    xy: NDArray[np.float64], rows: NDArray[np.int64], sizes: NDArray[np.int64], **marker: Any
 ) -> dict[str, Any]:
+    """Return a trace of some rows; a mark grows with the logarithm of its samples."""
+    diameter = np.clip(5 + 2.2 * np.log2(np.maximum(sizes[rows], 1)), 5, 16)
     return {
+        "type": "scattergl",
+        "mode": "markers",
         "x": xy[rows, 0].round(4).tolist(),
         "y": xy[rows, 1].round(4).tolist(),
         "ids": [str(row) for row in rows],
         "customdata": sizes[rows].tolist(),
+        "marker": {"size": diameter.round(1).tolist(), "line": {"width": 0}, **marker},
     }

@@ -1,7 +1,7 @@
-"""One image several times in one picture, with what each member saw on it.
+"""Picture of one image in tiles, one tile per member with its boxes.
 
-Right boxes are green, wrong ones vermilion, missed objects sky blue and dashed: colours of
-`figures`, which people of every colour vision tell apart.
+True positives are green, false positives vermilion, missed objects sky blue and dashed: the
+report's colors, which are safe for color-blind readers.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ Boxes = NDArray[np.floating[Any]]
 
 TILE_PX = 420
 COLUMNS = 2
-_CAPTION_PX, _GAP_PX, _LETTERS_PX = 26, 8, 15
-_QUALITY = 85
-_PAPER, _INK = "#1E1F22", "#E8EAED"
+_CAPTION_PX, _GAP_PX, _FONT_PX = 26, 8, 15
+_DASH_PX = 7
+_JPEG_QUALITY = 85
+_BACKGROUND, _TEXT = "#1E1F22", "#E8EAED"
 
 
-def _none() -> Boxes:
+def _no_boxes() -> Boxes:
     return np.zeros((0, 4))
 
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """One member's view of the image; boxes are relative corners, shape (N, 4).
+    """One member's boxes on the image, as relative corners, shape (N, 4).
 
     Attributes:
         name: The member.
-        caption: What is written beside its name.
+        caption: Text after its name.
         right: Boxes that match an object.
         wrong: Boxes that match none.
         missed: Objects without a box.
@@ -46,80 +47,81 @@ class Tile:
 
     name: str
     caption: str
-    right: Boxes = field(default_factory=_none)
-    wrong: Boxes = field(default_factory=_none)
-    missed: Boxes = field(default_factory=_none)
+    right: Boxes = field(default_factory=_no_boxes)
+    wrong: Boxes = field(default_factory=_no_boxes)
+    missed: Boxes = field(default_factory=_no_boxes)
 
 
 def to_data_uri(path: str, tiles: Sequence[Tile], *, labeled: bool) -> str:
-    """Return the picture as a JPEG in a `data:` address.
+    """Return the picture as a JPEG in a `data:` URI.
 
     Args:
         path: The image.
-        tiles: Who saw what.
-        labeled: Whether right and wrong are said by ground truth; else wrong boxes are orange.
+        tiles: The members' boxes.
+        labeled: Whether the boxes were compared with ground truth; else wrong boxes are orange.
 
     Raises:
         ImageError: The image cannot be read.
     """
     stream = io.BytesIO()
-    draw(path, tiles, labeled=labeled).save(stream, "JPEG", quality=_QUALITY, optimize=True)
+    draw(path, tiles, labeled=labeled).save(stream, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def draw(path: str, tiles: Sequence[Tile], *, labeled: bool) -> Image.Image:
-    """Return the picture: the tiles in rows, each with its caption above it."""
-    small = Image.fromarray(batches.read(path))
-    small = small.resize((TILE_PX, max(round(TILE_PX * small.height / small.width), 1)))
-    columns = min(COLUMNS, max(len(tiles), 1))
-    rows = -(-max(len(tiles), 1) // columns)
-    width, height = small.width + _GAP_PX, small.height + _CAPTION_PX + _GAP_PX
-    whole = Image.new("RGB", (columns * width - _GAP_PX, rows * height - _GAP_PX), _PAPER)
+    """Return the picture: tiles in rows, each below its caption."""
+    image = Image.fromarray(batches.read(path))
+    image = image.resize((TILE_PX, max(round(TILE_PX * image.height / image.width), 1)))
+    n_columns = min(COLUMNS, max(len(tiles), 1))
+    n_rows = -(-max(len(tiles), 1) // n_columns)
+    width, height = image.width + _GAP_PX, image.height + _CAPTION_PX + _GAP_PX
+    size = (n_columns * width - _GAP_PX, n_rows * height - _GAP_PX)
+    picture = Image.new("RGB", size, _BACKGROUND)
     for i, tile in enumerate(tiles):
-        left, top = (i % columns) * width, (i // columns) * height
-        _caption(whole, tile, left, top)
-        whole.paste(_tile(small, tile, labeled=labeled), (left, top + _CAPTION_PX))
-    return whole
+        left, top = (i % n_columns) * width, (i // n_columns) * height
+        _draw_caption(picture, tile, left, top)
+        picture.paste(_draw_tile(image, tile, labeled=labeled), (left, top + _CAPTION_PX))
+    return picture
 
 
-def _tile(small: Image.Image, tile: Tile, *, labeled: bool) -> Image.Image:
-    image = small.copy()
-    pen = ImageDraw.Draw(image)
+def _draw_tile(image: Image.Image, tile: Tile, *, labeled: bool) -> Image.Image:
+    image = image.copy()
+    canvas = ImageDraw.Draw(image)
     wrong = VERMILION if labeled else ORANGE
-    for boxes, colour in ((tile.right, GREEN), (tile.wrong, wrong)):
-        for corners in _pixels(boxes, image):
-            pen.rectangle(corners, outline=colour, width=3)
-    for corners in _pixels(tile.missed, image):
-        _dashed(pen, corners, SKY)
+    for boxes, color in ((tile.right, GREEN), (tile.wrong, wrong)):
+        for corners in _to_pixels(boxes, image):
+            canvas.rectangle(corners, outline=color, width=3)
+    for corners in _to_pixels(tile.missed, image):
+        _draw_dashed(canvas, corners, SKY)
     return image
 
 
-def _caption(whole: Image.Image, tile: Tile, left: int, top: int) -> None:
-    pen = ImageDraw.Draw(whole)
-    font = ImageFont.load_default(_LETTERS_PX)
-    parts = [(f"{tile.name}: {tile.caption}", _INK)]
+def _draw_caption(picture: Image.Image, tile: Tile, left: int, top: int) -> None:
+    canvas = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(_FONT_PX)
+    parts = [(f"{tile.name}: {tile.caption}", _TEXT)]
     if len(tile.missed):
         parts.append((f"{len(tile.missed)} missed", SKY))
     if len(tile.wrong):
-        parts.append((f"{len(tile.wrong)} too much", VERMILION))
+        parts.append((f"{len(tile.wrong)} false", VERMILION))
     x = float(left + 4)
-    for text, colour in parts:
-        pen.text((x, top + 4), text, fill=colour, font=font)
-        x += pen.textlength(text, font=font) + 12
+    for text, color in parts:
+        canvas.text((x, top + 4), text, fill=color, font=font)
+        x += canvas.textlength(text, font=font) + 12
 
 
-def _pixels(boxes: Boxes, image: Image.Image) -> list[tuple[float, float, float, float]]:
+def _to_pixels(boxes: Boxes, image: Image.Image) -> list[tuple[float, float, float, float]]:
     scale = np.array([image.width, image.height] * 2)
     return [(x1, y1, x2, y2) for x1, y1, x2, y2 in (boxes * scale).tolist()]
 
 
-def _dashed(
-    pen: ImageDraw.ImageDraw, corners: tuple[float, float, float, float], colour: str, step: int = 7
+def _draw_dashed(
+    canvas: ImageDraw.ImageDraw, corners: tuple[float, float, float, float], color: str
 ) -> None:
     x1, y1, x2, y2 = corners
-    for x in np.arange(x1, x2, 2 * step):
+    for x in np.arange(x1, x2, 2 * _DASH_PX):
         for y in (y1, y2):
-            pen.line((x, y, min(x + step, x2), y), fill=colour, width=2)
-    for y in np.arange(y1, y2, 2 * step):
+            canvas.line((x, y, min(x + _DASH_PX, x2), y), fill=color, width=2)
+    for y in np.arange(y1, y2, 2 * _DASH_PX):
         for x in (x1, x2):
-            pen.line((x, y, x, min(y + step, y2)), fill=colour, width=2)
+            canvas.line((x, y, x, min(y + _DASH_PX, y2)), fill=color, width=2)

@@ -6,98 +6,98 @@ import pytest
 from curation.app import plugins
 from curation.errors import PluginError
 
-VERBS = sorted(plugins.plugins())
-KNOWN = {"predict_cascade", "rank_samples", "label_roundtrip", "manage_runs"}
+NAMES = sorted(plugins.shipped_plugins())
+REQUIRED = {"predict_cascade", "rank_samples", "label_roundtrip", "manage_runs"}
 
 
 def test_install_links_every_plugin_that_ships(tmp_path):
-    places = plugins.install(tmp_path)
-    assert [place.relative_to(tmp_path).as_posix() for place in places] == [
-        f"@curation/{verb}" for verb in VERBS
+    paths = plugins.install(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
+        f"@curation/{name}" for name in NAMES
     ]
-    assert all(place.is_symlink() and (place / "fiftyone.yml").is_file() for place in places)
+    assert all(path.is_symlink() and (path / "fiftyone.yml").is_file() for path in paths)
 
 
-def test_the_verbs_ship():
-    assert set(VERBS) >= KNOWN
+def test_required_plugins_ship():
+    assert set(NAMES) >= REQUIRED
 
 
-def test_installing_twice_changes_nothing(tmp_path):
+def test_installing_twice_is_idempotent(tmp_path):
     first = plugins.install(tmp_path)
     assert plugins.install(tmp_path) == first == plugins.installed(tmp_path)
 
 
-def test_copies_are_ours_too(tmp_path):
-    places = plugins.install(tmp_path, copy=True)
-    assert not any(place.is_symlink() for place in places)
-    assert plugins.installed(tmp_path) == places
-    assert plugins.install(tmp_path) == places, "a copy is replaced by a link"
-    assert all(place.is_symlink() for place in places)
+def test_copies_are_recognized_as_ours(tmp_path):
+    paths = plugins.install(tmp_path, copy=True)
+    assert not any(path.is_symlink() for path in paths)
+    assert plugins.installed(tmp_path) == paths
+    assert plugins.install(tmp_path) == paths, "a copy is replaced by a link"
+    assert all(path.is_symlink() for path in paths)
 
 
-def test_a_copy_is_made_where_links_are_refused(tmp_path, monkeypatch):
-    def refuse(*_args, **_options):
+def test_plugins_are_copied_without_links(tmp_path, monkeypatch):
+    def fail(*_args, **_options):
         raise OSError("A required privilege is not held by the client")
 
-    monkeypatch.setattr(os, "symlink", refuse)
-    places = plugins.install(tmp_path)
-    assert all((place / "__init__.py").is_file() for place in places)
-    assert not any(place.is_symlink() for place in places)
+    monkeypatch.setattr(os, "symlink", fail)
+    paths = plugins.install(tmp_path)
+    assert all((path / "__init__.py").is_file() for path in paths)
+    assert not any(path.is_symlink() for path in paths)
 
 
-def test_uninstall_leaves_nothing_of_ours(tmp_path):
-    places = plugins.install(tmp_path)
-    assert plugins.uninstall(tmp_path) == places
+def test_uninstall_removes_all_of_ours(tmp_path):
+    paths = plugins.install(tmp_path)
+    assert plugins.uninstall(tmp_path) == paths
     assert list(tmp_path.iterdir()) == []
     assert plugins.uninstall(tmp_path) == []
 
 
-def test_the_plugins_themselves_survive_uninstalling(tmp_path):
+def test_uninstall_keeps_the_shipped_plugins(tmp_path):
     plugins.install(tmp_path)
     plugins.uninstall(tmp_path)
-    assert list(plugins.plugins()) == VERBS
+    assert list(plugins.shipped_plugins()) == NAMES
 
 
-def _folder(place):
-    place.mkdir(parents=True)
-    (place / "fiftyone.yml").write_text("name: theirs")
+def _make_folder(path):
+    path.mkdir(parents=True)
+    (path / "fiftyone.yml").write_text("name: theirs")
 
 
-def _link_elsewhere(place):
-    place.parent.mkdir(parents=True)
-    (place.parent.parent / "theirs").mkdir()
-    place.symlink_to(place.parent.parent / "theirs")
+def _make_foreign_link(path):
+    path.parent.mkdir(parents=True)
+    (path.parent.parent / "theirs").mkdir()
+    path.symlink_to(path.parent.parent / "theirs")
 
 
 @pytest.mark.parametrize(
-    "put",
+    "make_foreign",
     [
-        pytest.param(_folder, id="somebody's folder"),
-        pytest.param(_link_elsewhere, id="somebody's link"),
+        pytest.param(_make_folder, id="foreign folder"),
+        pytest.param(_make_foreign_link, id="foreign link"),
     ],
 )
-def test_what_is_not_ours_is_left_alone(tmp_path, put):
-    place = tmp_path / "@curation" / "rank_samples"
-    put(place)
+def test_foreign_files_are_left_alone(tmp_path, make_foreign):
+    path = tmp_path / "@curation" / "rank_samples"
+    make_foreign(path)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(PluginError, match=r"rank_samples was not put there by us"):
+    with pytest.raises(PluginError, match=r"rank_samples was not installed by us"):
         plugins.install(tmp_path)
     assert plugins.uninstall(tmp_path) == []
-    assert sorted(tmp_path.rglob("*")) == before, "nothing was installed by half"
+    assert sorted(tmp_path.rglob("*")) == before, "nothing was installed partially"
 
 
-def test_a_dead_link_of_an_earlier_environment_is_replaced(tmp_path):
-    place = tmp_path / "@curation" / "rank_samples"
-    place.parent.mkdir()
-    place.symlink_to("/gone/site-packages/curation/_plugins/rank_samples")
-    assert plugins.installed(tmp_path) == [place]
+def test_dead_link_of_earlier_environment_is_replaced(tmp_path):
+    path = tmp_path / "@curation" / "rank_samples"
+    path.parent.mkdir()
+    path.symlink_to("/gone/site-packages/curation/_plugins/rank_samples")
+    assert plugins.installed(tmp_path) == [path]
     plugins.install(tmp_path)
-    assert (place / "__init__.py").is_file()
+    assert (path / "__init__.py").is_file()
 
 
-def test_a_plugins_folder_that_is_a_file_is_named(tmp_path):
+def test_file_as_plugins_folder_is_an_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(PluginError, match=r"@curation cannot be written .*--target"):
+    with pytest.raises(PluginError, match=r"Cannot write to .*@curation .*--target"):
         plugins.install(tmp_path / "file")
 
 
@@ -108,30 +108,36 @@ HOME_DEFAULT = "~/fiftyone/__plugins__"
     ("config", "environment", "expected"),
     [
         pytest.param({}, {}, HOME_DEFAULT, id="FiftyOne's default"),
-        pytest.param({"plugins_dir": "/c"}, {}, "/c", id="its configuration file"),
+        pytest.param({"plugins_dir": "/c"}, {}, "/c", id="configuration file"),
         pytest.param(
-            {"plugins_dir": "/c"}, {"FIFTYONE_PLUGINS_DIR": "/e"}, "/e", id="the environment wins"
+            {"plugins_dir": "/c"},
+            {"FIFTYONE_PLUGINS_DIR": "/e"},
+            "/e",
+            id="environment takes precedence",
         ),
-        pytest.param({"default_dataset_dir": "/d"}, {}, "/d/__plugins__", id="beside its data"),
+        pytest.param({"default_dataset_dir": "/d"}, {}, "/d/__plugins__", id="folder of datasets"),
         pytest.param(
-            {}, {"FIFTYONE_DEFAULT_DATASET_DIR": "/d"}, "/d/__plugins__", id="data by environment"
+            {},
+            {"FIFTYONE_DEFAULT_DATASET_DIR": "/d"},
+            "/d/__plugins__",
+            id="folder of datasets from environment",
         ),
     ],
 )
-def test_where_fiftyone_looks(tmp_path, config, environment, expected):
+def test_fiftyone_folder(tmp_path, config, environment, expected):
     file = tmp_path / "config.json"
     file.write_text(json.dumps(config))
-    found = plugins.fiftyone_folder({"FIFTYONE_CONFIG_PATH": str(file), **environment})
-    assert str(found) == os.path.expanduser(expected)
+    folder = plugins.fiftyone_folder({"FIFTYONE_CONFIG_PATH": str(file), **environment})
+    assert str(folder) == os.path.expanduser(expected)
 
 
-def test_a_broken_configuration_of_fiftyone_is_named(tmp_path):
+def test_invalid_configuration_of_fiftyone_is_an_error(tmp_path):
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(PluginError, match=r"config\.json is no JSON"):
+    with pytest.raises(PluginError, match=r"config\.json is not valid JSON"):
         plugins.fiftyone_folder({"FIFTYONE_CONFIG_PATH": str(tmp_path / "config.json")})
 
 
-def test_fiftyone_agrees_on_where_it_looks(database, monkeypatch, tmp_path):
+def test_fiftyone_folder_agrees_with_fiftyone(database, monkeypatch, tmp_path):
     """Its own configuration object is the reference."""
     monkeypatch.setenv("FIFTYONE_DEFAULT_DATASET_DIR", str(tmp_path))
     monkeypatch.delenv("FIFTYONE_PLUGINS_DIR", raising=False)
@@ -140,16 +146,16 @@ def test_fiftyone_agrees_on_where_it_looks(database, monkeypatch, tmp_path):
     assert str(plugins.fiftyone_folder()) == load_config().plugins_dir
 
 
-def test_what_is_missing_is_linked_once(tmp_path, monkeypatch):
+def test_missing_plugins_are_linked_once(tmp_path, monkeypatch):
     monkeypatch.setenv("FIFTYONE_PLUGINS_DIR", str(tmp_path))
     first = plugins.install_missing()
-    assert {place.name for place in first} == set(plugins.plugins())
+    assert {path.name for path in first} == set(plugins.shipped_plugins())
     first[0].unlink()
     assert plugins.install_missing() == first[:1]
     assert plugins.install_missing() == []
 
 
-def test_a_folder_that_is_our_own_is_left_alone(monkeypatch):
+def test_our_own_folder_is_left_alone(monkeypatch):
     monkeypatch.setenv("FIFTYONE_PLUGINS_DIR", str(plugins.shipped_folder()))
     assert plugins.install_missing() == []
     assert not (plugins.shipped_folder() / "@curation").exists()

@@ -12,23 +12,23 @@ def listener():
         yield server
 
 
-def test_a_port_that_is_taken_is_refused(listener):
+def test_port_in_use_is_rejected(listener):
     port = listener.getsockname()[1]
-    with pytest.raises(AppError, match=f"cannot have port {port}.*--port"):
-        app_server.expect_free(port)
+    with pytest.raises(AppError, match=f"cannot use port {port}.*--port"):
+        app_server.require_free_port(port)
 
 
-def test_a_port_that_is_no_port_is_refused():
-    with pytest.raises(AppError, match="cannot have port 65536"):
-        app_server.expect_free(65_536)
+def test_invalid_port_is_rejected():
+    with pytest.raises(AppError, match="cannot use port 65536"):
+        app_server.require_free_port(65_536)
 
 
-def test_what_listens_answers(listener):
-    app_server.wait_until_it_answers(listener.getsockname()[1], within_s=5)
+def test_wait_ends_when_server_answers(listener):
+    app_server.wait_until_answering(listener.getsockname()[1], timeout_s=5)
 
 
-def test_what_never_listens_is_told_in_words(listener):
+def test_silent_server_is_an_error(listener):
     port = listener.getsockname()[1]
     listener.close()
     with pytest.raises(AppError, match="did not start within 0 s"):
-        app_server.wait_until_it_answers(port, within_s=0.3)
+        app_server.wait_until_answering(port, timeout_s=0.3)

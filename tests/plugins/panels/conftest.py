@@ -1,4 +1,4 @@
-"""Panels called as the App calls them, and datasets to look at."""
+"""Calls of panels as by the App, and datasets for them."""
 
 import json
 
@@ -6,14 +6,14 @@ import panel_dataset
 import pytest
 
 
-class Told:
-    """What the App is told: what the panel shows, and what else is to be done."""
+class Response:
+    """Requests to the App: the panel's content and other actions."""
 
     def __init__(self, requests, state):
         self._requests = json.loads(json.dumps(requests, default=str))
         self.state, self.data, self.drawn = dict(state), {}, {}
-        for one in self._requests:
-            verb, params = one["operator_uri"].rpartition("/")[2], one["params"]
+        for request in self._requests:
+            verb, params = request["operator_uri"].rpartition("/")[2], request["params"]
             if verb == "patch_panel_state":
                 self.state |= params["state"]
             elif verb == "patch_panel_data":
@@ -22,31 +22,31 @@ class Told:
                 self.drawn = params["output"]["type"]["properties"]
 
     @property
-    def pieces(self):
-        return {one["name"]: one for one in self.state["page"]}
+    def components(self):
+        return {component["name"]: component for component in self.state["page"]}
 
     @property
-    def said(self):
-        """Every notice, one text."""
-        boxes = [one for one in self.pieces.values() if one["kind"] == "notice"]
-        return " ".join(f"{one['label']}. {one['description']}" for one in boxes)
+    def notices(self):
+        """All notices, joined."""
+        notices = [c for c in self.components.values() if c["kind"] == "notice"]
+        return " ".join(f"{notice['label']}. {notice['description']}" for notice in notices)
 
     def of(self, verb):
         return [
-            one["params"] for one in self._requests
-            if one["operator_uri"].rpartition("/")[2] == verb
+            request["params"] for request in self._requests
+            if request["operator_uri"].rpartition("/")[2] == verb
         ]  # fmt: skip
 
     @property
-    def shown(self):
-        """The samples that the grid shows from now on, as stages; None where nothing changed."""
-        found = self.of("set_view")
-        return found[-1]["view"] if found else None
+    def view(self):
+        """The new view of the grid, as stages; None if it did not change."""
+        views = self.of("set_view")
+        return views[-1]["view"] if views else None
 
 
 @pytest.fixture
 def panel(execute):
-    """Return `panel(uri, dataset, method, state, **params)`: what the App is told."""
+    """Return `panel(uri, dataset, method, state, **params)`, which returns a `Response`."""
 
     def call(uri, dataset, method="on_load", state=None, request=None, **params):
         outcome = execute(
@@ -54,14 +54,14 @@ def panel(execute):
             request=request or {},
         )  # fmt: skip
         assert outcome.error is None, outcome.error
-        return Told(outcome.executor.to_json()["requests"], state or {})
+        return Response(outcome.executor.to_json()["requests"], state or {})
 
     return call
 
 
 @pytest.fixture
 def execute(database, monkeypatch):
-    """As the App, which tells which sample is open and what is selected beside the parameters."""
+    """A call as by the App, which sends the open sample and the selection with the parameters."""
     import asyncio
     from pathlib import Path
 
@@ -72,38 +72,38 @@ def execute(database, monkeypatch):
     monkeypatch.setattr(fo.config, "plugins_dir", str(plugins))
 
     def run(operator, dataset, *, request, **params):
-        told = {"dataset_name": dataset.name, "params": params, **request}
+        content = {"dataset_name": dataset.name, "params": params, **request}
         return asyncio.run(
-            execute_or_delegate_operator(f"@curation/{operator}", told, exhaust=True)
+            execute_or_delegate_operator(f"@curation/{operator}", content, exhaust=True)
         )
 
     return run
 
 
 @pytest.fixture(scope="module")
-def whole(database):
-    """300 samples of which a round is through; to look at."""
+def scenes(database):
+    """300 samples with a complete round, to be read only."""
     import fiftyone as fo
 
-    made = fo.Dataset()
-    panel_dataset.fill(made, 300)
-    panel_dataset.place(made)
-    panel_dataset.choose(made, 1, 40)
-    yield made
-    made.delete()
+    dataset = fo.Dataset()
+    panel_dataset.fill(dataset, 300)
+    panel_dataset.place(dataset)
+    panel_dataset.choose(dataset, 1, 40)
+    yield dataset
+    dataset.delete()
 
 
 @pytest.fixture
-def stranger(dataset):
-    """What somebody made with FiftyOne alone: names of their own, and nothing of ours."""
+def foreign(dataset):
+    """A dataset made with FiftyOne alone: other field names, and nothing of ours."""
     import fiftyone as fo
 
-    def boxes(*found):
-        made = [
+    def boxes(*entries):
+        detections = [
             fo.Detection(label=label, bounding_box=box, **({} if p is None else {"confidence": p}))
-            for label, box, p in found
+            for label, box, p in entries
         ]
-        return fo.Detections(detections=made)
+        return fo.Detections(detections=detections)
 
     here, there = [0.2, 0.2, 0.3, 0.3], [0.7, 0.7, 0.2, 0.2]
     size = fo.ImageMetadata(width=640, height=480)

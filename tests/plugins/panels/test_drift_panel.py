@@ -1,4 +1,4 @@
-"""The page about drift: what is compared, and what jobs found."""
+"""Drift panel: comparisons, and results of jobs."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ DRIFT = "watch_quality/drift_panel"
 class TestDrift:
     @pytest.fixture
     def embedded(self, dataset, tmp_path):
-        """100 samples of ten drives, of which the last ten look like nothing before."""
+        """100 samples of ten drives; the last ten are unlike the others."""
         from curation.storage.embeddings import brain_runs
         from curation.storage.embeddings.table import VectorTable
 
@@ -28,33 +28,35 @@ class TestDrift:
         VectorTable(tmp_path, "f").add(ids, vectors.astype(np.float32))
         return dataset
 
-    def test_what_the_grid_shows_is_compared_with_the_rest(self, panel, embedded):
-        assert "Nothing has been compared" in panel(DRIFT, embedded).said
+    def test_grid_is_compared_with_other_images(self, panel, embedded):
+        assert "Nothing has been compared" in panel(DRIFT, embedded).notices
         strange = embedded.match({"drive": "d9"})
-        told = panel(DRIFT, embedded, "measure", which="grid",
+        response = panel(DRIFT, embedded, "measure", which="grid",
                      request={"view": strange._serialize()})  # fmt: skip
-        assert "Nothing like those before: 10 images in the grid" in told.said
-        (bars,) = told.data["distances"]
+        assert "Unlike earlier images: 10 images in the grid" in response.notices
+        (bars,) = response.data["distances"]
         assert sum(bars["y"]) == 10
         column = next(x for x, n in zip(bars["x"], bars["y"], strict=True) if n)
         shown = panel(DRIFT, embedded, "show_column", x=column)
-        assert set(view_of(embedded, shown.shown).values("id")) <= set(strange.values("id"))
+        assert set(view_of(embedded, shown.view).values("id")) <= set(strange.values("id"))
 
-    def test_too_few_are_refused_in_words(self, panel, embedded):
+    def test_too_few_images_are_an_error(self, panel, embedded):
         few = embedded.limit(2)
-        told = panel(DRIFT, embedded, "measure", which="grid", request={"view": few._serialize()})
-        assert "too few to compare" in told.of("notify")[0]["message"]
+        response = panel(
+            DRIFT, embedded, "measure", which="grid", request={"view": few._serialize()}
+        )
+        assert "Too few images to compare" in response.of("notify")[0]["message"]
 
-    def test_what_the_jobs_found_is_listed(self, panel, embedded):
+    def test_results_of_jobs_are_listed(self, panel, embedded):
         from curation.jobs.catch_up import Entry
         from curation.jobs.models import Job
-        from curation.jobs.store import History
+        from curation.jobs.store import JobStore
 
-        history = History(embedded._sample_collection.database)
+        history = JobStore(embedded._sample_collection.database)
         due = datetime(2026, 1, 2, tzinfo=UTC)
         history.add(Job("watch-site", "drift", due, every_s=60, options={"dataset": embedded.name}))
-        history.note("watch-site", [Entry(due, "refused", "60 % of 10 new images are farther")])
+        history.record("watch-site", [Entry(due, "refused", "60 % of 10 new images are farther")])
         (row,) = panel(DRIFT, embedded).data["jobs"]
         assert (row["job"], row["state"]) == ("watch-site", "refused")
-        assert row["said"].startswith("60 %")
+        assert row["drift"].startswith("60 %")
         history.remove("watch-site")

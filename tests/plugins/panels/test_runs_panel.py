@@ -1,4 +1,4 @@
-"""The page of queued operations."""
+"""Runs panel: queued operations."""
 
 import pytest
 
@@ -13,48 +13,50 @@ class TestRuns:
         from fiftyone.operators.executor import ExecutionContext, ExecutionRunState
 
         service = DelegatedOperationService()
-        made = []
+        queued_ids = []
         for label in ("waits", "runs", "broke"):
             ctx = ExecutionContext(
                 request_params={"dataset_name": dataset.name, "dataset_id": str(dataset._doc.id),
                                 "params": {}},
                 operator_uri="@curation/rank_samples/score_hardness",
             )  # fmt: skip
-            made.append(
+            queued_ids.append(
                 service.queue_operation(
                     operator="@curation/rank_samples/score_hardness", label=label,
                     context=ctx, delegation_target="local",
                 ).id
             )  # fmt: skip
-        service._repo.update_run_state(_id=made[1], run_state=ExecutionRunState.RUNNING)
-        service.set_failed(made[2], result=None)
+        service._repo.update_run_state(_id=queued_ids[1], run_state=ExecutionRunState.RUNNING)
+        service.set_failed(queued_ids[2], result=None)
         yield dataset
-        for one in service.list_operations(dataset_name=dataset.name):
-            service.delete_operation(one.id)
+        for operation in service.list_operations(dataset_name=dataset.name):
+            service.delete_operation(operation.id)
 
-    def test_runs_are_listed_with_what_can_be_done(self, panel, queued):
-        told = panel(RUNS, queued)
-        assert [row["what"] for row in told.data["runs"]] == ["runs", "waits", "broke"]
-        actions = {one["method"]: one["rows"] for one in told.pieces["runs"]["actions"]}
+    def test_runs_are_listed_with_their_actions(self, panel, queued):
+        response = panel(RUNS, queued)
+        assert [row["what"] for row in response.data["runs"]] == ["runs", "waits", "broke"]
+        actions = {
+            action["method"]: action["rows"] for action in response.components["runs"]["actions"]
+        }
         assert actions == {
             "log": None, "cancel": [True, True, False], "rerun": [False, False, True],
         }  # fmt: skip
-        assert "timer" in told.pieces, "it looks again by itself while something runs"
+        assert "timer" in response.components, "the page refreshes while something runs"
 
-    def test_one_that_waits_is_cancelled_and_run_again(self, panel, queued):
-        listed = panel(RUNS, queued).state
-        told = panel(RUNS, queued, "cancel", listed, row=1)
-        states = {row["what"]: row["state"] for row in told.data["runs"]}
+    def test_queued_run_is_cancelled_and_run_again(self, panel, queued):
+        state = panel(RUNS, queued).state
+        response = panel(RUNS, queued, "cancel", state, row=1)
+        states = {row["what"]: row["state"] for row in response.data["runs"]}
         assert states["waits"] == "cancelled"
-        row = [one["what"] for one in told.data["runs"]].index("waits")
-        again = panel(RUNS, queued, "rerun", told.state, row=row)
-        assert sum(one["state"].startswith("queued") for one in again.data["runs"]) == 1
+        row = [run["what"] for run in response.data["runs"]].index("waits")
+        rerun = panel(RUNS, queued, "rerun", response.state, row=row)
+        assert sum(run["state"].startswith("queued") for run in rerun.data["runs"]) == 1
 
-    def test_a_log_is_shown_and_closed(self, panel, queued):
-        told = panel(RUNS, queued, "log", panel(RUNS, queued).state, row=2)
-        assert "It said nothing" in told.data["log"]
-        assert "log" not in panel(RUNS, queued, "close_log", told.state).pieces
+    def test_log_is_shown_and_closed(self, panel, queued):
+        response = panel(RUNS, queued, "log", panel(RUNS, queued).state, row=2)
+        assert "The log is empty" in response.data["log"]
+        assert "log" not in panel(RUNS, queued, "close_log", response.state).components
 
-    def test_all_datasets_can_be_looked_at(self, panel, queued):
-        told = panel(RUNS, queued, "change", value="everywhere", path="whose")
-        assert queued.name in {row["dataset"] for row in told.data["runs"]}
+    def test_runs_of_all_datasets(self, panel, queued):
+        response = panel(RUNS, queued, "change", value="everywhere", path="whose")
+        assert queued.name in {row["dataset"] for row in response.data["runs"]}

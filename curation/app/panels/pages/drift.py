@@ -1,23 +1,35 @@
-"""The page about drift: are the newest images anything like those before?"""
+"""Page of the drift panel: whether new images resemble earlier ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from bson import ObjectId
 
-from curation.app.panels import plotly_figures, text
-from curation.app.panels.components import Button, Buttons, Notice, Page, Piece, Plot, Table, Text
+from curation import formatting
+from curation.app.panels import plotly_figures
+from curation.app.panels.components import (
+    Button,
+    Buttons,
+    Component,
+    Notice,
+    Page,
+    Plot,
+    Table,
+    Text,
+)
+from curation.app.panels.pages import empty_dataset
 from curation.errors import StageError
 from curation.jobs.models import Run
 from curation.jobs.nightly import drift
-from curation.jobs.store import History
+from curation.jobs.store import JobStore
 from curation.presentation import cache
+from curation.presentation.cache import CachedFigures
 from curation.report.figures import BLUE, VERMILION
 from curation.storage import collection, reader, schema
 from curation.storage.collection import dataset_of
@@ -27,181 +39,180 @@ from curation.storage.embeddings.table import VectorTable
 if TYPE_CHECKING:
     from fiftyone import Dataset, DatasetView
 
-GRID, NEWEST = "grid", "newest"
-NAME = "drift"
+T = TypeVar("T")
+
+GRID, NEWEST = "grid", "newest"  # which images to compare
+NAME = "drift"  # key of the cached comparison
 BINS = 30
-_MOST = 5000  # images of either side that are compared; drawn by their ids
-_RUNS = 10
+_MAX_IMAGES = 5000  # per side; more are thinned out
+_MAX_RUNS = 10
 _DAY = timedelta(days=1)
 _ID_BYTES = 12
 
 
-def page(dataset: Dataset) -> Page:
-    """Return the page of a dataset: the last comparison, and what the jobs found."""
+def build_page(dataset: Dataset) -> Page:
+    """Return the page of a dataset: the last comparison, and the results of jobs."""
     if not cache.size(dataset):
-        return Page.saying(
-            "The dataset is empty", f"Ingest images: `curate ingest FOLDER --name {dataset.name}`."
-        )
+        return empty_dataset(dataset)
     if dataset.info.get(schema.EMBEDDER_INFO) is None:
-        return Page.saying(
+        return Page.message(
             "The samples are not embedded yet",
             f"Run `curate embed {dataset.name}`: images are compared by their embeddings.",
         )
-    found = cache.read(dataset, NAME)
+    comparison = cache.read(dataset, NAME)
+    newest = Button(
+        "measure", "Compare the newest day", "today", {"which": NEWEST}, primary=comparison is None
+    )
+    grid = Button("measure", "Compare the images in the grid", "grid_view", {"which": GRID})
     return Page.of(
-        *_measured(found),
-        Buttons(
-            "measuring",
-            (
-                Button("measure", "Compare the newest day", "today",
-                       {"which": NEWEST}, main=found is None),
-                Button("measure", "Compare what the grid shows", "grid_view",
-                       {"which": GRID}),
-            ),
-        ),
-        _jobs(dataset),
-    )  # fmt: skip
+        *(_uncompared() if comparison is None else _result(comparison)),
+        Buttons("measuring", (newest, grid)),
+        _job_results(dataset),
+    )
 
 
 def measure(dataset: Dataset, view: DatasetView, which: str) -> str:
-    """Compare some samples with the others, keep what came of it, and say it.
+    """Compare some samples with all others, cache the result, and return it as a sentence.
 
     Args:
-        dataset: The FiftyOne dataset.
-        view: What the grid shows.
-        which: `newest`: the samples of the day on which the last one came; `grid`: the view's.
+        dataset: A FiftyOne dataset.
+        view: Samples in the grid.
+        which: `newest` for the samples of the newest day; `grid` for those of the view.
 
     Raises:
-        StageError: One of the two is too small, or has no embeddings.
+        StageError: One side is too small, or has no embeddings.
     """
-    new = _of_newest_day(dataset) if which == NEWEST else view
-    what = "added on the newest day" if which == NEWEST else "in the grid"
-    content = _compare(dataset, set(new.values("id")), what)
-    cache.keep(dataset, NAME, lambda _: content)
+    new = _newest_day(dataset) if which == NEWEST else view
+    description = "added on the newest day" if which == NEWEST else "in the grid"
+    content = _compare(dataset, set(new.values("id")), description)
+    cache.update(dataset, NAME, lambda _: content)
     return str(content["sentence"])
 
 
-def of_column(dataset: Dataset, centre: float) -> Any:
-    """Return the view of the new samples in a column of the histogram, strangest first."""
-    found = cache.read(dataset, NAME)
-    if found is None:
+def column_view(dataset: Dataset, center: float) -> DatasetView:
+    """Return the new samples in a column of the histogram, most distant first."""
+    comparison = cache.read(dataset, NAME)
+    if comparison is None:
         return dataset.limit(0)
-    content = found.content
+    content = comparison.content
     width = content["top"] / BINS
     distances = np.array(content["distances"], float)
     column = np.minimum((distances / width).astype(int), BINS - 1)
-    rows = np.flatnonzero(column == int(float(centre) / width))
+    rows = np.flatnonzero(column == int(float(center) / width))
     rows = rows[np.argsort(-distances[rows], kind="stable")]
     ids = bytes(content["ids"])
-    chosen = [ids[_ID_BYTES * i : _ID_BYTES * (i + 1)].hex() for i in rows]
-    return dataset.select(chosen, ordered=True)
+    selected = [ids[_ID_BYTES * i : _ID_BYTES * (i + 1)].hex() for i in rows]
+    return dataset.select(selected, ordered=True)
 
 
-def _compare(dataset: Dataset, new: set[str], what: str) -> dict[str, Any]:
+def _compare(dataset: Dataset, new: set[str], description: str) -> dict[str, Any]:
     note = dataset.info[schema.EMBEDDER_INFO]
     embedded = VectorTable(Path(note["folder"]), note["fingerprint"]).ids()
     ids, _ = collection.ids_and_paths(dataset)
     drives = reader.read_columns(dataset, [schema.DRIVE])[schema.DRIVE]
-    rows = [(one, drive) for one, drive in zip(ids, drives, strict=True) if one in embedded]
-    night = _thinned(sorted(one for one, _ in rows if one in new))
-    rest = _thinned(sorted((one, drive) for one, drive in rows if one not in new))
-    vectors = brain_runs.read_vectors(dataset, [*night, *(one for one, _ in rest)])
-    mine, known = vectors[: len(night)], vectors[len(night) :]
-    found = drift.measure(mine, known, [drive for _, drive in rest])
-    if found is None:
+    rows = [(i, drive) for i, drive in zip(ids, drives, strict=True) if i in embedded]
+    new_ids = _thin_out(sorted(i for i, _ in rows if i in new))
+    reference = _thin_out(sorted((i, drive) for i, drive in rows if i not in new))
+    vectors = brain_runs.read_vectors(dataset, [*new_ids, *(i for i, _ in reference)])
+    new_vectors, reference_vectors = vectors[: len(new_ids)], vectors[len(new_ids) :]
+    result = drift.measure(new_vectors, reference_vectors, [drive for _, drive in reference])
+    if result is None:
+        images = formatting.quantity(len(new_ids), "embedded image")
         raise StageError(
-            f"{text.counted(len(night), 'embedded image')} {what} and {len(rest):,} others are "
-            f"too few to compare: at least {drift.LEAST_NIGHT} and {drift.LEAST_REFERENCE}, of "
-            "more than one drive. Show others in the grid, or embed more."
+            f"Too few images to compare: {images} {description} and {len(reference):,} others. "
+            f"At least {drift.LEAST_NIGHT} and {drift.LEAST_REFERENCE} are needed, from more than "
+            "one drive. Show more images in the grid, or embed more."
         )
-    distances = drift.nearest(mine, known)
-    top = max(float(distances.max()), found.usual) * 1.02 or 1.0
+    distances = drift.nearest(new_vectors, reference_vectors)
     return {
-        **asdict(found),
-        "sentence": found.sentence,
-        "what": what,
-        "top": top,
-        "distances": [float(one) for one in distances],
-        "ids": b"".join(ObjectId(one).binary for one in night),
+        **asdict(result),
+        "sentence": result.sentence,
+        "what": description,
+        "top": max(float(distances.max()), result.usual) * 1.02 or 1.0,
+        "distances": [float(distance) for distance in distances],
+        "ids": b"".join(ObjectId(i).binary for i in new_ids),
     }
 
 
-def _thinned(rows: list[Any]) -> list[Any]:
-    return rows[:: max(1, -(-len(rows) // _MOST))]
+def _thin_out(rows: Sequence[T]) -> Sequence[T]:
+    return rows[:: max(1, -(-len(rows) // _MAX_IMAGES))]
 
 
-def _of_newest_day(dataset: Dataset) -> Any:
+def _newest_day(dataset: Dataset) -> DatasetView:
     _, last = dataset.bounds("created_at")
     day = last.replace(hour=0, minute=0, second=0, microsecond=0)
     return dataset.match({"created_at": {"$gte": day, "$lt": day + _DAY}})
 
 
-def _measured(found: cache.Kept | None) -> list[Piece]:
-    if found is None:
-        return [
-            Notice(
-                "unmeasured",
-                "Nothing has been compared here yet",
-                "New images are compared with all others. One is far when its nearest known image "
-                "is farther than those usually are from each other. More than half far: nothing "
-                "like before.",
-            )
-        ]
-    content = found.content
-    label = "Nothing like those before" if content["drifted"] else "Like those before"
+def _uncompared() -> list[Component]:
     return [
         Notice(
-            "result", f"{label}: {text.counted(content['night'], 'image')} {content['what']}",
-            content["sentence"], "warning" if content["drifted"] else "success",
+            "unmeasured",
+            "Nothing has been compared yet",
+            "New images are compared with all others. An image is far if its nearest earlier image "
+            "is farther away than earlier images usually are from each other. If more than half of "
+            "the new images are far, they have drifted.",
+        )
+    ]
+
+
+def _result(comparison: CachedFigures) -> list[Component]:
+    content = comparison.content
+    label = "Unlike earlier images" if content["drifted"] else "Like earlier images"
+    images = formatting.quantity(content["night"], "image")
+    return [
+        Notice(
+            "result", f"{label}: {images} {content['what']}", content["sentence"],
+            "warning" if content["drifted"] else "success",
         ),
         _distances(content),
-        Text("age", f"{text.age(found)}"),
+        Text("age", comparison.describe_age()),
     ]  # fmt: skip
 
 
 def _distances(content: Mapping[str, Any]) -> Plot:
     counts, edges = np.histogram(content["distances"], bins=BINS, range=(0.0, content["top"]))
-    centres = (edges[:-1] + edges[1:]) / 2
+    centers = (edges[:-1] + edges[1:]) / 2
     usual = content["usual"]
+    is_right = usual > content["top"] / 2
     line = {
         "type": "line", "x0": usual, "x1": usual, "yref": "paper", "y0": 0, "y1": 1,
         "line": {"color": VERMILION, "width": 2, "dash": "dot"},
     }  # fmt: skip
-    said = {
-        "x": usual, "yref": "paper", "y": 1, "text": "99 % of the known are nearer",
-        "showarrow": False, "xanchor": "right" if usual > content["top"] / 2 else "left",
-        "xshift": -6 if usual > content["top"] / 2 else 6, "font": {"color": VERMILION},
+    annotation = {
+        "x": usual, "yref": "paper", "y": 1, "text": "99% of earlier images are nearer",
+        "showarrow": False, "xanchor": "right" if is_right else "left",
+        "xshift": -6 if is_right else 6, "font": {"color": VERMILION},
     }  # fmt: skip
-    colours = [VERMILION if one > usual else BLUE for one in centres]
-    return plotly_figures.columns(
-        "distances", "How far each is from the nearest known image",
-        [round(float(one), 6) for one in centres], counts.tolist(),
-        x="cosine distance", y="new images", colours=colours, on_click="show_column",
-        hint="Click a column to see its images, the strangest first.",
-        xaxis={"range": [0, content["top"]]}, shapes=[line], annotations=[said],
+    colors = [VERMILION if center > usual else BLUE for center in centers]
+    return plotly_figures.histogram(
+        "distances", "Distance to the nearest earlier image",
+        [round(float(center), 6) for center in centers], counts.tolist(),
+        x="cosine distance", y="new images", colors=colors, on_click="show_column",
+        hint="Click a column to see its images, the most distant first.",
+        xaxis={"range": [0, content["top"]]}, shapes=[line], annotations=[annotation],
     )  # fmt: skip
 
 
-def _jobs(dataset: Dataset) -> Table | None:
-    """Return what the jobs of this dataset found, latest first."""
-    history = History(dataset_of(dataset)._sample_collection.database)
-    mine = {one.name for one in history.jobs() if one.options.get("dataset") == dataset.name}
-    found = [one for one in history.runs(limit=20 * _RUNS) if one.job in mine]
-    rows = [row for one in found if (row := _job_row(one))][:_RUNS]
+def _job_results(dataset: Dataset) -> Table | None:
+    """Return the drift that jobs measured on this dataset, latest first."""
+    history = JobStore(dataset_of(dataset)._sample_collection.database)
+    names = {job.name for job in history.jobs() if job.options.get("dataset") == dataset.name}
+    runs = [run for run in history.runs(limit=20 * _MAX_RUNS) if run.job in names]
+    rows = [row for run in runs if (row := _job_row(run))][:_MAX_RUNS]
     if not rows:
         return None
-    headings = {"when": "due", "job": "job", "state": "state", "said": "drift"}
-    return Table("jobs", "What the jobs found", headings, rows)
+    headings = {"when": "due", "job": "job", "state": "state", "drift": "drift"}
+    return Table("jobs", "Results of scheduled jobs", headings, rows)
 
 
 def _job_row(run: Run) -> dict[str, str] | None:
-    measured = run.result.get("drift")
-    said = _sentence(measured) if measured else run.reason if run.state == "refused" else ""
-    if not said:
+    result = run.result.get("drift")
+    if result:
+        sentence = drift.Drift(**result).sentence
+    elif run.state == "refused" and run.reason:
+        sentence = run.reason
+    else:
         return None
-    when = text.ago((datetime.now(UTC) - run.due).total_seconds())
-    return {"when": when, "job": run.job, "state": run.state, "said": said}
-
-
-def _sentence(measured: Mapping[str, Any]) -> str:
-    return drift.Drift(**measured).sentence
+    age = formatting.time_ago((datetime.now(UTC) - run.due).total_seconds())
+    return {"when": age, "job": run.job, "state": run.state, "drift": sentence}

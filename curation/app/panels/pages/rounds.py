@@ -1,146 +1,146 @@
-"""The page about one round: the batch, its arms and slices, labeling, before and after."""
+"""Page of the round panel: one round's batch, arms and slices, labeling, and metrics."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curation import formatting
 from curation.app.panels import plotly_figures
-from curation.app.panels import text as words
-from curation.app.panels.components import Choice, Notice, Page, Piece, Plot, Table, Text
+from curation.app.panels.components import Choice, Component, Notice, Page, Plot, Table, Text
 from curation.presentation import cache, member_counts
-from curation.report.facts import read_story
-from curation.report.figures import BLUE, GREEN, GREY
+from curation.report import cells
+from curation.report.facts import read_round_record
+from curation.report.figures import BLUE, GRAY, GREEN
 from curation.report.sections.quality import outcome
-from curation.storage import queries, rounds
-from curation.storage import schema as fields
-from curation.storage.tags import ARM_PREFIX, ARMS, arm_tag, parse_arm, parse_round, round_name
+from curation.storage import queries, rounds, schema, tags
 
 if TYPE_CHECKING:
-    from fiftyone import Dataset
+    from fiftyone import Dataset, DatasetView
 
-ROUND = "round"  # state: the number of the round that is shown, as text
+ROUND = "round"  # state: number of the round, as text
 LABELED, WAITING = "labeled", "waiting"
 BATCH, DATASET = "in the batch", "in the dataset"
 BEFORE, AFTER = "before", "after"
+_CHOSEN = "chosen "  # prefix of the info key of a round's choice
 _METRICS = {"mcc": "MCC", "recall": "recall", "precision": "precision", "map50": "mAP at IoU 0.5"}
 
 
-def page(dataset: Dataset, home: Path, number: str | None = None) -> Page:
-    """Return the page of one round; of the last one where none is named.
+def build_page(dataset: Dataset, home: Path, number: str | None = None) -> Page:
+    """Return the page of one round; by default of the last one.
 
     Args:
-        dataset: The FiftyOne dataset.
-        home: Our folder, where rounds leave their records.
-        number: Which round.
+        dataset: A FiftyOne dataset.
+        home: Our folder, which holds the records of rounds.
+        number: Number of the round.
     """
-    known = numbers(dataset, home)
-    if not known:
-        return Page.saying(
+    numbers = list_rounds(dataset, home)
+    if not numbers:
+        return Page.message(
             "No round has begun yet",
-            "Run “Curation: choose samples” (press ` and type it), or "
-            f"`curate choose {dataset.name}`; `curate round {dataset.name}` does a whole one.",
+            "Run “Curation: choose samples” (press the backtick key and type it), or `curate "
+            f"choose {dataset.name}`; `curate round {dataset.name}` runs a complete round.",
         )
-    which = int(number) if number and int(number) in known else known[-1]
-    tag = round_name(which)
-    batch = _batch(dataset, tag)
+    selected = int(number) if number and int(number) in numbers else numbers[-1]
+    tag = tags.round_name(selected)
+    batch = _count_batch(dataset, tag)
+    this = rounds.get_round(home, dataset.name, selected)
+    options = {str(n): f"round {n}" for n in numbers}
     return Page.of(
-        Choice(ROUND, "Round", {str(one): f"round {one}" for one in known}, str(which), "change"),
-        *_chosen(queries.read_info(dataset, f"chosen {tag}"), batch),
+        Choice(ROUND, "Round", options, str(selected), "change"),
+        _choice_summary(queries.read_info(dataset, f"{_CHOSEN}{tag}"), batch),
         _arms(batch),
         _composition(dataset, tag),
-        *_labeling(rounds.get_round(home, dataset.name, which), batch),
-        *_quality(rounds.get_round(home, dataset.name, which)),
+        *_labeling(this, batch),
+        *_quality(this),
     )
 
 
-def numbers(dataset: Dataset, home: Path) -> list[int]:
-    """Return the rounds that chose something or left a record, in order."""
-    info = dataset.info.get(fields.INFO, {})
-    names = [key.removeprefix("chosen ") for key in info]
+def list_rounds(dataset: Dataset, home: Path) -> list[int]:
+    """Return the numbers of the rounds with a choice or a record, in order."""
+    names = [key.removeprefix(_CHOSEN) for key in dataset.info.get(schema.INFO, {})]
     folder = rounds.get_round(home, dataset.name, 1).folder.parent
-    names += [record.parent.name for record in folder.glob(f"*/{rounds.RECORD}")]
-    return sorted({number for name in names if (number := parse_round(name)) is not None})
+    names += [file.parent.name for file in folder.glob(f"round-*/{rounds.RECORD}")]
+    return sorted({n for name in names if (n := tags.parse_round(name)) is not None})
 
 
-def last(dataset: Dataset, home: Path) -> str:
+def last_round(dataset: Dataset, home: Path) -> str:
     """Return the number of the last round, as text."""
-    return str(numbers(dataset, home)[-1])
+    return str(list_rounds(dataset, home)[-1])
 
 
-def of_arm(dataset: Dataset, number: str, arm: str, trace: str) -> Any:
-    """Return the view of the labeled or the waiting samples of an arm, in order of rank."""
-    view = _of_round(dataset, number).match_tags(arm_tag(arm))
-    if fields.LABELED_ROUND in dataset.get_field_schema():
-        view = view.exists(fields.LABELED_ROUND, trace == LABELED)
+def arm_view(dataset: Dataset, number: str, arm: str, trace: str) -> DatasetView:
+    """Return the labeled or the waiting samples of an arm, by rank."""
+    view = _round_view(dataset, number).match_tags(tags.arm_tag(arm))
+    if schema.LABELED_ROUND in dataset.get_field_schema():
+        view = view.exists(schema.LABELED_ROUND, trace == LABELED)
     return view
 
 
-def of_slice(dataset: Dataset, number: str, key: str, trace: str) -> Any:
-    """Return the view of a slice, as the plot names it: of the batch, or of the dataset."""
-    name, _, value = key.partition("=")
-    view = _of_round(dataset, number) if trace == BATCH else dataset.view()
+def slice_view(dataset: Dataset, number: str, label: str, trace: str) -> DatasetView:
+    """Return a slice of the batch or of the dataset, given its label in the plot."""
+    name, _, value = label.partition("=")
+    view = _round_view(dataset, number) if trace == BATCH else dataset.view()
     return view.match({name: value})
 
 
-def changed(dataset: Dataset, home: Path, number: str) -> Any:
-    """Return the view of the frozen images on which the challenger decides otherwise."""
-    story = read_story(rounds.get_round(home, dataset.name, int(number)))
-    if story.before is None or story.after is None:
+def changed_view(dataset: Dataset, home: Path, number: str) -> DatasetView:
+    """Return the frozen images on which champion and challenger decide differently."""
+    round_record = read_round_record(rounds.get_round(home, dataset.name, int(number)))
+    if round_record.before is None or round_record.after is None:
         return dataset.limit(0)
-    said = [
-        [p is not None and p >= one["threshold"] for p in one["samples"]["p"]]
-        for one in (story.before, story.after)
-    ]
-    ids = story.after["samples"]["id"]
-    return dataset.select([one for one, a, b in zip(ids, *said, strict=True) if a != b])
+    before, after = (
+        [p is not None and p >= evaluation["threshold"] for p in evaluation["samples"]["p"]]
+        for evaluation in (round_record.before, round_record.after)
+    )
+    ids = round_record.after["samples"]["id"]
+    return dataset.select([i for i, a, b in zip(ids, before, after, strict=True) if a != b])
 
 
-def _of_round(dataset: Dataset, number: str) -> Any:
-    view = dataset.match_tags(round_name(int(number)))
-    return view.sort_by(fields.RANK) if fields.RANK in dataset.get_field_schema() else view
+def _round_view(dataset: Dataset, number: str) -> DatasetView:
+    view = dataset.match_tags(tags.round_name(int(number)))
+    return view.sort_by(schema.RANK) if schema.RANK in dataset.get_field_schema() else view
 
 
-def _batch(dataset: Dataset, tag: str) -> dict[str, tuple[int, int]]:
-    """Return how many samples of each arm are labeled, and how many wait; counted now."""
-    arm = {
-        "$filter": {
-            "input": "$tags",
-            "cond": {"$eq": [{"$substrCP": ["$$this", 0, len(ARM_PREFIX)]}, ARM_PREFIX]},
-        }
-    }
-    done = {"$cond": [{"$gt": [f"${fields.LABELED_ROUND}", None]}, 1, 0]}
+def _count_batch(dataset: Dataset, tag: str) -> dict[str, tuple[int, int]]:
+    """Return the number of labeled and of waiting samples by arm; never cached."""
+    is_arm = {"$eq": [{"$substrCP": ["$$this", 0, len(tags.ARM_PREFIX)]}, tags.ARM_PREFIX]}
+    arms = {"$filter": {"input": "$tags", "cond": is_arm}}
+    is_labeled = {"$cond": [{"$gt": [f"${schema.LABELED_ROUND}", None]}, 1, 0]}
     rows = cache.aggregate(
         dataset,
         [
             {"$match": {"tags": tag}},
-            {"$group": {"_id": arm, "n": {"$sum": 1}, "labeled": {"$sum": done}}},
+            {"$group": {"_id": arms, "n": {"$sum": 1}, "labeled": {"$sum": is_labeled}}},
         ],
     )
     counts = {
-        (parse_arm(row["_id"][0]) or "") if row["_id"] else "by hand": (
+        (row["_id"][0].removeprefix(tags.ARM_PREFIX) if row["_id"] else "by hand"): (
             row["labeled"],
             row["n"] - row["labeled"],
         )
         for row in rows
     }
-    arms = [*ARMS, *(arm for arm in counts if arm not in ARMS)]
-    return {arm: counts[arm] for arm in arms if arm in counts}
+    return {arm: counts[arm] for arm in cells.ordered_arms(counts)}
 
 
-def _chosen(result: Mapping[str, Any] | None, batch: Mapping[str, Any]) -> list[Piece]:
-    n = sum(map(sum, batch.values()))
+def _choice_summary(
+    result: Mapping[str, Any] | None, batch: Mapping[str, tuple[int, int]]
+) -> Text | None:
+    samples = formatting.quantity(sum(map(sum, batch.values())), "sample")
     if result is None:
-        return [Text("chosen", f"**{words.counted(n, 'sample')}** are tagged.")]
+        return Text("chosen", f"**{samples}** tagged.")
     text = (
-        f"**{words.counted(n, 'sample')}** of a pool of {result['pool']:,}; "
-        f"{words.counted(result['duplicates_dropped'], 'near-duplicate')} left out."
+        f"**{samples}** of a pool of {result['pool']:,}; "
+        f"{formatting.quantity(result['duplicates_dropped'], 'near-duplicate')} left out."
     )
     if result.get("boxes") is not None:
         text += f" Expected: {result['boxes']:,.0f} boxes, {result['hours']:.1f} hours of labeling."
-    advice = "\n".join(f"- {one}" for one in result["advice"])
-    return [Text("chosen", f"{text}\n\n{advice}")]
+    advice = "\n".join(f"- {line}" for line in result["advice"])
+    return Text("chosen", f"{text}\n\n{advice}")
 
 
 def _arms(batch: Mapping[str, tuple[int, int]]) -> Plot | None:
@@ -150,140 +150,149 @@ def _arms(batch: Mapping[str, tuple[int, int]]) -> Plot | None:
         LABELED: [labeled for labeled, _ in batch.values()],
         WAITING: [waiting for _, waiting in batch.values()],
     }
-    done, total = sum(series[LABELED]), sum(map(sum, batch.values()))
-    texts = {name: [f"{n:,}" if n else "" for n in values] for name, values in series.items()}
-    return plotly_figures.bars(
-        "arms", f"Arms: {done:,} of {total:,} labeled ({words.share(done, total)})", list(batch),
-        series, texts=texts, x="samples", colours=(GREEN, GREY), stacked=True,
+    labeled, total = sum(series[LABELED]), sum(map(sum, batch.values()))
+    texts = {trace: [f"{n:,}" if n else "" for n in values] for trace, values in series.items()}
+    share = formatting.ratio(labeled, total)
+    return plotly_figures.bar_chart(
+        "arms", f"Arms: {labeled:,} of {total:,} labeled ({share})", list(batch), series,
+        texts=texts, x="samples", colors=(GREEN, GRAY), stacked=True,
         on_click="show_arm", hint="Click a bar to see its samples.",
     )  # fmt: skip
 
 
 def _composition(dataset: Dataset, tag: str) -> Plot | None:
-    """Return which slices the batch holds more or less of than the dataset."""
-    found = member_counts.of(dataset)
-    schema = dataset.get_field_schema()
-    by = [one for one in (fields.TIME_OF_DAY, fields.WEATHER) if one in schema]
-    if found is None or not by:
+    """Return the share of each slice in the batch and in the dataset."""
+    entry = member_counts.read_counts(dataset)
+    present = dataset.get_field_schema()
+    fields = [name for name in (schema.TIME_OF_DAY, schema.WEATHER) if name in present]
+    if entry is None or not fields:
         return None
-    inside: dict[tuple[str, str], int] = {}
-    keys = {one: f"${one}" for one in by}
+    key = {name: f"${name}" for name in fields}
     rows = cache.aggregate(
-        dataset, [{"$match": {"tags": tag}}, {"$group": {"_id": keys, "n": {"$sum": 1}}}]
+        dataset, [{"$match": {"tags": tag}}, {"$group": {"_id": key, "n": {"$sum": 1}}}]
     )
+    in_batch: Counter[tuple[str, str]] = Counter()
     for row in rows:
-        for name in by:
+        for name in fields:
             if row["_id"].get(name) is not None:
-                key = (name, str(row["_id"][name]))
-                inside[key] = inside.get(key, 0) + row["n"]
+                in_batch[name, str(row["_id"][name])] += row["n"]
     n = sum(row["n"] for row in rows)
-    slices = [(name, value, total) for name, value, total in found[0].slices if name in by]
+    slices = [(name, value, total) for name, value, total in entry[0].slices if name in fields]
     if not slices or not n:
         return None
-    whole = max(found[0].samples, 1)
-    series = {
-        BATCH: [round(100 * inside.get((name, value), 0) / n, 1) for name, value, _ in slices],
-        DATASET: [round(100 * total / whole, 1) for _, _, total in slices],
+    n_dataset = max(entry[0].samples, 1)
+    shares = {
+        BATCH: [in_batch[name, value] / n for name, value, _ in slices],
+        DATASET: [total / n_dataset for _, _, total in slices],
     }
-    texts = {name: [f"{one:.0f} %" for one in values] for name, values in series.items()}
-    return plotly_figures.bars(
-        "slices", "Slices", [f"{name}={value}" for name, value, _ in slices], series,
-        texts=texts, x="share of samples, in percent", colours=(BLUE, GREY),
+    return plotly_figures.bar_chart(
+        "slices", "Slices", [f"{name}={value}" for name, value, _ in slices],
+        {trace: [round(100 * share, 1) for share in values] for trace, values in shares.items()},
+        texts={trace: list(map(formatting.percent, values)) for trace, values in shares.items()},
+        x="share of samples in percent", colors=(BLUE, GRAY),
         on_click="show_slice", hint="Click a bar to see its samples.",
     )  # fmt: skip
 
 
-def _labeling(this: rounds.Round, batch: Mapping[str, tuple[int, int]]) -> list[Piece]:
-    found = this.record()["stages"].get("label", {}).get("summary")
-    if found is None:
+def _labeling(this: rounds.Round, batch: Mapping[str, tuple[int, int]]) -> list[Component]:
+    summary = this.record()["stages"].get("label", {}).get("summary")
+    if summary is None:
         waiting = sum(waiting for _, waiting in batch.values())
         if not waiting:
             return []
         return [
             Notice(
                 "labeling",
-                f"{waiting:,} samples wait for labels",
-                "Run “Curation: push to labeling” (press ` and type it), or `curate label`, to "
-                "hand them to a labeler.",
+                f"{formatting.quantity(waiting, 'sample')} waiting for labels",
+                "To send them to a labeler, run “Curation: push to labeling” (press the backtick "
+                "key and type it), or `curate label`.",
             )
         ]
-    text = [
-        f"**Labeling** by {found['labeler']} at {found['where'] or 'no place of its own'}: "
-        f"{found['labeled']:,} of {found['chosen']:,} samples, {found['boxes']:,} boxes"
-        + ("." if found.get("seconds") is None else f", {words.duration(found['seconds'])}.")
-    ]
-    if found.get("review"):
-        text.append(f"{words.counted(len(found['review']), 'submission')} need a second look.")
-    pieces: list[Piece] = [Text("labeling", "\n\n".join(text))]
-    yields = found.get("failure_yield") or {}
-    if yields:
-        pieces.append(_yields(yields))
-    return pieces
+    place = f" at {summary['where']}" if summary["where"] else ""
+    text = (
+        f"**Labeling** by {summary['labeler']}{place}: {summary['labeled']:,} of "
+        f"{summary['chosen']:,} samples, {summary['boxes']:,} boxes"
+    )
+    if summary.get("seconds") is not None:
+        text += f", {formatting.duration(summary['seconds'])}"
+    text += "."
+    if summary.get("review"):
+        submissions = formatting.quantity(len(summary["review"]), "submission")
+        text += f"\n\n{submissions} to review."
+    components: list[Component] = [Text("labeling", text)]
+    if yields := summary.get("failure_yield"):
+        components.append(_yields(yields))
+    return components
 
 
-def _yields(found: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return how often the ensemble had failed on what was labeled, by arm."""
-    rows = [
-        {
-            "arm": arm,
-            "n": f"{one['n']:,}",
-            "failures": words.interval(
-                one["failures"] / one["n"] if one["n"] else float("nan"), one["lower"], one["upper"]
-            ),
-            "missed": f"{one['missed']:,}",
-            "false": f"{one['false']:,}",
-        }
-        for arm, one in found.items()
-    ]
+def _yields(yields: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the ensemble's failures on the labeled samples, by arm."""
+    rows = []
+    for arm, counts in yields.items():
+        share = counts["failures"] / counts["n"] if counts["n"] else float("nan")
+        rows.append(
+            {
+                "arm": arm,
+                "n": f"{counts['n']:,}",
+                "failures": formatting.percent_interval(share, counts["lower"], counts["upper"]),
+                "missed": f"{counts['missed']:,}",
+                "false": f"{counts['false']:,}",
+            }
+        )
     headings = {
-        "arm": "arm", "n": "labeled", "failures": "ensemble failed", "missed": "objects missed",
-        "false": "false boxes",
+        "arm": "arm", "n": "labeled", "failures": "failures", "missed": "missed objects",
+        "false": "false positives",
     }  # fmt: skip
     return Table(
-        "yields", "How often the ensemble had failed on them", headings, rows,
+        "yields", "Failures of the ensemble before labeling", headings, rows,
         hint="The hard arm should find more than the random one.",
     )  # fmt: skip
 
 
-def _quality(this: rounds.Round) -> list[Piece]:
-    story = read_story(this)
-    if story.before is None or story.after is None:
+def _quality(this: rounds.Round) -> list[Component]:
+    round_record = read_round_record(this)
+    if round_record.before is None or round_record.after is None:
         return [
             Notice(
                 "quality",
-                "Nothing has been measured before and after",
-                "Retraining and evaluation come after labeling: `curate round` goes on with them.",
+                "This round has not been evaluated yet",
+                "Training and evaluation follow labeling: `curate round` continues with them.",
             )
         ]
-    pieces: list[Piece] = [_before_after(story.before, story.after)]
-    if story.verdict is not None:
-        reasons = "\n".join(f"- {one}" for one in story.verdict["reasons"])
-        pieces.append(Text("verdict", f"**Verdict** {outcome(story.verdict)}\n\n{reasons}"))
-    return pieces
+    components: list[Component] = [_metrics(round_record.before, round_record.after)]
+    if round_record.verdict is not None:
+        reasons = "\n".join(f"- {reason}" for reason in round_record.verdict["reasons"])
+        components.append(
+            Text("verdict", f"**Verdict** {outcome(round_record.verdict)}\n\n{reasons}")
+        )
+    return components
 
 
-def _before_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> Plot:
+def _metrics(before: Mapping[str, Any], after: Mapping[str, Any]) -> Plot:
     names = [key for key in _METRICS if before.get(key) is not None and after.get(key) is not None]
     series = {BEFORE: [before[key] for key in names], AFTER: [after[key] for key in names]}
-    made = plotly_figures.bars(
+    plot = plotly_figures.bar_chart(
         "metrics", f"Before and after, on {after['n_images']:,} frozen images of {after['split']}",
         [_METRICS[key] for key in names], series,
-        texts={name: [f"{one:.3f}" for one in values] for name, values in series.items()},
-        colours=(GREY, BLUE), on_click="show_changed",
+        texts={trace: [f"{value:.3f}" for value in values] for trace, values in series.items()},
+        colors=(GRAY, BLUE), on_click="show_changed",
         hint="Click to see the images on which the two decide differently.",
     )  # fmt: skip
-    traces: Sequence[dict[str, Any]] = [dict(one) for one in made.traces]
-    for trace, one in zip(traces, (before, after), strict=True):
-        trace["error_x"] = _whiskers(one, names)
-        trace["insidetextanchor"] = "start"  # where no whisker runs through it
-    return Plot(made.name, made.label, traces, made.layout, made.hint, made.on_click)
+    traces = [
+        # texts start inside the bar, away from the error bar at its end
+        {**trace, "error_x": _error_bars(evaluation, names), "insidetextanchor": "start"}
+        for trace, evaluation in zip(plot.traces, (before, after), strict=True)
+    ]
+    return replace(plot, traces=traces)
 
 
-def _whiskers(one: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Return the intervals of the metrics that have one; of the others no line is drawn."""
-    up, down = [], []
+def _error_bars(evaluation: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the intervals of the metrics; a metric without one gets no error bar."""
+    above, below = [], []
     for key in names:
-        low, high = one.get(f"{key}_interval") or (one[key], one[key])
-        up.append(max((high or one[key]) - one[key], 0.0))
-        down.append(max(one[key] - (low or one[key]), 0.0))
-    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.2}
+        value = evaluation[key]
+        low, high = evaluation.get(f"{key}_interval") or (value, value)
+        above.append(max((high or value) - value, 0.0))
+        below.append(max(value - (low or value), 0.0))
+    bars = {"array": above, "arrayminus": below}
+    return {"type": "data", "symmetric": False, "thickness": 1.2, **bars}

@@ -1,4 +1,4 @@
-"""The page about queued operations: what waits, runs, is done or failed; logs, cancel, rerun."""
+"""Page of the runs panel: queued, running, completed and failed operations."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from curation.app.panels import text as words
+from curation import formatting
 from curation.app.panels.components import (
     Action,
     Button,
     Buttons,
     Choice,
+    Component,
     Notice,
     Page,
-    Piece,
     Table,
     Text,
     Timer,
@@ -26,126 +26,122 @@ from curation.worker.run_history import Run
 if TYPE_CHECKING:
     from fiftyone import Dataset
 
-WHOSE, SHOWN, IDS = "whose", "shown", "ids"  # state: whose runs; whose log; ids by row
+SCOPE, SHOWN, IDS = "whose", "shown", "ids"  # state: scope; run with open log; ids by row
 HERE, EVERYWHERE = "here", "everywhere"
-_MOST = 50
-_LOG_LINES = 60
-_LONGEST = 160  # characters of an error in the table
+_MAX_RUNS = 50
+_MAX_LOG_LINES = 60
+_MAX_ERROR = 160  # characters in the table
 _REFRESH_S = 3.0
-_NOW = ("running", "cancelling", "queued", "lost")
+_WORKER_MISSING_S = 30.0  # queue time without a working worker that calls for a warning
+_OPEN_STATES = ("running", "cancelling", "queued", "lost")
 
 
-def page(dataset: Dataset, found: Sequence[Run], whose: str, shown: str | None = None) -> Page:
+def build_page(dataset: Dataset, runs: Sequence[Run], scope: str, shown: str | None = None) -> Page:
     """Return the page of some runs.
 
     Args:
-        dataset: The FiftyOne dataset that is open.
-        found: What `listed` returned.
-        whose: `here` for the runs of this dataset, `everywhere` for all.
-        shown: The run whose log is shown.
+        dataset: The open dataset.
+        runs: Result of `list_runs`.
+        scope: `here` for the runs of this dataset, `everywhere` for all.
+        shown: Id of the run with an open log.
     """
-    pieces: list[Piece] = [
-        Choice(WHOSE, "Runs", {HERE: f"on {dataset.name}", EVERYWHERE: "on all datasets"}, whose,
-               "change"),
+    scopes = {HERE: f"on {dataset.name}", EVERYWHERE: "on all datasets"}
+    components: list[Component | None] = [
+        Choice(SCOPE, "Runs", scopes, scope, "change"),
         Buttons("refreshing", (Button("refresh", "Refresh", "refresh"),)),
-    ]  # fmt: skip
-    if not found:
+    ]
+    if not runs:
         return Page.of(
-            *pieces,
+            *components,
             Notice(
                 "nothing",
-                "Nothing was queued yet",
-                "Open an operator (press `), and choose “Schedule” beside “Execute”. A worker "
-                "does what is queued: `curate worker`, or `fiftyone delegated launch`.",
+                "Nothing has been queued yet",
+                "Open an operator with the backtick key, and select Schedule instead of Execute. "
+                "Queued operations are run by a worker: `curate worker`, or `fiftyone delegated "
+                "launch`.",
             ),
         )
-    counted = Counter(one.state for one in found)
-    head = ", ".join(f"**{n}** {state}" for state, n in counted.items())
-    pieces += [Text("head", head), *_stuck(found), _table(found, whose)]
-    if any(one.state in _NOW for one in found):
-        pieces.append(Timer("timer", _REFRESH_S, "refresh"))
+    states = Counter(run.state for run in runs)
+    head = ", ".join(f"**{n}** {state}" for state, n in states.items())
+    components += [Text("head", head), _missing_worker(runs), _table(runs, scope)]
+    if any(run.state in _OPEN_STATES for run in runs):
+        components.append(Timer("timer", _REFRESH_S, "refresh"))
     if shown is not None:
-        pieces += _log(shown)
-    return Page.of(*pieces)
+        components += _log(shown)
+    return Page.of(*components)
 
 
-def listed(dataset: Dataset, whose: str | None) -> tuple[Run, ...]:
-    """Return the runs: those that run, then those that wait, then the past."""
-    return run_history.list_runs(None if whose == EVERYWHERE else dataset.name, limit=_MOST)
+def list_runs(dataset: Dataset, scope: str | None) -> tuple[Run, ...]:
+    """Return the runs: running, then queued, then past ones."""
+    return run_history.list_runs(None if scope == EVERYWHERE else dataset.name, limit=_MAX_RUNS)
 
 
-def cancel(run: str) -> str:
-    """Ask a run to end, and say how it is then."""
-    state = run_history.cancel(run).state
-    return "Cancelled." if state == "cancelled" else "It ends when it next tells how far it is."
+def cancel(run_id: str) -> str:
+    """Cancel a run, and return a message."""
+    is_cancelled = run_history.cancel(run_id).state == "cancelled"
+    return "Cancelled." if is_cancelled else "The run ends at its next progress report."
 
 
-def rerun(run: str) -> str:
-    """Queue a run again."""
-    run_history.rerun(run)
-    return "Queued again, with the same inputs."
+def rerun(run_id: str) -> str:
+    """Queue a run again, and return a message."""
+    run_history.rerun(run_id)
+    return "Queued again with the same inputs."
 
 
-def _stuck(found: Sequence[Run]) -> list[Piece]:
-    """Return a warning where runs wait and nobody works."""
-    waiting = [one for one in found if one.state == "queued" and one.queued_at]
-    working = any(one.state in ("running", "cancelling") for one in found)
-    if not waiting or working:
-        return []
-    longest = max(_since(one.queued_at) for one in waiting)
-    if longest < 30:
-        return []
-    return [
-        Notice(
-            "stuck", "No worker seems to be there", "Start one: `curate worker` in a terminal.",
-            "warning",
-        )
-    ]  # fmt: skip
+def _missing_worker(runs: Sequence[Run]) -> Notice | None:
+    """Return a warning if runs wait and no run is being processed."""
+    ages = [_age(run.queued_at) for run in runs if run.state == "queued" and run.queued_at]
+    if any(run.state in ("running", "cancelling") for run in runs):
+        return None
+    if max(ages, default=0.0) < _WORKER_MISSING_S:
+        return None
+    return Notice(
+        "stuck", "No worker seems to be running", "Start one: `curate worker` in a terminal.",
+        "warning",
+    )  # fmt: skip
 
 
-def _table(found: Sequence[Run], whose: str) -> Table:
+def _table(runs: Sequence[Run], scope: str) -> Table:
     rows = [
         {
-            "state": one.state if one.place is None else f"{one.state} ({one.place}.)",
-            "what": one.label,
-            "dataset": one.dataset,
-            "progress": _progress(one),
-            "when": "" if one.queued_at is None else words.ago(_since(one.queued_at)),
-            "took": "" if one.seconds is None else words.duration(one.seconds),
+            "state": run.state if run.place is None else f"{run.state} ({run.place}.)",
+            "what": run.label,
+            "dataset": run.dataset,
+            "progress": _progress(run),
+            "when": "" if run.queued_at is None else formatting.time_ago(_age(run.queued_at)),
+            "took": "" if run.seconds is None else formatting.duration(run.seconds),
         }
-        for one in found
+        for run in runs
     ]
     headings = {"state": "state", "what": "operation"}
-    headings |= {"dataset": "dataset"} if whose == EVERYWHERE else {}
-    headings |= {"progress": "progress, or what went wrong", "when": "queued", "took": "took"}
+    headings |= {"dataset": "dataset"} if scope == EVERYWHERE else {}
+    headings |= {"progress": "progress or error", "when": "queued", "took": "duration"}
+    rerunnable = tuple(run.is_finished and run.rerunnable for run in runs)
     actions = (
         Action("log", "Log", "article"),
-        Action("cancel", "Cancel", "cancel", tuple(not one.is_over for one in found)),
-        Action(
-            "rerun", "Run again", "replay", tuple(one.is_over and one.rerunnable for one in found)
-        ),
+        Action("cancel", "Cancel", "cancel", tuple(not run.is_finished for run in runs)),
+        Action("rerun", "Run again", "replay", rerunnable),
     )
     return Table("runs", "", headings, rows, actions)
 
 
 def _progress(run: Run) -> str:
     if run.error:
-        return run.error if len(run.error) <= _LONGEST else run.error[: _LONGEST - 1] + "…"
-    parts = [] if run.progress is None else [words.share(run.progress, 1)]
+        return run.error if len(run.error) <= _MAX_ERROR else run.error[: _MAX_ERROR - 1] + "…"
+    parts = [] if run.progress is None else [formatting.percent(run.progress)]
     return " · ".join([*parts, run.note] if run.note else parts)
 
 
-def _log(run: str) -> list[Piece]:
-    known, text = run_history.get(run), run_history.log_of(run)
-    lines = text.strip().splitlines()[-_LOG_LINES:]
-    body = "\n".join(lines) or "It said nothing."
-    attempts = f", attempt {known.attempts}" if known.attempts > 1 else ""
-    where = f", by {known.worker}" if known.worker else ""
+def _log(run_id: str) -> list[Component]:
+    run, text = run_history.get_run(run_id), run_history.read_log(run_id)
+    body = "\n".join(text.strip().splitlines()[-_MAX_LOG_LINES:]) or "The log is empty."
+    attempts = f", attempt {run.attempts}" if run.attempts > 1 else ""
+    worker = f", by {run.worker}" if run.worker else ""
     return [
-        Text("log", f"**Log of {known.label}**{attempts}{where}\n\n```text\n{body}\n```"),
+        Text("log", f"**Log of {run.label}**{attempts}{worker}\n\n```text\n{body}\n```"),
         Buttons("closing", (Button("close_log", "Close the log", "close"),)),
     ]
 
 
-def _since(moment: datetime | None) -> float:
-    return 0.0 if moment is None else (datetime.now(UTC) - moment).total_seconds()
+def _age(moment: datetime) -> float:
+    return (datetime.now(UTC) - moment).total_seconds()

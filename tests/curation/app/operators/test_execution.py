@@ -8,17 +8,17 @@ from curation.errors import StageError
 
 
 class Ops:
-    """Notes what the App is asked to do, in order."""
+    """Records the requests to the App, in order."""
 
     def __init__(self):
-        self.asked = []
+        self.requests = []
 
     def __getattr__(self, name):
-        def ask(*args, **kwargs):
-            self.asked.append((name, kwargs))
+        def request(*args, **kwargs):
+            self.requests.append((name, kwargs))
             return (name, kwargs)
 
-        return ask
+        return request
 
 
 def context(**request):
@@ -27,43 +27,43 @@ def context(**request):
     )
 
 
-def test_from_python_the_result_is_returned(database):
+def test_python_call_returns_result(database):
     ctx = context()
-    done = execution.run(ctx, lambda ctx, bars: Outcome("Done.", {"n": 3, "who": ("a", "b")}))
-    assert done == {"n": 3, "who": ["a", "b"], "summary": "Done."}
-    assert [name for name, _ in ctx.ops.asked] == ["reload_dataset", "notify"]
+    result = execution.execute(ctx, lambda *_: Outcome("Done.", {"n": 3, "who": ("a", "b")}))
+    assert result == {"n": 3, "who": ["a", "b"], "summary": "Done."}
+    assert [name for name, _ in ctx.ops.requests] == ["reload_dataset", "notify"]
 
 
-def test_from_the_app_it_tells_how_far_it_is_and_then_the_result(database):
-    def work(ctx, bars):
-        bar = bars("walk")
+def test_app_run_streams_progress_then_result(database):
+    def run(ctx, stage_progress):
+        report = stage_progress("walk")
         for step in (1, 2):
-            bar(step, 2)
+            report(step, 2)
         return Outcome("Done.", {"n": 3}, saved_view="hardest")
 
-    said = list(execution.run(context(operator_uri="x"), work))
-    assert said[0] == ("set_progress", {"label": "walk: 1 of 2", "progress": 0.5})
+    messages = list(execution.execute(context(operator_uri="x"), run))
+    assert messages[0] == ("set_progress", {"label": "walk: 1 of 2", "progress": 0.5})
     last = ["reload_dataset", "set_view", "notify", "show_output"]
-    assert [name for name, _ in said][-4:] == last, "over the window in which it told"
-    assert said[-1][1]["results"] == {"n": 3, "summary": "Done."}
-    assert set(said[-1][1]["outputs"]["type"]["properties"]) == {"n", "summary"}
+    assert [name for name, _ in messages][-4:] == last, "in the window that showed the progress"
+    assert messages[-1][1]["results"] == {"n": 3, "summary": "Done."}
+    assert set(messages[-1][1]["outputs"]["type"]["properties"]) == {"n", "summary"}
 
 
-def test_what_told_nothing_shows_its_result_in_its_form(database):
-    said = list(
-        execution.run(context(operator_uri="x"), lambda ctx, bars: Outcome("Done.", {"n": 3}))
+def test_run_without_progress_shows_result_in_form(database):
+    messages = list(
+        execution.execute(context(operator_uri="x"), lambda *_: Outcome("Done.", {"n": 3}))
     )
-    assert said[-1].to_json()["cls"] == "ExecutionResult"
-    assert said[-1].to_json()["body"] == {"n": 3, "summary": "Done."}
+    assert messages[-1].to_json()["cls"] == "ExecutionResult"
+    assert messages[-1].to_json()["body"] == {"n": 3, "summary": "Done."}
 
 
-def test_an_error_amid_the_work_is_shown_over_the_window_in_which_it_told(database):
-    def work(ctx, bars):
-        bars("walk")(1, 2)
+def test_error_after_progress_is_shown_in_window(database):
+    def run(ctx, stage_progress):
+        stage_progress("walk")(1, 2)
         raise StageError("Score first.")
 
-    told, (name, shown) = execution.run(context(operator_uri="x"), work)
-    assert told[0] == "set_progress"
+    report, (name, shown) = execution.execute(context(operator_uri="x"), run)
+    assert report[0] == "set_progress"
     assert name == "show_output"
     assert "Score first." in str(shown["outputs"])
 
@@ -71,21 +71,21 @@ def test_an_error_amid_the_work_is_shown_over_the_window_in_which_it_told(databa
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        pytest.param(StageError("Score first."), "Score first.", id="one that you can mend"),
+        pytest.param(StageError("Score first."), "Score first.", id="expected error"),
         pytest.param(ZeroDivisionError("by zero"), "ZeroDivisionError: by zero", id="a bug"),
     ],
 )
-def test_in_the_app_an_error_is_one_line(database, error, line):
-    def work(ctx, bars):
+def test_app_shows_error_as_one_line(database, error, line):
+    def run(ctx, stage_progress):
         raise error
 
-    (told,) = execution.run(context(operator_uri="x"), work)
-    content = told.to_json()
+    (message,) = execution.execute(context(operator_uri="x"), run)
+    content = message.to_json()
     assert line in content["error"]
     assert "Traceback" not in content["error"]
 
 
-def test_another_dataset_is_opened(database):
+def test_other_dataset_is_opened(database):
     ctx = context()
-    execution.run(ctx, lambda ctx, bars: Outcome("Made.", dataset="site", wrote=False))
-    assert ctx.ops.asked == [("open_dataset", {})]
+    execution.execute(ctx, lambda *_: Outcome("Made.", dataset="site", wrote=False))
+    assert ctx.ops.requests == [("open_dataset", {})]

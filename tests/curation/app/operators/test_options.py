@@ -22,11 +22,11 @@ def filled(dataset):
     return dataset
 
 
-def test_members_are_the_fields_with_predicted_boxes(filled):
+def test_member_fields_hold_predicted_boxes(filled):
     assert options.member_fields(filled) == ["detr", "yolo"]
 
 
-def test_what_was_adopted_as_ground_truth_is_no_member(filled):
+def test_adopted_ground_truth_is_not_a_member(filled):
     filled.info[schema.INFO] = {"adopted": {"ground_truth": "detr"}}
     filled.save()
     assert options.member_fields(filled) == ["yolo"]
@@ -40,7 +40,7 @@ def test_what_was_adopted_as_ground_truth_is_no_member(filled):
         pytest.param(["round-02"], 1, 2, id="a gap is filled"),
     ],
 )
-def test_rounds_are_told_by_tags(dataset, tags, following, last):
+def test_rounds_are_found_by_tags(dataset, tags, following, last):
     import fiftyone as fo
 
     dataset.add_sample(fo.Sample(filepath="/a.jpg", tags=tags))
@@ -48,7 +48,7 @@ def test_rounds_are_told_by_tags(dataset, tags, following, last):
     assert options.last_round(dataset) == last
 
 
-def test_the_pool_is_the_one_of_the_stages(dataset):
+def test_pool_equals_pool_of_stages(dataset):
     import fiftyone as fo
 
     from curation.storage import queries
@@ -65,17 +65,17 @@ def test_the_pool_is_the_one_of_the_stages(dataset):
     assert len(mine) == 2
 
 
-def test_the_budget_is_the_one_of_the_rounds(dataset):
+def test_default_budget_equals_budget_of_rounds(dataset):
     import fiftyone as fo
 
     from curation.pipeline import run_round
 
     assert options.LEAST_BUDGET == run_round.LEAST_BUDGET
     dataset.add_samples([fo.Sample(filepath=f"/{n}.jpg") for n in range(270)])
-    assert options.budget(dataset) == run_round.budget(dataset, None) == 27
+    assert options.default_budget(dataset) == run_round.resolve_budget(dataset, None) == 27
 
 
-def test_asking_for_versions_makes_no_registry(dataset, tmp_path, monkeypatch):
+def test_listing_versions_creates_no_registry(dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    assert options.versions(dataset) == {}
+    assert options.registered_versions(dataset) == {}
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""What the App is sent, from pages and from errors."""
+"""Requests to the App, from pages and from errors."""
 
 import pytest
 
@@ -9,10 +9,10 @@ from curation.errors import StageError
 
 class Ops:
     def __init__(self):
-        self.told = []
+        self.messages = []
 
     def notify(self, message, variant):
-        self.told.append((variant, message))
+        self.messages.append((variant, message))
 
 
 class Panel:
@@ -36,62 +36,62 @@ class Context:
         self.dataset, self.panel, self.ops = dataset, Panel(), Ops()
 
 
-class Door:
+class ClickablePanel:
     uri = "@curation/x/y"
 
     def click(self, ctx):
-        """Something that a plot can call."""
+        """Target of a click."""
 
 
-def test_what_is_shown_goes_to_data_and_what_describes_it_to_state():
+def test_content_goes_to_data_and_description_to_state():
     ctx = Context()
     plot = Plot("p", "P", [{"x": [1]}], {"height": 100}, on_click="click")
     renderer.show(ctx, lambda _: Page.of(Text("t", "words"), None, plot))
     assert ctx.panel.data == {"t": "words", "p": [{"x": [1]}]}
-    assert [one["name"] for one in ctx.panel.state["page"]] == ["t", "p"]
+    assert [component["name"] for component in ctx.panel.state["page"]] == ["t", "p"]
     assert "traces" not in ctx.panel.state["page"][1]
 
 
-def test_an_expected_error_is_words_on_the_page():
+def test_expected_error_is_shown_on_page():
     ctx = Context()
 
-    def make(_):
+    def build_page(_):
         raise StageError("Run `curate embed` first.")
 
-    renderer.show(ctx, make)
+    renderer.show(ctx, build_page)
     (notice,) = ctx.panel.state["page"]
     assert (notice["severity"], notice["description"]) == ("warning", "Run `curate embed` first.")
 
 
-def test_a_bug_keeps_its_traceback():
+def test_unexpected_error_is_raised():
     with pytest.raises(ZeroDivisionError):
         renderer.show(Context(), lambda _: 1 / 0)
 
 
-def test_without_a_dataset_the_page_says_so():
+def test_page_without_dataset():
     ctx = Context(dataset=None)
     renderer.show(ctx, lambda _: Page.of())
     assert ctx.panel.state["page"][0]["label"] == "No dataset is open"
 
 
-def test_what_was_attempted_is_told_either_way():
+def test_action_notifies_of_success_and_of_error():
     ctx = Context()
 
-    def refuse():
+    def fail():
         raise StageError("Not yet.")
 
-    assert renderer.attempt(ctx, lambda: "Done.")
-    assert not renderer.attempt(ctx, refuse)
-    assert ctx.ops.told == [("success", "Done."), ("error", "Not yet.")]
+    assert renderer.run_action(ctx, lambda: "Done.")
+    assert not renderer.run_action(ctx, fail)
+    assert ctx.ops.messages == [("success", "Done."), ("error", "Not yet.")]
 
 
-def test_actions_of_a_row_name_their_rows():
+def test_row_actions_have_a_mask_of_rows():
     ctx = Context()
     table = Table("t", "T", {"a": "A"}, [{"a": 1}, {"a": 2}],
                   (Action("click", "Click", "check", (True, False)),))  # fmt: skip
     page = Page.of(table, Buttons("b", (Button("click", "Go"),)), Notice("n", "N"))
     renderer.show(ctx, lambda _: page)
-    drawn = renderer.render(Door(), ctx).to_json()["type"]["properties"]
+    drawn = renderer.render(ClickablePanel(), ctx).to_json()["type"]["properties"]
     (action,) = drawn["t"]["view"]["row_actions"]
     assert action["rows"] == [True, False]
     assert action["on_click"] == "@curation/x/y#click"

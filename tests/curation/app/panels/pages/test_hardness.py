@@ -4,13 +4,13 @@ from curation.app.panels.pages import hardness
 
 
 @pytest.mark.parametrize(
-    ("centre", "expected"),
+    ("center", "expected"),
     [
-        pytest.param(0.025, (0.0, 0.05), id="the first column"),
-        pytest.param(0.525, (0.5, 0.55), id="one in the middle"),
-        pytest.param(0.975, (0.95, 1.0), id="the last holds 1, too"),
-        pytest.param(1.0, (0.95, 1.0), id="the end belongs to the last"),
+        pytest.param(0.025, (0.0, 0.05), id="first column"),
+        pytest.param(0.525, (0.5, 0.55), id="middle column"),
+        pytest.param(0.975, (0.95, 1.0), id="last column includes 1"),
+        pytest.param(1.0, (0.95, 1.0), id="1 belongs to the last column"),
     ],
 )
-def test_a_column_knows_its_ends(centre, expected):
-    assert hardness.edges(centre, 20) == pytest.approx(expected)
+def test_column_edges(center, expected):
+    assert hardness.column_edges(center, 20) == pytest.approx(expected)
