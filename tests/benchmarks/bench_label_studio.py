@@ -35,7 +35,7 @@ from PIL import Image
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation.labeling.label_studio.annotations.reader import Known
+from curation.labeling.label_studio.annotations.reader import SampleImage
 from curation.labeling.label_studio.api import tasks as stored_tasks
 from curation.labeling.label_studio.api.client import Client
 from curation.labeling.label_studio.api.settings import Server
@@ -99,12 +99,12 @@ def tasks_of(taxonomy: Any, count: int, paths: list[Path] | None = None) -> list
 
 def labeler_of(server: LabelStudioServer, tasks: list[Task], folder: Path, name: str) -> Any:
     """Return a labeler that knows these samples."""
-    known = {one.sample_id: Known(one.width, one.height, one.filepath) for one in tasks}
+    known = {one.sample_id: SampleImage(one.width, one.height, one.filepath) for one in tasks}
     address = Server(server.url, server.token)
     return LabelStudio(
         lambda: Client(address), dataset=name, dataset_id=name,
         taxonomy=taxonomies.load("roadwork_core"),
-        known=lambda _: known, folder=folder / name,
+        read_samples=lambda _: known, folder=folder / name,
     )  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def push(server: LabelStudioServer, folder: Path, count: int) -> dict[str, Any]:
     began = time.monotonic()
     again = ours.push(given)
     again_s = time.monotonic() - began
-    with ours.project() as (client, project):
+    with ours.open_project() as (client, project):
         keys = [
             one["data"]["sample_id"] for page in stored_tasks.pages(client, project) for one in page
         ]
@@ -141,10 +141,10 @@ def pull(server: LabelStudioServer, folder: Path, count: int) -> dict[str, Any]:
     given = tasks_of(taxonomy, count + 1)
     ours = labeler_of(server, given, folder, "pull")
     ours.push(given[:1])  # makes the project
-    with ours.project() as (client, project):
+    with ours.open_project() as (client, project):
         for i in range(1, len(given), 500):
             rows = [_annotated(taxonomy, one) for one in given[i : i + 500]]
-            stored_tasks.add(client, project, json.dumps(rows).encode())
+            stored_tasks.import_tasks(client, project, json.dumps(rows).encode())
         pages = stored_tasks.pages(client, project, include=("id", "annotations"))
         ids, seeded = [], set()
         for page in pages:
@@ -155,20 +155,20 @@ def pull(server: LabelStudioServer, folder: Path, count: int) -> dict[str, Any]:
     with Memory() as memory:
         began = time.monotonic()
         writer.start()
-        first = ours.look(ROUND)
+        first = ours.fetch(ROUND)
         took_s = time.monotonic() - began
     while_reading = len(first.samples.keys() - seeded)
-    ours.remember(ROUND, first)
+    ours.end_import(ROUND, first)
     seen, mark = set(first.samples), first.mark
     while writer.is_alive():
-        more = ours.look(ROUND, since=mark)
-        ours.remember(ROUND, more)
+        more = ours.fetch(ROUND, since=mark)
+        ours.end_import(ROUND, more)
         seen |= more.samples.keys()
         mark = more.mark
     writer.join()
-    last = ours.look(ROUND, since=mark)
+    last = ours.fetch(ROUND, since=mark)
     seen |= last.samples.keys()
-    by_sample = [one.sample_id for one in first.merged.annotated]
+    by_sample = [one.sample_id for one in first.merged.annotations]
     return {
         "annotations": len(seeded),
         "written_meanwhile": len(written),

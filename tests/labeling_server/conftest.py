@@ -5,7 +5,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from labeling_fixtures import connect, label_studio, proxy  # noqa: F401 - are looked up here
+from labeling_fixtures import connect, label_studio, proxy  # noqa: F401 - pytest finds them here
 
 from cascade import taxonomy
 

@@ -1,4 +1,4 @@
-"""A proxy on loopback that passes requests on, or lets them fail as networks do."""
+"""A proxy on loopback that forwards requests, or fails them as networks do."""
 
 import http.client
 import socket
@@ -8,18 +8,27 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-BEFORE = {"401", "403", "413", "429", "500", "503", "507", "drop"}  # the server never hears of it
-AFTER = {"500 after", "drop after", "delay after"}  # the server has done it
+BEFORE = {
+    "401",
+    "403",
+    "413",
+    "429",
+    "500",
+    "503",
+    "507",
+    "drop",
+}  # the server does not get the request
+AFTER = {"500 after", "drop after", "delay after"}  # the server has processed the request
 
 
 class FaultProxy:
-    """Stands before a server. Use it in a `with` block.
+    """A proxy in front of a server. Use it in a `with` block.
 
     Attributes:
-        url: Where it answers.
-        fault: Names the fault of a request by its method and path; None passes it on.
-        seen: The requests so far, `(method, path, fault)`.
-        headers: The headers of each request.
+        url: Address of the proxy.
+        fault: Returns the fault of a request by method and path; None forwards it.
+        seen: Requests so far, `(method, path, fault)`.
+        headers: Headers of each request.
     """
 
     def __init__(self, target: str, fault: Callable[[str, str], str | None] = lambda *_: None):
@@ -40,7 +49,7 @@ class FaultProxy:
         self._server.server_close()
 
     def judge(self, method, path, headers):
-        """Return the fault of a request, and remember both."""
+        """Return the fault of a request, and record both."""
         with self._lock:
             fault = self.fault(method, path)
             assert fault is None or fault in BEFORE | AFTER, fault
@@ -74,12 +83,12 @@ def _handler(proxy, target):  # noqa: C901 - a class in a closure
                 else:
                     self.reply(status, headers, content)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - looked up by these names
+        do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - names of the base class
 
         def forward(self, body):
             connection = http.client.HTTPConnection(target.hostname, target.port, timeout=300)
-            kept = {k: v for k, v in self.headers.items() if k.lower() not in ("connection",)}
-            connection.request(self.command, self.path, body, kept)
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in ("connection",)}
+            connection.request(self.command, self.path, body, headers)
             response = connection.getresponse()
             content = response.read()
             connection.close()

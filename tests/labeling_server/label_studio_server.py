@@ -1,4 +1,4 @@
-"""A real Label Studio server on loopback, in a folder of its own, for the tests."""
+"""A real Label Studio server on loopback, in a separate folder, for the tests."""
 
 import atexit
 import json
@@ -19,21 +19,21 @@ import pytest
 ROOT = Path(__file__).parents[2]
 VENV = Path(os.environ.get("CURATION_LABEL_STUDIO") or ROOT / ".label-studio")
 EXECUTABLE = VENV / "bin" / "label-studio"
-MISSING = "no Label Studio here: run `make label-studio`, or set CURATION_LABEL_STUDIO to its venv"
+MISSING = "Label Studio is not installed: run `make label-studio`, or set CURATION_LABEL_STUDIO"
 LEGACY_TOKEN = "0123456789abcdef0123456789abcdef01234567"
 _DATABASE = "label_studio.sqlite3"
-_TEMPLATE = VENV / "migrated-1.23.2.sqlite3"  # an empty database takes half a minute to make
+_TEMPLATE = VENV / "migrated-1.23.2.sqlite3"  # creating an empty database takes half a minute
 _PATIENCE_S = 240
 
 
 class LabelStudioServer:
-    """The server, which can be killed and started again at the same address.
+    """A server that can be killed and restarted at the same address.
 
     Attributes:
-        folder: Its database, uploads and log.
-        files: The folder that it serves files from.
-        url: Where it answers.
-        token: A legacy token of its first user.
+        folder: Folder of the database, uploads and log.
+        files: Folder that it serves files from.
+        url: Address of the server.
+        token: Legacy token of the first user.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,13 +45,13 @@ class LabelStudioServer:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
-        for one in (self.data, self.files):
-            one.mkdir(parents=True)
+        for path in (self.data, self.files):
+            path.mkdir(parents=True)
         if _TEMPLATE.is_file():
             shutil.copy(_TEMPLATE, self.data / _DATABASE)
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         own = {
             "LABEL_STUDIO_BASE_DATA_DIR": self.data, "DJANGO_DB": "sqlite",
             "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
@@ -62,7 +62,7 @@ class LabelStudioServer:
             "DEBUG": "false", "SSRF_PROTECTION_ENABLED": "false", "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         foreign = ("LABEL_STUDIO", "CURATION_", "FIFTYONE_", "PYTEST", "PYTHONDONTWRITE", "COV_")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        others = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -72,7 +72,7 @@ class LabelStudioServer:
                     "--user-token", self.token, "--enable-legacy-api-token",
                     "--log-level", "WARNING",
                 ],
-                env={**kept, **{name: str(value) for name, value in own.items()}},
+                env={**others, **{name: str(value) for name, value in own.items()}},
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
@@ -81,7 +81,7 @@ class LabelStudioServer:
             self._keep_template()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Stop it, or kill it."""
+        """Stop or kill the server."""
         if self._process is None:
             return
         try:
@@ -95,14 +95,14 @@ class LabelStudioServer:
         self._process = None
 
     def personal_token(self) -> str:
-        """Return a personal access token; the first call makes it, the server gives it once."""
-        kept = self.folder / "personal_token"
-        if not kept.is_file():
-            kept.write_text(self.ask("POST", "/api/token/", {})["token"])
-        return kept.read_text()
+        """Return a personal access token, created by the first call: the server shows it once."""
+        file = self.folder / "personal_token"
+        if not file.is_file():
+            file.write_text(self.ask("POST", "/api/token/", {})["token"])
+        return file.read_text()
 
     def ask(self, method, path, body=None):
-        """Do something through the API, as a person's browser would."""
+        """Send a request to the API, as a browser would."""
         request = urllib.request.Request(
             self.url + path,
             method=method,
@@ -128,7 +128,7 @@ class LabelStudioServer:
                 time.sleep(0.2)
 
     def _keep_template(self) -> None:
-        """Keep the migrated database, with its one user, for the next sessions."""
+        """Store the migrated database, with its single user, for later sessions."""
         part = _TEMPLATE.with_suffix(f".{os.getpid()}")
         with (
             closing(sqlite3.connect(self.data / _DATABASE)) as source,
@@ -142,7 +142,7 @@ _shared: list[LabelStudioServer] = []
 
 
 def shared(tmp_path_factory) -> LabelStudioServer:
-    """Return the server of this test session, started by who asks first."""
+    """Return the server of this test session, started by the first call."""
     if not _shared:
         server = LabelStudioServer(tmp_path_factory.mktemp("label_studio"))
         atexit.register(server.stop)
@@ -152,6 +152,6 @@ def shared(tmp_path_factory) -> LabelStudioServer:
 
 
 def require() -> None:
-    """Skip the test where there is no server to start, saying so."""
+    """Skip the test if Label Studio is not installed."""
     if not EXECUTABLE.is_file():
         pytest.skip(MISSING)

@@ -1,4 +1,4 @@
-"""Boxes there and back, and what others see of them: the server's own export, and a browser."""
+"""Round trips of boxes, compared with the server's export and a browser."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from PIL import Image
 
 from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
-from curation.labeling.label_studio.annotations.reader import Known
+from curation.labeling.label_studio.annotations.reader import SampleImage
 from curation.labeling.label_studio.backend import LabelStudio
 from curation.labeling.protocol import Task
 
@@ -33,9 +33,9 @@ TRANSPOSED = (5, 6, 7, 8)
 
 
 def labeler_of(tasks, connect, taxonomy, folder, name):
-    sizes = {one.sample_id: Known(one.width, one.height, one.filepath) for one in tasks}
+    samples = {t.sample_id: SampleImage(t.width, t.height, t.filepath) for t in tasks}
     return LabelStudio(
-        connect, dataset=name, dataset_id=name, taxonomy=taxonomy, known=lambda _: sizes,
+        connect, dataset=name, dataset_id=name, taxonomy=taxonomy, read_samples=lambda _: samples,
         folder=folder,
     )  # fmt: skip
 
@@ -48,14 +48,12 @@ def task_of(i, path, size_wh, boxes):
 
 
 def rows_of(server, ours):
-    with ours.project() as (_, project):
+    with ours.open_project() as (_, project):
         path = f"/api/tasks/?project={project}&page_size=1000&fields=all"
         return project, server.ask("GET", path)["tasks"]
 
 
-def test_any_box_any_size_every_orientation_and_what_the_server_exports(
-    label_studio, connect, tmp_path
-):
+def test_boxes_of_any_size_and_orientation_match_export(label_studio, connect, tmp_path):
     words = taxonomies.parse(UNICODE)
     rng = np.random.default_rng(4)
     folder = label_studio.files / "orientations"
@@ -80,38 +78,38 @@ def test_any_box_any_size_every_orientation_and_what_the_server_exports(
     ours = labeler_of(tasks, connect, words, tmp_path / "notes", "orientations")
     ours.push(tasks)
     project, rows = rows_of(label_studio, ours)
-    for row in rows:  # a person who accepts what was shown
+    for row in rows:  # an annotator who accepts the predictions
         result = row["predictions"][0]["result"]
         label_studio.ask("POST", f"/api/tasks/{row['id']}/annotations/", {"result": result})
-    found = {one.sample_id: one.boxes for one in ours.pull(ROUND)}
-    assert len(found) == len(tasks)
+    pulled = {row.sample_id: row.boxes for row in ours.pull(ROUND)}
+    assert len(pulled) == len(tasks)
     for task in tasks:
-        assert found[task.sample_id].labels == task.predictions.labels
+        assert pulled[task.sample_id].labels == task.predictions.labels
         np.testing.assert_allclose(
-            found[task.sample_id].boxes_xyxy, task.predictions.boxes_xyxy, atol=1e-4
+            pulled[task.sample_id].boxes_xyxy, task.predictions.boxes_xyxy, atol=1e-4
         )
 
     coco = exported_coco(label_studio, project)
-    names = {one["id"]: one["name"] for one in coco["categories"]}
-    assert set(words.names) <= set(names.values())  # answers are categories to it, too
-    images = {one["id"]: one for one in coco["images"]}
-    theirs: dict[str, list] = {}
-    for one in coco["annotations"]:
-        file = Path(urllib.parse.unquote(images[one["image_id"]]["file_name"])).stem
-        theirs.setdefault(f"id{file}", []).append((names[one["category_id"]], one["bbox"]))
+    names = {row["id"]: row["name"] for row in coco["categories"]}
+    assert set(words.names) <= set(names.values())  # answers are exported as categories, too
+    images = {row["id"]: row for row in coco["images"]}
+    exported: dict[str, list] = {}
+    for row in coco["annotations"]:
+        file = Path(urllib.parse.unquote(images[row["image_id"]]["file_name"])).stem
+        exported.setdefault(f"id{file}", []).append((names[row["category_id"]], row["bbox"]))
     for task in tasks:
         image = next(
-            one for one in images.values()
-            if Path(urllib.parse.unquote(one["file_name"])).stem == task.sample_id[2:]
+            row for row in images.values()
+            if Path(urllib.parse.unquote(row["file_name"])).stem == task.sample_id[2:]
         )  # fmt: skip
-        # The image's size it reads from the stored file, without its EXIF; the boxes are upright.
+        # The export has the size of the stored file, without its EXIF; the boxes are upright.
         assert {image["width"], image["height"]} == {task.width, task.height}
         pixels = task.predictions.boxes_xyxy * ([task.width, task.height] * 2)
         expected = np.hstack([pixels[:, :2], pixels[:, 2:] - pixels[:, :2]])
-        seen = theirs[task.sample_id]
-        assert [label for label, _ in seen] == task.predictions.labels
+        boxes = exported[task.sample_id]
+        assert [label for label, _ in boxes] == task.predictions.labels
         tolerance = 1e-4 * max(task.width, task.height)
-        np.testing.assert_allclose([box for _, box in seen], expected, atol=tolerance)
+        np.testing.assert_allclose([box for _, box in boxes], expected, atol=tolerance)
 
 
 def exported_coco(server, project):
@@ -124,10 +122,8 @@ def exported_coco(server, project):
 
 @pytest.mark.slow
 @pytest.mark.skipif(SHARED is None, reason="CURATION_SHARED does not name the real photographs")
-def test_a_hundred_real_photographs_two_of_them_corrected(
-    label_studio, connect, tmp_path, roadwork
-):
-    """Seen in a browser, too: every outline lies where its box is."""
+def test_hundred_photographs_with_two_corrections(label_studio, connect, tmp_path, roadwork):
+    """Also verified in a browser: every outline is at its box."""
     tasks = real_tasks(label_studio.files / "cones", 100, roadwork)
     ours = labeler_of(tasks, connect, roadwork, tmp_path / "notes", "cones")
     assert ours.push(tasks).pushed == 100
@@ -140,30 +136,30 @@ def test_a_hundred_real_photographs_two_of_them_corrected(
         boxes = task.predictions.boxes_xyxy.copy()
         boxes[0] = (0.125, 0.25, 0.325, 0.55)
         corrected[task.sample_id] = boxes
-    found = {one.sample_id: one for one in ours.pull(ROUND)}
-    assert found.keys() == corrected.keys(), "the rest is untouched"
+    pulled = {row.sample_id: row for row in ours.pull(ROUND)}
+    assert pulled.keys() == corrected.keys(), "other tasks are unchanged"
     for sample_id, boxes in corrected.items():
-        np.testing.assert_allclose(found[sample_id].boxes.boxes_xyxy, boxes, atol=1e-4)
+        np.testing.assert_allclose(pulled[sample_id].boxes.boxes_xyxy, boxes, atol=1e-4)
     if CHROMIUM is None:
-        pytest.skip("There is no chromium here: the rest was checked, the browser was not.")
-    shown = next(i for i, one in enumerate(tasks) if len(one.predictions) >= 3)
+        pytest.skip("Chromium is not installed: only the browser was not checked.")
+    shown = next(i for i, task in enumerate(tasks) if len(task.predictions) >= 3)
     check_in_browser(label_studio, ours, rows[shown], tasks[shown], picture_of(tmp_path))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="There is no chromium here.")
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed.")
 @pytest.mark.parametrize("orientation", [6])
-def test_the_browser_shows_boxes_on_a_turned_photograph(
+def test_browser_shows_boxes_on_rotated_photograph(
     label_studio, connect, tmp_path, roadwork, orientation
 ):
-    """What was stored lying is shown upright, and so are its boxes."""
+    """A rotated image and its boxes are shown upright."""
     upright = np.full((400, 600, 3), 60, np.uint8)
     upright[40:120, 300:420] = (90, 90, 90)
-    turned = np.rot90(upright, {3: 2, 6: 1}[orientation])
+    rotated = np.rot90(upright, {3: 2, 6: 1}[orientation])
     exif, path = Image.Exif(), label_studio.files / f"turned{orientation}" / "photo.jpg"
     exif[0x0112] = orientation
     path.parent.mkdir()
-    Image.fromarray(np.ascontiguousarray(turned)).save(path, exif=exif, quality=95)
+    Image.fromarray(np.ascontiguousarray(rotated)).save(path, exif=exif, quality=95)
     boxes = Detections(
         boxes_xyxy=np.array([[0.5, 0.1, 0.7, 0.3], [0.1, 0.5, 0.2, 0.9]], np.float32),
         scores=np.ones(2, np.float32), class_ids=np.array([0, 1]), classes=roadwork.names,
@@ -176,7 +172,7 @@ def test_the_browser_shows_boxes_on_a_turned_photograph(
 
 
 def real_tasks(folder, count, taxonomy):
-    """Return tasks of photographs of cones, whose own labels are the pre-annotations."""
+    """Return tasks of photographs of cones, with their labels as pre-annotations."""
     source = Path(SHARED) / "data" / "roboflow_traffic_cones"
     folder.mkdir()
     tasks = []
@@ -203,21 +199,21 @@ def real_tasks(folder, count, taxonomy):
 
 
 def picture_of(tmp_path):
-    """Return where a screenshot goes: kept where CURATION_PICTURES names a folder."""
+    """Return the path of a screenshot, in the folder CURATION_PICTURES if set."""
     folder = Path(os.environ.get("CURATION_PICTURES") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"label_studio_{tmp_path.name}.png"
 
 
 def check_in_browser(server, ours, row, task, picture):
-    """Open a task as a person does, and look for the colour of each box along its outline."""
+    """Open a task in a browser, and find the color of each box along its outline."""
     from playwright.sync_api import sync_playwright
 
     from curation.labeling.label_studio import label_config
     from curation.labeling.label_studio.api import projects
 
-    with ours.project() as (client, project):
-        colours = label_config.colours(ours._taxonomy)
+    with ours.open_project() as (client, project):
+        colors = label_config.class_colors(ours._taxonomy)
         title = projects.read(client, project).title
     assert title
     with sync_playwright() as tool:
@@ -238,28 +234,28 @@ def check_in_browser(server, ours, row, task, picture):
             "...(({x, y, width, height}) => [x, y, width, height])(i.getBoundingClientRect())])"
         )
         browser.close()
-    upright = [tuple(one[2:]) for one in shown if one[:2] == [task.width, task.height]]
-    frame = max(upright, key=lambda one: one[2])
+    upright = [tuple(row[2:]) for row in shown if row[:2] == [task.width, task.height]]
+    frame = max(upright, key=lambda row: row[2])
     with Image.open(picture) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     for corners, label in zip(task.predictions.boxes_xyxy, task.predictions.labels, strict=True):
-        share = outlined(pixels, frame, corners, colours[label])
+        share = outlined(pixels, frame, corners, colors[label])
         assert share > 0.8, (label, corners, share, picture)
 
 
-def outlined(pixels, frame, corners, colour):
-    """Return the share of a box's outline that has its colour within two pixels of it."""
-    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+def outlined(pixels, frame, corners, color):
+    """Return the share of a box's outline with its color within two pixels."""
+    wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
     left, top, width, height = frame
     x1, y1, x2, y2 = corners * [width, height, width, height]
     along = np.linspace(0.1, 0.9, 30)
-    places = [
+    points = [
         *((x1 + t * (x2 - x1), y) for t in along for y in (y1, y2)),
         *((x, y1 + t * (y2 - y1)) for t in along for x in (x1, x2)),
     ]
     hits = 0
-    for x, y in places:
+    for x, y in points:
         column, line = round(left + x), round(top + y)
         near = pixels[max(line - 2, 0) : line + 3, max(column - 2, 0) : column + 3]
         hits += (np.abs(near - wanted).max(axis=2) < 60).any()
-    return hits / len(places)
+    return hits / len(points)

@@ -1,4 +1,4 @@
-"""Whole rounds by the command, with a scripted annotator at the server."""
+"""Complete rounds by the CLI, with a scripted annotator on the server."""
 
 import hashlib
 import json
@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from cascade import taxonomy as taxonomies
-from curation.ingest.grouping import own_drive
+from curation.ingest.grouping import default_drive
 
 pytestmark = pytest.mark.slow
 
 CONNECTED = """
 import json, sys
-from curation import database
+from curation.storage.database import connection
 from curation.settings import from_environment
 
-database.connect(from_environment())
+connection.connect(from_environment())
 import fiftyone as fo
 """
 ANSWERS = (
@@ -29,7 +29,7 @@ ANSWERS = (
 dataset = fo.load_dataset(sys.argv[1])
 chosen = dataset.match_tags("round-01")
 held = zip(*chosen.values(["id", "oracle.detections.label", "oracle.detections.bounding_box"]))
-print(json.dumps({one: list(zip(labels or [], boxes or [])) for one, labels, boxes in held}))
+print(json.dumps({key: list(zip(labels or [], boxes or [])) for key, labels, boxes in held}))
 """
 )
 LABELED = (
@@ -40,8 +40,8 @@ dataset = fo.load_dataset(sys.argv[1])
 chosen = dataset.match_tags("round-01")
 print(json.dumps({
     "rounds": chosen.values("labeled_round"),
-    "labels": [one or [] for one in chosen.values("ground_truth.detections.label")],
-    "boxes": [one or [] for one in chosen.values("ground_truth.detections.bounding_box")],
+    "labels": [row or [] for row in chosen.values("ground_truth.detections.label")],
+    "boxes": [row or [] for row in chosen.values("ground_truth.detections.bounding_box")],
     "ids": chosen.values("id"),
 }))
 """
@@ -67,7 +67,7 @@ def tasks_at(server):
 
 
 def submit(server, task, rows):
-    """Submit rows of (label, (x, y, width, height)), relative, as a person would draw them."""
+    """Submit relative boxes, rows of (label, (x, y, width, height)), as an annotator would."""
     result = [
         {
             "id": f"r{i}", "type": "rectanglelabels", "from_name": "box", "to_name": "image",
@@ -86,8 +86,8 @@ def at(server):
     return {"LABEL_STUDIO_URL": server.url, "LABEL_STUDIO_API_KEY": server.personal_token()}
 
 
-def pushed(home, server, *command):
-    """Carry a round to where it waits for people, and return its tasks on the server."""
+def push_round(home, server, *command):
+    """Run a round until it waits for labels, and return its tasks on the server."""
     waits = home.curate(*command, code=3, **at(server))
     assert f"waits for the labels of {BUDGET} chosen samples" in waits.out
     assert f"{server.url}/projects/" in waits.out
@@ -96,8 +96,8 @@ def pushed(home, server, *command):
     return tasks
 
 
-def finished(home, server, *command):
-    """Carry the round to its end, check its record, and return the ground truth by sample."""
+def finish_round(home, server, *command):
+    """Finish the round, check its record, and return the ground truth by sample."""
     done = home.curate(*command, **at(server))
     assert "Report:" in done.out
     labeled = last_line(home.python(LABELED, command[1]))
@@ -111,7 +111,7 @@ def finished(home, server, *command):
     )  # fmt: skip
     assert stages["train"]["summary"]["examples"] == BUDGET
     rows = zip(labeled["ids"], labeled["labels"], labeled["boxes"], strict=True)
-    return {one: list(zip(labels, boxes, strict=True)) for one, labels, boxes in rows}
+    return {key: list(zip(labels, boxes, strict=True)) for key, labels, boxes in rows}
 
 
 def expect_same(truth, answers):
@@ -131,11 +131,11 @@ def test_choose_push_annotate_pull_train_publish(home, label_studio, tmp_path_fa
     )  # fmt: skip
     home.curate("ingest", scenes, "--name", "site", "--hold-back")
     command = ("round", "site", "--labeler", "label-studio", "--budget", BUDGET, "--epochs", 1)
-    tasks = pushed(home, label_studio, *command)
+    tasks = push_round(home, label_studio, *command)
     answers = last_line(home.python(ANSWERS, "site"))
     for task in tasks:
         submit(label_studio, task, answers[task["data"]["sample_id"]])
-    expect_same(finished(home, label_studio, *command), answers)
+    expect_same(finish_round(home, label_studio, *command), answers)
     secret = label_studio.personal_token().encode()
     for root, _, names in os.walk(home.folder):
         for name in names:
@@ -145,8 +145,8 @@ def test_choose_push_annotate_pull_train_publish(home, label_studio, tmp_path_fa
 
 
 @pytest.mark.skipif(SHARED is None, reason="CURATION_SHARED does not name the real photographs")
-def test_the_same_on_real_photographs(home, label_studio, tmp_path):
-    """The annotator sees the image that the server shows, and knows it by its content."""
+def test_complete_round_on_photographs(home, label_studio, tmp_path):
+    """The annotator recognizes the displayed image by its content."""
     source = subset(Path(SHARED) / "data" / "construction_site_safety", tmp_path / "photographs")
     home.curate(
         "ingest", source, "--name", "photographs", "--hold-back", "--taxonomy", "construction_site",
@@ -162,44 +162,46 @@ def test_the_same_on_real_photographs(home, label_studio, tmp_path):
         "--epochs",
         1,
     )
-    tasks = pushed(home, label_studio, *command)
-    known = {digest(one.read_bytes()): one for one in (source / "images" / "train").iterdir()}
+    tasks = push_round(home, label_studio, *command)
+    originals = {
+        digest(path.read_bytes()): path for path in (source / "images" / "train").iterdir()
+    }
     answers = {}
     for task in tasks:
-        shown = known[digest(label_studio.ask("GET", task["data"]["image"]))]
+        shown = originals[digest(label_studio.ask("GET", task["data"]["image"]))]
         answers[task["data"]["sample_id"]] = drawn_on(shown)
         submit(label_studio, task, drawn_on(shown))
     assert sum(map(len, answers.values())) > 0
-    expect_same(finished(home, label_studio, *command), answers)
+    expect_same(finish_round(home, label_studio, *command), answers)
 
 
 def subset(source, target):
-    """Copy a few photographs of each split, no source of one in another."""
-    home_of = {}  # the split of each drive
+    """Copy a few photographs of each split, without sources shared by splits."""
+    home_of = {}  # split of each drive
     for split, (with_cone, without) in SUBSET.items():
         left = {True: with_cone, False: without}
         for path in sorted((source / "images" / split).iterdir()):
             labels = source / "labels" / split / f"{path.stem}.txt"
-            drive, has_cone = own_drive(path), bool((rows_of(labels)[:, 0] == CONE).any())
+            drive, has_cone = default_drive(path), bool((rows_of(labels)[:, 0] == CONE).any())
             if home_of.get(drive, split) != split or not left[has_cone]:
                 continue
             home_of[drive] = split
             left[has_cone] -= 1
-            for one, kind in ((path, "images"), (labels, "labels")):
+            for file, kind in ((path, "images"), (labels, "labels")):
                 (target / kind / split).mkdir(parents=True, exist_ok=True)
-                shutil.copy(one, target / kind / split)
+                shutil.copy(file, target / kind / split)
         assert not any(left.values()), f"too few photographs in {source}"
     return target
 
 
 def rows_of(path):
-    """Return the rows of a YOLO file: class, centre, size."""
+    """Return the rows of a YOLO file: class, center, size."""
     rows = [line.split() for line in path.read_text().splitlines() if line]
     return np.array(rows, float).reshape(-1, 5)
 
 
 def drawn_on(image):
-    """Return what the data set's own annotator drew, in the words that the project offers."""
+    """Return the dataset's own boxes, in the classes of the project."""
     taxonomy = taxonomies.load("construction_site")
     rows = rows_of(Path(str(image.with_suffix(".txt")).replace("/images/", "/labels/")))
     return [

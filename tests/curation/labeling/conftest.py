@@ -16,9 +16,9 @@ def roadwork():
 
 @pytest.fixture(scope="session")
 def younger_roadwork(roadwork):
-    """Return the taxonomy as it was when it had two classes."""
-    whole = roadwork.model_dump()
-    return type(roadwork).model_validate(whole | {"classes": whole["classes"][:2]})
+    """Return the taxonomy with its first two classes only."""
+    content = roadwork.model_dump()
+    return type(roadwork).model_validate(content | {"classes": content["classes"][:2]})
 
 
 @pytest.fixture

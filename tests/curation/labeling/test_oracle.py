@@ -6,15 +6,15 @@ from curation.labeling.protocol import Labeler
 
 
 class Archive:
-    """Held-back ground truth that remembers what it was asked for."""
+    """Held-back ground truth that records the requested samples."""
 
     def __init__(self, answers):
         self.answers = answers
-        self.asked = []
+        self.requested = []
 
     def __call__(self, ids):
-        self.asked += ids
-        return {one: self.answers.get(one) for one in ids}
+        self.requested += ids
+        return {sample_id: self.answers.get(sample_id) for sample_id in ids}
 
 
 @pytest.fixture
@@ -22,27 +22,27 @@ def archive(detections):
     return Archive({"id1": detections(("cone", 0, 0, 1, 1)), "id2": detections()})
 
 
-def test_it_answers_for_what_was_pushed(archive, make_task):
+def test_pushed_samples_are_answered(archive, make_task):
     oracle = Oracle(archive)
     oracle.push([make_task(1), make_task(2), make_task(3)])
     first, second = oracle.pull("round-01")
     assert first.boxes.labels == ["cone"]
     assert len(second.boxes) == 0, "nothing there is an answer"
-    assert {(one.annotator, one.complete, one.seconds) for one in (first, second)} == {
+    assert {(row.annotator, row.complete, row.seconds) for row in (first, second)} == {
         ("oracle", True, None)
     }
     assert oracle.status("round-01").waiting == 1, "nothing is held back for the third"
 
 
-def test_it_never_looks_beyond_the_chosen(archive, make_task):
+def test_only_chosen_samples_are_read(archive, make_task):
     oracle = Oracle(archive)
     oracle.push([make_task(1)])
     oracle.push([make_task(2, round_number=2)])
-    assert [one.sample_id for one in oracle.pull("round-01")] == ["id1"]
-    assert archive.asked == ["id1"]
+    assert [row.sample_id for row in oracle.pull("round-01")] == ["id1"]
+    assert archive.requested == ["id1"]
 
 
-def test_pushing_again_changes_nothing(archive, make_task):
+def test_push_is_idempotent(archive, make_task):
     oracle = Oracle(archive)
     assert oracle.push([make_task(1)]).pushed == 1
     again = oracle.push([make_task(1), make_task(2)])
@@ -50,10 +50,10 @@ def test_pushing_again_changes_nothing(archive, make_task):
     assert len(oracle.pull("round-01")) == 2
 
 
-def test_a_round_that_was_not_pushed_is_refused(archive):
-    with pytest.raises(LabelingError, match="was not given round-02: push"):
+def test_unpushed_round_is_rejected(archive):
+    with pytest.raises(LabelingError, match="has no tasks of round-02"):
         Oracle(archive).pull("round-02")
 
 
-def test_it_is_a_labeler(archive):
+def test_oracle_is_a_labeler(archive):
     assert isinstance(Oracle(archive), Labeler)

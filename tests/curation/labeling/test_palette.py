@@ -1,39 +1,39 @@
-"""Colours that stay, and that nobody confuses."""
+"""Stability and distinctness of colors."""
 
 import numpy as np
 import pytest
 
 from curation.labeling import palette
 
-# Oklab distance that is just noticed: about 0.02
+# A just noticeable difference in Oklab is about 0.02.
 APART = [
-    pytest.param(7, 0.07, id="as far as Okabe and Ito's seven are"),
+    pytest.param(7, 0.07, id="the seven of Okabe and Ito"),
     pytest.param(22, 0.06, id="the classes of the road-work taxonomy"),
-    pytest.param(40, 0.04, id="still twice what is just noticed"),
+    pytest.param(40, 0.04, id="still twice a just noticeable difference"),
 ]
 
 
-@pytest.mark.parametrize(("n", "least"), APART)
-def test_colours_differ_for_every_colour_vision(n, least):
-    apart = palette.distances(palette.distinct(n))
-    assert apart[np.triu_indices(n, 1)].min() >= least
+@pytest.mark.parametrize(("n", "minimum"), APART)
+def test_colors_differ_under_every_color_vision(n, minimum):
+    distances = palette.pairwise_distances(palette.distinct_colors(n))
+    assert distances[np.triu_indices(n, 1)].min() >= minimum
 
 
-def test_the_distance_is_what_the_weakest_vision_sees():
+def test_distance_is_that_of_least_favorable_vision():
     red, green, black, white = "#ff0000", "#00a000", "#000000", "#ffffff"
-    apart = palette.distances((red, green, black, white))
-    assert apart[2, 3] == pytest.approx(1.0, abs=0.01)  # lightness from 0 to 1, in every vision
-    assert apart[0, 1] < 0.2  # Oklab says 0.4 for the usual vision: red against green
-    assert np.array_equal(apart, apart.T)
-    assert not apart.diagonal().any()
+    distances = palette.pairwise_distances((red, green, black, white))
+    assert distances[2, 3] == pytest.approx(1.0, abs=0.01)  # lightness from 0 to 1, in every vision
+    assert distances[0, 1] < 0.2  # Oklab says 0.4 for typical vision: red against green
+    assert np.array_equal(distances, distances.T)
+    assert not distances.diagonal().any()
 
 
-def test_a_colour_stays_when_others_come_after_it():
-    assert palette.distinct(30)[:8] == palette.distinct(8)
+def test_colors_are_stable_when_classes_are_added():
+    assert palette.distinct_colors(30)[:8] == palette.distinct_colors(8)
 
 
-def test_there_are_colours_for_any_number_of_classes():
-    many = palette.distinct(1000)
-    assert len(many) == 1000
-    assert len(set(many[:250])) == 250
-    assert palette.distinct(0) == ()
+def test_any_number_of_colors_is_available():
+    colors = palette.distinct_colors(1000)
+    assert len(colors) == 1000
+    assert len(set(colors[:250])) == 250
+    assert palette.distinct_colors(0) == ()

@@ -3,13 +3,13 @@ import pytest
 
 from cascade.geometry import boxes
 from cascade.predictions import Detections
-from curation.labeling.review import Opinion, review
+from curation.labeling.review import ImageEvidence, find_items
 
 CLASSES = ("cone", "drum", "sign")
 ALL = frozenset(CLASSES)
 
 
-def found(*rows):
+def boxes_of(*rows):
     """Return boxes from rows of (label, x1, y1, x2, y2, p)."""
     return Detections(
         boxes_xyxy=np.array([row[1:5] for row in rows], float).reshape(-1, 4),
@@ -19,86 +19,86 @@ def found(*rows):
     )
 
 
-def opinion(truth, consensus=(), *, votes=2, members=None, able=(ALL, ALL)):
-    fused = found(*consensus)
-    seen = [fused, fused] if members is None else [found(*one) for one in members]
-    return Opinion(found(*truth), fused, np.full(len(fused), votes), seen, able)
+def evidence(truth, consensus=(), *, votes=2, members=None, vocabularies=(ALL, ALL)):
+    fused = boxes_of(*consensus)
+    seen = [fused, fused] if members is None else [boxes_of(*rows) for rows in members]
+    return ImageEvidence(boxes_of(*truth), fused, np.full(len(fused), votes), seen, vocabularies)
 
 
 A = ("cone", 0.1, 0.1, 0.3, 0.3)
 B = ("cone", 0.6, 0.6, 0.8, 0.8)
-BESIDE_A = ("cone", 0.15, 0.1, 0.35, 0.3)  # IoU 0.6
+SHIFTED_A = ("cone", 0.15, 0.1, 0.35, 0.3)  # IoU 0.6
 SURE = 0.95
-SEEN = [opinion([("cone", 0.4, 0.4, 0.6, 0.6)], [("cone", 0.4, 0.4, 0.6, 0.6, SURE)])] * 50
+SEEN = [evidence([("cone", 0.4, 0.4, 0.6, 0.6)], [("cone", 0.4, 0.4, 0.6, 0.6, SURE)])] * 50
 
 KINDS = [
-    pytest.param([A], [(*A, SURE)], [], id="all is well"),
+    pytest.param([A], [(*A, SURE)], [], id="no error"),
     pytest.param([], [(*A, SURE)], ["missing"], id="missing"),
     pytest.param([B], [(*A, SURE), (*B, SURE)], ["missing"], id="one of two is missing"),
     pytest.param([("drum", *A[1:])], [(*A, SURE)], ["wrong class"], id="wrong class"),
-    pytest.param([BESIDE_A], [(*A, SURE)], ["shifted"], id="shifted"),
+    pytest.param([SHIFTED_A], [(*A, SURE)], ["shifted"], id="shifted"),
     pytest.param([A], [], ["spurious"], id="spurious"),
     pytest.param([A, B], [(*A, SURE)], ["spurious"], id="one of two is spurious"),
-    pytest.param([B], [(*A, SURE)], ["missing", "spurious"], id="at another place altogether"),
-    pytest.param([], [(*A, 0.89)], [], id="not sure enough"),
+    pytest.param([B], [(*A, SURE)], ["missing", "spurious"], id="at another place"),
+    pytest.param([], [(*A, 0.89)], [], id="too uncertain"),
     pytest.param([], [], [], id="nothing there, nothing seen"),
     pytest.param(
-        [A], [(*A, SURE), ("drum", *A[1:], SURE)], [], id="two objects for one box are our affair"
+        [A], [(*A, SURE), ("drum", *A[1:], SURE)], [], id="two objects for one box are ignored"
     ),
     pytest.param(
         [A, ("drum", *A[1:])], [(*A, SURE), ("drum", *A[1:], SURE)], [],
-        id="each finds the box of its class",
+        id="each object matches the box of its class",
     ),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("truth", "consensus", "kinds"), KINDS)
-def test_each_kind_of_error_is_told_from_the_others(truth, consensus, kinds):
-    assert sorted(one.kind for one in review([opinion(truth, consensus), *SEEN])) == kinds
+def test_kinds_of_errors_are_distinguished(truth, consensus, kinds):
+    assert sorted(item.kind for item in find_items([evidence(truth, consensus), *SEEN])) == kinds
 
 
-def test_one_voter_is_not_enough():
-    assert review([opinion([], [(*A, SURE)], votes=1)]) == []
+def test_single_vote_is_not_enough():
+    assert find_items([evidence([], [(*A, SURE)], votes=1)]) == []
 
 
-def test_a_member_that_saw_something_there_supports_a_box():
-    weak = (*BESIDE_A, 0.06)
-    assert review([opinion([A], members=[[weak], []]), *SEEN]) == []
+def test_weak_box_of_a_member_supports_label():
+    weak = (*SHIFTED_A, 0.06)
+    assert find_items([evidence([A], members=[[weak], []]), *SEEN]) == []
 
 
-def test_members_that_cannot_name_a_class_say_nothing_about_it():
-    knows, knows_not = ALL, frozenset({"drum"})
-    assert review([opinion([A], able=(knows, knows_not)), *SEEN]) == []
-    three = opinion([A], members=[[], [], []], able=(knows, knows, knows_not))
-    (item,) = review([three, *SEEN])
+def test_members_without_the_class_are_ignored():
+    full, partial = ALL, frozenset({"drum"})
+    assert find_items([evidence([A], vocabularies=(full, partial)), *SEEN]) == []
+    three = evidence([A], members=[[], [], []], vocabularies=(full, full, partial))
+    (item,) = find_items([three, *SEEN])
     assert item.reason == (
         "None of 2 members that know cone sees anything here; they overlook 4% of such boxes."
     )
 
 
-def test_the_silence_of_the_blind_says_nothing():
-    """Cones that members seldom see: here, and small ones only."""
-    assert review([opinion([A])] * 30) == []
-    small = opinion([("cone", 0.5, 0.5, 0.52, 0.52)])
-    assert [one.image for one in review([opinion([A]), *[small] * 30, *SEEN * 5])] == [0]
+def test_overlooked_class_or_size_is_not_flagged():
+    """Members rarely see these cones: at first all cones, then small ones only."""
+    assert find_items([evidence([A])] * 30) == []
+    small = evidence([("cone", 0.5, 0.5, 0.52, 0.52)])
+    assert [item.image for item in find_items([evidence([A]), *[small] * 30, *SEEN * 5])] == [0]
 
 
-def test_the_reason_says_who_saw_what():
-    (item,) = review([opinion([("drum", *A[1:])], [(*A, SURE)])])
+def test_reason_names_votes_and_labels():
+    (item,) = find_items([evidence([("drum", *A[1:])], [(*A, SURE)])])
     assert item.label == "cone"
     assert item.box_xyxy == pytest.approx(A[1:])
     assert item.reason == (
-        "2 members see a cone with probability 0.95, and the box there says drum (IoU 1.00)."
+        "2 members see a cone with probability 0.95, but the box there is labeled drum (IoU 1.00)."
     )
 
 
-def test_the_surest_come_first_and_scores_lie_between_0_and_1():
-    items = review(
+def test_items_are_sorted_by_score_in_unit_interval():
+    items = find_items(
         [
-            opinion([BESIDE_A], [(*A, SURE)]),
-            opinion([], [(*A, 0.99)]),
-            opinion([], [(*A, 0.91)]),
-            opinion([("cone", 0.5, 0.5, 0.51, 0.51)]),
+            evidence([SHIFTED_A], [(*A, SURE)]),
+            evidence([], [(*A, 0.99)]),
+            evidence([], [(*A, 0.91)]),
+            evidence([("cone", 0.5, 0.5, 0.51, 0.51)]),
             *SEEN,
         ]
     )
@@ -111,18 +111,18 @@ def test_the_surest_come_first_and_scores_lie_between_0_and_1():
     ]  # fmt: skip
 
 
-def test_what_was_put_in_is_what_comes_out_first():
-    """Known errors among 3,000 boxes, and members that overlook and imagine things."""
+def test_injected_errors_rank_first():
+    """Known errors among 3,000 boxes, with members that overlook and invent objects."""
     generator = np.random.default_rng(0)
-    opinions, wrong = [], set()
+    images, wrong = [], set()
     for image in range(300):
         corners = [(0.05 + 0.19 * i, 0.1 + 0.5 * j) for i in range(5) for j in range(2)]
         true = [(CLASSES[i % 3], x, y, x + 0.12, y + 0.2) for i, (x, y) in enumerate(corners)]
         members = [
-            [(*one, generator.uniform(0.5, 1)) for one in true if generator.random() < 0.9]
+            [(*box, generator.uniform(0.5, 1)) for box in true if generator.random() < 0.9]
             for _ in range(3)
         ]
-        seen = [one for one in true if sum(one == row[:5] for m in members for row in m) >= 2]
+        seen = [box for box in true if sum(box == row[:5] for m in members for row in m) >= 2]
         labels = list(true)
         if generator.random() < 0.3:
             at = int(generator.integers(10))
@@ -131,13 +131,13 @@ def test_what_was_put_in_is_what_comes_out_first():
                 del labels[at]
             else:
                 labels[at] = (CLASSES[at % 3 - 1], *labels[at][1:])
-        opinions.append(
-            Opinion(
-                found(*labels), found(*((*one, 0.95) for one in seen)), np.full(len(seen), 2),
-                [found(*one) for one in members], (ALL,) * 3,
+        images.append(
+            ImageEvidence(
+                boxes_of(*labels), boxes_of(*((*box, 0.95) for box in seen)), np.full(len(seen), 2),
+                [boxes_of(*rows) for rows in members], (ALL,) * 3,
             )
         )  # fmt: skip
-    items = review(opinions)
+    items = find_items(images)
     places = np.array([(0.05 + 0.19 * i, 0.1 + 0.5 * j) for i in range(5) for j in range(2)])
     places = np.hstack([places, places + np.array([0.12, 0.2])])
 
@@ -147,5 +147,5 @@ def test_what_was_put_in_is_what_comes_out_first():
 
     first = items[: len(wrong) // 2]
     assert len(first) > 30
-    assert np.mean([is_wrong(one) for one in first]) == 1.0
-    assert sum(is_wrong(one) for one in items) > 0.9 * len(wrong)
+    assert np.mean([is_wrong(item) for item in first]) == 1.0
+    assert sum(is_wrong(item) for item in items) > 0.9 * len(wrong)

@@ -23,20 +23,20 @@ def columns():
     )
 
 
-def test_tasks_come_by_rank_and_the_unranked_last():
+def test_tasks_are_ordered_by_rank_with_unranked_last():
     assert [task.sample_id for task in tasks.build(1, columns())] == ["c", "a", "b"]
 
 
-def test_a_task_says_what_and_why():
+def test_task_has_image_and_reason():
     first = tasks.build(3, columns())[0]
     assert (first.round, first.rank, first.arm, first.hardness) == (3, 1, "random", 0.25)
     assert (first.width, first.height, first.because) == (32, 32, "drawn at random")
     assert first.slices == "weather=rain"
 
 
-def test_an_unknown_size_is_named():
+def test_unknown_size_is_named():
     unknown = replace(columns(), sizes_wh=[None, None, None])
-    with pytest.raises(LabelingError, match=r"size of /c\.jpg is not known"):
+    with pytest.raises(LabelingError, match=r"size of /c\.jpg is unknown"):
         tasks.build(1, unknown)
 
 
@@ -47,14 +47,14 @@ def test_an_unknown_size_is_named():
         pytest.param(["round-01", "disarm:x"], "", id="no tag says it"),
     ],
 )
-def test_the_arm_is_read_from_the_tags(tags, arm):
+def test_arm_is_read_from_tags(tags, arm):
     assert tasks.arm_of(tags) == arm
 
 
-def test_slices_are_told_in_words_and_darkness_stands_in_for_the_time_of_day():
+def test_slice_names_use_darkness_for_unknown_time_of_day():
     columns = {"time_of_day": ["night", None, None], "weather": [None, "rain", None]}
     luma = np.array([0.5, 0.1, np.nan])
-    assert tasks.in_slices(columns, luma) == [
+    assert tasks.slice_names(columns, luma) == [
         "time_of_day=night", "time_of_day=night, weather=rain", "",
     ]  # fmt: skip
-    assert tasks.in_slices({}, np.full(2, np.nan)) == ["", ""]
+    assert tasks.slice_names({}, np.full(2, np.nan)) == ["", ""]

@@ -1,4 +1,4 @@
-"""Against a stand-in: no CVAT server can be had here. See `cvat_stand_in.py`."""
+"""CVAT backend against a stand-in server, see `cvat_stand_in.py`."""
 
 import traceback
 
@@ -7,19 +7,19 @@ import pytest
 from curation.errors import LabelingError
 from curation.labeling.cvat import backend, shapes
 from curation.labeling.cvat.backend import Cvat
-from curation.labeling.protocol import Labeler, Withdrawable
+from curation.labeling.protocol import Labeler, WithdrawableLabeler
 from curation.secrets import Secret
 
 TOKEN = Secret("cvat-token", "hidden-token", "a test")
 
 
-def test_an_address_in_the_clear_is_refused(roadwork):
+def test_unencrypted_address_is_rejected(roadwork):
     with pytest.raises(LabelingError, match="must begin with https") as raised:
         Cvat("http://cvat.example", TOKEN, taxonomy=roadwork, title="demo")
     assert "hidden-token" not in str(raised.value)
 
 
-def test_without_the_sdk_it_says_what_to_install(roadwork, monkeypatch):
+def test_missing_sdk_says_what_to_install(roadwork, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cvat_sdk.api_client", None)
     with pytest.raises(LabelingError, match=r"cascade-curation\[cvat_sdk\]"):
         Cvat("https://cvat.example", TOKEN, taxonomy=roadwork, title="demo")
@@ -35,9 +35,9 @@ def models():
 def stand_in(models):
     from cvat_stand_in import StandIn
 
-    made = StandIn()
-    yield made
-    made.close()
+    server = StandIn()
+    yield server
+    server.close()
 
 
 @pytest.fixture
@@ -45,13 +45,13 @@ def labeler(stand_in, roadwork):
     return Cvat(stand_in.address, TOKEN, taxonomy=roadwork, title="demo")
 
 
-def test_the_sdk_takes_our_task(models, roadwork):
+def test_sdk_accepts_task_request(models, roadwork):
     request = backend.task_request(models, "demo round-01", roadwork.names)
-    assert [one.name for one in request.labels] == list(roadwork.names)
+    assert [label.name for label in request.labels] == list(roadwork.names)
     assert (request.segment_size, request.overlap) == (50, 0)
 
 
-def test_the_sdk_takes_our_shapes_and_would_not_take_others(models, make_task, detections):
+def test_sdk_accepts_shapes_and_rejects_invalid_ones(models, make_task, detections):
     task = make_task(1, boxes=detections(("cone", 0.1, 0.2, 0.3, 0.4)))
     frame = shapes.Frame(0, "id1.png", 64, 48)
     drawn = shapes.shapes(task, frame, {"cone": 7})
@@ -62,31 +62,31 @@ def test_the_sdk_takes_our_shapes_and_would_not_take_others(models, make_task, d
             backend.annotations_request(models, [drawn[0] | wrong])
 
 
-def test_it_is_a_labeler_that_can_take_a_round_back(labeler):
+def test_cvat_is_a_withdrawable_labeler(labeler):
     assert isinstance(labeler, Labeler)
-    assert isinstance(labeler, Withdrawable)
+    assert isinstance(labeler, WithdrawableLabeler)
 
 
-def test_certificates_are_checked(labeler, monkeypatch):
+def test_certificates_are_verified(labeler, monkeypatch):
     seen = []
     monkeypatch.setattr(
         labeler._sdk.client.Client, "login", lambda self, _: seen.append(self.config.verify_ssl)
     )
-    with labeler._connected():
+    with labeler._connect():
         pass
     assert seen == [True]
 
 
-def test_a_round_there_and_back(labeler, stand_in, make_task, detections):
+def test_round_trip(labeler, stand_in, make_task, detections):
     boxes = detections(("cone", 0.1, 0.2, 0.3, 0.4), ("worker", 0, 0, 1, 1))
     tasks = [make_task(1, boxes=boxes), make_task(2)]
     assert labeler.push(tasks).pushed == 2
     (task,) = stand_in.tasks.values()
     assert task["name"] == "demo round-01"
     assert task["frames"] == [("id1.png", 64, 48), ("id2.png", 64, 48)]
-    assert [one["source"] for one in task["annotations"]["shapes"]] == ["auto", "auto"]
-    assert {one[2] for one in stand_in.seen} == {"Bearer hidden-token"}
-    assert labeler.pull("round-01") == [], "predictions are no labels"
+    assert [shape["source"] for shape in task["annotations"]["shapes"]] == ["auto", "auto"]
+    assert {request[2] for request in stand_in.seen} == {"Bearer hidden-token"}
+    assert labeler.pull("round-01") == [], "predictions are not labels"
     assert labeler.status("round-01").waiting == 2
     task["state"] = "completed"
     first, second = labeler.pull("round-01")
@@ -97,21 +97,19 @@ def test_a_round_there_and_back(labeler, stand_in, make_task, detections):
     assert labeler.status("round-01").submitted == 2
 
 
-def test_pushing_again_makes_nothing_and_later_samples_get_a_task_of_their_own(
-    labeler, stand_in, make_task
-):
+def test_push_is_idempotent_and_later_samples_get_another_task(labeler, stand_in, make_task):
     labeler.push([make_task(1)])
     again = labeler.push([make_task(1)])
     assert (again.pushed, again.existing, len(stand_in.tasks)) == (0, 1, 1)
     assert labeler.push([make_task(1), make_task(2)]).pushed == 1
-    assert [one["name"] for one in stand_in.tasks.values()] == [
+    assert [task["name"] for task in stand_in.tasks.values()] == [
         "demo round-01", "demo round-01 part 2",
     ]  # fmt: skip
     stand_in.tasks[2]["state"] = "completed"
-    assert [one.sample_id for one in labeler.pull("round-01")] == ["id2"]
+    assert [row.sample_id for row in labeler.pull("round-01")] == ["id2"]
 
 
-def test_what_a_person_began_is_not_overwritten(labeler, stand_in, make_task, detections):
+def test_started_work_is_not_overwritten(labeler, stand_in, make_task, detections):
     task = make_task(1, boxes=detections(("cone", 0.1, 0.2, 0.3, 0.4)))
     labeler.push([task])
     stand_in.tasks[1]["annotations"]["shapes"] = []
@@ -120,27 +118,27 @@ def test_what_a_person_began_is_not_overwritten(labeler, stand_in, make_task, de
     assert stand_in.tasks[1]["annotations"]["shapes"] == []
 
 
-def test_a_push_that_was_cut_off_is_made_whole(labeler, stand_in, make_task):
+def test_interrupted_push_is_completed(labeler, stand_in, make_task):
     labeler.push([make_task(1)])
-    stand_in.tasks[1]["frames"] = []  # as if it had ended before the images came
+    stand_in.tasks[1]["frames"] = []  # as if interrupted before the upload
     assert labeler.push([make_task(1)]).pushed == 1
-    assert [one["frames"] for one in stand_in.tasks.values()] == [[("id1.png", 64, 48)]]
+    assert [task["frames"] for task in stand_in.tasks.values()] == [[("id1.png", 64, 48)]]
 
 
-def test_what_leaves_may_be_changed_first(stand_in, roadwork, make_task):
+def test_images_are_prepared_before_upload(stand_in, roadwork, make_task):
     from PIL import Image
 
-    def smaller(path, into):
-        Image.open(path).resize((8, 6)).save(into)
-        return into
+    def shrink(path, target):
+        Image.open(path).resize((8, 6)).save(target)
+        return target
 
     Cvat(
-        stand_in.address, TOKEN, taxonomy=roadwork, title="demo", outgoing=smaller
+        stand_in.address, TOKEN, taxonomy=roadwork, title="demo", prepare_image=shrink
     ).push([make_task(1)])  # fmt: skip
     assert stand_in.tasks[1]["frames"] == [("id1.png", 8, 6)]
 
 
-def test_a_withdrawn_round_is_kept_under_another_name(labeler, stand_in, make_task):
+def test_withdrawn_round_is_renamed(labeler, stand_in, make_task):
     labeler.push([make_task(1)])
     assert "1 tasks" in labeler.withdraw("round-01")
     assert stand_in.tasks[1]["name"] == "withdrawn: demo round-01"
@@ -149,13 +147,13 @@ def test_a_withdrawn_round_is_kept_under_another_name(labeler, stand_in, make_ta
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
-def test_a_refusal_is_one_sentence_without_the_token(labeler, stand_in, make_task, status):
+def test_server_error_is_one_sentence_without_token(labeler, stand_in, make_task, status):
     stand_in.fail = status
     with pytest.raises(LabelingError, match=rf"CVAT at .* answered {status}") as raised:
         labeler.push([make_task(1)])
     assert "hidden-token" not in "".join(traceback.format_exception(raised.value))
 
 
-def test_rounds_do_not_mix(labeler, make_task):
+def test_tasks_of_several_rounds_are_rejected(labeler, make_task):
     with pytest.raises(LabelingError, match="one round at a time"):
         labeler.push([make_task(1), make_task(2, round_number=2)])

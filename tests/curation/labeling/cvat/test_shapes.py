@@ -21,16 +21,16 @@ def read(roadwork, annotations, jobs=(DONE,), frames=(FRAME,), **options):
     )
 
 
-def test_pixels_become_relative_and_the_assignee_is_the_annotator(roadwork):
-    (found,) = read(roadwork, {"shapes": [BOX]}).values()
-    assert found.boxes.labels == ["cone"]
-    assert found.boxes.boxes_xyxy[0] == pytest.approx([0.1, 0.1, 0.3, 0.4])
-    assert (found.doubts, found.annotator) == ((), "ada")
+def test_box_becomes_relative_and_assignee_is_annotator(roadwork):
+    (submission,) = read(roadwork, {"shapes": [BOX]}).values()
+    assert submission.boxes.labels == ["cone"]
+    assert submission.boxes.boxes_xyxy[0] == pytest.approx([0.1, 0.1, 0.3, 0.4])
+    assert (submission.doubts, submission.annotator) == ((), "ada")
 
 
-def test_a_frame_of_a_completed_job_without_shapes_shows_nothing(roadwork):
-    found = read(roadwork, {"shapes": []})
-    assert (list(found), len(found["id1"].boxes)) == (["id1"], 0)
+def test_completed_frame_without_shapes_shows_nothing(roadwork):
+    submissions = read(roadwork, {"shapes": []})
+    assert (list(submissions), len(submissions["id1"].boxes)) == (["id1"], 0)
 
 
 WAITING = [
@@ -45,17 +45,17 @@ WAITING = [
 
 
 @pytest.mark.parametrize("jobs", WAITING)
-def test_what_nobody_completed_is_not_submitted(roadwork, jobs):
+def test_incomplete_jobs_are_not_submitted(roadwork, jobs):
     assert read(roadwork, {"shapes": [BOX]}, jobs) == {}
 
 
-def test_a_frame_that_was_taken_out_is_not_submitted(roadwork):
+def test_deleted_frame_is_not_submitted(roadwork):
     assert read(roadwork, {"shapes": []}, deleted=[0]) == {}
 
 
 DOUBTS = [
     pytest.param({"shapes": [BOX | {"type": "polygon"}]}, "got a polygon", id="a polygon"),
-    pytest.param({"shapes": [BOX | {"rotation": 3.5}]}, "is turned", id="a turned box"),
+    pytest.param({"shapes": [BOX | {"rotation": 3.5}]}, "is rotated", id="a rotated box"),
     pytest.param({"shapes": [BOX | {"points": [1, 2]}]}, "four numbers, got 2", id="two numbers"),
     pytest.param({"shapes": [BOX | {"label_id": 1}]}, "no such label", id="an unknown label"),
     pytest.param({"tags": [{"label_id": 7, "frame": 0}]}, "got a tag", id="a tag"),
@@ -68,20 +68,20 @@ DOUBTS = [
 
 
 @pytest.mark.parametrize(("annotations", "reason"), DOUBTS)
-def test_what_is_no_box_is_doubted(roadwork, annotations, reason):
-    (found,) = read(roadwork, annotations).values()
-    assert len(found.boxes) == 0
-    assert reason in found.doubts[0].reason
+def test_other_shapes_are_doubts(roadwork, annotations, reason):
+    (submission,) = read(roadwork, annotations).values()
+    assert len(submission.boxes) == 0
+    assert reason in submission.doubts[0].reason
 
 
-def test_labels_have_colours_of_their_own(roadwork):
-    made = shapes.labels(roadwork.names)
-    assert [one["name"] for one in made] == list(roadwork.names)
-    assert len({one["color"] for one in made}) == len(roadwork.names)
+def test_labels_have_distinct_colors(roadwork):
+    labels = shapes.labels(roadwork.names)
+    assert [label["name"] for label in labels] == list(roadwork.names)
+    assert len({label["color"] for label in labels}) == len(roadwork.names)
 
 
 @pytest.mark.parametrize("name", ["id1.png", "/tmp/x/id1.png", "C:\\x\\id1.png"])
-def test_a_frame_belongs_to_the_sample_of_its_name(name):
+def test_frame_belongs_to_sample_of_its_name(name):
     assert Frame(0, name, 1, 1).sample_id == "id1"
 
 
@@ -94,7 +94,7 @@ SIDE = st.floats(0, 1, allow_nan=False)
     size_wh=st.tuples(st.integers(1, 20_000), st.integers(1, 20_000)),
     data=st.data(),
 )
-def test_there_and_back_is_the_identity(rows, size_wh, data):
+def test_round_trip_is_identity(rows, size_wh, data):
     words = taxonomy.from_labels("words", ["cône", "コーン", "🚧"], ["cône"])
     corners = np.sort(np.array(rows, float).reshape(-1, 2, 2), axis=1).reshape(-1, 4)
     ids = [data.draw(st.integers(0, 2)) for _ in rows]

@@ -4,23 +4,24 @@ import pytest
 
 from curation.errors import LabelingError
 from curation.labeling.files import datumaro
+from curation.labeling.files.returned import read_datumaro
 
 BOX = {"id": 0, "type": "bbox", "label_id": 0, "bbox": [20, 10, 40, 30], "attributes": {}}
 ITEM = {"id": "a", "annotations": [], "image": {"path": "a.jpg", "size": [100, 200]}}
 
 
 def returned(items, labels=("cone",)):
-    named = [{"name": one, "parent": "", "attributes": []} for one in labels]
+    named = [{"name": name, "parent": "", "attributes": []} for name in labels]
     return json.dumps({"categories": {"label": {"labels": named}}, "items": items})
 
 
 def parse(text, roadwork):
     sizes = {"a": (200, 100)}
-    return datumaro.parse(text, origin="done.json", taxonomy=roadwork, sizes_wh=sizes)
+    return read_datumaro(text, origin="done.json", taxonomy=roadwork, sizes_wh=sizes)
 
 
 ITEMS = [
-    pytest.param(ITEM, id="as it was given"),
+    pytest.param(ITEM, id="as exported"),
     pytest.param({"id": "a", "annotations": []}, id="without its image"),
     pytest.param(ITEM | {"id": "train/sub/a"}, id="with folders that a tool added"),
     pytest.param(ITEM | {"id": "tasks\\a"}, id="with folders of Windows"),
@@ -30,77 +31,77 @@ ITEMS = [
 
 @pytest.mark.parametrize("item", ITEMS)
 def test_pixels_become_relative(roadwork, item):
-    found = parse(returned([item | {"annotations": [BOX]}]), roadwork)
-    assert found["a"].boxes.labels == ["cone"]
-    assert found["a"].boxes.boxes_xyxy[0] == pytest.approx([0.1, 0.1, 0.3, 0.4], rel=1e-12)
+    submissions = parse(returned([item | {"annotations": [BOX]}]), roadwork)
+    assert submissions["a"].boxes.labels == ["cone"]
+    assert submissions["a"].boxes.boxes_xyxy[0] == pytest.approx([0.1, 0.1, 0.3, 0.4], rel=1e-12)
 
 
-def test_a_copy_of_another_scale_is_measured_in_its_own_pixels(roadwork):
+def test_pixels_of_scaled_copy_refer_to_its_size(roadwork):
     item = ITEM | {"image": {"size": [50, 100]}, "annotations": [BOX | {"bbox": [10, 5, 20, 15]}]}
-    found = parse(returned([item]), roadwork)
-    assert found["a"].boxes.boxes_xyxy[0] == pytest.approx([0.1, 0.1, 0.3, 0.4], rel=1e-12)
+    submissions = parse(returned([item]), roadwork)
+    assert submissions["a"].boxes.boxes_xyxy[0] == pytest.approx([0.1, 0.1, 0.3, 0.4], rel=1e-12)
 
 
-def test_an_item_without_annotations_shows_nothing(roadwork):
-    found = parse(returned([ITEM]), roadwork)
-    assert (len(found["a"].boxes), found["a"].doubts) == (0, ())
+def test_item_without_annotations_shows_nothing(roadwork):
+    submissions = parse(returned([ITEM]), roadwork)
+    assert (len(submissions["a"].boxes), submissions["a"].doubts) == (0, ())
 
 
-def test_an_image_without_an_item_is_not_annotated(roadwork):
+def test_image_without_item_is_not_labeled(roadwork):
     assert parse(returned([]), roadwork) == {}
 
 
-def test_of_strangers_only_the_name_is_taken(roadwork):
-    found = parse(returned([ITEM | {"id": "b", "annotations": [BOX]}]), roadwork)
-    assert (len(found["b"].boxes), found["b"].doubts) == (0, ())
+def test_unknown_item_has_only_its_name(roadwork):
+    submissions = parse(returned([ITEM | {"id": "b", "annotations": [BOX]}]), roadwork)
+    assert (len(submissions["b"].boxes), submissions["b"].doubts) == (0, ())
 
 
 DOUBTS = [
-    pytest.param(ITEM | {"image": {"size": [200, 100]}}, BOX, "not turn it", id="lying"),
-    pytest.param(ITEM | {"image": {"size": 7}}, BOX, "not turn it", id="no size"),
+    pytest.param(ITEM | {"image": {"size": [200, 100]}}, BOX, "not rotate the image", id="rotated"),
+    pytest.param(ITEM | {"image": {"size": 7}}, BOX, "not rotate the image", id="no size"),
     pytest.param(ITEM, BOX | {"type": "polygon"}, "got 'polygon'", id="a polygon"),
-    pytest.param(ITEM, 7, "got None", id="no annotation"),
-    pytest.param(ITEM, BOX | {"label_id": 9}, "does not name this label", id="a label too far"),
-    pytest.param(ITEM, BOX | {"label_id": -1}, "does not name this label", id="a label before 0"),
-    pytest.param(ITEM, BOX | {"label_id": None}, "does not name this label", id="no label"),
+    pytest.param(ITEM, 7, "got None", id="not an annotation"),
+    pytest.param(ITEM, BOX | {"label_id": 9}, "does not define label 9", id="a label too large"),
+    pytest.param(ITEM, BOX | {"label_id": -1}, "does not define label -1", id="a negative label"),
+    pytest.param(ITEM, BOX | {"label_id": None}, "does not define label None", id="no label"),
     pytest.param(ITEM, BOX | {"bbox": [1, 2, 3]}, "must be four numbers", id="three numbers"),
     pytest.param(ITEM, BOX | {"bbox": None}, "must be four numbers", id="no box"),
 ]
 
 
 @pytest.mark.parametrize(("item", "box", "reason"), DOUBTS)
-def test_what_cannot_be_read_is_doubted(roadwork, item, box, reason):
-    (found,) = parse(returned([item | {"annotations": [box]}]), roadwork).values()
-    assert len(found.boxes) == 0
-    assert reason in found.doubts[0].reason
+def test_unreadable_content_is_doubted(roadwork, item, box, reason):
+    (submission,) = parse(returned([item | {"annotations": [box]}]), roadwork).values()
+    assert len(submission.boxes) == 0
+    assert reason in submission.doubts[0].reason
 
 
-def test_an_unknown_label_is_doubted(roadwork):
-    found = parse(returned([ITEM | {"annotations": [BOX]}], labels=["dragon"]), roadwork)
-    assert found["a"].doubts[0].what == "dragon"
+def test_unknown_label_is_doubted(roadwork):
+    submissions = parse(returned([ITEM | {"annotations": [BOX]}], labels=["dragon"]), roadwork)
+    assert submissions["a"].doubts[0].subject == "dragon"
 
 
-NO_DATUMARO = [
-    pytest.param("{", "JSONDecodeError", id="no JSON"),
+OTHER_FORMATS = [
+    pytest.param("{", "JSONDecodeError", id="not JSON"),
     pytest.param("[]", "TypeError", id="a list"),
     pytest.param('{"items": []}', "KeyError: 'categories'", id="no categories"),
     pytest.param(returned([{"id": "a"}]), "KeyError: 'annotations'", id="no annotations"),
 ]
 
 
-@pytest.mark.parametrize(("text", "what"), NO_DATUMARO)
-def test_another_file_is_refused_by_name(roadwork, text, what):
-    with pytest.raises(LabelingError, match=rf"done\.json is no Datumaro file: {what}"):
+@pytest.mark.parametrize(("text", "reason"), OTHER_FORMATS)
+def test_other_file_is_rejected_by_name(roadwork, text, reason):
+    with pytest.raises(LabelingError, match=rf"done\.json is not a Datumaro file: {reason}"):
         parse(text, roadwork)
 
 
-def test_an_image_that_is_listed_twice_is_refused(roadwork):
+def test_image_listed_twice_is_rejected(roadwork):
     with pytest.raises(LabelingError, match=r"lists the image a twice"):
         parse(returned([ITEM, ITEM | {"id": "sub/a"}]), roadwork)
 
 
-def test_the_file_has_what_datumaro_asks_for(roadwork, detections):
-    """As the library's own exporter writes it (compared with datumaro 1.13)."""
+def test_file_has_structure_of_datumaro(roadwork, detections):
+    """Same structure as written by datumaro 1.13."""
     images = [("x.y.jpg", 200, 100, detections(("drum", 0.1, 0.2, 0.3, 0.4)))]
     content = json.loads(datumaro.dump(images, classes=roadwork.names))
     assert {"dm_format_version", "media_type", "infos", "categories", "items"} == content.keys()

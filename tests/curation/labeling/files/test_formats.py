@@ -5,11 +5,11 @@ import pytest
 from curation.labeling.files.formats import FORMATS, Format
 
 
-def test_every_format_is_known():
+def test_every_format_is_registered():
     assert tuple(FORMATS) == get_args(Format)
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_nothing_returned_is_nothing_submitted(tmp_path, roadwork, form):
-    assert FORMATS[form].read(tmp_path, [], roadwork) == {}
-    assert "into returned/" in FORMATS[form].how
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_empty_folder_has_no_submissions(tmp_path, roadwork, file_format):
+    assert FORMATS[file_format].read(tmp_path, [], roadwork) == {}
+    assert "into returned/" in FORMATS[file_format].instructions

@@ -1,4 +1,4 @@
-"""Every way in which the server gets to see an image, and that it sees the right one."""
+"""Delivery of images to a real server: served, uploaded, remote and blurred."""
 
 import io
 from dataclasses import replace
@@ -18,21 +18,21 @@ from curation.labeling.label_studio.image_delivery import deliver, folders_below
 
 @pytest.fixture
 def project(connect, request):
-    """Return a client and the number of an empty project."""
+    """Return a client and the id of an empty project."""
     with connect() as client:
-        made = projects.create(
+        created = projects.create(
             client,
             title="images",
             description="",
             label_config="<View></View>",
             overlap=1,
         )
-        yield client, made.id
+        yield client, created.id
 
 
 @pytest.fixture
 def photo(make_task):
-    """Return `photo(folder, number)`: a task with a picture of its own there."""
+    """Return `photo(folder, number)`: a task with a unique image in the folder."""
 
     def make(folder, number, size_wh=(64, 48)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,11 +48,11 @@ def as_served(client, delivery, task):
     return client.fetch(delivery.addresses[task.sample_id])
 
 
-def test_what_lies_below_its_root_is_served_from_there(label_studio, project, photo):
+def test_images_below_document_root_are_served(label_studio, project, photo):
     client, number = project
     tasks = [photo(label_studio.files / "served" / str(i), i) for i in (1, 2, 3)]
     delivery = deliver(client, number, tasks)
-    assert (delivery.served, delivery.uploaded, delivery.elsewhere) == (3, 0, 0)
+    assert (delivery.served, delivery.uploaded, delivery.remote) == (3, 0, 0)
     for task in tasks:
         assert as_served(client, delivery, task) == Path(task.filepath).read_bytes()
     assert deliver(client, number, tasks) == delivery
@@ -60,7 +60,7 @@ def test_what_lies_below_its_root_is_served_from_there(label_studio, project, ph
     assert uploads.uploads(client, number) == []
 
 
-def test_what_lies_elsewhere_is_uploaded_once(label_studio, project, photo, tmp_path):
+def test_other_images_are_uploaded_once(label_studio, project, photo, tmp_path):
     client, number = project
     tasks = [photo(tmp_path / "photos", i) for i in (1, 2, 3)]
     delivery = deliver(client, number, tasks)
@@ -71,36 +71,34 @@ def test_what_lies_elsewhere_is_uploaded_once(label_studio, project, photo, tmp_
     assert len(uploads.uploads(client, number)) == 4
 
 
-def test_files_that_the_server_does_not_see_as_they_are_here_are_uploaded(
-    label_studio, project, photo
-):
-    """The root's name may be the same on two machines, and what lies there another."""
+def test_images_that_differ_on_the_server_are_uploaded(label_studio, project, photo):
+    """The same path may have different content on two machines."""
     client, number = project
     task = photo(label_studio.files / "other_disk", 1)
     here = Path(task.filepath)
-    seen_by_server, content = here.read_bytes(), b"what lies on our disk"
+    seen_by_server, content = here.read_bytes(), b"content of our disk"
 
-    class Elsewhere(type(client)):
+    class OtherDisk(type(client)):
         def fetch(self, path):
-            found = super().fetch(path)
-            return content if found == seen_by_server and "local-files" in path else found
+            data = super().fetch(path)
+            return content if data == seen_by_server and "local-files" in path else data
 
-    client.__class__ = Elsewhere
+    client.__class__ = OtherDisk
     delivery = deliver(client, number, [task])
     assert (delivery.served, delivery.uploaded) == (0, 1)
     assert delivery.addresses["id1"].startswith("/data/upload/")
 
 
-def test_a_cloud_address_stays_as_it_is(project, make_task):
+def test_cloud_addresses_are_unchanged(project, make_task):
     client, number = project
     addresses = ["s3://bucket/a b.jpg", "gs://bucket/b.jpg", "https://images.invalid/c.jpg"]
-    tasks = [replace(make_task(i), filepath=one) for i, one in enumerate(addresses)]
+    tasks = [replace(make_task(i), filepath=address) for i, address in enumerate(addresses)]
     delivery = deliver(client, number, tasks)
     assert list(delivery.addresses.values()) == addresses
-    assert delivery.elsewhere == 3
+    assert delivery.remote == 3
 
 
-def test_all_three_at_once(label_studio, project, photo, make_task, tmp_path):
+def test_all_kinds_of_delivery_together(label_studio, project, photo, make_task, tmp_path):
     client, number = project
     tasks = [
         photo(label_studio.files / "mixed", 1),
@@ -108,11 +106,11 @@ def test_all_three_at_once(label_studio, project, photo, make_task, tmp_path):
         replace(make_task(3), filepath="s3://bucket/3.jpg"),
     ]
     delivery = deliver(client, number, tasks)
-    assert (delivery.served, delivery.uploaded, delivery.elsewhere) == (1, 1, 1)
+    assert (delivery.served, delivery.uploaded, delivery.remote) == (1, 1, 1)
 
 
-def test_many_are_uploaded_in_parts(project, photo, tmp_path, monkeypatch, proxy, connect):
-    monkeypatch.setattr(image_delivery, "_BYTES_AT_ONCE", 40_000)
+def test_uploads_are_batched_and_retried(project, photo, tmp_path, monkeypatch, proxy, connect):
+    monkeypatch.setattr(image_delivery, "_MAX_BATCH_BYTES", 40_000)
     _, number = project
     tasks = [photo(tmp_path / "many", i) for i in range(1, 13)]
     left = iter([None, "413", "drop after"])
@@ -125,7 +123,7 @@ def test_many_are_uploaded_in_parts(project, photo, tmp_path, monkeypatch, proxy
     assert len(names) == 12
 
 
-def test_a_disk_that_is_full_is_one_line(project, photo, tmp_path, proxy, connect):
+def test_full_disk_is_one_line(project, photo, tmp_path, proxy, connect):
     _, number = project
     proxy.fault = lambda method, path: "507" if method == "POST" and "import" in path else None
     task = photo(tmp_path / "full", 1)
@@ -133,15 +131,15 @@ def test_a_disk_that_is_full_is_one_line(project, photo, tmp_path, proxy, connec
         deliver(client, number, [task])
 
 
-def test_an_image_that_is_gone_is_named(project, make_task, tmp_path):
+def test_missing_image_is_named(project, make_task, tmp_path):
     client, number = project
     task = make_task(1, filepath=str(tmp_path / "nothing.png"))
-    with pytest.raises(LabelingError, match=r"nothing\.png: No such file .*Put the image back"):
+    with pytest.raises(LabelingError, match=r"nothing\.png: No such file .*Restore the image"):
         deliver(client, number, [task])
 
 
-def test_a_turned_photograph_is_handed_over_as_it_is(label_studio, project, make_task):
-    """The browser turns it by its EXIF; were it turned here too, it would be turned twice."""
+def test_rotated_photograph_is_delivered_unchanged(label_studio, project, make_task):
+    """Browsers rotate images by their EXIF; rotating them here as well would do it twice."""
     client, number = project
     folder = label_studio.files / "turned"
     folder.mkdir()
@@ -158,20 +156,20 @@ def test_a_turned_photograph_is_handed_over_as_it_is(label_studio, project, make
     ("files", "expected"),
     [
         pytest.param(["/r/a/1.png", "/r/a/b/2.png"], ["/r/a"], id="one folder in another"),
-        pytest.param(["/r/a/b/1.png", "/r/a/c/2.png"], ["/r/a"], id="two beside each other"),
+        pytest.param(["/r/a/b/1.png", "/r/a/c/2.png"], ["/r/a"], id="two siblings"),
         pytest.param(
             ["/r/a/1.png", "/r/b/c/2.png"], ["/r/a", "/r/b"], id="only the root in common"
         ),
-        pytest.param(["/r/1.png"], [], id="in the root itself, which is not served"),
-        pytest.param(["/rr/a/1.png"], [], id="a name that only begins like the root's"),
+        pytest.param(["/r/1.png"], [], id="in the root, which is not served"),
+        pytest.param(["/rr/a/1.png"], [], id="a name that starts like the root"),
         pytest.param([], [], id="none"),
     ],
 )
-def test_the_fewest_folders(files, expected):
-    assert folders_below(Path("/r"), map(Path, files)) == [Path(one) for one in expected]
+def test_fewest_folders_are_returned(files, expected):
+    assert folders_below(Path("/r"), map(Path, files)) == [Path(path) for path in expected]
 
 
-def grey_patch(pixels):
+def gray_patch(pixels):
     """Find the same patch in every image."""
     return np.array([[20, 10, 40, 30, 0.9]])
 
@@ -179,9 +177,9 @@ def grey_patch(pixels):
 class TestBlurred:
     @pytest.fixture
     def blur(self):
-        return Blur({"faces": grey_patch})
+        return Blur({"faces": gray_patch})
 
-    def test_people_see_the_blurred_copy_even_where_the_server_sees_the_original(
+    def test_blurred_copy_is_shown_even_if_original_is_served(
         self, label_studio, project, photo, blur
     ):
         client, number = project
@@ -201,26 +199,26 @@ class TestBlurred:
         assert again.addresses == delivery.addresses
         assert len(uploads.uploads(client, number)) == 2, "a second push uploads nothing"
 
-    def test_an_upload_from_before_is_no_blurred_one(self, project, photo, tmp_path, blur):
+    def test_earlier_upload_is_not_reused_for_blurring(self, project, photo, tmp_path, blur):
         client, number = project
         task = photo(tmp_path / "photos", 1)
         before = deliver(client, number, [task]).addresses["id1"]
         assert deliver(client, number, [task], blur=blur).addresses["id1"] != before
 
-    def test_an_image_in_a_cloud_is_refused(self, project, make_task, blur):
+    def test_cloud_image_cannot_be_blurred(self, project, make_task, blur):
         client, number = project
         task = replace(make_task(1), filepath="s3://bucket/1.jpg")
         with pytest.raises(LabelingError, match=r"s3://bucket/1\.jpg.*without `--blur`"):
             deliver(client, number, [task], blur=blur)
 
-    def test_a_round_that_went_out_blurred_goes_on_so(self, label_studio, labeler, photo, tmp_path):
-        given = [photo(tmp_path / "photos", i) for i in (1, 2)]
-        blurring = labeler(given, blur=Blur({"faces": grey_patch}))
-        blurring.push(given[:1])
-        with labeler(given).project() as (client, number):
+    def test_blurred_round_requires_blurring(self, label_studio, labeler, photo, tmp_path):
+        tasks = [photo(tmp_path / "photos", i) for i in (1, 2)]
+        blurring = labeler(tasks, blur=Blur({"faces": gray_patch}))
+        blurring.push(tasks[:1])
+        with labeler(tasks).open_project() as (client, number):
             ((row,),) = stored_tasks.pages(client, number)
         assert row["data"]["blurred"] == "faces: 1"
-        assert labeler(given).push(given[:1]).existing == 1
-        with pytest.raises(LabelingError, match=r"went out blurred\. Push with `--blur faces`"):
-            labeler(given).push(given)
-        assert blurring.push(given).pushed == 1
+        assert labeler(tasks).push(tasks[:1]).existing == 1
+        with pytest.raises(LabelingError, match=r"were blurred\. Push with `--blur faces`"):
+            labeler(tasks).push(tasks)
+        assert blurring.push(tasks).pushed == 1

@@ -1,4 +1,4 @@
-"""What stays of a pull: by hand, and how much memory it takes."""
+"""Merged results of a pull, and its memory use."""
 
 import tracemalloc
 from datetime import UTC, datetime
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from curation.labeling.label_studio import pull
-from curation.labeling.label_studio.annotations.reader import Known, Reader
-from curation.labeling.label_studio.pull import Tasks
+from curation.labeling.label_studio.annotations.reader import AnnotationReader, SampleImage
+from curation.labeling.label_studio.pull import RoundTasks
 from curation.labeling.label_studio.pull_state import Stamp
 
 BEFORE = Stamp(datetime(2026, 1, 1, tzinfo=UTC), "before")
@@ -34,101 +34,101 @@ def task(number, sample, *annotations):
 
 @pytest.fixture
 def read(tmp_path, roadwork):
-    """Return `read(*tasks)`: them taken in, merged, and the rows that were kept."""
+    """Return `read(*tasks)`: the tasks, the merged result, and the stored rows."""
 
-    def make(*given, overlap=1, known=("a", "b")):
-        sizes = {one: Known(64, 48, "/nothing.png") for one in known}
-        tasks = Tasks(sizes, tmp_path)
-        for one in given:
-            tasks.take(one)
+    def make(*all_tasks, overlap=1, sample_ids=("a", "b")):
+        sizes = {sample_id: SampleImage(64, 48, "/nothing.png") for sample_id in sample_ids}
+        tasks = RoundTasks(sizes, tmp_path)
+        for row in all_tasks:
+            tasks.add(row)
         rows = []
         merged = pull.merge(
-            tasks, known=sizes, reader=Reader(roadwork, {1: "ann", 2: "bob"}), overlap=overlap,
-            folder=tmp_path, keep=rows.append,
+            tasks, samples=sizes, reader=AnnotationReader(roadwork, {1: "ann", 2: "bob"}),
+            overlap=overlap, folder=tmp_path, write_row=rows.append,
         )  # fmt: skip
         return tasks, merged, rows
 
     return make
 
 
-def test_what_people_say_is_merged_kept_and_given(read):
+def test_submissions_are_merged_and_stored(read):
     tasks, merged, rows = read(task(1, "a", annotation(7, box()), annotation(8, box(12), who=2)))
-    (one,) = merged.annotated
-    assert (one.sample_id, one.annotator, one.seconds) == ("a", "ann, bob", 4.0)
-    np.testing.assert_allclose(one.boxes.boxes_xyxy, [[0.11, 0.25, 0.36, 0.75]], atol=1e-9)
-    assert next(iter(merged.annotated)).boxes.labels == ["cone"], "it can be read again"
+    (row,) = merged.annotations
+    assert (row.sample_id, row.annotator, row.seconds) == ("a", "ann, bob", 4.0)
+    np.testing.assert_allclose(row.boxes.boxes_xyxy, [[0.11, 0.25, 0.36, 0.75]], atol=1e-9)
+    assert next(iter(merged.annotations)).boxes.labels == ["cone"], "it can be read again"
     assert merged.agreement == {"a": 1.0}
     assert [version["annotator"] for version in rows[0]["versions"]] == ["ann", "bob"]
-    assert rows[0]["boxes_xyxy"] == one.boxes.boxes_xyxy.tolist()
+    assert rows[0]["boxes_xyxy"] == row.boxes.boxes_xyxy.tolist()
     assert tasks.owners() == {7: "a", 8: "a"}
 
 
-def test_a_task_that_is_read_again_replaces_its_former_self(read):
+def test_repeated_task_replaces_earlier_version(read):
     tasks, merged, _ = read(
         task(1, "a", annotation(7, box()), annotation(8)), task(1, "a", annotation(7, box(50.0)))
     )
-    (one,) = merged.annotated
-    assert one.boxes.boxes_xyxy[0, 0] == 0.5
+    (row,) = merged.annotations
+    assert row.boxes.boxes_xyxy[0, 0] == 0.5
     assert tasks.owners() == {7: "a"}
     _, merged, _ = read(task(1, "a", annotation(7, box())), task(1, "a"))
-    assert list(merged.annotated) == []
+    assert list(merged.annotations) == []
 
 
-def test_twins_that_two_people_worked_on_are_one_sample(read):
+def test_duplicated_tasks_are_one_sample(read):
     _, merged, _ = read(
         task(1, "a", annotation(7, box())), task(2, "a", annotation(8, box(), who=2)), overlap=2
     )
-    assert [one.annotator for one in merged.annotated] == ["ann, bob"]
+    assert [row.annotator for row in merged.annotations] == ["ann, bob"]
 
 
-def test_who_waits_for_others_is_kept_and_not_given(read):
+def test_partial_sample_is_stored_but_not_imported(read):
     _, merged, rows = read(task(1, "a", annotation(7, box())), overlap=2)
-    assert (len(merged.annotated), merged.partial, len(rows)) == (0, ("a",), 1)
+    assert (len(merged.annotations), merged.partial, len(rows)) == (0, ("a",), 1)
 
 
-def test_skips_doubts_and_strangers(read):
+def test_skips_doubts_and_unknown_samples_are_separated(read):
     tasks, merged, rows = read(
         task(1, "a", annotation(7, was_cancelled=True)),
         task(2, "b", annotation(8, box() | {"type": "magic"})),
         task(3, "z", annotation(9, box())),
     )
     assert (merged.skipped, merged.doubtful) == (("a",), 1)
-    (one,) = merged.annotated
-    assert (one.sample_id, one.complete, len(one.doubts)) == ("b", False, 1)
+    (row,) = merged.annotations
+    assert (row.sample_id, row.complete, len(row.doubts)) == ("b", False, 1)
     assert tasks.strangers() == ["task 3"]
     assert [row["sample_id"] for row in rows] == ["b"]
 
 
-def test_a_part_of_the_tasks_says_nothing_of_the_others(read):
+def test_partial_read_does_not_affect_other_samples(read):
     stored = {7: (BEFORE, "a"), 8: (BEFORE, "a"), 9: (BEFORE, "b")}
     tasks, _, _ = read(task(1, "a", annotation(7, box()), annotation(10, box(), who=2)))
-    found = pull.changes(tasks, stored, complete=False)
-    assert (found.new, found.changed, found.deleted) == ((10,), (7,), (8,))
-    assert found.state.keys() == {7, 9, 10}
-    assert found.begun.keys() == {7, 8, 9, 10}, "what is about to be taken over, and all before"
-    assert pull.changes(tasks, stored, complete=True).deleted == (8, 9)
+    changes = pull.compare(tasks, stored, complete=False)
+    assert (changes.new, changes.changed, changes.deleted) == ((10,), (7,), (8,))
+    assert changes.state.keys() == {7, 9, 10}
+    assert changes.begun.keys() == {7, 8, 9, 10}, "pending and earlier imports"
+    assert pull.compare(tasks, stored, complete=True).deleted == (8, 9)
 
 
-def test_memory_does_not_grow_with_what_was_drawn(tmp_path, roadwork):
-    """Ids and stamps stay, boxes do not: of a task with 30 boxes, a tenth of its text."""
+def test_memory_does_not_grow_with_boxes(tmp_path, roadwork):
+    """Ids and stamps stay in memory, boxes do not: a tenth of the text of a task with 30 boxes."""
     drawn = [box(x / 10) for x in range(30)]
 
     def peak(count):
-        sizes = {f"{i:024x}": Known(64, 48, "/nothing.png") for i in range(count)}
+        sizes = {f"{i:024x}": SampleImage(64, 48, "/nothing.png") for i in range(count)}
         tracemalloc.start()
-        tasks = Tasks(sizes, tmp_path)
-        for i, one in enumerate(sizes):
-            tasks.take(task(i, one, annotation(i, *drawn)))
+        tasks = RoundTasks(sizes, tmp_path)
+        for i, sample_id in enumerate(sizes):
+            tasks.add(task(i, sample_id, annotation(i, *drawn)))
         merged = pull.merge(
-            tasks, known=sizes, reader=Reader(roadwork, {}), overlap=1, folder=tmp_path,
-            keep=lambda row: None,
+            tasks, samples=sizes, reader=AnnotationReader(roadwork, {}), overlap=1, folder=tmp_path,
+            write_row=lambda row: None,
         )  # fmt: skip
-        assert sum(len(one.boxes) for one in merged.annotated) == 30 * count
-        found = pull.changes(tasks, {}, complete=True)
-        assert len(found.new) == count
+        assert sum(len(row.boxes) for row in merged.annotations) == 30 * count
+        changes = pull.compare(tasks, {}, complete=True)
+        assert len(changes.new) == count
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
 
     peak(20)
-    assert (peak(160) - peak(60)) / 100 < 1500  # bytes a task; its annotation's JSON has 5 kB
+    assert (peak(160) - peak(60)) / 100 < 1500  # bytes per task; its annotation's JSON has 5 kB

@@ -1,4 +1,4 @@
-"""What a pull finds: by hand, and against any sequence of what servers and networks do."""
+"""Changes found by a pull, for known cases and for any sequence of server events."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,52 +15,45 @@ def at(minute, digest="a"):
     return Stamp(datetime(2026, 1, 1, 12, tzinfo=UTC) + timedelta(minutes=minute), digest)
 
 
-def test_each_annotation_is_told_by_what_became_of_it():
+def test_new_changed_deleted_and_unchanged_annotations_are_distinguished():
     stored = {1: at(0, "same"), 2: at(0, "old"), 3: at(0, "gone")}
     listed = [(1, at(0, "same")), (2, at(5, "edited")), (4, at(6, "fresh"))]
-    changes = compare(stored, listed, complete=True)
+    changes = compare(stored, listed)
     assert (changes.new, changes.changed) == ((4,), (2,))
     assert (changes.deleted, changes.unchanged) == ((3,), (1,))
     assert changes.state == dict(listed)
 
 
-def test_saving_again_without_a_change_is_no_change_but_is_remembered():
-    changes = compare({1: at(0)}, [(1, at(9))], complete=True)
+def test_saving_without_change_is_unchanged_but_stored():
+    changes = compare({1: at(0)}, [(1, at(9))])
     assert (changes.unchanged, changes.changed) == ((1,), ())
     assert changes.state == {1: at(9)}
 
 
-def test_a_page_that_shows_an_annotation_twice_counts_its_younger_copy_once():
+def test_newer_copy_of_repeated_annotation_is_used():
     for listed in ([(1, at(1, "old")), (1, at(2, "new"))], [(1, at(2, "new")), (1, at(1, "old"))]):
-        changes = compare({}, listed, complete=True)
+        changes = compare({}, listed)
         assert changes.new == (1,)
         assert changes.state == {1: at(2, "new")}
 
 
-def test_a_copy_that_was_read_late_does_not_bring_the_old_answer_back():
-    changes = compare({1: at(5, "new")}, [(1, at(3, "old"))], complete=True)
+def test_older_copy_does_not_replace_stored_one():
+    changes = compare({1: at(5, "new")}, [(1, at(3, "old"))])
     assert changes.unchanged == (1,)
     assert changes.state == {1: at(5, "new")}
 
 
-def test_a_pull_that_broke_off_is_repeated_and_what_it_took_can_still_be_deleted():
-    begun = compare({1: at(0)}, [(1, at(0)), (2, at(1)), (3, at(1))], complete=True).begun
-    changes = compare(begun, [(1, at(0)), (2, at(1))], complete=True)
+def test_interrupted_import_is_repeated_and_its_deletions_found():
+    begun = compare({1: at(0)}, [(1, at(0)), (2, at(1)), (3, at(1))]).begun
+    changes = compare(begun, [(1, at(0)), (2, at(1))])
     assert (changes.changed, changes.deleted) == ((2,), (3,))
     assert changes.state == {1: at(0), 2: at(1)}
 
 
-def test_a_partial_listing_deletes_nothing():
-    changes = compare({1: at(0), 2: at(0)}, [(2, at(0))], complete=False)
-    assert changes.deleted == ()
-    assert changes.unchanged == (1, 2)
-    assert changes.state == {1: at(0), 2: at(0)}
-
-
-def test_a_deleted_annotation_that_comes_back_is_new():
-    gone = compare({1: at(0)}, [], complete=True)
+def test_restored_annotation_is_new():
+    gone = compare({1: at(0)}, [])
     assert gone.deleted == (1,)
-    assert compare(gone.state, [(1, at(0))], complete=True).new == (1,)
+    assert compare(gone.state, [(1, at(0))]).new == (1,)
 
 
 ANNOTATION = {
@@ -74,7 +67,7 @@ ANNOTATION = {
 }
 
 
-def test_the_digest_is_of_what_was_decided():
+def test_digest_depends_on_decision_only():
     digest = pull_state.digest(ANNOTATION)
     for changed in (
         {"result": []},
@@ -103,16 +96,16 @@ SAME_TIME = [
 
 
 @pytest.mark.parametrize("written", SAME_TIME)
-def test_times_are_times_and_no_texts(written):
+def test_times_are_compared_as_times(written):
     read = pull_state.stamp(ANNOTATION | {"updated_at": written})
     assert read == pull_state.stamp(ANNOTATION)
-    whole = pull_state.stamp(ANNOTATION | {"updated_at": "2026-01-01T12:00:00Z"})
-    assert whole.updated_at < read.updated_at  # as texts, "0Z" comes after "0.5Z"
+    earlier = pull_state.stamp(ANNOTATION | {"updated_at": "2026-01-01T12:00:00Z"})
+    assert earlier.updated_at < read.updated_at  # as text, "0Z" sorts after "0.5Z"
 
 
 @pytest.mark.parametrize("written", [None, "yesterday", 5])
-def test_an_annotation_without_a_time_is_refused(written):
-    with pytest.raises(LabelingError, match="time of its last change"):
+def test_annotation_without_time_is_rejected(written):
+    with pytest.raises(LabelingError, match="valid time of its last change"):
         pull_state.stamp(ANNOTATION | {"updated_at": written})
 
 
@@ -122,7 +115,7 @@ steps = st.lists(
         st.tuples(st.just("write"), ids),
         st.tuples(st.just("save again"), ids),
         st.tuples(st.just("delete"), ids),
-        st.tuples(st.just("pull"), st.booleans()),  # does it break off at its very end?
+        st.tuples(st.just("pull"), st.booleans()),  # is it interrupted at its end?
         st.tuples(st.just("pull some"), st.sets(ids)),
     ),
     max_size=30,
@@ -130,32 +123,33 @@ steps = st.lists(
 
 
 @given(steps)
-def test_whatever_happens_every_version_arrives_and_none_twice(steps):
+def test_every_version_arrives_once_for_any_sequence(steps):
     server, stored, ours = {}, {}, {}
-    for minute, (what, which) in enumerate(steps):
-        if what == "write":
-            server[which] = at(minute, f"{which} at {minute}")
-        elif what == "save again" and which in server:
-            server[which] = at(minute, server[which].digest)
-        elif what == "delete":
-            server.pop(which, None)
-        elif what == "pull":
-            stored = pulled(stored, server, ours, complete=True, breaks_off=which)
-        elif what == "pull some":
-            some = {one: seen for one, seen in server.items() if one in which}
-            stored = pulled(stored, some, ours, complete=False, breaks_off=False)
-    pulled(stored, server, ours, complete=True, breaks_off=False)
-    assert ours == {one: seen.digest for one, seen in server.items()}
+    for minute, (action, argument) in enumerate(steps):
+        if action == "write":
+            server[argument] = at(minute, f"{argument} at {minute}")
+        elif action == "save again" and argument in server:
+            server[argument] = at(minute, server[argument].digest)
+        elif action == "delete":
+            server.pop(argument, None)
+        elif action == "pull":
+            stored = pull(stored, server, ours, interrupted=argument)
+        elif action == "pull some":
+            listed = {key: stamp for key, stamp in server.items() if key in argument}
+            compared = {key: stamp for key, stamp in stored.items() if key in listed}
+            stored = stored | pull(compared, listed, ours, interrupted=False)
+    pull(stored, server, ours, interrupted=False)
+    assert ours == {key: stamp.digest for key, stamp in server.items()}
 
 
-def pulled(stored, listed, ours, *, complete, breaks_off):
-    """Take changes over into `ours`; return what is stored after that."""
-    changes = compare(stored, [*listed.items(), *listed.items()], complete=complete)
+def pull(stored, listed, ours, *, interrupted):
+    """Import changes into `ours`; return the stored state after that."""
+    changes = compare(stored, [*listed.items(), *listed.items()])
     parts = (changes.new, changes.changed, changes.deleted, changes.unchanged)
     assert sorted(i for part in parts for i in part) == sorted(stored.keys() | listed.keys())
-    for one in (*changes.new, *changes.changed):
-        assert one not in stored or stored[one].digest != listed[one].digest
-        ours[one] = listed[one].digest
-    for one in changes.deleted:
-        ours.pop(one, None)
-    return dict(changes.begun if breaks_off else changes.state)
+    for key in (*changes.new, *changes.changed):
+        assert key not in stored or stored[key].digest != listed[key].digest
+        ours[key] = listed[key].digest
+    for key in changes.deleted:
+        ours.pop(key, None)
+    return dict(changes.begun if interrupted else changes.state)

@@ -5,18 +5,21 @@ import pytest
 from curation.errors import LabelingError
 from curation.labeling.label_studio.api.settings import from_environment, token
 
-WHOLE = {"LABEL_STUDIO_URL": "https://label.example/studio/", "LABEL_STUDIO_API_KEY": " s3cr3t\n"}
+VALID = {
+    "LABEL_STUDIO_URL": "https://label.example/studio/",
+    "LABEL_STUDIO_API_KEY": " s3cr3t\n",
+}
 
 
-def test_what_the_environment_says():
+def test_server_is_read_from_environment():
     more = {"LABEL_STUDIO_RATE_LIMIT": "2.5", "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": "/data"}
-    server = from_environment({**WHOLE, **more})
+    server = from_environment({**VALID, **more})
     assert (server.url, server.token) == ("https://label.example/studio", "s3cr3t")
     assert (server.rate_limit, server.document_root) == (2.5, Path("/data"))
 
 
-def test_the_token_is_not_shown():
-    assert "s3cr3t" not in repr(from_environment(WHOLE))
+def test_token_is_not_in_repr():
+    assert "s3cr3t" not in repr(from_environment(VALID))
 
 
 @pytest.mark.parametrize(
@@ -35,25 +38,25 @@ def test_the_token_is_not_shown():
         ({"LABEL_STUDIO_RATE_LIMIT": "fast"}, "above 0, got 'fast'"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(change, words):
+def test_invalid_variable_is_rejected(change, words):
     with pytest.raises(LabelingError, match=words) as caught:
-        from_environment({**WHOLE, **change})
+        from_environment({**VALID, **change})
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_the_token_may_lie_in_a_file(tmp_path):
+def test_token_may_be_in_a_file(tmp_path):
     file = tmp_path / "label-studio-api-key"
     file.write_text("from a file\n")
     file.chmod(0o600)
-    given = {"LABEL_STUDIO_URL": "http://a", "CURATION_SECRETS_DIR": str(tmp_path)}
-    assert from_environment(given).token == "from a file"
+    environment = {"LABEL_STUDIO_URL": "http://a", "CURATION_SECRETS_DIR": str(tmp_path)}
+    assert from_environment(environment).token == "from a file"
 
 
-def test_the_token_is_read_by_its_name(monkeypatch):
+def test_token_is_read_from_environment(monkeypatch):
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "abc")
     assert token() == "abc"
     monkeypatch.delenv("LABEL_STUDIO_API_KEY")
     monkeypatch.delenv("CURATION_SECRETS_DIR", raising=False)
     monkeypatch.delenv("VAULT_ADDR", raising=False)
-    with pytest.raises(LabelingError, match=r"label-studio-api-key. is nowhere"):
+    with pytest.raises(LabelingError, match=r"No store holds the secret .label-studio-api-key"):
         token()
