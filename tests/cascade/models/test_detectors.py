@@ -66,8 +66,8 @@ def leaves(raw):
     if isinstance(raw, dict):
         return {k: v for k, v in raw.items() if isinstance(v, torch.Tensor)}
     assert is_dataclass(raw)
-    found = {one.name: getattr(raw, one.name) for one in fields(raw)}
-    return {k: v for k, v in found.items() if isinstance(v, torch.Tensor) and v.ndim > 1}
+    outputs = {field.name: getattr(raw, field.name) for field in fields(raw)}
+    return {k: v for k, v in outputs.items() if isinstance(v, torch.Tensor) and v.ndim > 1}
 
 
 def raw_of(model, batch):
@@ -86,31 +86,31 @@ SCORES = {
 # --- all of them -------------------------------------------------------------------------------
 
 
-def test_every_trainable_detector_is_tested_here_or_in_a_file_of_its_own():
+def test_every_trainable_detector_is_tested():
     others = set(registry.names("detection", trainable=True)) - set(FROM_NOTHING)
     assert others <= {"detr", "tuned_trunk", "ultralytics"}
 
 
-def test_it_can_be_trained(adapter):
+def test_detector_is_trainable(adapter):
     model = fresh(adapter)
     assert isinstance(model, Trainable)
     assert model.classes == CLASSES
     assert model.view_size == (SIZE, SIZE)
 
 
-def test_it_answers_for_every_image_of_a_batch(adapter):
-    found = predict(fresh(adapter), batch_of((40, 90), (64, 64), (120, 50)))
-    assert len(found) == 3
-    for one in found:
-        assert one.classes == CLASSES
-        assert len(one) <= 100
-        assert (np.diff(one.scores) <= 0).all()
-        assert (one.scores >= 0.01).all()
-        assert (one.boxes_xyxy >= 0).all()
-        assert (one.boxes_xyxy <= 1).all()
+def test_every_image_of_batch_has_predictions(adapter):
+    predictions = predict(fresh(adapter), batch_of((40, 90), (64, 64), (120, 50)))
+    assert len(predictions) == 3
+    for detections in predictions:
+        assert detections.classes == CLASSES
+        assert len(detections) <= 100
+        assert (np.diff(detections.scores) <= 0).all()
+        assert (detections.scores >= 0.01).all()
+        assert (detections.boxes_xyxy >= 0).all()
+        assert (detections.boxes_xyxy <= 1).all()
 
 
-def test_a_batch_says_what_its_images_say(adapter):
+def test_batch_size_does_not_change_predictions(adapter):
     model, sizes = fresh(adapter), [(40, 90), (64, 64), (120, 50)]
     batch = batch_of(*sizes)
     together = raw_of(model, batch)
@@ -120,14 +120,14 @@ def test_a_batch_says_what_its_images_say(adapter):
             assert torch.allclose(tensor[0], together[name][i], atol=1e-3), name
 
 
-def test_the_same_seed_gives_the_same_model(adapter, tmp_path):
+def test_equal_seed_gives_equal_model(adapter, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         fresh(adapter, seed=seed).save(tmp_path / name)
     a, b, c = (sources.fingerprint(tmp_path / name) for name in "abc")
     assert a == b != c
 
 
-def test_what_was_saved_is_what_was_there(adapter, tmp_path):
+def test_saved_checkpoint_restores_model(adapter, tmp_path):
     model, batch = fresh(adapter, seed=3), batch_of((64, 64), (50, 70))
     model.loss(model.prepare(batch), [truth(2), truth(1)])  # moves what moves by itself
     model.save(tmp_path / "saved")
@@ -139,16 +139,16 @@ def test_what_was_saved_is_what_was_there(adapter, tmp_path):
     assert sources.fingerprint(tmp_path / "saved") == sources.fingerprint(tmp_path / "again")
 
 
-def test_a_checkpoint_fits_into_two_megabytes(adapter, tmp_path):
+def test_checkpoint_is_below_two_megabytes(adapter, tmp_path):
     registry.create(adapter, classes=[str(i) for i in range(12)]).save(tmp_path / "a")
-    assert sum(one.stat().st_size for one in (tmp_path / "a").iterdir()) <= 2_000_000
+    assert sum(path.stat().st_size for path in (tmp_path / "a").iterdir()) <= 2_000_000
 
 
 @pytest.mark.parametrize(
     "counts", [pytest.param((3, 1), id="boxes"), pytest.param((0, 2), id="one image without"),
                pytest.param((0, 0), id="no boxes at all")],
 )  # fmt: skip
-def test_the_loss_is_finite_and_reaches_the_parameters(adapter, counts):
+def test_loss_is_finite_and_has_gradients(adapter, counts):
     model, batch = fresh(adapter), batch_of((64, 64), (64, 64))
     predict(model, batch)  # what inference leaves behind must not hinder training
     model.module.train()
@@ -156,18 +156,19 @@ def test_the_loss_is_finite_and_reaches_the_parameters(adapter, counts):
     loss.backward()
     assert loss.ndim == 0
     assert torch.isfinite(loss)
-    assert any(one.grad is not None and one.grad.any() for one in model.module.parameters())
+    gradients = [parameter.grad for parameter in model.module.parameters()]
+    assert any(gradient is not None and gradient.any() for gradient in gradients)
 
 
-def test_classes_in_another_order_are_the_same_model(adapter):
+def test_reordered_classes_keep_predictions(adapter):
     model, batch = fresh(adapter), batch_of((64, 64))
     other = model.with_classes(("SIGN", "cone", "drum"))
     assert other.classes == ("SIGN", "cone", "drum")
-    before, after = (SCORES[adapter](raw_of(one, batch)) for one in (model, other))
+    before, after = (SCORES[adapter](raw_of(detector, batch)) for detector in (model, other))
     assert torch.allclose(after, before[:, [2, 0, 1]], atol=1e-5)
 
 
-def test_words_with_the_same_meaning_are_carried_over(adapter):
+def test_classes_with_equal_meaning_are_transferred(adapter):
     words = {"traffic cone": "cone", "barrel": "drum", "board": "sign"}
     model, batch = fresh(adapter, classes=tuple(words)), batch_of((64, 64))
     other = model.with_classes(CLASSES, meaning=words.get)
@@ -175,7 +176,7 @@ def test_words_with_the_same_meaning_are_carried_over(adapter):
         assert torch.equal(tensor, raw_of(other, batch)[name]), name
 
 
-def test_new_classes_start_anew_and_always_alike(adapter, tmp_path):
+def test_new_classes_are_initialized_reproducibly(adapter, tmp_path):
     model = fresh(adapter, seed=5)
     for name in "ab":
         model.with_classes(("cone", "horse", "dog", "cat")).save(tmp_path / name)
@@ -183,14 +184,14 @@ def test_new_classes_start_anew_and_always_alike(adapter, tmp_path):
     assert model.classes == CLASSES
 
 
-def test_it_needs_classes_or_a_checkpoint(adapter, tmp_path):
+def test_classes_or_checkpoint_are_required(adapter, tmp_path):
     with pytest.raises(CheckpointError, match="needs a checkpoint, or the parameter `classes`"):
         registry.create(adapter)
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         registry.create(adapter, tmp_path / "absent")
 
 
-def test_another_adapters_checkpoint_is_refused(adapter, tmp_path):
+def test_checkpoint_of_other_adapter_is_refused(adapter, tmp_path):
     checkpoint.save(tmp_path / "a", {"adapter": "foreign"}, {})
     with pytest.raises(CheckpointError, match=f"of the adapter 'foreign', expected '{adapter}'"):
         registry.create(adapter, tmp_path / "a")
@@ -199,17 +200,17 @@ def test_another_adapters_checkpoint_is_refused(adapter, tmp_path):
 # --- one of them -------------------------------------------------------------------------------
 
 
-def test_a_centre_point_decodes_its_own_target():
+def test_center_point_decodes_its_target():
     """Ideal maps, made from one box by hand, give that box back."""
     model = registry.create("center_point", classes=CLASSES, size=SIZE)
     heat = torch.full((1, 3, 8, 8), -9.0)
     reach = torch.full((1, 4, 8, 8), 0.5)
     heat[0, 1, 2, 5] = 4.0  # the cell whose centre is at x = 5.5 / 8, y = 2.5 / 8
     reach[0, :, 2, 5] = torch.tensor([1.5, 0.5, 0.5, 1.5])
-    found = model.decode({"heat": heat, "reach": reach}, None)[0]
-    assert found.labels == ["drum"]
-    assert found.boxes_xyxy[0] == pytest.approx([4 / 8, 2 / 8, 6 / 8, 4 / 8])
-    assert found.scores[0] == pytest.approx(0.982, abs=1e-3)
+    predictions = model.decode({"heat": heat, "reach": reach}, None)[0]
+    assert predictions.labels == ["drum"]
+    assert predictions.boxes_xyxy[0] == pytest.approx([4 / 8, 2 / 8, 6 / 8, 4 / 8])
+    assert predictions.scores[0] == pytest.approx(0.982, abs=1e-3)
 
 
 class Ideal(nn.Module):
@@ -223,7 +224,7 @@ class Ideal(nn.Module):
         return self.answer
 
 
-def test_a_centre_point_is_content_with_ideal_maps():
+def test_center_point_loss_of_ideal_maps_is_small():
     """The loss of ideal maps is far below that of the same maps one class off."""
     model = registry.create("center_point", classes=CLASSES, size=SIZE)
     box = np.array([[4 / 8, 2 / 8, 6 / 8, 4 / 8]], np.float32)  # around the corner of 4 cells
@@ -246,7 +247,7 @@ def test_a_centre_point_is_content_with_ideal_maps():
         pytest.param({"head": [[-1, 1, "torch_load", []]]}, "is not a layer of", id="looked up"),
     ],
 )
-def test_a_yolo_checkpoint_cannot_run_code(tmp_path, change, message):
+def test_yolo_checkpoint_cannot_run_code(tmp_path, change, message):
     fresh("yolo").save(tmp_path / "a")
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     config["architecture"] |= change
@@ -268,11 +269,11 @@ assert before == state()
 
 
 @pytest.mark.skipif(NO_ULTRALYTICS, reason="ultralytics is not installed")
-def test_ultralytics_leaves_no_traces(tmp_path):
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("YOLO", "XDG", "OMP"))}
+def test_ultralytics_import_has_no_side_effects(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("YOLO", "XDG", "OMP"))}
     done = subprocess.run(
         [sys.executable, "-c", _UNDISTURBED],
-        env=kept | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
+        env=environment | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -45,16 +45,16 @@ def raw_of(model, batch):
         return model.forward(model.prepare(batch))
 
 
-def test_boxes_keep_their_precision_under_autocast(model, plain, family):
+def test_boxes_stay_precise_under_autocast(model, plain, family):
     """Queries may change places: what counts is that a box has one like it."""
     batch = batch_of(*SIZES)
     exact = raw_of(model, batch)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.float16):
         half = raw_of(model, batch)
-        found = model.decode(half, batch)
+        predictions = model.decode(half, batch)
         unwrapped = plain(pixel_values=model.prepare(batch)["pixel_values"]).pred_boxes
-    assert {one.dtype for one in half.values()} == {torch.float32}
-    assert all(one.isfinite().all() for one in half.values())
+    assert {tensor.dtype for tensor in half.values()} == {torch.float32}
+    assert all(tensor.isfinite().all() for tensor in half.values())
     assert not torch.equal(half["logits"], exact["logits"])  # the rest did run in float16
     error = off(exact["boxes"], half["boxes"])
     if family in ("d_fine", "deimv2"):  # whose random weights pass on every change of a feature
@@ -62,11 +62,11 @@ def test_boxes_keep_their_precision_under_autocast(model, plain, family):
     else:
         assert error < 1e-4  # a fifth of a pixel of a full HD image's width
         assert error < off(exact["boxes"], unwrapped.float()) / 2
-    for one in found:
-        assert len(one) >= 20
-        assert one.boxes_xyxy.dtype == np.float32
-        assert one.boxes_xyxy.min() >= 0
-        assert one.boxes_xyxy.max() <= 1
+    for detections in predictions:
+        assert len(detections) >= 20
+        assert detections.boxes_xyxy.dtype == np.float32
+        assert detections.boxes_xyxy.min() >= 0
+        assert detections.boxes_xyxy.max() <= 1
 
 
 def off(boxes, others):
@@ -75,7 +75,7 @@ def off(boxes, others):
     return float(apart.amin(dim=-1).median())
 
 
-def test_the_wrapped_heads_change_nothing_in_full_precision(model, plain, family):
+def test_wrapped_heads_do_not_change_full_precision(model, plain, family):
     batch = batch_of(*SIZES)
     with torch.inference_mode():
         expected = plain(pixel_values=model.prepare(batch)["pixel_values"])
@@ -92,5 +92,5 @@ def test_forward_is_one_graph(model):
     compiled = torch.compile(model.forward, fullgraph=True, backend="eager")
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         raw, expected = compiled(tensors), model.forward(tensors)
-    for name, one in raw.items():
-        assert torch.allclose(one, expected[name], atol=1e-5)
+    for name, tensor in raw.items():
+        assert torch.allclose(tensor, expected[name], atol=1e-5)

@@ -20,9 +20,9 @@ from cascade.protocols import PRECISIONS, predict
 MAKERS = [
     import_module(path.stem) for path in sorted(Path(__file__).parents[2].glob("tiny/tiny_*.py"))
 ]
-CASES = {name: case for one in MAKERS for name, case in getattr(one, "CASES", {}).items()}
-SERVED = {name: where for one in MAKERS for name, where in getattr(one, "SERVED", {}).items()}
-UNCHECKED = {name: why for one in MAKERS for name, why in getattr(one, "UNCHECKED", {}).items()}
+CASES = {name: case for maker in MAKERS for name, case in getattr(maker, "CASES", {}).items()}
+SERVED = {name: file for maker in MAKERS for name, file in getattr(maker, "SERVED", {}).items()}
+UNCHECKED = {name: why for maker in MAKERS for name, why in getattr(maker, "UNCHECKED", {}).items()}
 OURS = {"center_point", "rt_detr", "tuned_trunk", "yolo", "mobilenet"}  # small, or on what ships
 ROADWORK = taxonomy.load("roadwork")
 
@@ -89,48 +89,50 @@ def answers(model, rows):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_one_image_many_and_none(built, name):
+def test_one_image_several_and_none(built, name):
     model = built(name)
-    (one,) = answers(model, [0])
+    (first,) = answers(model, [0])
     many = answers(model, [0, 1, 2])
     assert len(many) == 3
-    assert {type(said) for said in many} == {type(one)}
+    assert {type(answer) for answer in many} == {type(first)}
     assert answers(model, []) == []
-    for said in (one, *many):
-        if isinstance(said, Detections | Tracks):
-            boxes = said.detections.boxes_xyxy if isinstance(said, Tracks) else said.boxes_xyxy
+    for answer in (first, *many):
+        if isinstance(answer, Detections | Tracks):
+            detections = answer.detections if isinstance(answer, Tracks) else answer
+            boxes = detections.boxes_xyxy
             assert ((boxes >= 0) & (boxes <= 1)).all()
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_batch_says_what_the_single_images_say(built, name):
+def test_batch_size_does_not_change_predictions(built, name):
     model = built(name)
     if hasattr(model, "track"):
         pytest.skip("a tracker needs frames in order")
     many = answers(model, [0, 1, 2])
     single = [answers(model, [i])[0] for i in range(3)]
     assert any(
-        compare(one, other, CASES[name].tolerance) for one, other in zip(many, single, strict=True)
+        compare(answer, other, CASES[name].tolerance)
+        for answer, other in zip(many, single, strict=True)
     ), "nothing was compared"
 
 
-def compare(one, other, tolerance):
+def compare(answer, other, tolerance):
     """Compare two predictions, and return how much there was to compare."""
-    if isinstance(one, Embedding):
-        np.testing.assert_allclose(one.vector, other.vector, atol=tolerance)
-        return len(one.vector)
-    if isinstance(one, DepthMap):
-        np.testing.assert_allclose(one.depth, other.depth, rtol=max(tolerance, 1e-6))
-        return one.depth.size
-    if isinstance(one, Masks):
-        assert one.masks.shape == other.masks.shape
-        np.testing.assert_allclose(one.scores, other.scores, atol=tolerance)
-        assert (one.masks != other.masks).mean() < 0.01 if len(one) else True
-        return len(one)
-    np.testing.assert_allclose(one.scores, other.scores, atol=tolerance)
-    np.testing.assert_allclose(one.boxes_xyxy, other.boxes_xyxy, atol=tolerance)
-    assert one.labels == other.labels
-    return len(one)
+    if isinstance(answer, Embedding):
+        np.testing.assert_allclose(answer.vector, other.vector, atol=tolerance)
+        return len(answer.vector)
+    if isinstance(answer, DepthMap):
+        np.testing.assert_allclose(answer.depth, other.depth, rtol=max(tolerance, 1e-6))
+        return answer.depth.size
+    if isinstance(answer, Masks):
+        assert answer.masks.shape == other.masks.shape
+        np.testing.assert_allclose(answer.scores, other.scores, atol=tolerance)
+        assert (answer.masks != other.masks).mean() < 0.01 if len(answer) else True
+        return len(answer)
+    np.testing.assert_allclose(answer.scores, other.scores, atol=tolerance)
+    np.testing.assert_allclose(answer.boxes_xyxy, other.boxes_xyxy, atol=tolerance)
+    assert answer.labels == other.labels
+    return len(answer)
 
 
 PACKAGED = [manifests.load(name) for name in manifests.packaged_names()]
@@ -139,34 +141,34 @@ HALVES = {
     for name, case in CASES.items()
     for member in case.members
     for manifest in PACKAGED
-    if member in {one.name for one in manifest.members}
+    if member in {member.name for member in manifest.members}
 } - {(name, "fp32") for name in CASES}
 
 
 @pytest.mark.parametrize(("name", "precision"), sorted(HALVES))
-def test_it_runs_in_the_half_precision_of_its_members(built, name, precision):
+def test_members_run_in_half_precision(built, name, precision):
     """Near what float32 says, where random weights are smooth enough; in range everywhere."""
     model = built(name)
-    whole = answers(model, [0, 1, 2])
+    full = answers(model, [0, 1, 2])
     with torch.autocast("cpu", dtype=PRECISIONS[precision]):
         with torch.inference_mode():
             raw = model.forward(model.prepare(batch_of([0, 1, 2])))
         half = model.decode(raw, batch_of([0, 1, 2]))
     assert in_range(raw)
-    for one, other in zip(half, whole, strict=True):
-        if isinstance(one, Embedding):
-            assert one.vector @ other.vector > 0.995
-        elif isinstance(one, Detections) and len(other):
-            assert abs(one.scores.max() - other.scores.max()) < 0.05
+    for answer, other in zip(half, full, strict=True):
+        if isinstance(answer, Embedding):
+            assert answer.vector @ other.vector > 0.995
+        elif isinstance(answer, Detections) and len(other):
+            assert abs(answer.scores.max() - other.scores.max()) < 0.05
 
 
-def test_every_adapter_is_exercised_somewhere():
+def test_every_adapter_is_tested():
     covered = {case.adapter for case in CASES.values()} | OURS | SERVED.keys() | UNCHECKED.keys()
     assert set(registry.names()) <= covered
 
 
 @pytest.mark.parametrize("name", manifests.packaged_names())
-def test_every_member_of_a_manifest_has_a_case_of_its_family(name):
+def test_every_manifest_member_has_case_of_family(name):
     stands_for = {member: case.adapter for case in CASES.values() for member in case.members}
     for member in manifests.load(name).members:
         if member.adapter in OURS | SERVED.keys() | UNCHECKED.keys():
@@ -174,15 +176,15 @@ def test_every_member_of_a_manifest_has_a_case_of_its_family(name):
         assert stands_for.get(member.name) == member.adapter, member.name
 
 
-def test_what_is_exercised_elsewhere_is_really_there():
-    for where in SERVED.values():
-        assert (Path(__file__).parents[3] / where).is_file()
+def test_tests_of_other_files_exist():
+    for file in SERVED.values():
+        assert (Path(__file__).parents[3] / file).is_file()
 
 
-def test_nothing_is_built_on_a_graph_of_gradients(built):
+def test_predictions_have_no_gradients(built):
     for name in CASES:
         if registry.get(CASES[name].adapter).missing or hasattr(built(name), "track"):
             continue
         parameters = list(built(name).module.parameters())
-        assert not any(one.requires_grad for one in parameters), name
-        assert all(torch.isfinite(one).all() for one in parameters), name
+        assert not any(parameter.requires_grad for parameter in parameters), name
+        assert all(torch.isfinite(parameter).all() for parameter in parameters), name

@@ -37,8 +37,8 @@ PUBLISHED = {"deimv2_femto": 40.0, "deimv2_atto": 30.0, "yolox_nano": 33.6, "yol
 
 @cache
 def loaded(name, **params):
-    adapter, file, known = MODELS[name]
-    return registry.create(adapter, SHARED / "weights" / file, threads=1, **known, **params)
+    adapter, file, options = MODELS[name]
+    return registry.create(adapter, SHARED / "weights" / file, threads=1, **options, **params)
 
 
 def detector(name, **params):
@@ -80,49 +80,49 @@ def truth(path, names, wanted=None):
 def coco_ap(model):
     """Return the average precision on the 128 photographs, in points."""
     pairs = photographs("coco128_val/images")
-    found = [one for batch in batches(pairs) for one in predict(model, batch)]
+    predictions = [detections for batch in batches(pairs) for detections in predict(model, batch)]
     truths = [truth(path, coco_classes.NAMES) for path, _ in pairs]
-    return 100 * average_precision(found, truths, coco_classes.NAMES).map
+    return 100 * average_precision(predictions, truths, coco_classes.NAMES).map
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_average_precision_is_the_published_one(name):
+def test_average_precision_matches_publication(name):
     """On the views that it was measured on; the YOLO families have no others."""
     views = {"resize": "opencv"} if MODELS[name][0] == "onnx_detection" else {}
     assert coco_ap(detector(name, **views)) == pytest.approx(PUBLISHED[name], abs=1)
 
 
 @pytest.mark.parametrize(("name", "ours"), [("deimv2_femto", 39.5), ("deimv2_atto", 31.3)])
-def test_antialiased_views_take_little_away(name, ours):
+def test_antialiased_views_keep_average_precision(name, ours):
     ap = coco_ap(detector(name))
     assert ap == pytest.approx(ours, abs=0.2)
     assert ap >= PUBLISHED[name] - 1
 
 
-def test_dash_cams_see_people_and_vehicles():
+def test_people_and_vehicles_are_detected_in_dash_cam_images():
     """On every fourth frame of the clips: nearly all have vehicles, many have people."""
     frames = photographs("roadwork_clips/images")[::4]
     model = detector("deimv2_femto")
-    found = [one for batch in batches(frames) for one in predict(model, batch)]
-    labels = [set(one[one.scores >= 0.4].labels) for one in found]
-    vehicles = sum(bool(one & {"car", "truck", "bus"}) for one in labels)
-    people = sum("person" in one for one in labels)
+    predictions = [detections for batch in batches(frames) for detections in predict(model, batch)]
+    labels = [set(detections[detections.scores >= 0.4].labels) for detections in predictions]
+    vehicles = sum(bool(names & {"car", "truck", "bus"}) for names in labels)
+    people = sum("person" in names for names in labels)
     assert vehicles >= 0.8 * len(frames)
     assert people >= 0.2 * len(frames)
 
 
-def test_people_on_construction_sites_are_where_people_said_they_are():
+def test_people_on_construction_sites_match_annotations():
     """At 0.3, IoU 0.5, on what is no mosaic: of 338 people 65 % are found, 71 % of boxes are."""
     pairs = photographs("construction_site_safety/images/valid")
     pairs = pairs + photographs("construction_site_safety/images/test")
     model, person = detector("deimv2_femto"), coco_classes.NAMES.index("person")
     hits = claims = people = 0
-    predicted = [one for batch in batches(pairs) for one in predict(model, batch)]
-    for (path, _), found in zip(pairs, predicted, strict=True):
-        found = found[(found.class_ids == person) & (found.scores >= 0.3)]
+    predicted = [detections for batch in batches(pairs) for detections in predict(model, batch)]
+    for (path, _), detections in zip(pairs, predicted, strict=True):
+        detections = detections[(detections.class_ids == person) & (detections.scores >= 0.3)]
         real = truth(path, coco_classes.NAMES, wanted=[5]).boxes_xyxy
-        hits += (boxes.match(boxes.iou(found.boxes_xyxy, real), least=0.5) >= 0).sum()
-        claims, people = claims + len(found), people + len(real)
+        hits += (boxes.match(boxes.iou(detections.boxes_xyxy, real), least=0.5) >= 0).sum()
+        claims, people = claims + len(detections), people + len(real)
     assert people == 338
     assert hits / people == pytest.approx(0.65, abs=0.02)
     assert hits / claims == pytest.approx(0.71, abs=0.02)

@@ -16,7 +16,9 @@ from cascade.protocols import predict
 from curation.demo import CLASSES, PRETRAIN, scenes
 
 SHIPPED = {
-    one.name: one for one in manifest.load("tiny").members if (one.source or "").startswith("pack")
+    member.name: member
+    for member in manifest.load("tiny").members
+    if (member.source or "").startswith("pack")
 }
 PROVENANCE = sources.resolve("package:tiny_center").parent / "provenance.json"
 
@@ -32,40 +34,40 @@ def road():
     frames = list(islice(scenes(8, seed=77, domain=PRETRAIN), 0, None, 3))
     truths = [
         Detections(
-            one.boxes_xyxy,
-            np.ones(len(one.labels), np.float32),
-            np.array([CLASSES.index(label) for label in one.labels], np.int64),
+            frame.boxes_xyxy,
+            np.ones(len(frame.labels), np.float32),
+            np.array([CLASSES.index(label) for label in frame.labels], np.int64),
             CLASSES,
         )
-        for one in frames
+        for frame in frames
     ]
-    images = tuple(one.image for one in frames)
+    images = tuple(frame.image for frame in frames)
     return Batch(ids=tuple(str(i) for i in range(len(images))), images=images), truths
 
 
-def test_it_is_small(member):
+def test_weights_are_small(member):
     folder = sources.resolve(member.source)
-    assert sum(one.stat().st_size for one in folder.iterdir()) <= 2_000_000
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 2_000_000
 
 
-def test_it_is_the_one_that_is_documented(member):
+def test_weights_match_documentation(member):
     documented = json.loads(PROVENANCE.read_text())["members"][member.name]
     folder = sources.resolve(member.source)
     assert sources.fingerprint(folder) == documented["fingerprint"]
     assert documented["fingerprint"] in PROVENANCE.with_name("PROVENANCE.md").read_text()
 
 
-def test_it_names_what_the_taxonomy_names(member):
+def test_classes_match_taxonomy(member):
     config, _ = checkpoint.load(sources.resolve(member.source))
     assert tuple(config["classes"]) == taxonomy.load("roadwork_core").names == CLASSES
 
 
-def test_it_holds_finite_numbers(member):
+def test_weights_are_finite(member):
     _, tensors = checkpoint.load(sources.resolve(member.source))
-    assert all(torch.isfinite(one.float()).all() for one in tensors.values())
+    assert all(torch.isfinite(tensor.float()).all() for tensor in tensors.values())
 
 
-def test_it_sees_rendered_road_work(member, road):
+def test_rendered_road_work_is_detected(member, road):
     if registry.get(member.adapter).missing:
         pytest.skip(f"{member.adapter} needs a package that is absent")
     batch, truths = road

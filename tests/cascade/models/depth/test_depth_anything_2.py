@@ -25,11 +25,11 @@ def folders(tmp_path_factory):
 
 
 def maps(model, images):
-    return [one.depth for one in predict(model, pictures.batch_of(images))]
+    return [depth_map.depth for depth_map in predict(model, pictures.batch_of(images))]
 
 
 @pytest.mark.parametrize("source", pictures.SOURCES)
-def test_sees_what_the_official_processor_prepares(folders, source):
+def test_pixels_match_official_processor(folders, source):
     folder = folders["depth_anything_2_metric"]
     model = registry.create(ADAPTER, folder)
     official = AutoImageProcessor.from_pretrained(folder)
@@ -42,7 +42,7 @@ def test_sees_what_the_official_processor_prepares(folders, source):
 
 
 @pytest.mark.parametrize("size", [(1080, 1920), (375, 1242), (300, 200), (518, 518)])
-def test_sizes_are_the_official_ones(folders, tmp_path, size):
+def test_sizes_match_official_processor(folders, tmp_path, size):
     """At the real resolution: 518 on the side that needs less scaling, multiples of 14."""
     folder = folders["depth_anything_2_metric"]
     official = AutoImageProcessor.from_pretrained(folder, size={"height": 518, "width": 518})
@@ -53,33 +53,33 @@ def test_sizes_are_the_official_ones(folders, tmp_path, size):
 
 
 @CASES
-def test_maps_are_those_of_transformers(folders, name):
+def test_maps_match_transformers(folders, name):
     official = AutoImageProcessor.from_pretrained(folders[name])
     network = AutoModelForDepthEstimation.from_pretrained(folders[name])
     images = pictures.drawn()
     maps_found = maps(registry.create(ADAPTER, folders[name]), images)
-    for image, found in zip(images, maps_found, strict=True):
+    for image, depth_map in zip(images, maps_found, strict=True):
         with torch.inference_mode():
             theirs = network(**official(images=[image], return_tensors="pt")).predicted_depth[0]
         expected = theirs if name.endswith("metric") else 1 / theirs
-        assert found.std() > 0.05 * found.mean()  # a constant map would prove nothing
-        assert found == pytest.approx(expected.numpy(), rel=0.02)
+        assert depth_map.std() > 0.05 * depth_map.mean()  # a constant map would prove nothing
+        assert depth_map == pytest.approx(expected.numpy(), rel=0.02)
 
 
 @CASES
-def test_a_batch_of_mixed_proportions_is_its_images(folders, name):
+def test_mixed_proportions_in_batch_do_not_change_maps(folders, name):
     model = registry.create(ADAPTER, folders[name])
     assert isinstance(model, DepthEstimator)
     images = pictures.drawn([*pictures.SIZES, pictures.SIZES[1]])
     prepared = model.prepare(pictures.batch_of(images))["pixels"]
     assert [len(group) for group in prepared] == [1, 2, 1, 1, 1]  # equal sizes share a call
-    for one, image in zip(maps(model, images), images, strict=True):
+    for depth_map, image in zip(maps(model, images), images, strict=True):
         (alone,) = maps(model, [image])
-        assert one == pytest.approx(alone, rel=1e-4)
+        assert depth_map == pytest.approx(alone, rel=1e-4)
     assert predict(model, pictures.batch_of([])) == []
 
 
-def test_the_unit_is_the_checkpoints(folders):
+def test_unit_comes_from_checkpoint(folders):
     units = {
         name: predict(registry.create(ADAPTER, folder), pictures.batch_of(pictures.drawn()))[0].unit
         for name, folder in folders.items()
@@ -90,34 +90,34 @@ def test_the_unit_is_the_checkpoints(folders):
     }
 
 
-def test_saturated_metres_are_unknown():
+def test_saturated_meters_are_nan():
     output = np.array([[0.5, 79.0, 79.3, 80.0]], np.float32)
     assert metric_depth(output, 80) == pytest.approx(
         np.array([[0.5, 79.0, np.nan, np.nan]]), nan_ok=True
     )
 
 
-def test_inverse_depth_is_turned():
+def test_inverse_depth_is_inverted():
     output = np.array([[4.0, 2.0, 0.5, 0.004, 0.0]], np.float32)
     assert relative_depth(output) == pytest.approx(
         np.array([[0.25, 0.5, 2.0, np.nan, np.nan]]), nan_ok=True
     )
 
 
-def test_an_image_of_nothing_but_sky_is_unknown_everywhere():
+def test_sky_only_image_is_nan_everywhere():
     assert np.isnan(relative_depth(np.zeros((2, 3), np.float32))).all()
 
 
-def test_half_weights_keep_the_map(folders):
+def test_half_precision_keeps_map(folders):
     model = registry.create(ADAPTER, folders["depth_anything_2_metric"])
     images = pictures.drawn()
-    whole = maps(model, images)
+    full = maps(model, images)
     model.module.to(torch.bfloat16)
-    for one, half in zip(whole, maps(model, images), strict=True):
-        assert np.median(np.abs(half / one - 1)) < 0.05
+    for depth_map, half in zip(full, maps(model, images), strict=True):
+        assert np.median(np.abs(half / depth_map - 1)) < 0.05
 
 
-def test_another_familys_checkpoint_is_named(tmp_path):
+def test_other_family_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "zoedepth"}))
     with pytest.raises(CheckpointError, match="'zoedepth'; the adapter 'depth_anything_2'"):
         registry.create(ADAPTER, tmp_path)

@@ -39,8 +39,8 @@ def model(folder):
 def raw_of(model, image):
     """Raw depth and sky of one image by the package's own forward pass."""
     with torch.inference_mode():
-        found = model.module(model.prepare(pictures.batch_of([image]))["pixels"][0])
-    return found["depth"][0, 0].numpy(), found["sky"][0, 0].numpy()
+        output = model.module(model.prepare(pictures.batch_of([image]))["pixels"][0])
+    return output["depth"][0, 0].numpy(), output["sky"][0, 0].numpy()
 
 
 @pytest.mark.parametrize(
@@ -57,23 +57,23 @@ def test_processed_sizes(image, longest, expected):
     assert processed_size(*image, longest) == expected
 
 
-def test_a_focal_length_is_scaled_to_the_processed_image():
+def test_focal_length_is_scaled_to_processed_image():
     """1000 px of 1920 x 1080 are 262.5 px across and 259.26 px down of 504 x 280."""
-    found = processed_focal_px(1000, (1080, 1920), (280, 504))
-    assert found == pytest.approx((262.5 + 259.259) / 2, abs=1e-3)
+    focal_px = processed_focal_px(1000, (1080, 1920), (280, 504))
+    assert focal_px == pytest.approx((262.5 + 259.259) / 2, abs=1e-3)
 
 
 @pytest.mark.parametrize(("fov", "expected"), [(90, 960), (60, 960 * math.sqrt(3))])
-def test_an_assumed_focal_length_fits_the_field_of_view(fov, expected):
+def test_assumed_focal_length_fits_field_of_view(fov, expected):
     assert assumed_focal_px(1920, fov) == pytest.approx(expected)
 
 
-def test_an_impossible_field_of_view_is_refused(tmp_path):
+def test_impossible_field_of_view_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="horizontal_fov_deg must be between 0 and 180"):
         DepthAnything3(tmp_path, horizontal_fov_deg=180)
 
 
-def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
+def test_folder_without_checkpoint_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="needs a checkpoint"):
         DepthAnything3()
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
@@ -84,7 +84,7 @@ def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
         DepthAnything3(tmp_path)
 
 
-def test_a_model_without_metres_is_refused(tmp_path):
+def test_model_without_metric_depth_is_refused(tmp_path):
     from safetensors.torch import save_file
 
     (tmp_path / "config.json").write_text(json.dumps({"model_name": "da3mono-large"}))
@@ -95,7 +95,7 @@ def test_a_model_without_metres_is_refused(tmp_path):
 
 @with_package
 @pytest.mark.parametrize("source", pictures.SOURCES)
-def test_sees_what_the_official_processor_prepares(model, source):
+def test_pixels_match_official_processor(model, source):
     from depth_anything_3.utils.io.input_processor import InputProcessor
 
     for image in source():
@@ -105,53 +105,53 @@ def test_sees_what_the_official_processor_prepares(model, source):
 
 
 @with_package
-def test_metres_are_focal_length_times_raw_depth_over_300(model):
+def test_meters_are_focal_length_times_raw_depth_over_300(model):
     """One pixel followed by hand, of an image of 160 x 96 that is seen as 70 x 42."""
     image = pictures.drawn([(96, 160)])[0]
     raw, sky = raw_of(model, image)
-    (found,) = predict(model, pictures.batch_of([image]))
+    (depth_map,) = predict(model, pictures.batch_of([image]))
     focal_px = 80 / math.tan(math.radians(35)) * 70 / 160  # both sides are scaled alike
     y, x = np.argwhere(sky < SKY)[0]
-    assert found.unit == "metres"
-    assert found.depth.shape == (42, 70)
-    assert found.depth[y, x] == pytest.approx(focal_px * raw[y, x] / 300, rel=1e-5)
+    assert depth_map.unit == "metres"
+    assert depth_map.depth.shape == (42, 70)
+    assert depth_map.depth[y, x] == pytest.approx(focal_px * raw[y, x] / 300, rel=1e-5)
 
 
 @with_package
-def test_a_known_focal_length_is_taken(model):
+def test_focal_length_of_batch_is_used(model):
     from dataclasses import replace
 
     batch = pictures.batch_of(pictures.drawn([(96, 160), (96, 160)]))
     assumed = predict(model, batch)
-    known = predict(model, replace(batch, focals_px=(2 * assumed_focal_px(160, 70), None)))
-    assert known[0].depth == pytest.approx(2 * assumed[0].depth, rel=1e-5, nan_ok=True)
-    assert known[1].depth == pytest.approx(assumed[1].depth, nan_ok=True)
+    with_focal = predict(model, replace(batch, focals_px=(2 * assumed_focal_px(160, 70), None)))
+    assert with_focal[0].depth == pytest.approx(2 * assumed[0].depth, rel=1e-5, nan_ok=True)
+    assert with_focal[1].depth == pytest.approx(assumed[1].depth, nan_ok=True)
 
 
 @with_package
-def test_the_sky_and_nothing_else_is_unknown(model):
+def test_only_sky_is_nan(model):
     for image in pictures.drawn():
         raw, sky = raw_of(model, image)
-        (found,) = predict(model, pictures.batch_of([image]))
-        assert np.array_equal(np.isnan(found.depth), sky >= SKY)
-        known = sky < SKY
-        scale = found.depth[known] / raw[known]  # the package's own forward leaves these alone
+        (depth_map,) = predict(model, pictures.batch_of([image]))
+        assert np.array_equal(np.isnan(depth_map.depth), sky >= SKY)
+        visible = sky < SKY
+        scale = depth_map.depth[visible] / raw[visible]  # unchanged by the package's forward
         assert scale == pytest.approx(scale[0], rel=1e-4)
-        assert known.mean() > 0
+        assert visible.mean() > 0
 
 
 @with_package
-def test_a_batch_is_its_images(model):
+def test_batch_size_does_not_change_results(model):
     assert isinstance(model, DepthEstimator)
     images = pictures.drawn()
-    for one, image in zip(predict(model, pictures.batch_of(images)), images, strict=True):
+    for depth_map, image in zip(predict(model, pictures.batch_of(images)), images, strict=True):
         (alone,) = predict(model, pictures.batch_of([image]))
-        assert np.array_equal(one.depth, alone.depth, equal_nan=True)
+        assert np.array_equal(depth_map.depth, alone.depth, equal_nan=True)
     assert predict(model, pictures.batch_of([])) == []
 
 
 @with_package
-def test_a_tensor_that_is_missing_is_named(folder, tmp_path):
+def test_missing_tensor_is_named_in_error(folder, tmp_path):
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(folder / "model.safetensors")
@@ -163,7 +163,7 @@ def test_a_tensor_that_is_missing_is_named(folder, tmp_path):
 
 
 @with_package
-def test_a_config_cannot_have_other_classes_built(folder, tmp_path):
+def test_config_with_other_classes_is_refused(folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["config"]["net"]["__object__"] = {"path": "os", "name": "system"}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -173,7 +173,7 @@ def test_a_config_cannot_have_other_classes_built(folder, tmp_path):
 
 
 @with_package
-def test_the_packages_presets_are_found_by_name():
+def test_package_presets_are_loaded_by_name():
     from cascade.models.depth.depth_anything_3 import preset
 
     assert preset("da3metric-large", "folder")["net"]["name"] == "vitl"

@@ -28,7 +28,7 @@ LEFT, SHIFTED, RIGHT = [0.1, 0.1, 0.3, 0.5], [0.11, 0.1, 0.31, 0.5], [0.6, 0.1, 
 
 
 @pytest.mark.parametrize(
-    ("boxes", "scores", "class_ids", "nms_iou", "kept"),
+    ("boxes", "scores", "class_ids", "nms_iou", "expected_scores"),
     [
         pytest.param([LEFT, RIGHT], [0.2, 0.9], [0, 0], 0.6, [0.9, 0.2], id="surest first"),
         pytest.param([LEFT, SHIFTED], [0.2, 0.9], [0, 0], 0.6, [0.9], id="doubles are one"),
@@ -39,24 +39,24 @@ LEFT, SHIFTED, RIGHT = [0.1, 0.1, 0.3, 0.5], [0.11, 0.1, 0.31, 0.5], [0.6, 0.1, 
         pytest.param([], [], [], 0.6, [], id="nothing"),
     ],
 )
-def test_which_boxes_stay(boxes, scores, class_ids, nms_iou, kept):
-    found = unpacked(boxes, scores, class_ids, nms_iou)
-    assert found.scores.tolist() == pytest.approx(kept)
-    assert found.classes == CLASSES
+def test_selected_boxes(boxes, scores, class_ids, nms_iou, expected_scores):
+    predictions = unpacked(boxes, scores, class_ids, nms_iou)
+    assert predictions.scores.tolist() == pytest.approx(expected_scores)
+    assert predictions.classes == CLASSES
 
 
-def test_boxes_are_clipped_to_the_image():
-    found = unpacked([[-0.5, 0.2, 1.5, 0.1]], [0.5], [1])
-    assert found.boxes_xyxy[0].tolist() == pytest.approx([0.0, 0.2, 1.0, 0.2])
+def test_boxes_are_clipped_to_image():
+    predictions = unpacked([[-0.5, 0.2, 1.5, 0.1]], [0.5], [1])
+    assert predictions.boxes_xyxy[0].tolist() == pytest.approx([0.0, 0.2, 1.0, 0.2])
 
 
-def test_a_hundred_boxes_at_most():
+def test_at_most_hundred_boxes_are_returned():
     corners = torch.rand(300, 2).sort(dim=0).values * 0.5
     boxes = torch.cat([corners, corners + 0.001], dim=1)
-    found = detector_head.to_detections(
+    predictions = detector_head.to_detections(
         boxes, torch.rand(300) + 0.1, torch.zeros(300), CLASSES, nms_iou=None
     )
-    assert len(found) == 100
+    assert len(predictions) == 100
 
 
 def truth(boxes, class_ids, classes=CLASSES):
@@ -68,7 +68,7 @@ def truth(boxes, class_ids, classes=CLASSES):
     )
 
 
-def test_targets_are_laid_end_to_end():
+def test_targets_are_concatenated():
     targets = [truth([LEFT, RIGHT], [1, 0]), truth([], []), truth([LEFT], [0])]
     image, class_ids, boxes = detector_head.flatten_targets(targets, CLASSES, CPU)
     assert image.tolist() == [0, 0, 2]
@@ -76,7 +76,7 @@ def test_targets_are_laid_end_to_end():
     assert boxes.shape == (3, 4)
 
 
-def test_targets_must_use_the_models_classes():
+def test_targets_with_other_classes_are_refused():
     with pytest.raises(BadPredictionsError, match=r"\['cone', 'drum'\], got \['drum', 'cone'\]"):
         detector_head.flatten_targets([truth([], [], ("drum", "cone"))], CLASSES, CPU)
 
@@ -89,8 +89,9 @@ class Head(nn.Module):
         self.body = nn.Linear(2, width)
         self.rows = nn.Linear(width, classes)
         self.embedding = nn.Embedding(classes + 1, 2)
-        for i, one in enumerate(self.parameters()):
-            one.data = value + i + torch.arange(one.numel()).reshape(one.shape).float() / 100
+        for i, parameter in enumerate(self.parameters()):
+            offsets = torch.arange(parameter.numel()).reshape(parameter.shape).float() / 100
+            parameter.data = value + i + offsets
 
 
 def carried(old_classes, new_classes, meaning=None, width=3):
@@ -106,7 +107,7 @@ def carried(old_classes, new_classes, meaning=None, width=3):
     return checkpoint.state(old), checkpoint.state(new)
 
 
-def test_rows_follow_their_class():
+def test_class_rows_follow_their_class():
     old, new = carried(("cone", "drum"), ("sign", "Cone"))
     assert torch.equal(new["body.weight"], old["body.weight"])
     assert torch.equal(new["rows.weight"][1], old["rows.weight"][0])
@@ -114,19 +115,19 @@ def test_rows_follow_their_class():
     assert torch.equal(new["embedding.weight"][1:], old["embedding.weight"][[0, 2]])
 
 
-def test_a_meaning_joins_words():
+def test_meaning_maps_old_names_to_new_classes():
     words = {"Safety Cone": "cone", "barrel": "drum"}
     old, new = carried(("barrel", "Safety Cone"), ("cone", "drum"), meaning=words.get)
     assert torch.equal(new["rows.bias"], old["rows.bias"][[1, 0]])
 
 
-def test_tensors_of_another_shape_start_anew():
+def test_tensors_of_other_shape_keep_initialization():
     _, new = carried(("cone",), ("cone",), width=5)
     assert (new["rows.weight"] >= 1000).all()
     assert (new["body.weight"] >= 1000).all()
 
 
-def test_a_foreign_checkpoint_is_refused(tmp_path):
+def test_foreign_checkpoint_is_refused(tmp_path):
     checkpoint.save(tmp_path / "a", {"adapter": "yolo"}, {})
     with pytest.raises(CheckpointError, match="of the adapter 'yolo', expected 'rt_detr'"):
         detector_head.open_checkpoint(tmp_path / "a", adapter="rt_detr", keys=())

@@ -82,42 +82,42 @@ def change(file, **values):
 # --- what it says ------------------------------------------------------------------------------
 
 
-def test_every_family_has_a_tiny_checkpoint():
+def test_every_family_has_tiny_checkpoint():
     assert sorted(tiny_detr.CASES) == sorted(MODEL_TYPES)
 
 
-def test_it_answers_for_every_image_of_a_batch(model):
+def test_every_image_of_batch_has_predictions(model):
     assert isinstance(model, Detector)
-    found = predict(model, batch_of(*SIZES))
-    assert len(found) == len(SIZES)
-    for one in found:
-        assert one.classes == CLASSES
-        assert len(one) >= 20  # of 30 queries
-        assert one.scores.std() > 0.01
-        assert one.boxes_xyxy.std(axis=0).min() > 0.01
-        assert one.boxes_xyxy.min() >= 0
-        assert one.boxes_xyxy.max() <= 1
-    assert len({label for one in found for label in one.labels}) > 1
+    predictions = predict(model, batch_of(*SIZES))
+    assert len(predictions) == len(SIZES)
+    for detections in predictions:
+        assert detections.classes == CLASSES
+        assert len(detections) >= 20  # of 30 queries
+        assert detections.scores.std() > 0.01
+        assert detections.boxes_xyxy.std(axis=0).min() > 0.01
+        assert detections.boxes_xyxy.min() >= 0
+        assert detections.boxes_xyxy.max() <= 1
+    assert len({label for detections in predictions for label in detections.labels}) > 1
 
 
-def test_a_batch_says_what_its_images_say(model):
+def test_batch_size_does_not_change_predictions(model):
     batch = batch_of(*SIZES)
     together = predict(model, batch)
-    for i, both in enumerate(together):
+    for i, batched in enumerate(together):
         (alone,) = predict(model, batch.part(i, i + 1))
-        assert (alone.class_ids == both.class_ids).all()
-        assert alone.scores == pytest.approx(both.scores, abs=1e-4)
-        assert alone.boxes_xyxy == pytest.approx(both.boxes_xyxy, abs=1e-4)
+        assert (alone.class_ids == batched.class_ids).all()
+        assert alone.scores == pytest.approx(batched.scores, abs=1e-4)
+        assert alone.boxes_xyxy == pytest.approx(batched.boxes_xyxy, abs=1e-4)
     assert together[0].scores[:20] != pytest.approx(together[1].scores[:20], abs=1e-4)
 
 
-def test_an_empty_batch_gives_nothing(model):
+def test_empty_batch_has_no_predictions(model):
     assert predict(model, batch_of()) == []
 
 
-def test_it_is_for_inference_alone(model):
+def test_loaded_model_is_frozen(model):
     assert not model.module.training
-    assert not any(one.requires_grad for one in model.module.parameters())
+    assert not any(parameter.requires_grad for parameter in model.module.parameters())
 
 
 # --- what it looks at --------------------------------------------------------------------------
@@ -144,7 +144,7 @@ PROCESSORS = [
 
 
 @pytest.mark.parametrize(("kind", "options", "tolerance"), PROCESSORS)
-def test_pixels_are_those_of_the_official_processor(kind, options, tolerance, tmp_path):
+def test_pixels_match_official_processor(kind, options, tolerance, tmp_path):
     kind(size={"height": 64, "width": 96}, **options).save_pretrained(tmp_path)
     official = AutoImageProcessor.from_pretrained(tmp_path)
     assert type(official) is kind
@@ -154,7 +154,7 @@ def test_pixels_are_those_of_the_official_processor(kind, options, tolerance, tm
 
 @pytest.mark.skipif("CURATION_SHARED" not in os.environ, reason="CURATION_SHARED is not set")
 @pytest.mark.parametrize(("kind", "options", "tolerance"), PROCESSORS)
-def test_so_they_are_of_real_photographs(kind, options, tolerance, tmp_path):
+def test_pixels_of_photographs_match_official_processor(kind, options, tolerance, tmp_path):
     clips = Path(os.environ["CURATION_SHARED"]) / "data" / "roadwork_clips"
     photographs = tuple(batches.read(path) for path in sorted(clips.rglob("*.jpg"))[::60][:4])
     assert len(photographs) == 4
@@ -164,7 +164,7 @@ def test_so_they_are_of_real_photographs(kind, options, tolerance, tmp_path):
     assert_official(StretchedView.from_folder(tmp_path), official, batch, tolerance=tolerance)
 
 
-def test_forward_gets_the_pixels_of_its_own_processor(folders, model, family):
+def test_prepare_uses_processor_of_checkpoint(folders, model, family):
     tensors = model.prepare(batch_of(*SIZES))
     official = AutoImageProcessor.from_pretrained(folders[family])
     expected = official(images=list(batch_of(*SIZES).images), return_tensors="pt")["pixel_values"]
@@ -172,7 +172,7 @@ def test_forward_gets_the_pixels_of_its_own_processor(folders, model, family):
     assert (tensors["pixel_values"] - expected).abs().max() <= 1 / 255 / 0.224 + 1e-6
 
 
-def test_members_of_one_size_share_the_view(models):
+def test_members_with_equal_size_share_view(models):
     batch = batch_of(*SIZES)
     for name in ("rt_detr", "rt_detr_v2", "d_fine", "deimv2"):
         models[name].prepare(batch)
@@ -182,49 +182,49 @@ def test_members_of_one_size_share_the_view(models):
 # --- how it is decoded -------------------------------------------------------------------------
 
 
-def officially(folder, raw):
+def official_detections(folder, raw):
     """Return what transformers' own post-processing makes of raw outputs."""
     processor = AutoImageProcessor.from_pretrained(folder)
-    found = processor.post_process_object_detection(
+    predictions = processor.post_process_object_detection(
         SimpleNamespace(logits=raw["logits"], pred_boxes=raw["boxes"]),
         threshold=detector_head.MIN_SCORE,
         target_sizes=[(1, 1)] * len(raw["logits"]),
     )
     return [
         detector_head.to_detections(
-            one["boxes"], one["scores"], one["labels"], CLASSES, nms_iou=None
+            detections["boxes"], detections["scores"], detections["labels"], CLASSES, nms_iou=None
         )
-        for one in found
+        for detections in predictions
     ]
 
 
-def assert_same(found, expected):
-    for one, other in zip(found, expected, strict=True):
-        assert len(one) == len(other) > 0
-        assert (one.class_ids == other.class_ids).all()
-        assert (one.scores == other.scores).all()
-        assert (one.boxes_xyxy == other.boxes_xyxy).all()
+def assert_same(predictions, expected):
+    for detections, other in zip(predictions, expected, strict=True):
+        assert len(detections) == len(other) > 0
+        assert (detections.class_ids == other.class_ids).all()
+        assert (detections.scores == other.scores).all()
+        assert (detections.boxes_xyxy == other.boxes_xyxy).all()
 
 
-def test_decoding_is_the_official_one(folders, model, family):
+def test_decoding_matches_official_processor(folders, model, family):
     batch = batch_of(*SIZES)
     raw = raw_of(model, batch)
-    assert_same(model.decode(raw, batch), officially(folders[family], raw))
+    assert_same(model.decode(raw, batch), official_detections(folders[family], raw))
 
 
 @pytest.mark.parametrize("family", ["d_fine", "rf_detr"], indirect=True)
-def test_so_it_is_where_there_are_more_boxes_than_are_kept(folders, model, family):
+def test_decoding_of_more_boxes_than_maximum_matches_official_processor(folders, model, family):
     dice = torch.Generator().manual_seed(0)
     raw = {
         "logits": 3 * torch.randn(4, 300, 3, generator=dice) - 2,
         "boxes": torch.rand(4, 300, 4, generator=dice),
     }
-    found = model.decode(raw, batch_of(*SIZES))
-    assert [len(one) for one in found] == [detector_head.MAX_BOXES] * 4
-    assert_same(found, officially(folders[family], raw))
+    predictions = model.decode(raw, batch_of(*SIZES))
+    assert [len(detections) for detections in predictions] == [detector_head.MAX_BOXES] * 4
+    assert_same(predictions, official_detections(folders[family], raw))
 
 
-def test_the_surest_pairs_by_hand():
+def test_top_predictions_by_hand():
     logits = torch.tensor([[[0.0, 2.0], [-1.0, -2.0], [-3.0, 1.0]]])
     scores, class_ids, queries = top_predictions(logits)
     assert scores[0].tolist() == pytest.approx([0.8808, 0.7311, 0.5], abs=1e-4)
@@ -256,24 +256,24 @@ def squares(n, classes):
     return made
 
 
-def test_with_its_classes_again_it_is_the_same_model_and_can_be_trained(model):
+def test_copy_with_equal_classes_is_equal_and_trainable(model):
     other, batch = model.with_classes(CLASSES), batch_of(*SIZES)
     assert isinstance(other, Trainable)
     before, after = raw_of(model, batch), raw_of(other, batch)
     assert torch.equal(before["logits"], after["logits"])
     assert torch.equal(before["boxes"], after["boxes"])
-    assert any(one.requires_grad for one in other.module.parameters())
-    assert not any(one.requires_grad for one in model.module.parameters())
+    assert any(parameter.requires_grad for parameter in other.module.parameters())
+    assert not any(parameter.requires_grad for parameter in model.module.parameters())
 
 
-def test_classes_in_another_order_are_the_same_model(model):
+def test_reordered_classes_keep_predictions(model):
     other, batch = model.with_classes(("WORKER", "traffic cone", "barrier")), batch_of((64, 64))
     before, after = raw_of(model, batch), raw_of(other, batch)
     assert other.classes == ("WORKER", "traffic cone", "barrier")
     assert torch.allclose(after["logits"], before["logits"][..., [2, 0, 1]], atol=1e-5)
 
 
-def test_what_means_the_same_is_carried_over_and_new_classes_start_anew(model, tmp_path):
+def test_known_classes_are_transferred_and_new_ones_are_initialized(model, tmp_path):
     words = {"traffic cone": "cone"}
     batch = batch_of((64, 64))
     for name in "ab":
@@ -284,12 +284,12 @@ def test_what_means_the_same_is_carried_over_and_new_classes_start_anew(model, t
     a, b = (sources.fingerprint(tmp_path / name) for name in "ab")
     assert a == b
     assert model.classes == CLASSES
-    weights = [one for one in checkpoint.state(other.module) if "class_embed" in one]
+    weights = [name for name in checkpoint.state(other.module) if "class_embed" in name]
     assert weights
 
 
 @pytest.mark.parametrize("counts", [(3, 1), (0, 2), (0, 0)])
-def test_the_loss_is_finite_and_reaches_the_parameters(model, counts):
+def test_loss_is_finite_and_has_gradients(model, counts):
     other = model.with_classes(("cone", "drum"))
     other.module.train()
     targets = [truth(n, other.classes, seed=n) for n in counts]
@@ -297,27 +297,27 @@ def test_the_loss_is_finite_and_reaches_the_parameters(model, counts):
     loss.backward()
     assert loss.ndim == 0
     assert torch.isfinite(loss)
-    touched = [n for n, one in other.module.named_parameters() if one.grad is not None]
-    assert any("backbone" in one or "conv_encoder" in one for one in touched)
-    assert any("class_embed" in one for one in touched)
+    touched = [n for n, parameter in other.module.named_parameters() if parameter.grad is not None]
+    assert any("backbone" in name or "conv_encoder" in name for name in touched)
+    assert any("class_embed" in name for name in touched)
 
 
-def test_its_loss_is_transformers_own(folders, model, family):
+def test_loss_matches_transformers(folders, model, family):
     plain = AutoModelForObjectDetection.from_pretrained(folders[family])
     other, targets = model.with_classes(CLASSES), [truth(2, CLASSES), truth(1, CLASSES)]
     tensors = other.prepare(batch_of((64, 64), (64, 64)))
     labels = [
         {
-            "class_labels": torch.from_numpy(one.class_ids),
-            "boxes": box_convert(torch.from_numpy(one.boxes_xyxy), "xyxy", "cxcywh"),
+            "class_labels": torch.from_numpy(target.class_ids),
+            "boxes": box_convert(torch.from_numpy(target.boxes_xyxy), "xyxy", "cxcywh"),
         }
-        for one in targets
+        for target in targets
     ]
     expected = plain.eval()(pixel_values=tensors["pixel_values"], labels=labels).loss
     assert other.loss(tensors, targets).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_the_loss_is_exact_under_autocast(model):
+def test_loss_is_float32_under_autocast(model):
     other = model.with_classes(CLASSES)
     tensors, targets = other.prepare(batch_of((64, 64))), [truth(2, CLASSES)]
     exact = other.loss(tensors, targets).item()
@@ -327,7 +327,7 @@ def test_the_loss_is_exact_under_autocast(model):
     assert half.item() == pytest.approx(exact, rel=0.1)
 
 
-def test_what_was_saved_is_what_was_there(model, tmp_path):
+def test_saved_checkpoint_restores_model(model, tmp_path):
     other, batch = model.with_classes(("cone", "traffic cone")), batch_of(*SIZES)
     other.save(tmp_path / "saved")
     again = registry.create("detr", tmp_path / "saved")
@@ -335,19 +335,19 @@ def test_what_was_saved_is_what_was_there(model, tmp_path):
     assert torch.equal(raw_of(other, batch)["logits"], raw_of(again, batch)["logits"])
     assert torch.equal(raw_of(other, batch)["boxes"], raw_of(again, batch)["boxes"])
     again.save(tmp_path / "again")
-    names = sorted(one.name for one in (tmp_path / "saved").iterdir())
+    names = sorted(path.name for path in (tmp_path / "saved").iterdir())
     assert names == ["config.json", "model.safetensors", "preprocessor_config.json"]
     assert sources.fingerprint(tmp_path / "saved") == sources.fingerprint(tmp_path / "again")
 
 
-def test_names_that_the_manifest_gives_give_way_to_those_it_was_trained_on(folder, tmp_path):
+def test_trained_classes_override_parameter(folder, tmp_path):
     change(folder / "config.json", id2label={i: f"LABEL_{i}" for i in range(3)})
     names = ("cone", "drum", "sign")
     DetrDetector(folder, classes=names).with_classes(("drum",)).save(tmp_path / "a")
     assert DetrDetector(tmp_path / "a", classes=names).classes == ("drum",)
 
 
-def test_it_gets_better(model, tmp_path):
+def test_training_reduces_loss(model, tmp_path):
     classes = ("red", "green")
     images = squares(4, classes)
     result = fit(model.with_classes(classes), images, images, out=tmp_path / "a", epochs=6,
@@ -358,7 +358,7 @@ def test_it_gets_better(model, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["rt_detr_v2", "rf_detr"], indirect=True)
-def test_training_sees_what_prediction_sees(model):
+def test_training_view_matches_prediction_view(model):
     batch = batch_of((90, 160), (64, 64))
     views, _ = model.training_view(batch)
     seen = model.prepare(ViewBatch.of(views, framed=True))["pixel_values"]
@@ -368,53 +368,54 @@ def test_training_sees_what_prediction_sees(model):
 # --- what is refused ---------------------------------------------------------------------------
 
 
-def test_a_checkpoint_in_half_precision_is_read_in_full(folder):
+def test_half_precision_checkpoint_is_read_as_float32(folder):
     module = AutoModelForObjectDetection.from_pretrained(folder)
     module.to(torch.bfloat16).save_pretrained(folder)
-    assert {one.dtype for one in DetrDetector(folder).module.parameters()} == {torch.float32}
+    parameters = DetrDetector(folder).module.parameters()
+    assert {parameter.dtype for parameter in parameters} == {torch.float32}
 
 
-def test_names_can_be_given_where_the_checkpoint_has_none(folder):
+def test_classes_parameter_names_unnamed_outputs(folder):
     change(folder / "config.json", id2label={i: f"LABEL_{i}" for i in range(3)})
     names = ("cone", "drum", "sign")
-    (found,) = predict(DetrDetector(folder, classes=names), batch_of((64, 64)))
-    assert found.classes == names
+    (detections,) = predict(DetrDetector(folder, classes=names), batch_of((64, 64)))
+    assert detections.classes == names
     with pytest.raises(CheckpointError, match=r"does not name its 3 classes.* got 0"):
         DetrDetector(folder)
     with pytest.raises(CheckpointError, match=r"does not name its 3 classes.* got 2"):
         DetrDetector(folder, classes=("cone", "drum"))
 
 
-def test_names_cannot_be_given_where_it_has_some(folder):
+def test_classes_parameter_is_refused_for_named_outputs(folder):
     with pytest.raises(CheckpointError, match="leave out `classes`"):
         DetrDetector(folder, classes=("cone", "drum", "sign"))
 
 
-def test_no_checkpoint_is_refused():
+def test_missing_checkpoint_is_refused():
     with pytest.raises(CheckpointError, match="'detr' needs a checkpoint"):
         DetrDetector()
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
-def test_a_missing_file_is_named(folder, name):
+def test_missing_file_is_named_in_error(folder, name):
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match=name):
         DetrDetector(folder)
 
 
-def test_another_family_is_refused(folder):
+def test_other_family_is_refused(folder):
     change(folder / "config.json", model_type="yolos")
     with pytest.raises(CheckpointError, match=r"of the type 'yolos'; .* one of d_fine, deimv2"):
         DetrDetector(folder)
 
 
-def test_a_damaged_configuration_is_named(folder):
+def test_damaged_configuration_is_refused(folder):
     (folder / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
         DetrDetector(folder)
 
 
-def test_a_damaged_processor_is_named(folder):
+def test_damaged_processor_is_refused(folder):
     (folder / "preprocessor_config.json").write_text("{")
     with pytest.raises(CheckpointError, match="image processor"):
         DetrDetector(folder)
@@ -429,25 +430,25 @@ def test_a_damaged_processor_is_named(folder):
         pytest.param({"resample": 0}, id="nearest"),
     ],
 )
-def test_a_processor_that_does_something_else_is_refused(folder, values):
+def test_unsupported_processor_is_refused(folder, values):
     change(folder / "preprocessor_config.json", **values)
     with pytest.raises(CheckpointError, match="the image processor must"):
         DetrDetector(folder)
 
 
-def test_damaged_weights_are_named(folder):
+def test_damaged_weights_are_refused(folder):
     (folder / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"Cannot load the weights in .*spoiled"):
         DetrDetector(folder)
 
 
-def test_weights_of_another_shape_are_refused(folder):
+def test_weights_of_other_shape_are_refused(folder):
     change(folder / "config.json", decoder_ffn_dim=32)
     with pytest.raises(CheckpointError, match=r"Cannot load the weights in .*spoiled"):
         DetrDetector(folder)
 
 
-def test_weights_that_are_not_all_there_are_refused(folder):
+def test_incomplete_weights_are_refused(folder):
     change(folder / "config.json", decoder_layers=3)
     with pytest.raises(CheckpointError, match=r"\d+ tensors are missing"):
         DetrDetector(folder)

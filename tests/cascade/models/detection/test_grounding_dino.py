@@ -27,8 +27,8 @@ STEP = 1 / 255 + 1e-6  # of a grey level
 
 def batch_of(*sizes, seed=0):
     rng = np.random.default_rng(seed)
-    found = tuple(rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in sizes)
-    return Batch(ids=tuple(str(i) for i in range(len(sizes))), images=found)
+    images = tuple(rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in sizes)
+    return Batch(ids=tuple(str(i) for i in range(len(sizes))), images=images)
 
 
 @pytest.fixture(scope="module", params=["grounding_dino", "mm_grounding_dino"])
@@ -36,8 +36,8 @@ def folder(request, tmp_path_factory):
     return tiny_grounding_dino.CASES[request.param].write(tmp_path_factory.mktemp("a"))
 
 
-def load(folder, asked=ROADWORK):
-    return registry.create("grounding_dino", folder, taxonomy=asked)
+def load(folder, classes=ROADWORK):
+    return registry.create("grounding_dino", folder, taxonomy=classes)
 
 
 def official(folder):
@@ -54,14 +54,14 @@ def official_pixels(processor, image):
 # --- against transformers ----------------------------------------------------------------------
 
 
-def test_pixels_are_those_of_the_official_processor(folder):
+def test_pixels_match_official_processor(folder):
     model, (_, processor) = load(folder), official(folder)
     sizes = [(90, 160), (200, 110), (96, 96), (333, 77), (40, 41), (90, 160)]
     check_pixels(model, processor, batch_of(*sizes))
 
 
 @pytest.mark.skipif(SHARED is None, reason="CURATION_SHARED is not set: no photographs")
-def test_pixels_of_photographs_are_those_of_the_official_processor(folder):
+def test_pixels_of_photographs_match_official_processor(folder):
     model, (_, processor) = load(folder), official(folder)
     paths = sorted(Path(SHARED, "data", "roadwork_clips").rglob("*.jpg"))[::50][:4]
     assert len(paths) == 4
@@ -79,17 +79,17 @@ def check_pixels(model, processor, batch):
         assert ((rows[place] - theirs) * std).abs().max() <= STEP
 
 
-def test_the_text_is_that_of_the_official_processor(folder):
+def test_text_matches_official_processor(folder):
     model, (_, processor) = load(folder), official(folder)
     theirs = processor(text=[list(PROMPTS)], return_tensors="pt")
     (text,) = model.prepare(batch_of((64, 64)))["texts"]
     assert text.keys() == theirs.keys()
-    for name, one in theirs.items():
-        assert torch.equal(text[name], one), name
+    for name, tensor in theirs.items():
+        assert torch.equal(text[name], tensor), name
     assert 100 not in theirs.input_ids  # [UNK]: the tiny vocabulary knows every word
 
 
-def test_boxes_and_scores_are_those_of_transformers(folder):
+def test_boxes_and_scores_match_transformers(folder):
     """The whole way; scores, where the surest token belongs to the prompt that we name."""
     model, (network, processor) = load(folder), official(folder)
     text = processor(text=[list(PROMPTS)], return_tensors="pt")
@@ -114,7 +114,7 @@ def test_boxes_and_scores_are_those_of_transformers(folder):
     assert equal > 10
 
 
-def said(model, *boxes):
+def made_up_predictions(model, *boxes):
     """Return raw outputs in which each box's tokens have the scores of the named words."""
     tokens = model.prepare(batch_of((64, 64)))["texts"][0]["input_ids"][0]
     logits = torch.full((1, 1, len(boxes), model.module.config.max_text_len), -math.inf)
@@ -126,12 +126,14 @@ def said(model, *boxes):
     return {"logits": logits, "boxes": centres[None, None, : len(boxes)]}
 
 
-def test_an_unambiguous_phrase_has_the_official_box_and_score(folder):
+def test_unambiguous_phrase_has_official_box_and_score(folder):
     model, (_, processor) = load(folder), official(folder)
     text = processor(text=[list(PROMPTS)], return_tensors="pt")
     owners = model._owners[0]
     last, first = (torch.nonzero(owners == i).flatten().tolist() for i in (len(PROMPTS) - 1, 0))
-    raw = said(model, dict.fromkeys(last, 0.7) | {last[0]: 0.8}, {first[-1]: 0.6}, {first[0]: 0.3})
+    raw = made_up_predictions(
+        model, dict.fromkeys(last, 0.7) | {last[0]: 0.8}, {first[-1]: 0.6}, {first[0]: 0.3}
+    )
     theirs = processor.post_process_grounded_object_detection(
         SimpleNamespace(logits=raw["logits"][:, 0], pred_boxes=raw["boxes"][:, 0]),
         text.input_ids, threshold=0.01, text_threshold=0.25, target_sizes=[(1, 1)],
@@ -144,13 +146,13 @@ def test_an_unambiguous_phrase_has_the_official_box_and_score(folder):
     assert np.allclose(ours.scores, [0.8, 0.6, 0.3], atol=1e-6)
 
 
-def test_a_phrase_of_two_prompts_is_given_to_the_one_with_more_words(folder):
+def test_phrase_of_two_prompts_goes_to_prompt_with_more_words(folder):
     model = load(folder)
     owners = model._owners[0]
     many = max(range(len(PROMPTS)), key=lambda i: int((owners == i).sum()))
     words = torch.nonzero(owners == many).flatten().tolist()
     other = torch.nonzero(owners == (many + 1) % len(PROMPTS)).flatten().tolist()
-    raw = said(model, dict.fromkeys(words[:3], 0.5) | {other[0]: 0.6})
+    raw = made_up_predictions(model, dict.fromkeys(words[:3], 0.5) | {other[0]: 0.6})
     (ours,) = model.decode(raw, batch_of((64, 64)))
     assert ours.labels == [PROMPTS[many]]
     assert ours.scores == pytest.approx([0.5])
@@ -159,15 +161,15 @@ def test_a_phrase_of_two_prompts_is_given_to_the_one_with_more_words(folder):
 # --- of its own --------------------------------------------------------------------------------
 
 
-def test_its_classes_are_the_prompts(folder):
+def test_classes_are_prompts(folder):
     model = load(folder)
     assert model.classes == PROMPTS
-    found = predict(model, batch_of((90, 160), (64, 64)))
-    assert all(one.classes == PROMPTS for one in found)
-    assert len({label for one in found for label in one.labels}) > 2
+    predictions = predict(model, batch_of((90, 160), (64, 64)))
+    assert all(detections.classes == PROMPTS for detections in predictions)
+    assert len({label for detections in predictions for label in detections.labels}) > 2
 
 
-def test_a_batch_says_what_its_images_say(folder):
+def test_batch_size_does_not_change_predictions(folder):
     model, batch = load(folder), batch_of((90, 160), (120, 60), (64, 64), (90, 160))
     for i, together in enumerate(predict(model, batch)):
         (alone,) = predict(model, batch.part(i, i + 1))
@@ -177,25 +179,25 @@ def test_a_batch_says_what_its_images_say(folder):
         assert np.allclose(together.boxes_xyxy, alone.boxes_xyxy, atol=1e-5)
 
 
-def test_images_that_come_out_at_one_size_are_computed_together(folder):
+def test_images_of_equal_size_are_computed_together(folder):
     tensors = load(folder).prepare(batch_of((90, 160), (120, 60), (180, 320)))
     assert [group.shape for group in tensors["pixels"]] == [(2, 3, 90, 160), (1, 3, 160, 80)]
     assert tensors["rows"].tolist() == [0, 2, 1]
 
 
-def test_an_empty_batch_gives_nothing(folder):
+def test_empty_batch_has_no_predictions(folder):
     assert predict(load(folder), Batch(ids=(), images=())) == []
 
 
-def test_prompts_that_do_not_fit_into_one_text_are_asked_for_in_several(tmp_path):
+def test_prompts_beyond_one_text_are_split(tmp_path):
     folder = tiny_grounding_dino.write(tmp_path, "MMGroundingDino", max_text_len=40)
     model, batch = load(folder), batch_of((90, 160), (64, 64))
     texts = model.prepare(batch)["texts"]
     assert len(texts) > 2
     assert all(text["input_ids"].shape[1] <= 40 for text in texts)
-    for one in predict(model, batch):
-        assert len(one) > 20
-        assert len(set(one.labels)) > 3
+    for detections in predict(model, batch):
+        assert len(detections) > 20
+        assert len(set(detections.labels)) > 3
     first = [int(owners.max()) + 1 for owners in model._owners]
     assert sum(first) == len(PROMPTS)
     raw = said_of_each(model, first)
@@ -212,18 +214,18 @@ def said_of_each(model, counts):
     return {"logits": logits, "boxes": torch.full((1, len(counts), 1, 4), 0.5)}
 
 
-def test_a_prompt_that_fits_no_text_is_refused(tmp_path):
+def test_prompt_longer_than_text_is_refused(tmp_path):
     folder = tiny_grounding_dino.write(tmp_path, max_text_len=5)
     with pytest.raises(TaxonomyError, match="must have at most 5 tokens"):
         load(folder)
 
 
-def test_it_runs_in_bf16(folder):
+def test_predictions_in_bf16(folder):
     model = load(folder)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        (found,) = predict(model, batch_of((90, 160)))
-    assert len(found) > 20
-    assert found.boxes_xyxy.dtype == np.float32
+        (detections,) = predict(model, batch_of((90, 160)))
+    assert len(detections) > 20
+    assert detections.boxes_xyxy.dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -235,15 +237,15 @@ def test_it_runs_in_bf16(folder):
         pytest.param("processor_config.json", "is incomplete: expected prepro", id="processor"),
     ],
 )
-def test_an_incomplete_folder_is_refused(folder, tmp_path, file, message):
-    for one in folder.iterdir():
-        if one.name != file:
-            (tmp_path / one.name).write_bytes(one.read_bytes())
+def test_incomplete_folder_is_refused(folder, tmp_path, file, message):
+    for path in folder.iterdir():
+        if path.name != file:
+            (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(CheckpointError, match=message):
         load(tmp_path)
 
 
-def test_another_family_is_refused(folder, tmp_path):
+def test_other_family_is_refused(folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "owlv2"}))
     with pytest.raises(CheckpointError, match="of the type 'owlv2'"):

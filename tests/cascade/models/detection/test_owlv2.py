@@ -25,8 +25,8 @@ STEP = 1 / 255 + 1e-6  # of a grey level
 
 def batch_of(*sizes, seed=0):
     rng = np.random.default_rng(seed)
-    found = tuple(rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in sizes)
-    return Batch(ids=tuple(str(i) for i in range(len(sizes))), images=found)
+    images = tuple(rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in sizes)
+    return Batch(ids=tuple(str(i) for i in range(len(sizes))), images=images)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def folder(tmp_path_factory):
     return tiny_owlv2.write(tmp_path_factory.mktemp("a"))
 
 
-def load(folder, asked=ROADWORK):
-    return registry.create("owlv2", folder, taxonomy=asked)
+def load(folder, classes=ROADWORK):
+    return registry.create("owlv2", folder, taxonomy=classes)
 
 
 def official(folder):
@@ -57,20 +57,20 @@ def check_pixels(folder, batch):
         assert ((row - theirs.pixel_values[0]) * std).abs().max() <= STEP
 
 
-def test_pixels_are_those_of_the_official_processor(folder):
+def test_pixels_match_official_processor(folder):
     sizes = [(90, 160), (200, 110), (64, 64), (333, 77), (40, 41), (480, 640)]
     check_pixels(folder, batch_of(*sizes))
 
 
 @pytest.mark.skipif(SHARED is None, reason="CURATION_SHARED is not set: no photographs")
-def test_pixels_of_photographs_are_those_of_the_official_processor(folder):
+def test_pixels_of_photographs_match_official_processor(folder):
     paths = sorted(Path(SHARED, "data", "roadwork_clips").rglob("*.jpg"))[::50][:4]
     assert len(paths) == 4
     shown = tuple(batches.read(path) for path in paths)
     check_pixels(folder, Batch(ids=tuple(map(str, paths)), images=shown))
 
 
-def test_boxes_and_scores_are_those_of_transformers(folder):
+def test_boxes_and_scores_match_transformers(folder):
     """Every box of ours is one of theirs, with its score and prompt; the surest is the same."""
     model, (network, processor) = load(folder), official(folder)
     batch = batch_of((90, 160), (120, 90), (64, 64))
@@ -78,10 +78,10 @@ def test_boxes_and_scores_are_those_of_transformers(folder):
     for image, ours in zip(batch.images, predict(model, batch), strict=True):
         pixels = processor.image_processor([image.transpose(2, 0, 1)], return_tensors="pt")
         with torch.no_grad():
-            said = network(**pixels, **text)
+            output = network(**pixels, **text)
         height, width = image.shape[:2]
         (theirs,) = processor.post_process_grounded_object_detection(
-            said, threshold=0.01, target_sizes=[(height, width)]
+            output, threshold=0.01, target_sizes=[(height, width)]
         )
         inside = (theirs["boxes"][:, :2] < torch.tensor([width, height])).all(dim=1)
         boxes = theirs["boxes"] / torch.tensor([width, height, width, height])
@@ -98,22 +98,22 @@ def test_boxes_and_scores_are_those_of_transformers(folder):
 # --- of its own --------------------------------------------------------------------------------
 
 
-def test_its_classes_are_the_prompts(folder):
+def test_classes_are_prompts(folder):
     model = load(folder)
     assert model.classes == PROMPTS
-    found = predict(model, batch_of((90, 160), (64, 64)))
-    assert all(one.classes == PROMPTS for one in found)
-    assert len({label for one in found for label in one.labels}) > 3
+    predictions = predict(model, batch_of((90, 160), (64, 64)))
+    assert all(detections.classes == PROMPTS for detections in predictions)
+    assert len({label for detections in predictions for label in detections.labels}) > 3
 
 
-def test_the_text_tower_is_let_go(folder):
+def test_text_tower_is_dropped(folder):
     model = load(folder)
     assert model.module.queries.shape == (len(PROMPTS), 32)
     assert not any("text_model" in name for name, _ in model.module.named_parameters())
-    assert not any(one.requires_grad for one in model.module.parameters())
+    assert not any(parameter.requires_grad for parameter in model.module.parameters())
 
 
-def test_a_batch_says_what_its_images_say(folder):
+def test_batch_size_does_not_change_predictions(folder):
     model, batch = load(folder), batch_of((90, 160), (120, 60), (64, 64), (90, 160))
     for i, together in enumerate(predict(model, batch)):
         (alone,) = predict(model, batch.part(i, i + 1))
@@ -123,22 +123,22 @@ def test_a_batch_says_what_its_images_say(folder):
         assert np.allclose(together.boxes_xyxy, alone.boxes_xyxy, atol=1e-5)
 
 
-def test_an_empty_batch_gives_nothing(folder):
+def test_empty_batch_has_no_predictions(folder):
     assert predict(load(folder), Batch(ids=(), images=())) == []
 
 
-def test_what_lies_in_the_border_is_left_out(folder):
+def test_box_within_border_is_dropped(folder):
     """Of two patches of an image twice as wide as high, one lies in the black lower half."""
     model, batch = load(folder), batch_of((50, 100))
     logits = torch.full((1, 2, len(PROMPTS)), -9.0)
     logits[0, :, 1] = 2.0
     centres = torch.tensor([[[0.5, 0.25, 0.2, 0.1], [0.5, 0.75, 0.2, 0.1]]])
-    (found,) = model.decode((logits, centres), batch)
-    assert found.labels == [PROMPTS[1]]
-    assert np.allclose(found.boxes_xyxy, [[0.4, 0.4, 0.6, 0.6]])
+    (detections,) = model.decode((logits, centres), batch)
+    assert detections.labels == [PROMPTS[1]]
+    assert np.allclose(detections.boxes_xyxy, [[0.4, 0.4, 0.6, 0.6]])
 
 
-def test_boxes_keep_fp32_in_bf16(folder):
+def test_boxes_stay_fp32_in_bf16(folder):
     model, batch = load(folder), batch_of((90, 160))
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
         logits, boxes = model.forward(model.prepare(batch))
@@ -146,7 +146,7 @@ def test_boxes_keep_fp32_in_bf16(folder):
     assert not torch.equal(boxes, boxes.bfloat16().float())
 
 
-def test_a_prompt_that_is_too_long_is_refused(folder):
+def test_too_long_prompt_is_refused(folder):
     with pytest.raises(TaxonomyError, match="must have at most 64 tokens, got 72"):
         load(folder, taxonomy.from_labels("made", ["a" * 70], ["a" * 70]))
 
@@ -160,15 +160,15 @@ def test_a_prompt_that_is_too_long_is_refused(folder):
         pytest.param("processor_config.json", "is incomplete: expected prepro", id="processor"),
     ],
 )
-def test_an_incomplete_folder_is_refused(folder, tmp_path, file, message):
-    for one in folder.iterdir():
-        if one.name != file:
-            (tmp_path / one.name).write_bytes(one.read_bytes())
+def test_incomplete_folder_is_refused(folder, tmp_path, file, message):
+    for path in folder.iterdir():
+        if path.name != file:
+            (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(CheckpointError, match=message):
         load(tmp_path)
 
 
-def test_another_family_is_refused(folder, tmp_path):
+def test_other_family_is_refused(folder, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "owlvit"}))
     with pytest.raises(CheckpointError, match="of the type 'owlvit'"):

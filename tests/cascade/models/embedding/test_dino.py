@@ -24,12 +24,12 @@ def folders(tmp_path_factory):
 
 
 def vectors(model, images):
-    return np.array([one.vector for one in predict(model, pictures.batch_of(images))])
+    return np.array([embedding.vector for embedding in predict(model, pictures.batch_of(images))])
 
 
 @CASES
 @pytest.mark.parametrize("source", pictures.SOURCES)
-def test_sees_what_the_official_processor_prepares(folders, name, source):
+def test_pixels_match_official_processor(folders, name, source):
     images = source()
     model = registry.create("dino", folders[name])
     official = AutoImageProcessor.from_pretrained(folders[name])
@@ -41,49 +41,49 @@ def test_sees_what_the_official_processor_prepares(folders, name, source):
 
 
 @CASES
-def test_embeds_as_transformers_does(folders, name):
+def test_vectors_match_transformers(folders, name):
     images = pictures.drawn()
     official = AutoImageProcessor.from_pretrained(folders[name])(images=images, return_tensors="pt")
     with torch.inference_mode():
         pooled = AutoModel.from_pretrained(folders[name])(**official).pooler_output
     theirs = torch.nn.functional.normalize(pooled, dim=1).numpy()
-    found = vectors(registry.create("dino", folders[name]), images)
-    assert (found * theirs).sum(1) == pytest.approx(1, abs=1e-3)
-    assert (found @ found.T)[~np.eye(len(images), dtype=bool)].max() < 0.995  # else all are alike
+    actual = vectors(registry.create("dino", folders[name]), images)
+    assert (actual * theirs).sum(1) == pytest.approx(1, abs=1e-3)
+    assert (actual @ actual.T)[~np.eye(len(images), dtype=bool)].max() < 0.995  # else all are alike
 
 
 @CASES
-def test_a_batch_is_its_images(folders, name):
+def test_batch_size_does_not_change_results(folders, name):
     model = registry.create("dino", folders[name])
     assert isinstance(model, Embedder)
     images = pictures.drawn()
     together = vectors(model, images)
     assert together.shape == (len(images), model.dimensions)
-    for one, image in zip(together, images, strict=True):
-        assert one == pytest.approx(vectors(model, [image])[0], abs=1e-5)
+    for embedding, image in zip(together, images, strict=True):
+        assert embedding == pytest.approx(vectors(model, [image])[0], abs=1e-5)
     assert predict(model, pictures.batch_of([])) == []
 
 
-def test_half_weights_change_little(folders):
+def test_half_precision_changes_little(folders):
     model = registry.create("dino", folders["dinov3_vit"])
     images = pictures.drawn()
-    whole = vectors(model, images)
+    full = vectors(model, images)
     model.module.to(torch.bfloat16)
-    assert (whole * vectors(model, images)).sum(1) == pytest.approx(1, abs=1e-2)
+    assert (full * vectors(model, images)).sum(1) == pytest.approx(1, abs=1e-2)
 
 
-def test_the_network_is_frozen(folders):
+def test_network_is_frozen(folders):
     module = registry.create("dino", folders["dinov2"]).module
     assert not module.training
-    assert not any(one.requires_grad for one in module.parameters())
+    assert not any(parameter.requires_grad for parameter in module.parameters())
 
 
-def test_another_familys_checkpoint_is_named(folders, tmp_path):
+def test_other_family_is_refused(folders, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
     with pytest.raises(CheckpointError, match="type 'clip'; the adapter 'dino' expects one of"):
         registry.create("dino", tmp_path)
 
 
-def test_a_member_without_a_source_is_told_so():
+def test_missing_source_is_refused():
     with pytest.raises(CheckpointError, match="needs a checkpoint"):
         registry.create("dino")

@@ -16,12 +16,12 @@ MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.2
 def photographs(n=2, side=96, seed=0):
     """Smooth noise: unlike white noise it has structure at every scale."""
     small = np.random.default_rng(seed).integers(0, 256, (n, 12, 12, 3), dtype=np.uint8)
-    return tuple(np.kron(one, np.ones((side // 12, side // 12, 1), np.uint8)) for one in small)
+    return tuple(np.kron(image, np.ones((side // 12, side // 12, 1), np.uint8)) for image in small)
 
 
 def embedded(*images):
     batch = Batch(ids=tuple(map(str, range(len(images)))), images=images)
-    return [one.vector for one in predict(MobileNetEmbedder(), batch)]
+    return [embedding.vector for embedding in predict(MobileNetEmbedder(), batch)]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def reference():
     return network.eval()
 
 
-def test_agrees_with_the_packages_own_network(reference):
+def test_vectors_match_package(reference):
     view = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
     pixels = (view / 255 - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1)
     with torch.no_grad():
@@ -43,36 +43,36 @@ def test_agrees_with_the_packages_own_network(reference):
         assert torch.allclose(ours, theirs, atol=1e-4)
 
 
-def test_maps_have_the_announced_strides_and_channels():
+def test_maps_have_declared_strides_and_channels():
     maps = Trunk().features(torch.zeros(1, 3, 64, 96, dtype=torch.uint8))
     expected = [
         (1, channels, 64 // stride, 96 // stride)
         for channels, stride in zip(mobilenet.CHANNELS, mobilenet.STRIDES, strict=True)
     ]
-    assert [tuple(one.shape) for one in maps] == expected
+    assert [tuple(level.shape) for level in maps] == expected
 
 
-def test_the_trunk_is_frozen_and_shared():
+def test_trunk_is_frozen_and_shared():
     cpu = torch.device("cpu")
     assert mobilenet.trunk(cpu) is mobilenet.trunk(torch.device("cpu"))
-    assert not any(one.requires_grad for one in mobilenet.trunk(cpu).parameters())
+    assert not any(parameter.requires_grad for parameter in mobilenet.trunk(cpu).parameters())
 
 
-def test_two_members_compute_a_batch_once():
+def test_two_members_compute_batch_once():
     batch = Batch(ids=("a",), images=photographs(1))
     first = mobilenet.trunk_features(batch, 64)
     assert mobilenet.trunk_features(batch, 64) is first
     assert mobilenet.trunk_features(batch, 96) is not first
 
 
-def test_the_embedder_keeps_its_protocol():
+def test_embedder_implements_protocol():
     embedder = MobileNetEmbedder()
     assert isinstance(embedder, Embedder)
     assert embedder.dimensions == 1280
     assert not list(embedder.module.parameters())
 
 
-def test_vectors_have_length_one_and_tell_images_apart():
+def test_vectors_are_distinct_and_have_unit_length():
     image, other = photographs(2)
     same, again, flipped, different = embedded(image, image, image[:, ::-1].copy(), other)
     assert same.shape == (1280,)
@@ -81,26 +81,26 @@ def test_vectors_have_length_one_and_tell_images_apart():
     assert different @ same < flipped @ same < 0.9999
 
 
-def test_a_vector_does_not_depend_on_its_batch():
+def test_batch_does_not_change_vector():
     images = photographs(3)
     together = embedded(*images)
     for image, vector in zip(images, together, strict=True):
         assert embedded(image)[0] == pytest.approx(vector, abs=1e-5)
 
 
-def test_fingerprints_follow_weights_and_size(tmp_path):
+def test_fingerprint_depends_on_weights_and_size(tmp_path):
     copy = tmp_path / "copy.pt"
     copy.write_bytes(mobilenet.packaged_weights().read_bytes())
     assert MobileNetEmbedder(weights=copy).fingerprint == MobileNetEmbedder().fingerprint
     assert MobileNetEmbedder(size=256).fingerprint != MobileNetEmbedder().fingerprint
 
 
-def test_a_source_is_refused(tmp_path):
+def test_source_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="takes no `source`"):
         MobileNetEmbedder(tmp_path)
 
 
-def test_absent_and_foreign_weights_are_named(tmp_path):
+def test_absent_and_foreign_weights_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="No MobileNetV2 weights at"):
         Trunk(tmp_path / "absent.pt")
     foreign = tmp_path / "foreign.pt"

@@ -25,12 +25,12 @@ def folders(tmp_path_factory):
 
 
 def vectors(model, images):
-    return np.array([one.vector for one in predict(model, pictures.batch_of(images))])
+    return np.array([embedding.vector for embedding in predict(model, pictures.batch_of(images))])
 
 
 @CASES
 @pytest.mark.parametrize("source", pictures.SOURCES)
-def test_sees_what_the_official_processor_prepares(folders, name, source):
+def test_pixels_match_official_processor(folders, name, source):
     images = source()
     model = registry.create("siglip", folders[name])
     official = AutoImageProcessor.from_pretrained(folders[name])
@@ -42,56 +42,56 @@ def test_sees_what_the_official_processor_prepares(folders, name, source):
 
 
 @CASES
-def test_embeds_images_and_texts_as_transformers_does(folders, name):
+def test_image_and_text_vectors_match_transformers(folders, name):
     images = pictures.drawn()
     processor = AutoProcessor.from_pretrained(folders[name])
     filled = {"padding": "max_length", "max_length": 64, "return_attention_mask": False}
     how = filled if name == "siglip2" else {"padding": True}
-    given = processor(text=TEXTS, images=images, return_tensors="pt", **how)
+    inputs = processor(text=TEXTS, images=images, return_tensors="pt", **how)
     with torch.inference_mode():
-        theirs = AutoModel.from_pretrained(folders[name])(**given)
+        theirs = AutoModel.from_pretrained(folders[name])(**inputs)
     model = registry.create("siglip", folders[name])
-    found = vectors(model, images)
-    assert (found * theirs.image_embeds.numpy()).sum(1) == pytest.approx(1, abs=1e-3)
-    assert (found @ found.T)[~np.eye(len(images), dtype=bool)].max() < 0.995
-    said = model.embed_text(TEXTS)
-    assert said.shape == (2, model.dimensions)
-    assert torch.allclose(said, theirs.text_embeds, atol=1e-5)
-    assert said[0] @ said[1] < 0.999
+    actual = vectors(model, images)
+    assert (actual * theirs.image_embeds.numpy()).sum(1) == pytest.approx(1, abs=1e-3)
+    assert (actual @ actual.T)[~np.eye(len(images), dtype=bool)].max() < 0.995
+    text_vectors = model.embed_text(TEXTS)
+    assert text_vectors.shape == (2, model.dimensions)
+    assert torch.allclose(text_vectors, theirs.text_embeds, atol=1e-5)
+    assert text_vectors[0] @ text_vectors[1] < 0.999
 
 
 @CASES
-def test_texts_have_length_1_whatever_their_letters(folders, name):
+def test_text_vectors_ignore_case_and_have_unit_length(folders, name):
     model = registry.create("siglip", folders[name])
-    said = model.embed_text(["Traffic CONE", "traffic cone", "long " * 100])
-    assert said.norm(dim=1).tolist() == pytest.approx([1, 1, 1])
-    assert torch.equal(said[0], said[1])
-    assert torch.allclose(model.embed_text(["traffic cone"])[0], said[1], atol=1e-6)
+    text_vectors = model.embed_text(["Traffic CONE", "traffic cone", "long " * 100])
+    assert text_vectors.norm(dim=1).tolist() == pytest.approx([1, 1, 1])
+    assert torch.equal(text_vectors[0], text_vectors[1])
+    assert torch.allclose(model.embed_text(["traffic cone"])[0], text_vectors[1], atol=1e-6)
     assert model.embed_text([]).shape == (0, model.dimensions)
 
 
 @CASES
-def test_a_batch_is_its_images(folders, name):
+def test_batch_size_does_not_change_results(folders, name):
     model = registry.create("siglip", folders[name])
     assert isinstance(model, Embedder)
     images = pictures.drawn()
     together = vectors(model, images)
     assert together.shape == (len(images), model.dimensions)
-    for one, image in zip(together, images, strict=True):
-        assert one == pytest.approx(vectors(model, [image])[0], abs=1e-5)
+    for embedding, image in zip(together, images, strict=True):
+        assert embedding == pytest.approx(vectors(model, [image])[0], abs=1e-5)
     assert predict(model, pictures.batch_of([])) == []
 
 
-def test_half_weights_embed_texts_too(folders):
+def test_half_precision_embeds_texts(folders):
     model = registry.create("siglip", folders["siglip2"])
-    whole = model.embed_text(TEXTS)
+    full = model.embed_text(TEXTS)
     model.module.to(torch.bfloat16)
     half = model.embed_text(TEXTS)
     assert half.dtype == torch.float32
-    assert (whole * half).sum(1).tolist() == pytest.approx([1, 1], abs=1e-2)
+    assert (full * half).sum(1).tolist() == pytest.approx([1, 1], abs=1e-2)
 
 
-def test_the_flexible_siglip2_is_refused(tmp_path):
+def test_flexible_resolution_siglip2_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "siglip2"}))
     with pytest.raises(CheckpointError, match="'siglip2'; the adapter 'siglip' expects one of"):
         registry.create("siglip", tmp_path)

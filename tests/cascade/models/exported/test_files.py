@@ -8,7 +8,7 @@ def find(checkpoint):
     return exported_file(checkpoint, ".onnx", kind="An ONNX model")
 
 
-def test_a_file_is_itself_and_a_folder_its_only_one(tmp_path):
+def test_path_of_file_and_of_folder_with_one_file(tmp_path):
     file = tmp_path / "deep" / "a.onnx"
     file.parent.mkdir()
     file.touch()
@@ -16,7 +16,7 @@ def test_a_file_is_itself_and_a_folder_its_only_one(tmp_path):
     assert find(file) == find(tmp_path) == file
 
 
-def test_none_and_several_are_refused(tmp_path):
+def test_no_file_and_several_files_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"`\*\.onnx`.*found: none"):
         find(tmp_path)
     for name in ("b.onnx", "a.onnx"):
@@ -25,6 +25,6 @@ def test_none_and_several_are_refused(tmp_path):
         find(tmp_path)
 
 
-def test_a_checkpoint_is_needed():
+def test_missing_checkpoint_is_refused():
     with pytest.raises(CheckpointError, match="An ONNX model needs a checkpoint"):
         find(None)

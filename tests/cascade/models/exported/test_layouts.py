@@ -11,7 +11,7 @@ from cascade.models.exported import coco_classes, layouts
 CLASSES = ("cone", "drum", "sign")
 
 
-def test_yolox_boxes_are_relative_to_their_cell():
+def test_yolox_boxes_are_relative_to_cell():
     """By hand: the cell in column 3 and row 1 of stride 16, in a view of 64 pixels."""
     cells = torch.zeros(1, 64 + 16 + 4, 4)
     cells[0, 64 + 1 * 4 + 3] = torch.tensor([0.5, 0.25, np.log(2.0), np.log(0.5)])
@@ -20,17 +20,17 @@ def test_yolox_boxes_are_relative_to_their_cell():
     assert corners.tolist() == pytest.approx([40, 16, 72, 24])
 
 
-def test_yolox_scores_are_objectness_times_class():
+def test_yolox_scores_are_objectness_times_class_score():
     image = np.zeros((64, 64, 3), np.uint8)
     cells = torch.zeros(1, 64 + 16 + 4, 8)
     cells[0, 64 + 1 * 4 + 3] = torch.tensor([0.5, 0.25, np.log(2.0), np.log(0.5), 0.5, 0, 0.8, 0])
-    (found,) = layouts.decode_grid(cells, Batch(("a",), (image,)), 64, "yolox", CLASSES)
-    assert found.labels == ["drum"]
-    assert found.scores == pytest.approx([0.4])
-    assert found.boxes_xyxy[0] == pytest.approx([40 / 64, 16 / 64, 1, 24 / 64])
+    (detections,) = layouts.decode_grid(cells, Batch(("a",), (image,)), 64, "yolox", CLASSES)
+    assert detections.labels == ["drum"]
+    assert detections.scores == pytest.approx([0.4])
+    assert detections.boxes_xyxy[0] == pytest.approx([40 / 64, 16 / 64, 1, 24 / 64])
 
 
-def test_classes_are_listed_or_known_by_a_name():
+def test_classes_are_list_or_predefined_name():
     assert layouts.class_names(["a", "b"]) == ("a", "b")
     assert layouts.class_names("coco") == coco_classes.NAMES
     with pytest.raises(CheckpointError, match="Did you mean 'coco'"):
@@ -41,7 +41,7 @@ def test_classes_are_listed_or_known_by_a_name():
     ("shape", "layout"),
     [((1, 7, 64), "yolox"), ((1, 8, 64), "yolo"), ((7, 64), "yolo"), ((1, 64, 7), "yolo")],
 )
-def test_another_shape_is_refused(shape, layout, tmp_path):
+def test_other_shape_is_refused(shape, layout, tmp_path):
     with pytest.raises(CheckpointError, match=rf"{tmp_path}.* 3 classes .*has the shape"):
         layouts.check_grid(shape, layout, 3, origin=tmp_path)
     layouts.check_grid((1, 7, 64) if layout == "yolo" else (1, 64, 8), layout, 3, origin=tmp_path)

@@ -29,47 +29,47 @@ def build(folder, layout="yolo", **written):
 
 @pytest.mark.parametrize(("layout", "kind"), [("yolo", "FLOAT32"), ("yolo", "INT8"),
                                               ("yolox", "FLOAT32")])  # fmt: skip
-def test_a_batch_is_predicted_as_its_images_are(tmp_path, layout, kind):
+def test_batch_size_does_not_change_predictions(tmp_path, layout, kind):
     model, batch = build(tmp_path, layout, kind=kind), batch_of(*SIZES)
-    for i, found in enumerate(predict(model, batch)):
+    for i, detections in enumerate(predict(model, batch)):
         (alone,) = predict(model, batch.part(i, i + 1))
-        assert len(found) > 5
-        assert np.array_equal(found.boxes_xyxy, alone.boxes_xyxy)
-        assert np.array_equal(found.scores, alone.scores)
-        assert found.labels == alone.labels
+        assert len(detections) > 5
+        assert np.array_equal(detections.boxes_xyxy, alone.boxes_xyxy)
+        assert np.array_equal(detections.scores, alone.scores)
+        assert detections.labels == alone.labels
     assert predict(model, batch_of()) == []
 
 
-def test_boxes_are_the_same_relative_to_the_view_or_in_pixels(tmp_path):
+def test_relative_and_pixel_boxes_are_equal(tmp_path):
     batch = batch_of(*SIZES)
     relative = predict(build(tmp_path), batch)
     in_pixels = predict(build(tmp_path, in_pixels=True), batch)
-    for one, other in zip(relative, in_pixels, strict=True):
-        assert one.boxes_xyxy == pytest.approx(other.boxes_xyxy, abs=1e-5)
-        assert one.labels == other.labels
+    for detections, other in zip(relative, in_pixels, strict=True):
+        assert detections.boxes_xyxy == pytest.approx(other.boxes_xyxy, abs=1e-5)
+        assert detections.labels == other.labels
 
 
-def test_cells_become_boxes_of_the_image(tmp_path):
+def test_cells_become_boxes_of_image(tmp_path):
     """By hand: one cell in the middle of the left half of a letterboxed 100 x 50 image."""
     model, batch = build(tmp_path), batch_of((50, 100))
     raw = torch.zeros(1, 7, 2)
     raw[0, :, 0] = torch.tensor([0.25, 0.5, 0.125, 0.25, 0.1, 0.9, 0.2])
-    (found,) = model.decode(raw, batch)
-    assert found.labels == ["drum"]
-    assert found.scores == pytest.approx([0.9])
-    assert found.boxes_xyxy[0] == pytest.approx([12 / 64, 8 / 32, 20 / 64, 24 / 32])
+    (detections,) = model.decode(raw, batch)
+    assert detections.labels == ["drum"]
+    assert detections.scores == pytest.approx([0.9])
+    assert detections.boxes_xyxy[0] == pytest.approx([12 / 64, 8 / 32, 20 / 64, 24 / 32])
 
 
-def test_quantised_it_says_nearly_the_same(tmp_path):
+def test_quantization_changes_predictions_little(tmp_path):
     batch = batch_of(*SIZES)
-    real, whole = (build(tmp_path, kind=one) for one in ("FLOAT32", "INT8"))
+    real, quantized = (build(tmp_path, kind=kind) for kind in ("FLOAT32", "INT8"))
     tensors = real.prepare(batch)
-    difference = real.forward(tensors) - whole.forward(tensors)
+    difference = real.forward(tensors) - quantized.forward(tensors)
     assert 0 < difference.abs().max() < 0.02
 
 
 @pytest.mark.parametrize(("layout", "style"), [("yolo", "ultralytics"), ("yolox", "yolox")])
-def test_it_sees_the_letterbox_of_its_layout(tmp_path, layout, style):
+def test_view_is_letterbox_of_layout(tmp_path, layout, style):
     model, batch = build(tmp_path, layout), batch_of(*SIZES)
     assert model.prepare(batch)["view"] is linear_letterbox(batch, tiny.SIZE, style)[0]
 
@@ -77,7 +77,7 @@ def test_it_sees_the_letterbox_of_its_layout(tmp_path, layout, style):
 @pytest.mark.parametrize(
     ("layout", "first_channel", "scale"), [("yolox", 2, 1), ("yolo", 0, 1 / 255)]
 )
-def test_channels_and_range_are_the_layouts_own(tmp_path, layout, first_channel, scale):
+def test_layout_defines_channel_order_and_range(tmp_path, layout, first_channel, scale):
     model, batch = build(tmp_path, layout), batch_of((64, 64))
     seen, run = [], model._file.run
     model._file.run = lambda pixels: seen.append(pixels) or run(pixels)
@@ -95,7 +95,7 @@ def test_channels_and_range_are_the_layouts_own(tmp_path, layout, first_channel,
         pytest.param({"classes": "coko"}, "Did you mean 'coco'", id="unknown vocabulary"),
     ],
 )
-def test_what_does_not_fit_is_refused(tmp_path, params, message):
+def test_mismatched_parameters_are_refused(tmp_path, params, message):
     with pytest.raises(CheckpointError, match=message):
         registry.create(
             "litert_detection", tiny.write(tmp_path), **{"classes": tiny.CLASSES, **params}

@@ -26,7 +26,7 @@ def expected():
 @pytest.mark.parametrize(
     ("kind", "tolerance"), [("FLOAT32", 1e-5), ("INT8", 0.02), ("UINT8", 0.02)]
 )
-def test_it_computes_what_the_network_says(tmp_path, kind, tolerance, channels_first):
+def test_output_matches_network(tmp_path, kind, tolerance, channels_first):
     """In whole numbers, what lies between them is lost, and no more."""
     file = LitertFile(tiny.write(tmp_path, kind=kind, channels_first=channels_first), threads=1)
     assert file.side == tiny.SIZE
@@ -36,28 +36,28 @@ def test_it_computes_what_the_network_says(tmp_path, kind, tolerance, channels_f
     assert answer.std() > 0.1
 
 
-def test_an_answer_is_not_the_interpreters_own_memory(tmp_path):
+def test_output_is_copy_of_interpreter_memory(tmp_path):
     file = LitertFile(tiny.write(tmp_path), threads=1)
     before = file.run(PIXELS)
-    kept = before.copy()
+    saved = before.copy()
     file.run(1 - PIXELS)
-    assert np.array_equal(before, kept)
+    assert np.array_equal(before, saved)
 
 
-def test_whole_numbers_are_the_nearest_and_stay_within_their_range():
+def test_quantized_values_are_rounded_and_clipped():
     real = np.array([0.0, 0.5, 1.0, 0.0019, 0.0021, -3, 3], np.float32)
-    whole = INT8.quantize(real)
-    assert whole.dtype == np.int8
-    assert whole.tolist() == [-128, 0, 127, -128, -127, -128, 127]
+    quantized = INT8.quantize(real)
+    assert quantized.dtype == np.int8
+    assert quantized.tolist() == [-128, 0, 127, -128, -127, -128, 127]
 
 
-def test_whole_numbers_come_back_as_what_they_stand_for():
+def test_dequantized_values_are_restored():
     real = INT8.dequantize(np.array([-128, 0, 127], np.int8))
     assert real.dtype == np.float32
     assert real.tolist() == [0.0, 0.5, 255 / 256]
 
 
-def test_every_byte_of_an_image_survives_the_usual_scale():
+def test_image_bytes_survive_common_scale():
     """As files for small devices have it: one step of the input is one grey level."""
     bytes_ = np.arange(256, dtype=np.float32)
     usual = Quantization(np.uint8, scale=1 / 255, zero=0)
@@ -72,32 +72,32 @@ def test_every_byte_of_an_image_survives_the_usual_scale():
         pytest.param({"outputs": 2}, "one input and one output; it has 1 and 2", id="two answers"),
     ],
 )
-def test_what_is_no_detector_of_one_image_is_refused(tmp_path, options, message):
+def test_network_without_single_image_input_is_refused(tmp_path, options, message):
     with pytest.raises(CheckpointError, match=message):
         LitertFile(tiny.write(tmp_path, **options), threads=1)
 
 
-def test_whole_numbers_that_stand_for_nothing_are_refused(tmp_path):
+def test_integers_without_scale_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"must be float32 .* got int8 with scale 0"):
         LitertFile(tiny.write(tmp_path, kind="INT8", unknown_scale=True), threads=1)
 
 
-def test_what_litert_raises_becomes_ours(tmp_path):
+def test_litert_error_is_translated(tmp_path):
     file = LitertFile(tiny.write(tmp_path), threads=1)
     with pytest.raises(CascadeError, match=r"LiteRT cannot run .*model\.tflite"):
         file.run(np.zeros((1, 3, 8, 8), np.float32))
 
 
 @pytest.mark.parametrize("content", [b"junk", None], ids=["junk", "half of it"])
-def test_a_damaged_file_is_named(tmp_path, content):
+def test_damaged_file_is_refused(tmp_path, content):
     path = tiny.write(tmp_path)
-    whole = path.read_bytes()
-    path.write_bytes(content or whole[: len(whole) // 2])
+    valid = path.read_bytes()
+    path.write_bytes(content or valid[: len(valid) // 2])
     with pytest.raises(CheckpointError, match="as a TFLite file"):
         LitertFile(path)
 
 
-def test_no_file_at_all_is_named(tmp_path):
+def test_missing_file_is_refused(tmp_path):
     with pytest.raises(
         CheckpointError, match=r"A TFLite model needs a checkpoint: .* `\*\.tflite`"
     ):

@@ -34,19 +34,19 @@ def build(folder, layout, *, images="N", **params):
 
 @pytest.mark.parametrize("layout", ["deimv2", "yolox", "yolo"])
 @pytest.mark.parametrize("images", ["N", 1])
-def test_a_batch_is_predicted_as_its_images_are(tmp_path, layout, images):
+def test_batch_size_does_not_change_predictions(tmp_path, layout, images):
     model, batch = build(tmp_path, layout, images=images), batch_of(*SIZES)
     together = predict(model, batch)
-    for i, found in enumerate(together):
+    for i, detections in enumerate(together):
         (alone,) = predict(model, batch.part(i, i + 1))
-        assert len(found) > 5
-        assert found.boxes_xyxy == pytest.approx(alone.boxes_xyxy, abs=1e-5)
-        assert found.scores == pytest.approx(alone.scores, abs=1e-5)
-        assert found.labels == alone.labels
+        assert len(detections) > 5
+        assert detections.boxes_xyxy == pytest.approx(alone.boxes_xyxy, abs=1e-5)
+        assert detections.scores == pytest.approx(alone.scores, abs=1e-5)
+        assert detections.labels == alone.labels
     assert predict(model, batch_of()) == []
 
 
-def test_deimv2_answers_in_relative_corners(tmp_path):
+def test_deimv2_returns_relative_corners(tmp_path):
     """Told that an image is 1 x 1, the network gives the boxes that it gives in pixels."""
     model, batch = build(tmp_path, "deimv2"), batch_of((40, 100))
     pixels = (batch.view(tiny.SIZE, tiny.SIZE).float() / 255).numpy()
@@ -57,13 +57,13 @@ def test_deimv2_answers_in_relative_corners(tmp_path):
     assert raw["boxes"].numpy() * [100, 40, 100, 40] == pytest.approx(in_pixels, abs=1e-3)
 
 
-def test_deimv2_sees_the_shared_view(tmp_path):
+def test_deimv2_uses_shared_view(tmp_path):
     model, batch = build(tmp_path, "deimv2"), batch_of(*SIZES)
     assert model.prepare(batch)["view"] is batch.view(tiny.SIZE, tiny.SIZE)
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_deimv2_sees_what_opencv_makes_where_asked_to(tmp_path, height, width):
+def test_deimv2_resizes_with_opencv_if_requested(tmp_path, height, width):
     model, batch = build(tmp_path, "deimv2", resize="opencv"), batch_of((height, width))
     expected = cv2.resize(batch.images[0], (tiny.SIZE, tiny.SIZE)).astype(int)
     view = model.prepare(batch)["view"][0].permute(1, 2, 0).numpy()
@@ -74,13 +74,13 @@ def test_deimv2_sees_what_opencv_makes_where_asked_to(tmp_path, height, width):
     assert model.prepare(batch_of())["view"].shape == (0, 3, tiny.SIZE, tiny.SIZE)
 
 
-def test_letterboxes_are_opencvs_whether_asked_for_or_not(tmp_path):
-    asked, batch = build(tmp_path, "yolox", resize="opencv"), batch_of(*SIZES)
-    assert asked.prepare(batch)["view"] is build(tmp_path, "yolox").prepare(batch)["view"]
+def test_letterboxes_are_always_opencv(tmp_path):
+    requested, batch = build(tmp_path, "yolox", resize="opencv"), batch_of(*SIZES)
+    assert requested.prepare(batch)["view"] is build(tmp_path, "yolox").prepare(batch)["view"]
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_yolox_sees_what_its_own_code_makes(tmp_path, height, width):
+def test_yolox_view_matches_original_code(tmp_path, height, width):
     """Scaled by OpenCV to sizes that are cut off, at the top left of a grey square, BGR."""
     model, batch = build(tmp_path, "yolox"), batch_of((height, width))
     scale = min(tiny.SIZE / height, tiny.SIZE / width)
@@ -94,7 +94,7 @@ def test_yolox_sees_what_its_own_code_makes(tmp_path, height, width):
 @pytest.mark.parametrize(
     ("layout", "first_channel", "scale"), [("yolox", 2, 1), ("yolo", 0, 1 / 255)]
 )
-def test_channels_and_range_are_the_layouts_own(tmp_path, layout, first_channel, scale):
+def test_layout_defines_channel_order_and_range(tmp_path, layout, first_channel, scale):
     model, batch = build(tmp_path, layout), batch_of((64, 64))
     seen = []
     model._run = lambda pixels: seen.append(pixels) or {}
@@ -103,29 +103,29 @@ def test_channels_and_range_are_the_layouts_own(tmp_path, layout, first_channel,
     assert seen[0][0, 0].numpy() == pytest.approx(expected, abs=1e-6)
 
 
-def test_yolo_cells_become_boxes_of_the_image(tmp_path):
+def test_yolo_cells_become_boxes_of_image(tmp_path):
     """By hand: one cell in the middle of the left half of a letterboxed 100 x 50 image."""
     model, batch = build(tmp_path, "yolo"), batch_of((50, 100))
     raw = torch.zeros(1, 7, 2)
     raw[0, :, 0] = torch.tensor([16.0, 32, 8, 16, 0.1, 0.9, 0.2])
-    (found,) = model.decode({"output0": raw}, batch)
-    assert found.labels == ["drum"]
-    assert found.scores == pytest.approx([0.9])
-    assert found.boxes_xyxy[0] == pytest.approx([12 / 64, 8 / 32, 20 / 64, 24 / 32])
+    (detections,) = model.decode({"output0": raw}, batch)
+    assert detections.labels == ["drum"]
+    assert detections.scores == pytest.approx([0.9])
+    assert detections.boxes_xyxy[0] == pytest.approx([12 / 64, 8 / 32, 20 / 64, 24 / 32])
 
 
-def test_where_an_image_lies_is_undone():
+def test_letterbox_offset_is_removed():
     place = Inset(left=0, top=16, width=64, height=32)
     corners = place.to_relative(torch.tensor([[0.0, 16, 64, 48], [32, 32, 64, 48]]))
     assert corners.tolist() == [[0, 0, 1, 1], [0.5, 0.5, 1, 1]]
 
 
-def test_coco_is_the_default_vocabulary(tmp_path):
+def test_coco_is_default_vocabulary(tmp_path):
     path = tiny.write(tmp_path, layout="yolo", classes=80)
     assert registry.create("onnx_detection", path, layout="yolo").classes == coco_classes.NAMES
 
 
-def test_a_folder_with_one_file_will_do(tmp_path):
+def test_folder_with_one_file_is_accepted(tmp_path):
     tiny.write(tmp_path, layout="yolo")
     model = registry.create("onnx_detection", tmp_path, layout="yolo", **tiny._PARAMS)
     assert model.size == tiny.SIZE
@@ -149,7 +149,7 @@ def test_a_folder_with_one_file_will_do(tmp_path):
         pytest.param("yolox", {"layout": "yolo"}, r"7 channels.*\(1, 84, 8\)", id="yolox"),
     ],
 )
-def test_what_does_not_fit_is_refused(tmp_path, written, params, message):
+def test_mismatched_parameters_are_refused(tmp_path, written, params, message):
     path = tiny.write(tmp_path, layout=written)
     with pytest.raises(CheckpointError, match=message):
         registry.create(
@@ -157,21 +157,21 @@ def test_what_does_not_fit_is_refused(tmp_path, written, params, message):
         )
 
 
-def test_several_images_at_a_time_or_none_at_all_are_refused(tmp_path):
+def test_fixed_batch_size_and_missing_checkpoint_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="fixed batch size of 4"):
         build(tmp_path, "yolo", images=4)
     with pytest.raises(CheckpointError, match="needs a checkpoint"):
         registry.create("onnx_detection", layout="yolo")
 
 
-def test_a_damaged_file_is_refused(tmp_path):
+def test_damaged_file_is_refused(tmp_path):
     path = tiny.write(tmp_path, layout="yolo")
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(CheckpointError, match="as an ONNX file"):
         registry.create("onnx_detection", path, layout="yolo", **tiny._PARAMS)
 
 
-def test_a_failure_inside_onnxruntime_is_ours(tmp_path):
+def test_onnxruntime_error_is_translated(tmp_path):
     model = build(tmp_path, "yolo")
     with pytest.raises(CascadeError, match=r"cannot run .*model\.onnx"):
         model.forward({"view": torch.zeros(1, 3, 8, 8, dtype=torch.uint8)})

@@ -19,7 +19,7 @@ def build(folder, *, images="N", kind=onnx.FLOAT, **params):
 
 
 def vectors(model, images):
-    return np.array([one.vector for one in predict(model, pictures.batch_of(images))])
+    return np.array([embedding.vector for embedding in predict(model, pictures.batch_of(images))])
 
 
 def by_hand(batch):
@@ -33,47 +33,47 @@ def by_hand(batch):
 
 
 @pytest.mark.parametrize("images", ["N", 1, 2])
-def test_computes_what_can_be_followed_by_hand(tmp_path, images):
+def test_vectors_by_hand(tmp_path, images):
     batch = pictures.batch_of(pictures.drawn())
     model = build(tmp_path, images=images)
-    found = np.array([one.vector for one in predict(model, batch)])
-    assert found == pytest.approx(by_hand(batch), abs=1e-5)
-    assert (found @ found.T)[~np.eye(len(batch), dtype=bool)].max() < 0.999
+    actual = np.array([embedding.vector for embedding in predict(model, batch)])
+    assert actual == pytest.approx(by_hand(batch), abs=1e-5)
+    assert (actual @ actual.T)[~np.eye(len(batch), dtype=bool)].max() < 0.999
 
 
 @pytest.mark.parametrize("images", ["N", 2])
-def test_a_batch_is_its_images(tmp_path, images):
+def test_batch_size_does_not_change_results(tmp_path, images):
     model = build(tmp_path, images=images)
     assert isinstance(model, Embedder)
     together = vectors(model, pictures.drawn())
     assert together.shape == (len(pictures.SIZES), model.dimensions) == (5, tiny.DIMENSIONS)
-    for one, image in zip(together, pictures.drawn(), strict=True):
-        assert one == pytest.approx(vectors(model, [image])[0], abs=1e-6)
+    for item, image in zip(together, pictures.drawn(), strict=True):
+        assert item == pytest.approx(vectors(model, [image])[0], abs=1e-6)
     assert predict(model, pictures.batch_of([])) == []
 
 
-def test_a_network_of_half_precision_is_given_its_own_numbers(tmp_path):
+def test_half_precision_network_gets_half_precision_input(tmp_path):
     batch = pictures.batch_of(pictures.drawn())
-    found = [one.vector for one in predict(build(tmp_path, kind=onnx.FLOAT16), batch)]
-    assert np.array(found) == pytest.approx(by_hand(batch), abs=5e-3)
+    actual = [embedding.vector for embedding in predict(build(tmp_path, kind=onnx.FLOAT16), batch)]
+    assert np.array(actual) == pytest.approx(by_hand(batch), abs=5e-3)
 
 
-def test_a_folder_with_one_file_will_do(tmp_path):
+def test_folder_with_one_file_is_accepted(tmp_path):
     path = tiny.write(tmp_path)
     model = registry.create("onnx_embedding", path.parent, output="vector")
     assert model.dimensions == tiny.DIMENSIONS
 
 
-def test_one_of_several_outputs_must_be_named(tmp_path):
+def test_several_outputs_require_name(tmp_path):
     with pytest.raises(CheckpointError, match="`output` must be one of map, vector, got None"):
         build(tmp_path, output=None)
 
 
-def test_an_output_that_is_no_vector_is_refused(tmp_path):
+def test_output_that_is_not_vector_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"shape \(B, D\), got \(1, 16, 4, 4\)"):
         build(tmp_path, output="map")
 
 
-def test_another_size_than_the_files_is_refused(tmp_path):
+def test_size_other_than_fixed_one_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="`size` is 48"):
         build(tmp_path, size=48)

@@ -25,14 +25,14 @@ PLAIN = {"mode": "bilinear", "mean": (0.0,) * 3, "std": (1.0,) * 3}
         pytest.param("nearest_side", (518, 518), (50, 4000), (14, 518), id="at least a patch"),
     ],
 )
-def test_sizes(resize, size, image, expected):
+def test_resized_sizes(resize, size, image, expected):
     multiple = 14 if resize == "nearest_side" else 1
     view = ProcessorView(size=size, resize=resize, multiple=multiple, **PLAIN)
     assert view.resized_size(*image) == expected
 
 
 @pytest.mark.parametrize(("half_pixel", "first"), [("down", 3), ("even", 4)])
-def test_the_middle_of_an_odd_border(half_pixel, first):
+def test_crop_offset_of_odd_border(half_pixel, first):
     """Of 11 pixels 4 are cut out: 3.5 are left over on either side."""
     image = torch.arange(11, dtype=torch.uint8).view(11, 1, 1).expand(11, 11, 3).numpy()
     view = ProcessorView(
@@ -42,7 +42,7 @@ def test_the_middle_of_an_odd_border(half_pixel, first):
     assert seen[0, :, 0].tolist() == [first, first + 1, first + 2, first + 3]
 
 
-def test_a_view_is_made_once_for_all_members():
+def test_view_is_computed_once_for_all_members():
     batch = pictures.batch_of(pictures.drawn())
     view = ProcessorView(size=(32, 32), resize="shortest", crop=(28, 28), **PLAIN)
     other = ProcessorView(
@@ -53,12 +53,12 @@ def test_a_view_is_made_once_for_all_members():
     assert stretched.view(batch) is batch.view(32, 32)
 
 
-def test_no_images_have_a_view_too():
+def test_empty_batch_has_empty_view():
     view = ProcessorView(size=(32, 32), resize="shortest", crop=(28, 30), **PLAIN)
     assert view.view(pictures.batch_of([])).shape == (0, 3, 28, 30)
 
 
-def test_everything_is_read_from_the_checkpoint(tmp_path):
+def test_parameters_are_read_from_checkpoint(tmp_path):
     transformers.BitImageProcessor(
         size={"shortest_edge": 40},
         crop_size={"height": 32, "width": 36},
@@ -85,16 +85,16 @@ def test_everything_is_read_from_the_checkpoint(tmp_path):
         ({"size": {"max_height": 9, "max_width": 9}}, "must resize to a shortest edge"),
         ({"crop_size": {"height": 64, "width": 64}}, "crop must not exceed its size"),
     ],
-    ids=lambda one: str(one) if isinstance(one, dict) else "",
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-def test_what_is_not_known_is_refused(tmp_path, changed, words):
-    known = {"size": {"shortest_edge": 32}, "crop_size": {"height": 28, "width": 28}}
-    transformers.BitImageProcessor(**known | changed).save_pretrained(tmp_path)
+def test_unsupported_preprocessing_is_refused(tmp_path, changed, words):
+    valid = {"size": {"shortest_edge": 32}, "crop_size": {"height": 28, "width": 28}}
+    transformers.BitImageProcessor(**valid | changed).save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=words):
         image_processor.read(tmp_path)
 
 
-def test_a_folder_without_a_processor_is_told_so(tmp_path):
+def test_folder_without_processor_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "dinov2"}))
     with pytest.raises(CheckpointError, match="has no image processor"):
         image_processor.read(tmp_path)

@@ -19,7 +19,7 @@ def logit(score):
 
 def of_classes(*classes):
     head = "name: made\ndecision: {name: yes_no, question: 'Is it?'}\nclasses:\n"
-    return taxonomy.parse(head + "\n".join(f"  - {{{one}, decides: true}}" for one in classes))
+    return taxonomy.parse(head + "\n".join(f"  - {{{name}, decides: true}}" for name in classes))
 
 
 def words(text):
@@ -30,12 +30,12 @@ def words(text):
 # --- prompts -----------------------------------------------------------------------------------
 
 
-def test_a_class_without_prompts_is_asked_for_by_its_name():
+def test_class_without_prompts_uses_its_name():
     made = of_classes("name: cone, prompts: [an orange cone, a pylon]", "name: drum")
     assert prompts.prompts_of(made) == ("an orange cone", "a pylon", "drum")
 
 
-def test_words_that_mean_the_same_are_asked_for_once():
+def test_equal_spellings_appear_once():
     made = of_classes("name: cone, prompts: [Traffic cone, traffic-cone, pylon]")
     assert prompts.prompts_of(made) == ("Traffic cone", "pylon")
 
@@ -43,19 +43,19 @@ def test_words_that_mean_the_same_are_asked_for_once():
 # --- captions ----------------------------------------------------------------------------------
 
 
-def test_a_caption_ends_each_prompt_by_a_full_stop():
+def test_caption_ends_prompts_with_period():
     made = prompts.caption(["A Cat", "a dog"])
     assert made.text == "a cat. a dog."
     assert [made.text[low:high] for low, high in made.spans] == ["a cat", "a dog"]
 
 
-def test_what_would_end_a_prompt_is_left_out_of_it():
+def test_periods_within_prompt_are_dropped():
     made = prompts.caption(["sign no. 5?", "a  truck"])
     assert made.text == "sign no 5. a truck."
     assert [made.text[low:high] for low, high in made.spans] == ["sign no 5", "a truck"]
 
 
-def test_a_prompt_without_a_word_is_refused():
+def test_prompt_without_word_is_refused():
     with pytest.raises(TaxonomyError, match=r"'\. \?' must contain at least one word"):
         prompts.caption(["a cat", ". ?"])
 
@@ -68,12 +68,12 @@ def test_a_prompt_without_a_word_is_refused():
         pytest.param(7, [("a red cone",), ("a bus",), ("a van",)], id="one each"),
     ],
 )
-def test_prompts_are_spread_over_as_few_texts_as_fit(limit, expected):
+def test_prompts_fill_minimum_number_of_texts(limit, expected):
     # "a red cone." has 4 tokens, "a bus." and "a van." 3 each, and each text has 2 more.
     assert prompts.chunks(["a red cone", "a bus", "a van"], words, limit) == expected
 
 
-def test_a_prompt_that_fits_no_text_is_refused():
+def test_prompt_longer_than_text_is_refused():
     with pytest.raises(TaxonomyError, match="'a red cone' must have at most 5 tokens, got 6"):
         prompts.chunks(["a bus", "a red cone"], words, 5)
 
@@ -81,7 +81,7 @@ def test_a_prompt_that_fits_no_text_is_refused():
 # --- tokens ------------------------------------------------------------------------------------
 
 
-def test_tokens_belong_to_the_prompt_that_they_stand_in():
+def test_token_belongs_to_prompt_of_its_span():
     made = prompts.caption(["a cone", "a drum"])  # "a cone. a drum."
     offsets = [(0, 0), (0, 1), (2, 4), (4, 6), (6, 7), (8, 9), (10, 14), (14, 15), (0, 0)]
     expected = [NO_OWNER, 0, 0, 0, NO_OWNER, 1, 1, NO_OWNER, NO_OWNER]
@@ -103,14 +103,14 @@ OWNERS = torch.tensor([NO_OWNER, CONE, CONE, NO_OWNER, DRUM, DRUM, NO_OWNER])
         pytest.param((0.9, 0.1, 0.3, 0.9, 0.1, 0.1), CONE, 0.3, id="full stops do not count"),
     ],
 )
-def test_a_box_speaks_of_the_prompt_with_the_most_evidence(scores, prompt, score):
+def test_box_gets_prompt_with_most_evidence(scores, prompt, score):
     logits = torch.tensor([*map(logit, scores), -math.inf])
-    chosen, found = prompts.best_prompts(logits, OWNERS, 2, 0.25)
+    chosen, actual = prompts.best_prompts(logits, OWNERS, 2, 0.25)
     assert int(chosen) == prompt
-    assert float(found) == pytest.approx(score, abs=1e-6)
+    assert float(actual) == pytest.approx(score, abs=1e-6)
 
 
-def test_many_boxes_are_assigned_at_once():
+def test_boxes_of_batch_match_single_boxes():
     logits = torch.randn(3, 5, 7, generator=torch.manual_seed(0))
     chosen, scores = prompts.best_prompts(logits, OWNERS, 2, 0.25)
     for i in range(3):

@@ -46,7 +46,7 @@ def attempt(breaker, ends_in=None):
     return asyncio.run(make())
 
 
-def test_it_opens_after_so_many_failures_in_a_row(breaker):
+def test_breaker_opens_after_consecutive_failures(breaker):
     for _ in range(2):
         attempt(breaker, DownError("gone"))
     assert breaker.state == "closed"
@@ -55,7 +55,7 @@ def test_it_opens_after_so_many_failures_in_a_row(breaker):
 
 
 @pytest.mark.parametrize("answer", [None, RefusedError("no")], ids=["a success", "a refusal"])
-def test_an_answer_between_failures_keeps_it_closed(breaker, answer):
+def test_answer_between_failures_keeps_breaker_closed(breaker, answer):
     for _ in range(5):
         attempt(breaker, DownError("gone"))
         attempt(breaker, DownError("gone"))
@@ -63,7 +63,7 @@ def test_an_answer_between_failures_keeps_it_closed(breaker, answer):
     assert breaker.state == "closed"
 
 
-def test_open_it_refuses_at_once_and_says_why(breaker, clock):
+def test_open_breaker_refuses_with_reason(breaker, clock):
     for _ in range(3):
         attempt(breaker, DownError("no connection"))
     clock.now += 4.0
@@ -73,7 +73,7 @@ def test_open_it_refuses_at_once_and_says_why(breaker, clock):
     assert "no connection" in str(error)
 
 
-def test_after_its_rest_a_success_closes_it(breaker, clock):
+def test_success_after_cooldown_closes_breaker(breaker, clock):
     for _ in range(3):
         attempt(breaker, DownError("gone"))
     clock.now += 10.0
@@ -82,7 +82,7 @@ def test_after_its_rest_a_success_closes_it(breaker, clock):
     assert breaker.state == "closed"
 
 
-def test_after_its_rest_a_failure_opens_it_for_another(breaker, clock):
+def test_failure_after_cooldown_reopens_breaker(breaker, clock):
     for _ in range(3):
         attempt(breaker, DownError("gone"))
     clock.now += 10.0
@@ -95,7 +95,7 @@ def test_after_its_rest_a_failure_opens_it_for_another(breaker, clock):
 @pytest.mark.parametrize(
     ("probe", "followers"), [(None, [None] * 5), (DownError("gone"), [ServerError] * 5)]
 )
-def test_half_open_one_goes_first_and_the_others_follow_it(breaker, clock, probe, followers):
+def test_half_open_breaker_admits_one_probe_first(breaker, clock, probe, followers):
     for _ in range(3):
         attempt(breaker, DownError("gone"))
     clock.now += 10.0
@@ -121,7 +121,7 @@ def test_half_open_one_goes_first_and_the_others_follow_it(breaker, clock, probe
     assert asyncio.run(all_at_once()) == [type(probe) if probe else None, *followers]
 
 
-def test_a_probe_that_is_cancelled_lets_the_next_one_try(breaker, clock):
+def test_canceled_probe_admits_next_attempt(breaker, clock):
     for _ in range(3):
         attempt(breaker, DownError("gone"))
     clock.now += 10.0

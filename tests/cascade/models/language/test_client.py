@@ -32,29 +32,29 @@ def connect(server):
         return made[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for client in made:
+        client.close()
 
 
-def always(**told):
-    return lambda number, asked: Told(**told)
+def always(**options):
+    return lambda number, request: Told(**options)
 
 
-def in_turn(*told):
-    return lambda number, asked: told[min(number, len(told) - 1)]
+def in_turn(*replies):
+    return lambda number, request: replies[min(number, len(replies) - 1)]
 
 
-def test_a_question_reaches_the_server_as_it_was_asked(server, connect):
+def test_question_reaches_server_unchanged(server, connect):
     (reply,) = connect().ask_all([QUESTION])
     assert reply.text == YES
-    (asked,) = server.requests
-    assert asked["messages"] == [{"role": "user", "content": "Is it so?"}]
-    assert (asked["model"], asked["max_tokens"], asked["temperature"]) == ("tiny", 9, 0)
-    assert asked["response_format"]["json_schema"]["schema"] == {"type": "object"}
-    assert asked["logprobs"] is True
+    (request,) = server.requests
+    assert request["messages"] == [{"role": "user", "content": "Is it so?"}]
+    assert (request["model"], request["max_tokens"], request["temperature"]) == ("tiny", 9, 0)
+    assert request["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert request["logprobs"] is True
 
 
-def test_a_submitted_question_is_answered_as_the_others_are(server, connect):
+def test_submitted_question_is_answered(server, connect):
     client = connect(retries=0)
     assert client.submit(QUESTION).result(5).text == YES
     server.stop()
@@ -62,54 +62,54 @@ def test_a_submitted_question_is_answered_as_the_others_are(server, connect):
         client.submit(QUESTION).result(5)
 
 
-def test_a_cancelled_question_frees_its_slot(server, connect):
-    asked, released = threading.Event(), threading.Event()
+def test_canceled_question_frees_slot(server, connect):
+    arrived, released = threading.Event(), threading.Event()
 
     def hang(number, _):
         if number == 0:
-            asked.set()
+            arrived.set()
             released.wait(10)
         return Told()
 
     server.tell = hang
     client = connect(concurrency=1)
     first, second = client.submit(QUESTION), client.submit(QUESTION)
-    assert asked.wait(5)
+    assert arrived.wait(5)
     assert not second.done()
     first.cancel()
     assert second.result(5).text == YES
     released.set()
 
 
-def test_no_question_asks_nothing(server, connect):
+def test_no_questions_send_no_requests(server, connect):
     assert connect().ask_all([]) == []
     assert server.requests == []
 
 
-def test_probabilities_come_along(server, connect):
+def test_reply_contains_probabilities(server, connect):
     server.tell = always(text="yes", tokens=(("yes", {"yes": -0.1, "no": -2.5}),))
     (reply,) = connect().ask_all([QUESTION])
     assert reply.tokens[0].text == "yes"
     assert dict(reply.tokens[0].alternatives) == {"yes": -0.1, "no": -2.5}
 
 
-def test_a_token_is_among_its_own_alternatives(server, connect):
+def test_token_is_among_its_alternatives(server, connect):
     server.tell = always(text="yes", tokens=(("yes", {"no": -2.5}),))
     (reply,) = connect().ask_all([QUESTION])
     assert dict(reply.tokens[0].alternatives) == {"yes": 0.0, "no": -2.5}
 
 
-def test_replies_keep_the_order_of_the_questions(server, connect):
-    server.tell = lambda number, asked: Told(
-        text=asked["messages"][0]["content"], after_s=0.05 if number % 2 else 0.0
+def test_replies_keep_order_of_questions(server, connect):
+    server.tell = lambda number, request: Told(
+        text=request["messages"][0]["content"], after_s=0.05 if number % 2 else 0.0
     )
-    asked = [
+    questions = [
         Question(({"role": "user", "content": f"{i}"},), schema={}, max_tokens=9) for i in range(12)
     ]
-    assert [one.text for one in connect().ask_all(asked)] == [f"{i}" for i in range(12)]
+    assert [reply.text for reply in connect().ask_all(questions)] == [f"{i}" for i in range(12)]
 
 
-def test_as_many_as_allowed_are_in_flight_and_no_more(server, connect):
+def test_concurrency_is_bounded(server, connect):
     server.tell = always(after_s=0.1)
     connect(concurrency=6).ask_all([QUESTION] * 24)
     assert server.most_at_once == 6
@@ -126,7 +126,7 @@ def test_as_many_as_allowed_are_in_flight_and_no_more(server, connect):
         pytest.param(Told(drips_s=0.05), id="an answer that comes byte by byte"),
     ],
 )
-def test_what_passes_is_tried_again(server, connect, trouble):
+def test_transient_failures_are_retried(server, connect, trouble):
     server.tell = in_turn(trouble, Told())
     (reply,) = connect(timeout_s=0.5).ask_all([QUESTION])
     assert reply.text == YES
@@ -152,7 +152,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize(("body", "headers"), GARBAGE)
-def test_garbage_is_an_error_of_the_server(server, connect, body, headers):
+def test_invalid_answer_is_server_error(server, connect, body, headers):
     server.tell = always(body=body, headers=headers)
     (reply,) = connect(retries=0).ask_all([QUESTION])
     assert isinstance(reply, ServerError)
@@ -167,7 +167,7 @@ def test_retries_are_bounded(server, connect):
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 422])
-def test_a_refusal_is_not_tried_again_and_says_why(server, connect, status):
+def test_refusal_is_not_retried_and_has_reason(server, connect, status):
     server.tell = always(status=status, body=b'{"error": {"message": "no such model"}}')
     client = connect(failures=1)
     (reply,) = client.ask_all([QUESTION])
@@ -177,18 +177,18 @@ def test_a_refusal_is_not_tried_again_and_says_why(server, connect, status):
     assert client.breaker.state == "closed"  # a server that refuses is alive
 
 
-def test_one_failure_leaves_the_other_replies_alone(server, connect):
-    server.tell = lambda number, asked: Told(status=400 if number == 3 else 200)
+def test_one_failure_does_not_affect_other_replies(server, connect):
+    server.tell = lambda number, request: Told(status=400 if number == 3 else 200)
     replies = connect(concurrency=1).ask_all([QUESTION] * 6)
-    assert [isinstance(one, ServerError) for one in replies] == [i == 3 for i in range(6)]
+    assert [isinstance(reply, ServerError) for reply in replies] == [i == 3 for i in range(6)]
 
 
-def test_a_dead_server_is_soon_not_asked_any_more(server, connect):
+def test_dead_server_is_paused(server, connect):
     client = connect(failures=4)
     server.stop()
     began = time.monotonic()
     replies = client.ask_all([QUESTION] * 200)
-    assert all(isinstance(one, ServerError) for one in replies)
+    assert all(isinstance(reply, ServerError) for reply in replies)
     assert client.breaker.state == "open"
     assert time.monotonic() - began < 3
     began = time.monotonic()
@@ -198,17 +198,17 @@ def test_a_dead_server_is_soon_not_asked_any_more(server, connect):
     assert "no connection" in str(reply)
 
 
-def test_a_server_that_hangs_costs_one_timeout(server, connect):
+def test_hanging_server_costs_one_timeout(server, connect):
     server.tell = always(after_s=3.0)
     client = connect(timeout_s=0.4, failures=4, concurrency=8)
     began = time.monotonic()
     replies = client.ask_all([QUESTION] * 100)
-    assert all(isinstance(one, ServerError) for one in replies)
+    assert all(isinstance(reply, ServerError) for reply in replies)
     assert time.monotonic() - began < 2.5
     assert len(server.requests) <= 8
 
 
-def test_a_server_that_is_back_is_asked_again(server, connect):
+def test_recovered_server_is_used_again(server, connect):
     client = connect(failures=2, cooldown_s=0.3)
     server.stop()
     client.ask_all([QUESTION] * 4)
@@ -216,10 +216,10 @@ def test_a_server_that_is_back_is_asked_again(server, connect):
     assert isinstance(client.ask_all([QUESTION])[0], ServerError)
     time.sleep(0.3)
     replies = client.ask_all([QUESTION] * 20)
-    assert [one.text for one in replies] == [YES] * 20  # none is lost while one feels its way
+    assert [reply.text for reply in replies] == [YES] * 20  # none is lost during the probe
 
 
-def test_the_key_is_sent_and_never_shown(server, connect, monkeypatch, caplog):
+def test_key_is_sent_but_not_shown(server, connect, monkeypatch, caplog):
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
     body = b'{"error": {"message": "the key sk-very-secret is not known"}}'
     server.tell = always(status=401, body=body)
@@ -230,7 +230,7 @@ def test_the_key_is_sent_and_never_shown(server, connect, monkeypatch, caplog):
     assert "sk-very-secret" not in caplog.text
 
 
-def test_an_account_at_openai_is_not_shown_to_other_servers(server, connect, monkeypatch):
+def test_openai_account_is_not_sent_to_other_servers(server, connect, monkeypatch):
     private = {
         "OPENAI_API_KEY": "sk-private", "OPENAI_ADMIN_KEY": "sk-private",
         "OPENAI_ORG_ID": "org-private", "OPENAI_PROJECT_ID": "proj-private",
@@ -241,7 +241,7 @@ def test_an_account_at_openai_is_not_shown_to_other_servers(server, connect, mon
     assert "private" not in str(server.headers)
 
 
-def test_a_password_in_the_address_is_not_shown(server, connect):
+def test_password_in_url_is_not_shown(server, connect):
     client = connect(url=f"http://me:hunter2@127.0.0.1:{server.port}/v1", retries=0)
     server.stop()
     (reply,) = client.ask_all([QUESTION])
@@ -250,23 +250,23 @@ def test_a_password_in_the_address_is_not_shown(server, connect):
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "ftp://x/v1", "http://", "http://x:port"])
-def test_an_address_that_is_none_is_refused(url):
+def test_invalid_url_is_refused(url):
     with pytest.raises(ServerError, match="URL"):
         LanguageClient(url=url, model="tiny")
 
 
-def test_it_works_within_a_running_loop(connect):
+def test_client_works_within_running_loop(connect):
     async def notebook():
         return connect().ask_all([QUESTION])
 
-    assert [one.text for one in asyncio.run(notebook())] == [YES]
+    assert [reply.text for reply in asyncio.run(notebook())] == [YES]
 
 
-def test_it_leaves_no_thread_behind(server):
+def test_closed_client_has_no_thread(server):
     client = LanguageClient(url=server.url, model="tiny")
     client.ask_all([QUESTION])
     gone = weakref.ref(client)
     del client
     gc.collect()
     assert gone() is None
-    assert "requests" not in [one.name for one in threading.enumerate()]
+    assert "requests" not in [thread.name for thread in threading.enumerate()]

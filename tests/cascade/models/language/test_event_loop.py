@@ -17,12 +17,12 @@ async def name_of_thread():
     return threading.current_thread().name
 
 
-def test_it_runs_on_a_thread_of_its_own(loop):
+def test_coroutine_runs_on_separate_thread(loop):
     assert not loop.is_running
     assert loop.run(name_of_thread()) == loop.run(name_of_thread()) == "requests"
 
 
-def test_an_error_comes_out_as_it_is(loop):
+def test_error_is_raised_unchanged(loop):
     async def fail():
         raise ValueError("so it is")
 
@@ -30,7 +30,7 @@ def test_an_error_comes_out_as_it_is(loop):
         loop.run(fail())
 
 
-def test_what_is_submitted_runs_while_the_caller_goes_on(loop):
+def test_submitted_coroutine_runs_concurrently(loop):
     started, go_on = threading.Event(), threading.Event()
 
     async def wait():
@@ -46,7 +46,7 @@ def test_what_is_submitted_runs_while_the_caller_goes_on(loop):
     assert future.result(5) == "done"
 
 
-def test_to_cancel_what_was_submitted_ends_it_on_its_thread(loop):
+def test_canceled_future_cancels_coroutine(loop):
     started, ended = threading.Event(), threading.Event()
 
     async def wait():
@@ -63,33 +63,33 @@ def test_to_cancel_what_was_submitted_ends_it_on_its_thread(loop):
     assert ended.wait(5)
 
 
-def test_it_works_within_another_loop(loop):
+def test_loop_thread_works_within_other_loop(loop):
     async def inside():
         return loop.run(name_of_thread())
 
     assert asyncio.run(inside()) == "requests"
 
 
-def test_closed_it_leaves_no_thread_and_starts_anew_when_asked(loop):
+def test_closed_loop_has_no_thread_and_restarts(loop):
     loop.run(name_of_thread())
     loop.close()
-    assert "requests" not in [one.name for one in threading.enumerate()]
+    assert "requests" not in [thread.name for thread in threading.enumerate()]
     assert loop.run(name_of_thread()) == "requests"
 
 
-def test_the_last_coroutine_is_run_before_the_end(loop):
-    said = []
+def test_last_coroutine_runs_before_close(loop):
+    events = []
 
     async def last_words():
         await asyncio.sleep(0.01)
-        said.append(threading.current_thread().name)
+        events.append(threading.current_thread().name)
 
     loop.run(name_of_thread())
     loop.close(last_words())
-    assert said == ["requests"]
+    assert events == ["requests"]
 
 
-def test_it_may_be_closed_from_its_own_thread(loop):
+def test_close_from_own_thread_does_not_block(loop):
     """As by a finalizer, which runs wherever the garbage is collected."""
     threads = []
 
@@ -102,6 +102,6 @@ def test_it_may_be_closed_from_its_own_thread(loop):
     assert not threads[0].is_alive()
 
 
-def test_closing_what_never_ran_does_nothing(loop):
+def test_close_of_unused_loop_does_nothing(loop):
     loop.close()
     assert not loop.is_running

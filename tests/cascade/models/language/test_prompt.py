@@ -9,7 +9,7 @@ from cascade.predictions import Detections
 ROADWORK = taxonomy.from_labels("roads", ["cone", "worker", "car"], ["cone", "worker"])
 
 
-def found(*rows):
+def make_detections(*rows):
     """Return detections of rows `label, score, x1, y1, x2, y2`."""
     return Detections(
         boxes_xyxy=np.array([row[2:] for row in rows], np.float32).reshape(-1, 4),
@@ -35,23 +35,23 @@ WORDS = [
 
 @pytest.mark.parametrize(("rows", "expected"), WORDS)
 def test_detections_in_words(rows, expected):
-    assert prompt.describe(found(*rows)) == expected
+    assert prompt.describe(make_detections(*rows)) == expected
 
 
-def test_the_question_comes_last_and_the_context_before_it():
-    lines = prompt.user_text(ROADWORK, found(("cone", 0.83, 0, 0, 0.1, 0.1))).splitlines()
+def test_context_precedes_question():
+    lines = prompt.user_text(ROADWORK, make_detections(("cone", 0.83, 0, 0, 0.1, 0.1))).splitlines()
     assert lines == ["The detectors say: 1 cone at left (0.83).", ROADWORK.decision.question]
 
 
-def test_where_no_detector_ran_nothing_is_said_of_any():
+def test_text_without_detections_has_no_context():
     assert prompt.user_text(ROADWORK, None) == ROADWORK.decision.question
 
 
-def test_the_instructions_name_the_classes_and_are_the_same_for_all():
+def test_instructions_name_classes_and_are_constant():
     assert "cone, worker, car" in prompt.system_text(ROADWORK)
 
 
-def test_the_schema_takes_our_answers_and_no_others():
+def test_schema_accepts_valid_answers_only():
     schema = prompt.schema(ROADWORK)
     good = {"answer": "yes", "objects": ["cone", "car"], "reason": "Cones."}
     validate(good, schema)
@@ -63,14 +63,14 @@ def test_the_schema_takes_our_answers_and_no_others():
     assert next(iter(schema["properties"])) == "answer"
 
 
-def test_the_doubtful_and_the_small_are_shown_first():
-    boxes = found(
+def test_uncertain_and_small_boxes_come_first():
+    boxes = make_detections(
         ("car", 0.99, 0.0, 0.0, 0.9, 0.9),
         ("cone", 0.50, 0.1, 0.1, 0.12, 0.12),
         ("worker", 0.60, 0.7, 0.7, 0.72, 0.72),
     )
     crops = prompt.select_crops(boxes, 2)
-    assert [one.caption for one in crops] == [
+    assert [crop.caption for crop in crops] == [
         "what may be cone at left (0.50)",
         "what may be worker at right (0.60)",
     ]
@@ -78,21 +78,21 @@ def test_the_doubtful_and_the_small_are_shown_first():
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_nothing_found_gives_no_crops(count):
-    assert prompt.select_crops(found(), count) == ()
+def test_no_detections_give_no_crops(count):
+    assert prompt.select_crops(make_detections(), count) == ()
 
 
-def test_no_crop_is_made_where_none_is_asked_for():
-    assert prompt.select_crops(found(("cone", 0.5, 0, 0, 0.1, 0.1)), 0) == ()
+def test_count_of_zero_gives_no_crops():
+    assert prompt.select_crops(make_detections(("cone", 0.5, 0, 0, 0.1, 0.1)), 0) == ()
 
 
-def test_a_crop_shows_the_surroundings_and_stays_in_the_image():
-    (crop,) = prompt.select_crops(found(("cone", 0.5, 0.0, 0.4, 0.02, 0.6)), 1)
+def test_crop_includes_surroundings_within_image():
+    (crop,) = prompt.select_crops(make_detections(("cone", 0.5, 0.0, 0.4, 0.02, 0.6)), 1)
     assert crop.xyxy == pytest.approx((0.0, 0.3, 0.05, 0.7))
 
 
-def test_a_box_within_a_crop_gets_none_of_its_own():
-    boxes = found(
+def test_box_within_crop_is_skipped():
+    boxes = make_detections(
         ("cone", 0.5, 0.40, 0.40, 0.50, 0.50),
         ("cone", 0.4, 0.42, 0.42, 0.52, 0.52),
         ("cone", 0.4, 0.80, 0.80, 0.90, 0.90),

@@ -39,38 +39,38 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("text", "p_yes"), TEXTS)
-def test_what_a_text_says_without_probabilities(text, p_yes):
+def test_answer_of_text_without_probabilities(text, p_yes):
     assert answer_of(Reply(text)).p_yes == p_yes
 
 
 @given(st.text() | st.text('{}[]":,yesnoanswer '))
-def test_any_text_is_survived(text):
+def test_any_text_is_parsed_without_error(text):
     assert answer_of(Reply(text, tokens(text))).p_yes in (None, 0.0, 1.0)
 
 
-def test_reason_and_objects_are_read():
+def test_reason_and_objects_are_parsed():
     text = '{"answer":"yes","objects":["cone"," drum ","cone",3,""],"reason":" Two of them. "}'
     assert answer_of(Reply(text)) == Answer(1.0, "Two of them.", ("cone", "drum"))
 
 
-def test_prose_is_its_own_reason():
+def test_prose_becomes_reason():
     assert answer_of(Reply("Yes, I see cones.")).reason == "Yes, I see cones."
 
 
 @pytest.mark.parametrize(
     "text", ['{"answer":"no","objects":"cone","reason":[1]}', '{"answer":"no"}']
 )
-def test_parts_of_another_kind_are_left_out(text):
+def test_values_of_other_types_are_dropped(text):
     assert answer_of(Reply(text)) == Answer(0.0)
 
 
-def test_no_answer_is_the_empty_one():
+def test_missing_answer_is_empty_answer():
     assert answer_of(Reply("I cannot see the image.")) == Answer.empty()
 
 
-def test_the_probability_is_that_of_the_token_at_the_answers_place():
-    said = tokens('{"', "answer", '":"', "no", '"}', no={"no": 0.6, "yes": 0.2, "x": 0.2})
-    reply = Reply('{"answer":"no"}', said)
+def test_probability_comes_from_token_at_answer():
+    reply_tokens = tokens('{"', "answer", '":"', "no", '"}', no={"no": 0.6, "yes": 0.2, "x": 0.2})
+    reply = Reply('{"answer":"no"}', reply_tokens)
     assert answer_of(reply).p_yes == pytest.approx(0.2 / 0.8)
 
 
@@ -89,32 +89,32 @@ PLACES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "alternatives", "expected"), PLACES)
-def test_the_probability_of_yes(said, alternatives, expected):
+@pytest.mark.parametrize(("reply_tokens", "alternatives", "expected"), PLACES)
+def test_probability_of_yes(reply_tokens, alternatives, expected):
     listed = dict.fromkeys(("yes", "Yes", "y"), alternatives) if alternatives else {}
-    p_yes = probability_of_yes(tokens(*said, **listed))
+    p_yes = probability_of_yes(tokens(*reply_tokens, **listed))
     assert p_yes == (None if expected is None else pytest.approx(expected))
 
 
-def test_a_token_that_holds_more_than_the_answer():
+def test_token_that_contains_more_than_answer():
     """Alternatives of another form are no answer at this place."""
-    said = (
+    reply_tokens = (
         Token('{"answer":'),
         Token(' "yes"', ((' "yes"', math.log(0.5)), (' "no"', math.log(0.25)), ("no", 0.0))),
     )
-    assert probability_of_yes(said) == pytest.approx(2 / 3)
+    assert probability_of_yes(reply_tokens) == pytest.approx(2 / 3)
 
 
-def test_impossible_alternatives_weigh_nothing():
-    said = (Token("no", (("no", 0.0), ("yes", -9999.0), ("", -9999.0))),)
-    assert probability_of_yes(said) == 0.0
+def test_impossible_alternatives_have_no_weight():
+    reply_tokens = (Token("no", (("no", 0.0), ("yes", -9999.0), ("", -9999.0))),)
+    assert probability_of_yes(reply_tokens) == 0.0
 
 
-def test_a_place_without_yes_and_no_gives_no_probability():
-    said = (Token("yes", (("yes", -9999.0), ("no", -9999.0))),)
-    assert probability_of_yes(said) is None
-    assert answer_of(Reply("yes", said)).p_yes == 1.0
+def test_token_without_yes_and_no_has_no_probability():
+    reply_tokens = (Token("yes", (("yes", -9999.0), ("no", -9999.0))),)
+    assert probability_of_yes(reply_tokens) is None
+    assert answer_of(Reply("yes", reply_tokens)).p_yes == 1.0
 
 
-def test_no_tokens_no_probability():
+def test_no_tokens_have_no_probability():
     assert probability_of_yes(()) is None

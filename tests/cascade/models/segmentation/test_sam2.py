@@ -45,7 +45,7 @@ def batch_of(*counts, sizes=SIZES, seed=0):
     return Batch(
         ids=tuple(str(i) for i in range(len(counts))),
         images=tuple(
-            rng.integers(0, 256, (*one, 3), dtype=np.uint8) for one in sizes[: len(counts)]
+            rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes[: len(counts)]
         ),
         detections=tuple(boxes(n, seed=i) for i, n in enumerate(counts)),
     )
@@ -55,9 +55,9 @@ def official(folder, batch):
     """Return masks and scores of every box as transformers' documentation computes them."""
     network, processor = Sam2Model.from_pretrained(folder), Sam2Processor.from_pretrained(folder)
     results = []
-    for image, found in zip(batch.images, batch.detections, strict=True):
+    for image, item in zip(batch.images, batch.detections, strict=True):
         height, width = image.shape[:2]
-        corners = found.boxes_xyxy.astype(np.float64) * [width, height, width, height]
+        corners = item.boxes_xyxy.astype(np.float64) * [width, height, width, height]
         inputs = processor(images=image, input_boxes=[corners.tolist()], return_tensors="pt")
         with torch.inference_mode():
             raw = network(**inputs, multimask_output=False)
@@ -77,23 +77,23 @@ def assert_equal(a, b, atol=1e-5):
 # --- what it answers ---------------------------------------------------------------------------
 
 
-def test_it_is_a_segmenter_without_words_of_its_own(model):
+def test_segmenter_has_no_classes(model):
     assert isinstance(model, Segmenter)
     assert model.classes == ()
 
 
-def test_masks_are_those_of_the_official_path(folder, model):
+def test_masks_match_official_pipeline(folder, model):
     batch = batch_of(3, 1, 5, 2)
-    found = predict(model, batch)
-    for ours, (masks, scores) in zip(found, official(folder, batch), strict=True):
+    predictions = predict(model, batch)
+    for ours, (masks, scores) in zip(predictions, official(folder, batch), strict=True):
         assert ours.masks.shape == masks.shape
         assert (ours.masks != masks).mean() < 1e-3
         assert ours.scores == pytest.approx(scores, abs=1e-5)
-    shares = np.concatenate([one.masks.mean(axis=(1, 2)) for one in found])
+    shares = np.concatenate([masks.masks.mean(axis=(1, 2)) for masks in predictions])
     assert ((shares > 0.05) & (shares < 0.95)).sum() >= 8  # of 11: neither all nor nothing
 
 
-def test_every_box_gets_its_mask_in_its_place(model):
+def test_masks_keep_order_of_boxes(model):
     batch = batch_of(4)
     masks = predict(model, batch)[0]
     assert masks.classes == CLASSES
@@ -104,50 +104,50 @@ def test_every_box_gets_its_mask_in_its_place(model):
     assert (turned.masks != masks.masks).mean() > 0.1  # boxes matter
 
 
-def test_every_mask_is_of_its_own_image(model):
+def test_masks_belong_to_own_image(model):
     """Two images with the same boxes get what each gets alone, and not the same."""
-    both = batch_of(3, 3, sizes=[(96, 96), (96, 96)])
-    both = replace(both, detections=(both.detections[0],) * 2)
-    first, second = predict(model, both)
+    batched = batch_of(3, 3, sizes=[(96, 96), (96, 96)])
+    batched = replace(batched, detections=(batched.detections[0],) * 2)
+    first, second = predict(model, batched)
     assert (first.masks != second.masks).mean() > 0.05
-    assert_equal(second, predict(model, both.part(1, 2))[0])
+    assert_equal(second, predict(model, batched.part(1, 2))[0])
 
 
-def test_a_batch_says_what_its_images_say(model):
+def test_batch_size_does_not_change_predictions(model):
     batch = batch_of(3, 0, 7, 1)
     together = predict(model, batch)
-    assert [len(one) for one in together] == [3, 0, 7, 1]
-    for i, one in enumerate(together):
-        assert_equal(one, predict(model, batch.part(i, i + 1))[0])
+    assert [len(masks) for masks in together] == [3, 0, 7, 1]
+    for i, masks in enumerate(together):
+        assert_equal(masks, predict(model, batch.part(i, i + 1))[0])
 
 
 @pytest.mark.parametrize("at_once", [1, 4, 1000])
-def test_however_many_boxes_are_decoded_at_once_masks_stay(model, monkeypatch, at_once):
+def test_boxes_per_step_do_not_change_masks(model, monkeypatch, at_once):
     batch = batch_of(3, 0, 7, 1)
     expected = predict(model, batch)
     monkeypatch.setattr(sam2, "BOXES_PER_STEP", at_once)
-    for one, same in zip(expected, predict(model, batch), strict=True):
-        assert_equal(one, same)
+    for masks, same in zip(expected, predict(model, batch), strict=True):
+        assert_equal(masks, same)
 
 
-def test_scores_are_the_overlap_that_the_network_expects(model):
+def test_scores_are_predicted_overlaps(model):
     batch = batch_of(2)
     raw = {"maps": torch.ones(2, 32, 32), "scores": torch.tensor([1.2, -0.1])}
     assert model.decode(raw, batch)[0].scores.tolist() == [1.0, 0.0]
 
 
-def test_maps_of_large_images_are_bounded(folder):
+def test_masks_of_large_images_are_bounded(folder):
     batch = batch_of(2, sizes=[(120, 160)])
     masks = predict(registry.create("sam2", folder, longest_side=80), batch)[0]
     assert masks.masks.shape == (2, 60, 80)
-    whole = predict(registry.create("sam2", folder), batch)[0]
-    assert (masks.masks != whole.masks[:, ::2, ::2]).mean() < 0.1
+    full = predict(registry.create("sam2", folder), batch)[0]
+    assert (masks.masks != full.masks[:, ::2, ::2]).mean() < 0.1
 
 
 # --- where there is nothing to do --------------------------------------------------------------
 
 
-def test_an_image_without_boxes_has_no_masks(model):
+def test_image_without_boxes_has_no_masks(model):
     first, second = predict(model, batch_of(0, 2))
     assert len(first) == 0
     assert first.classes == CLASSES
@@ -161,17 +161,17 @@ def test_an_image_without_boxes_has_no_masks(model):
         pytest.param(batch_of(0, 0), id="nothing was found"),
     ],
 )
-def test_without_any_box_nothing_is_computed(model, monkeypatch, batch):
+def test_batch_without_boxes_is_not_computed(model, monkeypatch, batch):
     monkeypatch.setattr(model.module, "forward", None)  # raises when called
-    assert [len(one) for one in predict(model, batch)] == [0, 0]
+    assert [len(masks) for masks in predict(model, batch)] == [0, 0]
     assert batch._cache == {}  # no image was resized either
 
 
-def test_an_empty_batch_gives_nothing(model):
+def test_empty_batch_has_no_predictions(model):
     assert predict(model, Batch(ids=(), images=())) == []
 
 
-def test_the_vision_tower_runs_once_and_for_images_with_boxes_only(model):
+def test_vision_tower_runs_once_for_images_with_boxes(model):
     seen = []
     hook = model.module.model.vision_encoder.register_forward_pre_hook(
         lambda _, args: seen.append(len(args[0]))
@@ -184,35 +184,35 @@ def test_the_vision_tower_runs_once_and_for_images_with_boxes_only(model):
 # --- precision ---------------------------------------------------------------------------------
 
 
-def test_it_runs_in_bf16(folder, model):
+def test_predictions_in_bf16(folder, model):
     half = registry.create("sam2", folder)
     half.module.to(torch.bfloat16)
     batch = batch_of(3, 0, 5)
     with torch.autocast("cpu", torch.bfloat16):  # as the engine does
         raw = half.forward(half.prepare(batch))
-        found = half.decode(raw, batch)
+        predictions = half.decode(raw, batch)
     assert raw["maps"].dtype == torch.bfloat16
-    for ours, single in zip(found, predict(model, batch), strict=True):
+    for ours, single in zip(predictions, predict(model, batch), strict=True):
         assert ours.scores.dtype == np.float32
         assert np.allclose(ours.scores, single.scores, atol=0.02)
         assert not len(ours) or (ours.masks != single.masks).mean() < 0.05
 
 
-def test_boxes_keep_their_precision_in_bf16(folder):
+def test_boxes_stay_precise_in_bf16(folder):
     """Corners a pixel of 1024 apart stay apart; the network's own encoder in bf16 mixes them up."""
     half = registry.create("sam2", folder)
     half.module.to(torch.bfloat16)
     corners = np.float32([[0.1, 0.1, 0.9 + i / 1024, 0.9] for i in range(8)])
-    found = Detections(corners, np.ones(8, np.float32), np.zeros(8, np.int64), CLASSES)
+    boxes = Detections(corners, np.ones(8, np.float32), np.zeros(8, np.int64), CLASSES)
     with torch.autocast("cpu", torch.bfloat16):
-        ours = half.prepare(replace(batch_of(0), detections=(found,)))["prompts"]
+        ours = half.prepare(replace(batch_of(0), detections=(boxes,)))["prompts"]
     theirs, _ = half._encoder.bfloat16()(None, None, torch.from_numpy(corners * 128)[:, None], None)
     assert ours.dtype == torch.float32
     assert len(ours.unique(dim=0)) == 8
     assert len(theirs.unique(dim=0)) < 6
 
 
-def test_the_module_moves_as_one(model):
+def test_module_moves_completely(model):
     """What `forward` uses beside its inputs is a parameter or a buffer of the module."""
     names = {name for name, _ in model.module.named_buffers()}
     assert {"positions", "no_mask"} <= names
@@ -231,12 +231,12 @@ def assert_official_pixels(folder, model, batch):
     assert ((ours - expected) * std).abs().max() <= 1 / 255 + 1e-6
 
 
-def test_pixels_are_those_of_the_official_processor(folder, model):
+def test_pixels_match_official_processor(folder, model):
     assert_official_pixels(folder, model, batch_of(1, 1, 1, 1))
 
 
 @pytest.mark.skipif("CURATION_SHARED" not in os.environ, reason="CURATION_SHARED is not set")
-def test_so_they_are_of_real_photographs(folder, model):
+def test_pixels_of_photographs_match_official_processor(folder, model):
     clips = Path(os.environ["CURATION_SHARED"]) / "data" / "roadwork_clips"
     photographs = tuple(batches.read(path) for path in sorted(clips.rglob("*.jpg"))[::60][:4])
     assert len(photographs) == 4
@@ -247,28 +247,28 @@ def test_so_they_are_of_real_photographs(folder, model):
 # --- checkpoints -------------------------------------------------------------------------------
 
 
-def test_the_published_folder_is_the_video_models(tmp_path):
+def test_folder_of_video_model_is_accepted(tmp_path):
     folder = tiny_sam2.write_as_published(tmp_path / "hub")
     assert '"model_type": "sam2_video"' in (folder / "config.json").read_text()
     batch = batch_of(3, 2)
-    found = predict(registry.create("sam2", folder), batch)
-    for ours, (masks, scores) in zip(found, official(folder, batch), strict=True):
+    predictions = predict(registry.create("sam2", folder), batch)
+    for ours, (masks, scores) in zip(predictions, official(folder, batch), strict=True):
         assert (ours.masks != masks).mean() < 1e-3
         assert ours.scores == pytest.approx(scores, abs=1e-5)
 
 
-def test_without_a_checkpoint_there_is_no_model():
+def test_missing_checkpoint_is_refused():
     with pytest.raises(CheckpointError, match=r"'sam2' needs a checkpoint"):
         registry.create("sam2")
 
 
-def test_another_familys_folder_is_refused(tmp_path):
+def test_other_family_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "sam3"}')
     with pytest.raises(CheckpointError, match=r"'sam3'.* expects one of sam2, sam2_video"):
         registry.create("sam2", tmp_path)
 
 
-def test_a_folder_without_weights_is_refused(folder, tmp_path):
+def test_folder_without_weights_is_refused(folder, tmp_path):
     for name in ("config.json", "processor_config.json"):
         (tmp_path / name).write_text((folder / name).read_text())
     with pytest.raises(CheckpointError, match="Cannot load the weights"):

@@ -48,7 +48,7 @@ def create(folder, **params):
 
 def batch_of(*sizes, seed=0):
     rng = np.random.default_rng(seed)
-    drawn = tuple(rng.integers(0, 256, (*one, 3), dtype=np.uint8) for one in sizes)
+    drawn = tuple(rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes)
     return Batch(ids=tuple(str(i) for i in range(len(sizes))), images=drawn)
 
 
@@ -64,11 +64,12 @@ def official(folder, batch, prompt, threshold):
                 input_ids=inputs["input_ids"],
                 attention_mask=inputs["attention_mask"],
             )
-        found = processor.post_process_instance_segmentation(
+        predictions = processor.post_process_instance_segmentation(
             raw, threshold=threshold, mask_threshold=0.5, target_sizes=[image.shape[:2]]
         )[0]
-        order = found["scores"].argsort(descending=True)
-        results.append((found["masks"][order].bool().numpy(), found["scores"][order].numpy()))
+        order = predictions["scores"].argsort(descending=True)
+        masks = predictions["masks"][order].bool().numpy()
+        results.append((masks, predictions["scores"][order].numpy()))
     return results
 
 
@@ -83,31 +84,31 @@ def assert_equal(a, b):
 # --- what it answers ---------------------------------------------------------------------------
 
 
-def test_it_is_a_segmenter_that_names_the_prompts(model):
+def test_segmenter_classes_are_prompts(model):
     assert isinstance(model, Segmenter)
     assert model.classes == ("a traffic cone", "cone", "work_vehicle", "a striped orange drum")
 
 
 @pytest.mark.parametrize("threshold", [0.05, 0.3])
-def test_masks_are_those_of_the_official_path(folder, threshold):
+def test_masks_match_official_pipeline(folder, threshold):
     batch = batch_of(*SIZES)
-    found = predict(create(folder, threshold=threshold), batch)
-    kept = 0
+    predictions = predict(create(folder, threshold=threshold), batch)
+    selected = 0
     for i, prompt in enumerate(
         (*CLASSES.classes[0].prompts, "work vehicle", "a striped orange drum")
     ):
         for ours, (masks, scores) in zip(
-            found, official(folder, batch, prompt, threshold), strict=True
+            predictions, official(folder, batch, prompt, threshold), strict=True
         ):
             of_prompt = ours.class_ids == i
             assert ours.scores[of_prompt] == pytest.approx(scores, abs=1e-5)
             assert ours.masks[of_prompt].shape == masks.shape
             assert not len(masks) or (ours.masks[of_prompt] != masks).mean() < 1e-3
-            kept += len(masks)
-    assert 20 < kept < 3 * 4 * 10  # some of the ten queries of each prompt, not all
+            selected += len(masks)
+    assert 20 < selected < 3 * 4 * 10  # some of the ten queries of each prompt, not all
 
 
-def test_prompts_and_images_matter(folder):
+def test_predictions_depend_on_prompts_and_images(folder):
     """Else the comparisons here would hold for a model that mixes them up."""
     first, second = predict(create(folder, threshold=0.0), batch_of((96, 96), (96, 96)))
     best = [first.scores[first.class_ids == i].max() for i in range(4)]
@@ -115,28 +116,28 @@ def test_prompts_and_images_matter(folder):
     assert (first.masks != second.masks).mean() > 0.05
 
 
-def test_the_surest_come_first_and_only_so_many(folder):
+def test_masks_are_sorted_and_limited(folder):
     batch = batch_of(*SIZES)
     everything = predict(create(folder, threshold=0.0, max_masks=1000), batch)
     few = predict(create(folder, threshold=0.0, max_masks=7), batch)
-    for one, same in zip(few, everything, strict=True):
-        assert (len(one), len(same)) == (7, 40)
+    for masks, same in zip(few, everything, strict=True):
+        assert (len(masks), len(same)) == (7, 40)
         assert (np.diff(same.scores) <= 0).all()
-        assert one.class_ids.tolist() == same.class_ids[:7].tolist()
-        assert one.scores == pytest.approx(same.scores[:7])
-        assert (one.masks == same.masks[:7]).all()
+        assert masks.class_ids.tolist() == same.class_ids[:7].tolist()
+        assert masks.scores == pytest.approx(same.scores[:7])
+        assert (masks.masks == same.masks[:7]).all()
 
 
-def test_a_batch_says_what_its_images_say(model):
+def test_batch_size_does_not_change_predictions(model):
     batch = batch_of(*SIZES)
     together = predict(model, batch)
-    assert min(len(one) for one in together) >= 10
-    for i, one in enumerate(together):
-        assert one.masks.shape[1:] == SIZES[i]
-        assert_equal(one, predict(model, batch.part(i, i + 1))[0])
+    assert min(len(masks) for masks in together) >= 10
+    for i, masks in enumerate(together):
+        assert masks.masks.shape[1:] == SIZES[i]
+        assert_equal(masks, predict(model, batch.part(i, i + 1))[0])
 
 
-def test_unsure_masks_are_left_out_before_they_are_enlarged(folder, monkeypatch):
+def test_low_score_masks_are_dropped_before_enlarging(folder, monkeypatch):
     sizes = []
     enlarged = mask_resizing.enlarge_masks
     monkeypatch.setattr(
@@ -144,32 +145,32 @@ def test_unsure_masks_are_left_out_before_they_are_enlarged(folder, monkeypatch)
         "enlarge_masks",
         lambda maps, size, above: sizes.append(len(maps)) or enlarged(maps, size, above=above),
     )
-    found = predict(create(folder, threshold=0.4), batch_of(*SIZES))
-    assert sizes == [len(one) for one in found]
+    predictions = predict(create(folder, threshold=0.4), batch_of(*SIZES))
+    assert sizes == [len(masks) for masks in predictions]
     assert all(0 < n < 40 for n in sizes)
-    assert min(one.scores.min() for one in found) > 0.4
+    assert min(masks.scores.min() for masks in predictions) > 0.4
 
 
-def test_an_image_without_a_sure_mask_has_none(folder):
-    found = predict(create(folder, threshold=0.9), batch_of(*SIZES))
-    assert [len(one) for one in found] == [0, 0, 0]
+def test_image_with_low_scores_has_no_masks(folder):
+    predictions = predict(create(folder, threshold=0.9), batch_of(*SIZES))
+    assert [len(masks) for masks in predictions] == [0, 0, 0]
 
 
-def test_maps_of_large_images_are_bounded(folder, model):
+def test_masks_of_large_images_are_bounded(folder, model):
     batch = batch_of((120, 160))
-    bounded, whole = predict(create(folder, longest_side=80), batch)[0], predict(model, batch)[0]
+    bounded, full = predict(create(folder, longest_side=80), batch)[0], predict(model, batch)[0]
     assert bounded.masks.shape[1:] == (60, 80)
-    assert (bounded.masks != whole.masks[:, ::2, ::2]).mean() < 0.1
+    assert (bounded.masks != full.masks[:, ::2, ::2]).mean() < 0.1
 
 
-def test_an_empty_batch_gives_nothing(model):
+def test_empty_batch_has_no_predictions(model):
     assert predict(model, Batch(ids=(), images=())) == []
 
 
 # --- what it costs -----------------------------------------------------------------------------
 
 
-def test_the_vision_tower_runs_once_for_all_prompts(model):
+def test_vision_tower_runs_once_for_all_prompts(model):
     seen = []
     hook = model.module.model.vision_encoder.register_forward_pre_hook(
         lambda _, args, kwargs: seen.append(len((*args, *kwargs.values())[0])), with_kwargs=True
@@ -179,7 +180,7 @@ def test_the_vision_tower_runs_once_for_all_prompts(model):
     assert seen == [3]
 
 
-def test_the_text_tower_is_gone(folder, monkeypatch):
+def test_text_tower_is_dropped(folder, monkeypatch):
     towers = []
     features = Sam3Model.get_text_features
 
@@ -190,7 +191,7 @@ def test_the_text_tower_is_gone(folder, monkeypatch):
     monkeypatch.setattr(Sam3Model, "get_text_features", watched)
     built = create(folder)
     gc.collect()
-    assert [one() for one in towers] == [None] * 4  # asked once a prompt, and freed
+    assert [tower() for tower in towers] == [None] * 4  # called once per prompt, then freed
     parts = {name.split(".")[1] for name, _ in built.module.named_parameters()}
     assert {"vision_encoder", "detr_decoder"} < parts
     assert parts.isdisjoint({"text_encoder", "text_projection"})
@@ -198,10 +199,10 @@ def test_the_text_tower_is_gone(folder, monkeypatch):
     assert len(towers) == 4
 
 
-def test_masks_stay_as_small_as_the_network_draws_them_until_they_are_chosen(folder):
+def test_masks_stay_small_until_selection(folder):
     small = create(folder, max_masks=7)
     raw = small.forward(small.prepare(batch_of(*SIZES)))
-    assert {name: tuple(one.shape) for name, one in raw.items()} == {
+    assert {name: tuple(tensor.shape) for name, tensor in raw.items()} == {
         "scores": (3, 7),
         "class_ids": (3, 7),
         "maps": (3, 7, 32, 32),
@@ -211,19 +212,19 @@ def test_masks_stay_as_small_as_the_network_draws_them_until_they_are_chosen(fol
 # --- precision ---------------------------------------------------------------------------------
 
 
-def test_it_runs_in_bf16(folder):
+def test_predictions_in_bf16(folder):
     single, half = create(folder, threshold=0.0), create(folder, threshold=0.0)
     half.module.to(torch.bfloat16)
-    assert {one.dtype for one in half.module.buffers() if one.is_floating_point()} == {
+    assert {buffer.dtype for buffer in half.module.buffers() if buffer.is_floating_point()} == {
         torch.bfloat16
     }
     batch = batch_of(*SIZES)
     with torch.autocast("cpu", torch.bfloat16):  # as the engine does
         raw = half.forward(half.prepare(batch))
-        found = half.decode(raw, batch)
+        predictions = half.decode(raw, batch)
     assert raw["scores"].dtype == torch.float32
     assert raw["maps"].dtype == torch.bfloat16
-    for ours, exact in zip(found, predict(single, batch), strict=True):
+    for ours, exact in zip(predictions, predict(single, batch), strict=True):
         assert len(ours) == len(exact) == 40
         assert np.abs(ours.scores - exact.scores).max() < 0.05
         assert (np.bincount(ours.class_ids) == np.bincount(exact.class_ids)).all()
@@ -241,12 +242,12 @@ def assert_official_pixels(folder, model, batch):
     assert ((ours - expected) * std).abs().max() <= 1 / 255 + 1e-6
 
 
-def test_pixels_are_those_of_the_official_processor(folder, model):
+def test_pixels_match_official_processor(folder, model):
     assert_official_pixels(folder, model, batch_of(*SIZES, (112, 112)))
 
 
 @pytest.mark.skipif("CURATION_SHARED" not in os.environ, reason="CURATION_SHARED is not set")
-def test_so_they_are_of_real_photographs(folder, model):
+def test_pixels_of_photographs_match_official_processor(folder, model):
     clips = Path(os.environ["CURATION_SHARED"]) / "data" / "roadwork_clips"
     photographs = tuple(batches.read(path) for path in sorted(clips.rglob("*.jpg"))[::60][:4])
     assert len(photographs) == 4
@@ -256,26 +257,26 @@ def test_so_they_are_of_real_photographs(folder, model):
 # --- prompts and checkpoints -------------------------------------------------------------------
 
 
-def test_a_prompt_that_is_too_long_is_refused(folder):
+def test_too_long_prompt_is_refused(folder):
     endless = taxonomy.from_labels("endless", ["cone " * 30], ["cone " * 30])
     with pytest.raises(TaxonomyError, match=r"has 122 tokens, SAM 3 reads at most 96"):
         registry.create("sam3", folder, taxonomy=endless)
 
 
-def test_the_published_folder_holds_the_same_model(folder, model, tmp_path):
+def test_folder_of_video_model_contains_same_model(folder, model, tmp_path):
     published = tiny_sam3.write_as_published(tmp_path / "hub")
     assert '"model_type": "sam3_video"' in (published / "config.json").read_text()
     batch = batch_of(*SIZES)
-    for one, same in zip(predict(create(published), batch), predict(model, batch), strict=True):
-        assert_equal(one, same)
+    for masks, same in zip(predict(create(published), batch), predict(model, batch), strict=True):
+        assert_equal(masks, same)
 
 
-def test_without_a_checkpoint_there_is_no_model():
+def test_missing_checkpoint_is_refused():
     with pytest.raises(CheckpointError, match=r"'sam3' needs a checkpoint"):
         create(None)
 
 
-def test_another_familys_folder_is_refused(tmp_path):
+def test_other_family_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "sam2"}')
     with pytest.raises(CheckpointError, match=r"'sam2'.* expects one of sam3, sam3_video"):
         create(tmp_path)
@@ -289,12 +290,12 @@ def test_another_familys_folder_is_refused(tmp_path):
         pytest.param("tokenizer.json", "no tokenizer", id="tokenizer"),
     ],
 )
-def test_a_folder_that_is_not_whole_is_refused(folder, tmp_path, missing, message):
+def test_incomplete_folder_is_refused(folder, tmp_path, missing, message):
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / missing).unlink()
     with pytest.raises(CheckpointError, match=message):
         create(copy)
 
 
-def test_its_name_is_the_registrys():
+def test_registry_name_matches_adapter():
     assert registry.get(sam3.ADAPTER).factory == "cascade.models.segmentation.sam3:Sam3"

@@ -65,31 +65,33 @@ NOTHING = {{"boxes_xyxy": [], "scores": [], "labels": []}}
 def bright(path):
     return max(open(path, "rb").read()) == 255
 def detect(paths):
-    {what}
+    {code}
     return [NOTHING for _ in paths]
 serve(lambda: Detector("m", "MIT", ["cone"], detect))
 """
 
 
-def test_predictions_arrive_from_another_environment(python, tmp_path):
-    where = subprocess.check_output([python, "-c", "import sys; print(sys.prefix)"], text=True)
-    assert where.strip() != sys.prefix
+def test_predictions_from_other_environment(python, tmp_path):
+    prefix = subprocess.check_output([python, "-c", "import sys; print(sys.prefix)"], text=True)
+    assert prefix.strip() != sys.prefix
     model = build(tiny.write(tmp_path), python)
-    found = predict(model, batch_of(scene(), scene(row=32, column=4, size=(64, 32))))
+    predictions = predict(model, batch_of(scene(), scene(row=32, column=4, size=(64, 32))))
     assert model.classes == tiny.CLASSES
-    bright = [one.boxes_xyxy[one.labels.index("bright")] for one in found]
+    bright = [
+        detections.boxes_xyxy[detections.labels.index("bright")] for detections in predictions
+    ]
     assert bright[0] == pytest.approx([20 / 64, 10 / 48, 36 / 64, 18 / 48])
     assert bright[1] == pytest.approx([4 / 32, 32 / 64, 20 / 32, 40 / 64])
-    assert [one.scores.tolist() for one in found] == [[1.0, 1.0]] * 2
+    assert [detections.scores.tolist() for detections in predictions] == [[1.0, 1.0]] * 2
     assert predict(model, batch_of()) == []
 
 
-def test_another_environment_sees_none_of_our_packages(python):
+def test_other_environment_has_none_of_our_packages(python):
     done = subprocess.run([python, "-c", "import numpy"], capture_output=True, check=False)
     assert done.returncode != 0
 
 
-def test_the_foreign_side_needs_the_standard_library_only():
+def test_foreign_worker_needs_standard_library_only():
     tree = ast.parse(Path(worker.__file__).read_text())
     imported = {
         (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).split(".")[0]
@@ -99,21 +101,22 @@ def test_the_foreign_side_needs_the_standard_library_only():
     assert imported <= sys.stdlib_module_names
 
 
-def test_a_crash_costs_its_image_and_the_next_batch_works(tmp_path):
-    script = write(tmp_path, SCRIPT.format(what="any(map(bright, paths)) and os._exit(7)"))
+def test_crash_fails_its_image_and_next_batch_succeeds(tmp_path):
+    script = write(tmp_path, SCRIPT.format(code="any(map(bright, paths)) and os._exit(7)"))
     model = build(script)
     member = Member(name="m", tier="detection", adapter="worker", license="MIT", batch_size=4)
     images = [scene(value=50), scene(value=255), scene(value=50), scene(value=50)]
     results = predict_member(model, member, batch_of(*images), CPU)
-    assert [isinstance(one, Failure) for one in results.values()] == [False, True, False, False]
+    failed = [isinstance(result, Failure) for result in results.values()]
+    assert failed == [False, True, False, False]
     assert results["1"].error == "ServerError"
     assert "ended unexpectedly with code 7" in results["1"].message
     results = predict_member(model, member, batch_of(*[scene(value=50)] * 3), CPU)
-    assert all(len(one) == 0 for one in results.values())
+    assert all(len(result) == 0 for result in results.values())
 
 
-def test_a_hang_hits_the_timeout(tmp_path):
-    model = build(write(tmp_path, SCRIPT.format(what="time.sleep(600)")), timeout_s=0.5)
+def test_hanging_worker_times_out(tmp_path):
+    model = build(write(tmp_path, SCRIPT.format(code="time.sleep(600)")), timeout_s=0.5)
     model.classes  # noqa: B018 - starts it
     hung = model._process.pid
     began = time.monotonic()
@@ -123,7 +126,7 @@ def test_a_hang_hits_the_timeout(tmp_path):
     assert not is_alive(hung)
 
 
-def test_a_worker_that_does_not_read_hits_it_too(tmp_path):
+def test_worker_that_does_not_read_times_out(tmp_path):
     """A request that is larger than the pipe cannot be written."""
     hello = '{"protocol": 1, "classes": []}'
     script = write(tmp_path, f"import time\nprint('{hello}', flush=True)\ntime.sleep(600)")
@@ -132,19 +135,19 @@ def test_a_worker_that_does_not_read_hits_it_too(tmp_path):
         predict(model, batch_of(*[np.zeros((1, 1, 3), np.uint8)] * 2000))
 
 
-def test_one_that_never_says_hello_hits_its_own(tmp_path):
+def test_worker_without_hello_times_out(tmp_path):
     model = build(write(tmp_path, "import time; time.sleep(600)"), start_timeout_s=0.5)
     with pytest.raises(ServerError, match="timed out"):
         predict(model, batch_of(scene()))
 
 
-def test_a_failure_that_it_reports_leaves_it_running(tmp_path):
-    what = "if any(map(bright, paths)): raise MemoryError('too bright')"
-    model = build(write(tmp_path, SCRIPT.format(what=what)))
+def test_reported_failure_keeps_worker_running(tmp_path):
+    code = "if any(map(bright, paths)): raise MemoryError('too bright')"
+    model = build(write(tmp_path, SCRIPT.format(code=code)))
     with pytest.raises(ServerError, match="failed: MemoryError: too bright"):
         predict(model, batch_of(scene()))
     before = model._process.pid
-    assert [len(one) for one in predict(model, batch_of(scene(value=50)))] == [0]
+    assert [len(detections) for detections in predict(model, batch_of(scene(value=50)))] == [0]
     assert model._process.pid == before
 
 
@@ -168,16 +171,16 @@ def test_a_failure_that_it_reports_leaves_it_running(tmp_path):
         ),
     ],
 )
-def test_a_bad_beginning_is_refused_in_words(tmp_path, text, message):
+def test_invalid_hello_is_refused(tmp_path, text, message):
     with pytest.raises(ServerError, match=message):
         build(write(tmp_path, text)).classes  # noqa: B018 - starts it
 
 
-def test_what_foreign_code_prints_does_not_disturb(tmp_path):
+def test_foreign_prints_do_not_disturb_protocol(tmp_path):
     """Also where it writes past Python, straight to the file descriptor."""
-    what = "print('progress'); os.write(1, b'from C'); os.system('echo from a child')"
-    model = build(write(tmp_path, SCRIPT.format(what=what)))
-    assert [len(one) for one in predict(model, batch_of(scene()))] == [0]
+    code = "print('progress'); os.write(1, b'from C'); os.system('echo from a child')"
+    model = build(write(tmp_path, SCRIPT.format(code=code)))
+    assert [len(detections) for detections in predict(model, batch_of(scene()))] == [0]
 
 
 @pytest.mark.parametrize(
@@ -193,28 +196,28 @@ def test_what_foreign_code_prints_does_not_disturb(tmp_path):
         (
             "[{'boxes_xyxy': [[0, 0, 50, 60]], 'scores': [1], 'labels': ['cone']}]",
             BadPredictionsError,
-            r"boxes_xyxy must lie in \[0, 1\]",
+            r"boxes_xyxy must be in \[0, 1\]",
         ),
         (
             "[{'boxes_xyxy': [[0, 0, 1, 1]], 'scores': [99], 'labels': ['cone']}]",
             BadPredictionsError,
-            r"scores must lie in \[0, 1\]",
+            r"scores must be in \[0, 1\]",
         ),
         (
             "[{'boxes_xyxy': [[0, 0, 1, float('nan')]], 'scores': [1], 'labels': ['cone']}]",
             BadPredictionsError,
-            "boxes_xyxy must lie in",
+            "boxes_xyxy must be in",
         ),
     ],
 )
-def test_a_bad_answer_is_refused_in_words(tmp_path, answer, error, message):
-    model = build(write(tmp_path, SCRIPT.format(what=f"return {answer}")))
+def test_invalid_answer_is_refused(tmp_path, answer, error, message):
+    model = build(write(tmp_path, SCRIPT.format(code=f"return {answer}")))
     with pytest.raises(error, match=message):
         predict(model, batch_of(scene()))
 
 
-def test_one_that_always_crashes_is_given_up(tmp_path, monkeypatch):
-    model = build(write(tmp_path, SCRIPT.format(what="os._exit(1)")))
+def test_worker_that_always_crashes_is_not_restarted(tmp_path, monkeypatch):
+    model = build(write(tmp_path, SCRIPT.format(code="os._exit(1)")))
     starts = []
     start = process.WorkerProcess.__init__
     monkeypatch.setattr(
@@ -231,15 +234,15 @@ def test_one_that_always_crashes_is_given_up(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("end", ["close", "forget"])
-def test_ending_kills_it_and_its_children(tmp_path, end):
+def test_close_kills_worker_and_children(tmp_path, end):
     """The child ignores its input and its terminal; only the group's end reaches it."""
     note = tmp_path / "child"
-    what = (
+    code = (
         "import subprocess; child = subprocess.Popen([sys.executable, '-c', "
         "'import time; time.sleep(600)']); "
         f"open({str(note)!r}, 'w').write(str(child.pid))"
     )
-    model = build(write(tmp_path, SCRIPT.format(what=what)))
+    model = build(write(tmp_path, SCRIPT.format(code=code)))
     predict(model, batch_of(scene()))
     pids = [model._process.pid, int(note.read_text())]
     assert all(map(is_alive, pids))
@@ -251,8 +254,8 @@ def test_ending_kills_it_and_its_children(tmp_path, end):
     wait_until(lambda: not any(map(is_alive, pids)))
 
 
-def test_it_ends_with_our_interpreter(tmp_path):
-    script = write(tmp_path, SCRIPT.format(what="pass"))
+def test_worker_ends_with_interpreter(tmp_path):
+    script = write(tmp_path, SCRIPT.format(code="pass"))
     ours = (
         "import sys\nfrom cascade import registry\n"
         f"model = registry.create('worker', None, command=[sys.executable, {str(script)!r}])\n"
@@ -262,26 +265,26 @@ def test_it_ends_with_our_interpreter(tmp_path):
     wait_until(lambda: not is_alive(pid))
 
 
-def test_it_inherits_no_secret(tmp_path, monkeypatch):
+def test_worker_inherits_no_secrets(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("CURATION_DATABASE", "mongodb://user:secret@host")
-    what = "raise KeyError(' '.join(sorted(os.environ)))"
+    code = "raise KeyError(' '.join(sorted(os.environ)))"
     with pytest.raises(ServerError) as refusal:
-        predict(build(write(tmp_path, SCRIPT.format(what=what))), batch_of(scene()))
+        predict(build(write(tmp_path, SCRIPT.format(code=code))), batch_of(scene()))
     names = str(refusal.value).partition("KeyError: ")[2].strip("'\"").split()
     assert set(names) <= {*process._INHERITED, "PYTHONPATH", "LC_CTYPE"}
     assert "PATH" in names
 
 
-def test_images_are_gone_after_the_answer(tmp_path):
+def test_images_are_deleted_after_answer(tmp_path):
     note = tmp_path / "paths"
-    what = f"open({str(note)!r}, 'w').write(paths[0])"
-    predict(build(write(tmp_path, SCRIPT.format(what=what))), batch_of(scene()))
+    code = f"open({str(note)!r}, 'w').write(paths[0])"
+    predict(build(write(tmp_path, SCRIPT.format(code=code))), batch_of(scene()))
     assert note.read_text().endswith("0.ppm")
     assert not Path(note.read_text()).exists()
 
 
-def test_a_command_is_needed_and_a_program_that_exists(tmp_path):
+def test_missing_command_and_program_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="must be a list of program and arguments"):
         registry.create("worker", command="python my_worker.py")
     with pytest.raises(CheckpointError, match="needs a checkpoint, but none is set"):
@@ -291,7 +294,7 @@ def test_a_command_is_needed_and_a_program_that_exists(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["yolo_master_worker.py", "rt_detr_v3_worker.py"])
-def test_the_examples_say_so_where_their_framework_is_absent(name, tmp_path):
+def test_example_workers_report_absent_framework(name, tmp_path):
     """They begin without it, and fail to load in words: a real answer of a real process."""
     path = ROOT / "tools" / "workers" / name
     model = registry.create(

@@ -31,7 +31,7 @@ def clip_of(n):
 
 def ids(frames, **params):
     tracks = ByteTrack(**params).track(frames, clip_of(len(frames)))
-    return [one.track_ids.tolist() for one in tracks]
+    return [frame_tracks.track_ids.tolist() for frame_tracks in tracks]
 
 
 def at(x, y=0.5, side=0.1):
@@ -41,64 +41,68 @@ def at(x, y=0.5, side=0.1):
 CROSSING = [frame(at(0.2 + 0.05 * t), at(0.8 - 0.05 * t, y=0.54)) for t in range(13)]
 
 
-def test_one_object_is_one_from_its_first_box_on():
+def test_object_has_one_identity_from_first_box():
     assert ids([frame(at(0.2 + 0.02 * t)) for t in range(5)]) == [[0]] * 5
 
 
-def test_two_objects_that_cross_stay_themselves():
+def test_crossing_objects_keep_identities():
     """They meet in the seventh frame, four hundredths apart in y, and go on."""
     assert ids(CROSSING) == [[0, 1]] * 13
 
 
-def test_the_order_of_the_boxes_is_kept():
+def test_boxes_keep_order():
     """The second object is listed first in every other frame."""
-    turned = [one if t % 2 else one[[1, 0]] for t, one in enumerate(CROSSING)]
+    turned = [boxes if t % 2 else boxes[[1, 0]] for t, boxes in enumerate(CROSSING)]
     first, second = ids(turned)[:2]
     assert ids(turned) == [first, second] * 6 + [first]
     assert sorted(first) == [0, 1]
     assert second == first[::-1]
 
 
-def test_an_object_that_vanishes_for_3_frames_comes_back_as_itself():
+def test_object_hidden_for_3_frames_keeps_identity():
     """It moves on, unseen, at the speed that it had."""
     frames = [frame(at(0.1 + 0.02 * t)) if t not in (5, 6, 7) else frame() for t in range(12)]
     assert ids(frames) == [[0]] * 5 + [[]] * 3 + [[0]] * 4
 
 
-def test_one_that_stays_away_too_long_is_somebody_else():
+def test_object_hidden_too_long_gets_new_identity():
     frames = [frame(at(0.5)) if t not in (5, 6, 7) else frame() for t in range(12)]
     assert ids(frames, frames_lost=2) == [[0]] * 5 + [[]] * 3 + [[1]] * 4
 
 
-def test_a_box_that_is_seen_once_has_no_identity():
+def test_box_seen_once_has_no_identity():
     frames = [frame(at(0.2)), frame(at(0.2), at(0.8)), frame(at(0.2))]
     assert ids(frames) == [[0], [0, -1], [0]]
 
 
-def test_an_unsure_box_continues_a_track_but_begins_none():
+def test_low_score_box_continues_but_does_not_start_track():
     frames = [frame(at(0.2), at(0.8), scores=[s, 0.2]) for s in (0.9, 0.9, 0.2, 0.9)]
     assert ids(frames) == [[0, -1]] * 4
 
 
-def test_classes_and_scores_are_those_that_were_found():
+def test_tracks_keep_classes_and_scores():
     """An object that changes its name stays one object."""
     frames = [frame(at(0.2), class_ids=[t % 2], scores=[0.6 + t / 10]) for t in range(3)]
     tracks = ByteTrack().track(frames, clip_of(3))
-    assert [one.detections.labels for one in tracks] == [["cone"], ["drum"], ["cone"]]
-    assert [one.detections for one in tracks] == frames
-    assert [one.track_ids.tolist() for one in tracks] == [[0]] * 3
+    assert [frame_tracks.detections.labels for frame_tracks in tracks] == [
+        ["cone"],
+        ["drum"],
+        ["cone"],
+    ]
+    assert [frame_tracks.detections for frame_tracks in tracks] == frames
+    assert [frame_tracks.track_ids.tolist() for frame_tracks in tracks] == [[0]] * 3
 
 
-def test_each_clip_starts_anew():
+def test_clips_are_independent():
     tracker = ByteTrack()
     batch = clip_of(13)
     first, second = tracker.track(CROSSING, batch), tracker.track(CROSSING, batch)
-    for one, other in zip(first, second, strict=True):
-        assert one.track_ids.tolist() == other.track_ids.tolist()
+    for tracks, other in zip(first, second, strict=True):
+        assert tracks.track_ids.tolist() == other.track_ids.tolist()
     assert second[0].track_ids.tolist() == [0, 1]
 
 
-def test_many_objects_keep_apart():
+def test_many_objects_keep_distinct_identities():
     """Eighty cones that drift to the left, some of them missed now and then."""
     rng = np.random.default_rng(0)
     names = np.arange(80)
@@ -109,23 +113,23 @@ def test_many_objects_keep_apart():
             frame(*(at(0.1 + k % 10 * 0.09 - 0.004 * t, 0.1 + k // 10 * 0.1, 0.05) for k in seen))
         )
         shown.append(seen)
-    given = ids(frames)
+    identities = ids(frames)
     meaning = {}
-    for row, seen in zip(given, shown, strict=True):
-        for one, name in zip(row, seen, strict=True):
-            assert meaning.setdefault(one, name) == name or one == -1
-    assert sum(row.count(-1) for row in given) < 5
+    for row, seen in zip(identities, shown, strict=True):
+        for track_id, name in zip(row, seen, strict=True):
+            assert meaning.setdefault(track_id, name) == name or track_id == -1
+    assert sum(row.count(-1) for row in identities) < 5
 
 
 def test_frames_without_boxes():
     assert ids([frame(), frame(), frame()]) == [[], [], []]
 
 
-def test_a_clip_without_frames():
+def test_clip_without_frames():
     assert ids([]) == []
 
 
-def test_as_many_frames_as_images_are_needed():
+def test_different_numbers_of_frames_and_images_are_refused():
     with pytest.raises(BadPredictionsError, match="got 2 for 3 images"):
         ByteTrack().track([frame(), frame()], clip_of(3))
 
@@ -135,7 +139,7 @@ def test_weights_are_refused(tmp_path):
         ByteTrack(tmp_path)
 
 
-def test_the_registry_builds_it():
+def test_registry_builds_tracker():
     tracker = registry.create("byte_track", frames_lost=5)
     assert isinstance(tracker, protocols.Tracker)
     assert isinstance(tracker.module, torch.nn.Module)

@@ -52,47 +52,47 @@ def boxes(*centres_x, y=0.5, side=0.1):
 
 def perfect(frames, paths):
     """Where each box's centre truly goes; `paths` says of each object where it is in each frame."""
-    starts = [float(x) for one in frames for x in (one[:, 0] + one[:, 2]) / 2]
-    frame = np.repeat(np.arange(len(frames)), [len(one) for one in frames])
+    starts = [float(x) for frame in frames for x in (frame[:, 0] + frame[:, 2]) / 2]
+    frame = np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])
     owner = [int(np.abs(paths[:, t] - x).argmin()) for t, x in zip(frame, starts, strict=True)]
     x = paths[owner].T.reshape(len(frames), len(owner))
     return np.stack([x, np.full_like(x, 0.5)], axis=-1)
 
 
-def told(frames, paths, visible=None, min_iou=0.3):
+def linked(frames, paths, visible=None, min_iou=0.3):
     points = perfect(frames, np.array(paths, float))
     seen = np.ones(points.shape[:2], bool) if visible is None else visible
-    return [one.tolist() for one in link_boxes(frames, points, seen, min_iou)]
+    return [ids.tolist() for ids in link_boxes(frames, points, seen, min_iou)]
 
 
-def test_two_objects_that_cross_are_told_apart():
+def test_crossing_objects_keep_identities():
     """They swap their places and their order in the list."""
     paths = [[0.2, 0.4, 0.6, 0.8], [0.8, 0.65, 0.5, 0.35]]
     frames = [boxes(0.2, 0.8), boxes(0.65, 0.4), boxes(0.5, 0.6), boxes(0.8, 0.35)]
-    assert told(frames, paths) == [[0, 1], [1, 0], [1, 0], [0, 1]]
+    assert linked(frames, paths) == [[0, 1], [1, 0], [1, 0], [0, 1]]
 
 
-def test_an_object_that_vanishes_for_3_frames_comes_back_as_itself():
+def test_object_hidden_for_3_frames_keeps_identity():
     frames = [boxes(0.2), boxes(0.3), boxes(), boxes(), boxes(), boxes(0.7)]
-    assert told(frames, [[0.2, 0.3, 0.4, 0.5, 0.6, 0.7]]) == [[0], [0], [], [], [], [0]]
+    assert linked(frames, [[0.2, 0.3, 0.4, 0.5, 0.6, 0.7]]) == [[0], [0], [], [], [], [0]]
 
 
-def test_an_object_whose_point_is_hidden_waits():
+def test_object_with_hidden_point_is_not_matched():
     """Something else stands at its place meanwhile, and is another object."""
     frames = [boxes(0.2), boxes(0.3), boxes(0.4)]
     points = perfect(frames, np.array([[0.2, 0.3, 0.4]]))
     visible = np.ones(points.shape[:2], bool)
     visible[1, 0] = False
-    found = link_boxes(frames, points, visible, 0.3)
-    assert [one.tolist() for one in found[:2]] == [[0], [1]]
+    frames = link_boxes(frames, points, visible, 0.3)
+    assert [tracks.tolist() for tracks in frames[:2]] == [[0], [1]]
 
 
-def test_a_box_that_no_point_leads_to_is_new():
+def test_box_without_point_is_new_object():
     frames = [boxes(0.2), boxes(0.2, 0.8), boxes(0.8)]
-    assert told(frames, [[0.2, 0.2, 0.2], [0.8, 0.8, 0.8]]) == [[0], [0, 1], [1]]
+    assert linked(frames, [[0.2, 0.2, 0.2], [0.8, 0.8, 0.8]]) == [[0], [0, 1], [1]]
 
 
-def test_a_box_that_barely_overlaps_is_another():
+def test_box_with_low_overlap_is_new_object():
     """Two boxes 0.1 wide that are 0.05 apart: a third of their union is common."""
     frames = [boxes(0.2), boxes(0.25)]
     points = np.array([[[0.2, 0.5], [0.25, 0.5]]] * 2)
@@ -102,10 +102,10 @@ def test_a_box_that_barely_overlaps_is_another():
 
 
 def test_frames_without_boxes():
-    assert told([boxes(), boxes()], np.zeros((1, 2))) == [[], []]
+    assert linked([boxes(), boxes()], np.zeros((1, 2))) == [[], []]
 
 
-def test_a_clip_without_frames():
+def test_clip_without_frames():
     assert link_boxes([], np.zeros((0, 0, 2)), np.zeros((0, 0), bool), 0.3) == []
 
 
@@ -122,66 +122,66 @@ def clip(frames):
     image = np.zeros((64, 128, 3), np.uint8)
     n = len(frames)
     batch = Batch(ids=tuple(map(str, range(n))), images=(image,) * n)
-    found = [
+    frames = [
         Detections(
-            boxes_xyxy=one.astype(np.float32),
-            scores=np.full(len(one), 0.9, np.float32),
-            class_ids=np.zeros(len(one), np.int64),
+            boxes_xyxy=frame.astype(np.float32),
+            scores=np.full(len(frame), 0.9, np.float32),
+            class_ids=np.zeros(len(frame), np.int64),
             classes=("cone",),
         )
-        for one in frames
+        for frame in frames
     ]
-    return found, batch
+    return frames, batch
 
 
-def test_a_checkout_is_loaded_and_its_points_carry_the_boxes(tmp_path):
+def test_checkout_is_loaded_and_points_move_boxes(tmp_path):
     """51.2 of 512 pixels a frame are a tenth of the image, as the boxes move."""
     tracker = CoTracker(checkout(tmp_path, speed_px=(51.2, 0.0)))
     assert isinstance(tracker, protocols.Tracker)
-    found, batch = clip([boxes(0.2, 0.5), boxes(0.6, 0.3), boxes(0.4, 0.7)])
-    tracks = tracker.track(found, batch)
-    assert [one.track_ids.tolist() for one in tracks] == [[0, 1], [1, 0], [0, 1]]
-    assert [one.detections for one in tracks] == found
-    assert not any(one.requires_grad for one in tracker.module.parameters())
+    frames, batch = clip([boxes(0.2, 0.5), boxes(0.6, 0.3), boxes(0.4, 0.7)])
+    tracks = tracker.track(frames, batch)
+    assert [frame_tracks.track_ids.tolist() for frame_tracks in tracks] == [[0, 1], [1, 0], [0, 1]]
+    assert [frame_tracks.detections for frame_tracks in tracks] == frames
+    assert not any(parameter.requires_grad for parameter in tracker.module.parameters())
 
 
-def test_the_weights_decide(tmp_path):
+def test_weights_change_tracks(tmp_path):
     """Points that stay where they are do not meet boxes that move."""
-    found, batch = clip([boxes(0.2), boxes(0.3)])
-    tracks = CoTracker(checkout(tmp_path)).track(found, batch)
-    assert [one.track_ids.tolist() for one in tracks] == [[0], [1]]
+    frames, batch = clip([boxes(0.2), boxes(0.3)])
+    tracks = CoTracker(checkout(tmp_path)).track(frames, batch)
+    assert [frame_tracks.track_ids.tolist() for frame_tracks in tracks] == [[0], [1]]
 
 
 @pytest.mark.parametrize("n", [0, 2])
-def test_nothing_to_follow(tmp_path, n):
-    found, batch = clip([boxes()] * n)
-    tracks = CoTracker(checkout(tmp_path)).track(found, batch)
-    assert [len(one) for one in tracks] == [0] * n
+def test_frames_without_objects(tmp_path, n):
+    frames, batch = clip([boxes()] * n)
+    tracks = CoTracker(checkout(tmp_path)).track(frames, batch)
+    assert [len(frame_tracks) for frame_tracks in tracks] == [0] * n
 
 
-def test_as_many_frames_as_images_are_needed(tmp_path):
-    found, batch = clip([boxes(0.2), boxes(0.3)])
+def test_different_numbers_of_frames_and_images_are_refused(tmp_path):
+    frames, batch = clip([boxes(0.2), boxes(0.3)])
     with pytest.raises(BadPredictionsError, match="got 1 for 2 images"):
-        CoTracker(checkout(tmp_path)).track(found[:1], batch)
+        CoTracker(checkout(tmp_path)).track(frames[:1], batch)
 
 
 HOW = "Clone https://github.com/facebookresearch/co-tracker, .* CC-BY-NC-4.0"
 
 
-def test_no_checkout_is_refused_and_how_to_get_one_is_said(tmp_path):
+def test_missing_checkout_is_refused_with_instructions(tmp_path):
     with pytest.raises(CheckpointError, match=f"no source was set. {HOW}"):
         CoTracker()
     with pytest.raises(CheckpointError, match=f"has no hubconf.py. {HOW}"):
         CoTracker(tmp_path)
 
 
-def test_a_checkout_without_weights_is_refused(tmp_path):
+def test_checkout_without_weights_is_refused(tmp_path):
     (checkout(tmp_path) / WEIGHTS).unlink()
     with pytest.raises(CheckpointError, match=f"scaled_offline.pth. {HOW}"):
         CoTracker(tmp_path)
 
 
-def test_weights_of_something_else_are_refused(tmp_path):
+def test_weights_of_other_model_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"Cannot load CoTracker from .*speed"):
         CoTracker(checkout(tmp_path, state={"other": torch.zeros(1)}))
 
@@ -193,13 +193,13 @@ class Sly:
         return print, ("gotcha",)
 
 
-def test_weights_that_would_run_code_are_refused(tmp_path, capsys):
+def test_weights_that_run_code_are_refused(tmp_path, capsys):
     with pytest.raises(CheckpointError, match="Cannot load CoTracker"):
         CoTracker(checkout(tmp_path, state={"speed": Sly()}))
     assert "gotcha" not in capsys.readouterr().out
 
 
-def test_a_checkout_whose_code_needs_what_is_absent_is_refused(tmp_path):
+def test_checkout_with_missing_dependency_is_refused(tmp_path):
     folder = checkout(tmp_path)
     (folder / "hubconf.py").write_text("import cotracker.no_such_module\n")
     with pytest.raises(CheckpointError, match=r"Cannot load CoTracker from .*No module named"):

@@ -36,7 +36,7 @@ def square(x, y=0.5, side=0.25):
 
 def clip(*frames, scores=None):
     """A clip of SIDE by SIDE pixels; each frame is a list of (colour, x), in the boxes' order."""
-    images, found = [], []
+    images, detections = [], []
     for shown in frames:
         image = np.full((SIDE, SIDE, 3), 128, np.uint8)
         boxes = np.array([square(x) for _, x in shown], np.float32).reshape(-1, 4)
@@ -45,7 +45,7 @@ def clip(*frames, scores=None):
         ):
             image[y1:y2, x1:x2] = COLOURS[colour]
         images.append(image)
-        found.append(
+        detections.append(
             Detections(
                 boxes_xyxy=boxes,
                 scores=np.full(len(boxes), 0.9, np.float32) if scores is None else scores,
@@ -54,7 +54,7 @@ def clip(*frames, scores=None):
             )
         )
     batch = Batch(ids=tuple(f"f{i}" for i in range(len(images))), images=tuple(images))
-    return found, batch
+    return detections, batch
 
 
 class ByColour(nn.Module):
@@ -81,11 +81,11 @@ def by_colour(tracker):
     return tracker
 
 
-def ids(tracker, found, batch):
-    return [one.track_ids.tolist() for one in tracker.track(found, batch)]
+def ids(tracker, frames, batch):
+    return [tracks.track_ids.tolist() for tracks in tracker.track(frames, batch)]
 
 
-def test_two_objects_that_cross_stay_themselves(by_colour):
+def test_crossing_objects_keep_identities(by_colour):
     """The second hides the first for a frame, and then they have changed places and order."""
     frames = [
         [(0, 0.2), (1, 0.8)],
@@ -97,61 +97,61 @@ def test_two_objects_that_cross_stay_themselves(by_colour):
     assert ids(by_colour, *clip(*frames)) == [[0, 1], [0, 1], [1], [1, 0], [1, 0]]
 
 
-def test_an_object_that_vanishes_for_3_frames_comes_back_as_itself(by_colour):
+def test_object_hidden_for_3_frames_keeps_identity(by_colour):
     """At another place, where no motion would lead."""
     frames = [[(0, 0.2)], [(0, 0.2)], [], [], [], [(0, 0.8)]]
     assert ids(by_colour, *clip(*frames)) == [[0], [0], [], [], [], [0]]
 
 
-def test_who_comes_later_is_new(by_colour):
+def test_later_object_gets_new_identity(by_colour):
     frames = [[], [(0, 0.2)], [(0, 0.2), (1, 0.5)], [(2, 0.8), (1, 0.5), (0, 0.2)]]
     assert ids(by_colour, *clip(*frames)) == [[], [0], [0, 1], [2, 1, 0]]
 
 
-def test_an_unsure_box_begins_no_track(by_colour):
+def test_low_score_box_does_not_start_track(by_colour):
     frames = [[(0, 0.2), (1, 0.8)]] * 2
     unsure = np.array([0.9, 0.3], np.float32)
     assert ids(by_colour, *clip(*frames, scores=unsure)) == [[0, -1]] * 2
 
 
-def test_each_clip_starts_anew(by_colour):
-    found, batch = clip([(0, 0.2), (1, 0.8)])
-    assert ids(by_colour, found, batch) == ids(by_colour, found, batch) == [[0, 1]]
+def test_clips_are_independent(by_colour):
+    frames, batch = clip([(0, 0.2), (1, 0.8)])
+    assert ids(by_colour, frames, batch) == ids(by_colour, frames, batch) == [[0, 1]]
 
 
 CLIP = [[(0, 0.25), (1, 0.75)], [(0, 0.3), (1, 0.7)], [], [(0, 0.4), (1, 0.6), (2, 0.85)]]
 
 
-def test_the_true_network_gives_every_sure_box_an_identity(tracker):
+def test_real_network_identifies_every_high_score_box(tracker):
     """Random weights follow nothing; what they say is used all the same."""
-    found, batch = clip(*CLIP)
-    tracks = tracker.track(found, batch)
-    assert [one.detections for one in tracks] == found
-    assert [len(one) for one in tracks] == [2, 2, 0, 3]
-    assert all((one.track_ids >= 0).all() for one in tracks)
+    frames, batch = clip(*CLIP)
+    tracks = tracker.track(frames, batch)
+    assert [frame_tracks.detections for frame_tracks in tracks] == frames
+    assert [len(frame_tracks) for frame_tracks in tracks] == [2, 2, 0, 3]
+    assert all((frame_tracks.track_ids >= 0).all() for frame_tracks in tracks)
     assert tracks[0].track_ids.tolist() == [0, 1]
-    again = tracker.track(found, batch)
-    for one, other in zip(tracks, again, strict=True):
-        assert one.track_ids.tolist() == other.track_ids.tolist()
+    again = tracker.track(frames, batch)
+    for item, other in zip(tracks, again, strict=True):
+        assert item.track_ids.tolist() == other.track_ids.tolist()
 
 
-def test_the_network_sees_what_the_official_processor_would_show_it(tracker, folder):
+def test_inputs_match_official_processor(tracker, folder):
     """The same clip and the same boxes, by the official session: the same masks to the last."""
-    found, batch = clip(*CLIP)
+    frames, batch = clip(*CLIP)
     session = tracker._session(batch)
     official = Sam2VideoProcessor.from_pretrained(folder)
     theirs = official.init_video_session(video=np.stack(batch.images))
     for t in range(len(CLIP)):
         assert torch.allclose(session.get_frame(t), theirs.get_frame(t), atol=1 / 255 / 0.2)
     with torch.inference_mode():
-        for row, box in enumerate(found[0].boxes_xyxy):
+        for row, box in enumerate(frames[0].boxes_xyxy):
             tracker._add_object(session, 0, row, box)
         session.obj_with_new_inputs = [0, 1]
         official.add_inputs_to_inference_session(
             inference_session=theirs,
             frame_idx=0,
             obj_ids=[0, 1],
-            input_boxes=[(found[0].boxes_xyxy * SIDE).tolist()],
+            input_boxes=[(frames[0].boxes_xyxy * SIDE).tolist()],
         )
         for t in range(len(CLIP)):
             mine = tracker.module(inference_session=session, frame_idx=t)
@@ -161,47 +161,47 @@ def test_the_network_sees_what_the_official_processor_would_show_it(tracker, fol
             assert torch.allclose(mine.pred_masks, other.pred_masks, rtol=1e-3, atol=1e-3)
 
 
-def test_images_of_other_sizes_are_followed_too(tracker):
-    found, batch = clip(*CLIP)
+def test_images_of_different_sizes_are_tracked(tracker):
+    frames, batch = clip(*CLIP)
     larger = Batch(ids=batch.ids, images=tuple(np.zeros((90, 160, 3), np.uint8) for _ in CLIP))
-    assert len(tracker.track(found, larger)) == len(CLIP)
+    assert len(tracker.track(frames, larger)) == len(CLIP)
 
 
 @pytest.mark.parametrize("n", [0, 2])
-def test_nothing_to_follow(tracker, n):
+def test_frames_without_objects(tracker, n):
     assert ids(tracker, *clip(*[[]] * n)) == [[]] * n
 
 
-def test_as_many_frames_as_images_are_needed(tracker):
-    found, batch = clip(*CLIP)
+def test_different_numbers_of_frames_and_images_are_refused(tracker):
+    frames, batch = clip(*CLIP)
     with pytest.raises(BadPredictionsError, match="got 3 for 4 images"):
-        tracker.track(found[:3], batch)
+        tracker.track(frames[:3], batch)
 
 
-def test_it_is_a_tracker(tracker):
+def test_model_is_tracker(tracker):
     assert isinstance(tracker, protocols.Tracker)
-    assert not any(one.requires_grad for one in tracker.module.parameters())
+    assert not any(parameter.requires_grad for parameter in tracker.module.parameters())
 
 
-def test_the_image_model_is_refused(tmp_path):
+def test_image_model_is_refused(tmp_path):
     """Its folder lacks the memory that a clip needs."""
     tiny_sam2.CASES["sam2"].write(tmp_path)
     with pytest.raises(CheckpointError, match="contains a model of the type 'sam2'"):
         SamVideo(tmp_path)
 
 
-def test_around_by_hand():
+def test_mask_boxes_by_hand():
     """Columns 1 and 2 of 4, row 3 of 5; nothing at all; everything."""
     masks = torch.zeros(3, 5, 4, dtype=torch.bool)
     masks[0, 3, 1:3] = True
     masks[2] = True
-    found = mask_boxes(masks)
-    assert found[0] == pytest.approx([0.25, 0.6, 0.75, 0.8])
-    assert np.isnan(found[1]).all()
-    assert found[2].tolist() == [0, 0, 1, 1]
+    boxes = mask_boxes(masks)
+    assert boxes[0] == pytest.approx([0.25, 0.6, 0.75, 0.8])
+    assert np.isnan(boxes[1]).all()
+    assert boxes[2].tolist() == [0, 0, 1, 1]
 
 
-def test_assigned_by_hand():
+def test_assign_boxes_by_hand():
     """The second box overlaps both, the first only the first: the best sum gives each its own."""
     carried = np.array([[0.0, 0, 1, 1], [0.5, 0, 1.5, 1]])
     boxes = np.array([[0.2, 0.0, 1.2, 1.0], [-0.5, 0.0, 0.5, 1.0], [5.0, 5, 6, 6]])

@@ -369,7 +369,9 @@ def test_yaml_of_folder_is_checked(files, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param({"model": OrderedDict()}, "must hold a .*DetectionModel", id="a state dict"),
+        pytest.param(
+            {"model": OrderedDict()}, "must contain a .*DetectionModel", id="a state dict"
+        ),
         pytest.param({}, "KeyError", id="nothing"),
         pytest.param(torch.nn.Conv2d(1, 1, 1), "not a checkpoint of ultralytics", id="a layer"),
     ],

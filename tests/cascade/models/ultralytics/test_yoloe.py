@@ -49,8 +49,8 @@ def folder(request, tmp_path_factory):
     return tiny_yoloe.CASES[request.param].write(tmp_path_factory.mktemp(request.param) / "a")
 
 
-def load(folder, asked=None):
-    return registry.create("yoloe", folder, taxonomy=asked or taxonomy.load("roadwork"))
+def load(folder, vocabulary=None):
+    return registry.create("yoloe", folder, taxonomy=vocabulary or taxonomy.load("roadwork"))
 
 
 def export(network, folder, **options):
@@ -59,16 +59,16 @@ def export(network, folder, **options):
     pt.unlink()
 
 
-def close(one, other, atol=1e-5):
+def close(detections, other, atol=1e-5):
     return (
-        np.array_equal(one.class_ids, other.class_ids)
-        and np.allclose(one.scores, other.scores, atol=atol)
-        and np.allclose(one.boxes_xyxy, other.boxes_xyxy, atol=atol)
+        np.array_equal(detections.class_ids, other.class_ids)
+        and np.allclose(detections.scores, other.scores, atol=atol)
+        and np.allclose(detections.boxes_xyxy, other.boxes_xyxy, atol=atol)
     )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_its_cells_say_what_ultralytics_says(name, tmp_path):
+def test_cells_match_ultralytics(name, tmp_path):
     """The trimmed network, asked for two of three prompts, against the whole one."""
     network, rows = tiny_yoloe.network(*NETWORKS[name]), tiny_yoloe.embeddings(3)
     export(network, tmp_path / "a", prompts=["cone", "drum", "sign"], embeddings=rows)
@@ -92,7 +92,7 @@ def test_its_cells_say_what_ultralytics_says(name, tmp_path):
     assert ours[:, 4:].std() > 0.01
 
 
-def test_it_predicts_what_ultralytics_predicts(tmp_path):
+def test_predictions_match_ultralytics(tmp_path):
     """The whole way: letterbox, network, suppression."""
     from ultralytics import YOLOE
 
@@ -119,16 +119,16 @@ def test_it_predicts_what_ultralytics_predicts(tmp_path):
         assert np.allclose(ours.scores[:20], theirs.boxes.conf.numpy()[inside][:20], atol=1e-3)
 
 
-def test_its_classes_are_the_prompts(folder):
+def test_classes_are_prompts(folder):
     model = load(folder)
     assert model.classes == prompts_of(taxonomy.load("roadwork"))
-    for one in predict(model, batch_of((90, 160), (64, 64))):
-        assert one.classes == model.classes
-        assert len(one) > 20
-        assert len(set(one.labels)) > 3
+    for detections in predict(model, batch_of((90, 160), (64, 64))):
+        assert detections.classes == model.classes
+        assert len(detections) > 20
+        assert len(set(detections.labels)) > 3
 
 
-def test_a_batch_says_what_its_images_say(folder):
+def test_batch_size_does_not_change_predictions(folder):
     model, batch = load(folder), batch_of((90, 160), (120, 60), (64, 64), (90, 160))
     for i, together in enumerate(predict(model, batch)):
         (alone,) = predict(model, batch.part(i, i + 1))
@@ -136,17 +136,18 @@ def test_a_batch_says_what_its_images_say(folder):
         assert len(alone) > 20
 
 
-def test_an_empty_batch_gives_nothing(folder):
+def test_empty_batch_has_no_predictions(folder):
     assert predict(load(folder), Batch(ids=(), images=())) == []
 
 
-def test_prompts_move_with_the_network(folder):
+def test_prompts_move_with_network(folder):
     model = load(folder)
-    assert len(model.classes) in {one.shape[-2] for one in model.module.buffers() if one.ndim == 3}
-    assert not any(one.requires_grad for one in model.module.parameters())
+    lengths = {buffer.shape[-2] for buffer in model.module.buffers() if buffer.ndim == 3}
+    assert len(model.classes) in lengths
+    assert not any(parameter.requires_grad for parameter in model.module.parameters())
 
 
-def test_an_unknown_prompt_is_refused(folder):
+def test_unknown_prompt_is_refused(folder):
     with pytest.raises(CheckpointError, match=r"no embedding of 'zebra' \(1 of 2 prompts"):
         load(folder, asked_for("zebra", taxonomy_prompt()))
 
@@ -155,7 +156,7 @@ def taxonomy_prompt():
     return prompts_of(taxonomy.load("roadwork"))[0]
 
 
-def test_another_prompt_is_another_row(folder, tmp_path):
+def test_additional_prompt_is_additional_row(folder, tmp_path):
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     rows = load_file(folder / yoloe.PROMPTS)
@@ -177,7 +178,7 @@ def test_another_prompt_is_another_row(folder, tmp_path):
         pytest.param({"head": 3}, "must be lists of layers", id="no layers"),
     ],
 )
-def test_a_checkpoint_cannot_run_code(folder, tmp_path, change, message):
+def test_checkpoint_cannot_run_code(folder, tmp_path, change, message):
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     config = json.loads((tmp_path / "config.json").read_text())
@@ -197,7 +198,7 @@ def test_a_checkpoint_cannot_run_code(folder, tmp_path, change, message):
         ),
     ],
 )
-def test_an_incomplete_folder_is_refused(folder, tmp_path, change, message):
+def test_incomplete_folder_is_refused(folder, tmp_path, change, message):
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     change(tmp_path)
@@ -205,7 +206,7 @@ def test_an_incomplete_folder_is_refused(folder, tmp_path, change, message):
         load(tmp_path)
 
 
-def test_it_needs_a_checkpoint():
+def test_missing_checkpoint_is_refused():
     with pytest.raises(CheckpointError, match="a folder that `cascade"):
         load(None)
 
@@ -213,32 +214,30 @@ def test_it_needs_a_checkpoint():
 @pytest.mark.parametrize(
     ("name", "tower"), [("yoloe-26", "mobileclip2:b"), ("yoloe-11-seg", "mobileclip:blt")]
 )
-def test_embeddings_are_asked_of_the_text_tower_where_none_are_given(
-    tmp_path, monkeypatch, name, tower
-):
+def test_missing_embeddings_are_computed_by_text_tower(tmp_path, monkeypatch, name, tower):
     """The tower stands in; what adapts its answer is the file's own."""
-    asked, rows = [], tiny_yoloe.embeddings(2)
+    texts, rows = [], tiny_yoloe.embeddings(2)
 
     class Tower:
         def tokenize(self, prompts):
-            asked.extend(prompts)
+            texts.extend(prompts)
             return torch.arange(len(prompts))
 
         def encode_text(self, tokens):
             return rows[tokens]
 
     def build_text_model(named, device):
-        asked.append(named)
+        texts.append(named)
         return Tower()
 
     towers = SimpleNamespace(build_text_model=build_text_model)
     monkeypatch.setitem(sys.modules, "ultralytics.nn.text_model", towers)
     network = tiny_yoloe.network(*NETWORKS[name])
-    for one in network.model[-1].reprta.parameters():
-        torch.nn.init.normal_(one, std=0.1)  # as drawn, it changes nothing
+    for parameter in network.model[-1].reprta.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)  # as drawn, it changes nothing
     export(network, tmp_path / "a", prompts=["drum", "cone"])
     written = load_file(tmp_path / "a" / yoloe.PROMPTS)
-    assert asked == [tower, "drum", "cone"]
+    assert texts == [tower, "drum", "cone"]
     with torch.no_grad():
         expected = network.model[-1].get_tpe(rows[None])[0]
     assert not torch.allclose(expected, rows, atol=1e-2)
@@ -246,26 +245,26 @@ def test_embeddings_are_asked_of_the_text_tower_where_none_are_given(
     assert torch.allclose(written["cone"], expected[1], atol=1e-6)
 
 
-def test_a_text_tower_that_is_not_installed_is_named(tmp_path, monkeypatch):
+def test_missing_text_tower_is_named_in_error(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ultralytics.nn.text_model", None)
     network = tiny_yoloe.network(*NETWORKS["yoloe-26"])
     with pytest.raises(CheckpointError, match=r"Install its package, .* or pass `embeddings`"):
         export(network, tmp_path / "a", prompts=["cone"])
 
 
-def test_what_cannot_be_exported_is_refused(tmp_path):
-    rows, known = tiny_yoloe.embeddings(1), NETWORKS["yoloe-26"]
+def test_unsupported_export_is_refused(tmp_path):
+    rows, network = tiny_yoloe.embeddings(1), NETWORKS["yoloe-26"]
     folder = tmp_path / "a"
     with pytest.raises(
         CheckpointError, match="must contain a WorldModel or YOLOEModel or YOLOESeg"
     ):
         export(torch.nn.Linear(1, 1), folder, prompts=["a"], embeddings=rows)
     with pytest.raises(CheckpointError, match=r"must have shape \(2, D\), got \(1, 512\)"):
-        export(tiny_yoloe.network(*known), folder, prompts=["a", "b"], embeddings=rows)
-    fused = tiny_yoloe.network(*known).fuse(verbose=False)
+        export(tiny_yoloe.network(*network), folder, prompts=["a", "b"], embeddings=rows)
+    fused = tiny_yoloe.network(*network).fuse(verbose=False)
     with pytest.raises(CheckpointError, match=r"is refused: it names builtins\.getattr"):
         export(fused, folder, prompts=["a"], embeddings=rows)
-    partly = tiny_yoloe.network(*known)
+    partly = tiny_yoloe.network(*network)
     partly.model[0].bn = torch.nn.Identity()
     with pytest.raises(CheckpointError, match=r"is it fused.*model\.0\.bn\.bias' is missing"):
         export(partly, folder, prompts=["a"], embeddings=rows)
@@ -283,7 +282,7 @@ class Malice:
 
 
 @pytest.mark.parametrize("name", ["yoloe-26-seg", "yolo-worldv2"])
-def test_a_malicious_pickle_is_refused_and_runs_nothing(tmp_path, name):
+def test_malicious_pickle_is_refused_without_execution(tmp_path, name):
     network, trap = tiny_yoloe.network(*NETWORKS[name]), tmp_path / "trap"
     network.model[-1].note = Malice(os.system, f"touch {trap}")  # where a layer's state is set
     with pytest.raises(CheckpointError, match=r"is refused: it names posix\.system"):
@@ -293,7 +292,7 @@ def test_a_malicious_pickle_is_refused_and_runs_nothing(tmp_path, name):
 
 
 @pytest.mark.parametrize("family", ["YOLOEModel", "YOLOESegModel", "WorldModel"])
-def test_not_even_a_models_constructor_runs(tmp_path, family):
+def test_constructors_of_models_do_not_run(tmp_path, family):
     """ultralytics evaluates the activation of a YAML that its model is constructed from."""
     from ultralytics.nn import tasks
 
@@ -320,7 +319,7 @@ def test_not_even_a_models_constructor_runs(tmp_path, family):
         pytest.param({"backbone": 3}, "must be lists of layers", id="no layers"),
     ],
 )
-def test_a_files_yaml_is_checked(tmp_path, change, message):
+def test_yaml_of_file_is_checked(tmp_path, change, message):
     network = tiny_yoloe.network(*NETWORKS["yoloe-26"])
     network.yaml |= change
     with pytest.raises(CheckpointError, match=message):
