@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cascade.arrays import FloatArray
+from cascade.arrays import Float64Array, FloatArray
 from cascade.predictions import Detections
+from curation.labeling.files.raw_boxes import RawBox
+from curation.labeling.protocol import Doubt
 from curation.storage.conversions import inside
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -130,14 +132,40 @@ def find_images(folder: Path) -> list[Path]:
     return find_files(folder, IMAGE_SUFFIXES)
 
 
+def split_entries(
+    entries: Iterable[tuple[str, RawBox | Doubt]], find_problem: Callable[[RawBox], str | None]
+) -> tuple[list[RawBox], list[str]]:
+    """Return the valid boxes of a label file, and the reason for each other entry.
+
+    Args:
+        entries: Name of each entry in the file, such as `row 3`, and its box or doubt.
+        find_problem: Returns the reason to leave a box out, or None.
+    """
+    boxes: list[RawBox] = []
+    reasons: list[str] = []
+    for name, entry in entries:
+        if isinstance(entry, Doubt):
+            reasons.append(f"{name}: {entry.reason}")
+        elif reason := find_problem(entry):
+            reasons.append(f"{name}: {reason}")
+        else:
+            boxes.append(entry)
+    return boxes, reasons
+
+
+def numbers_of(boxes: Sequence[RawBox]) -> Float64Array:
+    """Return the numbers of boxes, shape (N, 4)."""
+    return np.array([box.numbers for box in boxes], np.float64).reshape(-1, 4)
+
+
 def labeled_boxes(
-    labels: Sequence[str], boxes_xyxy: FloatArray, classes: tuple[str, ...]
+    boxes: Sequence[RawBox], boxes_xyxy: FloatArray, classes: tuple[str, ...]
 ) -> Detections:
-    """Return boxes of relative corners as ground truth, clipped to the image."""
+    """Return boxes with relative corners as ground truth, clipped to the image."""
     return Detections(
         boxes_xyxy=inside(boxes_xyxy).astype(np.float32),
-        scores=np.ones(len(labels), np.float32),
-        class_ids=np.array([classes.index(label) for label in labels], np.int64),
+        scores=np.ones(len(boxes), np.float32),
+        class_ids=np.array([classes.index(str(box.label)) for box in boxes], np.int64),
         classes=classes,
     )
 

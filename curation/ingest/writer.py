@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.ingest.records import Problem, Record, label_problem
 from curation.ingest.validation import CheckedImage
+from curation.labeling.tasks import to_taxonomy
 from curation.storage import collection, conversions, schema
 from curation.storage.documents import Document
 
@@ -123,19 +122,8 @@ def sample_fields(record: Record, image: CheckedImage) -> Document:
 
 def to_canonical(boxes: Detections, taxonomy: Taxonomy) -> tuple[Detections, Counter[str]]:
     """Return the boxes in canonical classes, and the number of dropped boxes by label."""
-    ids = np.array(taxonomy.ids_of(boxes.classes), np.int64)
-    class_ids = ids[boxes.class_ids] if len(boxes) else np.zeros(0, np.int64)
-    has_class = class_ids >= 0
-    dropped = Counter(
-        label for label, keep in zip(boxes.labels, has_class, strict=True) if not keep
-    )
-    canonical = Detections(
-        boxes_xyxy=boxes.boxes_xyxy[has_class],
-        scores=boxes.scores[has_class],
-        class_ids=class_ids[has_class],
-        classes=taxonomy.names,
-    )
-    return canonical, dropped
+    dropped = Counter(label for label in boxes.labels if taxonomy.canonical(label) is None)
+    return to_taxonomy(boxes, taxonomy), dropped
 
 
 def have_same_aspect(labeled_px: tuple[int, int] | None, actual_px: tuple[int, int]) -> bool:

@@ -28,6 +28,8 @@ from curation.ingest.records import (
     find_images,
     label_problem,
     labeled_boxes,
+    numbers_of,
+    split_entries,
 )
 from curation.labeling.files import coco
 from curation.labeling.files.coco import CocoFile
@@ -124,34 +126,30 @@ def _boxes(
     annotations: Sequence[Mapping[str, Any]], image: Mapping[str, Any], labels: Mapping[Any, str]
 ) -> tuple[Detections, list[str]]:
     """Return the boxes of one image, and the reason for each annotation that was left out."""
-    boxes: list[RawBox] = []
-    reasons: list[str] = []
     size = _size(image)
-    for annotation in annotations:
-        box = _box(annotation, labels) if size else "The image has no width and height."
-        if isinstance(box, str):
-            reasons.append(f"annotation {annotation.get('id')}: {box}")
-        else:
-            boxes.append(box)
-    corners = xywh_to_xyxy(np.array([box.numbers for box in boxes], np.float64))
-    truth = labeled_boxes(
-        [str(box.label) for box in boxes],
-        from_pixels(corners, size or (1, 1)),
-        tuple(dict.fromkeys(labels.values())),
+    entries = (
+        (
+            f"annotation {annotation.get('id')}",
+            _parse_box(annotation, labels) if size else Doubt("", "The image has no size."),
+        )
+        for annotation in annotations
     )
-    return truth, reasons
+    boxes, reasons = split_entries(entries, _extent_problem)
+    corners = from_pixels(xywh_to_xyxy(numbers_of(boxes)), size or (1, 1))
+    return labeled_boxes(boxes, corners, tuple(dict.fromkeys(labels.values()))), reasons
 
 
-def _box(annotation: Mapping[str, Any], labels: Mapping[Any, str]) -> RawBox | str:
-    """Return the box of an annotation, or the reason why it has none."""
+def _parse_box(annotation: Mapping[str, Any], labels: Mapping[Any, str]) -> RawBox | Doubt:
     box = coco.parse_box(annotation, labels)
-    if isinstance(box, Doubt):
-        return box.reason
-    if annotation.get("iscrowd"):
-        return "A crowd is not a single object."
-    if not np.isfinite(box.numbers).all() or min(box.numbers[2:]) <= 0:
-        return f"The box must have extent, got {list(box.numbers)}."
+    if annotation.get("iscrowd") and isinstance(box, RawBox):
+        return Doubt("crowd", "A crowd is not a single object.")
     return box
+
+
+def _extent_problem(box: RawBox) -> str | None:
+    if np.isfinite(box.numbers).all() and min(box.numbers[2:]) > 0:
+        return None
+    return f"The box must have extent, got {list(box.numbers)}."
 
 
 def _record(

@@ -27,10 +27,11 @@ from curation.ingest.records import (
     find_images,
     label_problem,
     labeled_boxes,
+    numbers_of,
+    split_entries,
 )
 from curation.labeling.files import voc
 from curation.labeling.files.raw_boxes import FormatError, RawBox
-from curation.labeling.protocol import Doubt
 from curation.storage.conversions import from_pixels
 
 _SIDES = ((1, "height"), (0, "width"))  # with their index in `VocFile.size_wh`
@@ -90,18 +91,11 @@ def parse_labels(text: bytes) -> tuple[Detections | None, tuple[int, int] | None
         return None, None, [f"the annotation cannot be read: {error}"]
     if height <= 0 or width <= 0:
         return None, None, [f"the image must have a size, got {width} x {height}"]
-    boxes: list[RawBox] = []
-    reasons: list[str] = []
-    for number, item in enumerate(content.objects, start=1):
-        reason = item.reason if isinstance(item, Doubt) else _box_problem(item)
-        if reason:
-            reasons.append(f"object {number}: {reason}")
-        elif not isinstance(item, Doubt):
-            boxes.append(item)
-    labels = [str(box.label) for box in boxes]
-    corners = from_pixels(np.array([box.numbers for box in boxes], np.float64), (height, width))
-    truth = labeled_boxes(labels, corners, tuple(dict.fromkeys(labels)))
-    return truth, (height, width), reasons
+    entries = ((f"object {i}", item) for i, item in enumerate(content.objects, start=1))
+    boxes, reasons = split_entries(entries, _box_problem)
+    classes = tuple(dict.fromkeys(str(box.label) for box in boxes))
+    corners = from_pixels(numbers_of(boxes), (height, width))
+    return labeled_boxes(boxes, corners, classes), (height, width), reasons
 
 
 def _parse_side(text: str | None, side: str) -> int:

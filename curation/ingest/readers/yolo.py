@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from cascade.predictions import Detections
 from curation.errors import IngestError
 from curation.ingest.records import (
@@ -23,9 +21,11 @@ from curation.ingest.records import (
     find_images,
     label_problem,
     labeled_boxes,
+    numbers_of,
+    split_entries,
 )
 from curation.labeling.files import yolo
-from curation.labeling.protocol import Doubt
+from curation.labeling.files.raw_boxes import RawBox
 from curation.storage.conversions import cxcywh_to_xyxy
 
 _YAML_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.yaml")
@@ -73,18 +73,10 @@ def parse_labels(text: str, names: Sequence[str]) -> tuple[Detections, list[str]
 
     Boxes are clipped to the image.
     """
-    labels: list[str] = []
-    boxes: list[tuple[float, ...]] = []
-    reasons: list[str] = []
-    for number, row in yolo.parse(text, names, fractional_classes=True).items():
-        reason = row.reason if isinstance(row, Doubt) else _range_problem(row.numbers)
-        if reason:
-            reasons.append(f"row {number}: {reason}")
-        elif not isinstance(row, Doubt):
-            labels.append(str(row.label))
-            boxes.append(row.numbers)
-    corners = cxcywh_to_xyxy(np.array(boxes, np.float64))
-    return labeled_boxes(labels, corners, tuple(names)), reasons
+    rows = yolo.parse(text, names, fractional_classes=True)
+    entries = ((f"row {number}", row) for number, row in rows.items())
+    boxes, reasons = split_entries(entries, _range_problem)
+    return labeled_boxes(boxes, cxcywh_to_xyxy(numbers_of(boxes)), tuple(names)), reasons
 
 
 def find_names(source: Path) -> tuple[str, ...] | None:
@@ -123,7 +115,7 @@ def find_label_file(image: Path, root: Path) -> Path | None:
     return candidate if candidate.is_file() else None
 
 
-def _range_problem(cxcywh: tuple[float, float, float, float]) -> str | None:
-    if not all(0 <= number <= 1 for number in cxcywh):  # also false for NaN
-        return f"Coordinates must be in [0, 1], got {' '.join(map(str, cxcywh))}."
-    return "The box has no extent." if 0 in cxcywh[2:] else None
+def _range_problem(box: RawBox) -> str | None:
+    if not all(0 <= number <= 1 for number in box.numbers):  # also false for NaN
+        return f"Coordinates must be in [0, 1], got {' '.join(map(str, box.numbers))}."
+    return "The box has no extent." if 0 in box.numbers[2:] else None

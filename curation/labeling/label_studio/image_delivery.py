@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -210,7 +211,7 @@ def _upload(
             delay_s = next(delays_s, None)
             if delay_s is None:
                 raise LabelingError(f"{error} Repeat: uploads are idempotent.") from None
-            client.pause(delay_s)
+            time.sleep(delay_s)
             continue
         if next(delays_s, None) is None:
             raise LabelingError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -132,7 +133,7 @@ def _add_chunk(client: Client, project_id: int, chunk: list[TaskJson], last_id: 
                     f"{error} Gave up after {client.retry_policy.attempts} attempts. Repeat: "
                     "tasks that arrived are not sent again."
                 ) from None
-            client.pause(delay_s)
+            time.sleep(delay_s)
             arrived: set[str] = set()
             for page in tasks.pages(client, project_id, after=last_id):
                 arrived.update(str(task["data"].get(KEY)) for task in page)

@@ -51,7 +51,10 @@ class Client:
         server: Address and token.
         retry_policy: Policy for failed requests.
         timeout_s: Timeout of one response.
-        sleep: Sleep function; tests may wait less.
+
+    Attributes:
+        url: Address of the server.
+        retry_policy: Policy for failed requests.
     """
 
     def __init__(
@@ -60,11 +63,9 @@ class Client:
         *,
         retry_policy: RetryPolicy | None = None,
         timeout_s: float = 120.0,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._server = server
-        self._retry_policy = retry_policy or RetryPolicy()
-        self._sleep = sleep
+        self.url = server.url
+        self.retry_policy = retry_policy or RetryPolicy()
         self._rate_limiter = RateLimiter(server.rate_limit)
         self._http = httpx.Client(timeout=httpx.Timeout(timeout_s, connect=10.0))
         # A session cookie would remain valid after the token was revoked.
@@ -82,23 +83,9 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def url(self) -> str:
-        """Address of the server."""
-        return self._server.url
-
-    @property
-    def retry_policy(self) -> RetryPolicy:
-        """Policy for failed requests."""
-        return self._retry_policy
-
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
-
-    def pause(self, seconds: float) -> None:
-        """Wait."""
-        self._sleep(seconds)
 
     def user_names(self) -> dict[int, str]:
         """Return the names of annotators by user id; empty if this user may not list them."""
@@ -160,26 +147,12 @@ class Client:
 
         return self._attempt(action, call, repeatable=repeatable)
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        content: bytes | None = None,
-        files: Form | None = None,
-    ) -> httpx.Response:
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         headers = {"Authorization": self._authorization()}
-        if content is not None:
+        if options.get("content") is not None:
             headers["Content-Type"] = "application/json"
-        response = self._http.request(
-            method,
-            f"{self._server.url}/{path.removeprefix('/')}",
-            params=params,
-            content=content,
-            files=files,
-            headers=headers,
-        )
+        url = f"{self.url}/{path.removeprefix('/')}"
+        response = self._http.request(method, url, headers=headers, **options)
         if not response.is_success:
             raise ApiError(
                 status_code=response.status_code, headers=dict(response.headers), body=response.text
@@ -195,9 +168,9 @@ class Client:
 
     def _attempt(self, action: str, call: Callable[[], T], *, repeatable: bool = True) -> T:
         """Call until it succeeds, as long as a retry is useful and safe."""
-        delays_s = self._retry_policy.delays_s()
+        delays_s = self.retry_policy.delays_s()
         while True:
-            self._sleep(self._rate_limiter.delay_s(time.monotonic()))
+            time.sleep(self._rate_limiter.delay_s(time.monotonic()))
             try:
                 self._authorization()  # before the SDK needs it
                 return call()
@@ -211,7 +184,7 @@ class Client:
             if delay_s is None:
                 raise errors.to_error(self.url, action, failure)
             logger.info("Could not %s: %s. Retry in %.1f s.", action, failure.message, delay_s)
-            self._sleep(max(delay_s, failure.retry_after_s))
+            time.sleep(max(delay_s, failure.retry_after_s))
 
 
 def _failure(error: Exception) -> Failure:

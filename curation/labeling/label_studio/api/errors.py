@@ -44,6 +44,15 @@ class BadRequestError(LabelingError):
     """The server understood the request and rejected it."""
 
 
+_ERRORS: Mapping[int | None, type[LabelingError]] = {
+    400: BadRequestError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    413: TooLargeError,
+}
+_SAFE = "the operation is idempotent"
+
+
 @dataclass(frozen=True)
 class Failure:
     """Reason for a failed request.
@@ -92,38 +101,30 @@ def unknown_outcome(url: str, action: str, failure: Failure) -> UnknownOutcomeEr
 
 def to_error(url: str, action: str, failure: Failure) -> LabelingError:
     """Return an error with one line: what failed, why, and what to do."""
-    server = f"Label Studio at {url}"
     status, message = failure.status, failure.message
+    kind = LabelingError if failure.is_disk_full else _ERRORS.get(status, LabelingError)
+    text = f"could not {action} ({status}: {message})."
     if failure.is_disk_full:
-        return LabelingError(
-            f"{server} could not {action}: its disk is full. Free disk space there, and repeat: "
-            "the operation is idempotent."
+        text = f"could not {action}: its disk is full. Free disk space there, and repeat: {_SAFE}."
+    elif status is None or status in (502, 503, 504):
+        text = f"does not answer ({message}). Start it, or correct {URL}, and repeat: {_SAFE}."
+    elif status == 401:
+        text = (
+            f"does not accept the token in {TOKEN} (401). Create a personal access token there "
+            "(Account & Settings), and set it."
         )
-    if status is None or status in (502, 503, 504):
-        return LabelingError(
-            f"{server} does not answer ({message}). Start it, or correct {URL}, and repeat: "
-            "the operation is idempotent."
+    elif status == 403:
+        text = (
+            f"does not let this user {action} (403: {message}). Ask its administrator for "
+            "permission to change the project."
         )
-    if status == 401:
-        return LabelingError(
-            f"{server} does not accept the token in {TOKEN} (401). Create a personal access "
-            "token there (Account & Settings), and set it."
-        )
-    if status == 403:
-        return PermissionDeniedError(
-            f"{server} does not let this user {action} (403: {message}). Ask its administrator "
-            "for permission to change the project."
-        )
-    if status == 404:
-        return NotFoundError(
-            f"{server} could not {action}: it does not exist, or is not visible to this user (404)."
-        )
-    if status == 413:
-        return TooLargeError(f"{server} could not {action}: the request is too large (413).")
-    if 300 <= status < 400:
-        return LabelingError(f"{server} redirects ({status}). Set {URL} to the target address.")
-    kind = BadRequestError if status == 400 else LabelingError
-    return kind(f"{server} could not {action} ({status}: {message}).")
+    elif status == 404:
+        text = f"could not {action}: it does not exist, or is not visible to this user (404)."
+    elif status == 413:
+        text = f"could not {action}: the request is too large (413)."
+    elif 300 <= status < 400:
+        text = f"redirects ({status}). Set {URL} to the target address."
+    return kind(f"Label Studio at {url} {text}")
 
 
 def _message(body: Any) -> str:

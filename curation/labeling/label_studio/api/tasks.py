@@ -84,14 +84,14 @@ def largest_id(client: Client, project_id: int) -> int:
     return int(answer["tasks"][0]["id"]) if answer["tasks"] else 0
 
 
-def import_tasks(client: Client, project_id: int, body: bytes) -> int:
-    """Import a JSON array of tasks atomically, and return their number.
+def import_tasks(client: Client, project_id: int, body: bytes) -> None:
+    """Import a JSON array of tasks atomically.
 
     Raises:
         UnknownOutcomeError: They may have been imported. Check before repeating.
         TooLargeError: The request must be split.
     """
-    answer = client.request(
+    client.request(
         "import tasks",
         "POST",
         f"api/projects/{project_id}/import",
@@ -99,7 +99,6 @@ def import_tasks(client: Client, project_id: int, body: bytes) -> int:
         content=body,
         repeatable=False,
     )
-    return int(answer.get("task_count", 0))
 
 
 def delete(client: Client, project_id: int, task_ids: Sequence[int]) -> None:
