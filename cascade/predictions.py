@@ -220,7 +220,7 @@ class Answer:
     def __post_init__(self) -> None:
         """Validate the probability."""
         if self.p_yes is not None and not 0.0 <= self.p_yes <= 1.0:
-            raise BadPredictionsError(f"p_yes must lie in [0, 1], got {self.p_yes}.")
+            raise BadPredictionsError(f"p_yes must be in [0, 1], got {self.p_yes}.")
 
     @classmethod
     def empty(cls) -> Answer:
@@ -255,13 +255,13 @@ def _expect_within(name: str, array: FloatArray, low: float, high: float) -> Non
     smallest, largest = float(array.min()), float(array.max())  # NaN fails both comparisons
     if not (smallest >= low - _TOLERANCE and largest <= high + _TOLERANCE):
         raise BadPredictionsError(
-            f"{name} must lie in [{low:g}, {high:g}], got {smallest:.4g}..{largest:.4g}."
+            f"{name} must be in [{low:g}, {high:g}], got {smallest:.4g}..{largest:.4g}."
         )
 
 
 def _expect_valid_ids(class_ids: IntArray, classes: tuple[str, ...]) -> None:
     if class_ids.size and not (class_ids.min() >= 0 and class_ids.max() < len(classes)):
         raise BadPredictionsError(
-            f"class_ids must lie in 0..{len(classes) - 1}, "
+            f"class_ids must be in 0..{len(classes) - 1}, "
             f"got {class_ids.min()}..{class_ids.max()}."
         )

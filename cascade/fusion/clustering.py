@@ -1,7 +1,7 @@
-"""Which boxes of an image show one object: the discrete half of the consensus.
+"""Clustering of the boxes of an image by object: the discrete half of the consensus.
 
-V is the number of boxes that vote, n of images. Two functions give exactly the same: `plainly`
-says what is meant, image by image; `clustering_compiled` is for millions of boxes.
+V is the number of boxes that vote, n of images. Two implementations give identical results:
+`cluster_plain` is the readable reference, `clustering_jit` is for millions of boxes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ _workload = Workload()
 def cluster(votes: Votes, sizes_px: IntArray, fusion: Fusion) -> tuple[IntArray, IntArray]:
     """Return the rows of `votes` that count, and the cluster of each.
 
-    Rows come ascending by image, and surest first within it; of equally sure ones the earlier
-    member, then the earlier row. Clusters are numbered in that order of their seeds. See
-    `consensus.fuse` for the rules.
+    Rows are sorted by image, then by descending probability, then by member and row. Clusters
+    are numbered in the order of their seeds. See `consensus.fuse` for the rules.
 
     Args:
         votes: Calibrated votes.
@@ -32,7 +31,7 @@ def cluster(votes: Votes, sizes_px: IntArray, fusion: Fusion) -> tuple[IntArray,
         fusion: Thresholds.
     """
     if not _workload.should_compile(len(votes.p)):
-        return plainly(votes, sizes_px, fusion)
+        return cluster_plain(votes, sizes_px, fusion)
     from cascade.fusion import clustering_jit
 
     starts = np.searchsorted(votes.image, np.arange(votes.n_images + 1))
@@ -48,8 +47,8 @@ def cluster(votes: Votes, sizes_px: IntArray, fusion: Fusion) -> tuple[IntArray,
     )
 
 
-def plainly(votes: Votes, sizes_px: IntArray, fusion: Fusion) -> tuple[IntArray, IntArray]:
-    """Return what `cluster` does, image by image."""
+def cluster_plain(votes: Votes, sizes_px: IntArray, fusion: Fusion) -> tuple[IntArray, IntArray]:
+    """Return the result of `cluster`, computed image by image."""
     order = np.lexsort((votes.member, -votes.p, votes.image))
     order = order[votes.p[order] >= fusion.min_p]
     starts = np.searchsorted(votes.image[order], np.arange(votes.n_images + 1))
@@ -59,28 +58,28 @@ def plainly(votes: Votes, sizes_px: IntArray, fusion: Fusion) -> tuple[IntArray,
     for image, (start, stop) in enumerate(pairwise(starts)):
         if start == stop:
             continue
-        kept, seed_of = _of_image(votes, order[start:stop], sizes_px[image], fusion)
-        rows.append(kept)
+        unique, seed_of = _cluster_image(votes, order[start:stop], sizes_px[image], fusion)
+        rows.append(unique)
         clusters.append(seed_of + n_clusters)
         n_clusters += int(seed_of.max()) + 1
     return np.concatenate(rows), np.concatenate(clusters)
 
 
-def _of_image(
+def _cluster_image(
     votes: Votes, rows: IntArray, size_px: IntArray, fusion: Fusion
 ) -> tuple[IntArray, IntArray]:
-    """Return the rows of one image that survive their doubles, and the seed of each."""
+    """Return the rows of one image without duplicates, and the seed of each."""
     corners = votes.boxes_xyxy[rows].astype(np.float64)
     overlaps = boxes.iou(corners, corners)
     kind = votes.member[rows] * len(votes.classes) + votes.class_id[rows]
-    single = boxes.greedy_suppression((kind[:, None] == kind) & (overlaps > fusion.nms_iou))
-    overlaps = overlaps[np.ix_(single, single)]
-    side_px = np.sqrt(boxes.areas(corners[single]) * float(np.prod(size_px, dtype=np.float64)))
-    least = np.where(side_px < fusion.small_px, fusion.small_iou, fusion.iou)[:, None]
-    covers = overlaps >= least
-    np.fill_diagonal(covers, True)  # a box without extent overlaps nothing, not even itself
+    unique = boxes.greedy_suppression((kind[:, None] == kind) & (overlaps > fusion.nms_iou))
+    overlaps = overlaps[np.ix_(unique, unique)]
+    side_px = np.sqrt(boxes.areas(corners[unique]) * float(np.prod(size_px, dtype=np.float64)))
+    min_iou = np.where(side_px < fusion.small_px, fusion.small_iou, fusion.iou)[:, None]
+    covers = overlaps >= min_iou
+    np.fill_diagonal(covers, True)  # an empty box overlaps nothing, not even itself
     seeds = boxes.greedy_suppression(covers)
-    claims = np.where(covers, overlaps, -1.0)[seeds]
-    seed_of = claims.argmax(axis=0)  # of equals the first, which is the surest
-    seed_of[seeds] = np.arange(len(claims))
-    return rows[single], seed_of
+    seed_overlaps = np.where(covers, overlaps, -1.0)[seeds]
+    seed_of = seed_overlaps.argmax(axis=0)  # the first of equals, which is the most probable
+    seed_of[seeds] = np.arange(len(seed_overlaps))
+    return rows[unique], seed_of

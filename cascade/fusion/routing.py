@@ -1,19 +1,18 @@
-"""Where a sample goes next, once the tiers so far have spoken: the total decision table.
+"""Routing of samples between tiers: the decision table.
 
-    p = p*(x) so far                agreement enough        too little
+    p = p*(x) so far                enough agreement        too little
     p <= 0.05 or p >= 0.95          stop                    precision path
     0.85 <= p < 0.95                fast path A, then stop  precision path
     0.70 <= p < 0.85                fast path B, then stop  precision path
     0.05 <  p < 0.70                precision path          precision path
 
-The numbers are the defaults of `manifest.Routing`. A sample on which nobody voted (NaN) takes
-the precision path.
+The numbers are the defaults of `manifest.Routing`. A sample without voters (NaN) takes the
+precision path.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from cascade.manifest import Routing
 
 
 class Path(StrEnum):
-    """What is done with a sample next."""
+    """Next step of a sample."""
 
     STOP = "stop"
     FAST_A = "fast_a"
@@ -35,31 +34,27 @@ def route(p: FloatArray, agreement: FloatArray, routing: Routing) -> NDArray[np.
     """Return the path of each sample, shape (n,), equal to members of `Path`.
 
     Args:
-        p: Fused probability of yes, shape (n,), NaN where nobody voted.
+        p: Fused probability of yes, shape (n,), NaN without voters.
         agreement: Weighted share of voters on the fused side, shape (n,).
         routing: Thresholds.
     """
     p = np.asarray(p, np.float64)
-    sure = _agreed(agreement, routing)
+    agreed = np.asarray(agreement, np.float64) >= routing.agreement
     cases = [
-        sure & ((p <= routing.stop_below) | (p >= routing.stop_above)),
-        sure & (p >= routing.fast_a_from),
-        sure & (p >= routing.fast_b_from),
+        agreed & ((p <= routing.stop_below) | (p >= routing.stop_above)),
+        agreed & (p >= routing.fast_a_from),
+        agreed & (p >= routing.fast_b_from),
     ]
     return np.select(cases, [Path.STOP, Path.FAST_A, Path.FAST_B], default=Path.PRECISION)
 
 
 def needs_adjudication(p: FloatArray, agreement: FloatArray, routing: Routing) -> NDArray[np.bool_]:
-    """Return which samples remain in doubt after the precision path, shape (n,).
+    """Return whether each sample remains in doubt after the precision path, shape (n,).
 
-    Those with too little agreement, with p inside the open interval `routing.adjudicate`, or
-    on which still nobody voted.
+    A sample is in doubt with too little agreement, with p inside the open interval
+    `routing.adjudicate`, or without voters.
     """
     p = np.asarray(p, np.float64)
     low, high = routing.adjudicate
-    return ~_agreed(agreement, routing) | ~((p <= low) | (p >= high))
-
-
-def _agreed(agreement: FloatArray, routing: Routing) -> NDArray[np.bool_]:
-    enough: NDArray[Any] = np.asarray(agreement, np.float64) >= routing.agreement
-    return enough
+    agreed = np.asarray(agreement, np.float64) >= routing.agreement
+    return ~agreed | ~((p <= low) | (p >= high))

@@ -1,7 +1,7 @@
-"""From what the members said to what the ensemble says: calibrate, fuse, decide.
+"""Decisions of an ensemble from the predictions of its members: calibrate, fuse, decide.
 
-A row is what the detectors said about one image, `{member: Detections}`, in their own words
-and with their raw scores; a member that failed or did not run is absent, or anything else.
+A row has the predictions of one image by member, `{member: Detections}`, with native class names
+and raw scores. Members that failed or did not run are absent or have any other value.
 """
 
 from __future__ import annotations
@@ -12,35 +12,37 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cascade.arrays import FloatArray
+from cascade.arrays import BoolArray, FloatArray, Int64Array
 from cascade.fusion import calibration, consensus
-from cascade.fusion.consensus import Clusters, Decisions, Votes
+from cascade.fusion.consensus import Clusters, Decisions
+from cascade.fusion.votes import Votes
 from cascade.predictions import Detections, Embedding
 from cascade.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    from cascade.ensemble import Ensemble  # brings torch along
+    from cascade.ensemble import Ensemble  # imports torch
+
+Row = Mapping[str, Any]
 
 
-def collect_votes(rows: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> Votes:
-    """Return the calibrated votes of the detectors; labels that mean no class are dropped."""
-    said = _by_member(rows, ensemble)
-    votes = Votes.collect(said, ensemble.taxonomy.names)
-    if not said:  # without a member, the votes cannot know how many images there are
+def collect_votes(rows: Sequence[Row], ensemble: Ensemble) -> Votes:
+    """Return the calibrated votes of the detectors, without labels unknown to the taxonomy."""
+    detections = _by_member(rows, ensemble)
+    votes = Votes.collect(detections, ensemble.taxonomy.names)
+    if not detections:  # without members, the votes do not contain the number of images
         votes = replace(votes, ran=np.zeros((len(rows), 0), bool))
     return ensemble.calibration.calibrate_votes(votes)
 
 
 def fuse_and_decide(
-    votes: Votes, ensemble: Ensemble, sizes_px: NDArray[np.int64]
+    votes: Votes, ensemble: Ensemble, sizes_px: Int64Array
 ) -> tuple[Clusters, Decisions]:
-    """Return the ensemble's objects and its image decisions.
+    """Return the objects and the image decisions of the detectors.
 
     Args:
-        votes: Calibrated votes over n images.
-        ensemble: Whose weights, vocabulary, fusion and threshold hold.
+        votes: Calibrated votes on n images.
+        ensemble: The ensemble of the votes.
         sizes_px: Height and width of each image, shape (n, 2).
     """
     fitted, fusion = ensemble.calibration, ensemble.manifest.fusion
@@ -68,114 +70,104 @@ def fuse_and_decide(
 def with_image_votes(
     decisions: Decisions, ensemble: Ensemble, p_yes: Mapping[str, FloatArray]
 ) -> Decisions:
-    """Return the decisions with the voters of other tiers heard, too.
+    """Return the decisions of the detectors together with voters on whole images.
 
     Args:
-        decisions: Of the detectors, on n images.
-        ensemble: Whose weights, calibration and threshold hold.
-        p_yes: By language member, or by the embedder that has a probe, its own probability of
-            yes, shape (n,); NaN where it was not asked or gave no usable answer: then it abstains.
+        decisions: Decisions of the detectors on n images.
+        ensemble: The ensemble of the voters.
+        p_yes: Raw probability of yes, shape (n,), by language member or by the embedder with a
+            probe; NaN (an abstention) without a usable answer.
     """
     if not p_yes:
         return decisions
-    others, weights = _voices(ensemble, p_yes)
+    p_voters, weights = _calibrated_image_votes(ensemble, p_yes)
     return consensus.opinion_pool(
-        np.column_stack([decisions.p_members, others]),
+        np.column_stack([decisions.p_members, p_voters]),
         np.concatenate([ensemble.weights, weights]),
         threshold=ensemble.calibration.threshold,
         epsilon=ensemble.manifest.fusion.epsilon,
     )
 
 
-def probe_votes(rows: Sequence[Mapping[str, Any]], ensemble: Ensemble) -> dict[str, FloatArray]:
-    """Return what the probe reads off the rows' embeddings, as `with_image_votes` takes it.
+def probe_votes(rows: Sequence[Row], ensemble: Ensemble) -> dict[str, FloatArray]:
+    """Return the image votes of the probe; empty without a matching probe.
 
     Args:
-        rows: What the members said about each of n images.
-        ensemble: Whose probe; without one that has a say, the result is empty.
+        rows: Predictions of n images, with embeddings.
+        ensemble: The ensemble with the probe.
     """
     name = ensemble.probe_embedder
     if name is None or ensemble.probe is None:
         return {}
-    said = [row.get(name) for row in rows]
-    known = [i for i, one in enumerate(said) if isinstance(one, Embedding)]
+    embeddings = {i: row.get(name) for i, row in enumerate(rows)}
+    vectors = {i: e.vector for i, e in embeddings.items() if isinstance(e, Embedding)}
     p = np.full(len(rows), np.nan)
-    if known:
-        vectors = np.stack([one.vector for one in said if isinstance(one, Embedding)])
-        p[known] = ensemble.probe.p_yes(vectors)
+    if vectors:
+        p[list(vectors)] = ensemble.probe.p_yes(np.stack(list(vectors.values())))
     return {name: p}
 
 
 def fuse_language_votes(ensemble: Ensemble, p_yes: Mapping[str, FloatArray]) -> FloatArray:
-    """Return what the language members alone decide, shape (n,), NaN where none has a say.
+    """Return the fused probability of the language members alone, shape (n,), NaN without votes.
 
     Args:
-        ensemble: As in `with_image_votes`.
-        p_yes: As in `with_image_votes`, of at least one member.
+        ensemble: The ensemble of the members.
+        p_yes: Image votes of at least one member, as in `with_image_votes`.
     """
-    others, weights = _voices(ensemble, p_yes)
+    p_voters, weights = _calibrated_image_votes(ensemble, p_yes)
     epsilon = ensemble.manifest.fusion.epsilon
-    return consensus.opinion_pool(others, weights, threshold=0.5, epsilon=epsilon).p
+    return consensus.opinion_pool(p_voters, weights, threshold=0.5, epsilon=epsilon).p
 
 
 def calibrate_image_votes(
-    ensemble: Ensemble,
-    decisions: Decisions,
-    p_yes: Mapping[str, FloatArray],
-    truth: NDArray[np.bool_],
+    ensemble: Ensemble, decisions: Decisions, p_yes: Mapping[str, FloatArray], truth: BoolArray
 ) -> Ensemble:
-    """Return the ensemble with the answers of other voters calibrated on labeled images.
+    """Return the ensemble with image votes calibrated on labeled images.
 
-    The threshold is fixed anew, on what detectors and these decide together.
+    The decision threshold is fitted again, to the decisions of all voters.
 
     Args:
-        ensemble: With calibrated detectors.
-        decisions: Of its detectors, on n labeled images.
-        p_yes: As in `with_image_votes`.
+        ensemble: An ensemble with calibrated detectors.
+        decisions: Decisions of its detectors on n labeled images.
+        p_yes: Image votes, as in `with_image_votes`.
         truth: The true image decisions, shape (n,).
     """
     lines = {name: calibration.fit_answers(p, truth) for name, p in p_yes.items()}
-    known = {name: {calibration.ALL_CLASSES: line} for name, line in lines.items() if line}
-    if not known:
+    scaling = {name: {calibration.ALL_CLASSES: line} for name, line in lines.items() if line}
+    if not scaling:
         return ensemble
-    before = ensemble.calibration
-    fitted = replace(before, scaling={**before.scaling, **known})
+    fitted = replace(ensemble.calibration, scaling={**ensemble.calibration.scaling, **scaling})
     scaled = ensemble.with_calibration(fitted)
-    together = with_image_votes(decisions, scaled, p_yes)
-    return scaled.with_calibration(
-        replace(fitted, threshold=calibration.fixed_threshold(truth, together.p))
-    )
+    p = with_image_votes(decisions, scaled, p_yes).p
+    return scaled.with_calibration(replace(fitted, threshold=calibration.fit_threshold(truth, p)))
 
 
 def fused_detections(clusters: Clusters) -> list[Detections]:
-    """Return the fused boxes of each image, their score being the fused probability."""
+    """Return the fused boxes of each image, with the fused probabilities as scores."""
     starts = np.searchsorted(clusters.image, np.arange(clusters.n_images + 1))
     return [
         Detections(
-            boxes_xyxy=clusters.boxes_xyxy[a:b].astype(np.float32),
-            scores=clusters.p_fused[a:b].astype(np.float32),
-            class_ids=clusters.class_id[a:b].astype(np.int64),
+            boxes_xyxy=clusters.boxes_xyxy[start:stop].astype(np.float32),
+            scores=clusters.p_fused[start:stop].astype(np.float32),
+            class_ids=clusters.class_id[start:stop].astype(np.int64),
             classes=clusters.classes,
         )
-        for a, b in pairwise(starts)
+        for start, stop in pairwise(starts)
     ]
 
 
 def recalibrate(
-    rows: Sequence[Mapping[str, Any]],
-    ensemble: Ensemble,
-    truths: Sequence[Detections],
-    sizes_px: NDArray[np.int64],
+    rows: Sequence[Row], ensemble: Ensemble, truths: Sequence[Detections], sizes_px: Int64Array
 ) -> Ensemble:
     """Return the ensemble with a calibration fitted on labeled images.
 
     Args:
-        rows: What its detectors said about each image.
-        ensemble: The ensemble.
+        rows: Predictions of n images.
+        ensemble: The ensemble of the predictions.
         truths: Ground truth of each image, in canonical classes.
         sizes_px: Height and width of each image, shape (n, 2).
     """
-    fit = calibration.fit(
+    fitted = calibration.fit(
         _by_member(rows, ensemble),
         truths,
         ensemble.taxonomy.names,
@@ -186,45 +178,44 @@ def recalibrate(
         sizes_px=sizes_px,
         fusion=ensemble.manifest.fusion,
     )
-    return ensemble.with_calibration(fit)
+    return ensemble.with_calibration(fitted)
 
 
-def true_decisions(truths: Sequence[Detections], taxonomy: Taxonomy) -> NDArray[np.bool_]:
-    """Return the true image decisions, shape (n,): is a class that decides to be seen?"""
+def true_decisions(truths: Sequence[Detections], taxonomy: Taxonomy) -> BoolArray:
+    """Return whether each image contains a deciding class, shape (n,)."""
     deciding = set(taxonomy.deciding)
-    return np.array([any(label in deciding for label in one.labels) for one in truths], bool)
+    return np.array([not deciding.isdisjoint(truth.labels) for truth in truths], bool)
 
 
-def to_canonical(found: Detections, taxonomy: Taxonomy) -> Detections:
-    """Return the boxes whose label means a class, in canonical classes."""
-    if not len(found):
+def to_canonical(detections: Detections, taxonomy: Taxonomy) -> Detections:
+    """Return the boxes in canonical classes, without labels unknown to the taxonomy."""
+    if not len(detections):
         return Detections.empty(taxonomy.names)
-    classes = np.array(taxonomy.ids_of(found.classes), np.int64)[found.class_ids]
-    kept = replace(found, class_ids=np.maximum(classes, 0), classes=taxonomy.names)
-    return kept[classes >= 0]
+    class_ids = np.array(taxonomy.ids_of(detections.classes), np.int64)[detections.class_ids]
+    canonical = replace(detections, class_ids=np.maximum(class_ids, 0), classes=taxonomy.names)
+    return canonical[class_ids >= 0]
 
 
-def _voices(ensemble: Ensemble, p_yes: Mapping[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
-    """Return calibrated answers, shape (n, S), and the weight of each member, shape (S,)."""
+def _calibrated_image_votes(
+    ensemble: Ensemble, p_yes: Mapping[str, FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Return calibrated image votes, shape (n, S), and the weight of each voter, shape (S,)."""
     columns = []
     for name, p in p_yes.items():
-        known = np.isfinite(p)
+        answered = np.isfinite(p)
         column = np.full(len(p), np.nan)
-        words = [calibration.ALL_CLASSES] * int(known.sum())
-        column[known] = ensemble.calibration.apply(name, words, np.asarray(p)[known])
+        classes = [calibration.ALL_CLASSES] * int(answered.sum())
+        column[answered] = ensemble.calibration.calibrate_scores(
+            name, classes, np.asarray(p)[answered]
+        )
         columns.append(column)
     weights = [ensemble.manifest.member(name).weight for name in p_yes]
     return np.column_stack(columns), np.array(weights, np.float64)
 
 
-def _by_member(
-    rows: Sequence[Mapping[str, Any]], ensemble: Ensemble
-) -> dict[str, list[Detections | None]]:
-    return {
-        name: [_said(row.get(name), ensemble.taxonomy) for row in rows]
-        for name in ensemble.detectors
-    }
+def _by_member(rows: Sequence[Row], ensemble: Ensemble) -> dict[str, list[Detections | None]]:
+    def detections(prediction: Any) -> Detections | None:
+        is_usable = isinstance(prediction, Detections)
+        return to_canonical(prediction, ensemble.taxonomy) if is_usable else None
 
-
-def _said(found: Any, taxonomy: Taxonomy) -> Detections | None:
-    return to_canonical(found, taxonomy) if isinstance(found, Detections) else None
+    return {name: [detections(row.get(name)) for row in rows] for name in ensemble.detectors}

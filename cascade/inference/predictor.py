@@ -1,10 +1,9 @@
-"""An ensemble that is loaded and answers: images in, its verdict on each out."""
+"""Prediction with a loaded ensemble: images in, a verdict for each out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,17 +19,17 @@ from cascade.runtime.devices import default_device
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the ensemble says about one image.
+    """Result of the ensemble for one image.
 
     Attributes:
         objects: The fused boxes, in canonical classes; scores are fused probabilities.
-        p: Probability of the image decision, in [0, 1]; None where no member may vote.
-        yes: The decision: `p` at or above the threshold that was fixed on validation.
-        agreement: Weighted share of the voters on the same side as `p`, in [0, 1]; NaN where
-            nobody voted.
-        n_voters: How many members voted.
-        members: What each detector said, in its own words.
-        failures: The members that failed on the image, with the reason; they do not vote.
+        p: Probability of a positive image decision, in [0, 1]; None without voters.
+        yes: The decision: whether `p` reaches the threshold fitted on validation.
+        agreement: Weighted share of the voters on the same side as `p`, in [0, 1]; NaN without
+            voters.
+        n_voters: Number of voting members.
+        members: Raw detections of each detector, with native class names.
+        failures: Failed members, which do not vote.
     """
 
     objects: Detections
@@ -43,7 +42,7 @@ class Verdict:
 
 
 class Predictor:
-    """The voters of an ensemble that look at every image, built once."""
+    """The members of an ensemble that vote on every image, built once."""
 
     def __init__(self, ensemble: Ensemble, device: torch.device | None = None) -> None:
         self.ensemble = ensemble
@@ -56,31 +55,29 @@ class Predictor:
         Args:
             images: RGB, uint8, each of shape (H, W, 3), upright.
         """
-        names = tuple(str(i) for i in range(len(images)))
-        batch = Batch(ids=names, images=tuple(images), device=self.device)
+        ids = tuple(str(i) for i in range(len(images)))
+        batch = Batch(ids=ids, images=tuple(images), device=self.device)
         if not len(batch):
             return []
-        said = {
+        results = {
             name: predict_member(model, self.ensemble.manifest.member(name), batch, self.device)
             for name, model in self._models.items()
         }
-        rows = [{name: said[name][i] for name in said} for i in names]
+        rows = [{name: results[name][i] for name in results} for i in ids]
         votes = decision.collect_votes(rows, self.ensemble)
-        clusters, decisions = decision.fuse_and_decide(
-            votes, self.ensemble, np.array(batch.sizes, np.int64)
-        )
-        decisions = decision.with_image_votes(
-            decisions, self.ensemble, decision.probe_votes(rows, self.ensemble)
-        )
-        fused = decision.fused_detections(clusters)
+        sizes_px = np.array(batch.sizes, np.int64)
+        clusters, decisions = decision.fuse_and_decide(votes, self.ensemble, sizes_px)
+        p_probe = decision.probe_votes(rows, self.ensemble)
+        decisions = decision.with_image_votes(decisions, self.ensemble, p_probe)
+        objects = decision.fused_detections(clusters)
         return [
-            _verdict(row, fused[i], decisions, i, self.ensemble.calibration.threshold)
+            _verdict(row, objects[i], decisions, i, self.ensemble.calibration.threshold)
             for i, row in enumerate(rows)
         ]
 
 
 def _verdict(
-    row: Mapping[str, Any], objects: Detections, decisions: Decisions, i: int, threshold: float
+    row: decision.Row, objects: Detections, decisions: Decisions, i: int, threshold: float
 ) -> Verdict:
     p = None if np.isnan(decisions.p[i]) else float(decisions.p[i])
     return Verdict(
@@ -89,6 +86,6 @@ def _verdict(
         yes=p is not None and p >= threshold,
         agreement=float(decisions.agreement[i]),
         n_voters=int(decisions.n_voters[i]),
-        members={name: one for name, one in row.items() if isinstance(one, Detections)},
-        failures={name: one for name, one in row.items() if isinstance(one, Failure)},
+        members={name: r for name, r in row.items() if isinstance(r, Detections)},
+        failures={name: r for name, r in row.items() if isinstance(r, Failure)},
     )

@@ -1,8 +1,8 @@
-"""Average precision of boxes, as COCO defines it. The only file that knows faster-coco-eval.
+"""Average precision of boxes, as defined by COCO. The only file that imports faster-coco-eval.
 
-Precision is interpolated at 101 recalls and averaged; a class without any ground truth has
-no average precision and counts in no mean, whatever was predicted of it. At most 100 boxes
-of a class in an image count.
+Precision is interpolated at 101 recalls and averaged. A class without ground truth has no
+average precision and is excluded from means, even if it was predicted. At most 100 boxes
+of a class per image count.
 
 - [0] Lin et al., Microsoft COCO, 2014; https://cocodataset.org/#detection-eval
 """
@@ -20,19 +20,19 @@ from cascade.arrays import FloatArray
 from cascade.errors import BadPredictionsError
 from cascade.predictions import Detections
 
-MAX_BOXES = 100  # of one class in one image: COCO's own limit
+MAX_BOXES = 100  # of one class in one image, as in COCO
 
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """How well boxes were found, in [0, 1]; higher is better.
+    """Average precisions in [0, 1]; higher is better.
 
     Attributes:
-        map: Mean over classes and the IoU thresholds 0.50, 0.55, … 0.95; None without any
-            ground truth.
-        map50: Mean over classes at IoU 0.50; None without any ground truth.
-        ap50: By class, at IoU 0.50; None where the class has no ground truth.
-        n: By class, how many boxes of ground truth there are.
+        map: Mean over classes and the IoU thresholds 0.50, 0.55, … 0.95; None without ground
+            truth.
+        map50: Mean over classes at IoU 0.50; None without ground truth.
+        ap50: Average precision by class at IoU 0.50; None for a class without ground truth.
+        n: Number of ground-truth boxes by class.
     """
 
     map: float | None
@@ -47,38 +47,37 @@ def average_precision(
     """Compare predictions with ground truth, image by image.
 
     Args:
-        predictions: One value an image.
-        truths: The ground truth of the same images, in the same order.
-        classes: The names that count; both sides are matched to them by name, and boxes of
-            any other class are ignored.
+        predictions: Predictions of each image.
+        truths: Ground truth of the same images, in the same order.
+        classes: Names of the classes to evaluate; boxes of other classes are ignored.
 
     Raises:
-        BadPredictionsError: The two sequences are of different length.
+        BadPredictionsError: The sequences have different lengths.
     """
     if len(predictions) != len(truths):
         raise BadPredictionsError(
-            f"predictions and truths must be of the same images, "
+            "predictions and truths must have the same length, "
             f"got {len(predictions)} and {len(truths)}."
         )
     annotations = list(_annotations(truths, classes))
     results = list(_annotations(predictions, classes))
-    counts = np.bincount([one["category_id"] for one in annotations], minlength=len(classes))
+    counts = np.bincount([box["category_id"] for box in annotations], minlength=len(classes))
     n = {name: int(count) for name, count in zip(classes, counts, strict=True)}
     if not annotations:
         return AveragePrecision(map=None, map50=None, ap50=dict.fromkeys(classes), n=n)
     precision = _precision(annotations, results, n_images=len(truths), n_classes=len(classes))
-    per_class = precision.mean(axis=1)  # (T, C); -1 in every place of a class without truth
-    known = counts > 0
+    per_class = precision.mean(axis=1)  # (T, C); -1 for a class without ground truth
+    present = counts > 0
     return AveragePrecision(
-        map=float(per_class[:, known].mean()),
-        map50=float(per_class[0, known].mean()),
+        map=float(per_class[:, present].mean()),
+        map50=float(per_class[0, present].mean()),
         ap50={name: float(per_class[0, c]) if n[name] else None for c, name in enumerate(classes)},
         n=n,
     )
 
 
 def _annotations(images: Sequence[Detections], classes: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield one COCO annotation a box; ids start at 1, because 0 means "unmatched" there."""
+    """Yield one COCO annotation per box; ids start at 1, because COCO uses 0 for unmatched."""
     column = {name: c for c, name in enumerate(classes)}
     number = 0
     for image_id, boxes in enumerate(images):
@@ -108,15 +107,15 @@ def _precision(
     n_classes: int,
 ) -> FloatArray:
     """Return interpolated precision, shape (10 IoU thresholds, 101 recalls, n_classes)."""
-    about = {
+    dataset = {
         "images": [{"id": i} for i in range(n_images)],
         "categories": [{"id": c, "name": str(c)} for c in range(n_classes)],
     }
-    truth, found = (
-        COCO({**about, "annotations": boxes}, print_function=_silent)
+    truth, predicted = (
+        COCO({**dataset, "annotations": boxes}, print_function=_silent)
         for boxes in (annotations, results)
     )
-    evaluator = COCOeval_faster(truth, found, iouType="bbox", print_function=_silent)
+    evaluator = COCOeval_faster(truth, predicted, iouType="bbox", print_function=_silent)
     evaluator.params.maxDets = [MAX_BOXES]
     evaluator.params.areaRng = [[0.0, 1e10]]
     evaluator.params.areaRngLbl = ["all"]
@@ -127,4 +126,4 @@ def _precision(
 
 
 def _silent(*_: object) -> None:
-    """Print nothing, wherever the process sends its logging."""
+    """Print nothing."""

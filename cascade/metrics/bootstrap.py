@@ -1,7 +1,7 @@
-"""How sure an average precision is: the same figure over draws of drives.
+"""Bootstrap intervals of average precision, over draws of groups of images.
 
-Boxes are matched once: a match lies within an image, so a draw changes only how often the
-image counts. Then average precision at IoU 0.5 is computed with weights, as COCO defines it.
+Boxes are matched once: matches are within images, so a draw changes only the weights of the
+images. Then the weighted average precision at IoU 0.5 is computed as defined by COCO.
 
 - [0] Field and Welsh, Bootstrapping clustered data, 2007
 """
@@ -30,18 +30,46 @@ _ENDS = (0.025, 0.975)
 
 @dataclass(frozen=True)
 class Ap50Intervals:
-    """The middle 95 % of average precision at IoU 0.5 over draws; None where not defined.
+    """Central 95 % intervals of average precision at IoU 0.5 over draws; None if undefined.
 
     Attributes:
-        map50: Mean over the classes that have ground truth in the draw.
-        ap50: By class.
+        map50: Interval of the mean over the classes with ground truth in the draw.
+        ap50: Interval by class.
     """
 
     map50: Interval | None
     ap50: dict[str, Interval | None]
 
 
-def ap50_intervals(
+@dataclass(frozen=True, eq=False)
+class Ap50Draws:
+    """Average precision at IoU 0.5 in each draw.
+
+    Attributes:
+        classes: The C class names.
+        ap50: By class and draw, shape (C, draws); NaN without ground truth in the draw.
+    """
+
+    classes: Sequence[str]
+    ap50: FloatArray
+
+    @property
+    def map50(self) -> FloatArray:
+        """The mean over the classes in each draw, shape (draws,); NaN without any class."""
+        is_defined = ~np.isnan(self.ap50)
+        sums = np.where(is_defined, self.ap50, 0.0).sum(axis=0)
+        counts = is_defined.sum(axis=0)
+        return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+
+    def intervals(self) -> Ap50Intervals:
+        """Return the central 95 % of the draws."""
+        return Ap50Intervals(
+            map50=_interval(self.map50),
+            ap50={name: _interval(row) for name, row in zip(self.classes, self.ap50, strict=True)},
+        )
+
+
+def ap50_draws(
     predictions: Sequence[Detections],
     truths: Sequence[Detections],
     classes: Sequence[str],
@@ -49,82 +77,42 @@ def ap50_intervals(
     *,
     draws: int = 200,
     seed: int = 0,
-) -> Ap50Intervals:
-    """Return how far the average precisions move when other drives had been recorded.
+) -> Ap50Draws:
+    """Return the average precisions in random draws of groups.
+
+    Equal seeds draw equal groups, so two models can be compared draw by draw.
 
     Args:
-        predictions: One value an image, in the words of `classes`.
-        truths: The ground truth of the same images, in the same order.
-        classes: The names that count.
-        groups: The drive or source photograph of each image: what a draw takes whole [0].
-        draws: How many.
-        seed: Of the draws.
+        predictions: Predictions of each image, with class names from `classes`.
+        truths: Ground truth of the same images, in the same order.
+        classes: Names of the classes to evaluate.
+        groups: Drive or source photograph of each image, the unit of resampling [0].
+        draws: Number of draws.
+        seed: Random seed of the draws.
 
     Raises:
-        BadPredictionsError: The sequences are of different length.
+        BadPredictionsError: The sequences have different lengths.
     """
-    drawn = _drawn(predictions, truths, classes, groups, draws=draws, seed=seed)
-    return Ap50Intervals(
-        map50=_interval(_mean(drawn)),
-        ap50={name: _interval(row) for name, row in zip(classes, drawn, strict=True)},
-    )
-
-
-def map50_draws(
-    predictions: Sequence[Detections],
-    truths: Sequence[Detections],
-    classes: Sequence[str],
-    groups: Sequence[Hashable],
-    *,
-    draws: int = 200,
-    seed: int = 0,
-) -> FloatArray:
-    """Return mAP at IoU 0.5 in each draw of groups, shape (draws,): see `ap50_intervals`.
-
-    Equal seeds draw equal groups, so that two models can be compared draw by draw.
-    """
-    return _mean(_drawn(predictions, truths, classes, groups, draws=draws, seed=seed))
-
-
-def _drawn(
-    predictions: Sequence[Detections],
-    truths: Sequence[Detections],
-    classes: Sequence[str],
-    groups: Sequence[Hashable],
-    *,
-    draws: int,
-    seed: int,
-) -> FloatArray:
-    """Return the average precision of each class in each draw, shape (C, draws)."""
     if not len(predictions) == len(truths) == len(groups):
         raise BadPredictionsError(
-            "predictions, truths and groups must be of the same images, "
+            "predictions, truths and groups must have the same length, "
             f"got {len(predictions)}, {len(truths)} and {len(groups)}."
         )
     number = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     group_of = np.array([number[group] for group in groups], np.int64)
     weights = grouped_bootstrap(len(number), draws=draws, seed=seed)
-    return np.stack(
-        [_ap50(_match(predictions, truths, name), group_of, weights) for name in classes]
-    )
-
-
-def _mean(drawn: FloatArray) -> FloatArray:
-    """Return the mean over classes that were drawn, shape (draws,); NaN where none was."""
-    known = ~np.isnan(drawn)
-    sums = np.where(known, drawn, 0.0).sum(axis=0)
-    counts = known.sum(axis=0)
-    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+    rows = [_ap50(_match(predictions, truths, name), group_of, weights) for name in classes]
+    return Ap50Draws(classes, np.stack(rows))
 
 
 @dataclass(frozen=True, eq=False)
-class _Matched:
-    """The boxes of one class over all images, surest first.
+class _Matches:
+    """The boxes of one class over all images, in descending order of score.
 
     Attributes:
-        image: Whose box it is, shape (N,).
-        hit: Whether it has found an object, shape (N,).
-        n_truth: Objects of the class in each image.
+        image: Image of each box, shape (N,).
+        hit: Whether each box matches an object, shape (N,).
+        n_truth: Number of objects of the class in each image.
     """
 
     image: IntArray
@@ -132,57 +120,57 @@ class _Matched:
     n_truth: IntArray
 
 
-def _match(predictions: Sequence[Detections], truths: Sequence[Detections], label: str) -> _Matched:
+def _match(predictions: Sequence[Detections], truths: Sequence[Detections], label: str) -> _Matches:
     images, hits, scores = [], [], []
     n_truth = np.zeros(len(truths), np.int64)
-    for i, (said, truth) in enumerate(zip(predictions, truths, strict=True)):
-        found, objects = _of_class(said, label), _of_class(truth, label)
-        found = found[np.argsort(-found.scores, kind="stable")[:MAX_BOXES]]
-        overlaps = boxes.iou(found.boxes_xyxy, objects.boxes_xyxy)
-        images.append(np.full(len(found), i, np.int64))
+    for i, (prediction, truth) in enumerate(zip(predictions, truths, strict=True)):
+        predicted, objects = _of_class(prediction, label), _of_class(truth, label)
+        predicted = predicted[np.argsort(-predicted.scores, kind="stable")[:MAX_BOXES]]
+        overlaps = boxes.iou(predicted.boxes_xyxy, objects.boxes_xyxy)
+        images.append(np.full(len(predicted), i, np.int64))
         hits.append(boxes.match(overlaps, least=_IOU) >= 0)
-        scores.append(found.scores)
+        scores.append(predicted.scores)
         n_truth[i] = len(objects)
     order = np.argsort(-np.concatenate([np.zeros(0), *scores]), kind="stable")
-    return _Matched(
+    return _Matches(
         image=np.concatenate([np.zeros(0, np.int64), *images])[order],
         hit=np.concatenate([np.zeros(0, bool), *hits])[order],
         n_truth=n_truth,
     )
 
 
-def _of_class(found: Detections, label: str) -> Detections:
-    if label not in found.classes:
-        return found[:0]
-    return found[found.class_ids == found.classes.index(label)]
+def _of_class(detections: Detections, label: str) -> Detections:
+    if label not in detections.classes:
+        return detections[:0]
+    return detections[detections.class_ids == detections.classes.index(label)]
 
 
-def _ap50(matched: _Matched, group_of: IntArray, weights: IntArray) -> FloatArray:
+def _ap50(matches: _Matches, group_of: IntArray, weights: IntArray) -> FloatArray:
     """Return the average precision in each draw, shape (draws,); NaN without ground truth."""
     values = np.full(len(weights), np.nan)
     for draw, row in enumerate(weights):
-        times = row[group_of]
-        total = float(times @ matched.n_truth)
-        if total > 0:
-            values[draw] = _average(matched, times, total)
+        image_weights = row[group_of]
+        n_truth = float(image_weights @ matches.n_truth)
+        if n_truth > 0:
+            values[draw] = _average_precision(matches, image_weights, n_truth)
     return values
 
 
-def _average(matched: _Matched, times: IntArray, total: float) -> float:
-    """Return COCO's 101-point average precision, each image counted `times` over."""
-    counted = times[matched.image]
-    true = np.cumsum(counted * matched.hit)
-    said = np.cumsum(counted)
-    precision = np.divide(true, said, out=np.zeros(len(said)), where=said > 0)
+def _average_precision(matches: _Matches, image_weights: IntArray, n_truth: float) -> float:
+    """Return COCO's 101-point average precision with weighted images."""
+    box_weights = image_weights[matches.image]
+    true = np.cumsum(box_weights * matches.hit)
+    predicted = np.cumsum(box_weights)
+    precision = np.divide(true, predicted, out=np.zeros(len(predicted)), where=predicted > 0)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    place = np.searchsorted(true / total, _RECALLS, side="left")
-    reached = place < len(envelope)
-    return float(envelope[place[reached]].sum() / len(_RECALLS))
+    index = np.searchsorted(true / n_truth, _RECALLS, side="left")
+    reached = index < len(envelope)
+    return float(envelope[index[reached]].sum() / len(_RECALLS))
 
 
 def _interval(values: FloatArray) -> Interval | None:
-    known = values[~np.isnan(values)]
-    if not len(known):
+    defined = values[~np.isnan(values)]
+    if not len(defined):
         return None
-    lower, upper = np.quantile(known, _ENDS)
+    lower, upper = np.quantile(defined, _ENDS)
     return float(lower), float(upper)

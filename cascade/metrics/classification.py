@@ -1,8 +1,8 @@
-"""How good the image decision is: counts, Matthews correlation, calibration error, bootstrap.
+"""Metrics of the image decision: counts, Matthews correlation, calibration error, bootstrap.
 
 n is the number of images. Truth and predictions are booleans, true for yes. Images of one
-drive (or one source photograph) are no independent evidence, so intervals come from
-resampling whole groups of images.
+drive (or one source photograph) are not independent, so intervals come from resampling whole
+groups of images.
 
 - [0] Matthews, Comparison of the predicted and observed secondary structure, 1975
 - [1] Naeini et al., Obtaining well calibrated probabilities using Bayesian binning, 2015
@@ -22,7 +22,7 @@ from cascade.errors import BadPredictionsError
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many images were decided rightly and wrongly: true/false positives/negatives."""
+    """Counts of true and false positives and negatives."""
 
     tp: int
     fp: int
@@ -39,21 +39,21 @@ def confusion(truth: BoolArray, predicted: BoolArray) -> Confusion:
 def mcc(truth: BoolArray, predicted: BoolArray) -> float | None:
     """Return the Matthews correlation coefficient [0], in [-1, 1]; 1 is perfect.
 
-    None where the truth has one class (or there are no images): nothing can be told apart.
-    0 where all predictions are the same: by convention, they carry no information.
+    None if the truth has fewer than two classes: the coefficient is undefined. 0 if all
+    predictions are the same: by convention, they carry no information.
     """
     value = float(_mcc_of(_cells(truth, predicted).sum(axis=0)))
     return None if np.isnan(value) else value
 
 
 def precision(truth: BoolArray, predicted: BoolArray) -> float | None:
-    """Return the share of yes-predictions that are right; None where there are none."""
+    """Return the share of positive predictions that are right; None without any."""
     counts = confusion(truth, predicted)
     return _share(counts.tp, counts.tp + counts.fp)
 
 
 def recall(truth: BoolArray, predicted: BoolArray) -> float | None:
-    """Return the share of true yes that was predicted; None where there are none."""
+    """Return the share of positive images that are predicted; None without any."""
     counts = confusion(truth, predicted)
     return _share(counts.tp, counts.tp + counts.fn)
 
@@ -62,36 +62,36 @@ def ece(truth: BoolArray, p: FloatArray, *, bins: int = 15) -> float | None:
     """Return the expected calibration error [1] of P(yes), in [0, 1]; lower is better.
 
     The mean over images of |mean p - share of yes| within bins of equal width; a p on a
-    border belongs to the bin above. None where there are no images.
+    border belongs to the bin above. None without images.
 
     Raises:
-        BadPredictionsError: `p` is of another length, or leaves [0, 1].
+        BadPredictionsError: `p` has another length, or values outside [0, 1].
     """
     truth, p = _decisions(truth), np.asarray(p, np.float64)
     _expect_aligned(truth, p)
     if len(p) == 0:
         return None
-    if not (p.min() >= 0 and p.max() <= 1):  # NaN fails this too
-        raise BadPredictionsError(f"p must lie in [0, 1], got {p.min()}..{p.max()}.")
+    if not (p.min() >= 0 and p.max() <= 1):  # NaN also fails
+        raise BadPredictionsError(f"p must be in [0, 1], got {p.min()}..{p.max()}.")
     bin_of = np.minimum((p * bins).astype(np.int64), bins - 1)
     gaps = np.bincount(bin_of, weights=p - truth, minlength=bins)
     return float(np.abs(gaps).sum() / len(p))
 
 
 def best_threshold(truth: BoolArray, p: FloatArray) -> float:
-    """Return the threshold at which `p >= threshold` has the greatest MCC.
+    """Return the threshold at which `p >= threshold` has the largest MCC.
 
-    The candidates are the midpoints between neighbouring values; of equally good ones the
-    nearest to 0.5. Images with p NaN (nobody voted) are left out. 0.5 where the truth has one
-    class, or where no threshold is better than a coin.
+    Candidates are the midpoints between neighboring values; ties go to the one closest to 0.5.
+    Images with p NaN (without voters) are excluded. 0.5 if the truth has one class, or if no
+    threshold beats chance.
     """
     truth, p = _decisions(truth), np.asarray(p, np.float64)
     _expect_aligned(truth, p)
-    known = ~np.isnan(p)
-    truth, p = truth[known], p[known]
+    has_voters = ~np.isnan(p)
+    truth, p = truth[has_voters], p[has_voters]
     order = np.argsort(p, kind="stable")
     truth, p = truth[order], p[order]
-    cuts = np.flatnonzero(p[1:] > p[:-1]) + 1  # rows below a cut are no, the others yes
+    cuts = np.flatnonzero(p[1:] > p[:-1]) + 1  # rows below a cut are no, the others are yes
     if len(cuts) == 0 or truth.all() or not truth.any():
         return 0.5
     fn = np.cumsum(truth)[cuts - 1]
@@ -100,7 +100,7 @@ def best_threshold(truth: BoolArray, p: FloatArray) -> float:
     fp = len(p) - cuts - tp
     quality = _mcc_of(np.stack([tp, fp, fn, tn], axis=1))
     low, high = p[cuts - 1], p[cuts]
-    midpoints = np.where((low + high) / 2 > low, (low + high) / 2, high)  # if none fits between
+    midpoints = np.where((low + high) / 2 > low, (low + high) / 2, high)  # without a number between
     if quality.max() <= 0:
         return 0.5
     best = midpoints[quality >= quality.max() - 1e-12]
@@ -108,30 +108,14 @@ def best_threshold(truth: BoolArray, p: FloatArray) -> float:
 
 
 def grouped_bootstrap(n_groups: int, *, draws: int, seed: int) -> IntArray:
-    """Return how often each group is in each draw, shape (draws, n_groups) [2].
+    """Return the number of times that each group is in each draw, shape (draws, n_groups) [2].
 
-    Every draw takes `n_groups` groups with replacement, so every row sums to `n_groups`.
+    Every draw samples `n_groups` groups with replacement, so every row sums to `n_groups`.
     """
     if n_groups == 0:
         return np.zeros((draws, 0), np.int64)
     generator = np.random.default_rng(seed)
     return generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=draws)
-
-
-def bootstrap_mcc(
-    truth: BoolArray,
-    predicted: BoolArray,
-    groups: Sequence[Hashable],
-    *,
-    draws: int = 2000,
-    seed: int = 0,
-) -> FloatArray:
-    """Return the MCC of each draw of groups, shape (draws,).
-
-    NaN in a draw whose truth has one class: take quantiles with `np.nanquantile`.
-    """
-    cells = _by_group(_cells(truth, predicted), groups)
-    return _mcc_of(grouped_bootstrap(len(cells), draws=draws, seed=seed) @ cells)
 
 
 def paired_delta_mcc(
@@ -143,10 +127,10 @@ def paired_delta_mcc(
     draws: int = 2000,
     seed: int = 0,
 ) -> tuple[float, FloatArray]:
-    """Return MCC of b minus MCC of a, and the same in each draw of groups, shape (draws,).
+    """Return the MCC of b minus that of a, in total and in each draw of groups, shape (draws,).
 
-    Both are judged on the same draws, so what they have in common cancels out. Above 0 where
-    b is better; NaN where the truth has one class, for the whole or for a draw.
+    Both use the same draws, so common variation cancels out. Positive if b is better; NaN if
+    the truth (in total or in a draw) has one class.
     """
     a = _by_group(_cells(truth, predicted_a), groups)
     b = _by_group(_cells(truth, predicted_b), groups)
@@ -156,7 +140,7 @@ def paired_delta_mcc(
 
 
 def _cells(truth: BoolArray, predicted: BoolArray) -> IntArray:
-    """Return for each image which of tp, fp, fn, tn it is, shape (n, 4), one 1 in a row."""
+    """Return the one-hot outcome (tp, fp, fn, tn) of each image, shape (n, 4)."""
     truth, predicted = _decisions(truth), _decisions(predicted)
     _expect_aligned(truth, predicted)
     cells = [truth & predicted, ~truth & predicted, truth & ~predicted, ~truth & ~predicted]
@@ -164,13 +148,13 @@ def _cells(truth: BoolArray, predicted: BoolArray) -> IntArray:
 
 
 def _by_group(cells: IntArray, groups: Sequence[Hashable]) -> IntArray:
-    """Return the summed cells of each group, shape (G, 4), groups in order of appearance."""
+    """Return the summed outcomes of each group, shape (G, 4), in order of appearance."""
     if len(groups) != len(cells):
         raise BadPredictionsError(
-            f"groups must name one group per image, got {len(groups)} for {len(cells)} images."
+            f"groups must contain one group per image, got {len(groups)} for {len(cells)} images."
         )
     number: dict[Hashable, int] = {}
-    index = [number.setdefault(one, len(number)) for one in groups]
+    index = [number.setdefault(group, len(number)) for group in groups]
     summed = np.zeros((len(number), 4), np.int64)
     np.add.at(summed, index, cells)
     return summed
@@ -179,7 +163,7 @@ def _by_group(cells: IntArray, groups: Sequence[Hashable]) -> IntArray:
 def _mcc_of(cells: IntArray) -> FloatArray:
     """Return the MCC of counts of shape (..., 4); NaN with one true class, 0 with one predicted.
 
-    The roots are taken before the products, which would overflow from 100,000 images on.
+    Roots are taken before products, which would overflow from 100,000 images on.
     """
     tp, fp, fn, tn = np.moveaxis(np.asarray(cells, np.float64), -1, 0)
     true_scale = np.sqrt(tp + fn) * np.sqrt(tn + fp)
@@ -189,13 +173,13 @@ def _mcc_of(cells: IntArray) -> FloatArray:
     return np.where(true_scale > 0, np.clip(value, -1.0, 1.0), np.nan)
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _share(part: int, total: int) -> float | None:
+    return part / total if total else None
 
 
-def _decisions(given: BoolArray) -> BoolArray:
-    """Return an array of booleans; probabilities in their place would count as yes, silently."""
-    array = np.asarray(given)
+def _decisions(values: BoolArray) -> BoolArray:
+    """Return an array of booleans; probabilities would silently count as yes."""
+    array = np.asarray(values)
     if array.size and array.dtype != np.bool_:
         raise BadPredictionsError(
             f"truth and decisions must be booleans, got {array.dtype}. "
@@ -207,6 +191,6 @@ def _decisions(given: BoolArray) -> BoolArray:
 def _expect_aligned(truth: BoolArray, other: BoolArray | FloatArray) -> None:
     if truth.ndim != 1 or truth.shape != other.shape:
         raise BadPredictionsError(
-            f"truth and predictions must be of the same images, "
-            f"got the shapes {truth.shape} and {other.shape}."
+            "truth and predictions must have the same shape (n,), "
+            f"got {truth.shape} and {other.shape}."
         )

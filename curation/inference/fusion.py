@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cascade.ensemble import Ensemble
-from cascade.fusion.consensus import Clusters, Decisions, Votes
+from cascade.fusion.consensus import Clusters, Decisions
+from cascade.fusion.votes import Votes
 from cascade.geometry.sizes import Sizes
 from cascade.inference import decision
 from curation.inference import probe

@@ -109,7 +109,7 @@ def _computing(size: int, made: Any) -> dict[str, Any]:
     runs = [timed(compute) for _ in range(3)]
     (seconds, cpu), found = np.median([one[:2] for one in runs], axis=0).tolist(), runs[0][2]
     calibrated = made.calibration.calibrate_votes(votes[0])
-    plain = clustering.plainly(calibrated, sizes, made.manifest.fusion)
+    plain = clustering.cluster_plain(calibrated, sizes, made.manifest.fusion)
     quick = clustering.cluster(calibrated, sizes, made.manifest.fusion)
     return {
         "seconds": seconds, "cpu": cpu, "boxes": sum(len(one.p) for one in votes),

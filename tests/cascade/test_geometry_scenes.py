@@ -14,7 +14,7 @@ import pytest
 
 from cascade import taxonomy
 from cascade.geometry.focal_length import DEFAULT_FOCAL, Focal, estimate
-from cascade.geometry.sizes import distances_m, sizes
+from cascade.geometry.sizes import distances_m, object_sizes
 from cascade.predictions import DepthMap
 
 ROADWORK = taxonomy.load("roadwork")
@@ -161,7 +161,7 @@ def estimated(one):
 
 
 def judged(one, focal):
-    return sizes(
+    return object_sizes(
         one.boxes_xyxy,
         one.labels,
         one.distance_m,
@@ -189,7 +189,7 @@ def test_the_closed_form_is_within_2_percent_without_noise():
     for focal_px in (500.0, 900.0, 1500.0):
         for frame in [render(rng, focal_px, cell_px=1) for _ in range(8)]:
             boxes = relative(frame.boxes_xyxy)
-            found = sizes(
+            found = object_sizes(
                 boxes,
                 ["cone"] * len(boxes),
                 distances_m(DepthMap(depth=frame.depth, unit="metres"), boxes),

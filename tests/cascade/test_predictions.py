@@ -44,7 +44,7 @@ DETECTIONS = [
     pytest.param({"class_ids": np.zeros(1, int)}, r"class_ids .* \(2,\), got \(1,\)", id="ids"),
     pytest.param(
         {"boxes_xyxy": boxes([0, 0, 640, 480], [0, 0, 1, 1])},
-        r"boxes_xyxy must lie in \[0, 1\], got 0..640",
+        r"boxes_xyxy must be in \[0, 1\], got 0..640",
         id="pixels",
     ),
     pytest.param(
@@ -96,8 +96,8 @@ MASKS = [
     pytest.param({"masks": np.zeros((2, 3, 4))}, "boolean of shape", id="not boolean"),
     pytest.param({"masks": np.zeros((2, 3), bool)}, r"\(N, H, W\), got bool of shape", id="flat"),
     pytest.param({"scores": np.zeros(1)}, r"scores must have shape \(2,\)", id="scores"),
-    pytest.param({"scores": np.array([2.0, 0])}, r"scores must lie in \[0, 1\]", id="range"),
-    pytest.param({"class_ids": np.array([0, 2])}, r"class_ids must lie in 0\.\.1", id="class"),
+    pytest.param({"scores": np.array([2.0, 0])}, r"scores must be in \[0, 1\]", id="range"),
+    pytest.param({"class_ids": np.array([0, 2])}, r"class_ids must be in 0\.\.1", id="class"),
 ]
 
 
@@ -144,7 +144,7 @@ def test_unit_vector_is_valid():
 
 @pytest.mark.parametrize("p_yes", [-0.1, 1.1, NAN])
 def test_answer_out_of_range_raises(p_yes):
-    with pytest.raises(BadPredictionsError, match=r"p_yes must lie in \[0, 1\]"):
+    with pytest.raises(BadPredictionsError, match=r"p_yes must be in \[0, 1\]"):
         Answer(p_yes=p_yes)
 
 

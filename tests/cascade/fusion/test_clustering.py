@@ -1,4 +1,4 @@
-"""Compiled clusters against the plain ones, to the last row."""
+"""Compiled clustering equals the plain one."""
 
 from dataclasses import replace
 
@@ -31,34 +31,34 @@ def votes_of(boxes, *, members=6, images=20, snap=0, seed=0):
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """Have every call take the compiled way."""
+    """Make every call use the compiled code."""
     monkeypatch.setattr(clustering, "_workload", Workload(enough=0))
 
 
 CASES = [
-    pytest.param(votes_of(0), id="no boxes at all"),
-    pytest.param(votes_of(1, images=40), id="few boxes, images without any"),
+    pytest.param(votes_of(0), id="no boxes"),
+    pytest.param(votes_of(1, images=40), id="images without boxes"),
     pytest.param(votes_of(30), id="many boxes"),
-    pytest.param(votes_of(30, members=1), id="one voter"),
+    pytest.param(votes_of(30, members=1), id="one member"),
     pytest.param(votes_of(40, snap=8), id="ties of scores and overlaps"),
-    pytest.param(votes_of(40, snap=4), id="boxes without extent"),
-    pytest.param(votes_of(300, images=2), id="300 boxes an image"),
+    pytest.param(votes_of(40, snap=4), id="empty boxes"),
+    pytest.param(votes_of(300, images=2), id="300 boxes per image"),
 ]
 FUSIONS = [Fusion(), Fusion(iou=0.0, small_iou=0.0), Fusion(nms_iou=1.0, small_px=300.0)]
 
 
 @pytest.mark.parametrize("fusion", FUSIONS, ids=["default", "all overlap", "all small"])
 @pytest.mark.parametrize("votes", CASES)
-def test_compiled_clusters_are_the_plain_ones(compiled, votes, fusion):
+def test_compiled_equals_plain(compiled, votes, fusion):
     sizes = np.random.default_rng(1).integers(100, 2000, (votes.n_images, 2))
-    for plain, quick in zip(
-        clustering.plainly(votes, sizes, fusion), clustering.cluster(votes, sizes, fusion),
+    for plain, compiled_ in zip(
+        clustering.cluster_plain(votes, sizes, fusion), clustering.cluster(votes, sizes, fusion),
         strict=True,
     ):  # fmt: skip
-        assert quick.tolist() == plain.tolist()
+        assert compiled_.tolist() == plain.tolist()
 
 
-def test_votes_in_single_precision_and_of_other_layout_are_taken(compiled):
+def test_compiled_accepts_other_dtypes_and_layouts(compiled):
     votes = votes_of(20)
     other = replace(
         votes, boxes_xyxy=np.asfortranarray(votes.boxes_xyxy), member=votes.member.astype(np.int32)
@@ -74,15 +74,15 @@ def test_votes_in_single_precision_and_of_other_layout_are_taken(compiled):
     )
 
 
-def test_a_few_boxes_do_not_load_the_compiler(home):
+def test_small_input_does_not_import_numba(home):
     code = """
 import sys
 import numpy as np
-from cascade import clustering
+from cascade.fusion import clustering
 from cascade.manifest import Fusion
 from cascade.fusion.votes import Votes
-none = np.zeros(0, np.int64)
-votes = Votes(image=none, member=none, class_id=none, p=np.zeros(0), boxes_xyxy=np.zeros((0, 4)),
+empty = np.zeros(0, np.int64)
+votes = Votes(image=empty, member=empty, class_id=empty, p=np.zeros(0), boxes_xyxy=np.zeros((0, 4)),
               ran=np.ones((3, 1), bool), members=("a",), classes=("cone",))
 clustering.cluster(votes, np.ones((3, 2), np.int64), Fusion())
 print("numba" in sys.modules)

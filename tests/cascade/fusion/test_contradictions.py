@@ -1,4 +1,4 @@
-"""When a language model is held to contradict the other tiers, and when it is not."""
+"""Contradictions between a language model and the other tiers."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def contradiction(answer, *, detected=(0, 0, 0), masked=(), knowable=(1, 1, 1), 
         agreement=np.array([agreement]),
         n_voters=np.array([1]),
     )
-    (found,) = contradictions.contradictions(
+    (description,) = contradictions.contradictions(
         [answer],
         np.array([detected], float),
         np.array([[name in masked for name in CLASSES.names]]),
@@ -35,43 +35,43 @@ def contradiction(answer, *, detected=(0, 0, 0), masked=(), knowable=(1, 1, 1), 
         decisions,
         CLASSES,
     )
-    return found
+    return description
 
 
 YES = Answer(p_yes=0.9, objects=("traffic cone",))
 
 
-def test_a_claim_that_nobody_supports_is_named_by_its_class():
+def test_unsupported_claim_is_named_by_its_class():
     assert contradiction(YES) == "claims cone, which no detector and no mask supports"
 
 
 @pytest.mark.parametrize(
     "support",
     [
-        pytest.param({"detected": (0.3, 0, 0)}, id="a box of the class"),
-        pytest.param({"masked": ("cone",)}, id="a mask of the class"),
-        pytest.param({"knowable": (0, 1, 1)}, id="nobody could have known"),
+        pytest.param({"detected": (0.3, 0, 0)}, id="box of the class"),
+        pytest.param({"masked": ("cone",)}, id="mask of the class"),
+        pytest.param({"knowable": (0, 1, 1)}, id="no competent member"),
     ],
 )
-def test_a_claim_with_support_is_none(support):
+def test_supported_claim_is_no_contradiction(support):
     assert contradiction(YES, **support) is None
 
 
-def test_a_box_of_another_class_is_no_support():
+def test_box_of_another_class_does_not_support_a_claim():
     assert "claims cone" in contradiction(YES, detected=(0, 0.9, 0))
 
 
-def test_what_does_not_decide_is_nobodys_business():
+def test_claims_of_other_classes_are_ignored():
     assert contradiction(Answer(p_yes=0.9, objects=("car", "unicorn"))) is None
 
 
-def test_yes_where_the_detectors_see_nothing():
+def test_yes_without_detections():
     assert contradiction(Answer(p_yes=0.9), p=0.05) == (
         "says yes, where the detectors see nothing (p 0.05)"
     )
 
 
-def test_no_against_near_unanimity():
+def test_no_against_agreeing_detectors():
     denial = Answer(p_yes=0.1)
     assert "says no, where the detectors agree on yes" in contradiction(denial, p=0.97)
     assert contradiction(denial, p=0.97, agreement=0.5) is None
@@ -79,5 +79,5 @@ def test_no_against_near_unanimity():
 
 
 @pytest.mark.parametrize("answer", [None, Answer.empty()])
-def test_silence_contradicts_nobody(answer):
+def test_missing_answer_is_no_contradiction(answer):
     assert contradiction(answer, p=0.99) is None

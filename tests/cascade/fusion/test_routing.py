@@ -1,4 +1,4 @@
-"""The decision table: every cell, every border, and nothing outside it."""
+"""The decision table: every cell and every border."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_table(p, agreement, path, doubt):
     assert needs_adjudication(np.array([p]), np.array([agreement]), ROUTING).tolist() == [doubt]
 
 
-def test_the_whole_table_at_once():
+def test_table_as_arrays():
     p, agreement, path, doubt = (np.array(column) for column in zip(*TABLE, strict=True))
     assert (route(p, agreement, ROUTING) == path).all()
     assert (needs_adjudication(p, agreement, ROUTING) == doubt).all()
@@ -56,13 +56,13 @@ unit = st.floats(0, 1)
 
 @settings(deadline=None)
 @given(unit, unit)
-def test_every_sample_gets_exactly_one_path(p, agreement):
-    sure = agreement >= 0.65
+def test_every_sample_gets_one_path(p, agreement):
+    agreed = agreement >= 0.65
     cells = {
-        Path.STOP: sure and (p <= 0.05 or p >= 0.95),
-        Path.FAST_A: sure and 0.85 <= p < 0.95,
-        Path.FAST_B: sure and 0.70 <= p < 0.85,
-        Path.PRECISION: not sure or 0.05 < p < 0.70,
+        Path.STOP: agreed and (p <= 0.05 or p >= 0.95),
+        Path.FAST_A: agreed and 0.85 <= p < 0.95,
+        Path.FAST_B: agreed and 0.70 <= p < 0.85,
+        Path.PRECISION: not agreed or 0.05 < p < 0.70,
     }
     (expected,) = [path for path, holds in cells.items() if holds]
     assert route(np.array([p]), np.array([agreement]), ROUTING)[0] == expected
@@ -70,14 +70,14 @@ def test_every_sample_gets_exactly_one_path(p, agreement):
 
 @settings(deadline=None)
 @given(unit, unit, st.lists(unit, min_size=4, max_size=4), unit)
-def test_the_table_is_total_for_any_thresholds(p, agreement, steps, enough):
+def test_table_is_total_for_any_thresholds(p, agreement, steps, min_agreement):
     low, b, a, high = sorted(steps)
     routing = Routing(
-        agreement=enough, stop_below=low, fast_b_from=b, fast_a_from=a, stop_above=high
+        agreement=min_agreement, stop_below=low, fast_b_from=b, fast_a_from=a, stop_above=high
     )
     assert route(np.array([p]), np.array([agreement]), routing)[0] in set(Path)
 
 
-def test_no_samples_no_paths():
+def test_route_without_samples():
     assert route(np.zeros(0), np.zeros(0), ROUTING).shape == (0,)
     assert needs_adjudication(np.zeros(0), np.zeros(0), ROUTING).shape == (0,)

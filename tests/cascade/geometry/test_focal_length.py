@@ -1,4 +1,4 @@
-"""The focal length of a drive: by hand, and what it is deaf to."""
+"""Focal length of a drive: by hand, and its robustness."""
 
 import numpy as np
 import pytest
@@ -14,17 +14,17 @@ NAN = float("nan")
 
 
 def boxes_of(height_m, distance_m, top=0.3):
-    """Boxes as high as a camera with a focal length of 1100 px sees such objects."""
+    """Return boxes of such objects in a camera with a focal length of 1100 px."""
     high = FOCAL_PX * np.asarray(height_m) / np.asarray(distance_m) / SIZE_PX[0]
     zero = np.zeros_like(high)
     return np.stack([zero + 0.4, zero + top, zero + 0.45, top + high], axis=1)
 
 
-def asked(boxes, label, distance_m, images=None, **changes):
+def estimate_focal(boxes, label, distance_m, images=None, **changes):
     labels = [label] * len(boxes) if isinstance(label, str) else label
-    given = {"size_px": SIZE_PX, "taxonomy": ROADWORK} | changes
+    options = {"size_px": SIZE_PX, "taxonomy": ROADWORK} | changes
     return estimate(
-        boxes, labels, distance_m, range(len(boxes)) if images is None else images, **given
+        boxes, labels, distance_m, range(len(boxes)) if images is None else images, **options
     )
 
 
@@ -34,111 +34,118 @@ def workers(n=200, seed=0, **changes):
     return boxes_of(rng.uniform(1.45, 2.05, n), distance_m), distance_m
 
 
-def test_workers_tell_the_focal_length():
+def test_estimate_from_workers():
     boxes, distance_m = workers()
-    found = asked(boxes, "worker", distance_m)
-    assert found.px(SIZE_PX) == pytest.approx(FOCAL_PX, rel=0.05)
-    assert found.tolerance == pytest.approx(np.log(2.1 / 1.4) / 12**0.5, rel=0.2)  # of the range
-    assert found.objects == 200
+    focal = estimate_focal(boxes, "worker", distance_m)
+    assert focal.px(SIZE_PX) == pytest.approx(FOCAL_PX, rel=0.05)
+    assert focal.tolerance == pytest.approx(
+        np.log(2.1 / 1.4) / 12**0.5, rel=0.2
+    )  # width of the range
+    assert focal.objects == 200
 
 
-def test_more_objects_tell_more_and_never_all():
+def test_tolerance_decreases_with_more_objects():
     boxes, distance_m = workers()
-    told = [asked(boxes[:n], "worker", distance_m[:n]).tolerance for n in (1, 5, 25, 200)]
-    assert told == sorted(told, reverse=True)
-    assert DEFAULT_FOCAL.tolerance > told[0]
-    assert told[-1] > 0.1
+    tolerances = [
+        estimate_focal(boxes[:n], "worker", distance_m[:n]).tolerance for n in (1, 5, 25, 200)
+    ]
+    assert tolerances == sorted(tolerances, reverse=True)
+    assert DEFAULT_FOCAL.tolerance > tolerances[0]
+    assert tolerances[-1] > 0.1
 
 
-def test_a_wide_range_tells_less_than_a_narrow_one():
+def test_wide_range_gives_a_larger_tolerance():
     """A vehicle is 1.2 to 4.5 m high, a worker 1.4 to 2.1 m."""
     boxes, distance_m = workers(n=3)
-    vehicle, worker = (asked(boxes, one, distance_m).tolerance for one in ("vehicle", "worker"))
+    vehicle, worker = (
+        estimate_focal(boxes, name, distance_m).tolerance for name in ("vehicle", "worker")
+    )
     assert worker < vehicle
 
 
-def test_objects_of_one_image_tell_less_than_as_many_of_several():
-    """Its depth may be wrong as a whole."""
+def test_objects_of_one_image_give_a_larger_tolerance():
+    """The depth of a whole image may be wrong."""
     boxes, distance_m = workers(n=10)
-    one, several = (
-        asked(boxes, "worker", distance_m, images).tolerance
+    single, several = (
+        estimate_focal(boxes, "worker", distance_m, images).tolerance
         for images in (["a"] * 10, list("abcdefghij"))
     )
-    assert several < one
+    assert several < single
 
 
-def test_a_fifth_of_nonsense_is_not_listened_to():
+def test_estimate_is_robust_to_a_fifth_of_outliers():
     boxes, distance_m = workers()
     distance_m = distance_m * np.where(np.arange(200) % 5, 1.0, 4.0)
-    found = asked(boxes, "worker", distance_m)
-    assert found.px(SIZE_PX) == pytest.approx(FOCAL_PX, rel=0.1)
+    focal = estimate_focal(boxes, "worker", distance_m)
+    assert focal.px(SIZE_PX) == pytest.approx(FOCAL_PX, rel=0.1)
 
 
-def test_cars_that_are_all_low_do_not_drag_it_along():
-    """Taken for the middle of a vehicle's range, 2.1 m, they would put it 30 % too low."""
+def test_estimate_is_robust_to_many_low_cars():
+    """With the middle of a vehicle's range, 2.1 m, the result would be 30 % too low."""
     rng = np.random.default_rng(1)
-    seen, distance_m = workers(n=20)
+    boxes, distance_m = workers(n=20)
     far = rng.uniform(10, 30, 300)
     cars = boxes_of(rng.uniform(1.4, 1.6, 300), far)
-    found = asked(
-        np.concatenate([seen, cars]),
+    focal = estimate_focal(
+        np.concatenate([boxes, cars]),
         ["worker"] * 20 + ["vehicle"] * 300,
         np.concatenate([distance_m, far]),
     )
-    assert found.px(SIZE_PX) == pytest.approx(FOCAL_PX, rel=0.1)
+    assert focal.px(SIZE_PX) == pytest.approx(FOCAL_PX, rel=0.1)
 
 
-def test_a_depth_that_is_off_throughout_is_part_of_the_answer():
+def test_estimate_includes_the_scale_error_of_the_depth():
     boxes, distance_m = workers()
-    found = asked(boxes, "worker", 1.3 * distance_m)
-    assert found.px(SIZE_PX) == pytest.approx(1.3 * FOCAL_PX, rel=0.05)
+    focal = estimate_focal(boxes, "worker", 1.3 * distance_m)
+    assert focal.px(SIZE_PX) == pytest.approx(1.3 * FOCAL_PX, rel=0.05)
 
 
-def test_images_of_two_sizes_tell_one_focal_length():
+def test_estimate_from_images_of_two_sizes():
     """Half of the drive was stored at half the size."""
     boxes, distance_m = workers()
     sizes_px = np.where(np.arange(200)[:, None] % 2, SIZE_PX, np.array(SIZE_PX) // 2)
-    whole, mixed = (
-        asked(boxes, "worker", distance_m, size_px=size_px) for size_px in (SIZE_PX, sizes_px)
+    uniform, mixed = (
+        estimate_focal(boxes, "worker", distance_m, size_px=size_px)
+        for size_px in (SIZE_PX, sizes_px)
     )
-    assert mixed.in_sides == pytest.approx(whole.in_sides, rel=0.01)
-    assert mixed.px((360, 640)) == pytest.approx(whole.px(SIZE_PX) / 2, rel=0.01)
+    assert mixed.in_sides == pytest.approx(uniform.in_sides, rel=0.01)
+    assert mixed.px((360, 640)) == pytest.approx(uniform.px(SIZE_PX) / 2, rel=0.01)
 
 
-WITHOUT_A_SAY = [
-    pytest.param([0.4, 0.0, 0.5, 0.4], "worker", 10.0, id="cut off above"),
-    pytest.param([0.4, 0.6, 0.5, 1.0], "worker", 10.0, id="cut off below"),
+IGNORED = [
+    pytest.param([0.4, 0.0, 0.5, 0.4], "worker", 10.0, id="truncated above"),
+    pytest.param([0.4, 0.6, 0.5, 1.0], "worker", 10.0, id="truncated below"),
     pytest.param([0.4, 0.5, 0.5, 0.51], "worker", 10.0, id="7 px high"),
     pytest.param([0.4, 0.3, 0.5, 0.6], "worker", NAN, id="no distance"),
-    pytest.param([0.4, 0.3, 0.5, 0.6], "worker", np.inf, id="endlessly far"),
-    pytest.param([0.4, 0.3, 0.5, 0.6], "tree", 10.0, id="no such class"),
+    pytest.param([0.4, 0.3, 0.5, 0.6], "worker", np.inf, id="infinite distance"),
+    pytest.param([0.4, 0.3, 0.5, 0.6], "tree", 10.0, id="unknown class"),
 ]
 
 
-@pytest.mark.parametrize(("box", "label", "distance_m"), WITHOUT_A_SAY)
-def test_what_has_no_say_leaves_what_is_assumed(box, label, distance_m):
-    assert asked(np.array([box]), label, np.array([distance_m])) == DEFAULT_FOCAL
+@pytest.mark.parametrize(("box", "label", "distance_m"), IGNORED)
+def test_ignored_boxes_give_the_default(box, label, distance_m):
+    assert estimate_focal(np.array([box]), label, np.array([distance_m])) == DEFAULT_FOCAL
 
 
-def test_nobody_at_all_leaves_what_is_assumed():
-    assert asked(np.zeros((0, 4)), [], np.zeros(0)) == DEFAULT_FOCAL
+def test_no_boxes_give_the_default():
+    assert estimate_focal(np.zeros((0, 4)), [], np.zeros(0)) == DEFAULT_FOCAL
 
 
-def test_the_assumed_camera_sees_70_degrees():
+def test_default_has_a_field_of_view_of_70_degrees():
     """Half of the image's longer side is the tangent of 35 degrees away."""
     half_px = SIZE_PX[1] / 2
     assert np.degrees(np.arctan(half_px / DEFAULT_FOCAL.px(SIZE_PX))) == pytest.approx(35.0)
     assert DEFAULT_FOCAL.px((1280, 720)) == DEFAULT_FOCAL.px(SIZE_PX)
 
 
-def test_the_order_of_the_boxes_does_not_matter():
+def test_order_of_the_boxes_does_not_matter():
     boxes, distance_m = workers()
     images = np.arange(200) // 7
-    found = asked(boxes, "worker", distance_m, images)
-    turned = asked(boxes[::-1], "worker", distance_m[::-1], images[::-1])
-    assert turned.in_sides == pytest.approx(found.in_sides, rel=1e-9)
+    focal = estimate_focal(boxes, "worker", distance_m, images)
+    turned = estimate_focal(boxes[::-1], "worker", distance_m[::-1], images[::-1])
+    assert turned.in_sides == pytest.approx(focal.in_sides, rel=1e-9)
 
 
-def test_different_numbers_of_boxes_are_refused():
-    with pytest.raises(BadPredictionsError, match="the same boxes, got 1, 1, 1 and 0"):
-        asked(np.array([[0.4, 0.3, 0.5, 0.6]]), "worker", np.ones(1), images=[])
+def test_different_lengths_raise():
+    with pytest.raises(BadPredictionsError, match="the same length, got 1, 1, 1 and 0"):
+        estimate_focal(np.array([[0.4, 0.3, 0.5, 0.6]]), "worker", np.ones(1), images=[])

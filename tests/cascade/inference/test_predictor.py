@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 class Choosy:
-    """A detector that finds nothing, and chokes on wide images."""
+    """A detector without boxes that fails on wide images."""
 
     classes = ("cone",)
 
@@ -52,22 +52,22 @@ def photos(tmp_path_factory):
     return paths
 
 
-def test_it_says_what_the_engine_and_the_vote_say(tiny_center, photos):
+def test_predictor_equals_engine_and_decision(tiny_center, photos):
     names = [path.stem for path in photos]
     memory, name = MemorySink(), "tiny_center"
     models = {name: tiny_center.build(name, CPU)}
     members = {name: tiny_center.manifest.member(name)}
     run(models, members, names, photos, memory, device=CPU)
-    rows = [memory.results[one] for one in names]
-    pictures = [batches.read(path) for path in photos]
-    sizes = np.array([one.shape[:2] for one in pictures])
+    rows = [memory.results[image_id] for image_id in names]
+    images = [batches.read(path) for path in photos]
+    sizes = np.array([image.shape[:2] for image in images])
     clusters, decisions = decision.fuse_and_decide(
         decision.collect_votes(rows, tiny_center), tiny_center, sizes
     )
 
-    verdicts = Predictor(tiny_center, CPU).predict(pictures)
-    assert [one.p for one in verdicts] == pytest.approx(decisions.p.tolist(), abs=1e-6)
-    assert [one.n_voters for one in verdicts] == [1] * 5
+    verdicts = Predictor(tiny_center, CPU).predict(images)
+    assert [verdict.p for verdict in verdicts] == pytest.approx(decisions.p.tolist(), abs=1e-6)
+    assert [verdict.n_voters for verdict in verdicts] == [1] * 5
     for verdict, objects, row in zip(
         verdicts, decision.fused_detections(clusters), rows, strict=True
     ):
@@ -76,10 +76,10 @@ def test_it_says_what_the_engine_and_the_vote_say(tiny_center, photos):
         np.testing.assert_allclose(verdict.members[name].scores, row[name].scores, atol=1e-5)
         assert verdict.yes == (verdict.p >= 0.5)
         assert verdict.failures == {}
-    assert sum(len(one.members[name]) for one in verdicts) > 0, "else nothing was compared"
+    assert sum(len(verdict.members[name]) for verdict in verdicts) > 0
 
 
-def test_the_threshold_of_the_calibration_decides(tiny_center, photos):
+def test_verdict_uses_the_calibrated_threshold(tiny_center, photos):
     image = batches.read(photos[0])
     p = Predictor(tiny_center, CPU).predict([image])[0].p
     for threshold, yes in ((p, True), (p + 1e-6, False)):
@@ -87,12 +87,12 @@ def test_the_threshold_of_the_calibration_decides(tiny_center, photos):
         assert Predictor(moved, CPU).predict([image])[0].yes is yes
 
 
-def test_no_images_no_verdicts(tiny_center):
+def test_predict_without_images(tiny_center):
     assert Predictor(tiny_center, CPU).predict([]) == []
 
 
-def test_half_precision_of_the_manifest_holds_here_too(tiny_center, photos):
-    """The engine casts such a member down; what is served must be what was evaluated."""
+def test_predictor_uses_the_precision_of_the_manifest(tiny_center, photos):
+    """Serving must equal the evaluation in the engine."""
     half = tiny_center.manifest.member("tiny_center").model_copy(update={"precision": "bf16"})
     ensemble = Ensemble.from_manifest(tiny_center.manifest.model_copy(update={"members": (half,)}))
     image = batches.read(photos[0])
@@ -109,11 +109,11 @@ def test_half_precision_of_the_manifest_holds_here_too(tiny_center, photos):
     )
     expected = memory.results["a"]["m"].scores
     np.testing.assert_array_equal(cast.members["tiny_center"].scores, expected)
-    found = full.members["tiny_center"].scores
-    assert len(found) != len(expected) or not np.array_equal(found, expected)
+    scores = full.members["tiny_center"].scores
+    assert len(scores) != len(expected) or not np.array_equal(scores, expected)
 
 
-def test_a_member_that_fails_on_an_image_leaves_the_vote_to_the_others(weights, monkeypatch):
+def test_failed_member_does_not_vote(weights, monkeypatch):
     adapter = registry.Adapter("choosy", "detection", f"{__name__}:Choosy")
     monkeypatch.setitem(registry._adapters, "choosy", adapter)
     text = f"""
@@ -133,7 +133,7 @@ def test_a_member_that_fails_on_an_image_leaves_the_vote_to_the_others(weights, 
     assert second.p is not None
 
 
-def test_where_every_member_fails_there_is_no_probability(monkeypatch):
+def test_verdict_without_voters(monkeypatch):
     adapter = registry.Adapter("choosy", "detection", f"{__name__}:Choosy")
     monkeypatch.setitem(registry._adapters, "choosy", adapter)
     text = "{name: m, tier: detection, adapter: choosy, vocabulary: [cone], license: MIT}"

@@ -1,4 +1,4 @@
-"""Average precision: cases by hand, and against a slow, obvious version."""
+"""Average precision by hand and against a slow reference."""
 
 import time
 
@@ -15,7 +15,7 @@ RIGHT = (0.6, 0.6, 0.8, 0.8)
 
 
 def boxes(*rows, classes=CLASSES):
-    """Detections from `(corners, label, score)`."""
+    """Return detections from `(corners, label, score)`."""
     return Detections(
         boxes_xyxy=np.array([row[0] for row in rows], np.float32).reshape(-1, 4),
         scores=np.array([row[2] for row in rows], np.float32),
@@ -27,114 +27,116 @@ def boxes(*rows, classes=CLASSES):
 ONE_CONE = boxes((LEFT, "cone", 1.0))
 
 ROWS = [
-    pytest.param([boxes((LEFT, "cone", 0.4))], [ONE_CONE], 1.0, id="a perfect box is worth 1"),
-    pytest.param([boxes()], [ONE_CONE], 0.0, id="nothing found is worth 0"),
-    pytest.param([boxes((RIGHT, "cone", 0.9))], [ONE_CONE], 0.0, id="a box elsewhere is worth 0"),
-    pytest.param([boxes((LEFT, "drum", 0.9))], [ONE_CONE], 0.0, id="the wrong class is worth 0"),
+    pytest.param([boxes((LEFT, "cone", 0.4))], [ONE_CONE], 1.0, id="perfect box"),
+    pytest.param([boxes()], [ONE_CONE], 0.0, id="no box"),
+    pytest.param([boxes((RIGHT, "cone", 0.9))], [ONE_CONE], 0.0, id="box elsewhere"),
+    pytest.param([boxes((LEFT, "drum", 0.9))], [ONE_CONE], 0.0, id="wrong class"),
     pytest.param(
         [boxes((RIGHT, "cone", 0.9), (LEFT, "cone", 0.5))],
         [ONE_CONE],
         0.5,
-        id="a surer false box before the right one halves the precision",
+        id="false box ranked first",
     ),
     pytest.param(
         [boxes((LEFT, "cone", 0.9), (RIGHT, "cone", 0.5))],
         [ONE_CONE],
         1.0,
-        id="a less sure false box after the right one costs nothing",
+        id="false box ranked last",
     ),
     pytest.param(
         [boxes((LEFT, "cone", 0.9)), boxes()],
         [ONE_CONE, ONE_CONE],
         51 / 101,
-        id="one of two found: recalls 0.00 to 0.50 of 101",
+        id="one of two detected: recalls 0.00 to 0.50",
     ),
     pytest.param(
         [boxes((LEFT, "cone", 0.9), (LEFT, "cone", 0.8))],
         [boxes((LEFT, "cone", 1.0), (RIGHT, "cone", 1.0))],
         51 / 101,
-        id="a box found twice counts once",
+        id="duplicate box",
     ),
 ]
 
 
-@pytest.mark.parametrize(("found", "truth", "expected"), ROWS)
-def test_ap50_by_hand(found, truth, expected):
-    result = average_precision(found, truth, CLASSES)
+@pytest.mark.parametrize(("predicted", "truth", "expected"), ROWS)
+def test_ap50_by_hand(predicted, truth, expected):
+    result = average_precision(predicted, truth, CLASSES)
     assert result.ap50["cone"] == pytest.approx(expected)
     assert result.map50 == pytest.approx(expected)
     assert result.ap50["drum"] is None
 
 
-def test_a_loose_box_counts_at_the_thresholds_that_it_reaches():
+def test_loose_box_counts_below_its_iou():
     loose = boxes(((0.0, 0.0, 0.2, 0.155), "cone", 0.9))  # IoU 0.775: at 0.50, 0.55, … 0.75
     result = average_precision([loose], [ONE_CONE], CLASSES)
     assert result.map50 == 1.0
     assert result.map == pytest.approx(0.6)
 
 
-def test_classes_without_ground_truth_count_in_no_mean():
-    found = boxes((LEFT, "cone", 0.9), (RIGHT, "drum", 0.99))
-    result = average_precision([found], [ONE_CONE], CLASSES)
+def test_class_without_ground_truth_is_excluded_from_means():
+    predicted = boxes((LEFT, "cone", 0.9), (RIGHT, "drum", 0.99))
+    result = average_precision([predicted], [ONE_CONE], CLASSES)
     assert (result.map, result.map50) == (1.0, 1.0)
     assert dict(result.n) == {"cone": 1, "drum": 0}
 
 
 @pytest.mark.parametrize(
-    ("found", "truth"),
+    ("predicted", "truth"),
     [
         pytest.param([], [], id="no images"),
-        pytest.param([boxes()], [boxes()], id="an empty image"),
+        pytest.param([boxes()], [boxes()], id="empty image"),
         pytest.param([boxes((LEFT, "cone", 0.9))], [boxes()], id="predictions on an empty image"),
     ],
 )
-def test_no_ground_truth_is_no_number(found, truth):
-    result = average_precision(found, truth, CLASSES)
+def test_no_ground_truth_is_undefined(predicted, truth):
+    result = average_precision(predicted, truth, CLASSES)
     assert (result.map, result.map50) == (None, None)
     assert dict(result.ap50) == {"cone": None, "drum": None}
     assert dict(result.n) == {"cone": 0, "drum": 0}
 
 
-def test_labels_are_matched_by_name_and_strangers_are_ignored():
-    words = ("tree", "drum", "cone")
-    found = boxes((LEFT, "cone", 0.9), (RIGHT, "tree", 0.99), classes=words)
+def test_labels_are_matched_by_name():
+    classes = ("tree", "drum", "cone")
+    predicted = boxes((LEFT, "cone", 0.9), (RIGHT, "tree", 0.99), classes=classes)
     truth = boxes((LEFT, "cone", 1.0), (RIGHT, "bus", 1.0), classes=("bus", "cone"))
-    result = average_precision([found], [truth], CLASSES)
+    result = average_precision([predicted], [truth], CLASSES)
     assert result.map == 1.0
     assert sum(result.n.values()) == 1
 
 
-def test_different_lengths_are_refused():
-    with pytest.raises(BadPredictionsError, match="same images, got 1 and 0"):
+def test_different_lengths_raise():
+    with pytest.raises(BadPredictionsError, match="same length, got 1 and 0"):
         average_precision([boxes()], [], CLASSES)
 
 
-def test_it_prints_nothing(capfd):
+def test_average_precision_prints_nothing(capfd):
     average_precision([ONE_CONE], [ONE_CONE], CLASSES)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_it_agrees_with_a_slow_version(seed):
-    found, truth = random_images(np.random.default_rng(seed), n_images=12)
-    result = average_precision(found, truth, CLASSES)
+def test_average_precision_equals_the_slow_reference(seed):
+    predicted, truth = random_images(np.random.default_rng(seed), n_images=12)
+    result = average_precision(predicted, truth, CLASSES)
     thresholds = 0.5 + 0.05 * np.arange(10)
-    slow = np.array([[slow_ap(found, truth, name, iou) for name in CLASSES] for iou in thresholds])
+    slow = np.array(
+        [[slow_ap(predicted, truth, name, iou) for name in CLASSES] for iou in thresholds]
+    )
     assert [result.ap50[name] for name in CLASSES] == pytest.approx(slow[0])
     assert result.map50 == pytest.approx(slow[0].mean())
     assert result.map == pytest.approx(slow.mean())
 
 
-def test_it_is_fast():
-    found, truth = random_images(np.random.default_rng(0), n_images=200)
+def test_average_precision_is_fast():
+    predicted, truth = random_images(np.random.default_rng(0), n_images=200)
     start = time.perf_counter()
-    average_precision(found, truth, CLASSES)
+    average_precision(predicted, truth, CLASSES)
     assert time.perf_counter() - start < 2.0
 
 
 def random_images(generator, n_images):
-    """Ground truth, and predictions that are its jittered boxes among random ones."""
-    found, truth = [], []
+    """Return predictions, jittered true boxes among random ones, and the ground truth."""
+    predicted, truth = [], []
     for _ in range(n_images):
         n = int(generator.integers(0, 6))
         low = generator.uniform(0, 0.7, (n, 2))
@@ -148,23 +150,23 @@ def random_images(generator, n_images):
         ids = generator.integers(0, 2, n)
         guess = np.where(generator.random(n) < 0.8, ids, 1 - ids)
         truth.append(detections(true, np.ones(n), ids))
-        found.append(
+        predicted.append(
             detections(
                 every, generator.random(n + 3), np.append(guess, generator.integers(0, 2, 3))
             )
         )
-    return found, truth
+    return predicted, truth
 
 
 def detections(corners, scores, ids):
     return Detections(corners.astype(np.float32), scores.astype(np.float32), ids, CLASSES)
 
 
-def slow_ap(found, truth, name, threshold):
-    """The area under the interpolated precision, one box and one recall at a time."""
+def slow_ap(predicted, truth, name, threshold):
+    """Return the area under the interpolated precision, box by box and recall by recall."""
     ranked = [
         (float(boxes.scores[i]), -image, -i)
-        for image, boxes in enumerate(found)
+        for image, boxes in enumerate(predicted)
         for i in range(len(boxes))
         if boxes.labels[i] == name
     ]
@@ -172,7 +174,7 @@ def slow_ap(found, truth, name, threshold):
     total = sum(map(len, wanted))
     points, hits = [], 0
     for rank, (_, image, i) in enumerate(sorted(ranked, reverse=True), start=1):
-        box = found[-image].boxes_xyxy[-i]
+        box = predicted[-image].boxes_xyxy[-i]
         overlaps = {j: slow_iou(box, truth[-image].boxes_xyxy[j]) for j in wanted[-image]}
         best = max(overlaps, key=overlaps.get, default=None)
         if best is not None and overlaps[best] >= threshold:
@@ -187,5 +189,7 @@ def slow_iou(a, b):
     a, b = a.astype(float), b.astype(float)
     width = max(min(a[2], b[2]) - max(a[0], b[0]), 0.0)
     height = max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
-    both = width * height
-    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
+    intersection = width * height
+    return intersection / (
+        (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - intersection
+    )

@@ -1,4 +1,4 @@
-"""Metrics: by hand, against scikit-learn, and against slow loops."""
+"""Metrics by hand, against scikit-learn, and against slow loops."""
 
 import time
 import warnings
@@ -13,7 +13,6 @@ from cascade.errors import BadPredictionsError
 from cascade.metrics.classification import (
     Confusion,
     best_threshold,
-    bootstrap_mcc,
     confusion,
     ece,
     grouped_bootstrap,
@@ -25,8 +24,13 @@ from cascade.metrics.classification import (
 
 
 def flags(text):
-    """Booleans from `"yn.."`: y is yes."""
-    return np.array([one == "y" for one in text], bool)
+    """Return booleans from `"yn.."`: y is yes."""
+    return np.array([letter == "y" for letter in text], bool)
+
+
+def mcc_draws(truth, predicted, groups, **options):
+    """Return the MCC in each draw: its difference to that of a constant, which is 0."""
+    return paired_delta_mcc(truth, np.zeros_like(truth), predicted, groups, **options)[1]
 
 
 def random_decisions(seed, n=200, errors=0.15):
@@ -43,15 +47,15 @@ def test_confusion_by_hand():
 
 
 MCC_ROWS = [
-    pytest.param("yynn", "yynn", 1.0, id="all right is 1"),
-    pytest.param("yynn", "nnyy", -1.0, id="all wrong is -1"),
-    pytest.param("yynn", "ynyn", 0.0, id="a coin is 0"),
+    pytest.param("yynn", "yynn", 1.0, id="all right"),
+    pytest.param("yynn", "nnyy", -1.0, id="all wrong"),
+    pytest.param("yynn", "ynyn", 0.0, id="chance"),
     pytest.param("yyynnn", "yynynn", (4 - 1) / 9, id="(2·2 - 1·1) / sqrt(3·3·3·3)"),
-    pytest.param("yynn", "yyyy", 0.0, id="always yes is 0 by convention"),
-    pytest.param("yynn", "nnnn", 0.0, id="always no is 0 by convention"),
-    pytest.param("yyyy", "yynn", None, id="only yes in truth: no number"),
-    pytest.param("nnnn", "nnnn", None, id="only no in truth: no number"),
-    pytest.param("", "", None, id="no images: no number"),
+    pytest.param("yynn", "yyyy", 0.0, id="always yes"),
+    pytest.param("yynn", "nnnn", 0.0, id="always no"),
+    pytest.param("yyyy", "yynn", None, id="truth always yes"),
+    pytest.param("nnnn", "nnnn", None, id="truth always no"),
+    pytest.param("", "", None, id="no images"),
 ]
 
 
@@ -63,7 +67,7 @@ def test_mcc_by_hand(truth, predicted, expected):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_counts_agree_with_scikit_learn(seed):
+def test_metrics_equal_scikit_learn(seed):
     truth, predicted, _ = random_decisions(seed, n=30 + seed)
     assert mcc(truth, predicted) == pytest.approx(matthews_corrcoef(truth, predicted))
     assert precision(truth, predicted) == pytest.approx(precision_score(truth, predicted))
@@ -77,17 +81,17 @@ def test_mcc_of_many_images_does_not_overflow():
     assert mcc(truth, predicted) == pytest.approx(1 - 2 * 1000 / 2_000_000)
 
 
-def test_precision_and_recall_without_a_base_are_no_number():
+def test_precision_and_recall_may_be_undefined():
     assert precision(flags("yn"), flags("nn")) is None
     assert recall(flags("nn"), flags("yn")) is None
 
 
-def test_different_lengths_are_refused():
-    with pytest.raises(BadPredictionsError, match=r"same images, got the shapes \(2,\) and \(3,\)"):
+def test_different_lengths_raise():
+    with pytest.raises(BadPredictionsError, match=r"the same shape \(n,\), got \(2,\) and \(3,\)"):
         mcc(flags("yn"), flags("ynn"))
 
 
-def test_swapped_arguments_do_not_pass_in_silence():
+def test_swapped_arguments_raise():
     with pytest.raises(
         BadPredictionsError, match=r"booleans, got float64\. Were two arguments swapped"
     ):
@@ -111,12 +115,12 @@ def test_ece_by_hand(truth, p, expected):
     assert ece(flags(truth), np.array(p)) == pytest.approx(expected)
 
 
-def test_ece_of_no_images_is_no_number():
+def test_ece_without_images_is_undefined():
     assert ece(flags(""), np.zeros(0)) is None
 
 
 @pytest.mark.parametrize("bins", [1, 10, 15])
-def test_ece_agrees_with_a_loop(bins):
+def test_ece_equals_a_loop(bins):
     generator = np.random.default_rng(bins)
     p = np.append(generator.random(300), [0.0, 1.0])
     truth = generator.random(302) < p**2
@@ -134,22 +138,22 @@ def test_ece_agrees_with_a_loop(bins):
 
 
 @pytest.mark.parametrize("p", [[0.5, np.nan], [0.5, 1.2]], ids=["NaN", "above 1"])
-def test_ece_refuses_what_is_no_probability(p):
-    with pytest.raises(BadPredictionsError, match=r"p must lie in \[0, 1\]"):
+def test_ece_with_invalid_probabilities_raises(p):
+    with pytest.raises(BadPredictionsError, match=r"p must be in \[0, 1\]"):
         ece(flags("yn"), np.array(p))
 
 
 # --- threshold ---------------------------------------------------------------------------------
 
 THRESHOLDS = [
-    pytest.param("nnyy", [0.1, 0.2, 0.8, 0.9], 0.5, id="midway of the gap that separates"),
-    pytest.param("nnyy", [0.1, 0.2, 0.3, 0.9], 0.25, id="low, if the gap is low"),
-    pytest.param("nyny", [0.1, 0.2, 0.8, 0.95], 0.15, id="of equals the nearest to a half: 0.15"),
-    pytest.param("yyyy", [0.1, 0.2, 0.8, 0.9], 0.5, id="one class: a half"),
-    pytest.param("yn", [0.7, 0.7], 0.5, id="nothing to cut between: a half"),
-    pytest.param("yynn", [0.1, 0.2, 0.8, 0.9], 0.5, id="worse than a coin everywhere: a half"),
-    pytest.param("nyn", [0.1, 0.4, np.nan], 0.25, id="where nobody voted does not count"),
-    pytest.param("", [], 0.5, id="no images: a half"),
+    pytest.param("nnyy", [0.1, 0.2, 0.8, 0.9], 0.5, id="middle of the separating gap"),
+    pytest.param("nnyy", [0.1, 0.2, 0.3, 0.9], 0.25, id="low gap"),
+    pytest.param("nyny", [0.1, 0.2, 0.8, 0.95], 0.15, id="tie goes to the closest to 0.5"),
+    pytest.param("yyyy", [0.1, 0.2, 0.8, 0.9], 0.5, id="one class"),
+    pytest.param("yn", [0.7, 0.7], 0.5, id="equal values"),
+    pytest.param("yynn", [0.1, 0.2, 0.8, 0.9], 0.5, id="worse than chance"),
+    pytest.param("nyn", [0.1, 0.4, np.nan], 0.25, id="image without voters"),
+    pytest.param("", [], 0.5, id="no images"),
 ]
 
 
@@ -173,25 +177,25 @@ def test_no_threshold_beats_the_best(rows):
 # --- bootstrap ---------------------------------------------------------------------------------
 
 
-def test_every_draw_takes_as_many_groups_as_there_are():
+def test_every_draw_has_as_many_groups():
     weights = grouped_bootstrap(7, draws=50, seed=1)
     assert weights.shape == (50, 7)
     assert (weights.sum(axis=1) == 7).all()
     assert weights.std() > 0.5
 
 
-def test_the_seed_decides():
+def test_draws_depend_on_the_seed():
     assert (grouped_bootstrap(7, draws=9, seed=1) == grouped_bootstrap(7, draws=9, seed=1)).all()
     assert (grouped_bootstrap(7, draws=9, seed=1) != grouped_bootstrap(7, draws=9, seed=2)).any()
 
 
 @pytest.mark.parametrize("n_groups", [1, 5, 40])
-def test_bootstrap_agrees_with_copied_images(n_groups):
+def test_bootstrap_equals_copied_images(n_groups):
     truth, predicted, generator = random_decisions(n_groups, n=80)
     other = truth ^ (generator.random(80) < 0.2)
     groups = [f"drive {i}" for i in generator.integers(0, n_groups, 80)]
     names = list(dict.fromkeys(groups))
-    draws = bootstrap_mcc(truth, predicted, groups, draws=30, seed=3)
+    draws = mcc_draws(truth, predicted, groups, draws=30, seed=3)
     delta, deltas = paired_delta_mcc(truth, predicted, other, groups, draws=30, seed=3)
     assert delta == pytest.approx(
         matthews_corrcoef(truth, other) - matthews_corrcoef(truth, predicted)
@@ -204,49 +208,49 @@ def test_bootstrap_agrees_with_copied_images(n_groups):
             for i in range(80)
             if groups[i] == name
         ]
-        mine, theirs = (matthews_corrcoef(truth[rows], p[rows]) for p in (predicted, other))
-        assert draws[d] == pytest.approx(mine)
-        assert deltas[d] == pytest.approx(theirs - mine)
+        mcc_a, mcc_b = (matthews_corrcoef(truth[rows], p[rows]) for p in (predicted, other))
+        assert draws[d] == pytest.approx(mcc_a)
+        assert deltas[d] == pytest.approx(mcc_b - mcc_a)
 
 
-def test_draws_of_one_class_are_no_number():
-    draws = bootstrap_mcc(flags("yn"), flags("yn"), ["a", "b"], draws=200, seed=0)
+def test_draws_of_one_class_are_nan():
+    draws = mcc_draws(flags("yn"), flags("yn"), ["a", "b"], draws=200, seed=0)
     assert set(draws[~np.isnan(draws)]) == {1.0}
     assert 0.3 < np.isnan(draws).mean() < 0.7
 
 
-def test_one_class_has_no_delta():
+def test_delta_of_one_class_is_nan():
     delta, draws = paired_delta_mcc(flags("yy"), flags("yn"), flags("yy"), ["a", "b"], draws=5)
     assert np.isnan(delta)
     assert np.isnan(draws).all()
 
 
-def test_equal_predictions_differ_by_nothing():
+def test_delta_of_equal_predictions_is_zero():
     truth, predicted, _ = random_decisions(0)
     delta, draws = paired_delta_mcc(truth, predicted, predicted, list(range(200)), draws=100)
     assert delta == 0
     assert (draws == 0).all()
 
 
-def test_groups_must_be_one_an_image():
+def test_wrong_number_of_groups_raises():
     with pytest.raises(BadPredictionsError, match="one group per image, got 1 for 2 images"):
-        bootstrap_mcc(flags("yn"), flags("yn"), ["a"])
+        mcc_draws(flags("yn"), flags("yn"), ["a"])
 
 
-def test_groups_make_the_interval_honest():
-    """Ten copies of each image: ungrouped draws believe in ten times the evidence."""
+def test_groups_widen_the_interval_of_copies():
+    """With ten copies of each image, ungrouped draws overstate the evidence."""
     truth, predicted, _ = random_decisions(5, n=60)
     groups = np.repeat(np.arange(60), 10)
-    many = [np.repeat(one, 10) for one in (truth, predicted)]
-    spread = bootstrap_mcc(truth, predicted, list(range(60)), draws=2000).std()
-    grouped = bootstrap_mcc(*many, list(groups), draws=2000).std()
-    naive = bootstrap_mcc(*many, list(range(600)), draws=2000).std()
+    many = [np.repeat(array, 10) for array in (truth, predicted)]
+    spread = mcc_draws(truth, predicted, list(range(60)), draws=2000).std()
+    grouped = mcc_draws(*many, list(groups), draws=2000).std()
+    naive = mcc_draws(*many, list(range(600)), draws=2000).std()
     assert grouped == pytest.approx(spread, rel=0.05)
     assert naive < 0.45 * grouped
 
 
-def test_the_interval_covers_the_true_difference():
-    """The one-sided 95 % bound that the gate uses lies above the truth in about 5 % of cases."""
+def test_interval_covers_the_true_difference():
+    """The one-sided 95 % bound of the gate exceeds the truth in about 5 % of cases."""
     generator = np.random.default_rng(0)
     too_high, cases = 0, 200
     for case in range(cases):  # sensitivity and specificity 0.85 against 0.90, half are yes
@@ -264,7 +268,7 @@ def test_bootstrap_is_fast():
     assert time.process_time() - start < 10  # 0.6 s on an idle core
 
 
-def test_nothing_warns():
+def test_empty_input_does_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert np.isnan(bootstrap_mcc(flags(""), flags(""), [], draws=3)).all()
+        assert np.isnan(mcc_draws(flags(""), flags(""), [], draws=3)).all()

@@ -124,7 +124,9 @@ def test_check_fails_where_a_needed_member_cannot_run(manifest, tmp_path):
 
 def test_check_with_a_licence_leaves_out_or_refuses(manifest, tmp_path):
     out = manifest("check", write(tmp_path, TINY, HUB), "--licence", "permissive")
-    assert "left out: far: The license AGPL-3.0 of far is copyleft; only permissive is allowed." in out
+    assert (
+        "left out: far: The license AGPL-3.0 of far is copyleft; only permissive is allowed." in out
+    )
     needed = write(tmp_path, TINY, {**HUB, "optional": False})
     with pytest.raises(ManifestError, match=r"not permissive: far \(AGPL-3.0\)"):
         manifest("check", needed, "--licence", "permissive")
