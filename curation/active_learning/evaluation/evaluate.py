@@ -1,4 +1,4 @@
-"""What an ensemble is worth on a frozen set: the numbers of one evaluation, as plain JSON."""
+"""Evaluation of an ensemble on a frozen set, as plain JSON."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from cascade.arrays import FloatArray
 from cascade.inference import decision
 from cascade.metrics import classification
 from cascade.metrics.average_precision import average_precision
-from cascade.metrics.bootstrap import ap50_intervals
+from cascade.metrics.bootstrap import ap50_draws
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.active_learning.evaluation.frozen_set import FrozenSet
 
 if TYPE_CHECKING:
-    from cascade.ensemble import Ensemble  # brings torch along
+    from cascade.ensemble import Ensemble  # imports torch
 
 
 def evaluate(
     rows: Sequence[Mapping[str, Any]],
     ensemble: Ensemble,
     frozen: FrozenSet,
-    latency_ms: Mapping[str, float],
+    latency_ms: Mapping[str, float | None],
 ) -> dict[str, Any]:
-    """Return every figure of one ensemble on the frozen set.
+    """Return the metrics of an ensemble on the frozen set.
 
-    An image on which nobody voted has no `p`, and counts as a no.
+    An image without votes has no `p`, and its decision counts as no.
 
     Args:
-        rows: What its voters said about each image, in the order of `frozen`.
-        ensemble: The ensemble; its threshold was fixed on validation.
-        frozen: The images and their ground truth.
-        latency_ms: Time for one image, as measured by `cascade.inference.latency`.
+        rows: Predictions of the voters for each image, in the order of `frozen`.
+        ensemble: The ensemble, with its threshold from validation.
+        frozen: Images and ground truth.
+        latency_ms: Latency per image, from `cascade.inference.latency`.
     """
     votes = decision.collect_votes(rows, ensemble)
-    clusters, decided = decision.fuse_and_decide(votes, ensemble, frozen.sizes_px)
-    decided = decision.with_image_votes(decided, ensemble, decision.probe_votes(rows, ensemble))
+    clusters, decisions = decision.fuse_and_decide(votes, ensemble, frozen.sizes_px)
+    decisions = decision.with_image_votes(decisions, ensemble, decision.probe_votes(rows, ensemble))
     fused = decision.fused_detections(clusters)
-    p, voted = decided.p, np.isfinite(decided.p)
+    p, voted = decisions.p, np.isfinite(decisions.p)
     truth = frozen.decisions(ensemble.taxonomy)
     threshold = ensemble.calibration.threshold
     names = ensemble.taxonomy.names
     overall = average_precision(fused, frozen.truths, names)
-    spread = ap50_intervals(fused, frozen.truths, names, frozen.drives)
+    spread = ap50_draws(fused, frozen.truths, names, frozen.drives).intervals()
     return {
         "ensemble": ensemble.identity,
         "split": frozen.split,
@@ -79,7 +79,7 @@ def evaluate(
             "id": list(frozen.ids),
             "drive": list(frozen.drives),
             "truth": truth.astype(int).tolist(),
-            "p": [_round(one, 6) for one in p],
+            "p": [_round(value, 6) for value in p],
             "slices": {name: mask.astype(int).tolist() for name, mask in frozen.slices.items()},
         },
     }
@@ -88,15 +88,15 @@ def evaluate(
 def _member(
     rows: Sequence[Mapping[str, Any]], name: str, frozen: FrozenSet, taxonomy: Taxonomy
 ) -> dict[str, Any]:
-    said = [row.get(name) for row in rows]
-    found = [
-        decision.to_canonical(one, taxonomy)
-        if isinstance(one, Detections)
+    predictions = [row.get(name) for row in rows]
+    detections = [
+        decision.to_canonical(prediction, taxonomy)
+        if isinstance(prediction, Detections)
         else Detections.empty(())
-        for one in said
+        for prediction in predictions
     ]
-    precision = average_precision(found, frozen.truths, taxonomy.names)
-    spread = ap50_intervals(found, frozen.truths, taxonomy.names, frozen.drives)
+    precision = average_precision(detections, frozen.truths, taxonomy.names)
+    spread = ap50_draws(detections, frozen.truths, taxonomy.names, frozen.drives).intervals()
     return {
         "map": _round(precision.map),
         "map50": _round(precision.map50),
@@ -135,7 +135,7 @@ def _slice(
 
 
 def _pair(interval: tuple[float, float] | None) -> list[float | None] | None:
-    return None if interval is None else [_round(one) for one in interval]
+    return None if interval is None else [_round(end) for end in interval]
 
 
 def _round(value: Any, digits: int = 4) -> float | None:

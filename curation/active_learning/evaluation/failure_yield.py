@@ -1,11 +1,11 @@
-"""How often the ensemble failed on what was labeled: the yield of each arm of a batch.
+"""Failure yield of the arms of a batch: the share of labeled images on which the ensemble failed.
 
-An image is a failure where the consensus disagrees with the ground truth that it got: the
-image decision is wrong, an object was missed, or a box is there that is no object. Boxes count
-from probability 0.5, and match at IoU 0.5 within their class.
+An image is a failure if the consensus disagrees with its ground truth: a wrong image decision,
+a missed object, or a box without an object. Boxes count from probability 0.5, and match at IoU
+0.5 within their class.
 
-The random arm's yield is what labeling at random would have found; the hard arm should find
-more. It shows where failures are, and no gain: that takes a comparison after training.
+The yield of the random arm is that of random labeling; the hard arm should yield more. It
+shows the location of failures, not a gain: this takes a comparison after training.
 
 - [0] Wilson, Probable inference, the law of succession, and statistical inference, 1927
 """
@@ -28,12 +28,12 @@ _Z = 1.959964  # two-sided 95 %
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the consensus got wrong on one image.
+    """Errors of the consensus on one image.
 
     Attributes:
-        wrong_decision: The image decision differs from the ground truth's.
-        missed: Objects without a box.
-        false: Boxes without an object.
+        wrong_decision: Whether the image decision differs from the ground truth.
+        missed: Number of objects without a box.
+        false: Number of boxes without an object.
     """
 
     wrong_decision: bool
@@ -42,22 +42,22 @@ class Comparison:
 
     @property
     def is_failure(self) -> bool:
-        """Whether anything is wrong."""
+        """Whether there is any error."""
         return self.wrong_decision or self.missed > 0 or self.false > 0
 
 
 @dataclass(frozen=True)
 class Yield:
-    """The failures among n labeled images of one arm.
+    """Failures among the labeled images of one arm.
 
     Attributes:
-        n: Images with ground truth.
-        failures: Those where anything is wrong.
-        wrong_decisions: Those whose image decision is wrong.
-        missed: Objects without a box, over all images.
-        false: Boxes without an object, over all images.
-        lower: Of the share of failures, the lower end of its 95 % interval [0]; in [0, 1].
-        upper: The upper end.
+        n: Number of images with ground truth.
+        failures: Number of images with any error.
+        wrong_decisions: Number of images with a wrong decision.
+        missed: Number of objects without a box, over all images.
+        false: Number of boxes without an object, over all images.
+        lower: Lower end of the 95 % interval of the share of failures [0], in [0, 1].
+        upper: Upper end of the interval.
     """
 
     n: int
@@ -72,13 +72,13 @@ class Yield:
 def compare(
     truth: Detections, consensus: Detections, *, says_yes: bool, deciding: Sequence[str]
 ) -> Comparison:
-    """Return what the consensus got wrong on one image.
+    """Return the errors of the consensus on one image.
 
     Args:
-        truth: The ground truth, in canonical classes.
-        consensus: The fused boxes, in canonical classes.
-        says_yes: The ensemble's image decision; no where nobody voted.
-        deciding: The classes whose presence makes the true decision yes.
+        truth: Ground truth, in canonical classes.
+        consensus: Fused boxes, in canonical classes.
+        says_yes: Image decision of the ensemble; no without votes.
+        deciding: Classes whose presence makes the true decision yes.
     """
     is_yes = any(label in set(deciding) for label in truth.labels)
     sure = consensus[consensus.scores >= MIN_P]
@@ -92,33 +92,33 @@ def compare(
 
 def arm_yield(comparisons: Sequence[Comparison]) -> Yield:
     """Return the yield of the images of one arm."""
-    failures = sum(one.is_failure for one in comparisons)
+    failures = sum(comparison.is_failure for comparison in comparisons)
     lower, upper = wilson(failures, len(comparisons))
     return Yield(
         n=len(comparisons),
         failures=failures,
-        wrong_decisions=sum(one.wrong_decision for one in comparisons),
-        missed=sum(one.missed for one in comparisons),
-        false=sum(one.false for one in comparisons),
+        wrong_decisions=sum(comparison.wrong_decision for comparison in comparisons),
+        missed=sum(comparison.missed for comparison in comparisons),
+        false=sum(comparison.false for comparison in comparisons),
         lower=lower,
         upper=upper,
     )
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share [0]; (0, 1) where there is nothing to go by."""
+    """Return the 95 % interval of a share [0]; (0, 1) for n = 0."""
     if n == 0:
         return 0.0, 1.0
     share, z2 = successes / n, _Z**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    center = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n**2)) / (1 + z2 / n)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    return max(center - half, 0.0), min(center + half, 1.0)
 
 
 def _matched(truth: Detections, sure: Detections, label: str) -> int:
-    """Return how many objects of one class have a box; the surest box chooses first."""
+    """Return the number of objects of a class with a box, matched by descending score."""
     objects = truth.boxes_xyxy[np.array(truth.labels) == label]
-    found = sure[[i for i, one in enumerate(sure.labels) if one == label]]
-    order = np.argsort(-found.scores, kind="stable")
-    overlaps = boxes.iou(found.boxes_xyxy[order], objects)
+    candidates = sure[np.array([other == label for other in sure.labels], bool)]
+    order = np.argsort(-candidates.scores, kind="stable")
+    overlaps = boxes.iou(candidates.boxes_xyxy[order], objects)
     return int((boxes.match(overlaps, least=MIN_IOU) >= 0).sum())

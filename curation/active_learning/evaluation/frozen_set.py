@@ -14,27 +14,26 @@ from cascade.inference import decision
 from cascade.predictions import Detections
 from cascade.taxonomy import Taxonomy
 from curation.active_learning.evaluation import slices
-from curation.storage import collection, queries, reader
-from curation.storage import schema as fields
+from curation.storage import collection, queries, reader, schema
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
 
 MIN_CALIBRATION_IMAGES = 10
-_SLICED_BY = (fields.TIME_OF_DAY, fields.WEATHER)
+_SLICE_FIELDS = (schema.TIME_OF_DAY, schema.WEATHER)
 
 
 @dataclass(frozen=True, eq=False)
 class FrozenSet:
-    """The images that ensembles are compared on, in a fixed order.
+    """Images for the comparison of ensembles, in a fixed order.
 
     Attributes:
-        split: Its name.
-        ids: Sample ids, n of them.
-        paths: The image files.
-        drives: The drive or source photograph of each: what a bootstrap resamples.
+        split: Name of the split.
+        ids: Sample ids, length n.
+        paths: Image files.
+        drives: Drive or source photograph of each image: the unit of bootstrap resampling.
         sizes_px: Height and width, shape (n, 2).
-        truths: Ground truth boxes in canonical classes.
+        truths: Ground truth, in canonical classes.
         slices: Named masks of shape (n,).
     """
 
@@ -50,23 +49,23 @@ class FrozenSet:
         return len(self.ids)
 
     def decisions(self, taxonomy: Taxonomy) -> NDArray[np.bool_]:
-        """Return the true image decision: a deciding class is visible. Shape (n,)."""
+        """Return the true image decisions: whether a deciding class is visible, shape (n,)."""
         return decision.true_decisions(self.truths, taxonomy)
 
     @property
     def can_calibrate(self) -> bool:
-        """Whether there are enough images to fit a calibration on, whatever they show."""
+        """Whether there are enough images to fit a calibration."""
         return len(self) >= MIN_CALIBRATION_IMAGES
 
 
 def frozen_set(samples: SampleCollection, split: str, taxonomy: Taxonomy) -> FrozenSet:
-    """Return the images of a split whose ground truth came with the data, in a fixed order."""
-    view = queries.labeled(samples, split).match({fields.LABELED_ROUND: 0})
+    """Return the images of a split whose ground truth came with the data."""
+    view = queries.labeled(samples, split).match({schema.LABELED_ROUND: 0})
     ids, paths = collection.ids_and_paths(view)
-    truths = reader.read_detections(view, fields.GROUND_TRUTH, taxonomy)
-    columns = reader.read_columns(view, [fields.DRIVE, fields.LUMA, *_SLICED_BY])
+    truths = reader.read_detections(view, schema.GROUND_TRUTH, taxonomy)
+    columns = reader.read_columns(view, [schema.DRIVE, schema.LUMA, *_SLICE_FIELDS])
     del columns["id"]
-    drives, luma = columns.pop(fields.DRIVE), columns.pop(fields.LUMA)
+    drives, luma = columns.pop(schema.DRIVE), columns.pop(schema.LUMA)
     heights = [_tallest(truth.boxes_xyxy) for truth in truths]
     return FrozenSet(
         split=split,

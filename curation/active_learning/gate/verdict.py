@@ -1,6 +1,6 @@
-"""What the gate reads and what it says: evidence, checks, verdict.
+"""Evidence, checks and verdict of the gate.
 
-n is the number of images of the frozen set.
+n is the number of images in the frozen set.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ Outcome = Literal["promote", "keep", "no_verdict"]
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What one ensemble did on the frozen set.
+    """Results of one ensemble on the frozen set.
 
     Attributes:
-        p: Its probability of yes for each image, shape (n,); NaN where no member voted, which
-            counts as a no.
-        threshold: At or above it the answer is yes; fixed on validation.
-        map50: Mean average precision of its boxes at IoU .5; None or NaN where the set has no
-            boxes.
-        p99_latency_ms: 99th percentile of its time for one image, all members together.
-        mean_latency_ms: Mean of the same.
+        p: Probability of yes for each image, shape (n,); NaN without votes, which counts as no.
+        threshold: Lowest probability of a yes, from validation.
+        map50: Mean average precision of the boxes at IoU 0.5; None or NaN without ground truth.
+        p99_latency_ms: 99th percentile of the latency per image of the complete ensemble.
+        mean_latency_ms: Mean of the latency per image.
     """
 
     p: FloatArray
@@ -36,7 +34,7 @@ class Evidence:
 
     @property
     def says_yes(self) -> BoolArray:
-        """Its decision on each image, shape (n,)."""
+        """Decision on each image, shape (n,)."""
         return self.p >= self.threshold  # False for NaN
 
 
@@ -45,11 +43,11 @@ class Check:
     """One condition of promotion.
 
     Attributes:
-        name: For instance `mcc`, or `slice time_of_day=night`.
-        passed: Whether it holds; None where it is reported only.
-        value: What was measured; None where nothing could be.
-        limit: What it was compared with.
-        sentence: All of that in words.
+        name: Name such as `mcc` or `slice time_of_day=night`.
+        passed: Whether it holds; None for a check that is only reported.
+        value: Measured value; None if undefined.
+        limit: Limit of the value.
+        sentence: Value, limit and result in words.
     """
 
     name: str
@@ -61,17 +59,18 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of the challenger, and why.
+    """Decision on the challenger, with reasons.
 
     Attributes:
-        outcome: `promote` it, `keep` the champion, or `no_verdict`: the champion stays too.
-        reasons: The sentences that decided.
-        checks: Everything that was looked at.
+        outcome: `promote` the challenger, `keep` the champion, or `no_verdict`, which also
+            keeps the champion.
+        reasons: Sentences of the checks that decided.
+        checks: All checks.
         delta_mcc: Change of MCC; None without a verdict.
-        lower, upper: Its one-sided 95 % bounds, over draws of drives.
+        lower, upper: One-sided 95 % bounds of the change, over draws of drives.
         n_images, n_groups: Size of the set, in images and in drives.
-        needed: How many images would show which change, where this set did not.
-        warnings: What whoever signs should know of the evidence.
+        needed: Number of images for other changes, if this set did not show one.
+        warnings: Limits of the evidence, for the person who signs off.
     """
 
     outcome: Outcome
@@ -86,14 +85,14 @@ class Verdict:
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values that JSON can hold."""
+        """Return plain values for JSON."""
         content = asdict(self)
         lists = ("reasons", "checks", "warnings")
         return content | {name: list(content[name]) for name in lists}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Verdict:
-        """Return the verdict that `to_dict` wrote."""
-        checks = tuple(Check(**one) for one in content["checks"])
+        """Return the verdict from the values of `to_dict`."""
+        checks = tuple(Check(**check) for check in content["checks"])
         texts = {name: tuple(content.get(name, ())) for name in ("reasons", "warnings")}
         return cls(**{**content, **texts, "checks": checks})

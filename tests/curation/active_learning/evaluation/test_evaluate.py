@@ -29,7 +29,7 @@ def boxes(*rows):
 @pytest.fixture
 def ensemble():
     text = """
-        name: one
+        name: test
         members:
           - {name: m, tier: detection, adapter: center_point, license: MIT,
              vocabulary: [cone, vehicle]}
@@ -39,7 +39,7 @@ def ensemble():
 
 @pytest.fixture
 def frozen():
-    """Four images: a cone, nothing, a cone, a car."""
+    """Four images: a cone, no object, a cone, a car."""
     return FrozenSet(
         split="test",
         ids=("a", "b", "c", "d"),
@@ -57,8 +57,8 @@ def frozen():
 
 
 @pytest.fixture
-def figures(ensemble, frozen):
-    """It finds the first cone, rightly says nothing, fails, and takes the car for a cone."""
+def metrics(ensemble, frozen):
+    """Metrics of a hit, a correct rejection, a failure and a false alarm."""
     rows = [
         {"m": boxes(("cone", HERE, 0.9))},
         {"m": boxes()},
@@ -68,71 +68,71 @@ def figures(ensemble, frozen):
     return evaluate(rows, ensemble, frozen, LATENCY)
 
 
-def test_the_set_is_described(figures, ensemble):
-    assert figures["ensemble"] == ensemble.identity
-    assert (figures["split"], figures["n_images"], figures["n_positive"]) == ("test", 4, 2)
-    assert figures["prevalence"] == 0.5
-    assert figures["latency_ms"] == LATENCY
+def test_evaluation_describes_frozen_set(metrics, ensemble):
+    assert metrics["ensemble"] == ensemble.identity
+    assert (metrics["split"], metrics["n_images"], metrics["n_positive"]) == ("test", 4, 2)
+    assert metrics["prevalence"] == 0.5
+    assert metrics["latency_ms"] == LATENCY
 
 
-def test_decisions_are_counted_by_hand(figures):
-    """One of each: hit, rightly no, miss (nobody answered), false alarm."""
-    assert (figures["mcc"], figures["precision"], figures["recall"]) == (0.0, 0.5, 0.5)
-    assert figures["threshold"] == 0.5
+def test_decision_metrics_match_manual_counts(metrics):
+    """One each of hit, correct rejection, miss (no votes), false alarm."""
+    assert (metrics["mcc"], metrics["precision"], metrics["recall"]) == (0.0, 0.5, 0.5)
+    assert metrics["threshold"] == 0.5
 
 
-def test_an_image_without_an_answer_has_no_probability(figures):
-    samples = figures["samples"]
+def test_image_without_votes_has_no_probability(metrics):
+    samples = metrics["samples"]
     assert samples["p"] == [pytest.approx(0.9), 0.02, None, pytest.approx(0.8)]
     assert samples["truth"] == [1, 0, 1, 0]
     assert (samples["id"], samples["drive"]) == (["a", "b", "c", "d"], ["x", "x", "y", "y"])
 
 
-def test_the_calibration_error_is_of_the_answers_that_there_are(figures):
-    assert figures["ece"] == pytest.approx((0.1 + 0.02 + 0.8) / 3, abs=1e-4)
+def test_calibration_error_ignores_images_without_votes(metrics):
+    assert metrics["ece"] == pytest.approx((0.1 + 0.02 + 0.8) / 3, abs=1e-4)
 
 
-def test_boxes_are_measured_by_class(figures):
-    """One of two cones is found first: recall 0.5 at precision 1, 51 of 101 points."""
-    by_class = {name: (one["ap50"], one["n"]) for name, one in figures["classes"].items()}
+def test_average_precision_is_reported_per_class(metrics):
+    """The first box hits one of two cones: recall 0.5 at precision 1, 51 of 101 points."""
+    by_class = {name: (row["ap50"], row["n"]) for name, row in metrics["classes"].items()}
     assert by_class["cone"] == (round(51 / 101, 4), 2)
     assert by_class["vehicle"] == (0.0, 1)
     assert by_class["drum"] == (None, 0)
-    assert figures["map50"] == figures["map"] == round(51 / 101 / 2, 4)
-    assert figures["members"]["m"]["map50"] == figures["map50"]
-    assert figures["members"]["m"]["map"] == figures["map"]
+    assert metrics["map50"] == metrics["map"] == round(51 / 101 / 2, 4)
+    assert metrics["members"]["m"]["map50"] == metrics["map50"]
+    assert metrics["members"]["m"]["map"] == metrics["map"]
 
 
-def test_intervals_hold_what_they_are_of(figures):
-    for one, key in ((figures, "map50"), (figures["classes"]["cone"], "ap50")):
-        lower, upper = one[f"{key}_interval"]
-        assert 0 <= lower <= one[key] <= upper <= 1
-    assert figures["classes"]["drum"]["ap50_interval"] is None
+def test_intervals_contain_their_metric(metrics):
+    for row, key in ((metrics, "map50"), (metrics["classes"]["cone"], "ap50")):
+        lower, upper = row[f"{key}_interval"]
+        assert 0 <= lower <= row[key] <= upper <= 1
+    assert metrics["classes"]["drum"]["ap50_interval"] is None
 
 
-def test_a_slice_has_figures_of_its_own(figures):
-    assert figures["slices"]["weather=rain"] == {
+def test_slice_has_separate_metrics(metrics):
+    assert metrics["slices"]["weather=rain"] == {
         "n": 2, "n_positive": 1, "mcc": 1.0, "precision": 1.0, "recall": 1.0, "map50": 1.0,
     }  # fmt: skip
 
 
-def test_which_images_are_in_a_slice_is_kept_for_the_gate(figures):
-    assert figures["samples"]["slices"] == {"weather=rain": [1, 1, 0, 0]}
+def test_slice_membership_is_stored_for_gate(metrics):
+    assert metrics["samples"]["slices"] == {"weather=rain": [1, 1, 0, 0]}
 
 
-def test_all_of_it_is_json(figures):
-    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+def test_evaluation_is_valid_json(metrics):
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
 
 
-def test_a_set_of_one_answer_has_no_mcc(ensemble, frozen):
+def test_set_with_single_answer_has_no_mcc(ensemble, frozen):
     no = replace(frozen, truths=(boxes(),) * 4)
-    figures = evaluate([{"m": boxes()}] * 4, ensemble, no, LATENCY)
-    assert (figures["mcc"], figures["recall"], figures["map50"]) == (None, None, None)
-    assert figures["prevalence"] == 0
+    metrics = evaluate([{"m": boxes()}] * 4, ensemble, no, LATENCY)
+    assert (metrics["mcc"], metrics["recall"], metrics["map50"]) == (None, None, None)
+    assert metrics["prevalence"] == 0
 
 
-def test_where_nobody_answered_nothing_is_measured_as_right(ensemble, frozen):
-    figures = evaluate([{}] * 4, ensemble, frozen, LATENCY)
-    assert figures["samples"]["p"] == [None] * 4
-    assert figures["ece"] is None
-    assert (figures["recall"], figures["map50"]) == (0.0, 0.0)
+def test_no_predictions_give_zero_recall(ensemble, frozen):
+    metrics = evaluate([{}] * 4, ensemble, frozen, LATENCY)
+    assert metrics["samples"]["p"] == [None] * 4
+    assert metrics["ece"] is None
+    assert (metrics["recall"], metrics["map50"]) == (0.0, 0.0)

@@ -25,45 +25,43 @@ def boxes(*rows):
 
 
 TABLE = [
-    pytest.param([], [], False, (False, 0, 0), id="nothing there, nothing said"),
-    pytest.param([CONE], [NEAR], True, (False, 0, 0), id="found"),
-    pytest.param([CONE], [HALF], True, (False, 0, 0), id="found at IoU 0.5 exactly"),
-    pytest.param([CONE], [], False, (True, 1, 0), id="missed, and so decided wrongly"),
-    pytest.param(
-        [CONE], [FAR], True, (False, 1, 1), id="a box elsewhere is a miss and a false one"
-    ),
-    pytest.param([], [FAR], True, (True, 0, 1), id="a box on nothing"),
-    pytest.param([CONE], [CAR], True, (False, 1, 1), id="another class is no match"),
-    pytest.param([CONE], [(*NEAR, 0.49)], True, (False, 1, 0), id="unsure is not said"),
-    pytest.param([CONE], [(*NEAR, 0.5)], True, (False, 0, 0), id="0.5 is said"),
-    pytest.param([CONE], [NEAR, CONE], True, (False, 0, 1), id="the second box on it is false"),
+    pytest.param([], [], False, (False, 0, 0), id="no object, no box"),
+    pytest.param([CONE], [NEAR], True, (False, 0, 0), id="detected"),
+    pytest.param([CONE], [HALF], True, (False, 0, 0), id="detected at IoU 0.5 exactly"),
+    pytest.param([CONE], [], False, (True, 1, 0), id="missed, so a wrong decision"),
+    pytest.param([CONE], [FAR], True, (False, 1, 1), id="misplaced box is missed and false"),
+    pytest.param([], [FAR], True, (True, 0, 1), id="box without object"),
+    pytest.param([CONE], [CAR], True, (False, 1, 1), id="other class does not match"),
+    pytest.param([CONE], [(*NEAR, 0.49)], True, (False, 1, 0), id="below 0.5 does not count"),
+    pytest.param([CONE], [(*NEAR, 0.5)], True, (False, 0, 0), id="0.5 counts"),
+    pytest.param([CONE], [NEAR, CONE], True, (False, 0, 1), id="second box on object is false"),
     pytest.param([CONE, FAR], [NEAR], True, (False, 1, 0), id="one of two"),
-    pytest.param([CAR], [CAR], False, (False, 0, 0), id="a car decides nothing"),
+    pytest.param([CAR], [CAR], False, (False, 0, 0), id="class that does not decide"),
     pytest.param([CAR], [CAR], True, (True, 0, 0), id="right boxes, wrong decision"),
 ]
 
 
 @pytest.mark.parametrize(("truth", "consensus", "says_yes", "expected"), TABLE)
-def test_what_is_wrong_on_an_image(truth, consensus, says_yes, expected):
-    found = compare(boxes(*truth), boxes(*consensus), says_yes=says_yes, deciding=("cone",))
-    assert (found.wrong_decision, found.missed, found.false) == expected
-    assert found.is_failure == any(expected)
+def test_compare_counts_errors_of_image(truth, consensus, says_yes, expected):
+    result = compare(boxes(*truth), boxes(*consensus), says_yes=says_yes, deciding=("cone",))
+    assert (result.wrong_decision, result.missed, result.false) == expected
+    assert result.is_failure == any(expected)
 
 
-def test_an_arm_sums_its_images():
+def test_arm_yield_sums_images():
     rows = [Comparison(True, 1, 0), Comparison(False, 0, 2), Comparison(False, 0, 0)]
-    found = arm_yield(rows)
-    assert (found.n, found.failures, found.wrong_decisions) == (3, 2, 1)
-    assert (found.missed, found.false) == (1, 2)
-    assert found.lower < 2 / 3 < found.upper
+    result = arm_yield(rows)
+    assert (result.n, result.failures, result.wrong_decisions) == (3, 2, 1)
+    assert (result.missed, result.false) == (1, 2)
+    assert result.lower < 2 / 3 < result.upper
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 5), (5, 5), (3, 10), (1, 1), (400, 1000)])
-def test_the_interval_agrees_with_scipy(successes, n):
+def test_wilson_interval_matches_scipy(successes, n):
     reference = binomtest(successes, n).proportion_ci(method="wilson")
     assert wilson(successes, n) == pytest.approx((reference.low, reference.high), abs=1e-6)
 
 
-def test_nothing_to_go_by_excludes_nothing():
+def test_wilson_interval_without_images_is_unbounded():
     assert wilson(0, 0) == (0.0, 1.0)
     assert failure_yield.arm_yield([]).n == 0

@@ -1,4 +1,4 @@
-"""The figures by hand: one class, one object an image, found or not."""
+"""Student reports for one class and one object per image."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 
 from cascade.predictions import Detections
 from curation.active_learning.evaluation.frozen_set import FrozenSet
-from curation.active_learning.evaluation.student_report import kept
+from curation.active_learning.evaluation.student_report import compare_student
 
 N = 20
 SPEEDS = {"ensemble": 40.0, "student": 10.0}
@@ -33,61 +33,63 @@ def frozen(drives=N):
 
 
 def finds(n):
-    """What finds the objects of the first n images, and nothing else."""
+    """Detections of the objects in the first n images."""
     return [boxes(1) if i < n else boxes(0) for i in range(N)]
 
 
 def measured(ensemble, student, speeds=SPEEDS, **options):
-    return kept(finds(ensemble), finds(student), frozen(**options), ("cone",), speeds, draws=200)
+    return compare_student(
+        finds(ensemble), finds(student), frozen(**options), ("cone",), speeds, draws=200
+    )
 
 
-def test_a_student_that_finds_the_same_keeps_all_of_it():
-    one = measured(N, N)
-    assert (one.share, one.share_low, one.share_high) == pytest.approx((1, 1, 1))
-    assert (one.ensemble_images_s, one.student_images_s) == (25, 100)
-    assert one.times == 4
-    assert one.lacks == ()
-    assert one.sentence == (
+def test_equal_student_keeps_full_share():
+    report = measured(N, N)
+    assert (report.share, report.share_low, report.share_high) == pytest.approx((1, 1, 1))
+    assert (report.ensemble_images_s, report.student_images_s) == (25, 100)
+    assert report.speedup == 4
+    assert report.shortfalls == ()
+    assert report.sentence == (
         "The student keeps 100% (95%: 100% to 100%) of the ensemble's mAP50 on 20 test images "
         "of 20 drives, at 4.0 times its speed. 90% at 3 times the speed is kept."
     )
 
 
-def test_a_student_that_finds_half_keeps_half():
-    one = measured(N, N // 2)
-    assert one.share == pytest.approx(51 / 101), "of COCO's 101 recalls"
-    assert 0.2 < one.share_low < 0.5 < one.share_high < 0.8
-    assert one.lacks == ("it keeps less than 90%",)
-    assert "is not shown: it keeps less than 90%." in one.sentence
+def test_student_with_half_recall_falls_short():
+    report = measured(N, N // 2)
+    assert report.share == pytest.approx(51 / 101), "of COCO's 101 recalls"
+    assert 0.2 < report.share_low < 0.5 < report.share_high < 0.8
+    assert report.shortfalls == ("it keeps less than 90%",)
+    assert "is not shown: it keeps less than 90%." in report.sentence
 
 
-def test_a_share_whose_interval_reaches_below_shows_nothing():
-    one = measured(N, N - 1)
-    assert one.share > 0.9 > one.share_low
-    assert one.lacks == ("the interval reaches below 90%",)
+def test_wide_interval_falls_short():
+    report = measured(N, N - 1)
+    assert report.share > 0.9 > report.share_low
+    assert report.shortfalls == ("the interval reaches below 90%",)
 
 
-def test_equal_images_are_drawn_for_both():
-    """Both miss the same ones: the share is sure, though neither figure is."""
-    one = measured(N // 2, N // 2)
-    assert (one.share_low, one.share_high) == pytest.approx((1, 1))
+def test_bootstrap_draws_same_images_for_both_models():
+    """Both miss the same images: the share is certain, although both metrics are not."""
+    report = measured(N // 2, N // 2)
+    assert (report.share_low, report.share_high) == pytest.approx((1, 1))
 
 
-def test_a_few_drives_show_nothing():
-    assert measured(N, N, drives=9).lacks == ("9 drives are too few, at least 10 are needed",)
+def test_few_drives_fall_short():
+    assert measured(N, N, drives=9).shortfalls == ("9 drives are too few, at least 10 are needed",)
 
 
-@pytest.mark.parametrize("student", [14.0, None], ids=["too slow", "not timed"])
-def test_speed_is_part_of_the_promise(student):
-    one = measured(N, N, speeds={"ensemble": 40.0, "student": student})
-    assert one.lacks == ("it is not 3 times as fast",)
+@pytest.mark.parametrize("student", [14.0, None], ids=["too slow", "not measured"])
+def test_slow_student_falls_short(student):
+    report = measured(N, N, speeds={"ensemble": 40.0, "student": student})
+    assert report.shortfalls == ("it is not 3 times as fast",)
 
 
-def test_of_nothing_there_is_no_share():
-    one = measured(0, N)
-    assert (one.share, one.share_low) == (None, None)
-    assert "an unknown share" in one.sentence
-    assert "the ensemble finds nothing there" in one.sentence
-    bare = replace(frozen(), truths=tuple(boxes(0) for _ in range(N)))
-    without = kept(finds(N), finds(N), bare, ("cone",), SPEEDS, draws=10)
-    assert (without.ensemble_map50, without.share) == (None, None)
+def test_share_is_undefined_without_detections():
+    report = measured(0, N)
+    assert (report.share, report.share_low) == (None, None)
+    assert "an unknown share" in report.sentence
+    assert "the share is undefined: the ensemble detects no object" in report.sentence
+    unlabeled = replace(frozen(), truths=tuple(boxes(0) for _ in range(N)))
+    undefined = compare_student(finds(N), finds(N), unlabeled, ("cone",), SPEEDS, draws=10)
+    assert (undefined.ensemble_map50, undefined.share) == (None, None)

@@ -1,4 +1,4 @@
-"""Sample sizes by hand and against simulation."""
+"""Sample sizes, checked by hand and by simulation."""
 
 import numpy as np
 import pytest
@@ -16,11 +16,11 @@ SIZES = [
 
 @pytest.mark.parametrize(("effect", "discordant", "prevalence", "expected"), SIZES)
 def test_images_needed(effect, discordant, prevalence, expected):
-    found = sample_size.images_needed(effect, discordant=discordant, prevalence=prevalence)
-    assert found == pytest.approx(expected, abs=1)
+    n_images = sample_size.images_needed(effect, discordant=discordant, prevalence=prevalence)
+    assert n_images == pytest.approx(expected, abs=1)
 
 
-def test_so_many_images_do_show_the_effect():
+def test_images_needed_reach_the_power():
     # A nearly perfect pair: 1 % and 3 % wrong, independently; MCC .98 and .94 at half yes.
     effect, discordant = 0.04, 0.0394
     n = sample_size.images_needed(effect, discordant=discordant, prevalence=0.5)
@@ -39,10 +39,10 @@ def test_images_needed_like_these():
     assert sample_size.images_needed_like_these(0.0622, n=100, deviation=0.05) == 400
 
 
-def test_the_sentence_names_every_effect_and_its_assumptions():
+def test_explain_names_effects_and_assumptions():
     sentence = sample_size.explain(discordant=None, prevalence=None)
     assert sentence == (
         "To show a gain in MCC of 0.05 about 297 images are needed, of 0.02 about 1,856, of 0.01 "
         "about 7,423: 80 % power, half of them yes, the ensembles differing on 3.0% of them "
-        "(assumed), each of a drive of its own; more where drives repeat themselves."
+        "(assumed), each from another drive; more if images share drives."
     )
