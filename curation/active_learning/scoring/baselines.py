@@ -1,9 +1,9 @@
-"""The simple rankings that hardness has to beat, or be reported beside.
+"""Baseline rankings to compare hardness with.
 
-Each returns one value an image, in [0, 1], higher is chosen sooner; an image without clusters
-has 0. Within a cluster the possible answers are its voted classes and "nothing there":
-q = (p* x share of the class votes, 1 - p*). With a single class, least confidence, margin and
-entropy therefore rank alike.
+Each function returns one value per image, in [0, 1]; images with higher values are chosen first,
+images without clusters have 0. The possible answers of a cluster are its voted classes and "no
+object": q = (p* x share of the class votes, 1 - p*). With a single class, least confidence,
+margin and entropy therefore rank equally.
 
 - [0] Settles, Active Learning Literature Survey, 2009
 - [1] Brust et al., Active Learning for Deep Object Detection, 2019 (margin, pooled by max)
@@ -16,42 +16,42 @@ from scipy.special import entr
 
 from cascade.arrays import FloatArray
 from cascade.fusion.consensus import Clusters
+from curation.active_learning.scoring.hardness import class_shares
 
 
 def least_confidence(clusters: Clusters) -> FloatArray:
-    """Return 1 - the likeliest answer's probability, of the least sure cluster [0]."""
+    """Return 1 - the probability of the most likely answer, of the least certain cluster [0]."""
     return _greatest(clusters, 1.0 - _answers(clusters).max(axis=1))
 
 
 def margin(clusters: Clusters) -> FloatArray:
-    """Return 1 - the lead of the likeliest answer over the next, of the closest call [1]."""
+    """Return 1 - the margin between the two most likely answers, of the smallest margin [1]."""
     ordered = np.sort(_answers(clusters), axis=1)
     return _greatest(clusters, 1.0 - (ordered[:, -1] - ordered[:, -2]))
 
 
 def max_entropy(clusters: Clusters) -> FloatArray:
-    """Return the greatest entropy of a cluster, over that of C + 1 equal answers [0]."""
+    """Return the largest entropy of a cluster, relative to C + 1 equal answers [0]."""
     return _greatest(clusters, _entropy(clusters))
 
 
 def mean_entropy(clusters: Clusters) -> FloatArray:
-    """Return the mean entropy of the clusters, over that of C + 1 equal answers [0]."""
+    """Return the mean entropy of the clusters, relative to C + 1 equal answers [0]."""
     total = np.bincount(clusters.image, weights=_entropy(clusters), minlength=clusters.n_images)
     number = np.bincount(clusters.image, minlength=clusters.n_images)
     return total / np.maximum(number, 1)
 
 
 def random(n_images: int, seed: int) -> FloatArray:
-    """Return a uniform draw an image."""
+    """Return a uniform random value per image."""
     return np.random.default_rng(seed).random(n_images)
 
 
 def _answers(clusters: Clusters) -> FloatArray:
-    """Return the distribution over the classes and "nothing there", shape (K, C + 1)."""
-    total = clusters.class_votes.sum(axis=1, keepdims=True)
-    share = clusters.class_votes / np.where(total > 0, total, 1.0)
-    p = np.where(total > 0, clusters.p_fused[:, None], 0.0)
-    return np.hstack([p * share, 1.0 - p])
+    """Return the distribution over the classes and "no object", shape (K, C + 1)."""
+    voted = clusters.class_votes.sum(axis=1, keepdims=True) > 0
+    p = np.where(voted, clusters.p_fused[:, None], 0.0)
+    return np.hstack([p * class_shares(clusters), 1.0 - p])
 
 
 def _entropy(clusters: Clusters) -> FloatArray:
@@ -61,6 +61,6 @@ def _entropy(clusters: Clusters) -> FloatArray:
 
 
 def _greatest(clusters: Clusters, values: FloatArray) -> FloatArray:
-    found = np.zeros(clusters.n_images)
-    np.maximum.at(found, clusters.image, values)
-    return found
+    greatest = np.zeros(clusters.n_images)
+    np.maximum.at(greatest, clusters.image, values)
+    return greatest

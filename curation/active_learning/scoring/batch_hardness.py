@@ -1,15 +1,14 @@
-"""Raw hardness from what is stored, a thousand samples at a time: only scalars are kept.
+"""Raw hardness of stored predictions, computed in batches of samples.
 
-What an image's boxes say of its hardness depends on that image alone; only its rank depends on
-the others. So memory does not grow with the boxes of a dataset.
+The raw hardness of an image depends on its own boxes only; its rank depends on other images.
+Batches keep scalars only, so memory does not grow with the number of boxes.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from dataclasses import fields as parts_of
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,15 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class RawHardness:
-    """Why each of n samples may be hard; every array has shape (n,), NaN where undefined.
+    """Raw hardness of n samples; every array has shape (n,), NaN if undefined.
 
     Attributes:
-        ids: The samples.
+        ids: Sample ids.
         detection, image, contradiction: See `hardness.ImageHardness`.
-        existence, class_, location, margin: Of the hardest object.
-        n_voters: Members with a say in the image decision.
+        existence, class_, location, margin: Components of the hardest object.
+        n_voters: Members that contribute to the image decision.
         expected_boxes: Objects that labeling will probably find.
-        looked_at: Whether any member ran.
+        predicted: Whether any member ran.
     """
 
     ids: tuple[str, ...]
@@ -53,14 +52,14 @@ class RawHardness:
     margin: FloatArray
     n_voters: NDArray[np.int64]
     expected_boxes: FloatArray
-    looked_at: NDArray[np.bool_]
+    predicted: NDArray[np.bool_]
 
     def over_pool(self) -> FloatArray:
-        """Return the hardness, shape (n,), all of these samples being the pool."""
-        return hardness.over_pool(self.detection, self.image, self.contradiction, self.looked_at)
+        """Return the hardness with these samples as the pool, shape (n,)."""
+        return hardness.over_pool(self.detection, self.image, self.contradiction, self.predicted)
 
     def columns(self) -> dict[str, Any]:
-        """Return what is stored of it, by field; not the hardness, which depends on the pool."""
+        """Return the stored columns by field, without the hardness, which depends on the pool."""
         return {
             schema.HARDNESS_EXISTENCE: self.existence,
             schema.HARDNESS_CLASS: self.class_,
@@ -73,11 +72,11 @@ class RawHardness:
 
 
 def concatenate(parts: Sequence[RawHardness]) -> RawHardness:
-    """Return the samples of all parts, of which there is at least one."""
+    """Return the samples of one or more parts."""
     columns = {
-        one.name: np.concatenate([getattr(part, one.name) for part in parts])
-        for one in parts_of(RawHardness)
-        if one.name != "ids"
+        column.name: np.concatenate([getattr(part, column.name) for part in parts])
+        for column in fields(RawHardness)
+        if column.name != "ids"
     }
     return RawHardness(ids=tuple(i for part in parts for i in part.ids), **columns)
 
@@ -89,28 +88,31 @@ def ensemble_hardness(
     *,
     unknown: Counter[str] | None = None,
 ) -> RawHardness:
-    """Return what an ensemble makes of samples that it is through with.
+    """Return the raw hardness of samples from the predictions of an ensemble.
 
     Args:
         samples: The dataset, or a view of it.
-        ids: The samples.
-        ensemble: Whose calibration, weights and vocabulary hold.
-        unknown: Added to: boxes that were left out, by the label that means no class.
+        ids: Sample ids.
+        ensemble: Its calibration, weights and vocabulary are used.
+        unknown: Counter of left-out boxes by label, updated in place.
 
     Raises:
-        StoreError: A detector's field is absent.
+        StoreError: The field of a detector is missing.
     """
-    read = reader.read_votes(
+    stored = reader.read_votes(
         samples, ensemble.detectors, classes=ensemble.taxonomy, confidence="score", ids=ids
     )
-    _add(unknown, read.unknown_labels)
-    votes = ensemble.calibration.calibrate_votes(read.votes)
+    if unknown is not None:
+        unknown.update(stored.unknown_labels)
+    votes = ensemble.calibration.calibrate_votes(stored.votes)
     clusters, decisions = decision.fuse_and_decide(votes, ensemble, reader.sizes_px(samples, ids))
     p_yes = read_deep_tiers(samples, ids, ensemble).p_yes
     p_language: FloatArray = (
         decision.fuse_language_votes(ensemble, p_yes) if p_yes else np.full(len(ids), np.nan)
     )
-    return _of(ids, votes.ran, clusters, decisions, p_language, ensemble.calibration.quality)
+    return _raw_hardness(
+        ids, votes.ran, clusters, decisions, p_language, ensemble.calibration.quality
+    )
 
 
 def field_hardness(
@@ -122,22 +124,23 @@ def field_hardness(
     competent: NDArray[np.bool_],
     unknown: Counter[str] | None = None,
 ) -> RawHardness:
-    """Return what fields of unknown origin make of samples: equal voices, confidences as stored.
+    """Return the raw hardness of samples from any fields, with equal weights and as stored.
 
     Args:
         samples: The dataset, or a view of it.
-        ids: The samples.
+        ids: Sample ids.
         members: Label fields.
-        taxonomy: What their labels mean.
-        competent: Which classes each of them can name, shape (M, C).
-        unknown: Added to: boxes that were left out, by the label that means no class.
+        taxonomy: Maps labels to classes.
+        competent: Classes that each field can name, shape (M, C).
+        unknown: Counter of left-out boxes by label, updated in place.
 
     Raises:
-        StoreError: A field is absent, or holds no boxes with confidences.
+        StoreError: A field is missing, or has no boxes with confidences.
     """
-    read = reader.read_votes(samples, members, classes=taxonomy, ids=ids)
-    _add(unknown, read.unknown_labels)
-    votes, fusion, deciding = read.votes, Fusion(), set(taxonomy.deciding)
+    stored = reader.read_votes(samples, members, classes=taxonomy, ids=ids)
+    if unknown is not None:
+        unknown.update(stored.unknown_labels)
+    votes, fusion, deciding = stored.votes, Fusion(), set(taxonomy.deciding)
     clusters = consensus.fuse(
         votes,
         competent=competent,
@@ -154,16 +157,10 @@ def field_hardness(
         threshold=0.5,
         epsilon=fusion.epsilon,
     )
-    nobody = np.full(len(ids), np.nan)
-    return _of(ids, votes.ran, clusters, decisions, nobody, {})
+    return _raw_hardness(ids, votes.ran, clusters, decisions, np.full(len(ids), np.nan), {})
 
 
-def _add(total: Counter[str] | None, found: Mapping[str, int]) -> None:
-    if total is not None:
-        total.update(found)
-
-
-def _of(
+def _raw_hardness(
     ids: Sequence[str],
     ran: NDArray[np.bool_],
     clusters: Clusters,
@@ -171,25 +168,25 @@ def _of(
     p_language: FloatArray,
     quality: Mapping[str, float],
 ) -> RawHardness:
-    looked_at: NDArray[np.bool_] = np.any(ran, axis=1)
-    found = hardness.image_hardness(
+    predicted: NDArray[np.bool_] = np.any(ran, axis=1)
+    result = hardness.image_hardness(
         hardness.components(clusters, quality),
         clusters,
-        in_pool=looked_at,
+        in_pool=predicted,
         sources=np.column_stack([decisions.p, p_language]),
         contradiction=hardness.contradictions(decisions.p, p_language),
     )
     expected = np.bincount(clusters.image, weights=clusters.p_mean, minlength=clusters.n_images)
     return RawHardness(
         ids=tuple(ids),
-        detection=np.where(looked_at, found.detection, np.nan),
-        image=found.image,
-        contradiction=found.contradiction,
-        existence=found.existence,
-        class_=found.class_,
-        location=found.location,
-        margin=found.margin,
+        detection=np.where(predicted, result.detection, np.nan),
+        image=result.image,
+        contradiction=result.contradiction,
+        existence=result.existence,
+        class_=result.class_,
+        location=result.location,
+        margin=result.margin,
         n_voters=decisions.n_voters.astype(np.int64),
-        expected_boxes=np.where(looked_at, expected, np.nan),
-        looked_at=looked_at,
+        expected_boxes=np.where(predicted, expected, np.nan),
+        predicted=predicted,
     )

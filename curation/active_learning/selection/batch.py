@@ -1,17 +1,18 @@
-"""Which samples to label next, and why each of them.
+"""Choice of the next batch to label, with a reason for each sample.
 
-1. `random`: drawn first, uniformly over the whole pool, so that what is learned from this arm
-   holds for the pool.
-2. Near-duplicates are dropped, also those of the random arm's picks (`duplicates`).
-3. Candidates: the 4B hardest, B/2 drawn from slices under quota, B/2 drawn from all.
+1. `random`: drawn first, uniformly over the complete pool, so that its labels are an unbiased
+   sample of the pool.
+2. Near-duplicates are dropped, including those of the random arm (`near_duplicates`).
+3. Candidates: the 4B hardest, B/2 drawn from slices under quota, B/2 drawn from all
+   (`candidates`).
 4. Greedy uncertainty coverage picks among the candidates (`coverage`).
 
-The arm of a pick is why it was a candidate: `hard` when among the hardest; `slice` when only
-a quota brought it in; else `coverage`. Round 0 knows no hardness: candidates are drawn at
-random in place of the hardest, every point is worth the same, and nothing is `hard`.
+The arm of a pick is the reason why it was a candidate: `hard` among the hardest, `slice` only by
+a quota, or else `coverage`. Round 0 has no hardness: random candidates replace the hardest, all
+points have the same worth, and no sample is `hard`.
 
-A quota is a preference: it up to doubles the gain of what it asks for, and no more. `advice`
-says which quotas were not met.
+A quota is a preference: it at most doubles the gain of a candidate. `advice` names quotas that
+were not met.
 
 N is the size of the pool, B of the batch, D the length of an embedding.
 """
@@ -27,34 +28,40 @@ import numpy as np
 from cascade.arrays import FloatArray, Int64Array
 from cascade.errors import nearest
 from curation.active_learning.selection import coverage, near_duplicates
-from curation.active_learning.selection.candidates import Candidates, State, propose
-from curation.active_learning.selection.pool import Pool, expect_unit
+from curation.active_learning.selection.candidates import (
+    Candidates,
+    SelectionState,
+    propose_candidates,
+)
+from curation.active_learning.selection.pool import Pool, require_unit_length
 from curation.errors import SelectionError
 from curation.storage.tags import Arm
 
 RANDOM_SHARE = 0.15
-_POINTS = 50_000  # most pool points that the coverage is summed over
-_GAP_KERNELS = 10**10  # most kernel values that the exact sum may cost: two minutes
-_FEW = 5  # samples of the pool for one of the batch: below, choosing can hardly help
-_UNKNOWN = 0.5  # worth of a sample without hardness: the middle of the ranks
+_MAX_POINTS = 50_000  # pool points in the sum of the coverage
+_MAX_GAP_KERNELS = 10**10  # kernel values of the exact sum: two minutes
+_MIN_POOL_RATIO = (
+    5  # samples of the pool per sample of the batch; with fewer, choosing hardly helps
+)
+_UNKNOWN_WORTH = 0.5  # worth of a sample without hardness: the middle of the ranks
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
-    """A batch in the order in which it should be labeled.
+class Batch:
+    """A batch in the order of labeling.
 
-    The random arm is spread evenly over that order, so that a batch which is labeled in part
-    still holds about its share.
+    The random arm is spread evenly over the order, so a partly labeled batch has about the same
+    share of it.
 
     Attributes:
         index: Rows of the pool, shape (B,).
-        arm: Why each is in the batch: one of `Arm`.
-        because: The same as a sentence, in numbers.
+        arm: Arm of each sample.
+        because: Reason for each sample, a sentence with numbers.
         dropped: Rows of the pool that were dropped as near-duplicates.
-        duplicate_of: The row of the pool that each of these resembles.
-        gap: How far the coverage that was summed over a sample of the pool is off the exact
-            sum, relative to it; 0 when the sum was exact, None when the check is too costly.
-        advice: What a person should know before anything is labeled.
+        duplicate_of: Row of the pool that each of these resembles.
+        gap: Relative error of the coverage that was summed over a sample of the pool; 0 for an
+            exact sum, None if the exact sum is too costly.
+        advice: Advice before labeling.
     """
 
     index: Int64Array
@@ -78,86 +85,90 @@ def choose(
     random_share: float = RANDOM_SHARE,
     duplicate_cosine: float = near_duplicates.COSINE,
     within_s: float = near_duplicates.WITHIN_S,
-    most_points: int = _POINTS,
+    max_points: int = _MAX_POINTS,
     seed: int,
     cover: coverage.CoverFactory | None = None,
-) -> Chosen:
-    """Return the next batch; the same for the same arguments.
+) -> Batch:
+    """Return the next batch. Deterministic.
 
     Args:
         pool: The unlabeled samples.
-        labeled: Embeddings of the labeled samples, shape (L, D), scaled to length 1.
-        budget: Samples to choose; fewer come back when fewer are left, and `advice` says so.
-        quotas: Share of the batch that a slice of `pool.strata` should have, in (0, 1].
-        random_share: Share of the batch that is drawn uniformly; 0.1 to 0.2 is sensible.
-        duplicate_cosine: Two samples whose embeddings agree so much are near-duplicates.
-        within_s: Two samples of a drive less apart than that are near-duplicates.
-        most_points: Pool points that the coverage is summed over, where the pool holds more.
-        seed: Of every draw.
-        cover: Does the arithmetic of the coverage; numpy where None.
+        labeled: Unit embeddings of the labeled samples, shape (L, D).
+        budget: Size of the batch; a smaller one, with advice, if too few samples are left.
+        quotas: Wanted share of the batch by slice of `pool.strata`, in (0, 1].
+        random_share: Share of the random arm; 0.1 to 0.2 is sensible.
+        duplicate_cosine: Lowest cosine of near-duplicates.
+        within_s: Near-duplicates in a drive are closer than this.
+        max_points: Number of pool points in the sum of the coverage.
+        seed: Random seed.
+        cover: Does the arithmetic of the coverage; NumPy by default.
 
     Raises:
-        SelectionError: The budget is negative, a share is out of range, or a quota names a
-            slice that the pool does not have.
+        SelectionError: The budget is negative, a share is out of range, or a quota names an
+            unknown slice.
     """
-    wanted = _wanted(pool, labeled, budget, quotas or {}, random_share)
+    wanted = _wanted_counts(pool, labeled, budget, quotas or {}, random_share)
     if len(pool) == 0:
-        return _nothing()
+        return _empty_batch()
     rng = np.random.default_rng(seed)
     size = min(budget, len(pool))
     drawn = rng.choice(len(pool), int(size * random_share + 0.5), replace=False)
-    kept = near_duplicates.deduplicate(
+    others = pool.hardest_first(np.setdiff1d(np.arange(len(pool)), drawn))
+    deduplicated = near_duplicates.deduplicate(
         pool.embeddings,
-        _visit_order(pool, drawn),
+        np.concatenate([drawn, others]),
         drives=pool.drives,
         times_s=pool.times_s,
         within_s=within_s,
         cosine=duplicate_cosine,
-        always=len(drawn),
-        known=pool.similar_pairs,
+        n_protected=len(drawn),
+        pairs=pool.similar_pairs,
     )
-    state = State(pool, labeled, size, wanted, drawn, np.setdiff1d(kept.rows, drawn))
-    candidates = propose(state, rng)
-    herd, gap = _cover(state, candidates, most_points, rng, cover)
-    index, arm, because = _in_order(
-        (drawn, ["random"] * len(drawn), [_because_drawn(state)] * len(drawn)),
+    left = np.setdiff1d(deduplicated.rows, drawn)
+    state = SelectionState(pool, labeled, size, wanted, drawn, left)
+    candidates = propose_candidates(state, rng)
+    picks, gap = _pick(state, candidates, max_points, rng, cover)
+    index, arm, because = _interleave(
+        (drawn, ["random"] * len(drawn), [_reason_for_drawn(state)] * len(drawn)),
         (
-            candidates.rows[herd.order],
-            [candidates.arms[i] for i in herd.order],
-            _because_picked(state, candidates, herd),
+            candidates.rows[picks.order],
+            [candidates.arms[i] for i in picks.order],
+            _reasons_for_picks(state, candidates, picks),
         ),
     )
-    return Chosen(
+    dropped = deduplicated.dropped
+    return Batch(
         index=index,
         arm=arm,
         because=because,
-        dropped=kept.dropped,
-        duplicate_of=kept.duplicate_of[kept.dropped],
+        dropped=dropped,
+        duplicate_of=deduplicated.duplicate_of[dropped],
         gap=gap,
-        advice=_advice(state, index, budget, len(kept.dropped)),
+        advice=_advice(state, index, budget, len(dropped)),
     )
 
 
-def _nothing() -> Chosen:
-    return Chosen(
-        index=np.empty(0, np.int64),
+def _empty_batch() -> Batch:
+    none = np.empty(0, np.int64)
+    return Batch(
+        index=none,
         arm=(),
         because=(),
-        dropped=np.empty(0, np.int64),
-        duplicate_of=np.empty(0, np.int64),
+        dropped=none,
+        duplicate_of=none,
         gap=0.0,
-        advice=("The pool is empty: there is no unlabeled sample to choose.",),
+        advice=("The pool is empty: it has no unlabeled samples to choose.",),
     )
 
 
-def _wanted(
+def _wanted_counts(
     pool: Pool, labeled: FloatArray, budget: int, quotas: Mapping[str, float], random_share: float
 ) -> dict[str, float]:
-    """Return how many samples of each slice are wanted, once the arguments make sense."""
+    """Validate the arguments and return the number of wanted samples by slice."""
     if budget < 0:
         raise SelectionError(f"budget must not be negative, got {budget}.")
     if not 0.0 <= random_share <= 1.0:
-        raise SelectionError(f"random_share must lie in [0, 1], got {random_share}.")
+        raise SelectionError(f"random_share must be in [0, 1], got {random_share}.")
     dimensions = pool.embeddings.shape[1]
     if len(labeled) and len(pool) and labeled.shape[1:] != (dimensions,):
         raise SelectionError(
@@ -165,164 +176,166 @@ def _wanted(
             f"embeddings, got {labeled.shape}. Embed both with one member."
         )
     if len(labeled):
-        expect_unit("labeled samples", labeled)
+        require_unit_length("labeled samples", labeled)
     for name, share in quotas.items():
         if name not in pool.strata:
             raise SelectionError(f"No slice is named {name!r}. {nearest(name, pool.strata)}")
         if not 0.0 < share <= 1.0:
-            raise SelectionError(f"The quota of {name!r} must lie in (0, 1], got {share}.")
+            raise SelectionError(f"The quota of {name!r} must be in (0, 1], got {share}.")
     return {name: share * min(budget, len(pool)) for name, share in quotas.items()}
 
 
-def _visit_order(pool: Pool, drawn: Int64Array) -> Int64Array:
-    """Return the rows in the order in which duplicates are judged: drawn, then hardest first."""
-    rest = pool.hardest_first(np.setdiff1d(np.arange(len(pool)), drawn))
-    return np.concatenate([drawn, rest])
-
-
-def _cover(
-    state: State,
+def _pick(
+    state: SelectionState,
     candidates: Candidates,
-    most_points: int,
+    max_points: int,
     rng: np.random.Generator,
     cover: coverage.CoverFactory | None,
 ) -> tuple[coverage.Picks, float | None]:
-    """Pick among the candidates, and return how far the sampled sum is off the exact one."""
+    """Pick among the candidates, and return the relative error of the sampled coverage."""
     z, rows = state.pool.embeddings, candidates.rows
     labeled = state.labeled.reshape(-1, z.shape[1]).astype(z.dtype, copy=False)
-    taken = np.concatenate([labeled, z[state.drawn]])
-    some = np.sort(rng.permutation(state.left)[:most_points])
-    sigma = coverage.bandwidth(labeled, z[some], rng)
-    points, worth = _points(state, rows, most_points, rng)
-    herd = coverage.pick_greedily(
+    covering = np.concatenate([labeled, z[state.drawn]])
+    sample = np.sort(rng.permutation(state.left)[:max_points])
+    sigma = coverage.bandwidth(labeled, z[sample], rng)
+    points, worth = _points(state, rows, max_points, rng)
+    quota = coverage.Quota(
+        membership=state.membership(rows),
+        wanted=np.array(list(state.wanted.values())),
+        present=state.drawn_counts(),
+    )
+    options: dict[str, Any] = {"covering": covering, "sigma": sigma, "cover": cover}
+    picks = coverage.pick_greedily(
         z[rows],
         z[points],
         worth,
         budget=state.size - len(state.drawn),
-        sigma=sigma,
-        taken=taken,
-        scale=(1.0 + np.nan_to_num(state.pool.expected_boxes[rows])) ** -0.5,  # 1: the look at it
-        quota=_quota(state, rows),
-        cover=cover,
+        # An image costs 1 unit, as does each box.
+        scale=(1.0 + np.nan_to_num(state.pool.expected_boxes[rows])) ** -0.5,
+        quota=quota if state.wanted else None,
+        **options,
     )
-    how: dict[str, Any] = {"taken": taken, "sigma": sigma, "cover": cover}
-    return herd, _gap(state, points, worth, rows[herd.order], how)
+    return picks, _gap(state, points, worth, rows[picks.order], options)
 
 
 def _points(
-    state: State, rows: Int64Array, most_points: int, rng: np.random.Generator
+    state: SelectionState, rows: Int64Array, max_points: int, rng: np.random.Generator
 ) -> tuple[Int64Array, FloatArray]:
-    """Return the pool points to cover, and what each is worth.
+    """Return the pool points to cover, and their worth.
 
-    Of a large pool these are all candidates, and a uniform sample of the others that counts
-    for all others: a candidate covers itself best, and would gain by being in the sample.
+    For a large pool, these are all candidates, and a uniform sample that represents all other
+    points. (A candidate covers itself best, and would gain by being in the sample.)
     """
-    if len(state.left) <= most_points:
+    if len(state.left) <= max_points:
         return state.left, _worth(state.pool, state.left)
     others = np.setdiff1d(state.left, rows)
-    number = min(max(most_points - len(rows), most_points // 2), len(others))
-    some = np.sort(rng.choice(others, number, replace=False))
+    number = min(max(max_points - len(rows), max_points // 2), len(others))
+    sample = np.sort(rng.choice(others, number, replace=False))
     worth = np.concatenate(
-        [_worth(state.pool, rows), _worth(state.pool, some) * len(others) / max(number, 1)]
+        [_worth(state.pool, rows), _worth(state.pool, sample) * len(others) / max(number, 1)]
     )
-    return np.concatenate([rows, some]), worth
-
-
-def _quota(state: State, rows: Int64Array) -> coverage.Quota | None:
-    if not state.wanted:
-        return None
-    wanted = np.array(list(state.wanted.values()))
-    return coverage.Quota(belongs=state.belongs(rows), wanted=wanted, have=state.have())
+    return np.concatenate([rows, sample]), worth
 
 
 def _gap(
-    state: State, points: Int64Array, worth: FloatArray, picked: Int64Array, how: dict[str, Any]
+    state: SelectionState,
+    points: Int64Array,
+    worth: FloatArray,
+    picked: Int64Array,
+    options: dict[str, Any],
 ) -> float | None:
-    """Return |sampled sum - exact sum| / exact sum of what the picks cover."""
+    """Return |sampled sum - exact sum| / exact sum of the coverage by the picks."""
     if len(points) == len(state.left):
         return 0.0
-    if len(state.left) * (len(how["taken"]) + len(picked)) > _GAP_KERNELS:
+    if len(state.left) * (len(options["covering"]) + len(picked)) > _MAX_GAP_KERNELS:
         return None
-    z = state.pool.embeddings
-    exact = coverage.covered(z[state.left], _worth(state.pool, state.left), chosen=z[picked], **how)
-    sampled = coverage.covered(z[points], worth, chosen=z[picked], **how)
+    z, left = state.pool.embeddings, state.left
+    exact = coverage.covered(z[left], _worth(state.pool, left), chosen=z[picked], **options)
+    sampled = coverage.covered(z[points], worth, chosen=z[picked], **options)
     return abs(sampled - exact) / exact if exact > 0 else 0.0
 
 
 def _worth(pool: Pool, rows: Int64Array) -> FloatArray:
     if pool.hardness is None:
         return np.ones(len(rows))
-    return np.nan_to_num(pool.hardness[rows], nan=_UNKNOWN)
+    return np.nan_to_num(pool.hardness[rows], nan=_UNKNOWN_WORTH)
 
 
-def _in_order(
+def _interleave(
     *parts: tuple[Int64Array, list[Arm], list[str]],
 ) -> tuple[Int64Array, tuple[Arm, ...], tuple[str, ...]]:
-    """Merge the parts so that each is spread evenly over the whole, its own order kept."""
-    when = np.concatenate([(np.arange(len(rows)) + 0.5) / max(len(rows), 1) for rows, *_ in parts])
-    order = np.argsort(when, kind="stable")
-    arms = [arm for _, of_part, _ in parts for arm in of_part]
-    sentences = [sentence for *_, of_part in parts for sentence in of_part]
+    """Merge the parts, each spread evenly and in its own order."""
+    position = np.concatenate(
+        [(np.arange(len(rows)) + 0.5) / max(len(rows), 1) for rows, *_ in parts]
+    )
+    order = np.argsort(position, kind="stable")
+    all_arms = [arm for _, arms, _ in parts for arm in arms]
+    all_reasons = [reason for *_, reasons in parts for reason in reasons]
     return (
         np.concatenate([rows for rows, *_ in parts])[order],
-        tuple(arms[i] for i in order),
-        tuple(sentences[i] for i in order),
+        tuple(all_arms[i] for i in order),
+        tuple(all_reasons[i] for i in order),
     )
 
 
-def _because_drawn(state: State) -> str:
+def _reason_for_drawn(state: SelectionState) -> str:
     return f"Drawn uniformly from all {len(state.pool)} samples of the pool."
 
 
-def _because_picked(state: State, candidates: Candidates, herd: coverage.Picks) -> list[str]:
-    """Return a sentence on each pick: what made it a candidate, and how new it is."""
-    sentences = []
-    ordered = np.sort([] if state.pool.hardness is None else state.pool.hardness)  # NaN last
-    known = ordered[np.isfinite(ordered)]
-    for i, cosine in zip(herd.order, herd.nearest, strict=True):
+def _reasons_for_picks(
+    state: SelectionState, candidates: Candidates, picks: coverage.Picks
+) -> list[str]:
+    """Return a sentence for each pick: the reason for its arm, and its nearest sample."""
+    reasons = []
+    hardness = np.sort([] if state.pool.hardness is None else state.pool.hardness)  # NaN last
+    ranked = hardness[np.isfinite(hardness)]
+    for i, cosine in zip(picks.order, picks.nearest, strict=True):
         row, arm = candidates.rows[i], candidates.arms[i]
-        why = "Stands for what no labeled sample shows yet."
+        reason = "Stands for what no labeled sample shows yet."
         if arm == "hard":
-            why = _place(state.pool, row, known)
+            reason = _rank_sentence(state.pool, row, ranked)
         elif arm == "slice":
             slices = [
-                f"{n} ({w:.0f} wanted)"
-                for n, w in state.wanted.items()
-                if state.pool.strata[n][row]
+                f"{name} ({count:.0f} wanted)"
+                for name, count in state.wanted.items()
+                if state.pool.strata[name][row]
             ]
-            why = f"Brought in by the quota of {', '.join(slices)}."
-        near = "Nothing was labeled or chosen before it."
+            reason = f"Brought in by the quota of {', '.join(slices)}."
+        nearest_sample = "Nothing was labeled or chosen before it."
         if np.isfinite(cosine):
-            near = f"The nearest labeled or chosen sample has cosine {cosine:.2f}."
-        sentences.append(f"{why} {near}")
-    return sentences
+            nearest_sample = f"The nearest labeled or chosen sample has cosine {cosine:.2f}."
+        reasons.append(f"{reason} {nearest_sample}")
+    return reasons
 
 
-def _place(pool: Pool, row: int, ordered: FloatArray) -> str:
-    """Return the place of a row in the ranking, whose finite values are given, ascending."""
+def _rank_sentence(pool: Pool, row: int, ranked: FloatArray) -> str:
+    """Return the hardness of a row and its rank among the finite values, which are ascending."""
     value = float("nan") if pool.hardness is None else float(pool.hardness[row])
-    place = 1 + len(ordered) - int(np.searchsorted(ordered, value, side="right"))
-    return f"Hardness {value:.2f}, number {place} of {len(pool)}."
+    rank = 1 + len(ranked) - int(np.searchsorted(ranked, value, side="right"))
+    return f"Hardness {value:.2f}, number {rank} of {len(pool)}."
 
 
-def _advice(state: State, index: Int64Array, budget: int, dropped: int) -> tuple[str, ...]:
-    """Return what a person should know before anything is labeled."""
+def _advice(
+    state: SelectionState, index: Int64Array, budget: int, n_dropped: int
+) -> tuple[str, ...]:
+    """Return advice before labeling."""
     n, advice = len(state.pool), []
-    if budget > 0 and n / budget < _FEW:
+    if budget > 0 and n / budget < _MIN_POOL_RATIO:
         advice.append(
-            f"The pool holds {n / budget:.1f} samples for each one to choose. Below {_FEW}, "
-            "choosing can hardly do better than drawing at random."
+            f"The pool holds {n / budget:.1f} samples for each one to choose. Below "
+            f"{_MIN_POOL_RATIO}, choosing can hardly do better than drawing at random."
         )
     if len(index) < budget:
         advice.append(
             f"Only {len(index)} of {budget} samples could be chosen: the pool holds {n}, "
-            f"of which {dropped} are near-duplicates of others."
+            f"of which {n_dropped} are near-duplicates of others."
         )
     for name, wanted in state.wanted.items():
-        have = int(state.pool.strata[name][index].sum())
-        if have < int(wanted):
-            there = int(state.pool.strata[name].sum())
+        mask = state.pool.strata[name]
+        chosen = int(mask[index].sum())
+        if chosen < int(wanted):
             advice.append(
-                f"{name}: {have} of {wanted:.0f} wanted samples are chosen; the pool holds {there}."
+                f"{name}: {chosen} of {wanted:.0f} wanted samples are chosen; the pool holds "
+                f"{int(mask.sum())}."
             )
     return tuple(advice)

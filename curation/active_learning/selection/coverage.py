@@ -1,16 +1,16 @@
-"""Greedy uncertainty coverage: which candidates stand for most of what is not covered yet.
+"""Greedy uncertainty coverage: pick the candidates that cover most of the pool.
 
-With embeddings z of length 1, the Gaussian kernel k(a, b) = exp(-|a - b|^2 / sigma^2), the
-labeled samples L, those chosen so far S and the worth U_n of point n, the next one is
+With unit embeddings z, the Gaussian kernel k(a, b) = exp(-|a - b|^2 / sigma^2), the labeled
+samples L, the earlier picks S and the worth U_n of point n, the next pick is
 
     argmax_x  scale(x) * quota(x) * sum_n U_n max(0, k(z_n, z_x) - max_{l in L+S} k(z_n, z_l))
 
-The sum never grows as S grows, and neither does the quota's factor, so an old value is an
-upper bound and only the candidates at the top are evaluated again (lazy greedy, exact).
-Memory is linear in the number of points: kernels are made in blocks and thrown away.
+The sum and the quota's factor never grow with S, so an old value is an upper bound, and only the
+top candidates are evaluated again (lazy greedy, exact). Kernels are computed in blocks, so memory
+is linear in the number of points.
 
-What is done with the large arrays is behind `Cover`: `ArrayCover` does it with numpy,
-`device_coverage.DeviceCover` on a GPU.
+A `Cover` does the arithmetic on large arrays: `NumpyCover` here, or `coverage_torch.TorchCover`
+on a GPU.
 
 A is the number of candidates, T of points, L of labeled samples, G of slices, D the length
 of an embedding. Embeddings are float32.
@@ -21,6 +21,7 @@ of an embedding. Embeddings are float32.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,45 +29,45 @@ import numpy as np
 
 from cascade.arrays import BoolArray, FloatArray, Int64Array
 
-_BLOCK_BYTES = 32 * 2**20  # of one block of kernel values
+_BLOCK_BYTES = 32 * 2**20  # per block of kernel values
 _REFRESHED = 16  # candidates that are evaluated again at a time
-_LABELED_ENOUGH = 50  # from here on the labeled samples set the bandwidth
-_LABELED_MOST = 2_000  # of them, for the percentile over their pairs
-_QUERIES = 1_000  # points whose nearest neighbour is looked up, for the median
-_TIE = 1e-6  # relative: closer scores are equal, whatever the order of a float32 sum says
-_POSITIVE = 1e-3  # distances below are zero: float32 cosines of equal vectors give 5e-4
+_MIN_LABELED = 50  # labeled samples that determine the bandwidth
+_MAX_LABELED = 2_000  # labeled samples for the percentile over their pairs
+_QUERIES = 1_000  # points for the median of nearest-neighbor distances
+_TIE = 1e-6  # relative difference of equal scores: the order of float32 sums matters
+_MIN_DISTANCE = 1e-3  # lower ones are zero: float32 cosines of equal vectors give 5e-4
 
 
 @dataclass(frozen=True, eq=False)
 class Quota:
-    """How many of each slice are wanted in the batch.
+    """Wanted number of samples per slice in the batch.
 
     Attributes:
-        belongs: Which candidate belongs to which slice, shape (G, A).
-        wanted: Samples wanted of each slice, above 0, shape (G,).
-        have: Samples of each slice that are in the batch already, shape (G,).
+        membership: Candidates in each slice, shape (G, A).
+        wanted: Wanted samples of each slice, above 0, shape (G,).
+        present: Samples of each slice in the batch before the first pick, shape (G,).
     """
 
-    belongs: BoolArray
+    membership: BoolArray
     wanted: FloatArray
-    have: Int64Array
+    present: Int64Array
 
-    def factor(self, have: Int64Array) -> FloatArray:
-        """Return 1 + the sum over a candidate's slices of the share still missing, (A,)."""
-        missing = np.maximum(self.wanted - have, 0.0) / self.wanted
-        return 1.0 + missing @ self.belongs
+    def factor(self, present: Int64Array) -> FloatArray:
+        """Return 1 + the missing shares of a candidate's slices, shape (A,)."""
+        missing = np.maximum(self.wanted - present, 0.0) / self.wanted
+        return 1.0 + missing @ self.membership
 
 
 @dataclass(frozen=True, eq=False)
 class Picks:
-    """What greedy coverage picked.
+    """Result of greedy coverage.
 
     Attributes:
         order: Rows of the candidates, first pick first, shape (B,).
-        gain: What each pick added to the coverage when it was picked, shape (B,).
-        nearest: Cosine to the nearest labeled or picked sample at that moment, shape (B,);
-            -inf where there was none.
-        evaluations: How many gains were computed; plain greedy needs A x B.
+        gain: Gain of coverage at each pick, shape (B,).
+        nearest: Cosine of each pick to the nearest labeled or picked sample at that time, shape
+            (B,); -inf without any.
+        evaluations: Number of computed gains; plain greedy needs A x B.
     """
 
     order: Int64Array
@@ -75,36 +76,42 @@ class Picks:
     evaluations: int
 
 
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Arrays of a coverage problem.
+
+    Attributes:
+        candidates: Embeddings that may be picked, shape (A, D).
+        points: Embeddings to cover, shape (T, D).
+        worth: Worth of covering each point, shape (T,), not negative.
+        covering: Embeddings that already cover: labeled or in the batch, shape (L, D).
+        sigma: Width of the kernel in units of distance, above 0.
+    """
+
+    candidates: FloatArray
+    points: FloatArray
+    worth: FloatArray
+    covering: FloatArray
+    sigma: float
+
+
 class Cover(Protocol):
-    """How well points are covered so far, and what candidates would add."""
+    """Coverage of points, and the gains of candidates."""
 
     def gains(self, rows: Int64Array) -> FloatArray:
-        """Return what each of these candidates would add, shape (len(rows),), float64."""
+        """Return the gain of each of these candidates, shape (len(rows),), float64."""
         ...
 
-    def take(self, row: int) -> None:
-        """Let a candidate cover the points."""
+    def add(self, row: int) -> None:
+        """Add a candidate to the covering samples."""
         ...
 
-    def together(self) -> float:
-        """Return what all candidates would add, if all of them covered."""
+    def total_gain(self) -> float:
+        """Return the gain of all candidates together."""
         ...
 
 
-class CoverFactory(Protocol):
-    """Builds a `Cover`; all arrays are numpy's, the embeddings float32."""
-
-    def __call__(
-        self,
-        candidates: FloatArray,
-        points: FloatArray,
-        worth: FloatArray,
-        *,
-        sigma: float,
-        taken: FloatArray,
-    ) -> Cover:
-        """Return how well `taken` cover the points; the arguments are as in `herd`."""
-        ...
+CoverFactory = Callable[[Problem], Cover]
 
 
 def pick_greedily(
@@ -114,42 +121,42 @@ def pick_greedily(
     *,
     budget: int,
     sigma: float,
-    taken: FloatArray,
+    covering: FloatArray,
     scale: FloatArray | None = None,
     quota: Quota | None = None,
     cover: CoverFactory | None = None,
 ) -> Picks:
-    """Pick up to `budget` candidates; of equal ones, the first.
+    """Pick up to `budget` candidates; of ties, the first.
 
     Args:
-        candidates: Embeddings that may be picked, shape (A, D).
-        points: Embeddings that are to be covered, shape (T, D).
-        worth: What covering each point is worth, shape (T,), not negative.
-        budget: How many to pick; fewer are picked when there are fewer candidates.
-        sigma: The kernel's width, in units of distance, above 0.
-        taken: Embeddings that cover already: labeled, or in the batch, shape (L, D).
-        scale: A factor on each candidate's gain, shape (A,), above 0, for instance of cost.
-        quota: What slices the batch should hold.
-        cover: Does the arithmetic; `ArrayCover` where None.
+        candidates: See `Problem`.
+        points: See `Problem`.
+        worth: See `Problem`.
+        budget: Number of picks.
+        sigma: See `Problem`.
+        covering: See `Problem`.
+        scale: Factor of each candidate's gain, shape (A,), above 0, such as 1 / cost.
+        quota: Wanted samples per slice.
+        cover: Does the arithmetic; `NumpyCover` by default.
     """
     factors = np.ones(len(candidates)) if scale is None else scale
-    have = None if quota is None else quota.have.copy()
-    made = (cover or ArrayCover)(candidates, points, worth, sigma=sigma, taken=taken)
-    lazy = _Lazy(made, len(candidates))
+    present = None if quota is None else quota.present.copy()
+    problem = Problem(candidates, points, worth, covering, sigma)
+    lazy = _LazyGains((cover or NumpyCover)(problem), len(candidates))
     order, gains = [], []
     for _ in range(min(budget, len(candidates))):
-        by_slice = 1.0 if quota is None or have is None else quota.factor(have)
+        by_slice = 1.0 if quota is None or present is None else quota.factor(present)
         pick = lazy.best(factors * by_slice)
         order.append(pick)
         gains.append(lazy.bound[pick])
-        lazy.take(pick)
-        if quota is not None and have is not None:
-            have += quota.belongs[:, pick]
+        lazy.add(pick)
+        if quota is not None and present is not None:
+            present += quota.membership[:, pick]
     rows = np.array(order, np.int64)
     return Picks(
         order=rows,
         gain=np.array(gains, np.float64),
-        nearest=_nearest_before(candidates[rows], taken),
+        nearest=_nearest_before(candidates[rows], covering),
         evaluations=lazy.evaluations,
     )
 
@@ -158,22 +165,23 @@ def bandwidth(labeled: FloatArray, pool: FloatArray, rng: np.random.Generator) -
     """Return the kernel's width sigma, in units of distance.
 
     From 50 labeled samples on, it is the 1st percentile of the positive distances between
-    them (the least distance [0] collapses to 0 with near-duplicates); before, the median
-    distance of a pool point to its nearest neighbour. Both are taken over uniform samples.
+    them (the minimum distance [0] collapses to 0 with near-duplicates); before, the median
+    distance of a pool point to its nearest neighbor. Both are taken over uniform samples.
 
     Args:
         labeled: Embeddings of the labeled samples, shape (L, D).
         pool: Embeddings of the pool, shape (N, D).
-        rng: Draws the samples.
+        rng: Random generator for the samples.
     """
-    if len(labeled) >= _LABELED_ENOUGH:
-        some = labeled[_uniform(len(labeled), _LABELED_MOST, rng)]
-        apart = _distance(some @ some.T)[np.triu_indices(len(some), k=1)]
-        found = _positive(apart)
-        if len(found):
-            return float(np.percentile(found, 1))
-    found = _positive(_to_neighbour(pool, _uniform(len(pool), _QUERIES, rng)))
-    return float(np.median(found)) if len(found) else 1.0  # all alike: any width will do
+    if len(labeled) >= _MIN_LABELED:
+        sample = labeled[_uniform_rows(len(labeled), _MAX_LABELED, rng)]
+        distances = _distance(sample @ sample.T)[np.triu_indices(len(sample), k=1)]
+        positive = distances[distances > _MIN_DISTANCE]
+        if len(positive):
+            return float(np.percentile(positive, 1))
+    distances = _neighbor_distances(pool, _uniform_rows(len(pool), _QUERIES, rng))
+    positive = distances[distances > _MIN_DISTANCE]
+    return float(np.median(positive)) if len(positive) else 1.0  # all equal: any width will do
 
 
 def nearest_cosine(points: FloatArray, others: FloatArray) -> FloatArray:
@@ -183,8 +191,8 @@ def nearest_cosine(points: FloatArray, others: FloatArray) -> FloatArray:
         return best
     for rows in _blocks(len(points), columns=min(len(others), 4096)):
         for columns in _blocks(len(others), rows=4096):
-            similar = points[rows] @ others[columns].T
-            np.maximum(best[rows], similar.max(axis=1), out=best[rows])
+            cosines = points[rows] @ others[columns].T
+            np.maximum(best[rows], cosines.max(axis=1), out=best[rows])
     return best
 
 
@@ -192,46 +200,38 @@ def covered(
     points: FloatArray,
     worth: FloatArray,
     *,
-    taken: FloatArray,
+    covering: FloatArray,
     chosen: FloatArray,
     sigma: float,
     cover: CoverFactory | None = None,
 ) -> float:
-    """Return how much the chosen samples add to the coverage of the points by the taken ones."""
-    return (cover or ArrayCover)(chosen, points, worth, sigma=sigma, taken=taken).together()
+    """Return the gain of coverage of the points by the chosen samples."""
+    return (cover or NumpyCover)(Problem(chosen, points, worth, covering, sigma)).total_gain()
 
 
 def kernel(cosine: FloatArray, sigma: float) -> FloatArray:
-    """Return exp(-d^2 / sigma^2) of two unit vectors, of which d^2 = 2 - 2 cosine."""
+    """Return exp(-d^2 / sigma^2) of two unit vectors, with d^2 = 2 - 2 cosine."""
     return np.exp((2.0 * np.minimum(cosine, 1.0) - 2.0) / sigma**2)
 
 
-def noise(sigma: float) -> float:
-    """Return what float32 cosines leave in a kernel: a gain below is none."""
+def min_gain(sigma: float) -> float:
+    """Return the rounding error of a kernel value from float32 cosines: lower gains are zero."""
     return 1e-6 * max(1.0, sigma**-2)
 
 
-class ArrayCover:
-    """A `Cover` that numpy computes: see `herd` for the arguments."""
+class NumpyCover:
+    """A `Cover` in NumPy."""
 
-    def __init__(
-        self,
-        candidates: FloatArray,
-        points: FloatArray,
-        worth: FloatArray,
-        *,
-        sigma: float,
-        taken: FloatArray,
-    ) -> None:
-        self._candidates, self._points = candidates, points
-        self._worth, self._sigma = worth.astype(np.float64), sigma
-        self._cover = kernel(nearest_cosine(points, taken), sigma)
-        self._rows = max(1, _BLOCK_BYTES // (4 * max(len(points), 1)))
+    def __init__(self, problem: Problem) -> None:
+        self._candidates, self._points = problem.candidates, problem.points
+        self._worth, self._sigma = problem.worth.astype(np.float64), problem.sigma
+        self._cover = kernel(nearest_cosine(self._points, problem.covering), self._sigma)
+        self._rows = max(1, _BLOCK_BYTES // (4 * max(len(self._points), 1)))
 
     def gains(self, rows: Int64Array) -> FloatArray:
-        """Return what each of these candidates would add."""
-        found = np.empty(len(rows))
-        least = noise(self._sigma)
+        """Return the gain of each of these candidates."""
+        gains = np.empty(len(rows))
+        lowest = min_gain(self._sigma)
         for start in range(0, len(rows), self._rows):
             part = rows[start : start + self._rows]
             values = self._candidates[part] @ self._points.T
@@ -240,73 +240,71 @@ class ArrayCover:
             values *= 2.0 / self._sigma**2
             np.exp(values, out=values)
             values -= self._cover
-            values *= values > least
-            found[start : start + len(part)] = values.astype(np.float64) @ self._worth
-        return found
+            values *= values > lowest
+            gains[start : start + len(part)] = values.astype(np.float64) @ self._worth
+        return gains
 
-    def take(self, row: int) -> None:
-        """Let a candidate cover the points."""
+    def add(self, row: int) -> None:
+        """Add a candidate to the covering samples."""
         cosine = self._points @ self._candidates[row]
         np.maximum(self._cover, kernel(cosine, self._sigma), out=self._cover)
 
-    def together(self) -> float:
-        """Return what all candidates would add, if all of them covered."""
+    def total_gain(self) -> float:
+        """Return the gain of all candidates together."""
         after = kernel(nearest_cosine(self._points, self._candidates), self._sigma)
         return float(self._worth @ np.maximum(after - self._cover, 0.0).astype(np.float64))
 
 
-class _Lazy:
-    """The candidates' gains as upper bounds, made exact only where it matters."""
+class _LazyGains:
+    """Upper bounds of the candidates' gains, made exact only for the top candidates."""
 
     def __init__(self, cover: Cover, n: int) -> None:
         self._cover = cover
         self._open = np.ones(n, bool)
-        self._fresh = np.ones(n, bool)
+        self._exact = np.ones(n, bool)
         self.bound = cover.gains(np.arange(n))
         self.evaluations = n
 
     def best(self, factors: FloatArray) -> int:
-        """Return the open candidate whose gain x factor is greatest, the first of equals."""
+        """Return the open candidate with the highest gain x factor, the first of ties."""
         score = np.where(self._open, self.bound * factors, -np.inf)
         while True:
             top = np.flatnonzero(score >= score.max() * (1.0 - _TIE))
-            if self._fresh[top].all():
+            if self._exact[top].all():
                 return int(top[0])
-            stale = np.flatnonzero(self._open & ~self._fresh)
+            stale = np.flatnonzero(self._open & ~self._exact)
             if len(stale) > _REFRESHED:
                 stale = stale[np.argpartition(-score[stale], _REFRESHED)[:_REFRESHED]]
             self.bound[stale] = self._cover.gains(stale)
             score[stale] = (self.bound * factors)[stale]
-            self._fresh[stale] = True
+            self._exact[stale] = True
             self.evaluations += len(stale)
 
-    def take(self, pick: int) -> None:
-        """Let a candidate cover: every other gain may have shrunk."""
-        self._cover.take(pick)
+    def add(self, pick: int) -> None:
+        """Add a pick to the covering samples, which may lower every other gain."""
+        self._cover.add(pick)
         self._open[pick] = False
-        self._fresh = self.bound == 0.0  # nothing left to shrink
+        self._exact = self.bound == 0.0  # these cannot become lower
 
 
-def _nearest_before(picked: FloatArray, taken: FloatArray) -> FloatArray:
-    """Return the cosine of each pick to the nearest of the taken and the earlier picks, (B,)."""
-    best = nearest_cosine(picked, taken)
+def _nearest_before(picked: FloatArray, covering: FloatArray) -> FloatArray:
+    """Return the cosine of each pick to the nearest covering sample or earlier pick, (B,)."""
+    best = nearest_cosine(picked, covering)
     for rows in _blocks(len(picked), columns=len(picked)):
-        similar = picked[rows] @ picked[: rows.stop].T
-        later = (
-            np.arange(similar.shape[1]) >= np.arange(rows.start, rows.start + len(similar))[:, None]
-        )
-        similar[later] = -np.inf
-        best[rows] = np.maximum(best[rows], similar.max(axis=1, initial=-np.inf))
+        cosines = picked[rows] @ picked[: rows.stop].T
+        columns = np.arange(cosines.shape[1])
+        cosines[columns >= np.arange(rows.start, rows.start + len(cosines))[:, None]] = -np.inf
+        best[rows] = np.maximum(best[rows], cosines.max(axis=1, initial=-np.inf))
     return best.astype(np.float64)
 
 
-def _to_neighbour(pool: FloatArray, queries: Int64Array) -> FloatArray:
-    """Return the distance of each query to its nearest neighbour in the pool but itself."""
+def _neighbor_distances(pool: FloatArray, queries: Int64Array) -> FloatArray:
+    """Return the distance of each query row to its nearest neighbor in the pool."""
     best = np.full(len(queries), -np.inf)
     for rows in _blocks(len(queries), columns=len(pool)):
-        similar = pool[queries[rows]] @ pool.T
-        similar[np.arange(len(similar)), queries[rows]] = -np.inf
-        best[rows] = similar.max(axis=1, initial=-np.inf)
+        cosines = pool[queries[rows]] @ pool.T
+        cosines[np.arange(len(cosines)), queries[rows]] = -np.inf
+        best[rows] = cosines.max(axis=1, initial=-np.inf)
     return _distance(best[np.isfinite(best)])
 
 
@@ -314,16 +312,12 @@ def _distance(cosine: FloatArray) -> FloatArray:
     return np.sqrt(np.maximum(2.0 - 2.0 * cosine, 0.0))
 
 
-def _positive(distances: FloatArray) -> FloatArray:
-    return distances[distances > _POSITIVE]
-
-
-def _uniform(n: int, most: int, rng: np.random.Generator) -> Int64Array:
+def _uniform_rows(n: int, most: int, rng: np.random.Generator) -> Int64Array:
     """Return all of 0..n-1, or `most` of them drawn uniformly, ascending."""
     return np.arange(n) if n <= most else np.sort(rng.choice(n, most, replace=False))
 
 
 def _blocks(n: int, *, columns: int = 1, rows: int | None = None) -> list[slice]:
-    """Return slices over n rows whose float32 kernel with so many columns fits a block."""
+    """Return slices of n rows; a float32 block with `columns` columns has `_BLOCK_BYTES`."""
     step = rows or max(1, _BLOCK_BYTES // (4 * max(columns, 1)))
     return [slice(start, start + step) for start in range(0, n, step)]

@@ -1,6 +1,6 @@
-"""The arithmetic of greedy coverage on a GPU, or any device of torch; see `coverage`.
+"""Greedy coverage on a GPU, or any device of PyTorch; see `coverage`.
 
-Products run in full float32 (no TF32): a gain is a sum of small differences.
+Products are in full float32, without TF32, because a gain is a sum of small differences.
 """
 
 from __future__ import annotations
@@ -14,71 +14,61 @@ import torch
 from torch import Tensor
 
 from cascade.arrays import FloatArray, Int64Array
-from curation.active_learning.selection.coverage import CoverFactory, noise
+from curation.active_learning.selection.coverage import CoverFactory, Problem, min_gain
 
-_BLOCK_VALUES = 2**28  # kernel values at once on a GPU: 1 GiB, and as much again for the gains
+_BLOCK_VALUES = 2**28  # kernel values per block: 1 GiB, and the same again for the gains
 
 
 def torch_cover(device: torch.device) -> CoverFactory:
-    """Return what builds covers on a device."""
-    return partial(DeviceCover, device=device)
+    """Return a factory of covers on a device."""
+    return partial(TorchCover, device=device)
 
 
-class DeviceCover:
-    """A `Cover` on a device of torch: see `coverage.pick_greedily` for the arguments."""
+class TorchCover:
+    """A `Cover` on a device of PyTorch."""
 
-    def __init__(
-        self,
-        candidates: FloatArray,
-        points: FloatArray,
-        worth: FloatArray,
-        *,
-        sigma: float,
-        taken: FloatArray,
-        device: torch.device,
-    ) -> None:
-        self._device, self._sigma = device, sigma
-        self._candidates = self._put(candidates)
-        self._points = self._put(points)
-        self._worth = self._put(worth).to(torch.float64)
-        self._block = max(1, _BLOCK_VALUES // max(len(points), 1))
-        self._cover = torch.zeros(len(points), device=device)
-        some = self._put(taken)
-        for start in range(0, len(some), self._block):
-            self._covered_by(some[start : start + self._block])
+    def __init__(self, problem: Problem, device: torch.device) -> None:
+        self._device, self._sigma = device, problem.sigma
+        self._candidates = self._to_device(problem.candidates)
+        self._points = self._to_device(problem.points)
+        self._worth = self._to_device(problem.worth).to(torch.float64)
+        self._block = max(1, _BLOCK_VALUES // max(len(self._points), 1))
+        self._cover = torch.zeros(len(self._points), device=device)
+        self._add_all(self._to_device(problem.covering))
 
     def gains(self, rows: Int64Array) -> FloatArray:
-        """Return what each of these candidates would add."""
-        found = []
+        """Return the gain of each of these candidates."""
+        gains = []
         index = torch.from_numpy(np.asarray(rows)).to(self._device)
         for start in range(0, len(rows), self._block):
             values = self._kernel(self._candidates[index[start : start + self._block]])
             values -= self._cover
-            values[values <= noise(self._sigma)] = 0.0
-            found.append(torch.mv(values.to(torch.float64), self._worth))
-        return torch.cat([*found, self._worth[:0]]).cpu().numpy()
+            values[values <= min_gain(self._sigma)] = 0.0
+            gains.append(torch.mv(values.to(torch.float64), self._worth))
+        return torch.cat([*gains, self._worth[:0]]).cpu().numpy()
 
-    def take(self, row: int) -> None:
-        """Let a candidate cover the points."""
-        self._covered_by(self._candidates[row : row + 1])
+    def add(self, row: int) -> None:
+        """Add a candidate to the covering samples."""
+        self._add_all(self._candidates[row : row + 1])
 
-    def together(self) -> float:
-        """Return what all candidates would add, if all of them covered."""
+    def total_gain(self) -> float:
+        """Return the gain of all candidates together."""
         before = self._cover.clone()
-        for start in range(0, len(self._candidates), self._block):
-            self._covered_by(self._candidates[start : start + self._block])
+        self._add_all(self._candidates)
         return float(torch.dot((self._cover - before).to(torch.float64), self._worth))
 
-    def _covered_by(self, some: Tensor) -> None:
-        torch.maximum(self._cover, self._kernel(some).amax(dim=0), out=self._cover)
+    def _add_all(self, covering: Tensor) -> None:
+        for start in range(0, len(covering), self._block):
+            values = self._kernel(covering[start : start + self._block])
+            torch.maximum(self._cover, values.amax(dim=0), out=self._cover)
 
-    def _kernel(self, some: Tensor) -> Tensor:
+    def _kernel(self, covering: Tensor) -> Tensor:
         with _full_precision():
-            values = some @ self._points.T
+            values = covering @ self._points.T
         values -= 1.0
         return values.clamp_(max=0.0).mul_(2.0 / self._sigma**2).exp_()
 
-    def _put(self, array: FloatArray) -> Tensor:
+    def _to_device(self, array: FloatArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
 

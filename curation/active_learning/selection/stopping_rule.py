@@ -1,4 +1,4 @@
-"""Whether another round is worth its labels, and what the labels cost."""
+"""Stopping rule for rounds, and the cost of labeling."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Assumptions, from the literature and not from your labelers: a box by extreme clicking takes
-# 7 s (Papadopoulos et al., ICCV 2017), a look at an image that is opened, checked and sent off
-# 10 s. Replace both by measured lead times as soon as there are any.
+# Assumptions from the literature: a box by extreme clicking takes 7 s (Papadopoulos et al., ICCV
+# 2017), opening, checking and submitting an image 10 s. Replace both by measured times.
 SECONDS_PER_BOX = 7.0
 SECONDS_PER_IMAGE = 10.0
 ROUNDS = 2
@@ -18,7 +17,7 @@ ROUNDS = 2
 
 @dataclass(frozen=True)
 class Gain:
-    """What a round brought: the change of a metric, and the interval that it lies in."""
+    """Change of a metric in a round, with its interval."""
 
     delta: float
     lower: float
@@ -26,19 +25,19 @@ class Gain:
 
     @property
     def is_noise(self) -> bool:
-        """Whether no change at all is as likely."""
+        """Whether the interval contains no change."""
         return self.lower <= 0.0 <= self.upper
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What labeling a batch will take.
+    """Cost of labeling a batch.
 
     Attributes:
-        images: Samples in the batch.
-        boxes: Boxes expected in them.
-        hours: Of one person.
-        sentence: The same in words, with what was assumed.
+        images: Number of samples in the batch.
+        boxes: Expected number of boxes.
+        hours: Working hours of one person.
+        sentence: Cost and assumptions in words.
     """
 
     images: int
@@ -48,20 +47,23 @@ class Cost:
 
 
 def should_stop(gains: Sequence[Gain | None], *, rounds: int = ROUNDS) -> tuple[bool, str]:
-    """Return whether the last rounds all stayed inside the noise, and a sentence on it.
+    """Return whether the gains of the last rounds are all noise, and a sentence about them.
 
     Args:
-        gains: Of each round, oldest first; None where a round had no verdict, which argues
-            neither for stopping nor against and counts as a round outside the noise.
-        rounds: How many rounds in a row must have stayed inside the noise.
+        gains: Gain of each round, oldest first; None, for a round without a verdict, counts as
+            no noise.
+        rounds: Number of consecutive rounds without a gain before a stop.
     """
     if len(gains) < rounds:
         return False, f"{len(gains)} of the {rounds} rounds that a stop needs are measured."
     last = gains[-rounds:]
-    told = "; ".join(_tell(one) for one in last)
-    if all(one is not None and one.is_noise for one in last):
-        return True, f"The last {rounds} rounds changed nothing that noise would not: {told}. Stop."
-    return False, f"The last {rounds} rounds are not all inside the noise: {told}. Go on."
+    summary = "; ".join(_describe(gain) for gain in last)
+    if all(gain is not None and gain.is_noise for gain in last):
+        return True, f"The gains of the last {rounds} rounds are within the noise: {summary}. Stop."
+    return (
+        False,
+        f"The gains of the last {rounds} rounds are not all within the noise: {summary}. Continue.",
+    )
 
 
 def labeling_cost(
@@ -70,17 +72,17 @@ def labeling_cost(
     seconds_per_box: float = SECONDS_PER_BOX,
     seconds_per_image: float = SECONDS_PER_IMAGE,
 ) -> Cost:
-    """Return what labeling will cost.
+    """Return the expected cost of labeling a batch.
 
     Args:
-        expected_boxes: Boxes expected in each sample of the batch, shape (B,).
-        seconds_per_box: Measured, or the assumption `SECONDS_PER_BOX`.
-        seconds_per_image: Measured, or the assumption `SECONDS_PER_IMAGE`.
+        expected_boxes: Expected boxes in each sample of the batch, shape (B,).
+        seconds_per_box: Measured time, or the assumption `SECONDS_PER_BOX`.
+        seconds_per_image: Measured time, or the assumption `SECONDS_PER_IMAGE`.
     """
     images, boxes = len(expected_boxes), float(np.nansum(expected_boxes))
     hours = (images * seconds_per_image + boxes * seconds_per_box) / 3600.0
-    assumed = (seconds_per_box, seconds_per_image) == (SECONDS_PER_BOX, SECONDS_PER_IMAGE)
-    source = "assumed, not measured" if assumed else "as measured"
+    is_assumed = (seconds_per_box, seconds_per_image) == (SECONDS_PER_BOX, SECONDS_PER_IMAGE)
+    source = "assumed, not measured" if is_assumed else "as measured"
     return Cost(
         images=images,
         boxes=boxes,
@@ -92,7 +94,7 @@ def labeling_cost(
     )
 
 
-def _tell(gain: Gain | None) -> str:
+def _describe(gain: Gain | None) -> str:
     if gain is None:
         return "no verdict"
     return f"{gain.delta:+.3f} in [{gain.lower:+.3f}, {gain.upper:+.3f}]"

@@ -1,4 +1,4 @@
-"""Work that is done once: what came of it is on record, with what it depended on."""
+"""Cache of a computed result in a JSON file, with the identity of its inputs."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from cascade.runtime.atomic_files import atomic_write_text
 
 
 def cached_result(
-    file: Path,
+    path: Path,
     identity: str,
-    work: Callable[[], Mapping[str, Any]],
+    compute: Callable[[], Mapping[str, Any]],
     *,
     outputs: Sequence[Path] = (),
 ) -> tuple[dict[str, Any], bool]:
-    """Return what is on record for this identity, or what the work returns, and whether it ran.
+    """Return the cached result of an identity, or compute it, and whether it was computed.
 
     Args:
-        file: The record; one of another identity, or a damaged one, is gone as soon as the work
-            begins, for that may replace what the record is of.
-        identity: Of all that the work depends on.
-        work: Does it, and returns what is put on record, as plain JSON.
-        outputs: What it makes beside: if any of it is gone, all is done again.
+        path: The cache file. If it is damaged or of another identity, it is deleted before the
+            computation, which may replace the outputs that it describes.
+        identity: Hash of all inputs.
+        compute: Computes the result, plain values for JSON.
+        outputs: Other files of the computation; if any is missing, the result is computed.
     """
-    known = _read(file) if all(one.exists() for one in outputs) else {}
-    if known.get("identity") == identity:
-        return dict(known["content"]), False
-    file.unlink(missing_ok=True)
-    content = dict(work())
-    atomic_write_text(file, json.dumps({"identity": identity, "content": content}, indent=1) + "\n")
+    cached = _read(path) if all(output.exists() for output in outputs) else {}
+    if cached.get("identity") == identity:
+        return dict(cached["content"]), False
+    path.unlink(missing_ok=True)
+    content = dict(compute())
+    atomic_write_text(path, json.dumps({"identity": identity, "content": content}, indent=1) + "\n")
     return content, True
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """Return the record; nothing where there is none, or it is damaged."""
+def _read(path: Path) -> dict[str, Any]:
+    """Return the content of the file, empty if it is missing or damaged."""
     try:
-        known = json.loads(file.read_text())
+        content = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return content if isinstance(content, dict) else {}

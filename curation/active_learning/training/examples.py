@@ -1,4 +1,4 @@
-"""The labeled images of a dataset, as models learn from them."""
+"""Labeled images of a dataset as training examples."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from curation.storage import collection, queries, reader, schema
 if TYPE_CHECKING:
     from fiftyone import Dataset
 
-MIN_EXAMPLES = 8  # labeled training images, below which a fit would only memorise
+MIN_EXAMPLES = 8  # labeled training images; with fewer, a fit would only memorize
 
 
 def split_examples(dataset: Dataset, split: str, taxonomy: Taxonomy) -> list[Example]:
-    """Return the split's images that have ground truth, with it."""
+    """Return the images of a split that have ground truth."""
     view = queries.labeled(dataset, split)
     _, paths = collection.ids_and_paths(view)
     targets = reader.read_detections(view, schema.GROUND_TRUTH, taxonomy)
@@ -28,12 +28,12 @@ def training_examples(dataset: Dataset, taxonomy: Taxonomy) -> list[Example]:
     """Return the labeled training images.
 
     Raises:
-        StageError: There are too few of them.
+        StageError: There are fewer than `MIN_EXAMPLES`.
     """
-    found = split_examples(dataset, "train", taxonomy)
-    if len(found) < MIN_EXAMPLES:
+    examples = split_examples(dataset, "train", taxonomy)
+    if len(examples) < MIN_EXAMPLES:
         raise StageError(
-            f"{len(found)} training samples are labeled; a fit needs at least "
+            f"{len(examples)} training samples are labeled; a fit needs at least "
             f"{MIN_EXAMPLES}. Label more of the chosen samples, then run the same command again."
         )
-    return found
+    return examples

@@ -1,4 +1,4 @@
-"""What a round trains on, as a snapshot takes it: every labeled image up to that round."""
+"""Labeled images up to a round, for snapshots."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def labeled_images(
     dataset: Dataset, taxonomy: Taxonomy, *, up_to_round: int | None = None
 ) -> Iterator[LabeledImage]:
-    """Give the labeled images of a dataset.
+    """Yield the labeled images of a dataset.
 
     Args:
         dataset: The FiftyOne dataset.
-        taxonomy: What labels mean.
-        up_to_round: Leave out what later rounds labeled; None for all.
+        taxonomy: Maps labels to classes.
+        up_to_round: Last round of labeling; all rounds by default.
     """
     view = dataset.exists(schema.LABELED_ROUND)
     if up_to_round is not None:

@@ -1,4 +1,4 @@
-"""Which data an ensemble was made from, as one hash."""
+"""Hash of the training and evaluation data of an ensemble."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 
 from cascade.predictions import Detections
 
-_DIGITS = 6  # of the image's side: less than a pixel of any image
+_DIGITS = 6  # of relative coordinates: less than a pixel of any image
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledImage:
-    """What of a labeled sample makes a difference to training and evaluation.
+    """Parts of a labeled sample that matter for training and evaluation.
 
     Attributes:
-        content: The hash of its file, or its path where there is none.
+        content: Hash of the file, or its path without one.
         split: train, val or test.
-        truth: Its ground truth.
+        truth: Ground truth.
     """
 
     content: str
@@ -31,13 +31,13 @@ class LabeledImage:
 
 @dataclass(frozen=True)
 class Differences:
-    """What two snapshots do not share, by the content of the images.
+    """Differences between two snapshots, by the content of the images.
 
     Attributes:
-        added: Images that only the second has.
-        removed: Images that only the first has.
-        moved: Images whose split is another.
-        relabeled: Images whose ground truth is another.
+        added: Images in the second snapshot only.
+        removed: Images in the first snapshot only.
+        moved: Images with another split.
+        relabeled: Images with other ground truth.
     """
 
     added: tuple[str, ...]
@@ -47,50 +47,50 @@ class Differences:
 
 
 def snapshot(images: Iterable[LabeledImage]) -> str:
-    """Return 16 hex digits that are equal exactly where images, splits and boxes are.
+    """Return a hash of images, splits and boxes, 16 hex digits.
 
-    The order of images, and of the boxes in one, makes no difference.
+    It does not depend on the order of images, or of the boxes in an image.
     """
     return digest(lines(images))
 
 
 def lines(images: Iterable[LabeledImage]) -> list[str]:
-    """Return all that the hash is of, one line an image: JSON of content, split and boxes."""
-    return sorted(json.dumps([one.content, one.split, _boxes(one.truth)]) for one in images)
+    """Return the hashed lines, one per image: JSON of content, split and boxes."""
+    return sorted(json.dumps([image.content, image.split, _boxes(image.truth)]) for image in images)
 
 
 def digest(snapshot_lines: Sequence[str]) -> str:
-    """Return the hash of what `lines` returned."""
+    """Return the hash of `lines`."""
     return hashlib.sha256("\n".join(snapshot_lines).encode()).hexdigest()[:16]
 
 
 def differences(before: Sequence[str], after: Sequence[str]) -> Differences:
-    """Return what differs between what `lines` returned then and now.
+    """Return the differences between two results of `lines`.
 
-    An image that is there several times counts as another with each further time.
+    Each copy of an image counts as another image.
     """
     old, new = _by_content(before), _by_content(after)
-    both = sorted(old.keys() & new.keys())
+    common = sorted(old.keys() & new.keys())
     return Differences(
         added=tuple(content for content, _ in sorted(new.keys() - old.keys())),
         removed=tuple(content for content, _ in sorted(old.keys() - new.keys())),
-        moved=tuple(one[0] for one in both if old[one][0] != new[one][0]),
-        relabeled=tuple(one[0] for one in both if old[one][1] != new[one][1]),
+        moved=tuple(key[0] for key in common if old[key][0] != new[key][0]),
+        relabeled=tuple(key[0] for key in common if old[key][1] != new[key][1]),
     )
 
 
 def _by_content(snapshot_lines: Sequence[str]) -> dict[tuple[str, int], tuple[Any, Any]]:
-    """Return split and boxes of each image, by its content and which time it is there."""
-    found: dict[tuple[str, int], tuple[Any, Any]] = {}
-    times: Counter[str] = Counter()
+    """Return split and boxes of each image, by its content and number of copy."""
+    images: dict[tuple[str, int], tuple[Any, Any]] = {}
+    copies: Counter[str] = Counter()
     for line in snapshot_lines:
         content, split, boxes = json.loads(line)
-        found[content, times[content]] = (split, boxes)
-        times[content] += 1
-    return found
+        images[content, copies[content]] = (split, boxes)
+        copies[content] += 1
+    return images
 
 
 def _boxes(truth: Detections) -> list[list[object]]:
     rows = zip(truth.labels, truth.boxes_xyxy.astype(float).tolist(), strict=True)
-    # NOTE: adding 0.0 turns -0.0, which prints otherwise, into 0.0.
+    # NOTE: adding 0.0 turns -0.0, which prints differently, into 0.0.
     return sorted([label, *(round(side, _DIGITS) + 0.0 for side in box)] for label, box in rows)

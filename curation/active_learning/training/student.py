@@ -1,4 +1,4 @@
-"""The student of an ensemble: what it is, how it learns, and the manifest of it alone."""
+"""Student of an ensemble: its recipe, license and manifest."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from cascade import manifest, registry
-from cascade import taxonomy as taxonomies
 from cascade.ensemble import Ensemble
 from cascade.runtime.atomic_files import atomic_write_text
 from cascade.taxonomy import Taxonomy
 
-NAME = "student"  # of the manifest and of its member
+NAME = "student"  # name of the manifest and its member
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a student is, and how it learns. The defaults are those that were measured.
+    """Architecture and training of a student. The defaults are measured.
 
     Attributes:
-        adapter: What builds it.
-        head: Its head.
-        width: Channels of its maps.
-        size: Height and width that images are stretched to, in pixels; a multiple of 32.
-        learning_rates: The highest, on the ground truth and then on the lesson.
-        batch_size: Images of a step.
-        licence: SPDX name of the weights that it starts from.
+        adapter: Adapter that builds it.
+        head: Name of the head.
+        width: Channels of the feature maps.
+        size: Height and width of the input in pixels; a multiple of 32.
+        learning_rates: Highest rates, on ground truth and then on the ensemble's predictions.
+        batch_size: Images per step.
+        licence: SPDX license of the initial weights.
     """
 
     adapter: str = "tuned_trunk"
@@ -39,7 +38,7 @@ class Recipe:
     licence: str = "MIT"
 
     def build(self, classes: Sequence[str], *, seed: int) -> Any:
-        """Return a student that has learned nothing yet."""
+        """Return an untrained student."""
         return registry.create(
             self.adapter, classes=classes, seed=seed, head=self.head, width=self.width,
             size=self.size,
@@ -50,29 +49,29 @@ STUDENT = Recipe()
 
 
 def license_expression(recipe: Recipe, teacher: Ensemble | None) -> str:
-    """Return the licences of all that a student was made from, as one SPDX expression.
+    """Return the licenses of everything that a student was made from, as an SPDX expression.
 
     Args:
-        recipe: Of the student.
-        teacher: Whose detectors taught it; None where nothing that they said is in it.
+        recipe: Recipe of the student.
+        teacher: Ensemble whose predictions it learned from; None without any.
     """
-    of_all = {recipe.licence}
+    licenses = {recipe.licence}
     if teacher:
-        of_all |= {teacher.manifest.member(one).licence for one in teacher.detectors}
-    return " AND ".join(f"({one})" if " OR " in one else one for one in sorted(of_all))
+        licenses |= {teacher.manifest.member(name).license for name in teacher.detectors}
+    return " AND ".join(f"({name})" if " OR " in name else name for name in sorted(licenses))
 
 
 def write_manifest(
     file: Path, checkpoint: Path, recipe: Recipe, *, licence: str, taxonomy: Taxonomy
 ) -> None:
-    """Write the manifest of a student alone, and its taxonomy beside it."""
-    beside = file.with_name("taxonomy.yaml")
+    """Write the manifest of a student, and its taxonomy to the same folder."""
+    taxonomy_file = file.with_name("taxonomy.yaml")
     member = {
         "name": NAME, "tier": "detection", "adapter": recipe.adapter, "source": str(checkpoint),
-        "licence": licence, "batch_size": recipe.batch_size,
+        "license": licence, "batch_size": recipe.batch_size,
     }  # fmt: skip
-    made = manifest.Manifest.model_validate(
-        {"name": NAME, "taxonomy": str(beside), "members": [member]}
+    content = manifest.Manifest.model_validate(
+        {"name": NAME, "taxonomy": str(taxonomy_file), "members": [member]}
     )
-    atomic_write_text(beside, taxonomies.to_yaml(taxonomy))
-    atomic_write_text(file, manifest.to_yaml(made))
+    atomic_write_text(taxonomy_file, taxonomy.to_yaml())
+    atomic_write_text(file, content.to_yaml())

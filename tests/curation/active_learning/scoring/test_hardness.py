@@ -1,4 +1,4 @@
-"""Hardness against hand-checked numbers, scipy, and slow loops over single clusters."""
+"""Hardness against known numbers, scipy, and a slow reference."""
 
 from itertools import combinations
 from math import exp, log
@@ -69,12 +69,12 @@ def random_clusters(seed, k=200, m=4, n=40):
 
 
 EXISTENCE = [
-    pytest.param([[0.0, 1.0]], [1.0], id="sure of opposites is one bit"),
-    pytest.param([[0.9, 0.9, 0.9]], [0.0], id="agreement is nothing"),
-    pytest.param([[0.5, 0.5]], [0.0], id="agreeing that it is unclear is nothing"),
+    pytest.param([[0.0, 1.0]], [1.0], id="opposite certainty is one bit"),
+    pytest.param([[0.9, 0.9, 0.9]], [0.0], id="agreement is zero"),
+    pytest.param([[0.5, 0.5]], [0.0], id="agreement on 0.5 is zero"),
     pytest.param([[1.0, 0.5]], [0.311278], id="H(3/4) - H(1/2)/2"),
-    pytest.param([[0.9, NAN]], [NAN], id="one voter is undefined"),
-    pytest.param(np.empty((0, 2)), [], id="no cluster, no value"),
+    pytest.param([[0.9, NAN]], [NAN], id="single voter is undefined"),
+    pytest.param(np.empty((0, 2)), [], id="no cluster"),
 ]
 
 
@@ -85,7 +85,7 @@ def test_existence_disagreement(p, expected):
     )
 
 
-def test_disagreement_weighs_the_voters():
+def test_disagreement_uses_voter_weights():
     # Mean .75 with weights 3:1, both sure: H(.75) = .811278 bits.
     value = hardness.disagreement(np.array([[1.0, 0.0]]), np.array([3.0, 1.0]))
     assert value == pytest.approx([0.811278], abs=1e-6)
@@ -95,7 +95,7 @@ CLASS_VOTES = [
     pytest.param([1.0, 1.0, 0.0], 2, 1.0, id="two votes for two classes"),
     pytest.param([2.0, 0.0, 0.0], 2, 0.0, id="two votes for one class"),
     pytest.param([3.0, 1.0, 0.0], 4, 0.562335 / log(3), id="at most three classes for four votes"),
-    pytest.param([1.0, 0.0, 0.0], 1, NAN, id="one vote is undefined"),
+    pytest.param([1.0, 0.0, 0.0], 1, NAN, id="single vote is undefined"),
 ]
 
 
@@ -105,7 +105,7 @@ def test_class_disagreement(votes, number, expected):
     assert parts.class_ == pytest.approx([expected], abs=1e-6, nan_ok=True)
 
 
-def test_more_class_disagreement_never_makes_a_cluster_easier():
+def test_hardness_grows_with_class_disagreement():
     shares = np.array([[10.0, 0.0, 0.0], [9.0, 1.0, 0.0], [6.0, 4.0, 0.0], [4.0, 3.0, 3.0]])
     boxes = np.tile(BOX, (4, 3, 1))
     same = clusters(np.full((4, 3), 0.5), class_votes=shares, boxes=boxes)
@@ -115,8 +115,8 @@ def test_more_class_disagreement_never_makes_a_cluster_easier():
 BOXES = [
     pytest.param([(0, 0, 1, 1), (0, 0, 1, 1)], 0.0, id="equal boxes"),
     pytest.param([(0, 0, 0.2, 0.2), (0.5, 0.5, 1, 1)], 1.0, id="apart"),
-    pytest.param([(0, 0, 1, 1), (0, 0, 0.5, 1)], 0.5, id="one is half of the other"),
-    pytest.param([(0, 0, 1, 1), (NAN,) * 4], NAN, id="one box is undefined"),
+    pytest.param([(0, 0, 1, 1), (0, 0, 0.5, 1)], 0.5, id="half overlap"),
+    pytest.param([(0, 0, 1, 1), (NAN,) * 4], NAN, id="single box is undefined"),
     pytest.param([(0.2, 0.2, 0.2, 0.2)] * 2, 1.0, id="boxes without area do not overlap"),
 ]
 
@@ -129,10 +129,10 @@ def test_location_disagreement(boxes, expected):
 
 DIFFICULTY = [
     pytest.param({}, 1.0, id="unknown is hardest"),
-    pytest.param({"cone": 0.0}, 1.0, id="never found is hardest"),
-    pytest.param({"cone": 1.0}, 1 / 1.2, id="always found is easiest"),
+    pytest.param({"cone": 0.0}, 1.0, id="never detected is hardest"),
+    pytest.param({"cone": 1.0}, 1 / 1.2, id="always detected is easiest"),
     pytest.param(
-        {"cone": 0.5}, (1 + 0.06 * log(1 + (exp(1 / 0.3) - 1) * 0.5)) / 1.2, id="half found"
+        {"cone": 0.5}, (1 + 0.06 * log(1 + (exp(1 / 0.3) - 1) * 0.5)) / 1.2, id="half detected"
     ),
 ]
 
@@ -142,13 +142,13 @@ def test_difficulty(quality, expected):
     assert hardness.difficulty(CLASSES, quality)[0] == pytest.approx(expected)
 
 
-def test_one_voter_is_judged_by_its_margin_alone():
+def test_single_voter_uses_margin_only():
     parts = hardness.components(clusters([[0.6, NAN], [0.95, NAN]]), {"cone": 1.0})
     assert parts.total == pytest.approx([0.8 / 1.2, 0.1 / 1.2])
     assert parts.n_voters.tolist() == [1, 1]
 
 
-def test_total_mixes_the_parts_that_are_defined():
+def test_total_mixes_defined_components():
     # MI of (1, 0) is 1, one box only, margin of .5 is 1: all that is defined is 1.
     parts = hardness.components(clusters([[1.0, 0.0]]), {})
     assert parts.total == pytest.approx([1.0])
@@ -158,7 +158,7 @@ def test_total_mixes_the_parts_that_are_defined():
 
 
 def _slowly(c, quality):
-    """Return (MI, CE, LV, MG, h) of each cluster by loops as in the formulas."""
+    """Yield (MI, CE, LV, MG, h) of each cluster, by the formulas."""
     for k in range(len(c.image)):
         voters = [m for m in range(len(c.members)) if not np.isnan(c.p_members[k, m])]
         w = [c.weights[m] for m in voters]
@@ -170,15 +170,15 @@ def _slowly(c, quality):
         shares = c.class_votes[k] / c.class_votes[k].sum()
         most = min(max(c.votes[k], (shares > 0).sum()), len(c.classes))
         ce = scipy_entropy(shares) / log(most) if c.votes[k] >= 2 and most >= 2 else NAN
-        found = [b for b in c.member_boxes[k] if not np.isnan(b[0])]
-        overlaps = [_iou(a, b) for a, b in combinations(found, 2)]
+        boxes = [b for b in c.member_boxes[k] if not np.isnan(b[0])]
+        overlaps = [_iou(a, b) for a, b in combinations(boxes, 2)]
         lv = 1 - np.mean(overlaps) if overlaps else NAN
         mg = 1 - abs(2 * mean - 1)
         lack = 1 - quality.get(c.classes[c.class_id[k]], 0)
         weight = (1 + 0.06 * log(1 + (exp(1 / 0.3) - 1) * lack)) / 1.2
         parts = zip((0.5, 0.2, 0.2, 0.1), (mi, ce, lv, mg), strict=True)
-        known = [(a, x) for a, x in parts if not np.isnan(x)]
-        total = weight * sum(a * x for a, x in known) / sum(a for a, _ in known)
+        defined = [(a, x) for a, x in parts if not np.isnan(x)]
+        total = weight * sum(a * x for a, x in defined) / sum(a for a, _ in defined)
         yield mi, ce, lv, mg, total
 
 
@@ -190,22 +190,22 @@ def _iou(a, b):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_components_equal_slow_loops(seed):
-    some, quality = random_clusters(seed), {"cone": 0.7, "drum": 0.1}
-    parts = hardness.components(some, quality)
-    slow = np.array(list(_slowly(some, quality)))
+def test_components_equal_slow_reference(seed):
+    example, quality = random_clusters(seed), {"cone": 0.7, "drum": 0.1}
+    parts = hardness.components(example, quality)
+    slow = np.array(list(_slowly(example, quality)))
     fast = np.stack([parts.existence, parts.class_, parts.location, parts.margin, parts.total])
     np.testing.assert_allclose(fast.T, slow, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_images_equal_slow_loops(seed):
-    some = random_clusters(seed)
-    parts = hardness.components(some, {})
-    pool = np.random.default_rng(seed).random(some.n_images) < 0.8
-    images = hardness.image_hardness(parts, some, in_pool=pool)
-    for x in range(some.n_images):
-        rows = [k for k in range(len(some.image)) if some.image[k] == x]
+def test_image_hardness_equals_slow_reference(seed):
+    example = random_clusters(seed)
+    parts = hardness.components(example, {})
+    pool = np.random.default_rng(seed).random(example.n_images) < 0.8
+    images = hardness.image_hardness(parts, example, in_pool=pool)
+    for x in range(example.n_images):
+        rows = [k for k in range(len(example.image)) if example.image[k] == x]
         hardest = max(rows, key=lambda k: parts.total[k], default=-1)
         assert images.hardest[x] == hardest
         assert images.detection[x] == (parts.total[hardest] if rows else 0.0)
@@ -217,29 +217,31 @@ def test_images_equal_slow_loops(seed):
 
 
 @given(st.lists(st.lists(PROBABILITY, min_size=3, max_size=3), min_size=1, max_size=8))
-def test_every_value_lies_in_its_range(p):
+def test_components_are_in_range(p):
     parts = hardness.components(clusters(p), {"cone": 0.4})
     for values in (parts.existence, parts.margin, parts.total):
         assert ((values >= 0) & (values <= 1)).all()
 
 
 @given(PROBABILITY, st.integers(2, 6))
-def test_agreement_of_all_members_is_no_disagreement(p, members):
+def test_equal_probabilities_have_no_disagreement(p, members):
     value = hardness.disagreement(np.full((1, members), p))
     assert value == pytest.approx([0.0], abs=1e-12)
 
 
 @given(st.floats(0.3, 0.7), st.floats(0.0, 0.14), st.floats(0.01, 0.14))
-def test_members_further_apart_disagree_more(middle, apart, further):
+def test_disagreement_grows_with_distance(middle, apart, further):
     near = np.array([[middle - apart, middle + apart]])
     far = np.array([[middle - apart - further, middle + apart + further]])
     assert hardness.disagreement(far) > hardness.disagreement(near)
 
 
-def test_a_crowd_of_easy_clusters_is_easier_than_one_hard_cluster():
+def test_many_easy_clusters_are_easier_than_one_hard_cluster():
     p = [[0.95, 0.95]] * 20 + [[0.9, 0.1]]
-    some = clusters(p, image=[0] * 20 + [1])
-    images = hardness.image_hardness(hardness.components(some, {}), some, in_pool=np.ones(2, bool))
+    example = clusters(p, image=[0] * 20 + [1])
+    images = hardness.image_hardness(
+        hardness.components(example, {}), example, in_pool=np.ones(2, bool)
+    )
     assert images.hardness.tolist() == [0.0, 1.0]
 
 
@@ -247,46 +249,46 @@ RANKS = [
     pytest.param([3.0, 1.0, 2.0], [True] * 3, [1.0, 0.0, 0.5], id="from 0 to 1"),
     pytest.param([1.0, 1.0, 5.0], [True] * 3, [0.25, 0.25, 1.0], id="ties are averaged"),
     pytest.param([7.0, 7.0], [True] * 2, [0.5, 0.5], id="all equal are in the middle"),
-    pytest.param([7.0], [True], [0.5], id="one is in the middle"),
-    pytest.param([1.0, 2.0, 3.0], [True, False, True], [0.0, NAN, 1.0], id="outside has none"),
-    pytest.param([1.0, NAN, 3.0], [True] * 3, [0.0, NAN, 1.0], id="undefined has none"),
+    pytest.param([7.0], [True], [0.5], id="single value is in the middle"),
+    pytest.param([1.0, 2.0, 3.0], [True, False, True], [0.0, NAN, 1.0], id="outside has no rank"),
+    pytest.param([1.0, NAN, 3.0], [True] * 3, [0.0, NAN, 1.0], id="undefined has no rank"),
     pytest.param([], [], [], id="nothing to rank"),
 ]
 
 
-@pytest.mark.parametrize(("values", "where", "expected"), RANKS)
-def test_ranks(values, where, expected):
-    ranks = hardness.ranks(np.array(values, float), np.array(where, bool))
+@pytest.mark.parametrize(("values", "mask", "expected"), RANKS)
+def test_ranks(values, mask, expected):
+    ranks = hardness.ranks(np.array(values, float), np.array(mask, bool))
     assert ranks == pytest.approx(expected, nan_ok=True)
 
 
-def test_sources_that_disagree_make_an_image_harder():
+def test_disagreeing_sources_raise_hardness():
     # U_det ranks 0, .5, 1; MI of the sources 1 bit, undefined, 0: ranks 1, -, 0.
-    some = clusters([[0.98, 0.98], [0.9, 0.9], [0.6, 0.6]], image=[0, 1, 2])
+    example = clusters([[0.98, 0.98], [0.9, 0.9], [0.6, 0.6]], image=[0, 1, 2])
     sources = np.array([[0.0, 1.0], [0.5, NAN], [0.5, 0.5]])
     images = hardness.image_hardness(
-        hardness.components(some, {}), some, in_pool=np.ones(3, bool), sources=sources
+        hardness.components(example, {}), example, in_pool=np.ones(3, bool), sources=sources
     )
     assert images.image == pytest.approx([1.0, NAN, 0.0], nan_ok=True)
     assert images.hardness == pytest.approx([0.4, 0.5, 0.6])
 
 
-def test_a_contradiction_is_at_least_nine_tenths_hard():
-    some = clusters([[0.98, 0.98], [0.5, 0.1], [0.98, 0.98]], image=[0, 1, 2])
+def test_contradiction_has_minimum_hardness():
+    example = clusters([[0.98, 0.98], [0.5, 0.1], [0.98, 0.98]], image=[0, 1, 2])
     flags = hardness.contradictions(np.array([0.05, 0.5, 0.95]), np.array([0.9, 0.1, NAN]))
     assert flags.tolist() == [True, False, False]
     pool = np.ones(3, bool)
-    parts = hardness.components(some, {})
-    images = hardness.image_hardness(parts, some, in_pool=pool, contradiction=flags)
+    parts = hardness.components(example, {})
+    images = hardness.image_hardness(parts, example, in_pool=pool, contradiction=flags)
     assert images.hardness == pytest.approx([0.9, 1.0, 0.25])
 
 
 CONTRADICTIONS = [
-    pytest.param(0.05, 0.9, True, id="it sees what no detector sees"),
-    pytest.param(0.95, 0.1, True, id="it denies what the detectors are sure of"),
-    pytest.param(0.5, 0.9, False, id="detectors are unsure"),
+    pytest.param(0.05, 0.9, True, id="claims an undetected object"),
+    pytest.param(0.95, 0.1, True, id="denies a certain detection"),
+    pytest.param(0.5, 0.9, False, id="uncertain detectors"),
     pytest.param(0.05, 0.1, False, id="both say no"),
-    pytest.param(0.05, NAN, False, id="it was not asked"),
+    pytest.param(0.05, NAN, False, id="no answer"),
 ]
 
 
@@ -296,10 +298,10 @@ def test_contradictions(p_detection, p_language, expected):
     assert flags.tolist() == [expected]
 
 
-def test_images_without_clusters_are_easiest_and_outsiders_have_no_rank():
-    some = clusters([[0.5, 0.5]], image=[1], n=4)
+def test_images_without_clusters_are_easiest():
+    example = clusters([[0.5, 0.5]], image=[1], n=4)
     images = hardness.image_hardness(
-        hardness.components(some, {}), some, in_pool=np.array([True, True, True, False])
+        hardness.components(example, {}), example, in_pool=np.array([True, True, True, False])
     )
     assert images.detection.tolist() == [0.0, pytest.approx(1 / 6), 0.0, 0.0]
     assert images.hardness == pytest.approx([0.25, 1.0, 0.25, NAN], nan_ok=True)
@@ -308,7 +310,7 @@ def test_images_without_clusters_are_easiest_and_outsiders_have_no_rank():
     assert np.isnan(images.existence[[0, 2, 3]]).all()
 
 
-def test_no_images_at_all():
+def test_no_images():
     none = clusters(np.empty((0, 2)), n=0)
     images = hardness.image_hardness(hardness.components(none, {}), none, in_pool=np.ones(0, bool))
     assert len(images.hardness) == 0

@@ -1,4 +1,4 @@
-"""Choosing a batch: arms, quotas, near-duplicates, edges, and what it costs."""
+"""Choice of batches: arms, quotas, near-duplicates, edge cases, time and memory."""
 
 import time
 import tracemalloc
@@ -22,7 +22,7 @@ def sphere(n, d=16, seed=0):
 
 def pool(n=400, d=16, seed=0, **columns):
     rng = np.random.default_rng(seed)
-    given = {
+    defaults = {
         "embeddings": sphere(n, d, seed),
         "hardness": rng.permutation(n) / max(n - 1, 1),
         "drives": [None] * n,
@@ -30,121 +30,125 @@ def pool(n=400, d=16, seed=0, **columns):
         "expected_boxes": rng.poisson(2, n).astype(float),
         "strata": {"night": np.arange(n) % 10 == 0},
     }
-    return Pool(**{**given, **columns})
+    return Pool(**{**defaults, **columns})
 
 
 LABELED = sphere(60, seed=99)
-NOBODY = np.empty((0, 16), np.float32)
+NO_LABELED = np.empty((0, 16), np.float32)
 
 
-def test_a_batch_has_its_size_its_arms_and_no_sample_twice():
-    some = pool(2000)
-    chosen = choose(some, LABELED, 40, quotas={"night": 0.3}, seed=1)
+def test_batch_has_size_arms_and_distinct_samples():
+    example = pool(2000)
+    chosen = choose(example, LABELED, 40, quotas={"night": 0.3}, seed=1)
     assert len(chosen) == len(set(chosen.index)) == len(chosen.arm) == len(chosen.because) == 40
     assert chosen.arm.count("random") == 6
     assert set(chosen.arm) == {"random", "hard", "slice", "coverage"}
     assert ((chosen.index >= 0) & (chosen.index < 2000)).all()
     assert chosen.gap == 0.0
-    assert choose(some, LABELED, 40, seed=1).advice == ()
+    assert choose(example, LABELED, 40, seed=1).advice == ()
 
 
-def test_the_arm_is_why_a_sample_was_a_candidate():
-    some = pool(2000)
-    chosen = choose(some, LABELED, 40, quotas={"night": 0.3}, seed=1)
-    hardest = set(np.argsort(-some.hardness)[: 4 * 40 + 6])
+def test_arm_matches_reason_of_candidate():
+    example = pool(2000)
+    chosen = choose(example, LABELED, 40, quotas={"night": 0.3}, seed=1)
+    hardest = set(np.argsort(-example.hardness)[: 4 * 40 + 6])
     for row, arm in zip(chosen.index, chosen.arm, strict=True):
         if arm == "hard":
             assert row in hardest
         if arm in ("slice", "coverage"):
-            assert some.hardness[row] < 0.95
+            assert example.hardness[row] < 0.95
         if arm == "slice":
-            assert some.strata["night"][row]
+            assert example.strata["night"][row]
 
 
-def test_sentences_say_why():
+def test_reasons_describe_arms():
     chosen = choose(pool(2000), LABELED, 40, quotas={"night": 0.3}, seed=1)
-    told = dict(zip(chosen.arm, chosen.because, strict=True))
-    assert told["random"] == "Drawn uniformly from all 2000 samples of the pool."
-    assert told["slice"].startswith("Brought in by the quota of night (12 wanted). The nearest")
-    assert told["coverage"].startswith("Stands for what no labeled sample shows yet. The nearest")
-    assert "of 2000. The nearest labeled or chosen sample has cosine 0." in told["hard"]
+    sentence_of = dict(zip(chosen.arm, chosen.because, strict=True))
+    assert sentence_of["random"] == "Drawn uniformly from all 2000 samples of the pool."
+    assert sentence_of["slice"].startswith(
+        "Brought in by the quota of night (12 wanted). The nearest"
+    )
+    assert sentence_of["coverage"].startswith(
+        "Stands for what no labeled sample shows yet. The nearest"
+    )
+    assert "of 2000. The nearest labeled or chosen sample has cosine 0." in sentence_of["hard"]
 
 
-def test_first_sentence_without_any_label():
-    chosen = choose(pool(50), NOBODY, 1, random_share=0.0, seed=0)
+def test_reason_without_labeled_samples():
+    chosen = choose(pool(50), NO_LABELED, 1, random_share=0.0, seed=0)
     assert chosen.because[0].endswith("Nothing was labeled or chosen before it.")
 
 
-def test_the_easier_half_is_never_hard():
-    some = pool(100)
-    chosen = choose(some, LABELED, 60, seed=0)
+def test_easier_half_is_not_hard():
+    example = pool(100)
+    chosen = choose(example, LABELED, 60, seed=0)
     hard = [row for row, arm in zip(chosen.index, chosen.arm, strict=True) if arm == "hard"]
     assert len(hard) > 10
-    assert some.hardness[hard].min() > 0.4
+    assert example.hardness[hard].min() > 0.4
 
 
 def test_round_zero_has_no_hard_arm():
-    chosen = choose(pool(hardness=None), NOBODY, 40, seed=3)
+    chosen = choose(pool(hardness=None), NO_LABELED, 40, seed=3)
     assert set(chosen.arm) == {"random", "coverage"}
     assert len(chosen) == 40
 
 
-def test_round_zero_spreads_better_than_random():
+def test_round_zero_covers_more_clusters_than_random():
     rng = np.random.default_rng(0)
-    centres = sphere(20, seed=5)
-    z = centres[np.minimum(rng.geometric(0.3, 1000) - 1, 19)] + 0.1 * rng.normal(size=(1000, 16))
+    centers = sphere(20, seed=5)
+    z = centers[np.minimum(rng.geometric(0.3, 1000) - 1, 19)] + 0.1 * rng.normal(size=(1000, 16))
     z = (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
-    clumps = (z @ centres.T).argmax(axis=1)
-    some = pool(1000, embeddings=z, hardness=None, expected_boxes=np.zeros(1000))
-    chosen = choose(some, NOBODY, 20, random_share=0.0, seed=0)
-    drawn = [len(set(clumps[rng.choice(1000, 20, replace=False)])) for _ in range(50)]
-    assert len(set(clumps[chosen.index])) > np.mean(drawn) + 1
+    clusters = (z @ centers.T).argmax(axis=1)
+    example = pool(1000, embeddings=z, hardness=None, expected_boxes=np.zeros(1000))
+    chosen = choose(example, NO_LABELED, 20, random_share=0.0, seed=0)
+    drawn = [len(set(clusters[rng.choice(1000, 20, replace=False)])) for _ in range(50)]
+    assert len(set(clusters[chosen.index])) > np.mean(drawn) + 1
 
 
-def test_the_random_arm_is_spread_over_the_order():
+def test_random_arm_is_spread_over_order():
     chosen = choose(pool(), LABELED, 40, seed=1)
     for end in (14, 20, 30, 40):
         assert chosen.arm[:end].count("random") == pytest.approx(0.15 * end, abs=1)
 
 
-def test_the_random_arm_is_uniform_over_the_whole_pool():
-    # Half of the pool are copies of one image and all are of one moment: nothing of this may
-    # keep a sample from being drawn.
+def test_random_arm_is_uniform_over_pool():
+    # Half of the pool are copies of one image, and all have the same time: both must not affect
+    # the draws.
     n, counts = 30, np.zeros(30)
     z = sphere(n)
     z[15:] = z[15]
-    some = pool(n, embeddings=z, drives=["a"] * n, times_s=np.zeros(n))
+    example = pool(n, embeddings=z, drives=["a"] * n, times_s=np.zeros(n))
     for seed in range(2000):
-        chosen = choose(some, LABELED, 4, random_share=0.5, seed=seed)
+        chosen = choose(example, LABELED, 4, random_share=0.5, seed=seed)
         drawn = [r for r, a in zip(chosen.index, chosen.arm, strict=True) if a == "random"]
         assert len(drawn) == 2
         counts[drawn] += 1
     assert chisquare(counts).pvalue > 0.01
 
 
-def test_near_duplicates_leave_the_hardest():
+def test_hardest_near_duplicate_is_retained():
     z = sphere(100)
     z[1] = z[0]
-    some = pool(100, embeddings=z, hardness=np.linspace(0, 1, 100))
-    chosen = choose(some, LABELED, 20, random_share=0.0, seed=0)
+    example = pool(100, embeddings=z, hardness=np.linspace(0, 1, 100))
+    chosen = choose(example, LABELED, 20, random_share=0.0, seed=0)
     assert chosen.dropped.tolist() == [0]
     assert chosen.duplicate_of.tolist() == [1]
 
 
-def test_duplicates_of_the_random_arm_are_not_chosen():
+def test_duplicates_of_random_arm_are_not_chosen():
     z = np.repeat(sphere(20), 5, axis=0)
-    some = pool(100, embeddings=z, strata={})
-    chosen = choose(some, LABELED, 20, random_share=0.2, seed=0)
+    example = pool(100, embeddings=z, strata={})
+    chosen = choose(example, LABELED, 20, random_share=0.2, seed=0)
     drawn = [r // 5 for r, a in zip(chosen.index, chosen.arm, strict=True) if a == "random"]
     others = [r // 5 for r, a in zip(chosen.index, chosen.arm, strict=True) if a != "random"]
     assert not set(drawn) & set(others)
     assert len(others) == len(set(others))
 
 
-def test_frames_of_one_moment_are_chosen_once():
-    some = pool(100, drives=["a"] * 100, times_s=np.arange(100) * 0.1)
-    chosen = choose(some, LABELED, 50, random_share=0.0, seed=0)
-    times = np.sort(some.times_s[chosen.index])
+def test_frames_within_a_second_are_chosen_once():
+    example = pool(100, drives=["a"] * 100, times_s=np.arange(100) * 0.1)
+    chosen = choose(example, LABELED, 50, random_share=0.0, seed=0)
+    times = np.sort(example.times_s[chosen.index])
     assert (np.diff(times) > 0.999).all()
     assert 5 <= len(chosen) <= 10
     assert (
@@ -153,24 +157,24 @@ def test_frames_of_one_moment_are_chosen_once():
     )
 
 
-def test_a_quota_raises_the_share_of_its_slice():
-    some = pool(2000)
-    night = some.strata["night"]
+def test_quota_raises_share_of_slice():
+    example = pool(2000)
+    night = example.strata["night"]
     share = {"night": 0.3}
-    wanted = [choose(some, LABELED, 40, quotas=share, seed=seed).index for seed in range(5)]
-    without = [choose(some, LABELED, 40, seed=seed).index for seed in range(5)]
-    assert night[np.concatenate(wanted)].mean() > 0.15 > night[np.concatenate(without)].mean()
+    wanted = [choose(example, LABELED, 40, quotas=share, seed=seed).index for seed in range(5)]
+    unwanted = [choose(example, LABELED, 40, seed=seed).index for seed in range(5)]
+    assert night[np.concatenate(wanted)].mean() > 0.15 > night[np.concatenate(unwanted)].mean()
 
 
-def test_a_quota_that_cannot_be_filled_is_told():
-    some = pool(2000, strata={"snow": np.arange(2000) < 3})
-    chosen = choose(some, LABELED, 40, quotas={"snow": 0.5}, seed=1)
-    there = np.isin([0, 1, 2], chosen.index).sum()
-    sentence = f"snow: {there} of 20 wanted samples are chosen; the pool holds 3."
+def test_unmet_quota_gives_advice():
+    example = pool(2000, strata={"snow": np.arange(2000) < 3})
+    chosen = choose(example, LABELED, 40, quotas={"snow": 0.5}, seed=1)
+    n_snow = np.isin([0, 1, 2], chosen.index).sum()
+    sentence = f"snow: {n_snow} of 20 wanted samples are chosen; the pool holds 3."
     assert chosen.advice == (sentence,)
 
 
-def test_the_same_seed_chooses_the_same():
+def test_choice_is_deterministic():
     first, second = (choose(pool(), LABELED, 40, quotas={"night": 0.2}, seed=7) for _ in range(2))
     assert first.index.tolist() == second.index.tolist()
     assert first.because == second.because
@@ -178,7 +182,7 @@ def test_the_same_seed_chooses_the_same():
     assert first.index.tolist() != other.index.tolist()
 
 
-def test_unknown_hardness_is_no_reason_to_be_hard():
+def test_unknown_hardness_is_not_hard():
     values = np.full(400, NAN)
     values[:20] = np.linspace(0.5, 1, 20)
     chosen = choose(pool(hardness=values), LABELED, 40, seed=0)
@@ -196,29 +200,29 @@ EDGES = [
 ]
 
 
-@pytest.mark.parametrize("labeled", [LABELED, NOBODY, np.empty(0, np.float32)])
+@pytest.mark.parametrize("labeled", [LABELED, NO_LABELED, np.empty(0, np.float32)])
 @pytest.mark.parametrize(("n", "budget", "expected"), EDGES)
-def test_edges(n, budget, expected, labeled):
+def test_choose_edge_cases(n, budget, expected, labeled):
     for hardness in (None, np.linspace(0, 1, n)):
-        some = pool(n, hardness=hardness)
-        chosen = choose(some, labeled, budget, quotas={"night": 0.5}, seed=0)
+        example = pool(n, hardness=hardness)
+        chosen = choose(example, labeled, budget, quotas={"night": 0.5}, seed=0)
         assert sorted(chosen.index) == list(range(n))[:expected]
 
 
-def test_an_empty_pool_of_no_dimension():
+def test_empty_pool_without_dimension_gives_advice():
     chosen = choose(pool(embeddings=np.empty((0, 0), np.float32), n=0), LABELED, 5, seed=0)
-    assert chosen.advice == ("The pool is empty: there is no unlabeled sample to choose.",)
+    assert chosen.advice == ("The pool is empty: it has no unlabeled samples to choose.",)
 
 
-def test_identical_embeddings_leave_one_beside_the_random_arm():
-    some = pool(200, embeddings=np.repeat(sphere(1), 200, axis=0))
-    chosen = choose(some, LABELED, 20, seed=0)
+def test_identical_embeddings_leave_single_sample_and_random_arm():
+    example = pool(200, embeddings=np.repeat(sphere(1), 200, axis=0))
+    chosen = choose(example, LABELED, 20, seed=0)
     assert set(chosen.arm) == {"random"}
-    alone = choose(some, LABELED, 20, random_share=0.0, seed=0)
-    assert alone.index.tolist() == [int(some.hardness.argmax())]
+    alone = choose(example, LABELED, 20, random_share=0.0, seed=0)
+    assert alone.index.tolist() == [int(example.hardness.argmax())]
 
 
-def test_a_small_pool_is_told():
+def test_small_pool_gives_advice():
     chosen = choose(pool(100), LABELED, 40, seed=0)
     assert chosen.advice[0] == (
         "The pool holds 2.5 samples for each one to choose. Below 5, choosing can hardly do "
@@ -226,53 +230,53 @@ def test_a_small_pool_is_told():
     )
 
 
-def test_the_gap_of_a_sampled_sum_is_measured():
-    some = pool(1000)
-    chosen = choose(some, LABELED, 20, random_share=0.0, most_points=300, seed=0)
+def test_gap_of_sampled_coverage_is_measured():
+    example = pool(1000)
+    chosen = choose(example, LABELED, 20, random_share=0.0, max_points=300, seed=0)
     assert 0 < chosen.gap < 0.3
-    whole = choose(some, LABELED, 20, random_share=0.0, seed=0)
+    exact = choose(example, LABELED, 20, random_share=0.0, seed=0)
     rng = np.random.default_rng(0)
-    sigma = coverage.bandwidth(LABELED, some.embeddings, rng)
+    sigma = coverage.bandwidth(LABELED, example.embeddings, rng)
     reached = [
         coverage.covered(
-            some.embeddings,
-            some.hardness,
-            taken=LABELED,
-            chosen=some.embeddings[one.index],
+            example.embeddings,
+            example.hardness,
+            covering=LABELED,
+            chosen=example.embeddings[batch.index],
             sigma=sigma,
         )
-        for one in (chosen, whole)
+        for batch in (chosen, exact)
     ]
     assert reached[0] > 0.8 * reached[1]
 
 
 REFUSED = [
     pytest.param({"budget": -1}, "budget must not be negative, got -1", id="budget"),
-    pytest.param({"random_share": 1.2}, r"must lie in \[0, 1\], got 1.2", id="share"),
-    pytest.param({"quotas": {"nigth": 0.1}}, "Did you mean 'night'", id="misspelt slice"),
-    pytest.param({"quotas": {"night": 0.0}}, r"must lie in \(0, 1\], got 0.0", id="empty quota"),
+    pytest.param({"random_share": 1.2}, r"must be in \[0, 1\], got 1.2", id="share"),
+    pytest.param({"quotas": {"nigth": 0.1}}, "Did you mean 'night'", id="misspelled slice"),
+    pytest.param({"quotas": {"night": 0.0}}, r"must be in \(0, 1\], got 0.0", id="empty quota"),
     pytest.param({"labeled": sphere(3, 8)}, r"\(L, 16\).*got \(3, 8\)", id="another embedder"),
     pytest.param({"labeled": 2 * LABELED}, "labeled samples must have length 1", id="too long"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSED)
-def test_senseless_arguments_are_refused(change, message):
+def test_invalid_arguments_are_refused(change, message):
     arguments = {"labeled": LABELED, "budget": 10, "seed": 0, **change}
     with pytest.raises(SelectionError, match=message):
         choose(pool(), arguments.pop("labeled"), arguments.pop("budget"), **arguments)
 
 
-def test_memory_is_linear_and_time_is_short():
+def test_choice_from_large_pool_is_fast_and_small():
     n = 20_000
-    some = pool(n, d=64)
+    example = pool(n, d=64)
     labeled = sphere(500, 64, seed=4)
     tracemalloc.start()
-    begun = time.monotonic()
-    chosen = choose(some, labeled, 200, quotas={"night": 0.2}, seed=0)
-    took = time.monotonic() - begun
+    start = time.monotonic()
+    chosen = choose(example, labeled, 200, quotas={"night": 0.2}, seed=0)
+    elapsed_s = time.monotonic() - start
     peak = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
     assert len(chosen) == 200
     assert peak < 400  # an N x N kernel would take 1,600 MiB
-    assert took < 60  # 1.2 s on two free cores
+    assert elapsed_s < 60  # 1.2 s on two free cores

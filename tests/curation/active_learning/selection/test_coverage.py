@@ -19,145 +19,151 @@ def sphere(n, d=16, seed=0):
 NONE = np.empty((0, 16), np.float32)
 
 
-def _slowly(candidates, points, worth, *, budget, sigma, taken, scale=None, quota=None):
-    """Return the picks by computing every gain anew, from full distance matrices."""
-    a, x, t = (m.astype(np.float64) for m in (candidates, points, taken))
+def _slowly(candidates, points, worth, *, budget, sigma, covering, scale=None, quota=None):
+    """Return the picks, with all gains computed from full distance matrices."""
+    a, x, t = (m.astype(np.float64) for m in (candidates, points, covering))
 
     def k(p, q):
         return np.exp(-((p[:, None] - q[None]) ** 2).sum(axis=2) / sigma**2)
 
     cover = k(x, t).max(axis=1, initial=0.0)
     kernels, picks = k(a, x), []
-    have = None if quota is None else quota.have.astype(float)
+    present = None if quota is None else quota.present.astype(float)
     for _ in range(min(budget, len(a))):
         score = (np.maximum(kernels - cover, 0) * worth).sum(axis=1)
         score *= 1 if scale is None else scale
         if quota is not None:
             factor = np.ones(len(a))
             for g, wanted in enumerate(quota.wanted):
-                factor += quota.belongs[g] * max(0.0, wanted - have[g]) / wanted
+                factor += quota.membership[g] * max(0.0, wanted - present[g]) / wanted
             score *= factor
         score[picks] = -np.inf
         best = int(score.argmax())
         picks.append(best)
         cover = np.maximum(cover, kernels[best])
         if quota is not None:
-            have += quota.belongs[:, best]
+            present += quota.membership[:, best]
     return picks
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("labeled", [0, 30])
-def test_lazy_equals_plain_greedy(seed, labeled):
+def test_lazy_greedy_equals_plain_greedy(seed, labeled):
     rng = np.random.default_rng(seed)
     points = sphere(400, seed=seed)
     candidates = points[rng.choice(400, 150, replace=False)]
     arguments = {
         "budget": 60,
         "sigma": 0.8,
-        "taken": sphere(labeled, seed=seed + 100),
+        "covering": sphere(labeled, seed=seed + 100),
         "scale": (1 + rng.poisson(3, 150)) ** -0.5,
         "quota": coverage.Quota(
-            belongs=rng.random((3, 150)) < 0.2,
+            membership=rng.random((3, 150)) < 0.2,
             wanted=np.array([5.0, 12.5, 30.0]),
-            have=np.array([0, 6, 31]),
+            present=np.array([0, 6, 31]),
         ),
     }
     worth = rng.random(400)
-    found = coverage.pick_greedily(candidates, points, worth, **arguments)
-    assert found.order.tolist() == _slowly(candidates, points, worth, **arguments)
-    assert found.evaluations < 150 * 60 / 2  # lazy indeed
-    assert (found.gain >= 0).all()
+    picks = coverage.pick_greedily(candidates, points, worth, **arguments)
+    assert picks.order.tolist() == _slowly(candidates, points, worth, **arguments)
+    assert picks.evaluations < 150 * 60 / 2  # fewer evaluations than plain greedy
+    assert (picks.gain >= 0).all()
 
 
 @pytest.mark.parametrize("labeled", [0, 10])
 @pytest.mark.parametrize("seed", range(3))
-def test_every_pick_is_best_for_max_herding(seed, labeled):
-    # MaxHerding sums over the unlabeled points; gamma is 1 / sigma^2. Asked anew after each
-    # pick, since two neighbours that only cover each other gain exactly the same.
+def test_picks_equal_max_herding(seed, labeled):
+    # MaxHerding sums over the unlabeled points; gamma is 1 / sigma^2. It is queried after each
+    # pick, because two neighbors that only cover each other have exactly equal gains.
     z, sigma = sphere(150, seed=seed), 0.9
     y = np.concatenate([np.zeros(labeled), np.full(150 - labeled, np.nan)])
     oracle = MaxHerding(metric="rbf", metric_dict={"gamma": 1 / sigma**2}, random_state=0)
     free = z[labeled:]
-    found = coverage.pick_greedily(
-        free, free, np.ones(len(free)), budget=25, sigma=sigma, taken=z[:labeled]
+    picks = coverage.pick_greedily(
+        free, free, np.ones(len(free)), budget=25, sigma=sigma, covering=z[:labeled]
     )
-    for pick in found.order + labeled:
+    for pick in picks.order + labeled:
         _, utilities = oracle.query(z, y, batch_size=1, return_utilities=True)
         assert utilities[0, pick] == pytest.approx(np.nanmax(utilities), rel=1e-5)
         y[pick] = 0
 
 
-def test_gains_never_rise_without_a_quota():
+def test_gains_never_rise_without_quota():
     z = sphere(300)
-    gain = coverage.pick_greedily(z, z, np.ones(300), budget=300, sigma=0.7, taken=NONE).gain
+    gain = coverage.pick_greedily(z, z, np.ones(300), budget=300, sigma=0.7, covering=NONE).gain
     assert (np.diff(gain) <= 1e-4).all()
 
 
-def test_gains_add_up_to_what_is_covered():
-    z, worth, taken = sphere(200), np.random.default_rng(1).random(200), sphere(20, seed=9)
-    found = coverage.pick_greedily(z, z, worth, budget=30, sigma=0.7, taken=taken)
-    total = coverage.covered(z, worth, taken=taken, chosen=z[found.order], sigma=0.7)
-    assert found.gain.sum() == pytest.approx(total, rel=1e-5)
+def test_gains_sum_to_covered():
+    z, worth, covering = sphere(200), np.random.default_rng(1).random(200), sphere(20, seed=9)
+    picks = coverage.pick_greedily(z, z, worth, budget=30, sigma=0.7, covering=covering)
+    total = coverage.covered(z, worth, covering=covering, chosen=z[picks.order], sigma=0.7)
+    assert picks.gain.sum() == pytest.approx(total, rel=1e-5)
 
 
-def test_worth_draws_the_picks():
+def test_picks_prefer_worth():
     z = unit([[1, 0], [0.99, 0.1], [0, 1], [0.1, 0.99]])
     picks = coverage.pick_greedily(
-        z, z, np.array([0.1, 0.1, 1.0, 0.9]), budget=1, sigma=0.1, taken=NONE[:, :2]
+        z, z, np.array([0.1, 0.1, 1.0, 0.9]), budget=1, sigma=0.1, covering=NONE[:, :2]
     )
     assert picks.order.tolist() == [2]
 
 
-def test_what_is_labeled_is_not_picked_again():
+def test_covered_points_are_not_picked_again():
     z = unit([[1, 0], [0, 1]])
-    picks = coverage.pick_greedily(z, z, np.array([1.0, 0.1]), budget=1, sigma=0.3, taken=z[:1])
+    picks = coverage.pick_greedily(z, z, np.array([1.0, 0.1]), budget=1, sigma=0.3, covering=z[:1])
     assert picks.order.tolist() == [1]
     assert picks.nearest == pytest.approx([0.0])
 
 
-def test_a_costly_candidate_must_gain_more():
+def test_scale_lowers_costly_candidates():
     z = unit([[1, 0], [0, 1]])
     picks = coverage.pick_greedily(
-        z, z, np.array([1.0, 0.9]), budget=2, sigma=0.3, taken=NONE[:, :2], scale=np.array([0.5, 1])
+        z,
+        z,
+        np.array([1.0, 0.9]),
+        budget=2,
+        sigma=0.3,
+        covering=NONE[:, :2],
+        scale=np.array([0.5, 1]),
     )
     assert picks.order.tolist() == [1, 0]
 
 
-def test_identical_candidates_are_picked_in_their_order():
+def test_ties_are_picked_in_order():
     z = unit(np.ones((5, 16)))
-    picks = coverage.pick_greedily(z, z, np.ones(5), budget=9, sigma=1.0, taken=NONE)
+    picks = coverage.pick_greedily(z, z, np.ones(5), budget=9, sigma=1.0, covering=NONE)
     assert picks.order.tolist() == [0, 1, 2, 3, 4]
     assert picks.gain == pytest.approx([5, 0, 0, 0, 0], abs=1e-5)
 
 
 @pytest.mark.parametrize(("candidates", "points"), [(0, 0), (0, 5), (5, 0)])
-def test_nothing_to_pick_or_to_cover(candidates, points):
-    found = coverage.pick_greedily(
-        sphere(candidates), sphere(points), np.ones(points), budget=3, sigma=1.0, taken=NONE
+def test_empty_candidates_or_points(candidates, points):
+    picks = coverage.pick_greedily(
+        sphere(candidates), sphere(points), np.ones(points), budget=3, sigma=1.0, covering=NONE
     )
-    assert found.order.tolist() == list(range(min(3, candidates)))
+    assert picks.order.tolist() == list(range(min(3, candidates)))
 
 
-def test_quota_factor_counts_down():
+def test_quota_factor_decreases_with_present_samples():
     quota = coverage.Quota(
-        belongs=np.array([[True, True, False], [False, True, False]]),
+        membership=np.array([[True, True, False], [False, True, False]]),
         wanted=np.array([4.0, 2.0]),
-        have=np.zeros(2, int),
+        present=np.zeros(2, int),
     )
     assert quota.factor(np.array([0, 0])).tolist() == [2.0, 3.0, 1.0]
     assert quota.factor(np.array([1, 5])).tolist() == [1.75, 1.75, 1.0]
 
 
-def test_blocks_change_nothing(monkeypatch):
-    z, taken = sphere(300), sphere(70, seed=5)
-    whole = coverage.pick_greedily(z, z, np.ones(300), budget=40, sigma=0.8, taken=taken)
+def test_picks_do_not_depend_on_block_size(monkeypatch):
+    z, covering = sphere(300), sphere(70, seed=5)
+    reference = coverage.pick_greedily(z, z, np.ones(300), budget=40, sigma=0.8, covering=covering)
     monkeypatch.setattr(coverage, "_BLOCK_BYTES", 4 * 300 * 7)
-    small = coverage.pick_greedily(z, z, np.ones(300), budget=40, sigma=0.8, taken=taken)
-    assert small.order.tolist() == whole.order.tolist()
+    small = coverage.pick_greedily(z, z, np.ones(300), budget=40, sigma=0.8, covering=covering)
+    assert small.order.tolist() == reference.order.tolist()
 
 
-def test_nearest_cosine_against_the_full_matrix():
+def test_nearest_cosine_equals_full_matrix():
     points, others = sphere(100), sphere(50, seed=3)
     expected = (points @ others.T).max(axis=1)
     assert coverage.nearest_cosine(points, others) == pytest.approx(expected, abs=1e-6)
@@ -170,15 +176,17 @@ def _distances(z):
 
 def test_bandwidth_before_and_after_fifty_labels():
     labeled, pool, rng = sphere(60, seed=1), sphere(200, seed=2), np.random.default_rng(0)
-    own = _distances(labeled)[np.triu_indices(60, k=1)]
-    assert coverage.bandwidth(labeled, pool, rng) == pytest.approx(np.percentile(own, 1), rel=1e-4)
-    among = _distances(pool)
-    np.fill_diagonal(among, np.inf)
-    expected = np.median(among.min(axis=1))
+    distances = _distances(labeled)[np.triu_indices(60, k=1)]
+    assert coverage.bandwidth(labeled, pool, rng) == pytest.approx(
+        np.percentile(distances, 1), rel=1e-4
+    )
+    distances = _distances(pool)
+    np.fill_diagonal(distances, np.inf)
+    expected = np.median(distances.min(axis=1))
     assert coverage.bandwidth(labeled[:49], pool, rng) == pytest.approx(expected, rel=1e-4)
 
 
-def test_bandwidth_survives_duplicates():
+def test_bandwidth_is_positive_with_duplicates():
     twins = np.repeat(sphere(40, seed=1), 2, axis=0)
     assert coverage.bandwidth(twins, NONE, np.random.default_rng(0)) > 0.1
     same = unit(np.ones((80, 16)))

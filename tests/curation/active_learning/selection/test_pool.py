@@ -1,4 +1,4 @@
-"""The pool refuses columns that do not fit, and orders its samples."""
+"""Validation and order of the pool."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,14 @@ from curation.errors import SelectionError
 
 
 def pool(**columns):
-    given = {
+    defaults = {
         "embeddings": np.eye(4, dtype=np.float32),
         "hardness": np.array([0.2, np.nan, 0.9, 0.2]),
         "drives": ["a"] * 4,
         "times_s": np.arange(4.0),
         "expected_boxes": np.ones(4),
     }
-    return Pool(**{**given, **columns})
+    return Pool(**{**defaults, **columns})
 
 
 REFUSED = [
@@ -27,20 +27,20 @@ REFUSED = [
     pytest.param({"embeddings": np.ones(4)}, r"shape \(N, D\), got \(4,\)", id="one axis"),
     pytest.param(
         {"embeddings": np.diag([1, 2, 3, 1.0])},
-        "2 have not, the first is row 1 of length 2",
+        "2 do not, the first is row 1 with length 2",
         id="long",
     ),
-    pytest.param({"embeddings": np.full((4, 4), np.nan)}, "4 have not, .* length nan", id="NaN"),
+    pytest.param({"embeddings": np.full((4, 4), np.nan)}, "4 do not, .* length nan", id="NaN"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSED)
-def test_columns_that_do_not_fit_are_refused(change, message):
+def test_mismatched_columns_are_refused(change, message):
     with pytest.raises(SelectionError, match=message):
         pool(**change)
 
 
-def test_hardest_first_with_the_unknown_last():
+def test_hardest_first_puts_unknown_last():
     assert pool().hardest_first(np.arange(4)).tolist() == [2, 0, 3, 1]
     assert pool().hardest_first(np.array([1, 3])).tolist() == [3, 1]
     assert pool(hardness=None).hardest_first(np.array([2, 1])).tolist() == [2, 1]

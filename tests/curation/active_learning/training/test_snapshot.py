@@ -23,57 +23,59 @@ def boxes(*rows):
 
 
 A, B = (0.1, 0.2, 0.3, 0.4), (0.5, 0.5, 0.75, 1.0)
-ONE = LabeledImage(content="abc", split="train", truth=boxes(A, B))
-TWO = LabeledImage(content="def", split="val", truth=boxes())
+FIRST = LabeledImage(content="abc", split="train", truth=boxes(A, B))
+SECOND = LabeledImage(content="def", split="val", truth=boxes())
 
 SAME = [
-    pytest.param([TWO, ONE], id="images in another order"),
-    pytest.param([replace(ONE, truth=boxes(B, A)), TWO], id="boxes in another order"),
-    pytest.param([replace(ONE, truth=boxes(A, np.add(B, 1e-9))), TWO], id="less than a pixel"),
+    pytest.param([SECOND, FIRST], id="images in another order"),
+    pytest.param([replace(FIRST, truth=boxes(B, A)), SECOND], id="boxes in another order"),
+    pytest.param([replace(FIRST, truth=boxes(A, np.add(B, 1e-9))), SECOND], id="less than a pixel"),
 ]
 OTHER = [
-    pytest.param([ONE], id="an image less"),
-    pytest.param([replace(ONE, content="x"), TWO], id="other pixels"),
-    pytest.param([replace(ONE, split="test"), TWO], id="another split"),
-    pytest.param([replace(ONE, truth=boxes(A)), TWO], id="a box less"),
-    pytest.param([replace(ONE, truth=boxes(A, np.add(B, -1e-3))), TWO], id="a moved box"),
-    pytest.param([ONE, ONE, TWO], id="an image twice"),
+    pytest.param([FIRST], id="an image less"),
+    pytest.param([replace(FIRST, content="x"), SECOND], id="other pixels"),
+    pytest.param([replace(FIRST, split="test"), SECOND], id="another split"),
+    pytest.param([replace(FIRST, truth=boxes(A)), SECOND], id="a box less"),
+    pytest.param([replace(FIRST, truth=boxes(A, np.add(B, -1e-3))), SECOND], id="a moved box"),
+    pytest.param([FIRST, FIRST, SECOND], id="an image twice"),
 ]
 
 
 @pytest.mark.parametrize("images", SAME)
-def test_the_hash_is_the_same(images):
-    assert snapshot(images) == snapshot([ONE, TWO])
+def test_equivalent_images_have_equal_hashes(images):
+    assert snapshot(images) == snapshot([FIRST, SECOND])
 
 
 @pytest.mark.parametrize("images", OTHER)
-def test_the_hash_is_another(images):
-    assert snapshot(images) != snapshot([ONE, TWO])
+def test_changed_images_have_other_hash(images):
+    assert snapshot(images) != snapshot([FIRST, SECOND])
 
 
-def test_the_hash_is_of_the_lines():
-    assert digest(lines([ONE, TWO])) == snapshot([TWO, ONE])
+def test_snapshot_is_digest_of_lines():
+    assert digest(lines([FIRST, SECOND])) == snapshot([SECOND, FIRST])
 
 
 @pytest.mark.parametrize("images", SAME)
-def test_the_same_images_do_not_differ(images):
-    found = differences(lines([ONE, TWO]), lines(images))
-    assert (found.added, found.removed, found.moved, found.relabeled) == ((), (), (), ())
+def test_equivalent_images_have_no_differences(images):
+    result = differences(lines([FIRST, SECOND]), lines(images))
+    assert (result.added, result.removed, result.moved, result.relabeled) == ((), (), (), ())
 
 
 DIFFERENT = [
-    pytest.param([ONE], "removed", ("def",), id="an image less"),
-    pytest.param([ONE, TWO, replace(TWO, content="x")], "added", ("x",), id="an image more"),
-    pytest.param([ONE, ONE, TWO], "added", ("abc",), id="an image twice"),
-    pytest.param([replace(ONE, split="test"), TWO], "moved", ("abc",), id="another split"),
-    pytest.param([replace(ONE, truth=boxes(A)), TWO], "relabeled", ("abc",), id="a box less"),
+    pytest.param([FIRST], "removed", ("def",), id="an image less"),
+    pytest.param(
+        [FIRST, SECOND, replace(SECOND, content="x")], "added", ("x",), id="an image more"
+    ),
+    pytest.param([FIRST, FIRST, SECOND], "added", ("abc",), id="an image twice"),
+    pytest.param([replace(FIRST, split="test"), SECOND], "moved", ("abc",), id="another split"),
+    pytest.param([replace(FIRST, truth=boxes(A)), SECOND], "relabeled", ("abc",), id="a box less"),
 ]
 
 
-@pytest.mark.parametrize(("images", "where", "expected"), DIFFERENT)
-def test_what_differs_is_named(images, where, expected):
-    found = differences(lines([ONE, TWO]), lines(images))
+@pytest.mark.parametrize(("images", "changed", "expected"), DIFFERENT)
+def test_differences_are_reported_by_kind(images, changed, expected):
+    result = differences(lines([FIRST, SECOND]), lines(images))
     names = ("added", "removed", "moved", "relabeled")
-    assert {name: getattr(found, name) for name in names} == {
-        name: expected if name == where else () for name in names
+    assert {name: getattr(result, name) for name in names} == {
+        name: expected if name == changed else () for name in names
     }
