@@ -101,7 +101,7 @@ def cached_objects(
 
 def measure_latency(
     ensembles: Mapping[str, Ensemble], paths: Sequence[str], device: torch.device
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float | None]]:
     """Return the latency of each ensemble in milliseconds per image, on some readable images."""
     images = list(islice(_readable(paths), _LATENCY_IMAGES))
     predictors = {name: Predictor(ensemble, device) for name, ensemble in ensembles.items()}

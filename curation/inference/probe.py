@@ -11,7 +11,7 @@ import numpy as np
 
 from cascade.arrays import FloatArray
 from cascade.ensemble import Ensemble
-from cascade.training.probe_fit import Probe
+from cascade.fusion.probe import Probe
 from curation.storage import schema
 from curation.storage.collection import dataset_of
 from curation.storage.embeddings.table import VectorTable

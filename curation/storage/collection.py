@@ -163,5 +163,5 @@ def translate_errors() -> Iterator[None]:
         first = str(error).split(",")[0].split(" (configured")[0]
         raise StoreError(
             f"A database request failed ({type(error).__name__}: {first}). Earlier writes are "
-            "kept. Free disk space if the disk of the database is full, then run again."
+            "kept. If the disk of the database is full, make room; then run again."
         ) from error

@@ -79,7 +79,7 @@ def pool(samples: SampleCollection) -> DatasetView:
     """Return the samples that may be chosen: unlabeled, and not in validation or test.
 
     Labeled samples have `labeled_round`. A dataset without this field was not ingested by
-    us: all of its samples are in the pool, whatever labels they have.
+    us: all of its samples are in the pool, including labeled ones.
     """
     view = samples.view()
     if samples.has_field(schema.SPLIT):

@@ -243,7 +243,7 @@ def _require_probabilities(p: FloatArray, members: Sequence[str]) -> None:
         )
     if len(p) and (np.nanmin(p) < 0 or np.nanmax(p) > 1):
         raise StoreError(
-            f"Confidences of {', '.join(members)} must lie in [0, 1], "
+            f"Confidences of {', '.join(members)} must be in [0, 1], "
             f"got {np.nanmin(p):.4g}..{np.nanmax(p):.4g}."
         )
 

@@ -190,7 +190,7 @@ def sidebar_groups(
 
     Our paths move into our groups; members declared earlier stay; empty groups are dropped.
     """
-    ours = {
+    ours: dict[str, list[str]] = {
         "ground truth": [GROUND_TRUTH, ORACLE, LABELED_ROUND],
         "detection": list(members),
         **{tier: list(names) for tier, names in (deep_tiers or {}).items()},

@@ -96,7 +96,10 @@ def write_members(
             outcomes = {i: results[i][member] for i in ids if member in results[i]}
             predictions = {i: row for i, row in outcomes.items() if isinstance(row, Detections)}
             boxes, dropped = documents.member_boxes(
-                predictions, member=member, taxonomy=taxonomy, calibrate=calibration.apply
+                predictions,
+                member=member,
+                taxonomy=taxonomy,
+                calibrate=calibration.calibrate_scores,
             )
             fields = dict(zip(predictions, label_fields(boxes, fingerprint), strict=True))
             for sample_id in outcomes:
@@ -346,7 +349,7 @@ def _rewrite_confidences(
                 box for box in box_columns.raw_boxes(label_field) if box.get("score") is not None
             ]
             scores = np.array([box["score"] for box in boxes], np.float64)
-            p = calibration.apply(name, [box["label"] for box in boxes], scores)
+            p = calibration.calibrate_scores(name, [box["label"] for box in boxes], scores)
             for box, confidence in zip(boxes, p, strict=True):
                 box["confidence"] = float(confidence)
         update[ids[i]] = fields

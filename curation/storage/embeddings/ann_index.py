@@ -1,9 +1,9 @@
-"""Samples that look alike, in a large pool: an approximate index, the only file that names faiss.
+"""Approximate search for similar pairs in large pools, with faiss.
 
-Comparing all pairs of a million samples takes hours. Here vectors are sorted into cells around
-centroids, and each is compared with those of the few cells nearest to it. Every pair that is
-found looks alike by the same rule as in `alike`; some pairs across the borders of cells are not
-found: for thresholds around .975, well under one in a hundred.
+Comparing all pairs of a million samples takes hours. The index sorts vectors into cells around
+centroids and compares each vector with those of the nearest cells. Every found pair satisfies
+the same criterion as in `similar_pairs`. Some pairs across borders of cells are missed: well
+under one percent for thresholds around 0.975.
 
 N is the number of samples, D the length of an embedding, P of pairs.
 """
@@ -15,60 +15,61 @@ from typing import Any
 import numpy as np
 
 from cascade.arrays import FloatArray, Int64Array
-from curation.storage.embeddings.similar_pairs import MOST_PAIRS
+from curation.storage.embeddings.similar_pairs import MAX_PAIRS, exact_cosines, rounding_slack
 
-_PROBED = 8  # cells that are looked into
-_PER_CELL = 400  # vectors, on average
-_TRAINED_ON = 40  # vectors for each centroid
-_QUERIES = 4096  # at a time
+_PROBED_CELLS = 8  # per query
+_CELL_SIZE = 400  # vectors, on average
+_TRAINING_POINTS = 40  # vectors per centroid
+_QUERIES = 4096  # vectors per search
 _SEED = 51
 
 
 def find_pairs(
-    embeddings: FloatArray, cosine: float, *, known: int = 0, most: int = MOST_PAIRS
+    embeddings: FloatArray, cosine: float, *, n_compared: int = 0, max_pairs: int = MAX_PAIRS
 ) -> Int64Array | None:
-    """Return nearly all pairs of which at least one row is not known yet, shape (P, 2).
+    """Return nearly all similar pairs with at least one new row, shape (P, 2).
 
     Args:
-        embeddings: Scaled to length 1, shape (N, D), float32.
-        cosine: The threshold, reached counts.
-        known: So many rows come first whose pairs with each other are left out.
-        most: Where there are more pairs, None is returned: keeping them is not worth it.
+        embeddings: Unit vectors, shape (N, D), float32.
+        cosine: Lowest cosine of a pair.
+        n_compared: Number of first rows that were compared with each other before.
+        max_pairs: With more pairs, return None: they are not worth storing.
     """
     n = len(embeddings)
-    if n - known <= 0 or n < 2:
+    if n - n_compared <= 0 or n < 2:
         return np.empty((0, 2), np.int64)
-    index = _indexed(embeddings)
-    slack = embeddings.shape[1] * float(np.finfo(np.float32).eps)  # twice what rounding can do
+    index = _build_index(embeddings)
+    slack = rounding_slack(embeddings)
     keys, total = [np.empty(0, np.int64)], 0
-    for start in range(known, n, _QUERIES):
+    for start in range(n_compared, n, _QUERIES):
         rows = np.arange(start, min(start + _QUERIES, n))
-        ends, similar, others = index.range_search(embeddings[rows], cosine - slack)
-        asked = np.repeat(rows, np.diff(ends.astype(np.int64)))
-        there = asked != others
-        first, second = np.minimum(asked, others)[there], np.maximum(asked, others)[there]
-        sure = similar[there] >= cosine + slack
-        sure[~sure] = _cosines(embeddings, first[~sure], second[~sure]) >= cosine
-        keys.append((first * n + second)[sure])
+        ends, similarity, others = index.range_search(embeddings[rows], cosine - slack)
+        queries = np.repeat(rows, np.diff(ends.astype(np.int64)))
+        distinct = queries != others
+        first = np.minimum(queries, others)[distinct]
+        second = np.maximum(queries, others)[distinct]
+        similar = similarity[distinct] >= cosine + slack
+        similar[~similar] = _cosines(embeddings, first[~similar], second[~similar]) >= cosine
+        keys.append((first * n + second)[similar])
         total += len(keys[-1])
-        if total > 2 * most:  # each may be found from either end
+        if total > 2 * max_pairs:  # a pair may be found from both ends
             return None
     pairs = np.stack(np.divmod(np.unique(np.concatenate(keys)), n), axis=1)
-    return None if len(pairs) > most else pairs
+    return None if len(pairs) > max_pairs else pairs
 
 
-def _indexed(embeddings: FloatArray) -> Any:
-    """Return an index that looks into a few cells, and holds all rows under their numbers."""
+def _build_index(embeddings: FloatArray) -> Any:
+    """Return an index of all rows, with their row numbers as ids."""
     import faiss
 
     n, d = embeddings.shape
-    cells = max(1, n // _PER_CELL)
+    cells = max(1, n // _CELL_SIZE)
     index: Any = faiss.index_factory(d, f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
-    index.cp.min_points_per_centroid = 1  # it would warn: some cells are meant to be small
-    index.cp.max_points_per_centroid = _TRAINED_ON
+    index.cp.min_points_per_centroid = 1  # silences a warning: small cells are intended
+    index.cp.max_points_per_centroid = _TRAINING_POINTS
     index.cp.seed = _SEED
     index.cp.niter = 6
-    index.nprobe = _PROBED
+    index.nprobe = _PROBED_CELLS
     index.train(embeddings)
     for start in range(0, n, 16 * _QUERIES):
         index.add(embeddings[start : start + 16 * _QUERIES])
@@ -76,10 +77,6 @@ def _indexed(embeddings: FloatArray) -> Any:
 
 
 def _cosines(embeddings: FloatArray, first: Int64Array, second: Int64Array) -> FloatArray:
-    """Return the cosine of pairs of rows, in double precision and in one order."""
-    found = np.empty(len(first))
-    for start in range(0, len(first), _QUERIES):
-        part = slice(start, start + _QUERIES)
-        a = embeddings[first[part]].astype(np.float64)
-        found[part] = (a * embeddings[second[part]]).sum(axis=1)
-    return found
+    parts = [slice(start, start + _QUERIES) for start in range(0, len(first), _QUERIES)]
+    cosines = [exact_cosines(embeddings, first[part], second[part]) for part in parts]
+    return np.concatenate([np.empty(0), *cosines])

@@ -1,9 +1,9 @@
-"""What the App searches and draws: FiftyOne's similarity index and the UMAP picture.
+"""FiftyOne brain runs of a dataset: the similarity index and the UMAP plot.
 
-Both are made from our own vectors, so they cost no model run and can be made anew any time.
-The index is FiftyOne's in-memory one, kept in its database: it works in every process that
-opens the dataset. (Its LanceDB backend forgets where its tables are when it is loaded again,
-sees the first ten tables only, and rewrites the table with every addition.)
+Both are computed from stored embeddings, without running a model, and can be rebuilt at any
+time. The index is FiftyOne's in-memory index, stored in its database, so every process that
+opens the dataset can use it. (FiftyOne's LanceDB backend forgets the location of its tables on
+reload, sees the first ten tables only, and rewrites the table with every addition.)
 """
 
 from __future__ import annotations
@@ -26,29 +26,26 @@ from curation.storage.embeddings.table import VectorTable
 if TYPE_CHECKING:
     from fiftyone import Dataset, DatasetView
 
-_LEAST_FOR_UMAP = 5  # below, UMAP has no neighbourhood to keep
+_MIN_UMAP_SAMPLES = 5  # with fewer, UMAP has no neighborhood to preserve
 _UMAP_SEED = 51
-_DRAWN = "drawn"  # in the note on the embedder: which samples the index and the picture show
+_DIGEST = "drawn"  # in the embedder's note: digest of the samples in the index and the plot
 
 
 def record_embedder(dataset: Dataset, folder: Path, member: str, fingerprint: str) -> None:
-    """Note with the dataset who makes its vectors, and where they are.
-
-    What was drawn from other vectors goes.
-    """
+    """Store the embedder of a dataset and the folder of its vectors; drop outdated brain runs."""
     note = {"member": member, "fingerprint": fingerprint, "folder": str(folder)}
     before = dataset.info.get(schema.EMBEDDER_INFO) or {}
     if any(before.get(key) != value for key, value in note.items()):
-        _forget(dataset)
+        _delete_runs(dataset)
         dataset.info[schema.EMBEDDER_INFO] = note
         dataset.save()
 
 
 def read_vectors(dataset: Dataset, ids: Sequence[str]) -> NDArray[np.float32]:
-    """Return the vectors of `ids` in their order, shape (N, D), float32, length 1.
+    """Return the unit vectors of `ids` in their order, shape (N, D), float32.
 
     Raises:
-        StageError: The dataset has no vectors, or a sample has none.
+        StageError: The dataset or a sample has no embedding.
     """
     note = dataset.info.get(schema.EMBEDDER_INFO)
     if note is None:
@@ -61,55 +58,49 @@ def read_vectors(dataset: Dataset, ids: Sequence[str]) -> NDArray[np.float32]:
 def near_duplicate_pairs(
     dataset: Dataset, ids: Sequence[str], cosine: float
 ) -> SimilarPairs | None:
-    """Return the pairs of `ids` whose vectors look alike; what is known is not compared again.
-
-    None where comparing `ids` by themselves costs less: see `known_pairs`.
+    """Return the near-duplicates among `ids` from the cache, or None, see `PairCache.pairs_for`.
 
     Raises:
-        StageError: A sample has no vector.
-        StoreError: The disk did not take the pairs.
+        StageError: A sample has no embedding.
+        StoreError: The cache cannot be written.
     """
     note = dataset.info[schema.EMBEDDER_INFO]
     return PairCache(Path(note["folder"]), note["fingerprint"], cosine).pairs_for(ids)
 
 
 def is_current(dataset: Dataset, ids: Sequence[str]) -> bool:
-    """Return whether the index and the picture are there, and show exactly these samples."""
+    """Return whether the index and the plot exist and show exactly these samples."""
     note = dataset.info.get(schema.EMBEDDER_INFO) or {}
-    there = all(dataset.has_brain_run(key) for key in _keys(ids))
-    return there and note.get(_DRAWN) == _digest(ids)
+    exist = all(dataset.has_brain_run(key) for key in _keys(ids))
+    return exist and note.get(_DIGEST) == _digest(ids)
 
 
 def rebuild(dataset: Dataset, ids: Sequence[str]) -> None:
-    """Make the index and the picture of `ids`; so few that there is no picture, or none, are fine.
-
-    An index that shows nothing else is extended; the picture is drawn anew.
+    """Extend the index to the samples, or recreate it if it has others, and redraw the plot.
 
     Args:
         dataset: The FiftyOne dataset.
-        ids: Samples that have a vector.
+        ids: Samples with an embedding; a few have an index but not a plot.
     """
-    kept = {*indexed_ids(dataset)} <= {*ids}
-    _forget(dataset, (schema.UMAP,) if kept else (schema.SIMILARITY, schema.UMAP))
+    extends = set(indexed_ids(dataset)) <= set(ids)
+    _delete_runs(dataset, (schema.UMAP,) if extends else (schema.SIMILARITY, schema.UMAP))
     update_index(dataset, ids)
     if schema.UMAP in _keys(ids):
-        _picture(dataset.select(list(ids), ordered=True), read_vectors(dataset, ids))
-    dataset.info[schema.EMBEDDER_INFO] = {
-        **dataset.info[schema.EMBEDDER_INFO],
-        _DRAWN: _digest(ids),
-    }
+        _compute_umap(dataset.select(list(ids), ordered=True), read_vectors(dataset, ids))
+    note = dataset.info[schema.EMBEDDER_INFO]
+    dataset.info[schema.EMBEDDER_INFO] = {**note, _DIGEST: _digest(ids)}
     dataset.save()
 
 
 def indexed_ids(dataset: Dataset) -> list[str]:
-    """Return the samples that the index shows; none where there is no index."""
+    """Return the samples in the index, without an index none."""
     if not dataset.has_brain_run(schema.SIMILARITY):
         return []
-    return [str(one) for one in _loaded(dataset).sample_ids]
+    return [str(sample_id) for sample_id in _load_index(dataset).sample_ids]
 
 
 def update_index(dataset: Dataset, ids: Sequence[str]) -> int:
-    """Make the index of `ids`, or add to the one that is there what it lacks; return how many."""
+    """Create the index, or add missing samples to it, and return the number of new samples."""
     import fiftyone.brain as fob
 
     if not dataset.has_brain_run(schema.SIMILARITY):
@@ -119,26 +110,26 @@ def update_index(dataset: Dataset, ids: Sequence[str]) -> int:
                 backend="sklearn", metric="cosine", brain_key=schema.SIMILARITY,
             )  # fmt: skip
         return len(ids)
-    found = _loaded(dataset)
-    there = set(found.sample_ids)
-    new = [one for one in ids if one not in there]
+    index = _load_index(dataset)
+    existing = set(index.sample_ids)
+    new = [sample_id for sample_id in ids if sample_id not in existing]
     if new:
-        found.add_to_index(read_vectors(dataset, new), new)
-        found.save()
+        index.add_to_index(read_vectors(dataset, new), new)
+        index.save()
     return len(new)
 
 
-def _loaded(dataset: Dataset) -> Any:
-    # Never the cached one: FiftyOne centres the vectors of an index in place to answer a query.
+def _load_index(dataset: Dataset) -> Any:
+    # Without FiftyOne's cache: a query centers the vectors of a cached index in place.
     return dataset.load_brain_results(schema.SIMILARITY, cache=False, load_view=False)
 
 
-def _picture(view: DatasetView, matrix: NDArray[np.float32]) -> None:
+def _compute_umap(view: DatasetView, matrix: NDArray[np.float32]) -> None:
     import fiftyone.brain as fob
 
     with warnings.catch_warnings():
-        # UMAP says that a seed costs it its second thread (we want the seed), and on its first
-        # import that it can do without TensorFlow.
+        # UMAP warns that a seed prevents threading, and on first import that TensorFlow is
+        # not installed.
         warnings.filterwarnings("ignore", message=".*n_jobs value.*", category=UserWarning)
         warnings.filterwarnings("ignore", message="Tensorflow not inst", category=ImportWarning)
         fob.compute_visualization(
@@ -153,13 +144,13 @@ def _picture(view: DatasetView, matrix: NDArray[np.float32]) -> None:
 
 
 def _keys(ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the brain runs that these samples have."""
-    if len(ids) >= _LEAST_FOR_UMAP:
+    """Return the brain keys for these samples."""
+    if len(ids) >= _MIN_UMAP_SAMPLES:
         return (schema.SIMILARITY, schema.UMAP)
     return (schema.SIMILARITY,) if ids else ()
 
 
-def _forget(dataset: Dataset, keys: Sequence[str] = (schema.SIMILARITY, schema.UMAP)) -> None:
+def _delete_runs(dataset: Dataset, keys: Sequence[str] = (schema.SIMILARITY, schema.UMAP)) -> None:
     for key in keys:
         if dataset.has_brain_run(key):
             dataset.delete_brain_run(key)

@@ -1,7 +1,7 @@
-"""The pairs of samples that look alike, kept beside their vectors, and extended by new ones.
+"""Cache of the similar pairs of a dataset, extended with new samples.
 
-A file belongs to one embedder and one threshold. It holds, of every vector that was compared, the
-sample's id and a hash: a vector that is another now is compared anew.
+A file belongs to one embedder and one threshold. It stores the id of each compared sample and a
+hash of its vector; changed vectors are compared again.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from curation.storage.embeddings.table import VectorTable
 
 logger = logging.getLogger(__name__)
 
-_MOST_COMPARED = 10**11  # cosines: some minutes; beyond, an index finds nearly all pairs
-_LEAST_SHARE = 0.5  # of all vectors: fewer are compared quicker by themselves
+_MAX_EXACT = 10**11  # cosines: some minutes; beyond, use the approximate index
+_MIN_SHARE = 0.5  # of all vectors; for fewer, a direct comparison is faster
 
 
 @dataclass(frozen=True, eq=False)
 class _Compared:
-    """What was compared so far.
+    """Compared samples and their similar pairs.
 
     Attributes:
-        ids: Of the samples, ASCII, shape (N,).
-        hashes: Of their vectors, shape (N,), uint64.
-        pairs: Rows that look alike, shape (P, 2); empty where they are too many.
-        too_many: Whether they are too many to be kept.
+        ids: Sample ids, ASCII, shape (N,).
+        hashes: Hashes of the vectors, shape (N,), uint64.
+        pairs: Rows of similar samples, shape (P, 2); empty if there are too many.
+        too_many: Whether there are too many pairs to store.
     """
 
     ids: NDArray[np.bytes_]
@@ -47,17 +47,17 @@ class _Compared:
     too_many: bool = False
 
     @classmethod
-    def nothing(cls) -> _Compared:
+    def empty(cls) -> _Compared:
         return cls(np.empty(0, "S24"), np.empty(0, np.uint64), np.empty((0, 2), np.int64))
 
 
 class PairCache:
-    """The pairs of one dataset, embedder and threshold.
+    """Cached similar pairs of a dataset, for an embedder and a threshold.
 
     Args:
-        folder: Where the vectors of the dataset are.
-        fingerprint: Of the embedder.
-        cosine: The threshold.
+        folder: Folder of the dataset's vectors.
+        fingerprint: Fingerprint of the embedder.
+        cosine: Lowest cosine of a pair.
     """
 
     def __init__(self, folder: Path, fingerprint: str, cosine: float) -> None:
@@ -66,64 +66,61 @@ class PairCache:
         self._path = folder / f"alike-{fingerprint}-{cosine:g}.npz"
 
     def pairs_for(self, ids: Sequence[str]) -> SimilarPairs | None:
-        """Return the pairs among samples, as rows of `ids`, once what is new has been compared.
+        """Compare new samples, then return the similar pairs among `ids`, as rows of it.
 
-        None where keeping pairs is not worth it: `ids` are less than half of what has a vector,
+        None if caching does not pay: `ids` are less than half of the samples with a vector,
         or there are too many pairs.
 
         Raises:
             StageError: A sample has no vector.
-            StoreError: The disk did not take the file.
+            StoreError: The file cannot be written.
         """
-        if len(ids) < _LEAST_SHARE * len(self._table.ids()):
+        if len(ids) < _MIN_SHARE * len(self._table.ids()):
             return None
-        known = self._extended()
-        if known.too_many:
+        compared = self._update()
+        if compared.too_many:
             return None
-        row_of = {one: row for row, one in enumerate(ids)}
-        here = np.array([row_of.get(one.decode(), -1) for one in known.ids.tolist()], np.int64)
-        pairs = here[known.pairs]
+        row_of = {sample_id: row for row, sample_id in enumerate(ids)}
+        rows = np.array([row_of.get(i.decode(), -1) for i in compared.ids.tolist()], np.int64)
+        pairs = rows[compared.pairs]
         return SimilarPairs(self._cosine, pairs[(pairs >= 0).all(axis=1)])
 
-    def _extended(self) -> _Compared:
-        """Return all pairs, those of new vectors included; compare these alone with all."""
+    def _update(self) -> _Compared:
+        """Compare new and changed vectors with all vectors, and return all pairs."""
         before = self._read()
         ids = sorted(self._table.ids())
         matrix = self._table.read(ids)
         names, hashes = np.array(ids, "S24"), _hashes(matrix)
-        row_before = {one: i for i, one in enumerate(before.ids.tolist())}
-        then = np.array([row_before.get(one, -1) for one in names.tolist()], np.int64)
-        same = then >= 0
-        same[same] = before.hashes[then[same]] == hashes[same]
+        row_before = {name: i for i, name in enumerate(before.ids.tolist())}
+        old_row = np.array([row_before.get(name, -1) for name in names.tolist()], np.int64)
+        same = old_row >= 0
+        same[same] = before.hashes[old_row[same]] == hashes[same]
         if same.all():
             return before
-        # What is known comes first, in its order, so that `find` can leave it out.
+        # Compared rows come first, in their order, so that `find_pairs` can skip them.
         order = np.concatenate([np.flatnonzero(same), np.flatnonzero(~same)])
-        number = int(same.sum())
-        made = None
-        if not before.too_many or not number:
-            find = (
-                similar_pairs.find_pairs
-                if len(matrix) * (len(matrix) - number) <= _MOST_COMPARED
-                else ann_index.find_pairs
-            )
-            made = find(matrix[order], self._cosine, known=number)
         names, hashes = names[order], hashes[order]
-        if made is None:
-            found = _Compared(names, hashes, np.empty((0, 2), np.int64), too_many=True)
-            logger.info("Too many images look alike to keep the pairs: they are found anew.")
+        n_compared = int(same.sum())
+        new_pairs = None
+        if not before.too_many or not n_compared:
+            is_large = len(matrix) * (len(matrix) - n_compared) > _MAX_EXACT
+            search = ann_index if is_large else similar_pairs
+            new_pairs = search.find_pairs(matrix[order], self._cosine, n_compared=n_compared)
+        if new_pairs is None:
+            compared = _Compared(names, hashes, np.empty((0, 2), np.int64), too_many=True)
+            logger.info("Too many similar images: pairs are not cached.")
         else:
-            now = np.full(len(before.ids), -1, np.int64)
-            now[then[order[:number]]] = np.arange(number)
-            kept = now[before.pairs]
-            kept = kept[(kept >= 0).all(axis=1)]
-            found = _Compared(names, hashes, np.concatenate([kept, made]))
+            new_row = np.full(len(before.ids), -1, np.int64)
+            new_row[old_row[order[:n_compared]]] = np.arange(n_compared)
+            old_pairs = new_row[before.pairs]
+            old_pairs = old_pairs[(old_pairs >= 0).all(axis=1)]
+            compared = _Compared(names, hashes, np.concatenate([old_pairs, new_pairs]))
             logger.info(
-                "%d new images were compared with %d: %d pairs look alike, %d of them new.",
-                len(names) - number, len(names), len(found.pairs), len(made),
+                "Compared %d new images with %d: %d similar pairs, %d of them new.",
+                len(names) - n_compared, len(names), len(compared.pairs), len(new_pairs),
             )  # fmt: skip
-        self._write(found)
-        return found
+        self._write(compared)
+        return compared
 
     def _read(self) -> _Compared:
         try:
@@ -133,24 +130,23 @@ class PairCache:
                     bool(file["too_many"]),
                 )  # fmt: skip
         except FileNotFoundError:
-            return _Compared.nothing()
+            return _Compared.empty()
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            logger.warning("%s is damaged (%s): all is compared anew.", self._path, error)
-            return _Compared.nothing()
+            logger.warning("%s is damaged (%s): comparing all images again.", self._path, error)
+            return _Compared.empty()
 
-    def _write(self, found: _Compared) -> None:
-        """Replace the file in one step: whoever reads meanwhile has the old one or the new."""
+    def _write(self, compared: _Compared) -> None:
         content: dict[str, Any] = {
-            "ids": found.ids, "hashes": found.hashes, "pairs": found.pairs.astype(np.int32),
-            "too_many": np.array(found.too_many),
+            "ids": compared.ids, "hashes": compared.hashes,
+            "pairs": compared.pairs.astype(np.int32), "too_many": np.array(compared.too_many),
         }  # fmt: skip
         try:
             with atomic_write(self._path) as draft, draft.open("wb") as file:
                 np.savez(file, **content)
         except OSError as error:
             raise StoreError(
-                f"The pairs that look alike cannot be stored in {self._path.parent}: "
-                f"{error.strerror}. Make room or give write permission there, then run again."
+                f"Cannot store similar pairs in {self._path.parent}: {error.strerror}. Make room "
+                "or grant write permission there, then run again."
             ) from error
 
 

@@ -1,9 +1,9 @@
-"""Which samples look alike: the cosine of their embeddings reaches a threshold.
+"""Pairs of similar samples: pairs of embeddings with a cosine of at least a threshold.
 
-All pairs of N samples cost N^2 / 2 products of vectors; the n new ones of a night against all
-cost n x N. So pairs can be kept and extended, and are to the last one those that would be found
-anew: a block of a matrix product, whose last digits depend on the block, only proposes; where
-rounding could decide, the pair's own cosine does, summed in double precision and one order.
+All pairs of N samples cost N^2 / 2 products of vectors; n new samples against all cost n x N.
+Pairs can therefore be cached and extended, and the result equals a new search exactly: the last
+digits of a matrix product depend on its block, so the product only proposes pairs. Where
+rounding could matter, the cosine of the pair is computed in double precision, in fixed order.
 
 N is the number of samples, D the length of an embedding, P of pairs.
 """
@@ -17,84 +17,90 @@ import numpy as np
 from cascade.arrays import BoolArray, FloatArray, Int64Array
 
 CHUNK = 2048  # rows of a matrix product: 2048 x 2048 float32 are 16 MB
-MOST_PAIRS = 10_000_000  # of one pool: 160 MB
-_MOST_EXACT = 4096  # cosines at once in double precision: 80 MB of vectors of length 1280
+MAX_PAIRS = 10_000_000  # per pool: 160 MB
+_EXACT_CHUNK = 4096  # cosines in double precision per step: 80 MB for embeddings of length 1280
 
 
 @dataclass(frozen=True, eq=False)
 class SimilarPairs:
-    """All pairs of a pool that look alike.
+    """All pairs of similar samples in a pool.
 
     Attributes:
-        cosine: From which cosine on.
-        pairs: Two rows of the pool each, shape (P, 2), each pair once, in any order.
+        cosine: Lowest cosine of a pair.
+        pairs: Two rows of the pool per pair, shape (P, 2), each pair once, in any order.
     """
 
     cosine: float
     pairs: Int64Array
 
-    def neighbours(self, n: int) -> tuple[Int64Array, Int64Array]:
-        """Return the rows that look like each of `n` rows, one list after the other.
+    def neighbors(self, n: int) -> tuple[Int64Array, Int64Array]:
+        """Return the similar rows of each of `n` rows, as concatenated lists.
 
         Returns:
-            Where the list of each row begins, shape (n + 1,), and the lists, shape (2P,).
+            The start of each list and the end of the last, shape (n + 1,), and the lists,
+            shape (2P,).
         """
         first, second = self.pairs.T
         rows, others = np.concatenate([first, second]), np.concatenate([second, first])
-        begins = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n))])
-        return begins.astype(np.int64), others[np.argsort(rows, kind="stable")]
+        starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n))])
+        return starts.astype(np.int64), others[np.argsort(rows, kind="stable")]
 
 
 def find_pairs(
-    embeddings: FloatArray, cosine: float, *, known: int = 0, most: int = MOST_PAIRS
+    embeddings: FloatArray, cosine: float, *, n_compared: int = 0, max_pairs: int = MAX_PAIRS
 ) -> Int64Array | None:
-    """Return the pairs of which at least one row is not known yet, shape (P, 2).
+    """Return the similar pairs with at least one new row, shape (P, 2).
 
-    Time grows with (N - known) x N; memory with N and P.
+    Time grows with (N - n_compared) x N; memory with N and P.
 
     Args:
-        embeddings: Scaled to length 1, shape (N, D), float32.
-        cosine: The threshold, reached counts.
-        known: So many rows come first whose pairs with each other are left out.
-        most: Where there are more pairs, None is returned: keeping them is not worth it.
+        embeddings: Unit vectors, shape (N, D), float32.
+        cosine: Lowest cosine of a pair.
+        n_compared: Number of first rows that were compared with each other before.
+        max_pairs: With more pairs, return None: they are not worth storing.
     """
-    n, found, total = len(embeddings), [np.empty((0, 2), np.int64)], 0
-    for start in range(known, n, CHUNK):
+    n, parts, total = len(embeddings), [np.empty((0, 2), np.int64)], 0
+    for start in range(n_compared, n, CHUNK):
         rows = np.arange(start, min(start + CHUNK, n))
         for other in range(0, int(rows[-1]) + 1, CHUNK):
             others = np.arange(other, min(other + CHUNK, int(rows[-1]) + 1))
-            close = compare(embeddings, rows, others, cosine)
-            if not close.any():
+            similar = compare(embeddings, rows, others, cosine)
+            if not similar.any():
                 continue
-            i, j = np.divmod(np.flatnonzero(close), len(others))
+            i, j = np.divmod(np.flatnonzero(similar), len(others))
             pairs = np.stack([others[j], rows[i]], axis=1)
-            found.append(pairs[pairs[:, 0] < pairs[:, 1]])
-            total += len(found[-1])
-            if total > most:
+            parts.append(pairs[pairs[:, 0] < pairs[:, 1]])
+            total += len(parts[-1])
+            if total > max_pairs:
                 return None
-    return np.concatenate(found)
+    return np.concatenate(parts)
 
 
 def compare(
     embeddings: FloatArray, rows: Int64Array, others: Int64Array, cosine: float
 ) -> BoolArray:
-    """Return which of some rows look like which of others, shape (len(rows), len(others)).
+    """Return which pairs of `rows` and `others` are similar, shape (len(rows), len(others)).
 
-    The answer for two rows does not depend on what else is asked.
+    The result for a pair does not depend on the other rows of the call.
     """
-    similar = embeddings[rows] @ embeddings[others].T
-    slack = embeddings.shape[1] * float(np.finfo(np.float32).eps)  # twice what rounding can do
-    close = similar >= cosine - slack
-    found = np.flatnonzero(close)
-    doubtful = found[similar.reshape(-1)[found] < cosine + slack]
-    for start in range(0, len(doubtful), _MOST_EXACT):
-        part = doubtful[start : start + _MOST_EXACT]
-        i, j = np.divmod(part, len(others))
-        exact = _cosines(embeddings[rows[i]], embeddings[others[j]])
-        close.reshape(-1)[part] = exact >= cosine
-    return close
+    product = embeddings[rows] @ embeddings[others].T
+    slack = rounding_slack(embeddings)
+    similar = product >= cosine - slack
+    proposed = np.flatnonzero(similar)
+    doubtful = proposed[product.reshape(-1)[proposed] < cosine + slack]
+    for start in range(0, len(doubtful), _EXACT_CHUNK):
+        chunk = doubtful[start : start + _EXACT_CHUNK]
+        i, j = np.divmod(chunk, len(others))
+        similar.reshape(-1)[chunk] = exact_cosines(embeddings, rows[i], others[j]) >= cosine
+    return similar
 
 
-def _cosines(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Return the cosine of each row of `a` and `b`, which are of length 1."""
-    return (a.astype(np.float64) * b.astype(np.float64)).sum(axis=1)
+def rounding_slack(embeddings: FloatArray) -> float:
+    """Return twice the largest rounding error of a float32 cosine."""
+    return embeddings.shape[1] * float(np.finfo(np.float32).eps)
+
+
+def exact_cosines(embeddings: FloatArray, first: Int64Array, second: Int64Array) -> FloatArray:
+    """Return the cosines of pairs of rows, in double precision and fixed order of summation."""
+    a, b = embeddings[first].astype(np.float64), embeddings[second].astype(np.float64)
+    return (a * b).sum(axis=1)

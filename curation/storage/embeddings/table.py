@@ -1,6 +1,6 @@
-"""The vectors of a dataset: a LanceDB table on disk, written as they come, read in one scan.
+"""Embeddings of a dataset in a LanceDB table on disk.
 
-A table belongs to one embedder: vectors of two never meet. Writing an id again replaces it.
+Each embedder has its own table. Writing an id again replaces its vector.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from curation.errors import StageError, StoreError
 
-os.environ.setdefault("LANCE_LOG", "error")  # it warns of every table that it creates
+os.environ.setdefault("LANCE_LOG", "error")  # it warns about every new table
 
 _ID, _VECTOR = "sample_id", "vector"
 
 
 class VectorTable:
-    """The table of one dataset and embedder.
+    """Embeddings of a dataset by one embedder.
 
     Args:
-        folder: Of the dataset; made with the first vector.
-        fingerprint: Of the embedder.
+        folder: Folder of the dataset's tables; created with the first vector.
+        fingerprint: Fingerprint of the embedder.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -34,7 +34,7 @@ class VectorTable:
 
     @property
     def version(self) -> int:
-        """A number that rises with every writing; 0 where there is no table yet."""
+        """The version of the table, which grows with every write; 0 without a table."""
         table = self._open()
         return 0 if table is None else int(table.version)
 
@@ -43,14 +43,14 @@ class VectorTable:
         table = self._open()
         if table is None or len(table) == 0:
             return set()
-        found = table.search().select([_ID]).limit(len(table)).to_arrow()
-        return set(found[_ID].to_pylist())
+        rows = table.search().select([_ID]).limit(len(table)).to_arrow()
+        return set(rows[_ID].to_pylist())
 
     def add(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
         """Store vectors of shape (N, D), float32.
 
         Raises:
-            StoreError: The disk did not take them; what was stored before stays.
+            StoreError: The vectors cannot be written; earlier ones are kept.
         """
         import lancedb
         import pyarrow as pa
@@ -71,9 +71,11 @@ class VectorTable:
             merge = table.merge_insert(_ID).when_matched_update_all()
             merge.when_not_matched_insert_all().execute(rows)
         except (OSError, RuntimeError) as error:
-            first = str(error).splitlines()[0].split(", /")[0]  # and no place in Lance's source
+            first = (
+                str(error).splitlines()[0].split(", /")[0]
+            )  # without positions in Lance's source
             raise StoreError(
-                f"Vectors cannot be stored in {self._folder}: {first}. Make room or give write "
+                f"Cannot store embeddings in {self._folder}: {first}. Make room or grant write "
                 "permission there, then run again."
             ) from error
 
@@ -81,23 +83,23 @@ class VectorTable:
         """Return the vectors of `ids` in their order, shape (N, D), float32.
 
         Raises:
-            StageError: A sample has none.
+            StageError: A sample has no vector.
         """
         table = self._open()
         if not ids:
             return np.zeros((0, 1), np.float32)
         if table is None:
-            raise StageError("There are no embeddings yet. Run `curate embed` first.")
-        found = table.to_arrow()
-        row_of = {one: row for row, one in enumerate(found[_ID].to_pylist())}
-        missing = [one for one in ids if one not in row_of]
+            raise StageError("The dataset has no embeddings. Run `curate embed` first.")
+        rows = table.to_arrow()
+        row_of = {sample_id: row for row, sample_id in enumerate(rows[_ID].to_pylist())}
+        missing = [sample_id for sample_id in ids if sample_id not in row_of]
         if missing:
             raise StageError(
                 f"{len(missing)} of {len(ids)} samples have no embedding, the first is "
                 f"{missing[0]}. Run `curate embed` on them."
             )
-        matrix = found[_VECTOR].combine_chunks().flatten().to_numpy()
-        return np.asarray(matrix.reshape(len(found), -1)[[row_of[one] for one in ids]], np.float32)
+        matrix = rows[_VECTOR].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
+        return np.asarray(matrix[[row_of[sample_id] for sample_id in ids]], np.float32)
 
     def _open(self) -> Any:
         import lancedb

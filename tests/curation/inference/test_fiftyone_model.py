@@ -1,4 +1,4 @@
-"""Members as FiftyOne's own models: the same boxes, by FiftyOne's own calls."""
+"""Members as FiftyOne models."""
 
 import numpy as np
 import pytest
@@ -35,20 +35,20 @@ def ensemble(tmp_path_factory):
     return Ensemble.from_manifest(manifest.parse(text))
 
 
-def test_a_detector_finds_what_our_own_engine_finds(predicted, center):
-    some = predicted.limit(6)
-    some.apply_model(member_model(center, "tiny_center", CPU), label_field="again", batch_size=4)
-    ours = reader.read_detections(some, "tiny_center", center.taxonomy, score="score")
-    theirs = reader.read_detections(some, "again", center.taxonomy)
-    compared = 0
-    for one, other in zip(ours, theirs, strict=True):
+def test_detector_matches_own_engine(predicted, center):
+    view = predicted.limit(6)
+    view.apply_model(member_model(center, "tiny_center", CPU), label_field="again", batch_size=4)
+    own_boxes = reader.read_detections(view, "tiny_center", center.taxonomy, score="score")
+    other_boxes = reader.read_detections(view, "again", center.taxonomy)
+    n_compared = 0
+    for own, other in zip(own_boxes, other_boxes, strict=True):
         sure = other[other.scores >= 0.05]
-        np.testing.assert_allclose(sure.boxes_xyxy, one.boxes_xyxy, atol=1e-3)
-        compared += len(sure)
-    assert compared > 5
+        np.testing.assert_allclose(sure.boxes_xyxy, own.boxes_xyxy, atol=1e-3)
+        n_compared += len(sure)
+    assert n_compared > 5
 
 
-def test_an_embedder_gives_vectors_but_no_labels(predicted, ensemble):
+def test_embedder_has_embeddings_and_no_labels(predicted, ensemble):
     model = member_model(ensemble, "mobilenet", CPU)
     assert model.has_embeddings
     vectors = predicted.limit(3).compute_embeddings(model)
@@ -58,19 +58,19 @@ def test_an_embedder_gives_vectors_but_no_labels(predicted, ensemble):
 
 
 @pytest.mark.parametrize(("member", "kind"), [("depth", "Heatmap"), ("sam3", "Detections")])
-def test_the_deeper_tiers_give_labels_too(predicted, ensemble, member, kind):
-    some = predicted.limit(2)
-    some.apply_model(member_model(ensemble, member, CPU), label_field=f"again_{member}")
-    labels = some.values(f"again_{member}")
-    assert [type(one).__name__ for one in labels] == [kind] * 2
+def test_deep_tiers_have_labels(predicted, ensemble, member, kind):
+    view = predicted.limit(2)
+    view.apply_model(member_model(ensemble, member, CPU), label_field=f"again_{member}")
+    labels = view.values(f"again_{member}")
+    assert [type(label).__name__ for label in labels] == [kind] * 2
     if kind == "Heatmap":
         assert labels[0].map.shape[0] > 10
         assert labels[0].unit == "metres"
     else:
-        assert sum(len(one.detections) for one in labels) > 0
-        assert all(one.mask.ndim == 2 for row in labels for one in row.detections)
+        assert sum(len(label.detections) for label in labels) > 0
+        assert all(box.mask.ndim == 2 for row in labels for box in row.detections)
 
 
-def test_who_is_no_member_is_named(ensemble):
+def test_unknown_member_is_refused(ensemble):
     with pytest.raises(ManifestError, match="no member 'sam'"):
         member_model(ensemble, "sam")

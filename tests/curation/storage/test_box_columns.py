@@ -1,6 +1,6 @@
-"""Columns from bytes against columns from documents, on what a database may hold."""
+"""Columns from bytes against columns from documents, for all kinds of stored values."""
 
-from dataclasses import fields as parts_of
+from dataclasses import fields
 from datetime import datetime
 
 import fiftyone as fo
@@ -34,8 +34,8 @@ def detections(*boxes):
 
 ROWS = {
     "not run": None,
-    "ran, found nothing": detections(),
-    "one box": detections({**BOX, "confidence": 0.5}),
+    "no detections": detections(),
+    "single box": detections({**BOX, "confidence": 0.5}),
     "whole numbers": detections({**BOX, "bounding_box": [0, 0, 1, 1], "confidence": 1}),
     "no confidence": detections(BOX, {**BOX, "confidence": None}),
     "no label": detections({**BOX, "label": None, "confidence": 0.5}),
@@ -43,7 +43,7 @@ ROWS = {
     "three numbers": detections({**BOX, "bounding_box": [0.1, 0.2, 0.3], "confidence": 0.5}),
     "no boxes at all": {"_cls": "Detections", "detections": None},
     "attributes of all kinds": detections({**ODD, **BOX, "confidence": 0.75, "level": 3}),
-    "words of other lands": detections({**BOX, "label": "Leitkegel groß 🚧", "confidence": 0.5}),
+    "non-ASCII label": detections({**BOX, "label": "Leitkegel groß 🚧", "confidence": 0.5}),
     "300 boxes": detections(
         *({**BOX, "label": f"l{i}", "confidence": i / 300} for i in range(300))
     ),
@@ -58,42 +58,46 @@ def raw(dataset):
         dataset.add_sample_field(name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
     ids, _ = collection.ids_and_paths(dataset)
     rows = list(ROWS.values())
-    for i, one in enumerate(ids):
+    for i, sample_id in enumerate(ids):
         content = {"a": rows[i], "b": rows[(i + 1) % len(rows)], "other": ODD}
-        dataset._sample_collection.update_one({"_id": ObjectId(one)}, {"$set": content})
+        dataset._sample_collection.update_one({"_id": ObjectId(sample_id)}, {"$set": content})
     return dataset
 
 
-def expect_equal(one, other):
-    for part in parts_of(one):
-        a, b = getattr(one, part.name), getattr(other, part.name)
+def expect_equal(columns, other):
+    for part in fields(columns):
+        a, b = getattr(columns, part.name), getattr(other, part.name)
         if part.name == "label_id":
-            a = [one.labels[i] if i >= 0 else None for i in a]
+            a = [columns.labels[i] if i >= 0 else None for i in a]
             b = [other.labels[i] if i >= 0 else None for i in b]
         elif part.name == "labels":
             a, b = sorted(a), sorted(b)
         np.testing.assert_array_equal(a, b, err_msg=part.name)
 
 
-@pytest.mark.parametrize("most_labels", [1024, 2], ids=["", "more labels than were provided for"])
+@pytest.mark.parametrize("capacity", [1024, 2], ids=["", "more labels than capacity"])
 @pytest.mark.parametrize("attributes", [["confidence"], ["confidence", "level"], []])
-def test_bytes_say_what_documents_say(raw, attributes, most_labels, monkeypatch):
-    monkeypatch.setattr(box_columns, "_LABELS", most_labels)
+def test_columns_from_bytes_equal_columns_from_documents(raw, attributes, capacity, monkeypatch):
+    monkeypatch.setattr(box_columns, "_LABELS", capacity)
     ids, _ = collection.ids_and_paths(raw)
-    for chosen in (ids, ids[::-1], ids[:1], [*ids[3:5], str(ObjectId())], []):
+    for subset in (ids, ids[::-1], ids[:1], [*ids[3:5], str(ObjectId())], []):
         expect_equal(
-            box_columns.from_documents(raw, chosen, MEMBERS, attributes),
-            box_columns.from_bytes(raw, chosen, MEMBERS, attributes),
+            box_columns.read_from_documents(raw, subset, MEMBERS, attributes),
+            box_columns.read_from_bytes(raw, subset, MEMBERS, attributes),
         )
 
 
-def test_parts_are_joined_in_their_order(raw, monkeypatch):
+def test_concatenate_equals_single_read(raw, monkeypatch):
     ids, _ = collection.ids_and_paths(raw)
     monkeypatch.setattr(box_columns, "_workload", Workload(enough=0))
-    parts = [box_columns.read(raw, ids[i : i + 5], MEMBERS, ["confidence"]) for i in (0, 5, 10)]
-    expect_equal(box_columns.joined(parts), box_columns.read(raw, ids, MEMBERS, ["confidence"]))
+    parts = [
+        box_columns.read_boxes(raw, ids[i : i + 5], MEMBERS, ["confidence"]) for i in (0, 5, 10)
+    ]
+    expect_equal(
+        box_columns.concatenate(parts), box_columns.read_boxes(raw, ids, MEMBERS, ["confidence"])
+    )
 
 
-def test_bytes_that_are_cut_off_are_refused():
+def test_truncated_bytes_are_refused():
     data = np.frombuffer(b"\x20\x00\x00\x00\x07_id\x00", np.uint8)
-    assert decoder.documents(data).tolist() == [decoder.BAD]
+    assert decoder.document_starts(data).tolist() == [decoder.BAD]

@@ -1,4 +1,4 @@
-"""Boxes between conventions: hand-made numbers, and there and back to the bit."""
+"""Box conventions: known boxes, and exact round trips."""
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ from curation.storage import conversions
 CORNERS = [[0.25, 0.5, 0.75, 1.0]]
 CASES = [
     pytest.param(conversions.xyxy_to_xywh, [[0.25, 0.5, 0.5, 0.5]], id="FiftyOne: corner and size"),
-    pytest.param(conversions.xyxy_to_cxcywh, [[0.5, 0.75, 0.5, 0.5]], id="YOLO: centre and size"),
-    pytest.param(conversions.to_percent, [[25, 50, 75, 100]], id="percent of the sides"),
+    pytest.param(conversions.xyxy_to_cxcywh, [[0.5, 0.75, 0.5, 0.5]], id="YOLO: center and size"),
+    pytest.param(conversions.to_percent, [[25, 50, 75, 100]], id="percent"),
     pytest.param(
         lambda b: conversions.to_pixels(b, (100, 200)),
         [[50, 50, 150, 100]],
@@ -28,13 +28,13 @@ corners = arrays(np.float32, (3, 4), elements=relative).map(
 )
 
 
-@pytest.mark.parametrize(("there", "expected"), CASES)
-def test_each_convention_by_hand(there, expected):
-    assert there(np.array(CORNERS)).tolist() == expected
+@pytest.mark.parametrize(("convert", "expected"), CASES)
+def test_conventions_of_known_box(convert, expected):
+    assert convert(np.array(CORNERS)).tolist() == expected
 
 
 @pytest.mark.parametrize(
-    ("there", "back"),
+    ("convert", "restore"),
     [
         (conversions.xyxy_to_xywh, conversions.xywh_to_xyxy),
         (conversions.xyxy_to_cxcywh, conversions.cxcywh_to_xyxy),
@@ -47,12 +47,12 @@ def test_each_convention_by_hand(there, expected):
     ids=["xywh", "cxcywh", "percent", "pixels"],
 )
 @given(boxes=corners)
-def test_there_and_back_is_exact_to_the_bit(there, back, boxes):
-    assert (back(there(boxes)).astype(np.float32) == boxes).all()
+def test_conventions_round_trip_exactly(convert, restore, boxes):
+    assert (restore(convert(boxes)).astype(np.float32) == boxes).all()
 
 
 @given(boxes=corners, scores=arrays(np.float32, 3, elements=relative))
-def test_raw_documents_there_and_back_are_exact(boxes, scores):
+def test_raw_documents_round_trip_exactly(boxes, scores):
     before = Detections(boxes, scores, np.array([0, 1, 0]), ("cone", "drum"))
     raw = conversions.raw_detections(before, scored=True)
     after, dropped = conversions.from_raw(raw, before.classes, {"cone": "cone", "drum": "drum"})
@@ -62,44 +62,45 @@ def test_raw_documents_there_and_back_are_exact(boxes, scores):
     assert after.labels == before.labels
 
 
-def test_raw_documents_hold_python_numbers_only():
-    found = Detections(
+def test_raw_documents_have_python_numbers():
+    result = Detections(
         np.array(CORNERS, np.float32), np.array([0.5], np.float32), np.array([0]), ("cone",)
     )
-    box = conversions.raw_detections(found, scored=True)["detections"][0]
-    assert [type(one) for one in box["bounding_box"]] == [float] * 4
+    box = conversions.raw_detections(result, scored=True)["detections"][0]
+    assert [type(value) for value in box["bounding_box"]] == [float] * 4
     assert type(box["confidence"]) is float
-    assert "confidence" not in conversions.raw_detections(found, scored=False)["detections"][0]
+    assert "confidence" not in conversions.raw_detections(result, scored=False)["detections"][0]
 
 
-def test_labels_that_mean_no_class_are_dropped_and_counted():
+def test_unknown_labels_are_dropped_and_counted():
     raw = {
         "detections": [
             conversions.raw_detection("Cone", [0, 0, 0.5, 0.5]),
             conversions.raw_detection("plant", [0, 0, 0.5, 0.5]),
         ]
     }
-    found, dropped = conversions.from_raw(raw, ("cone",), {"Cone": "cone", "plant": None})
-    assert found.labels == ["cone"]
-    assert found.scores.tolist() == [1.0]
+    result, dropped = conversions.from_raw(raw, ("cone",), {"Cone": "cone", "plant": None})
+    assert result.labels == ["cone"]
+    assert result.scores.tolist() == [1.0]
     assert dropped == {"plant": 1}
 
 
-def test_boxes_that_stick_out_are_cut_off():
+def test_boxes_are_clipped_to_image():
     assert conversions.inside(np.array([[-0.1, 0.2, 1.1, 0.3]])).tolist() == [[0, 0.2, 1, 0.3]]
 
 
-def test_label_objects_there_and_back(database):
+def test_label_objects_round_trip(database):
     before = Detections(
         np.array(CORNERS, np.float32), np.array([0.5], np.float32), np.array([1]), ("cone", "drum")
     )
-    after = conversions.from_label(conversions.to_label(before), before.classes)
+    raw = conversions.to_label(before).to_dict()
+    after, _ = conversions.from_raw(raw, before.classes, {"drum": "drum"})
     assert (after.boxes_xyxy == before.boxes_xyxy).all()
     assert after.labels == ["drum"]
-    assert len(conversions.from_label(conversions.to_label(before), ("cone",))) == 0
+    assert len(conversions.from_raw(raw, ("cone",), {"drum": None})[0]) == 0
 
 
-def test_no_boxes_stay_no_boxes():
-    nothing = conversions.raw_detections(Detections.empty(("cone",)), scored=True)
-    assert nothing == {"_cls": "Detections", "detections": []}
-    assert len(conversions.from_raw(nothing, ("cone",), {})[0]) == 0
+def test_empty_detections_round_trip():
+    raw = conversions.raw_detections(Detections.empty(("cone",)), scored=True)
+    assert raw == {"_cls": "Detections", "detections": []}
+    assert len(conversions.from_raw(raw, ("cone",), {})[0]) == 0

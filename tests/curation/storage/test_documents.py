@@ -1,24 +1,19 @@
-"""Raw documents by hand, without a database."""
-
-from dataclasses import dataclass
+"""Raw documents, without a database."""
 
 import numpy as np
 import pytest
 
 from cascade import taxonomy
-from cascade.predictions import Detections
+from cascade.predictions import Detections, Failure
 from curation.storage import documents
 
 ROADWORK = taxonomy.load("roadwork")
 
 
-@dataclass(frozen=True)
-class Failed:
-    error: str = "ImageError"
-    message: str = "zero bytes"
+FAILURE = Failure("ImageError", "zero bytes")
 
 
-def found(*rows, classes=("cone", "tree")):
+def detections(*rows, classes=("cone", "tree")):
     table = np.array(rows, np.float64).reshape(-1, 2)
     return Detections(
         boxes_xyxy=np.tile(np.array([[0, 0, 0.5, 0.5]], np.float32), (len(table), 1)),
@@ -28,7 +23,7 @@ def found(*rows, classes=("cone", "tree")):
     )
 
 
-def test_the_members_boxes_of_many_samples_are_calibrated_in_one_call():
+def test_boxes_of_member_are_calibrated_in_single_call():
     calls = []
 
     def halve(member, names, scores):
@@ -36,18 +31,18 @@ def test_the_members_boxes_of_many_samples_are_calibrated_in_one_call():
         return scores / 2
 
     fields, dropped = documents.member_fields(
-        {"x": found((0, 0.5)), "y": found(), "z": found((1, 0.9), (0, 0.25))},
+        {"x": detections((0, 0.5)), "y": detections(), "z": detections((1, 0.9), (0, 0.25))},
         member="m", fingerprint="f", taxonomy=ROADWORK, calibrate=halve,
     )  # fmt: skip
     assert calls == [("m", ["cone", "cone"], [0.5, 0.25])]
-    assert [[one["confidence"] for one in fields[i]["detections"]] for i in "xyz"] == [
+    assert [[box["confidence"] for box in fields[i]["detections"]] for i in "xyz"] == [
         [0.25], [], [0.125],
     ]  # fmt: skip
     assert fields["y"] == {"_cls": "Detections", "detections": [], "fingerprint": "f"}
     assert dropped == {"tree": 1}
 
 
-def test_no_samples_no_documents():
+def test_no_samples():
     fields, dropped = documents.member_fields(
         {}, member="m", fingerprint="f", taxonomy=ROADWORK, calibrate=lambda *_: np.zeros(0)
     )
@@ -61,17 +56,19 @@ OLD = {"stage": "predict", "member": "a", "error": "OldError", "message": "befor
     ("outcomes", "expected"),
     [
         pytest.param({}, ["OldError"], id="a member that did not run keeps its failure"),
-        pytest.param({"a": None}, [], id="success ends it"),
-        pytest.param({"a": Failed()}, ["ImageError"], id="a new failure replaces it"),
-        pytest.param({"b": Failed()}, ["OldError", "ImageError"], id="another member's is added"),
+        pytest.param({"a": None}, [], id="success removes it"),
+        pytest.param({"a": FAILURE}, ["ImageError"], id="a new failure replaces it"),
+        pytest.param(
+            {"b": FAILURE}, ["OldError", "ImageError"], id="failure of other member is added"
+        ),
     ],
 )
 def test_failures_are_merged_by_stage_and_member(outcomes, expected):
     merged = documents.merged_failures([OLD], stage="predict", outcomes=outcomes)
-    assert [one["error"] for one in merged] == expected
+    assert [failure["error"] for failure in merged] == expected
 
 
-def test_another_stage_keeps_its_failures():
+def test_failures_of_other_stage_stay():
     merged = documents.merged_failures([OLD], stage="embed", outcomes={"a": None})
     assert merged == [OLD]
 
@@ -90,7 +87,7 @@ def test_another_stage_keeps_its_failures():
     ],
     ids=repr,
 )
-def test_values_become_what_the_database_takes(value, stored):
-    found_value = documents.scalar(value)
-    assert found_value == stored
-    assert type(found_value) is type(stored)
+def test_values_become_storable(value, stored):
+    result = documents.to_storable(value)
+    assert result == stored
+    assert type(result) is type(stored)

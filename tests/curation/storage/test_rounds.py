@@ -14,10 +14,10 @@ def first(tmp_path):
     return rounds.get_round(tmp_path, "demo", 1)
 
 
-def test_a_round_has_its_folder_and_its_tag(tmp_path):
-    one = rounds.get_round(tmp_path, "demo", 3)
-    assert one.folder == tmp_path / "datasets" / "demo" / "rounds" / "round-03"
-    assert one.tag == "round-03"
+def test_round_has_folder_and_tag(tmp_path):
+    third = rounds.get_round(tmp_path, "demo", 3)
+    assert third.folder == tmp_path / "datasets" / "demo" / "rounds" / "round-03"
+    assert third.tag == "round-03"
 
 
 def test_rounds_count_from_one(tmp_path):
@@ -25,63 +25,63 @@ def test_rounds_count_from_one(tmp_path):
         rounds.get_round(tmp_path, "demo", 0)
 
 
-def test_a_stage_is_done_once_and_its_summary_stays(first):
+def test_stage_runs_once(first):
     assert first.run_once("predict", lambda: {"ran": 3})
     assert not first.run_once("predict", lambda: {"ran": 4})
     assert first.record()["stages"]["predict"]["summary"] == {"ran": 3}
 
 
-def test_a_stage_that_fails_is_not_on_record(first):
+def test_failed_stage_is_not_recorded(first):
     with pytest.raises(ZeroDivisionError):
         first.run_once("predict", lambda: {"ran": 1 // 0})
     assert not first.is_done("predict")
 
 
-def test_what_a_stage_notes_while_it_works_survives(first):
-    def work():
+def test_facts_noted_during_stage_stay(first):
+    def run():
         first.note(ensemble_after="abc")
         return {}
 
-    first.run_once("train", work)
+    first.run_once("train", run)
     assert first.record()["ensemble_after"] == "abc"
 
 
-def test_begin_keeps_the_first_facts(first):
+def test_begin_keeps_first_facts(first):
     first.begin(manifest="tiny")
     first.begin(manifest="other")
     assert first.record()["manifest"] == "tiny"
 
 
-def test_a_record_of_another_dataset_of_the_same_name_is_refused(first):
-    first.require_dataset("one")  # nothing is on record yet
+def test_record_of_other_dataset_is_refused(first):
+    first.require_dataset("one")  # without a record
     first.begin(dataset_id="one")
     first.require_dataset("one")
-    with pytest.raises(StageError, match="another dataset that had this name"):
+    with pytest.raises(StageError, match="another dataset with this name"):
         first.require_dataset("two")
 
 
-def test_a_damaged_record_is_an_error_that_names_the_file(first):
+def test_damaged_record_is_refused(first):
     first.write(rounds.RECORD, {"round": 1, "stages": {}})
     (first.folder / rounds.RECORD).write_text('{"round": ')
-    with pytest.raises(StageError, match=r"record.json cannot be read"):
+    with pytest.raises(StageError, match=r"Cannot read .*record.json"):
         first.record()
 
 
-def test_files_are_replaced_whole(first):
+def test_write_replaces_file(first):
     first.write(rounds.VERDICT, {"outcome": "keep"})
     first.write(rounds.VERDICT, {"outcome": "promote"})
     assert json.loads((first.folder / rounds.VERDICT).read_text()) == {"outcome": "promote"}
     assert [path.name for path in first.folder.iterdir()] == [rounds.VERDICT]
 
 
-def test_finished_stops_at_the_first_gap(tmp_path):
+def test_finished_rounds_stop_at_first_gap(tmp_path):
     for number in (1, 3):
         rounds.get_round(tmp_path, "demo", number).run_once("report", dict)
-    assert [one.number for one in rounds.finished_rounds(tmp_path, "demo")] == [1]
+    assert [round_.number for round_ in rounds.finished_rounds(tmp_path, "demo")] == [1]
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
-def test_files_honour_the_umask(first, umask, mode):
+def test_files_respect_umask(first, umask, mode):
     before = os.umask(umask)
     try:
         first.write(rounds.RECORD, {})
@@ -90,7 +90,7 @@ def test_files_honour_the_umask(first, umask, mode):
     assert stat.S_IMODE((first.folder / rounds.RECORD).stat().st_mode) == mode
 
 
-def test_what_is_no_json_leaves_the_old_file_and_nothing_else(first):
+def test_invalid_content_keeps_earlier_file(first):
     first.write(rounds.VERDICT, {"outcome": "keep"})
     with pytest.raises(TypeError, match="not JSON serializable"):
         first.write(rounds.VERDICT, {"outcome": object()})
@@ -98,10 +98,10 @@ def test_what_is_no_json_leaves_the_old_file_and_nothing_else(first):
     assert [path.name for path in first.folder.iterdir()] == [rounds.VERDICT]
 
 
-def test_a_round_lies_beside_the_other_files_of_its_dataset(tmp_path):
-    """A name may hold what a path may not."""
+def test_round_folder_is_in_dataset_folder(tmp_path):
+    """Names may contain characters that are special in paths."""
     settings = Settings(tmp_path, database_uri=None, tracking_uri="")
     for name in ("my photos/2026", "../../elsewhere", ".."):
         folder = rounds.get_round(tmp_path, name, 1).folder
-        assert folder.parents[2] == settings.dataset_folder(name)
-        assert folder.parents[3] == tmp_path / "datasets"
+        assert folder.parents[1] == settings.dataset_folder(name)
+        assert folder.parents[2] == tmp_path / "datasets"

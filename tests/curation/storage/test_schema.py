@@ -1,16 +1,15 @@
-"""What is declared on a dataset, and where it shows."""
+"""Declared fields of a dataset, and its sidebar."""
 
 import fiftyone as fo
 import pytest
 
 from cascade import taxonomy
 from curation.storage import schema as fields
-from curation.storage.tags import round_name
 
 TAXONOMY = taxonomy.load("roadwork")
 
 
-def test_a_fresh_dataset_gets_every_field_before_the_first_write(dataset):
+def test_declare_adds_all_fields_and_indexes(dataset):
     fields.declare(dataset, TAXONOMY, ["tiny"])
     schema = dataset.get_field_schema(flat=True)
     assert schema["tiny.detections.score"].__class__ is fo.FloatField
@@ -22,7 +21,7 @@ def test_a_fresh_dataset_gets_every_field_before_the_first_write(dataset):
     assert {"hardness", "split", "drive"} <= set(dataset.list_indexes())
 
 
-def test_every_constant_that_names_a_field_is_declared(dataset):
+def test_all_field_constants_are_declared(dataset):
     fields.declare(dataset, TAXONOMY)
     fields.declare_adjudication(dataset)
     no_fields = {
@@ -38,7 +37,7 @@ def test_every_constant_that_names_a_field_is_declared(dataset):
     assert named <= set(dataset.get_field_schema())
 
 
-def test_declaring_twice_changes_nothing_and_adds_members(dataset):
+def test_declare_is_idempotent_and_adds_members(dataset):
     fields.declare(dataset, TAXONOMY, ["a"])
     before = dataset.app_config.to_dict()
     fields.declare(dataset, TAXONOMY, ["a"])
@@ -47,14 +46,14 @@ def test_declaring_twice_changes_nothing_and_adds_members(dataset):
     assert paths_of(dataset, "detection") == ["a", "b"]
 
 
-def test_what_scoring_needs_can_be_declared_alone(dataset):
+def test_declare_hardness_alone(dataset):
     dataset.add_sample(fo.Sample(filepath="/a.jpg", theirs=fo.Detections()))
     fields.declare_hardness(dataset)
     assert fields.HARDNESS in dataset.get_field_schema()
     assert fields.CONSENSUS not in dataset.get_field_schema()
 
 
-def test_the_users_own_groups_stay(dataset):
+def test_groups_of_user_stay(dataset):
     dataset.app_config.sidebar_groups = [
         fo.SidebarGroupDocument(name="mine", paths=["tags", "split"], expanded=False)
     ]
@@ -66,25 +65,21 @@ def test_the_users_own_groups_stay(dataset):
 
 
 def paths_of(dataset, name):
-    return next(one.paths for one in dataset.app_config.sidebar_groups if one.name == name)
+    return next(group.paths for group in dataset.app_config.sidebar_groups if group.name == name)
 
 
 @pytest.mark.parametrize(
     ("existing", "expected"),
     [
-        pytest.param([], [], id="nothing before, only ours"),
-        pytest.param([("x", ["y"])], [("x", ["y"])], id="a strange group comes first"),
-        pytest.param([("x", ["hardness"])], [], id="a group that ours emptied goes"),
+        pytest.param([], [], id="no other groups"),
+        pytest.param([("x", ["y"])], [("x", ["y"])], id="other group comes first"),
+        pytest.param([("x", ["hardness"])], [], id="emptied group is dropped"),
     ],
 )
-def test_groups_that_exist_come_before_ours(existing, expected):
+def test_existing_groups_come_first(existing, expected):
     arranged = fields.sidebar_groups(TAXONOMY, ["m"], existing)
     ours = [name for name, _ in arranged[len(expected) :]]
     assert arranged[: len(expected)] == expected
     assert ours == [
         "ground truth", "detection", "consensus", "hardness", "choice", "slices", "records",
     ]  # fmt: skip
-
-
-def test_tags_are_spelt_in_one_place():
-    assert (round_name(3), fields.arm_tag("hard")) == ("round-03", "arm:hard")

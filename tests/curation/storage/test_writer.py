@@ -1,8 +1,6 @@
-"""Writing and reading a dataset in bulk, against a real database and FiftyOne's own reading."""
+"""Bulk writes and reads of a dataset, against a real database and FiftyOne."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import fiftyone as fo
 import numpy as np
@@ -12,19 +10,13 @@ from cascade import taxonomy
 from cascade.fusion.calibration import Calibration
 from cascade.fusion.consensus import decide, fuse
 from cascade.manifest import Fusion
-from cascade.predictions import Detections
+from cascade.predictions import Detections, Failure
 from curation.errors import DatasetError, StoreError
 from curation.storage import collection, reader, schema, writer
 
 TAXONOMY = taxonomy.load("roadwork")
 PLAIN = Calibration.uncalibrated(TAXONOMY.deciding)
 PRINTS = {"a": "fa", "b": "fb"}
-
-
-@dataclass(frozen=True)
-class Failed:
-    error: str
-    message: str
 
 
 def boxes(*rows, classes=("Traffic Cone", "drum", "banana")):
@@ -45,7 +37,7 @@ BANANA = (2, 0.9, 0.0, 0.0, 0.5, 0.5)
 
 @pytest.fixture
 def samples(dataset):
-    """Four samples in another order than their files, with two members declared."""
+    """Four samples, not in the order of their files, with two declared members."""
     dataset.add_samples(
         [
             fo.Sample(filepath=f"/{name}.jpg", metadata=fo.ImageMetadata(width=200, height=100))
@@ -57,20 +49,20 @@ def samples(dataset):
 
 
 def write(samples, results, **changes):
-    about = {"taxonomy": TAXONOMY, "fingerprints": PRINTS, "calibration": PLAIN} | changes
-    return writer.write_members(samples, results, **about)
+    options = {"taxonomy": TAXONOMY, "fingerprints": PRINTS, "calibration": PLAIN} | changes
+    return writer.write_members(samples, results, **options)
 
 
-def test_samples_come_in_the_order_of_their_files(samples):
+def test_samples_are_ordered_by_file(samples):
     ids, paths = collection.ids_and_paths(samples)
     assert [path[-5] for path in paths] == list("abcd")
     assert samples[ids[0]].filepath == paths[0]
 
 
-def test_what_is_written_is_what_fiftyone_reads(samples):
+def test_written_members_are_readable_by_fiftyone(samples):
     ids, _ = collection.ids_and_paths(samples)
-    done = write(samples, {ids[0]: {"a": boxes(CONE, DRUM), "b": boxes()}})
-    assert (done.samples, done.boxes, done.failures) == (1, 2, 0)
+    counts = write(samples, {ids[0]: {"a": boxes(CONE, DRUM), "b": boxes()}})
+    assert (counts.samples, counts.boxes, counts.failures) == (1, 2, 0)
     sample = samples[ids[0]]
     cone, drum = sample.a.detections
     assert (cone.label, cone.raw_label, cone.confidence, cone.score) == (
@@ -83,34 +75,34 @@ def test_what_is_written_is_what_fiftyone_reads(samples):
     assert sample.last_modified_at > sample.created_at
 
 
-def test_ran_and_found_nothing_differs_from_not_run(samples):
+def test_empty_result_differs_from_missing_result(samples):
     ids, _ = collection.ids_and_paths(samples)
     write(samples, {ids[0]: {"a": boxes()}})
     assert samples.exists("a").values("id") == [ids[0]]
     assert collection.missing_ids(samples, "b", "fb") == samples.values("id")
 
 
-def test_missing_is_what_bears_another_fingerprint(samples):
+def test_missing_ids_have_other_fingerprint(samples):
     ids, _ = collection.ids_and_paths(samples)
-    write(samples, {one: {"a": boxes(CONE)} for one in ids[:3]})
+    write(samples, {sample_id: {"a": boxes(CONE)} for sample_id in ids[:3]})
     write(samples, {ids[0]: {"a": boxes(CONE)}}, fingerprints={"a": "new weights"})
     assert set(collection.missing_ids(samples, "a", "fa")) == {ids[0], ids[3]}
     assert collection.missing_ids(samples.select(ids[1:3]), "a", "fa") == []
 
 
-def test_labels_that_mean_no_class_are_dropped_and_counted(samples):
+def test_unknown_labels_are_dropped_and_counted(samples):
     ids, _ = collection.ids_and_paths(samples)
-    done = write(samples, {ids[0]: {"a": boxes(CONE, BANANA), "b": boxes(BANANA)}})
-    assert done.dropped == {"banana": 2}
-    assert [one.label for one in samples[ids[0]].a.detections] == ["cone"]
+    counts = write(samples, {ids[0]: {"a": boxes(CONE, BANANA), "b": boxes(BANANA)}})
+    assert counts.dropped == {"banana": 2}
+    assert [box.label for box in samples[ids[0]].a.detections] == ["cone"]
 
 
-def test_calibrated_and_raw_scores_stand_side_by_side(samples):
-    sure = Calibration(
+def test_calibrated_and_raw_scores_are_stored(samples):
+    scaled = Calibration(
         scaling={"a": {"*": (1.0, 2.0)}}, silence={}, relevance={}, quality={}, threshold=0.5
     )
     ids, _ = collection.ids_and_paths(samples)
-    write(samples, {ids[0]: {"a": boxes(CONE)}}, calibration=sure)
+    write(samples, {ids[0]: {"a": boxes(CONE)}}, calibration=scaled)
     box = samples[ids[0]].a.detections[0]
     assert box.confidence == pytest.approx(1 / (1 + np.exp(-2)))
     assert box.score == 0.5
@@ -120,7 +112,7 @@ def test_calibrated_and_raw_scores_stand_side_by_side(samples):
     assert samples[ids[0]].a.fingerprint == "fa"
 
 
-def test_a_box_is_stored_unless_both_its_numbers_are_low(samples):
+def test_box_with_low_score_and_confidence_is_not_stored(samples):
     ids, _ = collection.ids_and_paths(samples)
     lifted = Calibration(
         scaling={"a": {"*": (1.0, 3.0)}}, silence={}, relevance={}, quality={}, threshold=0.5
@@ -130,16 +122,17 @@ def test_a_box_is_stored_unless_both_its_numbers_are_low(samples):
     assert write(samples, {ids[1]: {"a": low}}, calibration=lifted).boxes == 2
 
 
-def test_a_failure_is_on_record_and_leaves_no_boxes(samples):
+def test_failure_is_recorded_and_empties_field(samples):
     ids, _ = collection.ids_and_paths(samples)
     write(samples, {ids[0]: {"a": boxes(CONE), "b": boxes(CONE)}})
-    done = write(samples, {ids[0]: {"a": Failed("ImageError", "zero bytes"), "b": boxes()}})
-    assert done.failures == 1
+    counts = write(samples, {ids[0]: {"a": Failure("ImageError", "zero bytes"), "b": boxes()}})
+    assert counts.failures == 1
     sample = samples[ids[0]]
     assert sample.a is None
-    assert [(one.stage, one.member, one.error, one.message) for one in sample.failures] == [
-        ("predict", "a", "ImageError", "zero bytes")
-    ]
+    assert [
+        (failure.stage, failure.member, failure.error, failure.message)
+        for failure in sample.failures
+    ] == [("predict", "a", "ImageError", "zero bytes")]
     assert ids[0] in collection.missing_ids(samples, "a", "fa")
     assert reader.read_failures(samples) == [
         {
@@ -149,48 +142,48 @@ def test_a_failure_is_on_record_and_leaves_no_boxes(samples):
     ]  # fmt: skip
 
 
-def test_a_failure_counts_once_and_ends_with_success(samples):
+def test_failure_is_recorded_once_until_success(samples):
     ids, _ = collection.ids_and_paths(samples)
     for _ in range(2):
-        write(samples, {ids[0]: {"a": Failed("ImageError", "zero bytes")}})
-    writer.write_failures(samples, "embed", "a", {ids[0]: Failed("RuntimeError", "no memory")})
-    assert [one["stage"] for one in reader.read_failures(samples)] == ["predict", "embed"]
+        write(samples, {ids[0]: {"a": Failure("ImageError", "zero bytes")}})
+    writer.write_failures(samples, "embed", "a", {ids[0]: Failure("RuntimeError", "no memory")})
+    assert [failure["stage"] for failure in reader.read_failures(samples)] == ["predict", "embed"]
     write(samples, {ids[0]: {"a": boxes(CONE)}})
-    assert [one["stage"] for one in reader.read_failures(samples)] == ["embed"]
+    assert [failure["stage"] for failure in reader.read_failures(samples)] == ["embed"]
     writer.write_failures(samples, "embed", "a", {}, cleared=[ids[0]])
     assert reader.read_failures(samples) == []
 
 
-def test_votes_are_what_was_written(samples):
+def test_read_votes_match_written_boxes(samples):
     ids, _ = collection.ids_and_paths(samples)
     write(
         samples,
         {
             ids[2]: {"a": boxes(DRUM, CONE), "b": boxes(CONE)},
-            ids[0]: {"a": boxes(CONE), "b": Failed("x", "y")},
+            ids[0]: {"a": boxes(CONE), "b": Failure("x", "y")},
         },
     )
-    read = reader.read_votes(samples, ["b", "a"], classes=TAXONOMY)
-    assert list(read.ids) == ids
-    votes = read.votes
+    stored = reader.read_votes(samples, ["b", "a"], classes=TAXONOMY)
+    assert list(stored.ids) == ids
+    votes = stored.votes
     assert votes.ran.tolist() == [[False, True], [False, False], [True, True], [False, False]]
     assert votes.image.tolist() == [0, 2, 2, 2]
     assert votes.member.tolist() == [1, 0, 1, 1]
     assert [votes.classes[c] for c in votes.class_id] == ["cone", "cone", "drum", "cone"]
     assert votes.p.tolist() == [0.5, 0.5, 0.75, 0.5]
     assert votes.boxes_xyxy[2].tolist() == [0.5, 0.0, 1.0, 0.5]
-    assert read.competent[:, :2].tolist() == [[True, False], [True, True]]
+    assert stored.competent[:, :2].tolist() == [[True, False], [True, True]]
 
 
-def test_votes_of_a_view_are_its_own(samples):
+def test_read_votes_of_view(samples):
     ids, _ = collection.ids_and_paths(samples)
-    write(samples, {one: {"a": boxes(CONE)} for one in ids})
-    read = reader.read_votes(samples.select([ids[3], ids[1]]), ["a"], classes=TAXONOMY)
-    assert list(read.ids) == [ids[1], ids[3]]
-    assert read.votes.image.tolist() == [0, 1]
+    write(samples, {sample_id: {"a": boxes(CONE)} for sample_id in ids})
+    stored = reader.read_votes(samples.select([ids[3], ids[1]]), ["a"], classes=TAXONOMY)
+    assert list(stored.ids) == [ids[1], ids[3]]
+    assert stored.votes.image.tolist() == [0, 1]
 
 
-def test_fields_of_a_plain_fiftyone_user_are_votes_too(dataset):
+def test_read_votes_of_foreign_fields(dataset):
     cone = fo.Detection(label="Cone", bounding_box=[0, 0, 0.5, 0.5], confidence=0.25)
     tree = fo.Detection(label="tree", bounding_box=[0, 0, 0.5, 0.5], confidence=0.5)
     silent = fo.Detection(label="cone", bounding_box=[0, 0, 0.5, 0.5])
@@ -200,10 +193,10 @@ def test_fields_of_a_plain_fiftyone_user_are_votes_too(dataset):
             fo.Sample(filepath="/b.jpg"),
         ]
     )
-    read = reader.read_votes(dataset, ["theirs"], classes=TAXONOMY)
-    assert read.votes.p.tolist() == [0.25]
-    assert read.votes.ran.tolist() == [[True], [False]]
-    assert read.unknown_labels == {"tree": 1, "(no confidence)": 1}
+    stored = reader.read_votes(dataset, ["theirs"], classes=TAXONOMY)
+    assert stored.votes.p.tolist() == [0.25]
+    assert stored.votes.ran.tolist() == [[True], [False]]
+    assert stored.unknown_labels == {"tree": 1, "(no confidence)": 1}
 
 
 @pytest.mark.parametrize(
@@ -211,38 +204,38 @@ def test_fields_of_a_plain_fiftyone_user_are_votes_too(dataset):
     [
         pytest.param(
             fo.Detections(detections=[fo.Detection(label="cone", bounding_box=[0, 0, 1, 1])]),
-            "No box of theirs bears a confidence",
-            id="ground truth is no prediction",
+            "No box of theirs has a confidence",
+            id="ground truth without confidences",
         ),
         pytest.param(
             fo.Detections(
                 detections=[fo.Detection(label="cone", bounding_box=[0, 0, 1, 1], confidence=7)]
             ),
-            r"must lie in \[0, 1\], got 7",
-            id="a logit is no confidence",
+            r"must be in \[0, 1\], got 7",
+            id="logit",
         ),
         pytest.param(
             fo.Classification(label="cone"), "must hold Detections, got Classification",
-            id="a classification has no boxes",
+            id="classification",
         ),
-        pytest.param(3, "must hold Detections, got no labels", id="a number has no boxes"),
+        pytest.param(3, "must hold Detections, got no labels", id="number"),
     ],
 )  # fmt: skip
-def test_fields_that_are_no_predictions_are_refused(dataset, content, message):
+def test_fields_without_predictions_are_refused(dataset, content, message):
     dataset.add_sample(fo.Sample(filepath="/a.jpg", theirs=content))
     with pytest.raises(StoreError, match=message):
         reader.read_votes(dataset, ["theirs"], classes=TAXONOMY)
 
 
-def test_an_absent_field_is_named_with_its_nearest(samples):
+def test_missing_field_is_refused_with_suggestion(samples):
     with pytest.raises(StoreError, match=r"no field 'concensus'\. Did you mean 'consensus'"):
         reader.read_votes(samples, ["concensus"], classes=TAXONOMY)
 
 
-def test_the_consensus_is_written_whole(samples):
+def test_consensus_is_stored(samples):
     ids, _ = collection.ids_and_paths(samples)
     write(samples, {ids[0]: {"a": boxes(CONE), "b": boxes(CONE)}, ids[1]: {"a": boxes()}})
-    conclude(samples)
+    write_consensus(samples)
     sample = samples[ids[0]]
     cone = sample.consensus.detections[0]
     assert (cone.label, cone.votes, cone.members, cone.agreement) == ("cone", 2, ["a", "b"], 1.0)
@@ -253,60 +246,64 @@ def test_the_consensus_is_written_whole(samples):
     assert sample.roadwork.confidence == pytest.approx(0.5)
     assert samples[ids[1]].consensus.detections == []
     assert samples[ids[1]].roadwork.label == "no"
-    nobody = samples[ids[2]]
-    assert (nobody.roadwork, nobody.agreement, nobody.n_voters) == (None, None, 0)
+    without_votes = samples[ids[2]]
+    assert (without_votes.roadwork, without_votes.agreement, without_votes.n_voters) == (
+        None,
+        None,
+        0,
+    )
     assert collection.missing_ids(samples, schema.CONSENSUS, "fused") == []
 
 
-def test_the_consensus_is_taken_back_when_a_member_says_something_else(samples):
+def test_new_prediction_outdates_consensus(samples):
     ids, _ = collection.ids_and_paths(samples)
-    write(samples, {one: {"a": boxes(CONE)} for one in ids})
-    conclude(samples)
+    write(samples, {sample_id: {"a": boxes(CONE)} for sample_id in ids})
+    write_consensus(samples)
     write(samples, {ids[0]: {"b": boxes(CONE)}})
     assert collection.missing_ids(samples, schema.CONSENSUS, "fused") == [ids[0]]
 
 
-def conclude(samples):
-    read = reader.read_votes(samples, ["a", "b"], classes=TAXONOMY)
+def write_consensus(samples):
+    stored = reader.read_votes(samples, ["a", "b"], classes=TAXONOMY)
     competent = np.ones((2, len(TAXONOMY.names)), bool)
     clusters = fuse(
-        read.votes, competent=competent, weights=np.ones(2), silence=np.full(2, 0.02),
+        stored.votes, competent=competent, weights=np.ones(2), silence=np.full(2, 0.02),
         sizes_px=reader.sizes_px(samples), fusion=Fusion(),
     )  # fmt: skip
     decisions = decide(
-        clusters, read.votes.ran, competent=competent,
-        relevance=np.array([float(one in TAXONOMY.deciding) for one in TAXONOMY.names]),
+        clusters, stored.votes.ran, competent=competent,
+        relevance=np.array([float(name in TAXONOMY.deciding) for name in TAXONOMY.names]),
         threshold=0.5, epsilon=0.02,
     )  # fmt: skip
     return writer.write_consensus(
-        samples, read.ids, clusters, decisions, taxonomy=TAXONOMY, threshold=0.4,
-        fingerprint="fused", further=[{schema.PATH: "stop"}] * len(read.ids),
+        samples, stored.ids, clusters, decisions, taxonomy=TAXONOMY, threshold=0.4,
+        fingerprint="fused", extra_fields=[{schema.PATH: "stop"}] * len(stored.ids),
         hardness=np.full(len(clusters), np.nan),
     )  # fmt: skip
 
 
-def test_ground_truth_there_and_back_is_exact(samples):
+def test_ground_truth_round_trips_exactly(samples):
     ids, _ = collection.ids_and_paths(samples)
     truth = boxes((0, 1, 0.1, 0.2, 0.3, 0.4), classes=TAXONOMY.names)
-    nothing = Detections.empty(TAXONOMY.names)
-    writer.write_ground_truth(samples, {ids[1]: truth, ids[0]: nothing}, labeled_round=3)
+    no_boxes = Detections.empty(TAXONOMY.names)
+    writer.write_ground_truth(samples, {ids[1]: truth, ids[0]: no_boxes}, labeled_round=3)
     view = samples.exists(schema.GROUND_TRUTH)
-    empty, found = reader.read_detections(view, schema.GROUND_TRUTH, TAXONOMY)
+    empty, result = reader.read_detections(view, schema.GROUND_TRUTH, TAXONOMY)
     assert len(empty) == 0
-    assert (found.boxes_xyxy == truth.boxes_xyxy).all()
-    assert found.scores.tolist() == [1.0]
+    assert (result.boxes_xyxy == truth.boxes_xyxy).all()
+    assert result.scores.tolist() == [1.0]
     assert samples[ids[1]].labeled_round == 3
     assert samples[ids[1]].ground_truth.detections[0].confidence is None
 
 
-def test_reading_boxes_of_samples_without_any_is_refused_unless_asked_for(samples):
+def test_reading_absent_labels_is_refused_by_default(samples):
     with pytest.raises(StoreError, match="4 of 4 samples have no 'ground_truth'"):
         reader.read_detections(samples, schema.GROUND_TRUTH, TAXONOMY)
-    found = reader.read_detections(samples, schema.GROUND_TRUTH, TAXONOMY, absent="empty")
-    assert [len(one) for one in found] == [0] * 4
+    result = reader.read_detections(samples, schema.GROUND_TRUTH, TAXONOMY, absent="empty")
+    assert [len(boxes_) for boxes_ in result] == [0] * 4
 
 
-def test_columns_there_and_back(samples):
+def test_columns_round_trip(samples):
     ids, _ = collection.ids_and_paths(samples)
     columns = {
         schema.HARDNESS: np.array([0.25, np.nan, 1.0, 0.0]),
@@ -326,38 +323,38 @@ def test_columns_there_and_back(samples):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        pytest.param({"hardnes": [1] * 4}, "Did you mean 'hardness'", id="a misspelt field"),
+        pytest.param({"hardnes": [1] * 4}, "Did you mean 'hardness'", id="misspelled field"),
         pytest.param({"hardness": [1, 2]}, "one value for each of 4", id="too few values"),
     ],
 )
-def test_columns_that_do_not_fit_are_refused(samples, columns, message):
+def test_mismatched_columns_are_refused(samples, columns, message):
     with pytest.raises(StoreError, match=message):
         writer.write_columns(samples, samples.values("id"), columns)
 
 
-def test_a_sample_that_does_not_exist_is_no_silent_success(samples):
+def test_missing_sample_is_refused(samples):
     with pytest.raises(DatasetError, match="1 of 1 samples are not in the dataset"):
         writer.write_columns(samples, ["6b03c9b61c1ceff4ab9ecff5"], {schema.HARDNESS: [1.0]})
 
 
-def test_a_value_that_the_database_cannot_take_is_our_error(samples):
-    with pytest.raises(StoreError, match="cannot be stored"):
+def test_unstorable_value_is_refused(samples):
+    with pytest.raises(StoreError, match="Cannot store a value"):
         collection.write_documents(samples, {samples.first().id: {"hardness": object()}})
 
 
-def test_samples_held_in_memory_see_what_is_written(samples):
-    held = samples.first()
-    writer.write_columns(samples, [held.id], {schema.HARDNESS: [0.5]})
-    assert held.hardness == 0.5
+def test_samples_in_memory_are_updated(samples):
+    sample = samples.first()
+    writer.write_columns(samples, [sample.id], {schema.HARDNESS: [0.5]})
+    assert sample.hardness == 0.5
 
 
-def test_sizes_come_from_metadata_or_from_the_file(samples, tmp_path):
+def test_sizes_come_from_metadata_or_file(samples, tmp_path):
     from PIL import Image
 
     picture = Image.new("RGB", (30, 20))
-    turned = picture.getexif()
-    turned[0x0112] = 6
-    picture.save(tmp_path / "turned.jpg", exif=turned)
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.jpg", exif=exif)
     samples.add_sample(fo.Sample(filepath=str(tmp_path / "turned.jpg")))
     sizes = reader.sizes_px(samples).tolist()
     assert sorted(sizes) == [[30, 20], *[[100, 200]] * 4]

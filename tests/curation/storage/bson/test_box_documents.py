@@ -1,4 +1,4 @@
-"""The bytes that compiled code writes are those of the plain documents."""
+"""Compiled encoding of label fields against plain documents."""
 
 import bson
 import numpy as np
@@ -9,7 +9,7 @@ from curation.storage.bson import box_documents
 from curation.storage.bson.box_documents import Boxes, Lists, Numbers, Words
 
 
-def some(v, n, seed=0):
+def make_boxes(v, n, seed=0):
     """Return `v` boxes in `n` fields with every kind of attribute, some of them missing."""
     rng = np.random.default_rng(seed)
     gaps = np.where(rng.random(v) < 0.3, np.nan, rng.random(v))
@@ -32,25 +32,28 @@ def some(v, n, seed=0):
 @pytest.mark.parametrize(
     ("v", "n"),
     [(0, 0), (0, 3), (1, 1), (200, 7), (2500, 2)],
-    ids=["nothing", "no boxes", "one", "several fields", "more than a thousand in one"],
+    ids=["no fields", "no boxes", "single box", "several fields", "over a thousand in a field"],
 )
-def test_bytes_are_those_of_the_documents(v, n):
-    boxes = some(v, n)
-    plain, quick = box_documents.as_documents(boxes, "f"), box_documents.as_bytes(boxes, "f")
-    assert len(plain) == len(quick) == n
-    for document, made in zip(plain, quick, strict=True):
-        for box, other in zip(document["detections"], made["detections"], strict=True):
-            box["_id"] = other["_id"]  # new in either
-        assert bson.encode(document) == made.raw
+def test_bytes_equal_encoded_documents(v, n):
+    boxes = make_boxes(v, n)
+    documents, encoded = box_documents.to_documents(boxes, "f"), box_documents.to_bytes(boxes, "f")
+    assert len(documents) == len(encoded) == n
+    for document, field in zip(documents, encoded, strict=True):
+        for box, other in zip(document["detections"], field["detections"], strict=True):
+            box["_id"] = other["_id"]  # random in both
+        assert bson.encode(document) == field.raw
 
 
-def test_every_box_has_an_id_of_its_own():
-    made = [*box_documents.as_bytes(some(500, 3), "f"), *box_documents.as_bytes(some(500, 3), "f")]
-    ids = [box["_id"] for one in made for box in one["detections"]]
+def test_boxes_have_distinct_ids():
+    fields = [
+        *box_documents.to_bytes(make_boxes(500, 3), "f"),
+        *box_documents.to_bytes(make_boxes(500, 3), "f"),
+    ]
+    ids = [box["_id"] for field in fields for box in field["detections"]]
     assert len(set(ids)) == len(ids) == 1000
 
 
-def test_bytes_take_over_when_there_is_much(monkeypatch):
+def test_large_inputs_are_encoded(monkeypatch):
     monkeypatch.setattr(box_documents, "_workload", Workload(enough=100))
-    assert isinstance(box_documents.label_fields(some(10, 2), "f")[0], dict)
-    assert not isinstance(box_documents.label_fields(some(200, 2), "f")[0], dict)
+    assert isinstance(box_documents.label_fields(make_boxes(10, 2), "f")[0], dict)
+    assert not isinstance(box_documents.label_fields(make_boxes(200, 2), "f")[0], dict)

@@ -11,7 +11,7 @@ FINGERPRINT = "f" * 16
 
 @pytest.fixture
 def embedded(dataset, tmp_path):
-    """Return the maker of a dataset of n samples with random vectors of length 1."""
+    """Return a function that fills the dataset with n samples and random unit vectors."""
     import fiftyone as fo
 
     def make(n):
@@ -28,7 +28,7 @@ def embedded(dataset, tmp_path):
     return make
 
 
-def test_vectors_are_found_by_the_note_on_the_dataset(embedded):
+def test_vectors_are_located_by_dataset_info(embedded):
     import fiftyone as fo
 
     dataset, ids, vectors = embedded(3)
@@ -36,12 +36,12 @@ def test_vectors_are_found_by_the_note_on_the_dataset(embedded):
     np.testing.assert_array_equal(brain_runs.read_vectors(again, ids[::-1]), vectors[::-1])
 
 
-def test_a_dataset_without_vectors_says_what_to_run(dataset):
+def test_dataset_without_embeddings_is_refused(dataset):
     with pytest.raises(StageError, match=r"has no embeddings. Run `curate embed"):
         brain_runs.read_vectors(dataset, ["0" * 24])
 
 
-def test_the_index_finds_the_nearest_and_the_picture_shows_all(embedded):
+def test_index_and_plot_show_all_samples(embedded):
     dataset, ids, vectors = embedded(12)
     brain_runs.rebuild(dataset, ids)
     assert brain_runs.is_current(dataset, ids)
@@ -49,17 +49,17 @@ def test_the_index_finds_the_nearest_and_the_picture_shows_all(embedded):
     expected = [ids[i] for i in np.argsort(-cosines)[:3]]
     nearest = dataset.sort_by_similarity(ids[0], k=3, brain_key=schema.SIMILARITY)
     assert nearest.values("id") == expected
-    picture = dataset.load_brain_results(schema.UMAP)
-    assert picture.points.shape == (12, 2)
-    assert list(picture.sample_ids) == ids
+    plot = dataset.load_brain_results(schema.UMAP)
+    assert plot.points.shape == (12, 2)
+    assert list(plot.sample_ids) == ids
 
 
-def test_more_samples_are_added_to_the_index_and_a_new_picture_drawn(embedded, monkeypatch):
+def test_new_samples_extend_index_and_redraw_plot(embedded, monkeypatch):
     import fiftyone.brain as fob
 
     dataset, ids, _ = embedded(12)
     brain_runs.rebuild(dataset, ids[:9])
-    monkeypatch.setattr(fob, "compute_similarity", lambda *_, **__: pytest.fail("made anew"))
+    monkeypatch.setattr(fob, "compute_similarity", lambda *_, **__: pytest.fail("recreated"))
     brain_runs.rebuild(dataset, ids)
     assert set(brain_runs.indexed_ids(dataset)) == set(ids)
     assert list(dataset.load_brain_results(schema.UMAP).sample_ids) == ids
@@ -67,21 +67,21 @@ def test_more_samples_are_added_to_the_index_and_a_new_picture_drawn(embedded, m
 
 
 @pytest.mark.parametrize("n", [1, 4])
-def test_a_few_samples_have_an_index_and_no_picture(embedded, n):
+def test_few_samples_have_index_without_plot(embedded, n):
     dataset, ids, _ = embedded(n)
     brain_runs.rebuild(dataset, ids)
     assert dataset.list_brain_runs() == [schema.SIMILARITY]
     assert brain_runs.is_current(dataset, ids)
 
 
-def test_nothing_to_draw_is_drawn(dataset, tmp_path):
+def test_rebuild_without_samples(dataset, tmp_path):
     brain_runs.record_embedder(dataset, tmp_path, "m", FINGERPRINT)
     brain_runs.rebuild(dataset, [])
     assert dataset.list_brain_runs() == []
     assert brain_runs.is_current(dataset, [])
 
 
-def test_drawn_is_what_shows_these_samples_and_no_others(embedded):
+def test_current_means_exactly_these_samples(embedded):
     dataset, ids, _ = embedded(4)
     assert not brain_runs.is_current(dataset, ids)
     brain_runs.rebuild(dataset, ids[:3])
@@ -92,11 +92,11 @@ def test_drawn_is_what_shows_these_samples_and_no_others(embedded):
     assert not brain_runs.is_current(dataset, ids)
 
 
-def test_what_another_embedder_drew_goes(embedded, tmp_path):
+def test_other_embedder_deletes_brain_runs(embedded, tmp_path):
     dataset, ids, _ = embedded(4)
     brain_runs.rebuild(dataset, ids)
     brain_runs.record_embedder(dataset, tmp_path, "m", FINGERPRINT)
-    assert dataset.has_brain_run(schema.SIMILARITY), "the same embedder changes nothing"
+    assert dataset.has_brain_run(schema.SIMILARITY), "the same embedder keeps the brain runs"
     brain_runs.record_embedder(dataset, tmp_path, "m", "0" * 16)
     assert not dataset.has_brain_run(schema.SIMILARITY)
     assert not brain_runs.is_current(dataset, ids)

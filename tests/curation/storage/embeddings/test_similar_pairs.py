@@ -1,4 +1,4 @@
-"""Pairs that look alike, against the slow and obvious way, and found bit by bit."""
+"""Similar pairs against a slow reference, in one search and extended."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ def unit(vectors):
 
 def clumps(n=300, d=16, seed=0):
     rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(n // 4, d))
-    return unit(centres[rng.integers(len(centres), size=n)] + 0.1 * rng.normal(size=(n, d)))
+    centers = rng.normal(size=(n // 4, d))
+    return unit(centers[rng.integers(len(centers), size=n)] + 0.1 * rng.normal(size=(n, d)))
 
 
 def slowly(z, cosine):
@@ -27,13 +27,13 @@ def slowly(z, cosine):
 
 
 def as_set(pairs):
-    found = [tuple(sorted(one)) for one in pairs.tolist()]
-    assert len(found) == len(set(found)), "each pair once"
-    return set(found)
+    pairs_ = [tuple(sorted(pair)) for pair in pairs.tolist()]
+    assert len(pairs_) == len(set(pairs_)), "each pair once"
+    return set(pairs_)
 
 
 @pytest.mark.parametrize("chunk", [7, 64, 2048])
-def test_all_pairs_are_found(chunk, monkeypatch):
+def test_find_pairs_equals_slow_reference(chunk, monkeypatch):
     monkeypatch.setattr(similar_pairs, "CHUNK", chunk)
     z = clumps()
     expected = slowly(z, 0.95)
@@ -42,21 +42,21 @@ def test_all_pairs_are_found(chunk, monkeypatch):
 
 
 @pytest.mark.parametrize("step", [1, 50, 299])
-def test_pairs_that_are_extended_are_those_that_are_found_anew(step, monkeypatch):
+def test_extended_pairs_equal_full_search(step, monkeypatch):
     monkeypatch.setattr(similar_pairs, "CHUNK", 64)
     z = clumps()
-    known, pairs = 0, set()
-    while known < len(z):
-        until = min(known + step, len(z))
-        new = as_set(similar_pairs.find_pairs(z[:until], 0.95, known=known))
-        assert all(j >= known for _, j in new)
+    n_compared, pairs = 0, set()
+    while n_compared < len(z):
+        n_total = min(n_compared + step, len(z))
+        new = as_set(similar_pairs.find_pairs(z[:n_total], 0.95, n_compared=n_compared))
+        assert all(j >= n_compared for _, j in new)
         assert pairs.isdisjoint(new)
-        known, pairs = until, pairs | new
+        n_compared, pairs = n_total, pairs | new
     assert pairs == as_set(similar_pairs.find_pairs(z, 0.95))
 
 
-def test_a_cosine_at_the_threshold_is_decided_alike_in_every_block():
-    """Rounding in a matrix product depends on its shape; here it would decide."""
+def test_cosine_at_threshold_does_not_depend_on_block():
+    """Rounding in a matrix product depends on its shape; here it would change the result."""
     rng = np.random.default_rng(0)
     a = unit(rng.normal(size=(250, 256)))
     z = np.concatenate([a, unit(0.7 * a + 0.3 * rng.normal(size=a.shape))])
@@ -76,19 +76,19 @@ def test_a_cosine_at_the_threshold_is_decided_alike_in_every_block():
             assert answers == {expected}
 
 
-def test_too_many_pairs_are_given_up():
+def test_too_many_pairs_return_none():
     z = unit(np.ones((100, 4)))
     assert len(similar_pairs.find_pairs(z, 0.9)) == 100 * 99 // 2
-    assert similar_pairs.find_pairs(z, 0.9, most=4949) is None
-    assert len(similar_pairs.find_pairs(z, 0.9, most=4950)) == 4950
+    assert similar_pairs.find_pairs(z, 0.9, max_pairs=4949) is None
+    assert len(similar_pairs.find_pairs(z, 0.9, max_pairs=4950)) == 4950
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_nothing_looks_like_nothing(n):
+def test_fewer_than_two_vectors_have_no_pairs(n):
     assert similar_pairs.find_pairs(np.ones((n, 1), np.float32), 0.9).shape == (0, 2)
 
 
-def test_neighbours_are_listed_for_both_of_a_pair():
-    begins, others = SimilarPairs(0.9, np.array([[0, 2], [2, 3]])).neighbours(5)
-    lists = [sorted(others[begins[i] : begins[i + 1]].tolist()) for i in range(5)]
+def test_neighbors_include_both_directions():
+    starts, others = SimilarPairs(0.9, np.array([[0, 2], [2, 3]])).neighbors(5)
+    lists = [sorted(others[starts[i] : starts[i + 1]].tolist()) for i in range(5)]
     assert lists == [[2], [], [0, 3], [2], []]
