@@ -1,6 +1,6 @@
-"""What mkdocs makes of a link that leads out of docs/: the file's name, if the file is there.
+"""MkDocs hook that replaces links out of docs/ by file names.
 
-Beside the sources such a link works; the built pages lie elsewhere, and have no sources by them.
+Such links work in the repository, but not on the built site.
 """
 
 import re
@@ -12,7 +12,7 @@ _LINK = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[^)#\s]+)(?:#[^)]*)?\)")
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Replace links to files that are not documentation by what they point at."""
+    """Replace links to files outside the documentation by their names."""
     source = ROOT / "docs" / page.file.src_path
 
     def named(link: re.Match[str]) -> str:
@@ -20,7 +20,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         if target.is_relative_to(ROOT / "docs"):
             return link[0]
         if not target.exists():
-            raise FileNotFoundError(f"{page.file.src_path} links to {link[2]}, which is not there.")
+            raise FileNotFoundError(
+                f"{page.file.src_path} links to {link[2]}, which does not exist."
+            )
         path = target.relative_to(ROOT).as_posix()
         return f"`{path}`" if text.strip("`").endswith(target.name) else f"{text} (`{path}`)"
 

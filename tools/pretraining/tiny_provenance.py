@@ -1,4 +1,4 @@
-"""What a pretraining was, for programs (provenance.json) and for people (PROVENANCE.md)."""
+"""Provenance of pretrained weights, as provenance.json and PROVENANCE.md."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ licence, AGPL-3.0; a manifest without it runs without it.
 
 
 def made(args: argparse.Namespace) -> dict[str, Any]:
-    """Return when, where and with what this run is made."""
+    """Return date, machine, packages and settings of this run."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(),
@@ -56,21 +56,21 @@ def made(args: argparse.Namespace) -> dict[str, Any]:
 def write(out: Path, members: dict[str, Any]) -> None:
     """Write both files into `out`."""
     (out / "provenance.json").write_text(json.dumps({"members": members}, indent=1) + "\n")
-    rows = "".join(_row(name, one) for name, one in members.items())
-    runs = "".join(_run(name, one["made"]) for name, one in members.items())
+    rows = "".join(_row(name, member) for name, member in members.items())
+    runs = "".join(_run(name, member["made"]) for name, member in members.items())
     (out / "PROVENANCE.md").write_text(f"{_HEAD}{rows}\n{runs}{_FOOT}")
 
 
-def _row(name: str, one: dict[str, Any]) -> str:
+def _row(name: str, member: dict[str, Any]) -> str:
     cells = [
         name,
-        one["adapter"],
-        f"{one['parameters']:,}",
-        f"{one['megabytes']:.2f}",
-        f"{one['steps']:,} of {one['batch_size']}",
-        f"{one['seconds']:.0f}",
-        *(f"{one['map50'][domain] or 0:.3f}" for domain in ("pretrain", "deployment")),
-        f"`{one['fingerprint']}`",
+        member["adapter"],
+        f"{member['parameters']:,}",
+        f"{member['megabytes']:.2f}",
+        f"{member['steps']:,} of {member['batch_size']}",
+        f"{member['seconds']:.0f}",
+        *(f"{member['map50'][domain] or 0:.3f}" for domain in ("pretrain", "deployment")),
+        f"`{member['fingerprint']}`",
     ]
     return f"| {' | '.join(cells)} |\n"
 

@@ -1,8 +1,8 @@
-"""The loss that transformers gives RT-DETRv2, with one wait for the device instead of hundreds.
+"""Loss of RT-DETRv2 with one device synchronization per step instead of hundreds.
 
-The same sums as `RTDetrForObjectDetectionLoss` of transformers 5.23, which takes every image
-and every layer alone. Older ones, 5.17 among them, also match the boxes to the last layer's
-denoising queries, so that its real queries hardly learn.
+Equal to `RTDetrForObjectDetectionLoss` of transformers 5.23, box_index processes images and layers
+individually. Older versions, such as 5.17, also match boxes to the denoising queries of the last
+layer, box_index prevents its regular queries from learning.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 
 def set_loss(module: Any) -> None:
-    """Let a `RTDetrV2ForObjectDetection` use the loss of this file."""
+    """Set the loss of an `RTDetrV2ForObjectDetection`."""
     module.loss_function = _loss
 
 
@@ -36,10 +36,10 @@ def _loss(
     denoising_meta_values: dict[str, Any] | None = None,
     **_: Any,
 ) -> tuple[Tensor, dict[str, Tensor], None]:
-    """Return the loss of all layers (B, L, Q, ...), of the encoder's choice and of denoising."""
-    counts = np.array([len(one["boxes"]) for one in labels])
-    class_ids = torch.cat([one["class_labels"] for one in labels])
-    boxes = torch.cat([one["boxes"] for one in labels])
+    """Return the loss of all layers (B, L, Q, ...), the encoder's proposals and denoising."""
+    counts = np.array([len(label["boxes"]) for label in labels])
+    class_ids = torch.cat([label["class_labels"] for label in labels])
+    boxes = torch.cat([label["boxes"] for label in labels])
     n_boxes = max(1, int(counts.sum()))
     parts = {}
     if denoising_meta_values is not None:
@@ -50,11 +50,13 @@ def _loss(
         dn_class, outputs_class = torch.split(outputs_class, sizes, dim=2)
         dn_coord, outputs_coord = torch.split(outputs_coord, sizes, dim=2)
         starts = np.cumsum(counts) - counts
-        which = [
+        box_index = [
             np.tile(np.arange(n) + start, n_groups) for n, start in zip(counts, starts, strict=True)
         ]
         image = np.repeat(np.arange(len(counts)), counts * n_groups)
-        image_, which_ = torch.from_numpy(np.stack([image, np.concatenate(which)])).to(device)
+        image_, box_index_ = torch.from_numpy(np.stack([image, np.concatenate(box_index)])).to(
+            device
+        )
         query = torch.cat(list(denoising_meta_values["dn_positive_idx"]))
         n_layers = dn_class.shape[1]
         rows = (
@@ -62,14 +64,16 @@ def _loss(
             torch.arange(n_layers, device=device).repeat_interleave(len(query)),
             query.repeat(n_layers),
         )
-        which_ = which_.repeat(n_layers)
-        parts["dn"] = _sums(dn_class, dn_coord, rows, class_ids[which_], boxes[which_], config)
+        box_index_ = box_index_.repeat(n_layers)
+        parts["dn"] = _sums(
+            dn_class, dn_coord, rows, class_ids[box_index_], boxes[box_index_], config
+        )
         parts["dn"] = parts["dn"] / (n_boxes * n_groups)
     all_logits = torch.cat([outputs_class, enc_topk_logits[:, None]], dim=1)
     all_boxes = torch.cat([outputs_coord, enc_topk_bboxes[:, None]], dim=1)
-    image, layer, query, which = _match(all_logits, all_boxes, class_ids, boxes, counts, config)
+    image, layer, query, box_index = _match(all_logits, all_boxes, class_ids, boxes, counts, config)
     rows = (image, layer, query)
-    sums = _sums(all_logits, all_boxes, rows, class_ids[which], boxes[which], config)
+    sums = _sums(all_logits, all_boxes, rows, class_ids[box_index], boxes[box_index], config)
     parts["matched"] = sums / n_boxes
     return torch.stack(list(parts.values())).sum(), parts, None
 
@@ -78,7 +82,7 @@ def _loss(
 def _match(
     logits: Tensor, boxes: Tensor, class_ids: Tensor, truth: Tensor, counts: Any, config: Any
 ) -> Tensor:
-    """Return, as rows of one tensor, image, layer, query and box of each matched pair."""
+    """Return image, layer, query and box index of each matched pair, as rows of a tensor."""
     device = logits.device
     image = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
     place = class_ids[:, None, None, None].expand(-1, *logits.shape[1:3], 1)
@@ -92,7 +96,7 @@ def _match(
         + config.matcher_bbox_cost * (mine - theirs).abs().sum(-1)
         - config.matcher_giou_cost * _overlaps(mine, theirs)[1]
     )
-    found, stop = [np.zeros((4, 0), np.int64)], 0
+    matches, stop = [np.zeros((4, 0), np.int64)], 0
     all_costs = torch.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=1e6).transpose(0, 1)
     costs = all_costs.contiguous().cpu().numpy()  # (L, N, Q)
     for i, count in enumerate(counts):
@@ -100,10 +104,10 @@ def _match(
         if not count:
             continue
         for layer in range(costs.shape[0]):
-            which, query = linear_sum_assignment(costs[layer, start:stop])
-            same = np.ones_like(which)
-            found.append(np.stack([i * same, layer * same, query, which + start]))
-    return torch.from_numpy(np.concatenate(found, axis=1)).to(device)
+            box_index, query = linear_sum_assignment(costs[layer, start:stop])
+            same = np.ones_like(box_index)
+            matches.append(np.stack([i * same, layer * same, query, box_index + start]))
+    return torch.from_numpy(np.concatenate(matches, axis=1)).to(device)
 
 
 def _sums(
@@ -134,9 +138,9 @@ def _sums(
     )
 
 
-def _overlaps(some: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Return IoU and GIoU of boxes `cx, cy, w, h`, pair by pair."""
-    low, high = some[..., :2] - some[..., 2:] / 2, some[..., :2] + some[..., 2:] / 2
+def _overlaps(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Return IoU and GIoU of pairs of boxes `cx, cy, w, h`."""
+    low, high = boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
     low_, high_ = others[..., :2] - others[..., 2:] / 2, others[..., :2] + others[..., 2:] / 2
     shared = (torch.minimum(high, high_) - torch.maximum(low, low_)).clamp(min=0).prod(-1)
     union = (high - low).prod(-1) + (high_ - low_).prod(-1) - shared

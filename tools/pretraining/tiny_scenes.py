@@ -1,4 +1,4 @@
-"""Rendered scenes as plain arrays on disk: one .npy of views and one .npz of boxes a set."""
+"""Rendered scenes as arrays on disk: one .npy of views and one .npz of boxes per set."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from cascade.imaging.batches import Batch
 from cascade.predictions import Detections
 from curation.demo import CLASSES, DEPLOYMENT, PRETRAIN, Domain, drive_scenes
 
 SIZE = 320
-FRAMES = 2  # of a drive: neighbours are nearly the same image
-JPEG_QUALITY = 90  # as the demo's data set is written
+FRAMES = 2  # per drive: consecutive frames are nearly identical
+JPEG_QUALITY = 90  # as in the demo dataset
 DOMAINS: dict[str, Domain] = {"pretrain": PRETRAIN, "deployment": DEPLOYMENT}
 
 
 def render(pool: ProcessPoolExecutor, path: Path, domain: str, seed: int, count: int) -> int:
-    """Render `count` scenes into `path`.npy and .npz, and return how many boxes they hold."""
+    """Render `count` scenes into `path`.npy and .npz, and return the number of boxes."""
     np.lib.format.open_memmap(
         path.with_suffix(".npy"), mode="w+", dtype=np.uint8, shape=(count, 3, SIZE, SIZE)
     )

@@ -1,11 +1,11 @@
-"""How often the gate errs, by simulation: the tables of docs/gate.md.
+"""Simulate the error rates and the power of the gate: the tables of docs/gate.md.
 
     python tools/studies/gate_power.py [--pairs 2000] [--power-pairs 300] > tables.md
 
-Pairs of ensembles answer for the same images. Images of a drive are alike: each drive has its
-own share of yes, its own difficulty for both ensembles, and its own for each of them. Two
-ensembles are equal when their errors are drawn alike; one is better when its errors are rarer
-in every drive. Every pair goes through `curation.active_learning.gate.judge.judge` as it is.
+Pairs of ensembles decide on the same images. Images of a drive are correlated: drives differ in
+prevalence, in difficulty for both ensembles, and in difficulty for each of them. Equal ensembles
+have the same error distribution; a better one has a lower error rate in every drive. Each pair is
+passed to `curation.active_learning.gate.judge.judge`.
 
 - [0] Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 1934
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,26 +24,27 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import beta
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from cascade.arrays import BoolArray
 from cascade.manifest import Budget
-from curation.active_learning.gate.judge import Evidence, Verdict, judge
+from curation.active_learning.gate.judge import judge
+from curation.active_learning.gate.verdict import Evidence, Verdict
 
 _SLICES = ("time_of_day=day", "time_of_day=night", "weather=clear", "weather=rain", "weather=glare")
 
 
 @dataclass(frozen=True)
 class World:
-    """What pairs are drawn from.
+    """Distribution of pairs.
 
     Attributes:
-        drives: How many.
-        images: Of each drive.
-        error: Share of images that the champion gets wrong, about.
-        gain: By how much rarer errors of the challenger are, in log-odds; 0 for equal pairs.
-        drive_deviation: Of a drive's difficulty for both, in log-odds.
-        own_deviation: Of a drive's difficulty for one of them, in log-odds.
+        drives: Number of drives.
+        images: Number of images per drive.
+        error: Approximate error rate of the champion.
+        gain: Reduction of the challenger's errors in log-odds; 0 for equal pairs.
+        drive_deviation: Standard deviation of the common difficulty of drives, in log-odds.
+        own_deviation: Standard deviation of the individual difficulty of drives, in log-odds.
     """
 
     drives: int
@@ -60,18 +61,18 @@ class World:
         n = len(drive)
         truth = rng.random(n) < _share(-0.4 + rng.normal(0, 1, self.drives)[drive])
         hard = rng.normal(0, self.drive_deviation, self.drives)[drive] + rng.normal(0, 1, n)
-        found = []
+        evidence = []
         for gain in (0.0, self.gain):
             own = rng.normal(0, self.own_deviation, self.drives)[drive]
             wrong = rng.random(n) < _share(
                 np.log(self.error / (1 - self.error)) + hard + own - gain
             )
-            sure = 1 - wrong.mean()  # calibrated, so that the check of calibration has no part
-            found.append(_evidence(np.where(truth ^ wrong, sure, 1 - sure)))
+            accuracy = 1 - wrong.mean()  # perfectly calibrated, to exclude the calibration check
+            evidence.append(_evidence(np.where(truth ^ wrong, accuracy, 1 - accuracy)))
         night, weather = rng.random(self.drives) < 0.3, rng.integers(0, 3, self.drives)
         masks = (~night, night, weather == 0, weather == 1, weather == 2)
-        slices = {name: one[drive] for name, one in zip(_SLICES, masks, strict=True)}
-        return truth, [str(one) for one in drive], slices, found
+        slices = {name: mask[drive] for name, mask in zip(_SLICES, masks, strict=True)}
+        return truth, [str(index) for index in drive], slices, evidence
 
     def judged(self, seed: int, *, draws: int = 400) -> Verdict:
         """Return the gate's verdict on one pair."""
@@ -93,10 +94,10 @@ def is_promoted(world: World, seed: int) -> bool:
     return world.judged(seed).outcome == "promote"
 
 
-def is_refused_by_a_slice(world: World, seed: int) -> bool:
-    """Return whether a slice alone is said to be worse, however good the rest."""
-    found = world.judged(seed).checks
-    return any(one.passed is False for one in found if one.name.startswith("slice "))
+def is_rejected_by_slice(world: World, seed: int) -> bool:
+    """Return whether a slice check rejects the challenger."""
+    checks = world.judged(seed).checks
+    return any(check.passed is False for check in checks if check.name.startswith("slice "))
 
 
 def delta(world: World, seed: int) -> float:
@@ -117,18 +118,18 @@ def _share(log_odds: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-log_odds))
 
 
-def _count(pool: ProcessPoolExecutor, what: object, world: World, n: int) -> int:
-    return sum(pool.map(partial(what, world), range(n), chunksize=25))
+def _count(pool: ProcessPoolExecutor, event: Callable[[World, int], bool], world: World, n: int) -> int:
+    return sum(pool.map(partial(event, world), range(n), chunksize=25))
 
 
-def _gain_of(pool: ProcessPoolExecutor, wanted: float, world: World) -> float:
-    """Return the gain in log-odds that changes MCC by `wanted` on average, by bisection."""
+def _gain_of(pool: ProcessPoolExecutor, target: float, world: World) -> float:
+    """Return the gain in log-odds that changes MCC by `target` on average, by bisection."""
     low, high = 0.0, 4.0
     large = replace(world, drives=400, images=10)
     for _ in range(9):
         middle = (low + high) / 2
-        found = np.mean(list(pool.map(partial(delta, replace(large, gain=middle)), range(40))))
-        low, high = (middle, high) if found < wanted else (low, middle)
+        change = np.mean(list(pool.map(partial(delta, replace(large, gain=middle)), range(40))))
+        low, high = (middle, high) if change < target else (low, middle)
     return (low + high) / 2
 
 
@@ -142,20 +143,20 @@ def _equal(pool: ProcessPoolExecutor, n: int) -> Iterator[Sequence[str]]:
 
 
 def _slices(pool: ProcessPoolExecutor, n: int) -> Iterator[Sequence[str]]:
-    yield ["images", "drives", "gain", "pairs", "refused by a slice", "95 % upper bound"]
+    yield ["images", "drives", "gain", "pairs", "rejected by a slice", "95 % upper bound"]
     for drives, gain in ((40, 0.2), (100, 0.2), (200, 0.2), (200, 0.6)):
-        hits = _count(pool, is_refused_by_a_slice, World(drives, 10, gain=gain), n)
+        hits = _count(pool, is_rejected_by_slice, World(drives, 10, gain=gain), n)
         yield [f"{drives * 10:,}", f"{drives}", f"{1 - np.exp(-gain):.0%} fewer errors", f"{n:,}",
                f"{hits / n:.2%}", f"{upper_bound(hits, n):.2%}"]  # fmt: skip
 
 
 def _power(pool: ProcessPoolExecutor, n: int) -> Iterator[Sequence[str]]:
-    wanted = (0.005, 0.01, 0.02, 0.05)
-    gains = [_gain_of(pool, one, World(100, 10)) for one in wanted]
-    yield ["images", "drives", *(f"+{one:g} MCC" for one in wanted)]
+    targets = (0.005, 0.01, 0.02, 0.05)
+    gains = [_gain_of(pool, target, World(100, 10)) for target in targets]
+    yield ["images", "drives", *(f"+{target:g} MCC" for target in targets)]
     for drives in (25, 50, 100, 200, 400):
         shares = [_count(pool, is_promoted, World(drives, 10, gain=g), n) / n for g in gains]
-        yield [f"{drives * 10:,}", f"{drives}", *(f"{one:.0%}" for one in shares)]
+        yield [f"{drives * 10:,}", f"{drives}", *(f"{share:.0%}" for share in shares)]
 
 
 def _print(title: str, rows: Iterator[Sequence[str]]) -> None:
@@ -172,11 +173,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=2000)
     parser.add_argument("--power-pairs", type=int, default=300)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        _print("Equal pairs that are promoted", _equal(pool, asked.pairs))
-        _print("Better everywhere, and refused for a slice", _slices(pool, asked.pairs // 2))
-        _print("Power: real gains that are promoted", _power(pool, asked.power_pairs))
+        _print("Promoted equal pairs", _equal(pool, args.pairs))
+        _print(
+            "Pairs that are better in every slice, rejected by a slice check",
+            _slices(pool, args.pairs // 2),
+        )
+        _print("Power: promoted real gains", _power(pool, args.power_pairs))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The figures of `show_retraining.py`: mAP50 on the split `test`, differences, shares, intervals.
+"""Figures of the retraining study: mAP50 on the split `test`, with intervals.
 
     python tools/studies/retraining_figures.py --data construction_site_safety OUT [OUT ...]
 
-reads the predictions.json of one or several runs, each with seeds of its own, and prints them.
+reads the predictions.json of one or more runs with different seeds, and prints the figures.
 """
 
 from __future__ import annotations
@@ -16,88 +16,92 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from retraining_data import CLASSES, drive, from_rows, read_split
 
 from cascade.metrics.average_precision import average_precision
-from cascade.metrics.bootstrap import map50_draws
+from cascade.metrics.bootstrap import ap50_draws
 from cascade.predictions import Detections
 from cascade.training.examples import Example
 
 ALPHA = 0.05
-Said = dict[tuple[int, str], list[Detections]]  # by seed and role
+PredictionsByRole = dict[tuple[int, str], list[Detections]]  # by seed and role
 
 
 def main() -> int:
     """Print the figures of some runs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", required=True, type=Path)
-    parser.add_argument("--draws", type=int, default=1000, help="of the bootstrap")
+    parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws")
     parser.add_argument("runs", nargs="+", type=Path)
     args = parser.parse_args()
-    said: Said = {}
+    predictions: PredictionsByRole = {}
     for run in args.runs:
         for name, rows in json.loads((run / "predictions.json").read_text()).items():
             role, seed = name.rsplit("-", 1)
-            said[int(seed), role] = [from_rows(one) for one in rows]
-    sys.stdout.write(json.dumps(figures(said, read_split(args.data, "test"), args.draws), indent=1))
+            predictions[int(seed), role] = [from_rows(boxes) for boxes in rows]
+    sys.stdout.write(
+        json.dumps(figures(predictions, read_split(args.data, "test"), args.draws), indent=1)
+    )
     return 0
 
 
-def figures(said: Said, test: Sequence[Example], draws: int) -> dict[str, Any]:
-    """Return mAP50 of everything on the split `test`, and intervals of differences and ratios."""
-    truths = [one.target for one in test]
+def figures(predictions: PredictionsByRole, test: Sequence[Example], draws: int) -> dict[str, Any]:
+    """Return mAP50 of every role on `test`, and intervals of differences and ratios."""
+    truths = [example.target for example in test]
     answers: dict[str, Any] = {
-        "map50": {f"{role}-{seed}": map50(one, truths) for (seed, role), one in said.items()}
+        "map50": {
+            f"{role}-{seed}": map50(boxes, truths) for (seed, role), boxes in predictions.items()
+        }
     }
     units = {
-        "image": [str(one.image) for one in test],
-        "drive": [drive(Path(str(one.image))) for one in test],
+        "image": [str(example.image) for example in test],
+        "drive": [drive(Path(str(example.image))) for example in test],
     }
-    seeds = sorted({seed for seed, _ in said})
+    seeds = sorted({seed for seed, _ in predictions})
     for unit, groups in units.items():
         table = {
-            key: map50_draws(found, truths, CLASSES, groups, draws=draws)
-            for key, found in said.items()
+            key: ap50_draws(boxes, truths, CLASSES, groups, draws=draws).map50
+            for key, boxes in predictions.items()
         }
         answers[f"intervals by {unit}"] = {"n": len(set(groups)), **_intervals(table, seeds)}
     return answers
 
 
-def map50(found: Sequence[Detections], truths: Sequence[Detections]) -> float:
+def map50(predictions: Sequence[Detections], truths: Sequence[Detections]) -> float:
     """Return mAP at IoU 0.5, in [0, 1]."""
-    return round(average_precision(found, truths, CLASSES).map50 or 0.0, 4)
+    return round(average_precision(predictions, truths, CLASSES).map50 or 0.0, 4)
 
 
 def _intervals(table: dict[tuple[int, str], Any], seeds: list[int]) -> dict[str, Any]:
-    """Return the middle 95 % of differences and ratios of mAP50: each seed's, and of their mean."""
+    """Return 95 % intervals of differences and ratios of mAP50, by seed and for the mean."""
 
-    def differ(of: Callable[[str], Any], one: str, other: str) -> Any:
-        return of(one) - of(other)
+    def difference(draws: Callable[[str], Any], first: str, second: str) -> Any:
+        return draws(first) - draws(second)
 
-    def keep(of: Callable[[str], Any], one: str, other: str) -> Any:
-        return of(one) / np.maximum(of(other), 1e-9)
+    def ratio(draws: Callable[[str], Any], first: str, second: str) -> Any:
+        return draws(first) / np.maximum(draws(second), 1e-9)
 
     questions: dict[str, tuple[Callable[..., Any], str, str]] = {
-        "challenger - champion": (differ, "challenger", "champion"),
-        "challenger - control": (differ, "challenger", "control"),
-        "student / challenger": (keep, "student", "challenger"),
-        "untaught / challenger": (keep, "untaught", "challenger"),
-        "student - untaught": (differ, "student", "untaught"),
+        "challenger - champion": (difference, "challenger", "champion"),
+        "challenger - control": (difference, "challenger", "control"),
+        "student / challenger": (ratio, "student", "challenger"),
+        "untaught / challenger": (ratio, "untaught", "challenger"),
+        "student - untaught": (difference, "student", "untaught"),
     }
     answers: dict[str, Any] = {}
-    for name, (compare, one, other) in questions.items():
-        each = {str(s): compare(lambda role, s=s: table[s, role], one, other) for s in seeds}
-        each["mean"] = compare(
-            lambda role: np.mean([table[s, role] for s in seeds], axis=0), one, other
+    for name, (compare, first, second) in questions.items():
+        by_seed = {str(s): compare(lambda role, s=s: table[s, role], first, second) for s in seeds}
+        by_seed["mean"] = compare(
+            lambda role: np.mean([table[s, role] for s in seeds], axis=0), first, second
         )
-        answers[name] = {which: _middle(values) for which, values in each.items()}
+        answers[name] = {key: _interval(values) for key, values in by_seed.items()}
     return answers
 
 
-def _middle(values: Any) -> list[float]:
-    return [round(float(one), 4) for one in np.quantile(values, [ALPHA / 2, 0.5, 1 - ALPHA / 2])]
+def _interval(values: Any) -> list[float]:
+    return [round(float(end), 4) for end in np.quantile(values, [ALPHA / 2, 0.5, 1 - ALPHA / 2])]
 
 
 if __name__ == "__main__":

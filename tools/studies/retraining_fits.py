@@ -1,4 +1,4 @@
-"""How each model of `show_retraining.py` is trained: one fit, in a process of its own."""
+"""Fits of the retraining study, each in a separate process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "pretraining"))
 
 import tiny_rtdetr_loss
 import torch
@@ -21,23 +23,23 @@ from cascade.training.fit import FitResult, fit
 
 logger = logging.getLogger("show")
 
-WEIGHTS = Path(__file__).resolve().parents[1] / "cascade" / "weights"
-VARIANTS = 24  # of each image
-VALIDATIONS = 10  # of a fit
+WEIGHTS = Path(__file__).resolve().parents[2] / "cascade" / "weights"
+VARIANTS = 24  # augmented variants per image
+VALIDATIONS = 10  # per fit
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is trained.
+    """Hyperparameters of one model.
 
     Attributes:
-        adapter: What builds it.
-        start: The folder of packaged weights that it starts from; None for new ones.
-        rate: The highest learning rate where its classes are new to it.
-        again: The same where it goes on from a checkpoint of these classes.
-        passes: Over all of the training split's images, however few are labeled.
-        batch_size: Images of a step.
-        params: Of the adapter, where it starts from new weights.
+        adapter: Name of the adapter.
+        start: Folder of packaged weights to start from; None for new weights.
+        rate: Maximum learning rate for new classes.
+        again: Maximum learning rate when continuing from a checkpoint with these classes.
+        passes: Number of passes over the whole training split, regardless of labels.
+        batch_size: Images per step.
+        params: Parameters of the adapter for new weights.
     """
 
     adapter: str
@@ -61,20 +63,20 @@ STUDENT = Recipe(
 
 @dataclass(frozen=True)
 class Job:
-    """One fit, for a process of its own.
+    """Arguments of one fit.
 
     Attributes:
-        name: For the log.
-        recipe: How.
-        source: The checkpoint to go on from; None for the recipe's own start.
-        data: The folder of the data set.
-        labeled: Numbers of training images whose labels are learned.
-        out: Where the checkpoint goes.
-        size: Of the view.
-        seed: Of the fit.
-        device: Where.
-        scale: Of the passes, for a quick try.
-        taught: A JSON file with the ensemble's answers on the other images; None for none.
+        name: Name in the log.
+        recipe: Hyperparameters.
+        source: Checkpoint to continue from; None for the recipe's start.
+        data: Folder of the dataset.
+        labeled: Indices of the labeled training images.
+        out: Folder for the checkpoint.
+        size: Input size in pixels.
+        seed: Random seed.
+        device: Device of the fit.
+        scale: Factor of the number of passes.
+        pseudo_labels: JSON file with the ensemble's predictions on the other images, if any.
     """
 
     name: str
@@ -87,11 +89,11 @@ class Job:
     seed: int
     device: str
     scale: float
-    taught: str | None = None
+    pseudo_labels: str | None = None
 
 
 def fit_one(job: Job) -> dict[str, Any]:
-    """Fit one model, and return what came of it."""
+    """Fit one model, and return its figures."""
     log_to_stdout(job.name)
     torch.set_num_threads(2)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -101,52 +103,54 @@ def fit_one(job: Job) -> dict[str, Any]:
         "out": Path(job.out), "seed": job.seed, "device": job.device, "variants": VARIANTS,
         "batch_size": job.recipe.batch_size,
     }  # fmt: skip
-    whole = job.recipe.passes * job.scale * len(train)  # images that are shown, in all
+    n_images = job.recipe.passes * job.scale * len(train)  # processed in total
     results: Sequence[FitResult]
-    if job.taught:
-        rest = [one.image for i, one in enumerate(train) if i not in set(job.labeled)]
-        answers = json.loads(Path(job.taught).read_text())
-        found = [from_rows(one) for one in answers["found"]]
-        lesson = distillation.student_examples(labeled, rest, found, answers["thresholds"])
-        epochs = (_epochs(whole / 2, len(labeled)), _epochs(whole / 2, len(lesson)))
+    if job.pseudo_labels:
+        unlabeled = [x.image for i, x in enumerate(train) if i not in set(job.labeled)]
+        content = json.loads(Path(job.pseudo_labels).read_text())
+        predictions = [from_rows(boxes) for boxes in content["found"]]
+        lesson = distillation.student_examples(
+            labeled, unlabeled, predictions, content["thresholds"]
+        )
+        epochs = (_epochs(n_images / 2, len(labeled)), _epochs(n_images / 2, len(lesson)))
         results = distillation.distill(
             _model(job), labeled, lesson, valid, epochs=epochs, patience=max(epochs),
             validate_every=max(1, 2 * min(epochs) // VALIDATIONS),
             learning_rates=(job.recipe.rate, job.recipe.again), **options,
         )  # fmt: skip
     else:
-        count = _epochs(whole, len(labeled))
+        count = _epochs(n_images, len(labeled))
         rate = job.recipe.again if job.source else job.recipe.rate
         results = (
             fit(_model(job), labeled, valid, epochs=count, patience=count, learning_rate=rate,
                 validate_every=max(1, count // VALIDATIONS), **options),
         )  # fmt: skip
-    shown = [round(one, 3) for result in results for one in result.val_map50]
-    seconds = sum(one.seconds for one in results)
-    logger.info("%d images, %.0f s, valid %s", len(labeled), seconds, shown)
+    scores = [round(score, 3) for result in results for score in result.val_map50]
+    seconds = sum(result.seconds for result in results)
+    logger.info("%d images, %.0f s, valid %s", len(labeled), seconds, scores)
     return {
         "images": len(labeled),
-        "epochs": [one.epochs for one in results],
-        "best_epoch": [one.best_epoch for one in results],
+        "epochs": [result.epochs for result in results],
+        "best_epoch": [result.best_epoch for result in results],
         "train_loss": [round(loss, 3) for one in results for loss in one.train_loss],
-        "valid_map50": shown,
+        "valid_map50": scores,
         "seconds": round(seconds, 1),
         "fingerprint": sources.fingerprint(Path(job.out)),
     }
 
 
-def log_to_stdout(who: str) -> None:
-    """Say who says it."""
-    line = f"%(asctime)s {who}: %(message)s"
+def log_to_stdout(name: str) -> None:
+    """Log to standard output, with the name of the process."""
+    line = f"%(asctime)s {name}: %(message)s"
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format=line, force=True)
 
 
-def _epochs(shown: float, n: int) -> int:
-    return max(1, round(shown / n))
+def _epochs(n_images: float, n: int) -> int:
+    return max(1, round(n_images / n))
 
 
 def _model(job: Job) -> Any:
-    """Return the model that a job starts from, naming the data set's classes."""
+    """Return the initial model of a job, with the classes of the dataset."""
     if job.source:
         model = registry.create(job.recipe.adapter, Path(job.source))
     elif job.recipe.start is None:
