@@ -126,7 +126,7 @@ def compare(
         The number of samples with ground truth.
 
     Raises:
-        StageError: There is no ground truth, or no member to compare with it.
+        StageError: The dataset has no ground truth, or no member with boxes.
         StoreError: The field does not exist, or holds no boxes.
     """
     reader.require_detections(dataset, [truth])

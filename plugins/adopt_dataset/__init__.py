@@ -8,7 +8,7 @@ from fiftyone.operators import ExecutionContext
 from cascade import taxonomy
 from cascade.errors import CascadeError
 from cascade.taxonomy import Taxonomy
-from curation.app.operators import options
+from curation.app.operators import label_forms, options
 from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
 from curation.app.operators.forms import Form, parameter
@@ -16,7 +16,6 @@ from curation.app.operators.progress import StageProgress
 from curation.storage import schema
 
 NONE, TAGS = "none", "tags"
-DEFAULT_TAXONOMY = "roadwork_core"
 MAX_LABELS = 10  # unknown labels in the warning
 
 
@@ -39,14 +38,7 @@ class AdoptDataset(CurationOperator):
         import fiftyone as fo
 
         dataset = ctx.dataset
-        name = form.select(
-            "taxonomy",
-            "Taxonomy",
-            taxonomy.packaged_names(),
-            default=DEFAULT_TAXONOMY,
-            description="Meaning of the labels: a packaged taxonomy, or a YAML file",
-            allow_other=True,
-        )
+        name = label_forms.select_taxonomy(form)
         boxes = [field for field in options.box_fields(dataset) if field != schema.CONSENSUS]
         truth = form.select(
             "ground_truth",
@@ -64,9 +56,7 @@ class AdoptDataset(CurationOperator):
             default=schema.SPLIT if schema.SPLIT in texts else NONE,
             description="Source of the splits train, val and test",
         )
-        form.checkbox(
-            "hold_back", "Hold labels back", description="To replay a project with the oracle"
-        )
+        label_forms.add_hold_back(form)
         try:
             classes = taxonomy.load(name)
         except CascadeError as error:
@@ -97,7 +87,7 @@ class AdoptDataset(CurationOperator):
         split = parameter(ctx, "split_from", NONE)
         result = adopt(
             ctx.dataset,
-            taxonomy=taxonomy.load(parameter(ctx, "taxonomy", DEFAULT_TAXONOMY)),
+            taxonomy=taxonomy.load(parameter(ctx, "taxonomy", label_forms.DEFAULT_TAXONOMY)),
             ground_truth=None if truth == NONE else truth,
             split_from=None if split == NONE else split,
             hold_back=bool(parameter(ctx, "hold_back")),

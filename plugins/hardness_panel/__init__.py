@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from fiftyone.operators import ExecutionContext
-
-from curation.app.panels.base import CurationPanel, panel_config
+from curation.app.panels.base import CurationPanel, ExecutionContext, panel_config
 from curation.app.panels.renderer import narrow_grid
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fiftyone.operators import ExecutionContext
 
-from cascade import taxonomy
+from curation.app.operators import label_forms
 from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
 from curation.app.operators.forms import Form, parameter
@@ -20,7 +20,6 @@ FORMATS = {
     "voc": "Pascal VOC",
     "video": "videos",
 }
-DEFAULT_TAXONOMY = "roadwork_core"
 SPLIT_SHARES = (0.70, 0.15, 0.15)
 MAX_FAILURES = 50  # in the result
 
@@ -53,14 +52,7 @@ class IngestImages(CurationOperator):
         if source and not path.exists():
             form.error(f"{path} does not exist on this machine.", "source")
         name = form.text("name", "Dataset name", default=path.name if source else "")
-        form.select(
-            "taxonomy",
-            "Taxonomy",
-            taxonomy.packaged_names(),
-            default=DEFAULT_TAXONOMY,
-            description="Meaning of the labels: a packaged taxonomy, or a YAML file",
-            allow_other=True,
-        )
+        label_forms.select_taxonomy(form)
         kind = form.select("source_format", "Format", FORMATS, default="auto")
         if kind in ("auto", "yolo"):
             form.text("names", "Class names", description="YOLO classes in order, comma-separated")
@@ -69,9 +61,7 @@ class IngestImages(CurationOperator):
         form.checkbox(
             "resplit", "Split again", description="By drive: 70 / 15 / 15% train, val, test"
         )
-        form.checkbox(
-            "hold_back", "Hold labels back", description="To replay a project with the oracle"
-        )
+        label_forms.add_hold_back(form)
         if name and not form.errors:
             verb = "Adds to" if fo.dataset_exists(name) else "Creates"
             form.note(f"{verb} the dataset {name!r}")
@@ -84,7 +74,7 @@ class IngestImages(CurationOperator):
         result = ingest(
             Path(ctx.params["source"].strip()).expanduser(),
             name=parameter(ctx, "name", "").strip() or None,
-            taxonomy=parameter(ctx, "taxonomy", DEFAULT_TAXONOMY),
+            taxonomy=parameter(ctx, "taxonomy", label_forms.DEFAULT_TAXONOMY),
             source_format=parameter(ctx, "source_format", "auto"),
             names=names or None,
             hold_back=bool(parameter(ctx, "hold_back")),
@@ -93,8 +83,8 @@ class IngestImages(CurationOperator):
             progress=stage_progress("ingest"),
         )
         failures, problems = (
-            [f"{failure.filepath}: {failure.message}" for failure in found[:MAX_FAILURES]]
-            for found in (result.failures, result.label_problems)
+            [f"{failure.filepath}: {failure.message}" for failure in group[:MAX_FAILURES]]
+            for group in (result.failures, result.label_problems)
         )
         sentences = [
             f"Added {result.added} samples to {result.dataset!r}; {result.existing} existed.",

@@ -36,7 +36,7 @@ class RunOperator(CurationOperator):
             form.select("run", "Run", labels, default=next(iter(labels)))
         else:
             state = {None: "", True: "finished ", False: "open "}[self.finished]
-            form.error(f"There is no {state}run.")
+            form.error(f"No {state}run exists.")
 
     def list_runs(self) -> list[Run]:
         """Return the runs to choose from, latest first."""

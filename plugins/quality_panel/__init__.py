@@ -1,17 +1,10 @@
 """FiftyOne panels: errors by slice and member, and drift of new images."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fiftyone.operators import ExecutionContext
-
-from curation.app.panels.base import CurationPanel, panel_config
+from curation.app.panels.base import CurationPanel, ExecutionContext, panel_config
 from curation.app.panels.renderer import narrow_grid
 from curation.storage import schema
-
-if TYPE_CHECKING:
-    from fiftyone import Dataset
-
-    from curation.app.panels.components import Page
 
 
 class Failures(CurationPanel):
@@ -26,10 +19,9 @@ class Failures(CurationPanel):
         risk_level="MEDIUM",  # comparing writes fields
     )
 
-    def build_page(self, ctx: ExecutionContext, dataset: "Dataset") -> "Page":
-        """Return the page for the selected kind of error and ground truth."""
-        state = ctx.panel.get_state
-        return self.page.build_page(dataset, state("what"), state("truth"))
+    def page_arguments(self, ctx: ExecutionContext) -> tuple[Any, ...]:
+        """Return the selected kind of error and ground truth."""
+        return ctx.panel.get_state("what"), ctx.panel.get_state("truth")
 
     def change(self, ctx: ExecutionContext) -> None:
         """Select another kind of error, or another ground truth."""
@@ -63,8 +55,8 @@ class Drift(CurationPanel):
 
     def measure(self, ctx: ExecutionContext) -> None:
         """Compare the newest day, or the images in the grid, with all others."""
-        which = ctx.params["which"]
-        self.run_action(ctx, lambda: self.page.measure(ctx.dataset, ctx.view, which))
+        selection = ctx.params["selection"]
+        self.run_action(ctx, lambda: self.page.measure(ctx.dataset, ctx.view, selection))
 
     def show_column(self, ctx: ExecutionContext) -> None:
         """Show the images of a column of the histogram."""

@@ -1,16 +1,9 @@
 """FiftyOne panel: registered ensembles, promotion and rollback."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fiftyone.operators import ExecutionContext
-
-from curation.app.panels.base import CurationPanel, panel_config
+from curation.app.panels.base import CurationPanel, ExecutionContext, panel_config
 from curation.settings import from_environment
-
-if TYPE_CHECKING:
-    from fiftyone import Dataset
-
-    from curation.app.panels.components import Page
 
 
 class Registry(CurationPanel):
@@ -26,10 +19,9 @@ class Registry(CurationPanel):
         risk_level="HIGH",  # changes the ensemble in service
     )
 
-    def build_page(self, ctx: ExecutionContext, dataset: "Dataset") -> "Page":
-        """Return the page, with the move to confirm."""
-        pending = ctx.panel.get_state("pending")
-        return self.page.build_page(dataset, from_environment(), pending)
+    def page_arguments(self, ctx: ExecutionContext) -> tuple[Any, ...]:
+        """Return the settings and the move to confirm."""
+        return from_environment(), ctx.panel.get_state("pending")
 
     def ask(self, ctx: ExecutionContext) -> None:
         """Ask to confirm a move; without one, cancel the question."""

@@ -1,17 +1,10 @@
 """FiftyOne panel: one round's batch, labeling and metrics."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fiftyone.operators import ExecutionContext
-
-from curation.app.panels.base import CurationPanel, panel_config
+from curation.app.panels.base import CurationPanel, ExecutionContext, panel_config
 from curation.app.panels.renderer import narrow_grid
 from curation.settings import from_environment
-
-if TYPE_CHECKING:
-    from fiftyone import Dataset
-
-    from curation.app.panels.components import Page
 
 
 class Rounds(CurationPanel):
@@ -27,10 +20,9 @@ class Rounds(CurationPanel):
         risk_level="LOW",
     )
 
-    def build_page(self, ctx: ExecutionContext, dataset: "Dataset") -> "Page":
-        """Return the page of the selected round."""
-        number = ctx.panel.get_state("round")
-        return self.page.build_page(dataset, from_environment().home, number)
+    def page_arguments(self, ctx: ExecutionContext) -> tuple[Any, ...]:
+        """Return home folder and selected round."""
+        return from_environment().home, ctx.panel.get_state("round")
 
     def change(self, ctx: ExecutionContext) -> None:
         """Select another round."""

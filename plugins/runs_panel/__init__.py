@@ -1,15 +1,8 @@
 """FiftyOne panel: queued operations, which open-source FiftyOne does not show."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fiftyone.operators import ExecutionContext
-
-from curation.app.panels.base import CurationPanel, panel_config
-
-if TYPE_CHECKING:
-    from fiftyone import Dataset
-
-    from curation.app.panels.components import Page
+from curation.app.panels.base import CurationPanel, ExecutionContext, panel_config
 
 
 class Runs(CurationPanel):
@@ -25,12 +18,12 @@ class Runs(CurationPanel):
         risk_level="MEDIUM",  # cancels and reruns
     )
 
-    def build_page(self, ctx: ExecutionContext, dataset: "Dataset") -> "Page":
-        """Return the page, and store the run of each row."""
+    def page_arguments(self, ctx: ExecutionContext) -> tuple[Any, ...]:
+        """Return the runs and their scope; store the run of each row."""
         scope, shown = ctx.panel.get_state("whose") or "here", ctx.panel.get_state("shown")
-        runs = self.page.list_runs(dataset, scope)
+        runs = self.page.list_runs(ctx.dataset, scope)
         ctx.panel.set_state("ids", [run.id for run in runs])
-        return self.page.build_page(dataset, runs, scope, shown)
+        return runs, scope, shown
 
     def refresh(self, ctx: ExecutionContext) -> None:
         """Show the current state."""

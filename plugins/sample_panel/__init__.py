@@ -1,15 +1,8 @@
 """FiftyOne panel: every member's predictions on the open sample."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fiftyone.operators import ExecutionContext
-
-from curation.app.panels.base import CurationPanel, panel_config
-
-if TYPE_CHECKING:
-    from fiftyone import Dataset
-
-    from curation.app.panels.components import Page
+from curation.app.panels.base import CurationPanel, ExecutionContext, panel_config
 
 
 class Members(CurationPanel):
@@ -25,9 +18,9 @@ class Members(CurationPanel):
         surfaces="modal",
     )
 
-    def build_page(self, ctx: ExecutionContext, dataset: "Dataset") -> "Page":
-        """Return the page of the open sample."""
-        return self.page.build_page(dataset, ctx.current_sample)
+    def page_arguments(self, ctx: ExecutionContext) -> tuple[Any, ...]:
+        """Return the open sample."""
+        return (ctx.current_sample,)
 
     def on_change_current_sample(self, ctx: ExecutionContext) -> None:
         """Show the page of another sample."""

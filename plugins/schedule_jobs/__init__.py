@@ -94,7 +94,7 @@ class JobOperator(CurationOperator):
         if names:
             form.select("name", "Job", names, default=names[0])
         else:
-            form.error("There is no job yet. Add one first.")
+            form.error("No job exists yet. Add one first.")
 
     def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
         """Apply the action to the selected job, by default the first."""

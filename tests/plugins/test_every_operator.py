@@ -17,8 +17,8 @@ UNKNOWN_MANIFEST = {"manifest": "tinny"}, "manifest"
 BAD = {
     "adopt_dataset/adopt_dataset": [
         ({"taxonomy": "roadwrok"}, "taxonom"),
-        ({"ground_truth": "yolp"}, "no ground truth 'yolp'"),
-        ({"split_from": "nowhere"}, "no split 'nowhere'"),
+        ({"ground_truth": "yolp"}, "Unknown ground truth 'yolp'"),
+        ({"split_from": "nowhere"}, "Unknown split 'nowhere'"),
         ({"hold_back": "yes"}, "must be true or false"),
     ],
     "compare_versions/compare_versions": [({"first": "1"}, "registered")],
@@ -27,17 +27,17 @@ BAD = {
         ({"source": "/no/such/folder"}, "does not exist"),
         ({}, "Enter a folder"),
         ({"source": "/tmp", "fps": -1}, "above 0, got -1"),
-        ({"source": "/tmp", "source_format": "tfrecord"}, "no format 'tfrecord'"),
+        ({"source": "/tmp", "source_format": "tfrecord"}, "Unknown format 'tfrecord'"),
     ],
     "label_roundtrip/labeling_status": [({}, "adopt this dataset")],
     "label_roundtrip/pull_labels": [({}, "adopt this dataset")],
     "label_roundtrip/push_labels": [({}, "adopt this dataset")],
-    "manage_runs/cancel_run": [({}, "no open run")],
-    "manage_runs/rerun_run": [({"run": "7"}, "no finished run|no run '7'")],
-    "manage_runs/show_runs": [({"run": "7"}, "There is no run")],
+    "manage_runs/cancel_run": [({}, "No open run")],
+    "manage_runs/rerun_run": [({"run": "7"}, "No finished run|Unknown run '7'")],
+    "manage_runs/show_runs": [({"run": "7"}, "No run|Unknown run")],
     "predict_cascade/predict_cascade": [
         UNKNOWN_MANIFEST,
-        ({"licence": "none"}, "no license 'none'"),
+        ({"licence": "none"}, "Unknown license 'none'"),
     ],
     "rank_samples/choose_samples": [
         ({"budget": 0}, "at least 1 and at most 3, got 0"),
@@ -48,7 +48,7 @@ BAD = {
         ({}, "score hardness"),
     ],
     "rank_samples/score_hardness": [
-        ({"members": ["absent"]}, "no field 'absent'"),
+        ({"members": ["absent"]}, "Unknown field 'absent'"),
         ({"members": "yolo"}, "must be a list"),
     ],
     "release_ensemble/promote_version": [({"version": "3"}, "registered")],

@@ -50,7 +50,7 @@ def test_expected_error_is_one_line(execute, compared):
     from fiftyone.operators.executor import ExecutionError
 
     with pytest.raises(
-        ExecutionError, match=r"no field 'no_such_field'.*Known: detr, yolo"
+        ExecutionError, match=r"Unknown field 'no_such_field'.*Known: detr, yolo"
     ) as raised:
         execute(SCORE, compared, members=["yolo", "no_such_field"])
     assert "\n" not in str(raised.value)

@@ -126,15 +126,15 @@ def test_duplicate_name_is_an_error_of_the_form(execute, form, dataset, nightly)
 def test_form_without_jobs(execute, form, samples, operator):
     assert (
         invalid_property(form(operator, samples)).error_message
-        == "There is no job yet. Add one first."
+        == "No job exists yet. Add one first."
     )
-    assert error_of(execute, operator, samples) == "There is no job yet. Add one first."
+    assert error_of(execute, operator, samples) == "No job exists yet. Add one first."
 
 
 @pytest.mark.parametrize("operator", [RUN, PAUSE, REMOVE])
 def test_unknown_name_is_an_error_of_the_form(execute, form, samples, nightly, operator):
     shown = invalid_property(form(operator, samples, name="nightli"))
-    assert shown.error_message == "There is no job 'nightli'. Did you mean 'nightly'?"
+    assert shown.error_message == "Unknown job 'nightli'. Did you mean 'nightly'?"
     assert "nightli" in error_of(execute, operator, samples, name="nightli")
 
 

@@ -7,6 +7,7 @@ estimates       time and memory of a run
 execution       immediate and queued execution
 outputs         output forms
 progress        throttled progress reports, and cancellation
+label_forms     inputs for the labels of a dataset
 round_forms     inputs of operators that continue a round
 version_forms   inputs for registered versions
 job_forms       inputs and tables of scheduled jobs

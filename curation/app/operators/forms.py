@@ -68,7 +68,7 @@ class Form:
             self.inputs.enum(name, view.values(), **options)
         value = self.value(name, default)
         if value is not None and not allow_other and value not in labels:
-            self.error(f"There is no {label.lower()} {value!r}. {nearest(value, labels)}", name)
+            self.error(f"Unknown {label.lower()} {value!r}. {nearest(value, labels)}", name)
         return value
 
     def multiselect(
@@ -100,7 +100,7 @@ class Form:
             return []
         for value in values:
             if value not in labels:
-                self.error(f"There is no field {value!r} to select. {nearest(value, labels)}", name)
+                self.error(f"Unknown field {value!r}. {nearest(value, labels)}", name)
         if len(values) < minimum:
             self.error(f"Select at least {minimum}.", name)
         return values

@@ -142,7 +142,7 @@ def run_now(name: str) -> str:
     """Run a job once outside its schedule, in a process that outlives the App.
 
     Raises:
-        JobError: There is no such job.
+        JobError: The job does not exist.
     """
     store = history()
     due = scheduler.request_run(store, store.job(name).name, now=datetime.now(UTC))
@@ -154,7 +154,7 @@ def toggle_pause(name: str) -> str:
     """Pause a job, or resume a paused one, and return a message.
 
     Raises:
-        JobError: There is no such job.
+        JobError: The job does not exist.
     """
     store = history()
     paused = not store.job(name).paused
@@ -166,7 +166,7 @@ def remove(name: str) -> str:
     """Remove a job, and return a message.
 
     Raises:
-        JobError: There is no such job.
+        JobError: The job does not exist.
     """
     history().remove(name)
     return f"{name} is removed. The records of its runs stay."

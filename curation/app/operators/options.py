@@ -105,7 +105,7 @@ def registered_versions(dataset: Dataset) -> dict[str, str]:
     if kind == "sqlite" and not Path(file).is_file():
         return {}  # MLflow would create its tables, which takes seconds
     labels = {}
-    for version in reversed(Registry.of(settings).versions(dataset.name)):
+    for version in reversed(Registry.from_settings(settings).versions(dataset.name)):
         parts = [f"version {version.version}"]
         parts += [", ".join(version.aliases)] if version.aliases else []
         for key in ("round", "verdict"):

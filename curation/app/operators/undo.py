@@ -71,7 +71,7 @@ def find_traces(dataset: Dataset, stage: Stage) -> StageTraces:
 def undoable_stages(dataset: Dataset) -> dict[Stage, StageTraces]:
     """Return the stages that left data on a dataset."""
     traces = {stage: find(dataset) for stage, find in _FINDERS.items()}
-    return {stage: found for stage, found in traces.items() if not found.is_empty}
+    return {stage: left for stage, left in traces.items() if not left.is_empty}
 
 
 def undo(dataset: Dataset, stage: Stage) -> StageTraces:

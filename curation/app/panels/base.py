@@ -7,16 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import fiftyone.operators as foo
+from fiftyone.operators import ExecutionContext
 
 from curation.app.panels import renderer
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from fiftyone import Dataset
-    from fiftyone.operators import ExecutionContext, types
+    from fiftyone.operators import types
 
-    from curation.app.panels.components import Page
+__all__ = ["CurationPanel", "ExecutionContext", "panel_config"]  # the interface for plugins
 
 
 def panel_config(
@@ -54,13 +54,13 @@ class CurationPanel(foo.Panel):  # type: ignore[misc]  # FiftyOne is untyped
         """The page's module."""
         return import_module(f"curation.app.panels.pages.{self.page_name}")
 
-    def build_page(self, ctx: ExecutionContext, dataset: Dataset) -> Page:
-        """Return the page of a dataset."""
-        return self.page.build_page(dataset)
+    def page_arguments(self, ctx: ExecutionContext) -> tuple[Any, ...]:
+        """Return the page's arguments after the dataset."""
+        return ()
 
     def on_load(self, ctx: ExecutionContext) -> None:
         """Show the page."""
-        renderer.show(ctx, lambda dataset: self.build_page(ctx, dataset))
+        renderer.show(ctx, lambda dataset: self.page.build_page(dataset, *self.page_arguments(ctx)))
 
     def on_change_dataset(self, ctx: ExecutionContext) -> None:
         """Show the page of the newly opened dataset."""

@@ -31,7 +31,7 @@ class TestDrift:
     def test_grid_is_compared_with_other_images(self, panel, embedded):
         assert "Nothing has been compared" in panel(DRIFT, embedded).notices
         strange = embedded.match({"drive": "d9"})
-        response = panel(DRIFT, embedded, "measure", which="grid",
+        response = panel(DRIFT, embedded, "measure", selection="grid",
                      request={"view": strange._serialize()})  # fmt: skip
         assert "Unlike earlier images: 10 images in the grid" in response.notices
         (bars,) = response.data["distances"]
@@ -43,7 +43,7 @@ class TestDrift:
     def test_too_few_images_are_an_error(self, panel, embedded):
         few = embedded.limit(2)
         response = panel(
-            DRIFT, embedded, "measure", which="grid", request={"view": few._serialize()}
+            DRIFT, embedded, "measure", selection="grid", request={"view": few._serialize()}
         )
         assert "Too few images to compare" in response.of("notify")[0]["message"]
 

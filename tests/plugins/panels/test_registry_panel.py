@@ -79,5 +79,5 @@ def register(registry, name, folder, verdict="promote"):
     with open_client(uri) as client:
         moving = Promotions(registry, client["tests"])
         moving.promote(name, versions[0], by="gate", why="the first", verdict="bootstrap")
-    registry.challenge(name, versions[1])
+    registry.set_challenger(name, versions[1])
     return versions

@@ -61,9 +61,13 @@ def build_page(dataset: Dataset) -> Page:
         )
     comparison = cache.read(dataset, NAME)
     newest = Button(
-        "measure", "Compare the newest day", "today", {"which": NEWEST}, primary=comparison is None
+        "measure",
+        "Compare the newest day",
+        "today",
+        {"selection": NEWEST},
+        primary=comparison is None,
     )
-    grid = Button("measure", "Compare the images in the grid", "grid_view", {"which": GRID})
+    grid = Button("measure", "Compare the images in the grid", "grid_view", {"selection": GRID})
     return Page.of(
         *(_uncompared() if comparison is None else _result(comparison)),
         Buttons("measuring", (newest, grid)),
@@ -71,19 +75,19 @@ def build_page(dataset: Dataset) -> Page:
     )
 
 
-def measure(dataset: Dataset, view: DatasetView, which: str) -> str:
+def measure(dataset: Dataset, view: DatasetView, selection: str) -> str:
     """Compare some samples with all others, cache the result, and return it as a sentence.
 
     Args:
         dataset: A FiftyOne dataset.
         view: Samples in the grid.
-        which: `newest` for the samples of the newest day; `grid` for those of the view.
+        selection: `newest` for the samples of the newest day; `grid` for those of the view.
 
     Raises:
         StageError: One side is too small, or has no embeddings.
     """
-    new = _newest_day(dataset) if which == NEWEST else view
-    description = "added on the newest day" if which == NEWEST else "in the grid"
+    new = _newest_day(dataset) if selection == NEWEST else view
+    description = "added on the newest day" if selection == NEWEST else "in the grid"
     content = _compare(dataset, set(new.values("id")), description)
     cache.update(dataset, NAME, lambda _: content)
     return str(content["sentence"])

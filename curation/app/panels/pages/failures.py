@@ -48,7 +48,7 @@ def build_page(dataset: Dataset, kind: str | None = None, truth: str | None = No
     fields = truth_fields(dataset)
     if not fields:
         return Page.message(
-            "There is no ground truth yet",
+            "No ground truth yet",
             "Label a round (`curate label`), or ingest images with labels, to compare the members "
             "with them.",
         )

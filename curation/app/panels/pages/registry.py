@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from curation.settings import Settings
     from curation.tracking import Version
-    from curation.tracking.registry.promotion import Event, Promotions
+    from curation.tracking.registry.promotion import Event
 
 PENDING, BY, WHY = "pending", "by", "why"  # state: move to confirm; author and reason
 ROLLBACK = "rollback"
@@ -128,7 +128,7 @@ def read_versions(name: str, settings: Settings) -> RegisteredVersions:
     from curation.tracking import Registry
     from curation.tracking.registry.promotion import history
 
-    registry = Registry.of(settings)
+    registry = Registry.from_settings(settings)
     return RegisteredVersions(
         versions=tuple(reversed(registry.versions(name))),
         events=tuple(reversed(history(registry, name))),
@@ -146,39 +146,26 @@ def move(name: str, settings: Settings, pending: str | None, *, by: str, why: st
         why: Their reason.
 
     Raises:
-        PublishError: Name or reason is missing, the gate's verdict is another, or there is no
-            version to go back to.
+        PublishError: Name or reason is missing, the gate has another verdict, or no earlier
+            version exists.
         LeaseError: Another move is in progress.
     """
-    from curation.tracking.registry.promotion import promotions
+    from curation.tracking.registry.promotion import open_promotions
 
     if not by.strip() or not why.strip():
         raise PublishError("Enter your name and a reason: both are recorded with the version.")
     if pending is None:
-        raise PublishError("There is no move to confirm: select a version first.")
-    with promotions(settings) as moves:
+        raise PublishError("No move to confirm: select a version first.")
+    with open_promotions(settings) as moves:
         kind, _, version = pending.partition(":")
         if kind == ROLLBACK:
             return moves.rollback(name, by=by, why=why, of=version).sentence
-        return _promote(moves, name, pending, by=by, why=why)
+        return moves.promote_judged(name, pending, by=by, why=why).sentence
 
 
 def version_of_row(dataset: Dataset, settings: Settings, row: int) -> str:
     """Return the version in a row of the table."""
     return read_versions(dataset.name, settings).versions[row].version
-
-
-def _promote(moves: Promotions, name: str, version: str, *, by: str, why: str) -> str:
-    """Promote a version whose verdict is `promote`."""
-    tags = {entry.version: entry.tags for entry in moves.registry.versions(name)}.get(version, {})
-    verdict = tags.get("verdict", "")
-    if verdict != "promote":
-        raise PublishError(
-            f"The gate's verdict on version {version} is {verdict or 'missing'}. To promote it "
-            f"anyway: `curate promote {name} {version} --against-the-gate`."
-        )
-    over = tags.get("judged_against")
-    return moves.promote(name, version, by=by, why=why, verdict=verdict, over=over).sentence
 
 
 def _head(registered: RegisteredVersions) -> str:

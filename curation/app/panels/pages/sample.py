@@ -223,12 +223,12 @@ def _truth_field(document: Mapping[str, Any], boxes: Sequence[str]) -> str | Non
 
 def _taxonomy_of_sample(document: Mapping[str, Any], names: Sequence[str]) -> Taxonomy:
     """Return a taxonomy in which each label of this sample is a class."""
-    found = sorted(
+    names_in_use = sorted(
         str(box["label"])
         for name in names
         for box in ((document.get(name) or {}).get("detections") or ())
     )
-    labels = list({taxonomy.fold(label): label for label in found}.values()) or ["object"]
+    labels = list({taxonomy.fold(label): label for label in names_in_use}.values()) or ["object"]
     return taxonomy.from_labels("own", labels, labels)
 
 

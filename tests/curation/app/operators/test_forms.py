@@ -43,7 +43,7 @@ def test_empty_inputs_have_defaults(make):
         ),
         pytest.param(
             {"p": "yolp"}, lambda f: f.select("p", "Field", ["yolo", "detr"]),
-            "no field 'yolp'. Did you mean 'yolo'", id="unknown choice",
+            "Unknown field 'yolp'. Did you mean 'yolo'", id="unknown choice",
         ),
         pytest.param(
             {"s": []}, lambda f: f.multiselect("s", "Members", ["a"], default=["a"]),
