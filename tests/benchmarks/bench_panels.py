@@ -107,7 +107,7 @@ def _count(dataset: Any) -> None:
     from curation.presentation import error_analysis, refresh
 
     _timed("at the end of a stage", lambda: refresh.after_stage(dataset))
-    n = _timed("compare with ground truth", lambda: error_analysis.judge(dataset))
+    n = _timed("compare with ground truth", lambda: error_analysis.compare(dataset))
     _say(f"{'':28}({n:,} samples with ground truth)")
     _timed("again, at the end of a stage", lambda: refresh.after_stage(dataset))
 
