@@ -1,7 +1,7 @@
-"""Plays the person who labels, so that `04_label_studio_round_trip` runs without one.
+"""Simulated annotator for `04_label_studio_round_trip`.
 
-It submits the truth that the demo holds back: into the folder that the files labeler wrote, or to
-the Label Studio server that the environment names.
+Submits the ground truth that the demo holds back: to the folder of the files labeler, or to the
+Label Studio server in the environment.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 from curation.labeling.files import coco
 from curation.storage import queries, reader
 
-_SECONDS = 5.0  # what a person is said to take for an image
+_SECONDS = 5.0  # reported labeling time per image
 
 
-def label(dataset: Any, where: str) -> int:
-    """Submit the truth of every task at a place, as `cu.push(...).where` names it.
+def label(dataset: Any, location: str) -> int:
+    """Submit the ground truth of every task at the location of `cu.push`.
 
     Returns:
-        How many tasks were labeled now.
+        The number of tasks that were labeled.
     """
-    project = re.search(r"https?://\S*/projects/(\d+)", where)
-    return _on_server(dataset, int(project[1])) if project else _in_folder(dataset, Path(where))
+    project = re.search(r"https?://\S*/projects/(\d+)", location)
+    return _on_server(dataset, int(project[1])) if project else _in_folder(dataset, Path(location))
 
 
 def _in_folder(dataset: Any, folder: Path) -> int:
@@ -40,7 +40,7 @@ def _in_folder(dataset: Any, folder: Path) -> int:
             for row, truth in zip(rows, truths, strict=True)
         ],
         classes=taxonomy.names,
-        description="labeled by nobody in particular",
+        description="simulated annotator",
     )
     (folder / "returned" / "labels.json").write_text(text)
     return len(rows)
@@ -52,19 +52,19 @@ def _on_server(dataset: Any, project: int) -> int:
     server = LabelStudio(
         base_url=os.environ["LABEL_STUDIO_URL"], api_key=os.environ["LABEL_STUDIO_API_KEY"]
     )
-    done = 0
+    n_labeled = 0
     for task in server.tasks.list(project=project, fields="all"):
         if task.total_annotations:
             continue
         truth = dataset[task.data["sample_id"]]["oracle"]
-        boxes = [_rectangle(i, one) for i, one in enumerate(truth.detections)]
+        boxes = [_rectangle(i, box) for i, box in enumerate(truth.detections)]
         server.annotations.create(id=task.id, result=boxes, lead_time=_SECONDS)
-        done += 1
-    return done
+        n_labeled += 1
+    return n_labeled
 
 
 def _rectangle(number: int, box: Any) -> dict[str, Any]:
-    """Return a box as Label Studio writes it: corners and sides in percent of the image."""
+    """Return a box in the format of Label Studio: corner and size in percent of the image."""
     x, y, w, h = (100 * part for part in box.bounding_box)
     value = {"x": x, "y": y, "width": w, "height": h, "rotation": 0, "rectanglelabels": [box.label]}
     return {
