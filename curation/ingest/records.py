@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cascade.arrays import Float64Array, FloatArray
+from cascade.arrays import Float64Array
 from cascade.predictions import Detections
 from curation.labeling.files.raw_boxes import RawBox
 from curation.labeling.protocol import Doubt
@@ -132,42 +132,39 @@ def find_images(folder: Path) -> list[Path]:
     return find_files(folder, IMAGE_SUFFIXES)
 
 
-def split_entries(
-    entries: Iterable[tuple[str, RawBox | Doubt]], find_problem: Callable[[RawBox], str | None]
-) -> tuple[list[RawBox], list[str]]:
-    """Return the valid boxes of a label file, and the reason for each other entry.
+def read_boxes(
+    entries: Iterable[tuple[str, RawBox | Doubt]],
+    find_problem: Callable[[RawBox], str | None],
+    to_relative: Callable[[Float64Array], Float64Array],
+    classes: Sequence[str] | None = None,
+) -> tuple[Detections, list[str]]:
+    """Return the entries of a label file as ground truth, and the reason for each omission.
 
     Args:
         entries: Name of each entry in the file, such as `row 3`, and its box or doubt.
         find_problem: Returns the reason to leave a box out, or None.
+        to_relative: Converts numbers of boxes, shape (N, 4), to relative corners. These are
+            clipped to the image.
+        classes: Class names; None for the labels of the boxes.
     """
     boxes: list[RawBox] = []
     reasons: list[str] = []
     for name, entry in entries:
-        if isinstance(entry, Doubt):
-            reasons.append(f"{name}: {entry.reason}")
-        elif reason := find_problem(entry):
+        reason = entry.reason if isinstance(entry, Doubt) else find_problem(entry)
+        if reason:
             reasons.append(f"{name}: {reason}")
-        else:
+        elif isinstance(entry, RawBox):
             boxes.append(entry)
-    return boxes, reasons
-
-
-def numbers_of(boxes: Sequence[RawBox]) -> Float64Array:
-    """Return the numbers of boxes, shape (N, 4)."""
-    return np.array([box.numbers for box in boxes], np.float64).reshape(-1, 4)
-
-
-def labeled_boxes(
-    boxes: Sequence[RawBox], boxes_xyxy: FloatArray, classes: tuple[str, ...]
-) -> Detections:
-    """Return boxes with relative corners as ground truth, clipped to the image."""
-    return Detections(
-        boxes_xyxy=inside(boxes_xyxy).astype(np.float32),
+    labels = [str(box.label) for box in boxes]
+    names = tuple(dict.fromkeys(labels)) if classes is None else tuple(classes)
+    numbers = np.array([box.numbers for box in boxes], np.float64).reshape(-1, 4)
+    truth = Detections(
+        boxes_xyxy=inside(to_relative(numbers)).astype(np.float32),
         scores=np.ones(len(boxes), np.float32),
-        class_ids=np.array([classes.index(str(box.label)) for box in boxes], np.int64),
-        classes=classes,
+        class_ids=np.array([names.index(label) for label in labels], np.int64),
+        classes=names,
     )
+    return truth, reasons
 
 
 def label_problem(image: Path, reasons: Sequence[str]) -> list[Problem]:

@@ -111,10 +111,14 @@ def _items_of_image(
     overlaps = boxes.iou(objects.boxes_xyxy, truth.boxes_xyxy)
     matches = _match(objects, truth, overlaps)
     items = []
-    for k in range(len(objects)):
-        item = _item_of_object(image, k, int(matches[k]), objects, int(votes[k]), truth, overlaps)
-        if item:
-            items.append(item)
+    for k, t in enumerate(matches.tolist()):
+        label, p = objects.labels[k], float(objects.scores[k])
+        overlap = float(overlaps[k, t] if t >= 0 else overlaps[k].max(initial=0.0))
+        error = _find_error(label, p, truth.labels[t] if t >= 0 else None, overlap)
+        if error:
+            kind, score, problem = error
+            reason = f"{votes[k]} members see a {label} with probability {p:.2f}, but {problem}."
+            items.append(ReviewItem(image, kind, label, _corners(objects, k), score, reason))
     return [*items, *_spurious(image, truth, silent, miss_rates, set(matches.tolist()))]
 
 
@@ -133,32 +137,26 @@ def _match(objects: Detections, truth: Detections, overlaps: FloatArray) -> IntA
     return matches
 
 
-def _item_of_object(
-    image: int,
-    k: int,
-    t: int,
-    objects: Detections,
-    votes: int,
-    truth: Detections,
-    overlaps: FloatArray,
-) -> ReviewItem | None:
-    label, p = objects.labels[k], float(objects.scores[k])
-    box = _corners(objects, k)
-    claim = f"{votes} members see a {label} with probability {p:.2f}"
-    if t < 0:
-        best = float(overlaps[k].max(initial=0.0))
-        if best >= SAME_OBJECT_IOU:
+def _find_error(
+    label: str, p: float, present: str | None, overlap: float
+) -> tuple[Kind, float, str] | None:
+    """Return kind, score and description of the error at an object, or None.
+
+    Args:
+        label: Class of the object.
+        p: Probability of the object.
+        present: Label of its ground-truth box; None without one.
+        overlap: IoU with that box, or the largest with any box.
+    """
+    if present is None:
+        if overlap >= SAME_OBJECT_IOU:
             return None  # the box belongs to another object: two fused boxes for one label
-        reason = f"{claim}, but the ground truth has no box there."
-        return ReviewItem(image, "missing", label, box, p * (1.0 - best), reason)
-    overlap = float(overlaps[k, t])
-    if truth.labels[t] != label:
-        reason = f"{claim}, but the box there is labeled {truth.labels[t]} (IoU {overlap:.2f})."
-        return ReviewItem(image, "wrong class", label, box, p * overlap, reason)
+        return "missing", p * (1.0 - overlap), "the ground truth has no box there"
+    if present != label:
+        return "wrong class", p * overlap, f"the box there is labeled {present} (IoU {overlap:.2f})"
     if overlap < WELL_PLACED_IOU:
-        reason = f"{claim}, but its box is shifted (IoU {overlap:.2f})."
         score = p * (WELL_PLACED_IOU - overlap) / (WELL_PLACED_IOU - SAME_OBJECT_IOU)
-        return ReviewItem(image, "shifted", label, box, score, reason)
+        return "shifted", score, f"its box is shifted (IoU {overlap:.2f})"
     return None
 
 

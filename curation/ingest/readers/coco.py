@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from cascade.arrays import Float64Array
 from cascade.predictions import Detections
 from curation.errors import IngestError
 from curation.ingest.records import (
@@ -27,9 +28,7 @@ from curation.ingest.records import (
     find_files,
     find_images,
     label_problem,
-    labeled_boxes,
-    numbers_of,
-    split_entries,
+    read_boxes,
 )
 from curation.labeling.files import coco
 from curation.labeling.files.coco import CocoFile
@@ -134,9 +133,11 @@ def _boxes(
         )
         for annotation in annotations
     )
-    boxes, reasons = split_entries(entries, _extent_problem)
-    corners = from_pixels(xywh_to_xyxy(numbers_of(boxes)), size or (1, 1))
-    return labeled_boxes(boxes, corners, tuple(dict.fromkeys(labels.values()))), reasons
+
+    def to_relative(xywh_px: Float64Array) -> Float64Array:
+        return from_pixels(xywh_to_xyxy(xywh_px), size or (1, 1))
+
+    return read_boxes(entries, _extent_problem, to_relative, tuple(dict.fromkeys(labels.values())))
 
 
 def _parse_box(annotation: Mapping[str, Any], labels: Mapping[Any, str]) -> RawBox | Doubt:

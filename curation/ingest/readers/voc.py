@@ -26,9 +26,7 @@ from curation.ingest.records import (
     find_files,
     find_images,
     label_problem,
-    labeled_boxes,
-    numbers_of,
-    split_entries,
+    read_boxes,
 )
 from curation.labeling.files import voc
 from curation.labeling.files.raw_boxes import FormatError, RawBox
@@ -92,10 +90,9 @@ def parse_labels(text: bytes) -> tuple[Detections | None, tuple[int, int] | None
     if height <= 0 or width <= 0:
         return None, None, [f"the image must have a size, got {width} x {height}"]
     entries = ((f"object {i}", item) for i, item in enumerate(content.objects, start=1))
-    boxes, reasons = split_entries(entries, _box_problem)
-    classes = tuple(dict.fromkeys(str(box.label) for box in boxes))
-    corners = from_pixels(numbers_of(boxes), (height, width))
-    return labeled_boxes(boxes, corners, classes), (height, width), reasons
+    size = (height, width)
+    truth, reasons = read_boxes(entries, _box_problem, lambda px: from_pixels(px, size))
+    return truth, size, reasons
 
 
 def _parse_side(text: str | None, side: str) -> int:

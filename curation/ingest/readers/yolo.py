@@ -20,9 +20,7 @@ from curation.ingest.records import (
     find_files,
     find_images,
     label_problem,
-    labeled_boxes,
-    numbers_of,
-    split_entries,
+    read_boxes,
 )
 from curation.labeling.files import yolo
 from curation.labeling.files.raw_boxes import RawBox
@@ -75,8 +73,7 @@ def parse_labels(text: str, names: Sequence[str]) -> tuple[Detections, list[str]
     """
     rows = yolo.parse(text, names, fractional_classes=True)
     entries = ((f"row {number}", row) for number, row in rows.items())
-    boxes, reasons = split_entries(entries, _range_problem)
-    return labeled_boxes(boxes, cxcywh_to_xyxy(numbers_of(boxes)), tuple(names)), reasons
+    return read_boxes(entries, _range_problem, cxcywh_to_xyxy, names)
 
 
 def find_names(source: Path) -> tuple[str, ...] | None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -297,17 +298,8 @@ def _label_names(task: Any) -> dict[int, str]:
     return {int(label.id): str(label.name) for label in task.get_labels()}
 
 
-@dataclass(frozen=True)
-class _Sdk:
-    """The parts of the SDK in use."""
-
-    client: Any
-    models: Any
-    status_error: Any
-    errors: tuple[Any, ...]
-
-
-def _import_sdk() -> _Sdk:
+def _import_sdk() -> Any:
+    """Return the parts of the SDK in use."""
     try:
         from cvat_sdk.api_client import exceptions, models
         from cvat_sdk.core import client
@@ -319,4 +311,6 @@ def _import_sdk() -> _Sdk:
             'Install it with `pip install "cascade-curation[cvat_sdk]"`.'
         ) from None
     errors = (exceptions.OpenApiException, CvatSdkException, HTTPError)
-    return _Sdk(client, models, exceptions.ApiException, errors)
+    return SimpleNamespace(
+        client=client, models=models, status_error=exceptions.ApiException, errors=errors
+    )

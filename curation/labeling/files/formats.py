@@ -45,10 +45,11 @@ def _write_coco(folder: Path, images: Images, classes: Sequence[str]) -> None:
 
 def _read_coco(folder: Path, rows: Sequence[TaskRow], taxonomy: Taxonomy) -> dict[str, Submission]:
     sizes = {row.image: (row.width, row.height) for row in rows}
-    return _merge(
-        (path, returned.read_coco(text, origin=str(path), taxonomy=taxonomy, sizes_wh=sizes))
-        for path, text in _texts(folder, "*.json")
-    )
+
+    def read(path: Path, text: str) -> dict[str, Submission]:
+        return returned.read_coco(text, origin=str(path), taxonomy=taxonomy, sizes_wh=sizes)
+
+    return _read_files(folder, "*.json", read)
 
 
 def _write_yolo(folder: Path, images: Images, classes: Sequence[str]) -> None:
@@ -60,24 +61,21 @@ def _write_yolo(folder: Path, images: Images, classes: Sequence[str]) -> None:
 def _read_yolo(folder: Path, rows: Sequence[TaskRow], taxonomy: Taxonomy) -> dict[str, Submission]:
     classes = _returned_names(folder) or taxonomy.names  # else in the exported order
     names = _image_by_stem(rows)
-    return _merge(
-        (
-            path,
-            {
-                names.get(path.stem, path.name): returned.read_yolo(
-                    text, classes=classes, taxonomy=taxonomy
-                )
-            },
-        )
-        for path, text in _texts(folder, "*.txt")
-        if path.name not in _NAME_FILES
-    )
+
+    def read(path: Path, text: str) -> dict[str, Submission]:
+        if path.name in _NAME_FILES:
+            return {}
+        submission = returned.read_yolo(text, classes=classes, taxonomy=taxonomy)
+        return {names.get(path.stem, path.name): submission}
+
+    return _read_files(folder, "*.txt", read)
 
 
 def _returned_names(folder: Path) -> Sequence[str]:
     """Return the class names of the first returned file of names; empty without one."""
     for name in _NAME_FILES:
-        for path, text in _texts(folder, name):
+        for path in export_folder.find_files(folder, name):
+            text = path.read_text(encoding="utf-8")
             return returned.read_yolo_names(text, origin=str(path))
     return ()
 
@@ -94,14 +92,13 @@ def _write_voc(folder: Path, images: Images, classes: Sequence[str]) -> None:
 def _read_voc(folder: Path, rows: Sequence[TaskRow], taxonomy: Taxonomy) -> dict[str, Submission]:
     names = _image_by_stem(rows)
     sizes = {row.image: (row.width, row.height) for row in rows}
-    files = []
-    for path, text in _texts(folder, "*.xml"):
+
+    def read(path: Path, text: str) -> dict[str, Submission]:
         image = names.get(path.stem, path.name)
-        submission = returned.read_voc(
-            text, origin=str(path), taxonomy=taxonomy, size_wh=sizes.get(image)
-        )
-        files.append((path, {image: submission}))
-    return _merge(files)
+        size = sizes.get(image)
+        return {image: returned.read_voc(text, origin=str(path), taxonomy=taxonomy, size_wh=size)}
+
+    return _read_files(folder, "*.xml", read)
 
 
 def _write_datumaro(folder: Path, images: Images, classes: Sequence[str]) -> None:
@@ -114,26 +111,25 @@ def _read_datumaro(
 ) -> dict[str, Submission]:
     names = _image_by_stem(rows)
     sizes = {Path(row.image).stem: (row.width, row.height) for row in rows}
-    files = []
-    for path, text in _texts(folder, "*.json"):
+
+    def read(path: Path, text: str) -> dict[str, Submission]:
         items = returned.read_datumaro(text, origin=str(path), taxonomy=taxonomy, sizes_wh=sizes)
-        files.append((path, {names.get(item, item): items[item] for item in items}))
-    return _merge(files)
+        return {names.get(item, item): items[item] for item in items}
 
-
-def _texts(folder: Path, pattern: str) -> Iterable[tuple[Path, str]]:
-    for path in export_folder.find_files(folder, pattern):
-        yield path, path.read_text(encoding="utf-8")
+    return _read_files(folder, "*.json", read)
 
 
 def _image_by_stem(rows: Iterable[TaskRow]) -> dict[str, str]:
     return {Path(row.image).stem: row.image for row in rows}
 
 
-def _merge(files: Iterable[tuple[Path, Mapping[str, Submission]]]) -> dict[str, Submission]:
-    """Return the submissions of several files; an image in two of them is an error."""
+def _read_files(
+    folder: Path, pattern: str, read: Callable[[Path, str], Mapping[str, Submission]]
+) -> dict[str, Submission]:
+    """Return the submissions of all matching files; an image in two of them is an error."""
     submissions: dict[str, Submission] = {}
-    for path, more in files:
+    for path in export_folder.find_files(folder, pattern):
+        more = read(path, path.read_text(encoding="utf-8"))
         repeated = sorted(submissions.keys() & more.keys())
         if repeated:
             raise LabelingError(

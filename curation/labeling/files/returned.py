@@ -6,7 +6,8 @@ an entry is not labeled. For names that match no image of the round, only the na
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -38,18 +39,13 @@ def read_coco(
     Raises:
         LabelingError: The text is not a COCO file, or lists an image twice.
     """
-    try:
+    with _translate_errors(origin, "COCO detection file", "images, annotations and categories"):
         content = coco.parse(text)
         if content.annotations is None or not isinstance(content.info, Mapping):
             raise FormatError("annotations or info are missing")
         unknown = content.annotations.keys() - {image["id"] for image in content.images}
         if unknown:
             raise FormatError(f"annotations of unknown image ids: {sorted(map(str, unknown))}")
-    except FormatError as error:
-        raise LabelingError(
-            f"{origin} is not a COCO detection file: {error}. "
-            "Expected an object with images, annotations and categories."
-        ) from error
     annotator = str(content.info.get("contributor") or "files")
     entries = []
     for image in content.images:
@@ -67,24 +63,9 @@ def read_coco(
 def read_datumaro(
     text: str, *, origin: str, taxonomy: Taxonomy, sizes_wh: Mapping[str, Size]
 ) -> dict[str, Submission]:
-    """Return the submissions of a Datumaro file, by image name without folder and extension.
-
-    Args:
-        text: Content of the file.
-        origin: Path of the file, for errors.
-        taxonomy: Classes of the dataset.
-        sizes_wh: Width and height of the upright image, by item id.
-
-    Raises:
-        LabelingError: The text is not a Datumaro file, or lists an image twice.
-    """
-    try:
+    """Return the submissions of a Datumaro file by item id; see `read_coco`."""
+    with _translate_errors(origin, "Datumaro file", "categories.label.labels and items"):
         content = datumaro.parse(text)
-    except FormatError as error:
-        raise LabelingError(
-            f"{origin} is not a Datumaro file: {error}. "
-            "Expected an object with categories.label.labels and items."
-        ) from error
     entries = []
     for item in content.items:
         name = _base_name(item["id"])
@@ -165,13 +146,23 @@ def read_voc(text: str, *, origin: str, taxonomy: Taxonomy, size_wh: Size | None
     return build_submission(boxes, taxonomy=taxonomy)
 
 
+@contextmanager
+def _translate_errors(origin: str, kind: str, keys: str) -> Iterator[None]:
+    try:
+        yield
+    except FormatError as error:
+        raise LabelingError(
+            f"{origin} is not a {kind}: {error}. Expected an object with {keys}."
+        ) from error
+
+
 def _from_xywh(
     raw_boxes: Iterable[RawBox | Doubt],
     written_wh: tuple[Any, Any],
     size_wh: Size | None,
     name: str,
 ) -> list[Box | Doubt]:
-    """Return boxes given in pixels as relative ones; a single doubt if the image has another shape.
+    """Return relative boxes, or a single doubt if the image has another shape.
 
     Args:
         raw_boxes: Boxes as `x, y, width, height` in pixels.

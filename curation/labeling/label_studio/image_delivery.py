@@ -16,8 +16,9 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,6 +32,7 @@ from curation.labeling.label_studio.api.errors import (
     TooLargeError,
     UnknownOutcomeError,
 )
+from curation.labeling.label_studio.batching import batches, send_in_halves
 from curation.labeling.protocol import Task
 
 logger = logging.getLogger(__name__)
@@ -199,14 +201,20 @@ def _upload(
     names = {sample_id: _upload_name(sample_id + suffix, path) for sample_id, path in paths.items()}
     sizes = {sample_id: _size(path) for sample_id, path in paths.items()}
     delays_s = client.retry_policy.delays_s()
+    send = partial(_send, client, project_id)
     while True:
         uploaded = _uploaded(client, project_id)
         missing = [key for key in paths if (names[key], sizes[key]) not in uploaded]
         if not missing:
             return {key: uploaded[names[key], sizes[key]] for key in paths}
         try:
-            for batch in _batches(missing, sizes):
-                _send(client, project_id, [(names[key], paths[key]) for key in batch])
+            for batch in batches(
+                missing,
+                sizes.__getitem__,
+                max_size=_MAX_BATCH_BYTES,
+                max_count=uploads.MAX_FILES,
+            ):
+                send_in_halves([(names[key], paths[key]) for key in batch], send)
         except UnknownOutcomeError as error:
             delay_s = next(delays_s, None)
             if delay_s is None:
@@ -221,18 +229,15 @@ def _upload(
 
 
 def _send(client: Client, project_id: int, files: Sequence[tuple[str, Path]]) -> None:
-    """Upload a batch, split in halves if it is too large for one request."""
     try:
         uploads.upload(client, project_id, files)
     except TooLargeError:
-        if len(files) == 1:
-            raise LabelingError(
-                f"{files[0][1]} is too large for Label Studio at {client.url}, or for a proxy "
-                "in front of it (413). Raise the limit, or reduce the image."
-            ) from None
-        middle = len(files) // 2
-        _send(client, project_id, files[:middle])
-        _send(client, project_id, files[middle:])
+        if len(files) > 1:
+            raise
+        raise LabelingError(
+            f"{files[0][1]} is too large for Label Studio at {client.url}, or for a proxy in front "
+            "of it (413). Raise the limit, or reduce the image."
+        ) from None
 
 
 def _uploaded(client: Client, project_id: int) -> dict[tuple[str, int], str]:
@@ -243,20 +248,6 @@ def _uploaded(client: Client, project_id: int) -> dict[tuple[str, int], str]:
         name = _UPLOAD_PREFIX.sub("", path.rpartition("/")[2], count=1)
         addresses.setdefault((name, int(row["size"] or 0)), f"/data/{path}")
     return addresses
-
-
-def _batches(sample_ids: Sequence[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    n_bytes = 0
-    for key in sample_ids:
-        full = len(batch) == uploads.MAX_FILES or n_bytes + sizes[key] > _MAX_BATCH_BYTES
-        if batch and full:
-            yield batch
-            batch, n_bytes = [], 0
-        batch.append(key)
-        n_bytes += sizes[key]
-    if batch:
-        yield batch
 
 
 def _upload_name(sample_id: str, path: Path) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 from curation.errors import LabelingError
 from curation.labeling.label_studio.api import tasks
 from curation.labeling.label_studio.api.client import Client
-from curation.labeling.label_studio.api.errors import TooLargeError, UnknownOutcomeError
+from curation.labeling.label_studio.api.errors import UnknownOutcomeError
 from curation.labeling.label_studio.api.tasks import Condition
+from curation.labeling.label_studio.batching import send_in_halves
 from curation.labeling.label_studio.task_json import BLURRED, KEY, chunked
 
 logger = logging.getLogger(__name__)
@@ -115,16 +116,11 @@ def _add_chunk(client: Client, project_id: int, chunk: list[TaskJson], last_id: 
     uncertain = False
     while chunk:
         try:
-            tasks.import_tasks(client, project_id, json.dumps(chunk).encode())
-            return uncertain
-        except TooLargeError:
-            if len(chunk) == 1:
-                raise
-            middle = len(chunk) // 2
-            halves = (chunk[:middle], chunk[middle:])
-            return any(
-                [uncertain, *(_add_chunk(client, project_id, half, last_id) for half in halves)]
+            send_in_halves(
+                chunk,
+                lambda part: tasks.import_tasks(client, project_id, json.dumps(part).encode()),
             )
+            return uncertain
         except UnknownOutcomeError as error:
             uncertain = True
             delay_s = next(delays_s, None)

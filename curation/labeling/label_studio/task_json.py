@@ -14,6 +14,7 @@ from typing import Any
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
 from curation.labeling.label_studio import label_config
+from curation.labeling.label_studio.batching import batches
 from curation.labeling.protocol import Task
 from curation.labeling.tasks import to_taxonomy
 from curation.storage import conversions
@@ -24,7 +25,6 @@ BLURRED = "blurred"
 
 _KEY_DIGITS = 32
 _ID_DIGITS = 10
-_BRACKETS, _COMMA = 2, 2  # bytes of an empty list, and of each separator
 
 
 def task_key(dataset: str, round_number: int, sample_id: str) -> str:
@@ -85,7 +85,7 @@ def to_task(
 def chunked(
     tasks: Iterable[Mapping[str, Any]], *, max_bytes: int, max_count: int
 ) -> Iterator[list[Mapping[str, Any]]]:
-    """Yield tasks in lists that fit in a request, in order; the input is consumed lazily.
+    """Return tasks in lists that fit in a request, in order; the input is consumed lazily.
 
     Args:
         tasks: Tasks from `to_task`.
@@ -98,22 +98,18 @@ def chunked(
     """
     if max_count < 1:
         raise LabelingError(f"max_count must be 1 or more, got {max_count}.")
-    chunk: list[Mapping[str, Any]] = []
-    size = _BRACKETS
-    for task in tasks:
-        task_size = _json_size(task)
-        if _BRACKETS + task_size > max_bytes:
+
+    def size_of(task: Mapping[str, Any]) -> int:
+        # A list takes 2 bytes for its brackets and for each separator: 2 more than each task.
+        size = _json_size(task) + 2
+        if size > max_bytes:
             raise LabelingError(
-                f"The task {task['data'].get(KEY)} has {task_size} bytes, more than the limit of "
+                f"The task {task['data'].get(KEY)} has {size - 2} bytes, more than the limit of "
                 f"{max_bytes} per request. Let the server fetch the image by its URL."
             )
-        if chunk and (len(chunk) == max_count or size + _COMMA + task_size > max_bytes):
-            yield chunk
-            chunk, size = [], _BRACKETS
-        size += task_size + (_COMMA if chunk else 0)
-        chunk.append(task)
-    if chunk:
-        yield chunk
+        return size
+
+    return batches(tasks, size_of, max_size=max_bytes, max_count=max_count)
 
 
 def _regions(task: Task, key: str, taxonomy: Taxonomy) -> list[dict[str, Any]]:
