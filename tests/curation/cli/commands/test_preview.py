@@ -17,7 +17,7 @@ def test_preview_says_cost_source_and_advice(dataset):
     done = run("preview", dataset.name, "--budget", 2)
     assert done.exit_code == 0, done.output
     assert "2 images with about 3 boxes" in done.output
-    assert "Nobody's time was measured" in done.output
+    assert "No labeling time was measured" in done.output
     assert "Nothing is chosen yet" in done.output
     assert "0 of the 2 rounds" in done.output
 
