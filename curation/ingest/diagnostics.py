@@ -84,7 +84,7 @@ def find_warnings(
     missing = [split for split in ("val", "test") if split not in labeled]
     if (writer.labeled or writer.held_back) and missing:
         warnings.append(
-            f"No image in {' or '.join(missing)} is labeled, but calibration needs val and the gate "
-            "needs test. `--resplit` creates both."
+            f"No image in {' or '.join(missing)} is labeled, but calibration needs val and the "
+            "gate needs test. `--resplit` creates both."
         )
     return warnings
