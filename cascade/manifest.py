@@ -210,7 +210,7 @@ class Manifest(YamlModel):
         """Return the member with a name.
 
         Raises:
-            ManifestError: There is no such member.
+            ManifestError: The member does not exist.
         """
         for member in self.members:
             if member.name == name:
@@ -372,7 +372,7 @@ def _first_error(error: ValidationError) -> str:
     path = _path(first["loc"])
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        return f"{path}: there is no such key. {nearest(key, _valid_keys(first['loc']))}"
+        return f"{path}: unknown key. {nearest(key, _valid_keys(first['loc']))}"
     if first["type"] == "literal_error":
         return f"{path}: must be {first['ctx']['expected']}, got {first['input']!r}."
     if first["type"] == "missing":

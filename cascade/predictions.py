@@ -262,6 +262,5 @@ def _expect_within(name: str, array: FloatArray, low: float, high: float) -> Non
 def _expect_valid_ids(class_ids: IntArray, classes: tuple[str, ...]) -> None:
     if class_ids.size and not (class_ids.min() >= 0 and class_ids.max() < len(classes)):
         raise BadPredictionsError(
-            f"class_ids must be in 0..{len(classes) - 1}, "
-            f"got {class_ids.min()}..{class_ids.max()}."
+            f"class_ids must be in 0..{len(classes) - 1}, got {class_ids.min()}..{class_ids.max()}."
         )

@@ -62,38 +62,21 @@ class Adapter:
 _adapters: dict[str, Adapter] = {}
 
 
-def register(
-    name: str,
-    *,
-    tier: Tier,
-    factory: str,
-    needs: tuple[str, ...] = (),
-    install: str | None = None,
-    takes_taxonomy: bool = False,
-    tracks: bool = False,
-    runtime: tuple[str, ...] = (),
-    trainable: bool = False,
-    half_weights: bool = False,
-) -> None:
-    """Register an adapter; see `Adapter` for the arguments.
+def register(name: str, *, tier: Tier, factory: str, **options: Any) -> None:
+    """Register an adapter.
+
+    Args:
+        name: Name in a manifest.
+        tier: Tier of the models.
+        factory: `module:attribute` of a callable `(checkpoint: Path | None, **params)`.
+        **options: Other fields of `Adapter`.
 
     Raises:
         DuplicateModelError: The name is taken.
     """
     if name in _adapters:
         raise DuplicateModelError(name)
-    _adapters[name] = Adapter(
-        name=name,
-        tier=tier,
-        factory=factory,
-        needs=needs,
-        install=install,
-        takes_taxonomy=takes_taxonomy,
-        tracks=tracks,
-        runtime=runtime,
-        trainable=trainable,
-        half_weights=half_weights,
-    )
+    _adapters[name] = Adapter(name=name, tier=tier, factory=factory, **options)
 
 
 def get(name: str) -> Adapter:
@@ -143,87 +126,60 @@ def names(tier: Tier | None = None, *, trainable: bool = False) -> tuple[str, ..
     )
 
 
-def _built_in(tier: Tier, factories: dict[str, str], **options: Any) -> None:
-    for name, factory in factories.items():
-        register(name, tier=tier, factory=f"cascade.models.{factory}", **options)
+_ONNX, _LITERT, _ULTRALYTICS = (
+    {"needs": (package,)} for package in ("onnxruntime", "ai_edge_litert", "ultralytics")
+)
+_TRAINABLE, _HALF, _PROMPTED = {"trainable": True}, {"half_weights": True}, {"takes_taxonomy": True}
+_SERVED = {"runtime": ("server", "concurrency", "timeout_s", "key_variable")}
+# The pinned dependencies of depth-anything-3 conflict with the current numpy; the imported ones
+# do not.
+_DEPTH_ANYTHING_3 = {
+    "needs": ("depth_anything_3",),
+    "install": "pip install --no-deps depth-anything-3 addict omegaconf einops "
+    "antlr4-python3-runtime",
+}
 
+_BUILT_IN: dict[Tier, dict[str, tuple[str, dict[str, Any]]]] = {
+    "embedding": {
+        "mobilenet": ("embedding.mobilenet:MobileNetEmbedder", {}),
+        "dino": ("embedding.dino:DinoEmbedder", _HALF),
+        "siglip": ("embedding.siglip:SiglipEmbedder", _HALF),
+        "timm": ("embedding.timm:TimmEmbedder", {"needs": ("timm",), **_HALF}),
+        "onnx_embedding": ("exported.onnx_embedding:OnnxEmbedder", _ONNX),
+    },
+    "detection": {
+        "center_point": ("detection.center_point:CenterPoint", _TRAINABLE),
+        "rt_detr": ("detection.rt_detr:RtDetr", _TRAINABLE),
+        "tuned_trunk": ("detection.tuned_trunk:TunedTrunk", _TRAINABLE),
+        "yolo": ("ultralytics.yolo:Yolo", _ULTRALYTICS | _TRAINABLE),
+        "detr": ("detection.detr:DetrDetector", _TRAINABLE),
+        "worker": ("subprocess.detector:WorkerDetector", {}),
+        "grounding_dino": ("detection.grounding_dino:GroundingDino", _PROMPTED),
+        "owlv2": ("detection.owlv2:Owlv2", _PROMPTED),
+        "onnx_detection": ("exported.onnx_detection:OnnxDetector", _ONNX),
+        "litert_detection": ("exported.litert_detection:LitertDetector", _LITERT),
+        "ultralytics": ("ultralytics.detector:UltralyticsDetector", _ULTRALYTICS | _TRAINABLE),
+        "yoloe": ("ultralytics.yoloe:Yoloe", _ULTRALYTICS | _PROMPTED),
+    },
+    "geometry": {
+        "depth_anything_2": ("depth.depth_anything_2:DepthAnything2", _HALF),
+        "depth_anything_3": ("depth.depth_anything_3:DepthAnything3", _DEPTH_ANYTHING_3),
+        "byte_track": (
+            "tracking.byte_track:ByteTrack", {"needs": ("trackers",), "tracks": True},
+        ),
+        "cotracker": ("tracking.cotracker:CoTracker", {"tracks": True}),
+        "sam_video": ("tracking.sam_video:SamVideo", {"tracks": True}),
+    },
+    "segmentation": {
+        "sam3": ("segmentation.sam3:Sam3", _PROMPTED | _HALF),
+        "sam2": ("segmentation.sam2:Sam2", _HALF),
+        "rf_detr_seg": ("segmentation.rf_detr_seg:RfDetrSegmenter", {}),
+    },
+    "language": {
+        "vision_language": ("language.vision_language:VisionLanguage", _PROMPTED | _SERVED),
+    },
+}  # fmt: skip
 
-_built_in("embedding", {"mobilenet": "embedding.mobilenet:MobileNetEmbedder"})
-_built_in(
-    "embedding",
-    {"dino": "embedding.dino:DinoEmbedder", "siglip": "embedding.siglip:SiglipEmbedder"},
-    half_weights=True,
-)
-_built_in("embedding", {"timm": "embedding.timm:TimmEmbedder"}, needs=("timm",), half_weights=True)
-_built_in(
-    "embedding", {"onnx_embedding": "exported.onnx_embedding:OnnxEmbedder"}, needs=("onnxruntime",)
-)
-_built_in(
-    "detection",
-    {
-        "center_point": "detection.center_point:CenterPoint",
-        "rt_detr": "detection.rt_detr:RtDetr",
-        "tuned_trunk": "detection.tuned_trunk:TunedTrunk",
-    },
-    trainable=True,
-)
-_built_in("detection", {"yolo": "ultralytics.yolo:Yolo"}, needs=("ultralytics",), trainable=True)
-_built_in("detection", {"detr": "detection.detr:DetrDetector"}, trainable=True)
-_built_in("detection", {"worker": "subprocess.detector:WorkerDetector"})
-_built_in(
-    "detection",
-    {
-        "grounding_dino": "detection.grounding_dino:GroundingDino",
-        "owlv2": "detection.owlv2:Owlv2",
-    },
-    takes_taxonomy=True,
-)
-_built_in(
-    "detection", {"onnx_detection": "exported.onnx_detection:OnnxDetector"}, needs=("onnxruntime",)
-)
-_built_in(
-    "detection",
-    {"litert_detection": "exported.litert_detection:LitertDetector"},
-    needs=("ai_edge_litert",),
-)
-_built_in(
-    "detection",
-    {"ultralytics": "ultralytics.detector:UltralyticsDetector"},
-    needs=("ultralytics",),
-    trainable=True,
-)
-_built_in(
-    "detection",
-    {"yoloe": "ultralytics.yoloe:Yoloe"},
-    needs=("ultralytics",),
-    takes_taxonomy=True,
-)
-_built_in(
-    "geometry", {"depth_anything_2": "depth.depth_anything_2:DepthAnything2"}, half_weights=True
-)
-_built_in(
-    "geometry",
-    {"depth_anything_3": "depth.depth_anything_3:DepthAnything3"},
-    needs=("depth_anything_3",),
-    # Its pinned dependencies conflict with the current numpy; the ones it imports do not.
-    install="pip install --no-deps depth-anything-3 addict omegaconf einops antlr4-python3-runtime",
-)
-_built_in(
-    "segmentation", {"sam3": "segmentation.sam3:Sam3"}, takes_taxonomy=True, half_weights=True
-)
-_built_in("segmentation", {"sam2": "segmentation.sam2:Sam2"}, half_weights=True)
-_built_in("segmentation", {"rf_detr_seg": "segmentation.rf_detr_seg:RfDetrSegmenter"})
-_built_in(
-    "geometry", {"byte_track": "tracking.byte_track:ByteTrack"}, needs=("trackers",), tracks=True
-)
-_built_in(
-    "geometry",
-    {"cotracker": "tracking.cotracker:CoTracker", "sam_video": "tracking.sam_video:SamVideo"},
-    tracks=True,
-)
-_built_in(
-    "language",
-    {"vision_language": "language.vision_language:VisionLanguage"},
-    takes_taxonomy=True,
-    runtime=("server", "concurrency", "timeout_s", "key_variable"),
-)
+for _tier, _factories in _BUILT_IN.items():
+    for _name, (_factory, _options) in _factories.items():
+        register(_name, tier=_tier, factory=f"cascade.models.{_factory}", **_options)

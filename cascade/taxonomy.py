@@ -89,7 +89,7 @@ class Taxonomy(YamlModel):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     version: Annotated[int, Field(ge=1)] = 1
     decision: Decision
-    presets: dict[str, dict[str, Sizes]] = Field({})
+    presets: dict[str, dict[str, Sizes]] = Field(default={})
     classes: Annotated[tuple[ObjectClass, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -153,7 +153,7 @@ class Taxonomy(YamlModel):
         """Return the taxonomy with the sizes of one of its `presets`.
 
         Raises:
-            TaxonomyError: There is no such preset.
+            TaxonomyError: The preset does not exist.
         """
         if name not in self.presets:
             raise TaxonomyError(

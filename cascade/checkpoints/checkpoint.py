@@ -53,7 +53,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise CheckpointError(
-                f"There is no checkpoint at {folder}: expected {CONFIG} and {WEIGHTS}, "
+                f"Cannot find a checkpoint at {folder}: expected {CONFIG} and {WEIGHTS}, "
                 f"{name} is missing."
             )
     try:

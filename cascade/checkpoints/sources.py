@@ -54,7 +54,7 @@ def resolve(source: str | None, revision: str | None = None) -> Path | None:
         return _from_release(source.removeprefix(RELEASE), revision)
     path = Path(source).expanduser()
     if not path.exists():
-        raise CheckpointError(f"There is no checkpoint at {path}.")
+        raise CheckpointError(f"Cannot find a checkpoint at {path}.")
     return path
 
 
@@ -72,7 +72,7 @@ def fingerprint(path: Path) -> str:
     try:
         files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
         if not files:
-            raise CheckpointError(f"There is no checkpoint at {path}: the folder is empty.")
+            raise CheckpointError(f"Cannot find a checkpoint at {path}: the folder is empty.")
         digest = hashlib.sha256()
         for file in files:
             stat = file.stat()

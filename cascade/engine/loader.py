@@ -1,7 +1,7 @@
 """Batches on a GPU, read, decoded and transferred by threads ahead of their use.
 
 Every device gets the pixels that OpenCV decodes. With a GPU's share of the CPU cores, nvJPEG is
-no faster than OpenCV, and its colors differ slightly: too little to see, enough to move one in
+not faster than OpenCV, and its colors differ slightly: too little to see, enough to move one in
 ten of a detector's boxes.
 
 The transfer has a thread and a CUDA stream; each batch carries the event to wait for.

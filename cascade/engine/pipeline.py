@@ -8,9 +8,7 @@ the steps run in turn.
 
 from __future__ import annotations
 
-import queue
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -195,51 +193,37 @@ def _writing(
 
 
 class _WriterThread:
-    """A thread that writes in order; its error is raised by the next call."""
+    """A thread that writes in order; its error is raised by a later call."""
 
     def __init__(self, write: _Write, ahead: int) -> None:
-        self._write = write
-        self._queue: queue.Queue[tuple[_Rows, list[Group]] | None] = queue.Queue(ahead)
-        self._error: BaseException | None = None
-        self._stopped = False
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-        self._thread.start()
+        self._write, self._ahead = write, ahead
+        self._pool = ThreadPoolExecutor(1, "writer")
+        self._pending: deque[Future[None]] = deque()
+        self._failed = False
 
     def put(self, rows: _Rows, groups: list[Group]) -> None:
         """Queue a write, waiting for room."""
-        self._raise_error()
-        self._queue.put((rows, groups))
+        while self._pending and (self._pending[0].done() or len(self._pending) > self._ahead):
+            self._pending.popleft().result()
+        self._pending.append(self._pool.submit(self._write_unless_failed, rows, groups))
 
     def finish(self) -> None:
         """Wait until everything is written."""
-        self._queue.put(None)
-        self._thread.join()
-        self._raise_error()
+        while self._pending:
+            self._pending.popleft().result()
 
     def stop(self) -> None:
         """Complete the current write and discard the others."""
-        self._stopped = True
-        while self._thread.is_alive():
-            try:
-                self._queue.put_nowait(None)
-            except queue.Full:
-                self._thread.join(timeout=0.05)
-            else:
-                break
-        self._thread.join()
+        self._pool.shutdown(cancel_futures=True)
 
-    def _raise_error(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            if self._stopped or self._error is not None:
-                continue
-            try:
-                self._write(*item)
-            except BaseException as error:  # noqa: BLE001 - raised by the next call
-                self._error = error
+    def _write_unless_failed(self, rows: _Rows, groups: list[Group]) -> None:
+        if self._failed:
+            return
+        try:
+            self._write(rows, groups)
+        except BaseException:
+            self._failed = True
+            raise
 
 
 class _InlineExecutor(Executor):

@@ -1,8 +1,8 @@
 """The engine on one device: images in, the predictions of every member out.
 
-Batches always hold the same images, whatever is left to do. A run that continues an interrupted
-one computes each image in the same batch, and so to the same last digit. Earlier results are not
-passed on again.
+Batches always hold the same images, regardless of the remaining work. A run that continues an
+interrupted one computes each image in the same batch, and so to the same last digit. Earlier
+results are not passed on again.
 
 On a CPU the steps follow each other. On a GPU they overlap (`engine/pipeline.py`); for a large
 run the members are compiled and their batch sizes tuned. `engine/multiprocess.py` runs several

@@ -281,11 +281,11 @@ def _outcomes(raw: Votes, truth: Votes, nms_iou: float) -> tuple[IntArray, BoolA
     for group in np.split(order, starts) if len(order) else []:
         corners, kind = raw.boxes_xyxy[group], raw.class_id[group]
         duplicates = (boxes.iou(corners, corners) > nms_iou) & (kind[:, None] == kind)
-        kept = boxes.greedy_suppression(duplicates)
+        unique = boxes.greedy_suppression(duplicates)
         objects = _rows_of(truth.image, int(raw.image[group[0]]))
-        overlaps = boxes.iou(corners[kept], truth.boxes_xyxy[objects])
-        same = kind[kept][:, None] == truth.class_id[objects]
-        rows.append(group[kept])
+        overlaps = boxes.iou(corners[unique], truth.boxes_xyxy[objects])
+        same = kind[unique][:, None] == truth.class_id[objects]
+        rows.append(group[unique])
         hits.append(boxes.match(np.where(same, overlaps, 0.0), least=MATCH_IOU) >= 0)
     return np.concatenate(rows), np.concatenate(hits)
 

@@ -91,7 +91,7 @@ def best_threshold(truth: BoolArray, p: FloatArray) -> float:
     truth, p = truth[has_voters], p[has_voters]
     order = np.argsort(p, kind="stable")
     truth, p = truth[order], p[order]
-    cuts = np.flatnonzero(p[1:] > p[:-1]) + 1  # rows below a cut are no, the others are yes
+    cuts = np.flatnonzero(p[1:] > p[:-1]) + 1  # rows below a cut are negative, the others positive
     if len(cuts) == 0 or truth.all() or not truth.any():
         return 0.5
     fn = np.cumsum(truth)[cuts - 1]

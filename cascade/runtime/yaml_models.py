@@ -35,18 +35,18 @@ def read_source(
         source: A packaged name, or the path of a YAML file.
         packaged: The folder of packaged files.
         kind: Noun for error messages, for example `manifest`.
-        error: Raised if there is no such file.
+        error: Exception class for a missing file.
     """
     path = Path(source)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
-            raise error(f"There is no {kind} file at {path}.")
+            raise error(f"Cannot find the {kind} file {path}.")
         return path.read_text(), str(path)
     file = packaged / f"{source}.yaml"
     if not file.is_file():
         name = str(source)
         raise error(
-            f"There is no packaged {kind} named {name!r}. "
+            f"No packaged {kind} is named {name!r}. "
             f"{nearest(name, names_in(packaged))} The path of a file must end in .yaml."
         )
     return file.read_text(), f"{source}.yaml"

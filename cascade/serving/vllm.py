@@ -119,7 +119,10 @@ def command(plan: Plan, executable: str = "vllm") -> list[str]:
     words += ["--max-num-seqs", str(plan.concurrency)]
     words += ["--limit-mm-per-prompt", _json({"image": image, "video": 0})]
     words += ["--structured-outputs-config", _json(_STRUCTURED)]
-    words += ["--generation-config", "vllm"]  # greedy decoding, whatever the model's file says
+    words += [
+        "--generation-config",
+        "vllm",
+    ]  # ignore the model's sampling settings
     if plan.revision:
         words += ["--revision", plan.revision]
     if "qwen" in plan.model.casefold():  # accepts images of up to 16 megapixels by default
@@ -158,7 +161,7 @@ def find_executable(executable: str | None = None) -> str:
     path = shutil.which(os.path.expanduser(name))  # pathlib would drop a leading `./`
     if path is None:
         raise ServerError(
-            f"There is no command {name!r}. Install vLLM in a separate virtual environment, "
+            f"Cannot find the command {name!r}. Install vLLM in a separate virtual environment, "
             "because it pins other versions of torch and transformers: `python3 -m venv ~/vllm && "
             "~/vllm/bin/pip install vllm`, then "
             f"`export {defaults.EXECUTABLE_VARIABLE}=~/vllm/bin/vllm`."

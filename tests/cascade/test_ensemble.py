@@ -227,7 +227,7 @@ def test_load_without_a_part_raises(ensemble, tmp_path, part):
 
 
 def test_missing_weights_raise(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no checkpoint at .*nowhere"):
+    with pytest.raises(CheckpointError, match=r"find a checkpoint at .*nowhere"):
         Ensemble.from_manifest(parse(row(tmp_path / "nowhere")))
 
 

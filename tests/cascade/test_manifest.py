@@ -74,17 +74,17 @@ WRONG = [
     pytest.param(text(members=[]), "members: .* at least 1", id="no members"),
     pytest.param(
         text(memberz=[]),
-        "memberz: there is no such key. Did you mean 'members'",
+        "memberz: unknown key. Did you mean 'members'",
         id="misspelled key",
     ),
     pytest.param(
         with_member(wieght=1),
-        r"members\[1\].wieght: there is no such key. Did you mean 'weight'",
+        r"members\[1\].wieght: unknown key. Did you mean 'weight'",
         id="misspelled key of a member",
     ),
     pytest.param(
         text(fusion={"nms": 0.5}),
-        "fusion.nms: there is no such key. Did you mean 'nms_iou'",
+        "fusion.nms: unknown key. Did you mean 'nms_iou'",
         id="misspelled key of the fusion",
     ),
     pytest.param(
@@ -121,7 +121,7 @@ WRONG = [
     ),
     pytest.param(
         text(taxonomy="roadwerk"),
-        "taxonomy: There is no packaged taxonomy named 'roadwerk'. Did you mean 'roadwork'",
+        "taxonomy: No packaged taxonomy is named 'roadwerk'. Did you mean 'roadwork'",
         id="misspelled taxonomy",
     ),
     pytest.param(text(fusion={"iou": 1.5}), "fusion.iou: .*got 1.5", id="IoU above 1"),
@@ -355,10 +355,8 @@ def test_load_file(tmp_path):
 
 
 MISSING = [
-    pytest.param(
-        "tinny", "There is no packaged manifest named 'tinny'. Did you mean 'tiny'", id="name"
-    ),
-    pytest.param("/no/such/mine.yaml", "no manifest file at /no/such/mine.yaml", id="file"),
+    pytest.param("tinny", "No packaged manifest is named 'tinny'. Did you mean 'tiny'", id="name"),
+    pytest.param("/no/such/mine.yaml", "find the manifest file /no/such/mine.yaml", id="file"),
 ]
 
 

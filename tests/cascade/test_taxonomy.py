@@ -258,10 +258,10 @@ def test_load_file(tmp_path):
 MISSING = [
     pytest.param(
         "roadwerk",
-        "There is no packaged taxonomy named 'roadwerk'. Did you mean 'roadwork'",
+        "No packaged taxonomy is named 'roadwerk'. Did you mean 'roadwork'",
         id="name",
     ),
-    pytest.param("/no/such/park.yaml", "no taxonomy file at /no/such/park.yaml", id="file"),
+    pytest.param("/no/such/park.yaml", "find the taxonomy file /no/such/park.yaml", id="file"),
 ]
 
 

@@ -76,7 +76,7 @@ def test_resolve_path(tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        pytest.param("/no/such/folder", r"no checkpoint at /no/such/folder", id="path"),
+        pytest.param("/no/such/folder", r"find a checkpoint at /no/such/folder", id="path"),
         pytest.param("package:tiny_centre", "No packaged weights .* 'tiny_centre'", id="name"),
         pytest.param("package:../models", "No packaged weights", id="outside the package"),
     ],

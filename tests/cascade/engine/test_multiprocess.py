@@ -6,7 +6,7 @@ from functools import partial
 import cv2
 import pytest
 import torch
-from folder_sink import FolderSink, opened, plain
+from folder_sink import FolderSink, open_sink, plain
 from pictures import drawn
 
 from cascade import manifest
@@ -69,7 +69,7 @@ def expected(ensemble, paths):
 
 def job(ensemble, tmp_path, **sink):
     members = {name: ensemble.manifest.member(name) for name in ensemble.detectors}
-    return Job(ensemble.build, members, partial(opened, tmp_path, **sink), threads=1)
+    return Job(ensemble.build, members, partial(open_sink, tmp_path, **sink), threads=1)
 
 
 def test_shards_of_a_killed_worker_go_to_the_others(ensemble, paths, expected, tmp_path, caplog):

@@ -10,7 +10,7 @@ import cv2
 import folder_sink
 import pytest
 import torch
-from folder_sink import FolderSink, opened, plain
+from folder_sink import FolderSink, open_sink, plain
 from pictures import drawn
 
 from cascade import manifest
@@ -51,7 +51,7 @@ def paths(tmp_path_factory):
 
 def job(ensemble, folder):
     members = {"center": ensemble.manifest.member("center")}
-    return Job(ensemble.build, members, partial(opened, folder), threads=1)
+    return Job(ensemble.build, members, partial(open_sink, folder), threads=1)
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_two_actors_store_what_one_process_stores(ensemble, paths, tmp_path):
     assert len(sink.writers()) == 2, "both actors worked"
     tally = output["tally"]
     assert (tally["images"], tally["predicted"], tally["failed"]) == (9, 8, 1)
-    assert output["told"][-1] == [10, 12], "the first batch had nothing to do"
+    assert output["progress"][-1] == [10, 12], "the first batch had nothing to do"
 
 
 def test_run_without_work_needs_no_cluster(ensemble, tmp_path):

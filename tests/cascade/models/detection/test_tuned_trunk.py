@@ -103,7 +103,7 @@ def test_other_checkpoint_is_refused(tmp_path):
     checkpoint.save(tmp_path / "a", {"adapter": "yolo"}, {})
     with pytest.raises(CheckpointError, match="of the adapter 'yolo', expected 'tuned_trunk'"):
         registry.create("tuned_trunk", tmp_path / "a")
-    with pytest.raises(CheckpointError, match="no checkpoint at"):
+    with pytest.raises(CheckpointError, match="find a checkpoint at"):
         registry.create("tuned_trunk", tmp_path / "absent")
     with pytest.raises(CheckpointError, match="needs a checkpoint, or the parameter `classes`"):
         registry.create("tuned_trunk")

@@ -162,7 +162,7 @@ def test_missing_checkpoint_and_invalid_size_are_refused(files, tmp_path):
         registry.create("ultralytics")
     with pytest.raises(CheckpointError, match="multiple of 32, got 100"):
         registry.create("ultralytics", files(), size=100)
-    with pytest.raises(CheckpointError, match="no checkpoint at"):
+    with pytest.raises(CheckpointError, match="find a checkpoint at"):
         build(tmp_path / "absent")
 
 

@@ -90,7 +90,7 @@ def test_check_says_what_is_missing_and_fetches_nothing(manifest, tmp_path):
     lost = {**HUB, "name": "lost", "source": "no/such/folder"}
     out = manifest("check", write(tmp_path, TINY, HUB, SERVED, lost))
     assert out.splitlines()[:-1] == [
-        "left out: lost: There is no checkpoint at no/such/folder.",
+        "left out: lost: There is find a checkpoint at no/such/folder.",
         "not pinned (`curate manifest pin` asks the hub): far, vlm",
         "gated: accept their licence on the hub and set HF_TOKEN: far",
         "not on this machine yet: the first run fetches them: far",
@@ -119,7 +119,7 @@ def test_a_release_in_our_cache_is_there(manifest, tmp_path):
 def test_check_fails_where_a_needed_member_cannot_run(manifest, tmp_path):
     needed = {**HUB, "source": "no/such/folder", "optional": False}
     out = manifest("check", write(tmp_path, TINY, needed), code=1)
-    assert out == "Error: far: There is no checkpoint at no/such/folder.\n"
+    assert out == "Error: far: There is find a checkpoint at no/such/folder.\n"
 
 
 def test_check_with_a_licence_leaves_out_or_refuses(manifest, tmp_path):

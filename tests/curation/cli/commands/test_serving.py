@@ -38,7 +38,7 @@ def test_a_manifest_without_language_has_nothing_to_serve(home):
 
 def test_an_absent_vllm_says_how_to_install_it(home, manifest):
     error = home.curate("serve", "vlm_a", "-m", manifest, "--vllm", "no-such-vllm", code=1).err
-    assert "There is no command 'no-such-vllm'" in error
+    assert "Cannot find the command 'no-such-vllm'" in error
     assert "pip install vllm" in error
 
 

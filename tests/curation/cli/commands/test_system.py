@@ -54,7 +54,7 @@ def test_a_manifest_is_shown_uncut(home):
     [
         pytest.param("package:tiny_center", 0, r"ok: 2 members, [0-9a-f]{16}\n", id="right"),
         pytest.param("package:tiny_centre", 1, r"'tiny_centre'.*'tiny_center'", id="misspelt"),
-        pytest.param("no/such/folder", 1, r"no checkpoint at no/such/folder", id="absent"),
+        pytest.param("no/such/folder", 1, r"find a checkpoint at no/such/folder", id="absent"),
     ],
 )
 def test_a_manifest_is_checked_with_its_weights(home, source, code, expected):
