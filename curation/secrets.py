@@ -1,17 +1,17 @@
 """Secrets by name: read from the environment, from a file, or from HashiCorp Vault or OpenBao.
 
-The first store that holds a secret answers. For one called `label-studio-token`:
+Stores are searched in this order, here for the secret `label-studio-token`:
 
-| store       | where it looks                                                                 |
+| store       | location                                                                       |
 |-------------|--------------------------------------------------------------------------------|
 | environment | the variable `LABEL_STUDIO_TOKEN`                                              |
-| file        | `$CURATION_SECRETS_DIR/label-studio-token`, which only its owner may read      |
+| file        | `$CURATION_SECRETS_DIR/label-studio-token`, readable by its owner only         |
 | vault       | `VAULT_ADDR`, KV version 2: mount `secret`, path `curation/label-studio-token`, |
 |             | key `value`; by `VAULT_TOKEN`, or by `VAULT_ROLE_ID` and `VAULT_SECRET_ID`      |
 
-`CURATION_VAULT_MOUNT` and `CURATION_VAULT_PATH` name another place in the vault. A value leaves
-its `Secret` by `reveal()` alone: nothing that prints, formats, logs or copies one shows it, and
-no error of ours holds one.
+`CURATION_VAULT_MOUNT` and `CURATION_VAULT_PATH` override mount and path. Only `Secret.reveal()`
+returns the value: printing, formatting, logging and copying do not show it, and error messages
+never contain it.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from urllib.parse import urlsplit
 
 from curation.errors import SettingsError
 
-_LOGIN = re.compile(r"(?<=://)[^/\s]\S*@")  # greedy: a password may hold an @ of its own
+_LOGIN = re.compile(r"(?<=://)[^/\s]\S*@")  # greedy: a password may contain @
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_NOT_OWNER = stat.S_IRWXG | stat.S_IRWXO
 _TIMEOUT_S = 10
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Secret:
-    """A value that nothing shows.
+    """A value that is never printed, formatted, logged or pickled.
 
     Args:
-        name: What it is called.
-        value: What must not be seen.
-        store: Which store answered, and where in it.
+        name: Name of the secret.
+        value: The secret value.
+        store: Description of the store that held it.
     """
 
     __slots__ = ("_reveal", "name", "store")
@@ -51,11 +51,11 @@ class Secret:
     def __init__(self, name: str, value: str, store: str) -> None:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "store", store)
-        # In a closure: those who print an object's attributes print a function.
+        # In a closure: code that prints an object's attributes then prints a function.
         object.__setattr__(self, "_reveal", lambda: value)
 
     def reveal(self) -> str:
-        """Return the value, for the call that needs it; keep it in no variable that lasts."""
+        """Return the value. Pass it on directly instead of storing it in a variable."""
         return self._reveal()
 
     def __repr__(self) -> str:
@@ -67,7 +67,7 @@ class Secret:
         return repr(self)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"A secret does not change: {name!r} cannot be set.")
+        raise AttributeError(f"Cannot set {name!r}: a secret is immutable.")
 
     def __copy__(self) -> Self:
         return self
@@ -76,29 +76,31 @@ class Secret:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{self!r} cannot be written anywhere. Pass its name, and read it there.")
+        raise TypeError(f"Cannot pickle {self!r}. Pass its name, and read it in the other process.")
 
 
 def read(name: str, environment: Mapping[str, str] | None = None) -> Secret:
-    """Return a secret from the first store that has it.
+    """Return a secret from the first store that holds it.
 
     Args:
         name: Lower case with hyphens, such as `label-studio-token`.
-        environment: Where variables are looked up; None for this process's own.
+        environment: Environment variables; None for those of this process.
 
     Raises:
-        SettingsError: No store has it, or the one that should is not to be trusted or reached.
-            The message says where to put it.
+        SettingsError: No store holds it, or a store is insecure or unreachable. The message
+            says where to put it.
     """
     if not _NAME.fullmatch(name):
         raise SettingsError(
-            f"A secret is called in lower case with hyphens, like label-studio-token; got {name!r}."
+            "A secret's name must be lower case with hyphens, like label-studio-token; "
+            f"got {name!r}."
         )
-    given = os.environ if environment is None else environment
-    found = _from_environment(name, given) or _from_file(name, given) or _from_vault(name, given)
-    if found is None:
-        raise SettingsError(_advice(name, given))
-    return found
+    variables = os.environ if environment is None else environment
+    for store in (_from_environment, _from_file, _from_vault):
+        secret = store(name, variables)
+        if secret is not None:
+            return secret
+    raise SettingsError(_not_found_message(name, variables))
 
 
 def variable(name: str) -> str:
@@ -106,70 +108,70 @@ def variable(name: str) -> str:
     return name.upper().replace("-", "_")
 
 
-def _from_environment(name: str, given: Mapping[str, str]) -> Secret | None:
-    value = given.get(variable(name), "").strip()
+def _from_environment(name: str, variables: Mapping[str, str]) -> Secret | None:
+    value = variables.get(variable(name), "").strip()
     return Secret(name, value, f"the environment variable {variable(name)}") if value else None
 
 
-def _from_file(name: str, given: Mapping[str, str]) -> Secret | None:
-    folder = given.get("CURATION_SECRETS_DIR")
+def _from_file(name: str, variables: Mapping[str, str]) -> Secret | None:
+    folder = variables.get("CURATION_SECRETS_DIR")
     if not folder:
         return None
     path = Path(folder).expanduser() / name
     try:
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode  # of what is read, whatever the path became
+            mode = os.fstat(file.fileno()).st_mode  # of the open file: the path may be replaced
             content = file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from None
-    if mode & _OTHERS:
+        raise SettingsError(f"Cannot read {path}: {error.strerror}.") from None
+    if mode & _NOT_OWNER:
         raise SettingsError(
-            f"{path} is open to others than its owner (mode {stat.S_IMODE(mode):o}). "
-            f"Close it with `chmod 600 {path}`, and change the secret if others may have read it."
+            f"{path} is readable by users other than its owner (mode {stat.S_IMODE(mode):o}). "
+            f"Run `chmod 600 {path}`, and change the secret if another user may have read it."
         )
     try:
         value = content.decode().strip()
     except UnicodeDecodeError:
-        # NOTE: `from None`, here and below: the cause would carry the bytes along.
+        # NOTE: `from None`, here and below: the cause would contain the bytes.
         raise SettingsError(f"{path} is not UTF-8 text.") from None
     if not value:
         raise SettingsError(f"{path} is empty. Write the secret into it, or remove the file.")
     return Secret(name, value, f"the file {path}")
 
 
-def _from_vault(name: str, given: Mapping[str, str]) -> Secret | None:
-    address = given.get("VAULT_ADDR")
+def _from_vault(name: str, variables: Mapping[str, str]) -> Secret | None:
+    address = variables.get("VAULT_ADDR")
     if not address:
         return None
-    _expect_private(address)
-    mount = given.get("CURATION_VAULT_MOUNT") or "secret"
-    path = f"{(given.get('CURATION_VAULT_PATH') or 'curation').strip('/')}/{name}"
+    _check_vault_address(address)
+    mount = variables.get("CURATION_VAULT_MOUNT") or "secret"
+    path = f"{(variables.get('CURATION_VAULT_PATH') or 'curation').strip('/')}/{name}"
     try:
         import hvac
         from requests import RequestException
     except ImportError:
         raise SettingsError(
-            "VAULT_ADDR is set, and the package hvac that reads vaults is not installed. "
+            "VAULT_ADDR is set, but the package hvac, which reads vaults, is not installed. "
             'Install it with `pip install "cascade-curation[hvac]"`, or unset VAULT_ADDR.'
         ) from None
-    problem = ""
+    error_name = ""
     try:
-        client = _client(hvac, address, given)
-        answer = client.secrets.kv.v2.read_secret_version(
+        client = _client(hvac, address, variables)
+        response = client.secrets.kv.v2.read_secret_version(
             path=path, mount_point=mount, raise_on_deleted_version=True
         )
     except hvac.exceptions.InvalidPath:
         return None
     except (hvac.exceptions.VaultError, RequestException) as error:
-        problem = type(error).__name__  # its text may hold what was sent
-    if problem:
+        error_name = type(error).__name__  # its text may contain the request
+    if error_name:
         raise SettingsError(
-            f"The vault at {address} did not give {mount}/{path} ({problem}). Look at VAULT_ADDR, "
-            "at VAULT_TOKEN (or VAULT_ROLE_ID and VAULT_SECRET_ID), and at the policy behind it."
+            f"Cannot read {mount}/{path} from the vault at {address} ({error_name}). Check "
+            "VAULT_ADDR, VAULT_TOKEN (or VAULT_ROLE_ID and VAULT_SECRET_ID) and the policy."
         )
-    value = answer["data"]["data"].get("value")
+    value = response["data"]["data"].get("value")
     if not isinstance(value, str) or not value:
         raise SettingsError(
             f"{mount}/{path} in the vault at {address} has no text under the key `value`. "
@@ -178,27 +180,27 @@ def _from_vault(name: str, given: Mapping[str, str]) -> Secret | None:
     return Secret(name, value, f"the vault at {address}, {mount}/{path}")
 
 
-def _client(hvac: Any, address: str, given: Mapping[str, str]) -> Any:
-    """Return a client that has logged in; certificates are always checked."""
+def _client(hvac: Any, address: str, variables: Mapping[str, str]) -> Any:
+    """Return a client that is logged in. Certificates are always verified."""
     client = hvac.Client(
         url=address,
-        token=given.get("VAULT_TOKEN") or "",
-        namespace=given.get("VAULT_NAMESPACE") or None,
-        verify=given.get("VAULT_CACERT") or True,
+        token=variables.get("VAULT_TOKEN") or "",
+        namespace=variables.get("VAULT_NAMESPACE") or None,
+        verify=variables.get("VAULT_CACERT") or True,
         timeout=_TIMEOUT_S,
     )
-    role = given.get("VAULT_ROLE_ID")
-    if role and not given.get("VAULT_TOKEN"):
-        client.auth.approle.login(role_id=role, secret_id=given.get("VAULT_SECRET_ID"))
+    role = variables.get("VAULT_ROLE_ID")
+    if role and not variables.get("VAULT_TOKEN"):
+        client.auth.approle.login(role_id=role, secret_id=variables.get("VAULT_SECRET_ID"))
     return client
 
 
-def _expect_private(address: str) -> None:
-    """Refuse an address over which secrets would travel for everyone to read, or that holds one."""
+def _check_vault_address(address: str) -> None:
+    """Refuse an unencrypted remote address, and one that contains a login."""
     parts = urlsplit(address)
     if parts.username or parts.password:
         raise SettingsError(
-            "VAULT_ADDR must not hold a name or password. Use VAULT_TOKEN, or VAULT_ROLE_ID and "
+            "VAULT_ADDR must not contain a name or password. Use VAULT_TOKEN, or VAULT_ROLE_ID and "
             "VAULT_SECRET_ID."
         )
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK):
@@ -208,18 +210,18 @@ def _expect_private(address: str) -> None:
     )
 
 
-def _advice(name: str, given: Mapping[str, str]) -> str:
-    folder = given.get("CURATION_SECRETS_DIR")
+def _not_found_message(name: str, variables: Mapping[str, str]) -> str:
+    folder = variables.get("CURATION_SECRETS_DIR")
     file = f"{folder}/{name}" if folder else f"a file {name} in the folder CURATION_SECRETS_DIR"
-    mount = given.get("CURATION_VAULT_MOUNT") or "secret"
-    path = f"{mount}/{given.get('CURATION_VAULT_PATH') or 'curation'}/{name}"
-    vault = f"{path} (key `value`) in the vault at {given.get('VAULT_ADDR') or 'VAULT_ADDR'}"
+    mount = variables.get("CURATION_VAULT_MOUNT") or "secret"
+    path = f"{mount}/{variables.get('CURATION_VAULT_PATH') or 'curation'}/{name}"
+    vault = f"{path} (key `value`) in the vault at {variables.get('VAULT_ADDR') or 'VAULT_ADDR'}"
     return (
-        f"The secret {name!r} is nowhere. Put it into the environment variable {variable(name)}, "
-        f"or into {file} (mode 600), or into {vault}."
+        f"No store holds the secret {name!r}. Put it into the environment variable "
+        f"{variable(name)}, or into {file} (mode 600), or into {vault}."
     )
 
 
 def without_password(text: str) -> str:
-    """Return a text in which addresses have lost who logs in, and with what password."""
+    """Return the text without the logins (`user:password@`) of its addresses."""
     return _LOGIN.sub("", text)

@@ -1,12 +1,12 @@
-"""The environment, read once at a door into one frozen object.
+"""Settings, read from the environment once at the entry point into one frozen object.
 
-| variable                | meaning                                      | default              |
-|-------------------------|----------------------------------------------|----------------------|
-| `CURATION_HOME`         | our folder: database, frames, rounds, models | `~/.curation`        |
-| `FIFTYONE_DATABASE_URI` | a MongoDB to work in instead of our own      | see `database.py`    |
-| `MLFLOW_TRACKING_URI`   | where runs and ensembles are registered      | sqlite in our folder |
+| variable                | meaning                                     | default              |
+|-------------------------|---------------------------------------------|----------------------|
+| `CURATION_HOME`         | home folder: database, frames, rounds, ...  | `~/.curation`        |
+| `FIFTYONE_DATABASE_URI` | MongoDB to use instead of the embedded one  | see `connection.py`  |
+| `MLFLOW_TRACKING_URI`   | MLflow store of runs and ensembles          | SQLite in the folder |
 
-Functions take what they use of it, never the environment.
+Functions take the values that they use, never the environment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from curation.errors import SettingsError
 
 _MONGODB_URI = re.compile(r"mongodb(\+srv)?://.+")
-_SILENCE = {
+_NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
     "FIFTYONE_DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -30,12 +30,12 @@ _SILENCE = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What the doors are told from outside.
+    """Locations of files and servers.
 
     Attributes:
-        home: Our folder, absolute; it need not exist yet.
-        database_uri: A MongoDB that somebody else runs; None where we look for one.
-        tracking_uri: Where MLflow keeps runs and ensembles.
+        home: Absolute path of the home folder; it need not exist yet.
+        database_uri: Address of an external MongoDB; None to look for one.
+        tracking_uri: MLflow store of runs and ensembles.
     """
 
     home: Path
@@ -44,53 +44,53 @@ class Settings:
 
     @property
     def database_folder(self) -> Path:
-        """Where our own mongod keeps its files."""
+        """Folder of the embedded mongod's files."""
         return self.home / "db"
 
     def vectors(self, dataset: str) -> Path:
-        """Where the vectors of one dataset are kept."""
+        """Return the folder of a dataset's vectors."""
         return self.dataset_folder(dataset) / "vectors"
 
     def artifacts(self, dataset: str) -> Path:
-        """Where masks and depth maps of one dataset are kept."""
+        """Return the folder of a dataset's masks and depth maps."""
         return self.dataset_folder(dataset) / "artifacts"
 
     def dataset_folder(self, dataset: str) -> Path:
-        """Where the files of one dataset lie: see `folder_of`."""
+        """Return the folder of a dataset's files: see `folder_of`."""
         return folder_of(self.home, dataset)
 
 
 def folder_of(home: Path, dataset: str) -> Path:
-    """Return where the files of one dataset lie: `frames/`, `rounds/`, `vectors/`.
+    """Return the folder of a dataset's files: `frames/`, `rounds/`, `vectors/`.
 
-    FiftyOne keeps names apart that differ in more than what is folded here.
+    No two datasets share a folder: FiftyOne refuses names whose slugs are equal.
     """
     return home / "datasets" / (re.sub(r"[^\w.-]+", "-", dataset).strip(".-") or "_")
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings of an environment; of this process's own where none is given.
+    """Return the settings of an environment, by default of this process.
 
     Raises:
-        SettingsError: `FIFTYONE_DATABASE_URI` is no MongoDB address.
+        SettingsError: `FIFTYONE_DATABASE_URI` is not a MongoDB address.
     """
-    given = os.environ if environment is None else environment
-    home = Path(given.get("CURATION_HOME") or "~/.curation").expanduser().absolute()
-    uri = given.get("FIFTYONE_DATABASE_URI") or None
+    variables = os.environ if environment is None else environment
+    home = Path(variables.get("CURATION_HOME") or "~/.curation").expanduser().absolute()
+    uri = variables.get("FIFTYONE_DATABASE_URI") or None
     if uri is not None and not _MONGODB_URI.fullmatch(uri):
         raise SettingsError(
             "FIFTYONE_DATABASE_URI must begin with mongodb:// or mongodb+srv://, as in "
-            "mongodb://127.0.0.1:27017. Unset it to use our own database."
+            "mongodb://127.0.0.1:27017. Unset it to use the embedded database."
         )
     return Settings(
         home=home,
         database_uri=uri,
-        tracking_uri=given.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
+        tracking_uri=variables.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}",
     )
 
 
 def silence_telemetry(environment: MutableMapping[str, str] | None = None) -> None:
-    """Have the libraries that we use report to nobody. A value that is set stays."""
-    target = os.environ if environment is None else environment
-    for name, value in _SILENCE.items():
-        target.setdefault(name, value)
+    """Turn off the telemetry of libraries. Variables that are set keep their values."""
+    variables = os.environ if environment is None else environment
+    for name, value in _NO_TELEMETRY.items():
+        variables.setdefault(name, value)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 HIDDEN = "hunter2-hunter2"
 
 
-def kept(folder, name="demo-token", text=HIDDEN, mode=0o600):
+def write_secret(folder, name="demo-token", text=HIDDEN, mode=0o600):
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(text)
     (folder / name).chmod(mode)
@@ -41,29 +41,33 @@ class Holder:
 SHOWN = [
     pytest.param(repr, id="repr"),
     pytest.param(str, id="str"),
-    pytest.param(lambda one: f"{one} {one!r} {one!s} {one:>80}", id="formatted"),
-    pytest.param(lambda one: "%s %r" % (one, one), id="percent"),  # noqa: UP031 - as old code does
-    pytest.param(lambda one: repr([{"token": one}]), id="inside of others"),
-    pytest.param(lambda one: repr(Holder(one)), id="in a dataclass"),
-    pytest.param(lambda one: repr(dataclasses.asdict(Holder(one))), id="in a dataclass as a dict"),
-    pytest.param(lambda one: repr(copy.deepcopy(one)), id="copied"),
-    pytest.param(lambda one: repr([getattr(one, name) for name in one.__slots__]), id="attributes"),
-    pytest.param(lambda one: json.dumps(one, default=repr), id="JSON"),
+    pytest.param(lambda secret: f"{secret} {secret!r} {secret!s} {secret:>80}", id="formatted"),
+    pytest.param(lambda secret: "%s %r" % (secret, secret), id="percent"),  # noqa: UP031 - as old code does
+    pytest.param(lambda secret: repr([{"token": secret}]), id="inside of others"),
+    pytest.param(lambda secret: repr(Holder(secret)), id="in a dataclass"),
+    pytest.param(
+        lambda secret: repr(dataclasses.asdict(Holder(secret))), id="in a dataclass as a dict"
+    ),
+    pytest.param(lambda secret: repr(copy.deepcopy(secret)), id="copied"),
+    pytest.param(
+        lambda secret: repr([getattr(secret, name) for name in secret.__slots__]), id="attributes"
+    ),
+    pytest.param(lambda secret: json.dumps(secret, default=repr), id="JSON"),
 ]
 
 
 @pytest.mark.parametrize("show", SHOWN)
-def test_nothing_shows_the_value(secret, show):
+def test_value_is_never_shown(secret, show):
     text = show(secret)
     assert HIDDEN not in text
     assert "secret 'demo-token' from a test" in text or "function" in text
 
 
-def test_only_reveal_gives_the_value(secret):
+def test_reveal_returns_value(secret):
     assert secret.reveal() == HIDDEN
 
 
-def test_a_log_and_a_traceback_with_its_variables_are_clean(secret, caplog):
+def test_log_and_traceback_hide_value(secret, caplog):
     def fail(token):
         raise RuntimeError(f"no luck with {token}")
 
@@ -78,38 +82,40 @@ def test_a_log_and_a_traceback_with_its_variables_are_clean(secret, caplog):
 
 
 @pytest.mark.parametrize("write", [pickle.dumps, json.dumps], ids=["pickle", "JSON"])
-def test_it_cannot_be_written(secret, write):
+def test_secret_cannot_be_serialized(secret, write):
     with pytest.raises(TypeError):
         write(secret)
 
 
-def test_it_does_not_change(secret):
-    with pytest.raises(AttributeError, match="does not change"):
+def test_secret_is_immutable(secret):
+    with pytest.raises(AttributeError, match="is immutable"):
         secret.name = "other"
 
 
-def test_the_environment_answers_first(tmp_path):
-    given = kept(tmp_path / "secrets", text="of the file") | {"DEMO_TOKEN": f" {HIDDEN}\n"}
-    found = secrets.read("demo-token", given)
-    assert found.reveal() == HIDDEN
-    assert found.store == "the environment variable DEMO_TOKEN"
+def test_environment_precedes_file(tmp_path):
+    variables = write_secret(tmp_path / "secrets", text="of the file") | {
+        "DEMO_TOKEN": f" {HIDDEN}\n"
+    }
+    secret = secrets.read("demo-token", variables)
+    assert secret.reveal() == HIDDEN
+    assert secret.store == "the environment variable DEMO_TOKEN"
 
 
-def test_a_file_answers_next(tmp_path):
-    found = secrets.read("demo-token", kept(tmp_path / "secrets", text=f"{HIDDEN}\n"))
-    assert found.reveal() == HIDDEN
-    assert found.store == f"the file {tmp_path / 'secrets' / 'demo-token'}"
+def test_file_is_read_without_variable(tmp_path):
+    secret = secrets.read("demo-token", write_secret(tmp_path / "secrets", text=f"{HIDDEN}\n"))
+    assert secret.reveal() == HIDDEN
+    assert secret.store == f"the file {tmp_path / 'secrets' / 'demo-token'}"
 
 
-def test_this_process_is_the_default(monkeypatch):
+def test_environment_defaults_to_this_process(monkeypatch):
     monkeypatch.setenv("DEMO_TOKEN", HIDDEN)
     assert secrets.read("demo-token").reveal() == HIDDEN
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o677])
-def test_a_file_that_is_open_to_others_is_refused(tmp_path, mode):
+def test_file_readable_by_others_is_refused(tmp_path, mode):
     with pytest.raises(SettingsError, match=rf"mode {mode:o}\).*chmod 600"):
-        secrets.read("demo-token", kept(tmp_path / "secrets", mode=mode))
+        secrets.read("demo-token", write_secret(tmp_path / "secrets", mode=mode))
 
 
 BAD_FILES = [
@@ -120,21 +126,21 @@ BAD_FILES = [
 
 
 @pytest.mark.parametrize(("content", "reason"), BAD_FILES)
-def test_a_file_that_holds_no_secret_is_named_without_its_content(tmp_path, content, reason):
-    given = kept(tmp_path / "secrets")
+def test_invalid_file_is_named_without_its_content(tmp_path, content, reason):
+    variables = write_secret(tmp_path / "secrets")
     (tmp_path / "secrets" / "demo-token").write_bytes(content)
     with pytest.raises(SettingsError, match=reason) as raised:
-        secrets.read("demo-token", given)
+        secrets.read("demo-token", variables)
     assert HIDDEN not in "".join(traceback.format_exception(raised.value))
 
 
-def test_a_folder_in_place_of_the_file_is_one_sentence(tmp_path):
+def test_folder_in_place_of_file_is_one_sentence(tmp_path):
     (tmp_path / "demo-token").mkdir()
-    with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
+    with pytest.raises(SettingsError, match=r"Cannot read .*: Is a directory"):
         secrets.read("demo-token", {"CURATION_SECRETS_DIR": str(tmp_path)})
 
 
-def test_a_secret_that_is_nowhere_is_told_where_to_go(tmp_path):
+def test_missing_secret_message_lists_all_stores(tmp_path):
     with pytest.raises(SettingsError) as raised:
         secrets.read("demo-token", {"CURATION_SECRETS_DIR": str(tmp_path), "OTHER": HIDDEN})
     text = str(raised.value)
@@ -145,7 +151,7 @@ def test_a_secret_that_is_nowhere_is_told_where_to_go(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "../x", "A", "a_b", "a/b", "-a", "a--b", "a "])
-def test_a_name_leads_nowhere_else(name):
+def test_invalid_name_is_refused(name):
     with pytest.raises(SettingsError, match="lower case with hyphens"):
         secrets.read(name, {})
 
@@ -153,18 +159,18 @@ def test_a_name_leads_nowhere_else(name):
 ADDRESSES = [
     pytest.param("http://vault.example:8200", "must begin with https", id="in the clear"),
     pytest.param("vault.example", "must begin with https", id="no address"),
-    pytest.param(f"https://me:{HIDDEN}@vault.example", "must not hold", id="with a password"),
+    pytest.param(f"https://me:{HIDDEN}@vault.example", "must not contain", id="with a password"),
 ]
 
 
 @pytest.mark.parametrize(("address", "reason"), ADDRESSES)
-def test_a_vault_that_would_give_secrets_away_is_refused(address, reason):
+def test_insecure_vault_address_is_refused(address, reason):
     with pytest.raises(SettingsError, match=reason) as raised:
         secrets.read("demo-token", {"VAULT_ADDR": address})
     assert HIDDEN not in str(raised.value)
 
 
-def test_a_vault_without_its_package_says_what_to_install(monkeypatch):
+def test_vault_without_hvac_names_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "hvac", None)
     with pytest.raises(SettingsError, match=r"cascade-curation\[hvac\]"):
         secrets.read("demo-token", {"VAULT_ADDR": "https://vault.example"})
@@ -218,14 +224,14 @@ def vault(tmp_path_factory):
         process.wait(10)
 
 
-def test_a_vault_answers_by_token(vault):
+def test_vault_is_read_by_token(vault):
     address, _ = vault
-    found = secrets.read("demo-token", {"VAULT_ADDR": address, "VAULT_TOKEN": "root-of-test"})
-    assert found.reveal() == HIDDEN
-    assert found.store == f"the vault at {address}, secret/curation/demo-token"
+    secret = secrets.read("demo-token", {"VAULT_ADDR": address, "VAULT_TOKEN": "root-of-test"})
+    assert secret.reveal() == HIDDEN
+    assert secret.store == f"the vault at {address}, secret/curation/demo-token"
 
 
-def test_a_vault_answers_by_role_within_its_policy(vault):
+def test_vault_is_read_by_role_within_policy(vault):
     address, client = vault
     client.sys.enable_auth_method("approle")
     client.sys.create_or_update_policy(
@@ -234,34 +240,38 @@ def test_a_vault_answers_by_role_within_its_policy(vault):
     client.auth.approle.create_or_update_approle("us", token_policies=["reader"])
     role = client.auth.approle.read_role_id("us")["data"]["role_id"]
     key = client.auth.approle.generate_secret_id("us")["data"]["secret_id"]
-    given = {"VAULT_ADDR": address, "VAULT_ROLE_ID": role, "VAULT_SECRET_ID": key}
-    assert secrets.read("demo-token", given).reveal() == HIDDEN
+    variables = {"VAULT_ADDR": address, "VAULT_ROLE_ID": role, "VAULT_SECRET_ID": key}
+    assert secrets.read("demo-token", variables).reveal() == HIDDEN
     with pytest.raises(SettingsError, match="Forbidden"):
-        secrets.read("other-token", given)
+        secrets.read("other-token", variables)
 
 
-def test_another_place_in_the_vault(vault):
+def test_vault_path_can_be_changed(vault):
     address, client = vault
     client.secrets.kv.v2.create_or_update_secret(path="team/a/demo-token", secret={"value": "x"})
-    given = {"VAULT_ADDR": address, "VAULT_TOKEN": "root-of-test", "CURATION_VAULT_PATH": "team/a"}
-    assert secrets.read("demo-token", given).reveal() == "x"
+    variables = {
+        "VAULT_ADDR": address,
+        "VAULT_TOKEN": "root-of-test",
+        "CURATION_VAULT_PATH": "team/a",
+    }
+    assert secrets.read("demo-token", variables).reveal() == "x"
 
 
-def test_what_the_vault_does_not_hold_is_nowhere(vault):
+def test_secret_missing_in_vault_is_reported(vault):
     address, client = vault
-    given = {"VAULT_ADDR": address, "VAULT_TOKEN": "root-of-test"}
-    with pytest.raises(SettingsError, match="is nowhere"):
-        secrets.read("absent-token", given)
+    variables = {"VAULT_ADDR": address, "VAULT_TOKEN": "root-of-test"}
+    with pytest.raises(SettingsError, match="No store holds the secret"):
+        secrets.read("absent-token", variables)
     client.secrets.kv.v2.create_or_update_secret(path="curation/odd-token", secret={"key": HIDDEN})
     with pytest.raises(SettingsError, match="no text under the key `value`") as raised:
-        secrets.read("odd-token", given)
+        secrets.read("odd-token", variables)
     assert HIDDEN not in str(raised.value)
 
 
-def test_a_wrong_token_and_a_vault_that_is_gone_are_one_sentence_each(vault):
+def test_vault_errors_are_one_sentence_each(vault):
     address, _ = vault
     for wrong in ({"VAULT_ADDR": address}, {"VAULT_ADDR": "http://127.0.0.1:9"}):
-        with pytest.raises(SettingsError, match="did not give secret/curation") as raised:
+        with pytest.raises(SettingsError, match="Cannot read secret/curation") as raised:
             secrets.read("demo-token", {**wrong, "VAULT_TOKEN": HIDDEN})
         assert HIDDEN not in "".join(traceback.format_exception(raised.value))
 
@@ -275,5 +285,5 @@ def test_a_wrong_token_and_a_vault_that_is_gone_are_one_sentence_each(vault):
         ("https://labels.example", "https://labels.example"),
     ],
 )
-def test_an_address_loses_who_logs_in(text, expected):
+def test_without_password_removes_login(text, expected):
     assert without_password(text) == expected
