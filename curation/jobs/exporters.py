@@ -1,9 +1,8 @@
-"""The same job for other schedulers: cron, systemd, Kubernetes, Airflow, Prefect.
+"""Export of a job to other schedulers: cron, systemd, Kubernetes, Airflow, Prefect.
 
-All of them run `curate jobs run NAME --owed`, which looks up what the schedule owes and does
-that, once, whoever calls and however often. So a scheduler that fires twice, or late, does no
-harm; what this machine's scheduler cannot express is said in a comment. Addresses are exported, no
-secret is, nor an address with a password in it.
+All of them call `curate jobs run NAME --owed`, which runs the times that are due, each once,
+however often it is called. A scheduler that fires twice or late therefore does no harm. Exports
+contain addresses, but neither secrets nor addresses with a password.
 """
 
 from __future__ import annotations
@@ -11,13 +10,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Literal
 
 import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from curation.jobs import schedule
 from curation.jobs.models import Job, JobError
+
+Target = Literal["cron", "systemd", "kubernetes", "airflow", "prefect"]
 
 VARIABLES = (
     "CURATION_HOME", "FIFTYONE_DATABASE_URI", "FIFTYONE_DATABASE_NAME", "MLFLOW_TRACKING_URI",
@@ -28,39 +31,62 @@ SECRETS = ("LABEL_STUDIO_API_KEY", "CVAT_TOKEN", "SMTP_PASSWORD", "VAULT_TOKEN")
 _PASSWORD = re.compile(r"//[^/@]*:[^/@]*@")
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _GRACE_S = 300  # beyond all attempts, before another scheduler ends the process
-_SECRET = "curation"  # noqa: S105 - the name of the Kubernetes secret that holds the variables
+_SECRET = "curation"  # noqa: S105 - name of the Kubernetes secret with the variables
 
 
-def here(variables: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return the variables of `VARIABLES` that may be written down, and the names of the others.
+def exportable_variables(variables: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the variables of `VARIABLES` without secrets, and the names of the secret ones.
 
     Args:
-        variables: The environment.
+        variables: Environment variables.
     """
-    known = {one: variables[one] for one in VARIABLES if variables.get(one)}
-    left_out = tuple(one for one, value in known.items() if _PASSWORD.search(value))
-    left_out += tuple(one for one in SECRETS if variables.get(one))
-    return {one: value for one, value in known.items() if one not in left_out}, left_out
+    present = {name: variables[name] for name in VARIABLES if variables.get(name)}
+    secret = tuple(name for name, value in present.items() if _PASSWORD.search(value))
+    secret += tuple(name for name in SECRETS if variables.get(name))
+    return {name: value for name, value in present.items() if name not in secret}, secret
 
 
-def cron(job: Job, command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return a line for crontab(5), with the variables that a job needs before it.
+def export(
+    job: Job, target: Target, command: Sequence[str], environment: Mapping[str, str], *, image: str
+) -> dict[str, str]:
+    """Return the files for another scheduler, by name.
 
     Args:
         job: The job.
-        command: How `curate` is called: absolute, for cron has almost no PATH.
-        environment: Variables of `VARIABLES` that are set here.
+        target: The scheduler.
+        command: Absolute command that starts `curate` on this machine.
+        environment: Values of `VARIABLES` on this machine.
+        image: Container image with `curate`, for Kubernetes.
+
+    Raises:
+        JobError: The scheduler cannot express the job's times.
     """
-    line = " ".join([_crontab(job), _shell([*command, *_words(job)]).replace("%", "\\%")])
-    remark = (
-        "" if job.cron is None else
-        f"# The times are of {job.zone}. A cron that does not know CRON_TZ, such as Debian's,\n"
-        "# takes them for its own zone's, and the job is run up to a day late, or is missed where\n"
-        "# it is not to be caught up. There, write `0 * * * *`: to ask more often does no harm.\n"
-        f"CRON_TZ={job.zone}\n"
+    snippet = f"curation_{job.name.replace('-', '_')}_{target}.py"
+    match target:
+        case "cron":
+            return {f"curation-{job.name}.cron": cron(job, command, environment)}
+        case "systemd":
+            return systemd(job, command, environment)
+        case "kubernetes":
+            return {f"curation-{job.name}.yaml": kubernetes(job, image)}
+        case "airflow":
+            return {snippet: airflow(job)}
+        case "prefect":
+            return {snippet: prefect(job)}
+
+
+def cron(job: Job, command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Return a line for crontab(5), preceded by the variables that the job needs.
+
+    Args:
+        job: The job.
+        command: Absolute command that starts `curate`; cron has almost no PATH.
+        environment: Values of `VARIABLES` on this machine.
+    """
+    return _render(
+        "crontab.j2", job=job, environment=environment, schedule=_crontab(job),
+        command=shlex.join([*command, *_arguments(job)]).replace("%", "\\%"),
     )  # fmt: skip
-    variables = "".join(f"{name}={value}\n" for name, value in environment.items())
-    return f"{variables}{remark}{line}\n"
 
 
 def systemd(job: Job, command: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
@@ -68,56 +94,44 @@ def systemd(job: Job, command: Sequence[str], environment: Mapping[str, str]) ->
 
     Args:
         job: The job.
-        command: How `curate` is called: absolute.
-        environment: Variables of `VARIABLES` that are set here.
+        command: Absolute command that starts `curate`.
+        environment: Values of `VARIABLES` on this machine.
     """
-    _refuse_strict(job)
+    _require_catch_up(job)
     name = f"curation-{job.name}"
-    variables = "".join(
-        f"Environment={_quoted(f'{key}={value}')}\n" for key, value in environment.items()
-    )
-    words = " ".join(_quoted(word) for word in [*command, *_words(job)])
-    service = (
-        f"[Unit]\nDescription=Curation job {job.name}\n"
-        "Wants=network-online.target\nAfter=network-online.target\n\n"
-        f"[Service]\nType=oneshot\n{variables}ExecStart={words}\n"
-        f"TimeoutStartSec={_longest_s(job)}\n"
-    )
-    when = (
-        f"OnCalendar={_calendar(job)}\nPersistent=true\n" if job.cron is not None else
-        f"OnActiveSec=1\nOnUnitActiveSec={job.every_s}\n"
-    )  # fmt: skip
-    timer = (
-        f"[Unit]\nDescription=When the curation job {job.name} is due\n\n"
-        f"[Timer]\n{when}AccuracySec=1s\n\n[Install]\nWantedBy=timers.target\n"
-    )
-    return {f"{name}.service": service, f"{name}.timer": timer}
+    calendar = None if job.cron is None else _calendar(job)
+    return {
+        f"{name}.service": _render(
+            "systemd.service.j2", job=job, environment=environment,
+            words=[*command, *_arguments(job)], longest_s=_longest_s(job),
+        ),
+        f"{name}.timer": _render("systemd.timer.j2", job=job, calendar=calendar),
+    }  # fmt: skip
 
 
 def kubernetes(job: Job, image: str) -> str:
-    """Return a CronJob. Its variables come from a secret named `curation`.
+    """Return a CronJob, whose variables come from a secret named `curation`.
 
     Args:
         job: The job.
-        image: The container image that has `curate`.
+        image: Container image with `curate`.
     """
-    keys = {name: name.lower().replace("_", "-") for name in (*VARIABLES, *SECRETS)}
+    variables = [
+        {
+            "name": name,
+            "valueFrom": {
+                "secretKeyRef": {
+                    "name": _SECRET,
+                    "key": name.lower().replace("_", "-"),
+                    "optional": name != "FIFTYONE_DATABASE_URI",
+                }
+            },
+        }
+        for name in (*VARIABLES, *SECRETS)
+    ]
     container = {
-        "name": "curate",
-        "image": image,
-        "command": ["curate"],
-        "args": _words(job),
-        "env": [
-            {
-                "name": name,
-                "valueFrom": {
-                    "secretKeyRef": {
-                        "name": _SECRET, "key": key, "optional": name != "FIFTYONE_DATABASE_URI",
-                    }
-                },
-            }
-            for name, key in keys.items()
-        ],
+        "name": "curate", "image": image, "command": ["curate"], "args": _arguments(job),
+        "env": variables,
     }  # fmt: skip
     manifest: dict[str, Any] = {
         "apiVersion": "batch/v1",
@@ -125,12 +139,12 @@ def kubernetes(job: Job, image: str) -> str:
         "metadata": {"name": f"curation-{job.name}"},
         "spec": {
             "schedule": _crontab(job),
-            "timeZone": _zone_of(job),
+            "timeZone": _zone(job),
             "concurrencyPolicy": "Forbid" if job.overlap == "skip" else "Allow",
             "startingDeadlineSeconds": 3600,
             "jobTemplate": {
                 "spec": {
-                    "backoffLimit": 0,  # it tries again by itself
+                    "backoffLimit": 0,  # `curate` retries by itself
                     "activeDeadlineSeconds": _longest_s(job),
                     "template": {"spec": {"restartPolicy": "Never", "containers": [container]}},
                 }
@@ -142,103 +156,91 @@ def kubernetes(job: Job, image: str) -> str:
 
 def airflow(job: Job) -> str:
     """Return an Airflow DAG (2.4 or later) that calls the job."""
-    return (
-        f'"""Curation job {job.name}: what it owes is looked up by `curate` itself."""\n\n'
-        "from datetime import timedelta\n\n"
-        "import pendulum\nfrom airflow import DAG\n"
-        "from airflow.operators.bash import BashOperator\n\n"
-        f"with DAG(\n    dag_id={_text(f'curation-{job.name}')},\n"
-        f"    schedule={_text(_crontab(job))},\n"
-        f"    start_date=pendulum.datetime({job.created.year}, {job.created.month}, "
-        f"{job.created.day}, tz={_text(_zone_of(job))}),\n"
-        "    catchup=False,  # `curate` catches up by itself\n"
-        "    max_active_runs=1,\n):\n"
-        f'    BashOperator(\n        task_id="run",\n'
-        f"        bash_command={_text(_shell(['curate', *_words(job)]))},\n"
-        "        append_env=True,\n"
-        f"        execution_timeout=timedelta(seconds={_longest_s(job)}),\n    )\n"
-    )
+    return _render(
+        "airflow.py.j2", job=job, schedule=_crontab(job), zone=_zone(job),
+        command=shlex.join(["curate", *_arguments(job)]), longest_s=_longest_s(job),
+    )  # fmt: skip
 
 
 def prefect(job: Job) -> str:
     """Return a Prefect flow (3 or later) that calls the job; running the file serves it."""
-    words = ", ".join(_text(word) for word in ["curate", *_words(job)])
-    return (
-        f'"""Curation job {job.name}: what it owes is looked up by `curate` itself."""\n\n'
-        "import subprocess\n\nfrom prefect import flow\nfrom prefect.schedules import Cron\n\n\n"
-        f"@flow(name={_text(f'curation-{job.name}')}, timeout_seconds={_longest_s(job)})\n"
-        f"def run() -> None:\n    subprocess.run([{words}], check=True)\n\n\n"
-        'if __name__ == "__main__":\n'
-        f"    run.serve(schedule=Cron({_text(_crontab(job))}, timezone={_text(_zone_of(job))}))\n"
-    )
+    return _render(
+        "prefect.py.j2", job=job, schedule=_crontab(job), zone=_zone(job),
+        words=["curate", *_arguments(job)], longest_s=_longest_s(job),
+    )  # fmt: skip
 
 
-def _words(job: Job) -> list[str]:
+@cache
+def _templates() -> Environment:
+    templates = Environment(  # noqa: S701 - the files are not HTML
+        loader=PackageLoader("curation.jobs"), undefined=StrictUndefined, trim_blocks=True,
+        keep_trailing_newline=True,
+    )  # fmt: skip
+    templates.filters |= {"literal": json.dumps, "systemd_quote": _systemd_quote}
+    return templates
+
+
+def _render(template: str, **values: Any) -> str:
+    return _templates().get_template(template).render(values)
+
+
+def _arguments(job: Job) -> list[str]:
     return ["jobs", "run", job.name, "--owed"]
 
 
 def _longest_s(job: Job) -> int:
+    """Return the maximum duration of a run with all its attempts, in seconds."""
     waits = sum(schedule.backoff_s(job, i) for i in range(1, job.retries + 1))
     return int((job.retries + 1) * job.timeout_s + waits + job.jitter_s + _GRACE_S)
 
 
-def _zone_of(job: Job) -> str:
+def _zone(job: Job) -> str:
     return "Etc/UTC" if job.cron is None or job.zone == "UTC" else job.zone
 
 
 def _crontab(job: Job) -> str:
-    """Return the five fields; an interval as the line that looks as often.
+    """Return the five fields; for an interval, an expression that fires as often.
 
     Raises:
-        JobError: Cron cannot look so often, or at such times.
+        JobError: Cron cannot express the interval.
     """
-    _refuse_strict(job)
+    _require_catch_up(job)
     if job.cron is not None:
         values = schedule.cron_values(job.cron)
-        return " ".join("*" if one is None else ",".join(map(str, one)) for one in values)
-    minutes, rest = divmod(job.every_s or 0, 60)
-    if not rest and minutes < 60 and 60 % minutes == 0:
+        return " ".join("*" if field is None else ",".join(map(str, field)) for field in values)
+    minutes, seconds = divmod(job.every_s or 0, 60)
+    if not seconds and minutes < 60 and 60 % minutes == 0:
         return f"*/{minutes} * * * *" if minutes > 1 else "* * * * *"
-    if not rest and minutes % 60 == 0 and 24 % (minutes // 60) == 0:
+    if not seconds and minutes % 60 == 0 and 24 % (minutes // 60) == 0:
         return f"0 */{minutes // 60} * * *" if minutes < 1440 else "0 0 * * *"
     raise JobError(
-        f"cron cannot say every {job.every_s} s. Choose a part of an hour or of a day, or run "
-        "`curate jobs serve`."
+        f"cron cannot express every {job.every_s} s. Choose a divisor of an hour or of a day, or "
+        "run `curate jobs serve`."
     )
 
 
-def _refuse_strict(job: Job) -> None:
-    """Refuse an interval of which nothing is caught up: another clock never meets its times."""
+def _require_catch_up(job: Job) -> None:
+    """Refuse an interval without catch-up: another scheduler would miss all of its times."""
     if job.cron is None and job.catch_up == "none":
         raise JobError(
-            f"Job {job.name} counts from when it was made, and catches nothing up; another "
-            "scheduler's clock would miss every time. Let it catch up (`--catch-up latest`), give "
-            "it `--cron`, or run `curate jobs serve`."
+            f"The interval of job {job.name} counts from its creation, so another scheduler would "
+            "miss every due time without catch-up. Use `--catch-up latest` or `--cron`, or run "
+            "`curate jobs serve`."
         )
 
 
 def _calendar(job: Job) -> str:
+    """Return the times as a systemd calendar event."""
     minute, hour, day, month, weekday = schedule.cron_values(job.cron or "")
     days = "" if weekday is None else ",".join(_DAYS[i] for i in weekday) + " "
     return f"{days}*-{_two(month)}-{_two(day)} {_two(hour)}:{_two(minute)}:00 {job.zone}"
 
 
 def _two(values: Sequence[int] | None) -> str:
-    return "*" if values is None else ",".join(f"{one:02d}" for one in values)
+    return "*" if values is None else ",".join(f"{value:02d}" for value in values)
 
 
-def _shell(words: Sequence[str]) -> str:
-    return shlex.join(words)
-
-
-def _text(value: str) -> str:
-    return json.dumps(value)
-
-
-def _quoted(word: str) -> str:
-    """Return a word as systemd reads it: no variables, no specifiers."""
+def _systemd_quote(word: str) -> str:
+    """Return a word quoted for systemd, without variables and specifiers."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if escaped != word or " " in word else word
-
-
-SNIPPETS: Mapping[str, Callable[[Job], str]] = {"airflow": airflow, "prefect": prefect}

@@ -1,182 +1,148 @@
-"""When a job is due: the times of its cron line or interval, in its time zone.
+"""Due times of a job, from its cron expression or interval and its time zone.
 
-APScheduler's triggers count the times; five of their habits are mended here, because the time at
-which a job was due is its identity, and must be the same for everyone who asks:
+The time at which a job is due identifies the run, and must be the same for every process:
 
-* 0 is Sunday, as in crontab(5), and not Monday;
-* a time that the end of daylight saving brings twice counts once, unless the job runs in every
-  hour; one that its beginning leaves out is due when the clocks have jumped;
-* a midnight right after the clocks have jumped is not left out;
-* an interval counts from the job's creation, and not from when somebody asks;
-* jitter is a delay that follows from the job and the time, and is not drawn anew at each question.
+* 0 is Sunday, as in crontab(5);
+* a local time repeated at the end of daylight saving time counts once, unless the job runs
+  every hour; one skipped at its beginning is due an hour later by the new clock;
+* an interval counts from the creation of the job;
+* jitter is a delay derived from job and time, not drawn at random.
 
-Pure: the present is an argument.
+Pure functions: the current time is an argument.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
+from cronsim import CronSim, CronSimError
 
 from curation.jobs.models import Job, JobError
 
 FIELDS = ("minute", "hour", "day", "month", "weekday")
-_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_MONTHS = (
-    "", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-)  # fmt: skip
-_NAMES = ((), (), (), _MONTHS, _WEEKDAYS)
-_PART = re.compile(r"(\*|\w+)(?:-(\w+))?(?:/(\d+))?")
-_STEP = timedelta(microseconds=1)
-_CHANGE = timedelta(hours=3)  # more than clocks are ever set forward or back
+_RANGES = ("0 to 59", "0 to 23", "1 to 31", "1 to 12", "0 to 7")
+_MAX_CLOCK_CHANGE = timedelta(hours=3)  # no zone ever sets its clocks further
+_EPOCH = datetime(1970, 1, 1)
 
 
-def following(job: Job, after: datetime) -> datetime | None:
-    """Return the first time later than `after` at which the job is due, UTC; None if never."""
-    if job.every_s is not None:
-        trigger = IntervalTrigger(seconds=job.every_s, start_date=job.created, timezone=UTC)
-        # Without a previous time: the answer depends on nothing but the trigger and `after`.
-        found = trigger.get_next_fire_time(None, after.astimezone(UTC) + _STEP)
-        return None if found is None else found.astimezone(UTC)
-    return _following_cron(job, after.astimezone(_zone(job.zone)))
+def next_due(job: Job, after: datetime) -> datetime | None:
+    """Return the first due time later than `after`, in UTC; None if there is none."""
+    if job.every_s is None:
+        return _next_cron_time(job, after.astimezone(_zone(job.zone)))
+    if after < job.created:
+        return job.created.astimezone(UTC)
+    interval = timedelta(seconds=job.every_s)
+    return (job.created + ((after - job.created) // interval + 1) * interval).astimezone(UTC)
 
 
-def _following_cron(job: Job, after: datetime) -> datetime | None:
-    """Return the first instant after `after`, which is in the job's zone, that a wall clock shows.
+def _next_cron_time(job: Job, after: datetime) -> datetime | None:
+    """Return the first due time later than `after`, which is in the job's zone.
 
-    Where the clocks change, a wall clock's order is not that of time: then all that it shows
-    within `_CHANGE` is looked at.
+    Near a clock change, wall-clock times are not in the order of the instants they name. All
+    wall-clock times within `_MAX_CLOCK_CHANGE` are then compared.
     """
-    trigger, twice = _wall(job), _runs_hourly(job)
-    changes = (after - _CHANGE).utcoffset() != (after + 2 * _CHANGE).utcoffset()
-    slack = _CHANGE if changes else timedelta(0)
-    wall = after.replace(tzinfo=UTC, fold=0) - slack
+    cron = job.cron or ""
+    hourly = cron_values(cron)[1] in (None, list(range(24)))
+    changes = (after - _MAX_CLOCK_CHANGE).utcoffset() != (after + 2 * _MAX_CLOCK_CHANGE).utcoffset()
+    slack = _MAX_CLOCK_CHANGE if changes else timedelta(0)
+    start = after.replace(tzinfo=None, fold=0) - slack
     first: datetime | None = None
-    last = datetime.max.replace(tzinfo=UTC)
-    while (found := trigger.get_next_fire_time(None, wall + _STEP)) is not None and found <= last:
-        wall = found
-        for instant in _instants(wall, after.tzinfo, twice=twice):
-            if instant > after and (first is None or instant < first):
-                first = instant
-                last = min(last, wall + slack)
+    last: datetime | None = None
+    try:
+        for wall in CronSim(cron, start):
+            if last is not None and wall > last:
+                break
+            for instant in _instants(wall, after.tzinfo, twice=hourly):
+                if instant > after and (first is None or instant < first):
+                    first = instant
+                    last = last or wall + slack
+    except CronSimError:  # a date that does not exist, such as February 30
+        return None
     return first
 
 
 def _instants(wall: datetime, zone: tzinfo | None, *, twice: bool) -> list[datetime]:
-    """Return when clocks show a time: twice where they are set back; later where they skip it."""
+    """Return the instants of a wall-clock time: two if it is repeated and `twice` is set."""
     early, late = (wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     return [early, late] if twice and late > early else [early]
 
 
-def owed(job: Job, *, after: datetime, until: datetime) -> list[datetime]:
-    """Return every time in (after, until] at which the job was due, in order."""
-    found: list[datetime] = []
-    last = max(after, job.created)
-    while (last := following(job, last) or _never()) <= until:
-        found.append(last)
-    return found
+def due_times(job: Job, *, after: datetime, until: datetime) -> list[datetime]:
+    """Return every due time in (after, until], in order."""
+    times: list[datetime] = []
+    due = next_due(job, max(after, job.created))
+    while due is not None and due <= until:
+        times.append(due)
+        due = next_due(job, due)
+    return times
 
 
-def starts(job: Job, due: datetime) -> datetime:
-    """Return when the run of a time may begin: the time, and its jitter."""
+def start_time(job: Job, due: datetime) -> datetime:
+    """Return the earliest start of the run due at a time: the time plus its jitter."""
     digest = hashlib.sha256(f"{job.name} {due.astimezone(UTC).isoformat()}".encode()).digest()
     share = int.from_bytes(digest[:8], "big") / 2**64
     return due + timedelta(seconds=round(share * job.jitter_s, 3))
 
 
 def backoff_s(job: Job, failures: int) -> float:
-    """Return how long to wait after so many failures, from 1; at most an hour, or the first."""
+    """Return the delay after a number of failures, from 1: at most an hour or the first delay."""
     return min(job.backoff_s * 2 ** (failures - 1), max(3600.0, job.backoff_s))
 
 
-def check(job: Job) -> None:
-    """Refuse a schedule that nobody can follow.
+def validate(job: Job) -> None:
+    """Check that the schedule of a job has due times.
 
     Raises:
-        JobError: It says what is wrong with it.
+        JobError: The expression or the time zone is invalid, or no time ever matches.
     """
     _zone(job.zone)
-    if following(job, job.created) is None:
-        raise JobError(f"{job.when!r} never comes.")
+    if next_due(job, job.created) is None:
+        raise JobError(f"The schedule {job.when!r} never comes due.")
 
 
 def cron_values(cron: str) -> list[list[int] | None]:
     """Return the values of the five fields, in order of `FIELDS`; None for any (`*`).
 
-    Weekdays are 0 to 6 from Sunday on.
+    Weekdays are 0 to 6, from Sunday.
 
     Raises:
-        JobError: It is no cron line, or restricts both days and weekdays.
+        JobError: The expression is invalid, or restricts both days and weekdays.
     """
     words = cron.split()
     if len(words) != len(FIELDS):
         raise JobError(
-            f"A cron line has five fields, {' '.join(FIELDS)}, as in '30 2 * * *'; got {cron!r}."
+            f"A cron expression has five fields, {' '.join(FIELDS)}, as in '30 2 * * *'; "
+            f"got {cron!r}."
         )
-    values = [_values(word, i, cron) for i, word in enumerate(words)]
+    values = [_field_values(word, index, cron) for index, word in enumerate(words)]
     if values[2] is not None and values[4] is not None:
         raise JobError(
-            f"{cron!r} names days and weekdays, which cron joins by or, and others by and. "
-            "Name one of them, or add two jobs."
+            f"{cron!r} restricts both days and weekdays, which schedulers combine differently. "
+            "Restrict one of them, or add two jobs."
         )
     return values
 
 
-def _wall(job: Job) -> CronTrigger:
-    """Return the trigger over what a clock on the wall shows, told as if it were UTC."""
-    minute, hour, day, month, weekday = cron_values(job.cron or "")
-    return CronTrigger(
-        minute=_text(minute), hour=_text(hour), day=_text(day), month=_text(month),
-        day_of_week="*" if weekday is None else ",".join(_WEEKDAYS[i] for i in weekday),
-        second=0, timezone=UTC,
-    )  # fmt: skip
-
-
-def _runs_hourly(job: Job) -> bool:
-    return job.cron is None or cron_values(job.cron)[1] in (None, list(range(24)))
-
-
-def _values(word: str, i: int, cron: str) -> list[int] | None:
+def _field_values(word: str, index: int, cron: str) -> list[int] | None:
+    """Return the sorted values of one field; None for `*`."""
     if word == "*":
         return None
-    found: set[int] = set()
-    low, high = _RANGES[i]
-    for part in word.split(","):
-        match = _PART.fullmatch(part)
-        if match is None:
-            raise _wrong(word, i, cron)
-        first, last, step = match.groups()
-        begin = low if first == "*" else _number(first, i, cron)
-        end = _number(last, i, cron) if last else begin
-        if first == "*" or (step and not last):
-            end = min(high, 6) if i == 4 else high
-        if not low <= begin <= end <= high or step == "0":
-            raise _wrong(word, i, cron)
-        found.update(range(begin, end + 1, int(step or 1)))
-    return sorted({one % 7 for one in found}) if i == 4 else sorted(found)
-
-
-def _number(word: str, i: int, cron: str) -> int:
-    if word.isdecimal():
-        return int(word)
-    if word.lower() in _NAMES[i]:
-        return _NAMES[i].index(word.lower())
-    raise _wrong(word, i, cron)
-
-
-def _wrong(word: str, i: int, cron: str) -> JobError:
-    low, high = _RANGES[i]
-    return JobError(f"The {FIELDS[i]} of {cron!r} must lie in {low} to {high}, got {word!r}.")
-
-
-def _text(values: list[int] | None) -> str:
-    return "*" if values is None else ",".join(map(str, values))
+    fields = ["*"] * len(FIELDS)
+    fields[index] = word
+    try:
+        parsed = CronSim(" ".join(fields), _EPOCH)
+    except CronSimError:
+        values: set[Any] = set()
+    else:
+        sets = (parsed.minutes, parsed.hours, parsed.days, parsed.months, parsed.weekdays)
+        values = sets[index]
+    # Extensions such as `L` and `5#3` are negative numbers or tuples; few schedulers know them.
+    if not values or not all(isinstance(value, int) and value >= 0 for value in values):
+        raise JobError(f"The {FIELDS[index]} of {cron!r} must be {_RANGES[index]}, got {word!r}.")
+    return sorted({value % 7 for value in values} if FIELDS[index] == "weekday" else values)
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -184,9 +150,5 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise JobError(
-            f"No time zone is named {name!r}. One looks like Europe/Berlin or UTC."
+            f"Unknown time zone {name!r}. Use a name such as Europe/Berlin or UTC."
         ) from error
-
-
-def _never() -> datetime:
-    return datetime.max.replace(tzinfo=UTC)

@@ -47,7 +47,7 @@ def test_an_interval_as_a_cron_line(seconds, fields):
 
 
 def test_what_cron_cannot_say_is_refused():
-    with pytest.raises(JobError, match="cron cannot say every 90 s"):
+    with pytest.raises(JobError, match="cron cannot express every 90 s"):
         exporters.cron(job(every_s=90), ["curate"], {})
 
 
@@ -145,7 +145,7 @@ def test_no_snippet_breaks_at_a_quote():
 
 
 def test_addresses_are_written_down_and_secrets_named():
-    found, left_out = exporters.here({
+    found, left_out = exporters.exportable_variables({
         "LABEL_STUDIO_URL": "https://labels.example", "LABEL_STUDIO_API_KEY": "k3y",
         "FIFTYONE_DATABASE_URI": "mongodb://ada:s3cr3t@db.example", "PATH": "/bin",
         "CURATION_SMTP": "smtps://ada@mail.example:465",
