@@ -1,4 +1,4 @@
-"""What becomes of the times that a job owes: which are run, and why the others are not. Pure."""
+"""Catch-up policy: which due times run, and why the others do not. Pure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from datetime import datetime
 from curation import formatting
 from curation.jobs.models import Job, State
 
-GRACE_S = 60.0  # as late as that is still in time: a scheduler that looks now and then
+GRACE_S = 60.0  # a time this late still counts as on time: schedulers poll
 PAUSED = "The job was paused."
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is put on record of one time.
+    """Record of one due time.
 
     Attributes:
-        due: The time, UTC.
-        state: `due` where it is to be run, else `missed` or `skipped`.
-        reason: Why it is not run; empty where it is.
+        due: The due time, UTC.
+        state: `due` if it is to run, else `missed` or `skipped`.
+        reason: Why it does not run; empty if it does.
     """
 
     due: datetime
@@ -29,38 +29,38 @@ class Entry:
 
 
 def plan(
-    job: Job, owed: Sequence[datetime], *, now: datetime, unfinished: datetime | None
+    job: Job, due_times: Sequence[datetime], *, now: datetime, unfinished: datetime | None
 ) -> list[Entry]:
-    """Return one entry for every time that is owed, in order.
+    """Return one entry for each due time, in order.
 
     Args:
-        job: Whose.
-        owed: Times up to `now` that nothing is on record of, in order.
-        now: The present.
-        unfinished: The time of an earlier run that is not at its end; None where there is none.
+        job: The job.
+        due_times: Times up to `now` without a record, in order.
+        now: Current time.
+        unfinished: Due time of an earlier run that has not ended; None if there is none.
     """
-    return [_entry(job, owed, i, now, unfinished) for i in range(len(owed))]
+    return [_entry(job, due_times, i, now, unfinished) for i in range(len(due_times))]
 
 
 def _entry(
-    job: Job, owed: Sequence[datetime], i: int, now: datetime, unfinished: datetime | None
+    job: Job, due_times: Sequence[datetime], i: int, now: datetime, unfinished: datetime | None
 ) -> Entry:
-    due, late_s = owed[i], (now - owed[i]).total_seconds()
+    due, late_s = due_times[i], (now - due_times[i]).total_seconds()
     if job.paused:
         return Entry(due, "skipped", PAUSED)
-    if job.catch_up == "latest" and i < len(owed) - 1:
+    if job.catch_up == "latest" and i < len(due_times) - 1:
         return Entry(
             due,
             "missed",
-            f"Nobody watched for {formatting.duration(late_s)}; only the latest of {len(owed)} "
-            "times is run.",
+            f"No scheduler was running for {formatting.duration(late_s)}; only the latest of "
+            f"{len(due_times)} due times runs.",
         )
     if job.catch_up == "none" and late_s > GRACE_S:
-        return Entry(due, "missed", f"Nobody watched for {formatting.duration(late_s)}.")
+        return Entry(due, "missed", f"No scheduler was running for {formatting.duration(late_s)}.")
     if job.overlap == "skip":
-        before = unfinished or (owed[0] if i and job.catch_up == "all" else None)
-        if before is not None:
+        earlier = unfinished or (due_times[0] if i and job.catch_up == "all" else None)
+        if earlier is not None:
             return Entry(
-                due, "skipped", f"The run of {before:%Y-%m-%d %H:%M:%S} UTC still went on."
+                due, "skipped", f"The run of {earlier:%Y-%m-%d %H:%M:%S} UTC was still active."
             )
     return Entry(due, "due")

@@ -1,8 +1,8 @@
-"""What a job is and what became of each time that it was due: plain records, no behaviour.
+"""Jobs and their runs: plain records without behavior.
 
 * CurationError
-  x JobError      a job that cannot be meant so, or is not there
-  x Refused       a job that could have gone on and should not, until a person has looked
+  x JobError      an invalid job, or a job that does not exist
+  x Refused       a run that needs a person's decision before it may continue
 """
 
 from __future__ import annotations
@@ -21,40 +21,38 @@ CatchUp = Literal["latest", "all", "none"]
 State = Literal["due", "running", "waiting", "done", "failed", "refused", "skipped", "missed"]
 
 KINDS: tuple[Kind, ...] = ("nightly", "drift", "metric")
-OPEN: tuple[State, ...] = ("due", "running", "waiting")  # the others are the end of it
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")  # also the name of a CronJob
+OPEN: tuple[State, ...] = ("due", "running", "waiting")  # the other states are final
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")  # also valid as a CronJob's name
 
 
 class JobError(CurationError, ValueError):
-    """A job cannot be meant so, or is not there."""
+    """A job is invalid, or does not exist."""
 
 
 class Refused(CurationError, RuntimeError):  # noqa: N818 - an answer, not an error
-    """The job could go on, and should not until a person has looked. It is not tried again."""
+    """A run must not continue before a person has decided. It is not retried."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is done again and again.
+    """Work done on a schedule.
 
     Attributes:
-        name: Lower case, digits and hyphens.
-        kind: What is done.
-        created: Nothing before is owed; intervals count from here.
-        cron: Five fields as in crontab(5): minute, hour, day, month, weekday; or None.
-        every_s: Seconds between two times, where there is no `cron`.
-        zone: The time zone of `cron`, such as `Europe/Berlin`.
-        jitter_s: The most seconds that a run begins later than it is due, so that many jobs
-            do not begin at once.
-        options: What the kind wants to know; plain JSON.
-        timeout_s: The longest that one attempt may take.
-        retries: How often a run is tried again that failed or crashed.
-        backoff_s: Seconds before the first retry; each later one waits twice as long.
-        overlap: What becomes of a time that comes while an earlier one is not finished: it is
-            skipped, or runs afterwards.
-        catch_up: Which of the times that passed while nobody watched are run afterwards.
-        notify: Who is told when something is not as it should be: `https://...`, `mailto:...`.
-        paused: Whether its times pass with nothing done; each is on record as skipped.
+        name: Lower-case letters, digits and hyphens.
+        kind: Kind of work.
+        created: Creation time. No earlier time is due; intervals count from here.
+        cron: Five fields as in crontab(5), minute, hour, day, month, weekday; or None.
+        every_s: Interval in seconds, if there is no `cron`.
+        zone: Time zone of `cron`, such as `Europe/Berlin`.
+        jitter_s: Maximum delay of a run in seconds, to spread many jobs.
+        options: Options of the kind; plain JSON.
+        timeout_s: Maximum duration of one attempt.
+        retries: Maximum number of retries of a failed or crashed run.
+        backoff_s: Delay before the first retry; each later delay is doubled.
+        overlap: Whether a due time is skipped or queued while an earlier run is unfinished.
+        catch_up: Which due times run that passed while no scheduler was running.
+        notify: Recipients of failure notices: `https://...`, `mailto:...`.
+        paused: Whether due times are recorded as skipped instead of run.
     """
 
     name: str
@@ -74,25 +72,31 @@ class Job:
     paused: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Validate the fields."""
         if not _NAME.fullmatch(self.name):
-            raise JobError(f"A job is called in lower case, digits and hyphens, got {self.name!r}.")
+            raise JobError(
+                "A job's name must consist of lower-case letters, digits and hyphens, "
+                f"got {self.name!r}."
+            )
         if (self.cron is None) == (self.every_s is None):
             raise JobError(
-                f"Say when {self.name!r} is due: either `--cron '30 2 * * *'` or `--every 6h`."
+                f"Give {self.name!r} a schedule: either `--cron '30 2 * * *'` or `--every 6h`."
             )
         if self.every_s is not None and self.every_s < 1:
-            raise JobError(f"A job is due every second at most, got every {self.every_s} s.")
+            raise JobError(f"The interval must be at least 1 s, got {self.every_s} s.")
         if self.timeout_s <= 0 or self.retries < 0 or self.backoff_s < 0 or self.jitter_s < 0:
             raise JobError(
-                "Timeout must be more than 0 s; retries, backoff and jitter must not be negative."
+                "The timeout must be more than 0 s; retries, backoff and jitter must not be "
+                "negative."
             )
         if self.created.tzinfo is None or self.created.microsecond:
-            raise JobError(f"`created` is in whole seconds, with a time zone; got {self.created}.")
+            raise JobError(
+                f"`created` must be in whole seconds with a time zone, got {self.created}."
+            )
 
     @property
     def when(self) -> str:
-        """When it is due, for people."""
+        """The schedule as text."""
         if self.cron is not None:
             return f"{self.cron} {self.zone}"
         return f"every {self.every_s} s"
@@ -100,13 +104,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a run.
+    """One attempt at a run.
 
     Attributes:
-        began: When.
-        who: The process that tried: machine and process id.
-        ended: When; None where it still goes on, or ended without a word.
-        outcome: What came of it, in words.
+        began: Start time.
+        who: Process of the attempt: machine and process id.
+        ended: End time; None while it is active, or if it crashed.
+        outcome: Outcome as text.
     """
 
     began: datetime
@@ -117,21 +121,21 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one time at which a job was due. Name and time together are its identity.
+    """Record of one due time of a job, identified by the job's name and the time.
 
     Attributes:
         job: The job's name.
-        due: When it was due, without jitter, UTC.
-        state: `due`, `running` and `waiting` (for the next attempt) go on; the others are ends.
-        scheduled: Whether the schedule asked for it, and not a person.
-        reason: Why it is so, in words.
-        not_before: When the next attempt may begin.
-        token: The fencing token of whoever ran it last.
-        attempts: All tries, in order.
-        facts: What one attempt decided that a later one must keep to.
-        result: What it did, once it is done.
-        log: The last lines that it logged.
-        told: What became of the events that were sent.
+        due: Due time without jitter, UTC.
+        state: `due`, `running` and `waiting` (for a retry) are open; the others are final.
+        scheduled: Whether the schedule requested it, rather than a person.
+        reason: Reason for the state, as text.
+        not_before: Earliest time of the next attempt.
+        token: Fencing token of the last process that ran it.
+        attempts: All attempts, in order.
+        facts: Decisions of an attempt that later attempts must follow.
+        result: Result of a finished run.
+        log: Last lines of the log.
+        notices: Delivery results of notifications.
     """
 
     job: str
@@ -145,9 +149,9 @@ class Run:
     facts: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
     log: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:
-        """Whether it is still to be carried to an end."""
+        """Whether the run has not reached a final state."""
         return self.state in OPEN

@@ -1,9 +1,9 @@
-"""Telling somebody that a run is not as it should be: a webhook, an e-mail, always a log line.
+"""Notifications about runs that need attention: webhooks, e-mails, and always a log line.
 
-A target is `https://...` (a JSON object is posted there), or `mailto:ada@example.org`; mail goes
-to the server that `CURATION_SMTP` names, `smtp://host:port` or `smtps://user@host:port`, with the
-secret `smtp-password`, which travels encrypted or not at all. An event that cannot be delivered
-never fails the run: what became of each is put on its record.
+A target is `https://...`, which receives a JSON object, or `mailto:ada@example.org`. Mail is sent
+through the server in `CURATION_SMTP`, `smtp://host:port` or `smtps://user@host:port`, with the
+secret `smtp-password`, always over an encrypted connection. A failed delivery never fails the
+run; delivery results are stored with the run.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from curation.jobs.models import JobError
 
 logger = logging.getLogger(__name__)
 
-What = Literal["retry", "failed", "refused", "skipped", "missed", "recovered"]
+EventKind = Literal["retry", "failed", "refused", "skipped", "missed", "recovered"]
 _SERVER = "CURATION_SMTP"
 _TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened.
+    """Event in the life of a run.
 
     Attributes:
-        event: In one word.
-        job: Whose run.
-        due: Which run: when it was due.
-        attempt: After how many attempts.
-        reason: Why, in a sentence.
-        next_attempt: When it is tried again; None where it is not.
-        result: What the run did, once it is done.
+        event: Kind of event.
+        job: Name of the job.
+        due: Due time of the run.
+        attempt: Number of attempts so far.
+        reason: Reason, as a sentence.
+        next_attempt: Time of the next attempt; None if there is none.
+        result: Result of a finished run.
     """
 
-    event: What
+    event: EventKind
     job: str
     due: datetime
     attempt: int
@@ -62,37 +62,39 @@ class Event:
     @property
     def sentence(self) -> str:
         """The event as one line."""
-        again = ""
+        retry = ""
         if self.next_attempt is not None:
-            again = f" Next try at {self.next_attempt:%Y-%m-%d %H:%M:%S} UTC."
+            retry = f" Next attempt at {self.next_attempt:%Y-%m-%d %H:%M:%S} UTC."
         due = f"{self.due:%Y-%m-%d %H:%M} UTC"
-        return f"Job {self.job}, due {due}: {self.event}. {self.reason}{again}"
+        return f"Job {self.job}, due {due}: {self.event}. {self.reason}{retry}"
 
 
-def check(target: str) -> None:
-    """Refuse a target that nothing could be sent to.
+def validate_target(target: str) -> None:
+    """Check that a target can receive notifications.
 
     Raises:
-        JobError: It is neither an http(s) address nor `mailto:`.
+        JobError: The target is neither an HTTP(S) address nor `mailto:`.
     """
     parts = urlsplit(target)
     mail = parts.scheme == "mailto" and "@" in parts.path
     if not mail and not (parts.scheme in ("http", "https") and parts.hostname):
-        raise JobError(f"Who is told is https://... or mailto:ada@example.org, got {target!r}.")
+        raise JobError(
+            f"A recipient must be https://... or mailto:ada@example.org, got {target!r}."
+        )
 
 
 def send(event: Event, targets: Sequence[str]) -> list[str]:
-    """Tell everyone, and return what became of each; nothing is raised."""
+    """Send an event to all targets; return the delivery results. Never raises."""
     logger.log(logging.INFO if event.event == "recovered" else logging.WARNING, event.sentence)
-    return [_delivered(event, target) for target in targets]
+    return [_deliver(event, target) for target in targets]
 
 
-def _delivered(event: Event, target: str) -> str:
-    where = urlsplit(target)
-    shown = where.path if where.scheme == "mailto" else where.hostname or ""  # no token in it
+def _deliver(event: Event, target: str) -> str:
+    parts = urlsplit(target)
+    shown = parts.path if parts.scheme == "mailto" else parts.hostname or ""  # without tokens
     try:
-        (_mail if where.scheme == "mailto" else _post)(event, target)
-    except Exception as error:  # noqa: BLE001 - whoever cannot be told must not stop the night
+        (_mail if parts.scheme == "mailto" else _post)(event, target)
+    except Exception as error:  # noqa: BLE001 - a failed delivery must not stop the run
         reason = f"{event.event} -> {shown}: not delivered ({type(error).__name__})"
         logger.warning("%s", reason)
         return reason
@@ -115,7 +117,7 @@ def _mail(event: Event, target: str) -> None:
     message["From"] = f"curation@{server.hostname}"
     message["To"] = address
     message.set_content(event.sentence)
-    with _connected(server.scheme, server.hostname, server.port or 0) as smtp:
+    with _connect(server.scheme, server.hostname, server.port or 0) as smtp:
         if server.username:
             if server.scheme == "smtp":
                 smtp.starttls(context=ssl.create_default_context())
@@ -123,8 +125,8 @@ def _mail(event: Event, target: str) -> None:
         smtp.send_message(message)
 
 
-def _connected(scheme: str, host: str, port: int) -> smtplib.SMTP:
+def _connect(scheme: str, host: str, port: int) -> smtplib.SMTP:
     if scheme == "smtp":
         return smtplib.SMTP(host, port, timeout=_TIMEOUT_S)
-    checked = ssl.create_default_context()  # without it, smtplib believes any certificate
-    return smtplib.SMTP_SSL(host, port, timeout=_TIMEOUT_S, context=checked)
+    context = ssl.create_default_context()  # by default, smtplib accepts any certificate
+    return smtplib.SMTP_SSL(host, port, timeout=_TIMEOUT_S, context=context)

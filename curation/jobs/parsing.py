@@ -1,6 +1,6 @@
-"""A job from the words that people type: at a prompt, or in a form of the App.
+"""Jobs from text values, as typed at a prompt or into a form of the App.
 
-Whatever is wrong with them is said now, and not in the first night.
+Invalid values are reported when the job is added, not when it first runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from curation.labeling import factory
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def draft(
+def parse_job(
     name: str,
     dataset: str,
     *,
@@ -46,96 +46,96 @@ def draft(
     catch_up: str = "latest",
     notify: Sequence[str] = (),
 ) -> Job:
-    """Return the job that is meant. Spans are like `90s`, `15m`, `6h` or `1d`.
+    """Return a validated job. Durations are like `90s`, `15m`, `6h` or `1d`.
 
     Args:
-        name: Of the job.
-        dataset: What it works on; made with the first images.
-        now: Nothing before is owed.
-        kind: Rank and push the hardest, only say whether images drift, or guard the champion.
-        cron: Minute, hour, day, month, weekday.
-        every: A span, instead of `cron`.
-        zone: The time zone of `cron`.
-        watch: A folder, or the address of a bucket, whose new images are ingested first.
-        manifest: A packaged manifest, or a YAML file.
-        taxonomy: What the dataset is ingested with; None for the manifest's own.
-        labeler: Where the hardest go.
-        budget: Samples a time.
-        seed: Of the random arm.
-        most_far: Share of far images from which a night is refused.
-        live: For `metric`: the file of live checks.
-        floor: For `metric`: the least allowed.
-        jitter: The most that a run begins later, a span.
-        timeout: The longest that an attempt may take, a span.
-        retries: Tries after the first.
-        backoff: Before the first retry, a span.
-        overlap: See `record.Job`.
-        catch_up: See `record.Job`.
-        notify: Who is told when something is wrong.
+        name: Name of the job.
+        dataset: Name of the dataset; created with the first images.
+        now: Creation time of the job.
+        kind: `nightly` (rank and push), `drift` or `metric` (monitors).
+        cron: Cron expression: minute, hour, day, month, weekday.
+        every: Interval, a duration, instead of `cron`.
+        zone: Time zone of `cron`.
+        watch: Folder or bucket address whose new images are ingested first.
+        manifest: Name of a packaged manifest, or a YAML file.
+        taxonomy: Taxonomy to ingest with; None for the manifest's.
+        labeler: Labeler that receives the batch.
+        budget: Samples per run.
+        seed: Random seed for selection.
+        most_far: Share of far images above which a run is refused.
+        live: File of live checks, for `metric`.
+        floor: Minimum of the live metric, for `metric`.
+        jitter: Maximum delay of a run, a duration.
+        timeout: Maximum duration of an attempt.
+        retries: Maximum number of retries.
+        backoff: Delay before the first retry, a duration.
+        overlap: See `models.Job`.
+        catch_up: See `models.Job`.
+        notify: Recipients of failure notices.
 
     Raises:
-        JobError: It says what cannot be meant.
-        ManifestError: There is no such manifest, or it is wrong.
+        JobError: A value is invalid.
+        ManifestError: The manifest does not exist or is invalid.
     """
     from cascade import manifest as manifests
 
     if not dataset:
-        raise JobError("Name the dataset that the job works on.")
-    if labeler not in factory.NAMES:
-        raise JobError(f"Nothing labels as {labeler!r}. {nearest(labeler, factory.NAMES)}")
+        raise JobError("A job needs the name of a dataset.")
     if kind == "metric" and live is None:
-        raise JobError("A metric job reads live checks: name their file with `--live`.")
+        raise JobError("A metric job needs a file of live checks: `--live`.")
     if kind == "metric" and watch:
-        raise JobError("A metric job brings in no images: leave `--watch` out.")
+        raise JobError("A metric job ingests no images: omit `--watch`.")
     if budget < 1 or not 0.0 <= most_far <= 1.0:
         raise JobError(
-            f"The budget is at least 1, and a share lies in [0, 1]; got {budget} and {most_far}."
+            "The budget must be at least 1 and the share of far images in [0, 1]; "
+            f"got {budget} and {most_far}."
         )
-    own = manifests.load(manifest).taxonomy
+    default_taxonomy = manifests.load(manifest).taxonomy  # also refuses an invalid manifest
     job = Job(
         name=name,
-        kind=cast(Kind, _one_of(kind, get_args(Kind), "kind")),
+        kind=cast(Kind, _choice(kind, get_args(Kind), "kind")),
         created=now.replace(microsecond=0),
         cron=cron or None,
-        every_s=seconds(every) if every else None,
+        every_s=parse_duration(every) if every else None,
         zone=zone,
-        jitter_s=seconds(jitter),
+        jitter_s=parse_duration(jitter),
         options={
-            "dataset": dataset, "watch": _place(watch) if watch else None,
-            "manifest": manifest, "taxonomy": taxonomy or own, "labeler": labeler,
+            "dataset": dataset, "watch": _absolute(watch) if watch else None,
+            "manifest": manifest, "taxonomy": taxonomy or default_taxonomy,
+            "labeler": _choice(labeler, factory.NAMES, "labeler"),
             "budget": budget, "seed": seed, "most_far": most_far,
             "live": None if live is None else str(live.absolute()), "floor": floor,
         },
-        timeout_s=seconds(timeout),
+        timeout_s=parse_duration(timeout),
         retries=retries,
-        backoff_s=seconds(backoff),
-        overlap=cast(Overlap, _one_of(overlap, get_args(Overlap), "overlap")),
-        catch_up=cast(CatchUp, _one_of(catch_up, get_args(CatchUp), "catch-up")),
+        backoff_s=parse_duration(backoff),
+        overlap=cast(Overlap, _choice(overlap, get_args(Overlap), "overlap")),
+        catch_up=cast(CatchUp, _choice(catch_up, get_args(CatchUp), "catch-up")),
         notify=tuple(notify),
     )  # fmt: skip
-    schedule.check(job)
+    schedule.validate(job)
     for target in job.notify:
-        notifications.check(target)
+        notifications.validate_target(target)
     return job
 
 
-def seconds(text: str) -> int:
-    """Return the seconds of a span.
+def parse_duration(text: str) -> int:
+    """Return the seconds of a duration such as `15m`.
 
     Raises:
-        JobError: It is none.
+        JobError: The text is not a duration.
     """
     match = re.fullmatch(r"(\d+)([smhd])", text)
     if match is None:
-        raise JobError(f"A time is like 90s, 15m, 6h or 1d, got {text!r}.")
+        raise JobError(f"A duration must be like 90s, 15m, 6h or 1d, got {text!r}.")
     return int(match[1]) * _UNITS[match[2]]
 
 
-def _place(watch: str) -> str:
+def _absolute(watch: str) -> str:
     return watch if bucket_sync.is_address(watch) else str(Path(watch).absolute())
 
 
-def _one_of(word: str, known: Sequence[str], what: str) -> str:
-    if word not in known:
-        raise JobError(f"No {what} is named {word!r}. {nearest(word, known)}")
+def _choice(word: str, choices: Sequence[str], option: str) -> str:
+    if word not in choices:
+        raise JobError(f"Unknown {option} {word!r}. {nearest(word, choices)}")
     return word

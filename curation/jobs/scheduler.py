@@ -1,8 +1,8 @@
-"""The scheduler: looks at the clock, puts what is owed on record, and has it run.
+"""Scheduler: polls the clock, records due times, and launches their runs.
 
-Any number of schedulers may work on one database: a time is on record once, and a job's lease
-lets one run of it go on at a time. What a scheduler that died left behind, the next one carries
-on. Times come from the clock that is handed in, so that a week takes a second in a test.
+Any number of schedulers may share a database: a due time is recorded once, and a job's lease
+admits one run at a time. A scheduler continues what a crashed one left behind. The clock is
+injected, so that tests can simulate a week in a second.
 """
 
 from __future__ import annotations
@@ -19,119 +19,119 @@ from curation.jobs.execution import runner
 from curation.jobs.execution.runner import Clock, utc_now
 from curation.jobs.models import Job, Run
 from curation.jobs.notifications import Event
-from curation.jobs.store import History
+from curation.jobs.store import JobStore
 
 logger = logging.getLogger(__name__)
 
 
 class Launcher(Protocol):
-    """Has attempts made."""
+    """Starts attempts."""
 
     def launch(self, job: Job, run: Run) -> None:
-        """Begin an attempt; it may be over when this returns."""
+        """Start an attempt; it may have ended when this returns."""
         ...
 
     def is_busy(self, job: str) -> bool:
-        """Return whether an attempt that was begun here goes on."""
+        """Return whether an attempt started here is still active."""
         ...
 
 
 class Scheduler:
-    """Looks at the jobs of one database.
+    """Runs the jobs of one database.
 
     Args:
-        history: The database.
-        launcher: Has attempts made.
-        clock: Tells the present.
+        store: The jobs and their runs.
+        launcher: Starts attempts.
+        clock: Returns the current time.
     """
 
-    def __init__(self, history: History, launcher: Launcher, *, clock: Clock = utc_now) -> None:
-        self._history, self._launcher, self._clock = history, launcher, clock
+    def __init__(self, store: JobStore, launcher: Launcher, *, clock: Clock = utc_now) -> None:
+        self._store, self._launcher, self._clock = store, launcher, clock
 
     def tick(self) -> None:
-        """Look once: put what is owed on record, and begin what may begin."""
-        for job in self._history.jobs():
-            note_owed(self._history, job, now=self._clock())
-            run = ready(self._history, job, now=self._clock())
+        """Record due times and launch runs that may start, once."""
+        for job in self._store.jobs():
+            record_due_times(self._store, job, now=self._clock())
+            run = next_run(self._store, job, now=self._clock())
             if run is None or self._launcher.is_busy(job.name):
                 continue
-            if runner.is_free(self._history, job.name):
+            if runner.is_free(self._store, job.name):
                 self._launcher.launch(job, run)
 
     def serve(self, *, stop: Callable[[], bool], every_s: float = 1.0) -> None:
-        """Look again and again until `stop` says so; the database may be away for a while."""
+        """Tick repeatedly until `stop` returns True; survives an unreachable database."""
         from pymongo.errors import PyMongoError
 
         while not stop():
             try:
                 self.tick()
             except PyMongoError as error:
-                logger.warning("The database does not answer (%s); looking again.", error)
+                logger.warning("The database does not answer (%s); retrying.", error)
             time.sleep(every_s)
 
 
-def note_owed(history: History, job: Job, *, now: datetime) -> None:
-    """Put every time up to now on record, and tell of those that are not run."""
-    last = history.last(job.name)
+def record_due_times(store: JobStore, job: Job, *, now: datetime) -> None:
+    """Record every due time up to now, and send notices of those that do not run."""
+    last = store.last_due(job.name)
     after = job.created if last is None else max(last, job.created)
-    owed = schedule.owed(job, after=after, until=now)
-    if not owed:
+    due_times = schedule.due_times(job, after=after, until=now)
+    if not due_times:
         return
-    open_runs = history.unfinished(job.name)
-    entries = catch_up.plan(job, owed, now=now, unfinished=open_runs[0].due if open_runs else None)
-    new = history.note(job.name, entries)
-    _tell(history, job, "missed", [one for one in new if one.state == "missed"])
-    skipped = [one for one in new if one.state == "skipped" and one.reason != catch_up.PAUSED]
-    _tell(history, job, "skipped", skipped)
+    open_runs = store.open_runs(job.name)
+    unfinished = open_runs[0].due if open_runs else None
+    entries = catch_up.plan(job, due_times, now=now, unfinished=unfinished)
+    new = store.record(job.name, entries)
+    _notify(store, job, "missed", [entry for entry in new if entry.state == "missed"])
+    skipped = [e for e in new if e.state == "skipped" and e.reason != catch_up.PAUSED]
+    _notify(store, job, "skipped", skipped)
 
 
-def pause(history: History, name: str, *, paused: bool, now: datetime) -> None:
-    """Let a job rest from now on, or no longer; what it owes up to now is put on record first.
+def set_paused(store: JobStore, name: str, *, paused: bool, now: datetime) -> None:
+    """Pause or resume a job from now on; due times up to now are recorded first.
 
-    What runs goes on; what waits for another attempt waits until the job is resumed.
+    An active attempt continues; a waiting run waits until the job is resumed.
 
     Raises:
         JobError: There is no such job.
     """
-    note_owed(history, history.job(name), now=now)
-    history.pause(name, paused=paused)
+    record_due_times(store, store.job(name), now=now)
+    store.set_paused(name, paused=paused)
 
 
-def _tell(history: History, job: Job, what: notifications.What, entries: Sequence[Entry]) -> None:
-    """Send one event, whatever the number of times."""
+def _notify(
+    store: JobStore, job: Job, kind: notifications.EventKind, entries: Sequence[Entry]
+) -> None:
+    """Send one event for any number of entries."""
     if entries:
         last = entries[-1]
-        more = f" So did {len(entries) - 1} before it." if len(entries) > 1 else ""
-        said = notifications.send(
-            Event(what, job.name, last.due, 0, last.reason + more), job.notify
-        )
-        history.told(job.name, last.due, said)
+        more = f" This also applies to {len(entries) - 1} earlier times." if entries[1:] else ""
+        event = Event(kind, job.name, last.due, 0, last.reason + more)
+        store.add_notices(job.name, last.due, notifications.send(event, job.notify))
 
 
-def ask(history: History, name: str, *, now: datetime, **facts: Any) -> datetime:
-    """Put a run on record that a person asks for, with what it must keep to; return its time."""
+def request_run(store: JobStore, name: str, *, now: datetime, **facts: Any) -> datetime:
+    """Record a run requested by a person, with facts for its attempts; return its due time."""
     due = now.replace(microsecond=0)
-    history.note(name, [Entry(due, "due")], scheduled=False, **facts)
+    store.record(name, [Entry(due, "due")], scheduled=False, **facts)
     return due
 
 
-def ready(history: History, job: Job, *, now: datetime) -> Run | None:
-    """Return the run to try next: the oldest that is not at its end, if its time has come.
+def next_run(store: JobStore, job: Job, *, now: datetime) -> Run | None:
+    """Return the oldest open run, if its next attempt may start now.
 
-    Of a job that is paused, only what a person asked for.
+    For a paused job, only runs requested by a person count.
     """
-    found = to_run(history, job)
-    return found[0] if found and starts_at(job, found[0]) <= now else None
+    runs = runs_to_finish(store, job)
+    return runs[0] if runs and next_attempt_time(job, runs[0]) <= now else None
 
 
-def to_run(history: History, job: Job) -> list[Run]:
-    """Return the runs to carry to their end, oldest first."""
-    found = history.unfinished(job.name)
-    return [one for one in found if not (job.paused and one.scheduled)]
+def runs_to_finish(store: JobStore, job: Job) -> list[Run]:
+    """Return the open runs, oldest first; for a paused job those requested by a person."""
+    return [run for run in store.open_runs(job.name) if not (job.paused and run.scheduled)]
 
 
-def starts_at(job: Job, run: Run) -> datetime:
-    """Return when the next attempt at a run may begin."""
+def next_attempt_time(job: Job, run: Run) -> datetime:
+    """Return the earliest start of the next attempt at a run."""
     if run.not_before is not None:
         return run.not_before
-    return schedule.starts(job, run.due) if run.scheduled and not run.attempts else run.due
+    return schedule.start_time(job, run.due) if run.scheduled and not run.attempts else run.due

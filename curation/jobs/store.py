@@ -1,7 +1,8 @@
-"""Jobs and their runs in the MongoDB: one document for each job, one for each time it was due.
+"""MongoDB store of jobs and their runs: one document for each job and each due time.
 
-The id of a run's document is the job and the time, so a time is on record once, whoever notes
-it. Who runs it bears a fencing token (see `lease`): a write with an older one does nothing.
+The id of a run's document consists of the job and the due time, so a time is recorded once, even
+by several schedulers. The process that runs it holds a fencing token (see `lease`): writes with
+an older token have no effect.
 """
 
 from __future__ import annotations
@@ -9,41 +10,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cascade.errors import nearest
 from curation.jobs.catch_up import Entry
 from curation.jobs.models import OPEN, Attempt, Job, JobError, Run, State
 from curation.storage.database.lease import LeaseError
 
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
 JOBS, RUNS = "curation_jobs", "curation_job_runs"
 _LOG_LINES = 400
+_NOTICES_KEY = "told"  # key of `Run.notices` in a document
 
 
-class History:
-    """The record of one database.
+class JobStore:
+    """Jobs and runs in one database.
 
     Args:
-        database: A MongoDB database (of pymongo).
+        database: A MongoDB database.
     """
 
-    def __init__(self, database: Any) -> None:
+    def __init__(self, database: Database[Any]) -> None:
         from bson.codec_options import CodecOptions
 
-        aware: Any = CodecOptions(tz_aware=True)
+        options: CodecOptions[Any] = CodecOptions(tz_aware=True)
         self.database = database
-        self._jobs = database.get_collection(JOBS, codec_options=aware)
-        self._runs = database.get_collection(RUNS, codec_options=aware)
+        self._jobs = database.get_collection(JOBS, codec_options=options)
+        self._runs = database.get_collection(RUNS, codec_options=options)
 
     def prepare(self) -> None:
-        """Make the index that runs are found by. May be repeated."""
+        """Create the index for queries of runs. Idempotent."""
         self._runs.create_index([("job", 1), ("due", -1)])
 
     def add(self, job: Job, *, replacing: bool = False) -> None:
-        """Keep a job.
+        """Store a job.
 
         Raises:
-            JobError: There is one of that name, and it is not to be replaced.
+            JobError: A job of that name exists, and `replacing` is not set.
         """
         document = asdict(job) | {"_id": job.name, "notify": list(job.notify)}
         if replacing:
@@ -55,20 +60,20 @@ class History:
             self._jobs.insert_one(document)
         except DuplicateKeyError:
             raise JobError(
-                f"A job is named {job.name!r} already. Remove it, or give `--replace`."
+                f"A job named {job.name!r} already exists. Remove it, or use `--replace`."
             ) from None
 
     def remove(self, name: str) -> None:
-        """Forget a job; what is on record of its runs stays, and what waits is not run any more."""
+        """Delete a job. Records of its runs stay; waiting runs are skipped."""
         self.job(name)
         self._jobs.delete_one({"_id": name})
-        waits: dict[str, Any] = {"job": name, "state": {"$in": ["due", "waiting"]}}
         self._runs.update_many(
-            waits, {"$set": {"state": "skipped", "reason": "The job was removed."}}
+            {"job": name, "state": {"$in": ["due", "waiting"]}},
+            {"$set": {"state": "skipped", "reason": "The job was removed."}},
         )
 
-    def pause(self, name: str, *, paused: bool) -> None:
-        """Note whether a job rests.
+    def set_paused(self, name: str, *, paused: bool) -> None:
+        """Mark a job as paused or active.
 
         Raises:
             JobError: There is no such job.
@@ -80,88 +85,87 @@ class History:
         """Return the job of that name.
 
         Raises:
-            JobError: There is none; the message names the nearest.
+            JobError: There is no such job; the message suggests a similar name.
         """
-        found = self._jobs.find_one({"_id": name})
-        if found is None:
-            known = [one.name for one in self.jobs()]
-            raise JobError(f"No job is named {name!r}. {nearest(name, known)}")
-        return _job(found)
+        document = self._jobs.find_one({"_id": name})
+        if document is None:
+            names = [job.name for job in self.jobs()]
+            raise JobError(f"There is no job named {name!r}. {nearest(name, names)}")
+        return _to_job(document)
 
     def jobs(self) -> list[Job]:
         """Return all jobs, by name."""
-        return [_job(one) for one in self._jobs.find().sort("_id", 1)]
+        return [_to_job(document) for document in self._jobs.find().sort("_id", 1)]
 
-    def last(self, job: str) -> datetime | None:
-        """Return the latest time of the schedule that something is on record of."""
-        found = self._runs.find_one({"job": job, "scheduled": True}, sort=[("due", -1)])
-        return None if found is None else found["due"]
+    def last_due(self, job: str) -> datetime | None:
+        """Return the latest recorded due time of the job's schedule."""
+        document = self._runs.find_one({"job": job, "scheduled": True}, sort=[("due", -1)])
+        return None if document is None else document["due"]
 
-    def note(
+    def record(
         self, job: str, entries: Sequence[Entry], *, scheduled: bool = True, **facts: Any
     ) -> list[Entry]:
-        """Put times on record, oldest first; return those that were not on record before.
+        """Record due times; return those that were not recorded before.
 
-        Oldest first, so that whoever is cut off leaves no gap behind the latest.
+        Oldest first: an interruption leaves no gap before the latest.
 
         Args:
-            job: Whose.
-            entries: What becomes of each time.
-            scheduled: Whether the schedule asked for them, and not a person.
-            facts: What every attempt must keep to.
+            job: The job's name.
+            entries: The due times.
+            scheduled: Whether the schedule requested them, rather than a person.
+            facts: Decisions that every attempt must follow.
         """
         new = []
-        for one in sorted(entries, key=lambda entry: entry.due):
-            run = Run(job, one.due, one.state, scheduled=scheduled, reason=one.reason, facts=facts)
-            content = _document(run)
-            done = self._runs.update_one(
-                {"_id": content.pop("_id")}, {"$setOnInsert": content}, upsert=True
+        for entry in sorted(entries, key=lambda entry: entry.due):
+            run = Run(
+                job, entry.due, entry.state, scheduled=scheduled, reason=entry.reason, facts=facts
             )
-            if done.upserted_id is not None:
-                new.append(one)
+            document = _to_document(run)
+            result = self._runs.update_one(
+                {"_id": document.pop("_id")}, {"$setOnInsert": document}, upsert=True
+            )
+            if result.upserted_id is not None:
+                new.append(entry)
         return new
 
     def run(self, job: str, due: datetime) -> Run | None:
-        """Return what is on record of a time."""
-        found = self._runs.find_one({"_id": key(job, due)})
-        return None if found is None else _run(found)
+        """Return the run of a due time; None if there is no record."""
+        document = self._runs.find_one({"_id": run_key(job, due)})
+        return None if document is None else _to_run(document)
 
-    def unfinished(self, job: str) -> list[Run]:
-        """Return the runs that are not at their end, oldest first."""
-        found = self._runs.find({"job": job, "state": {"$in": list(OPEN)}}).sort("due", 1)
-        return [_run(one) for one in found]
+    def open_runs(self, job: str) -> list[Run]:
+        """Return the unfinished runs of a job, oldest first."""
+        documents = self._runs.find({"job": job, "state": {"$in": list(OPEN)}}).sort("due", 1)
+        return [_to_run(document) for document in documents]
 
     def runs(self, job: str | None = None, *, limit: int = 0) -> list[Run]:
-        """Return what is on record, latest first; of all jobs where none is named."""
-        found = self._runs.find({} if job is None else {"job": job}).sort("due", -1).limit(limit)
-        return [_run(one) for one in found]
+        """Return the runs of a job, by default of all jobs, latest first."""
+        query = {} if job is None else {"job": job}
+        return [_to_run(doc) for doc in self._runs.find(query).sort("due", -1).limit(limit)]
 
     def claim(self, run: Run, *, token: int, who: str, now: datetime) -> Run | None:
-        """Begin an attempt; return the run as it is now, or None where it needs none.
+        """Start an attempt; return the updated run, or None if it needs no attempt.
 
-        An attempt before this one that is not at its end has ended without a word: whoever
-        asks holds the lease that the other would have to hold.
+        An earlier attempt without an end must have crashed, because the caller holds the lease.
         """
         attempts = tuple(
-            one if one.ended else replace(one, ended=now, outcome="ended without a word (a crash)")
-            for one in run.attempts
+            attempt if attempt.ended else replace(attempt, ended=now, outcome="crashed")
+            for attempt in run.attempts
         )
-        mine = replace(
+        claimed = replace(
             run, state="running", token=token, not_before=None,
             attempts=(*attempts, Attempt(began=now, who=who)),
         )  # fmt: skip
-        before = {"state": {"$in": list(OPEN)}, "token": run.token}
-        return mine if self._write(mine, before) else None
+        expected = {"state": {"$in": list(OPEN)}, "token": run.token}
+        return claimed if self._write(claimed, expected) else None
 
-    def keep(self, run: Run, **facts: Any) -> Run:
-        """Keep what a later attempt must keep to.
+    def set_facts(self, run: Run, **facts: Any) -> Run:
+        """Store decisions that later attempts must follow.
 
         Raises:
-            LeaseError: Somebody else has taken the run over.
+            LeaseError: Another process has taken over the run.
         """
-        new = replace(run, facts={**run.facts, **facts})
-        self._expect(self._write(new, {"token": run.token, "state": "running"}), run)
-        return new
+        return self._write_own(replace(run, facts={**run.facts, **facts}))
 
     def end(
         self,
@@ -174,63 +178,63 @@ class History:
         result: Mapping[str, Any] | None = None,
         log: Sequence[str] = (),
     ) -> Run:
-        """End an attempt, and the run with it unless it waits for another.
+        """End an attempt, and the run unless it waits for a retry.
 
         Raises:
-            LeaseError: Somebody else has taken the run over.
+            LeaseError: Another process has taken over the run.
         """
         last = replace(run.attempts[-1], ended=now, outcome=outcome)
-        new = replace(
-            run, state=state, reason=outcome, not_before=not_before,
-            attempts=(*run.attempts[:-1], last), result=dict(result or {}),
-            log=(*run.log, *log)[-_LOG_LINES:],
-        )  # fmt: skip
-        self._expect(self._write(new, {"token": run.token, "state": "running"}), run)
-        return new
-
-    def told(self, job: str, due: datetime, said: Sequence[str]) -> None:
-        """Note what became of the events that were sent."""
-        self._runs.update_one({"_id": key(job, due)}, {"$push": {"told": {"$each": list(said)}}})
-
-    def _write(self, run: Run, before: Mapping[str, Any]) -> bool:
-        content = _document(run)
-        found = {"_id": content.pop("_id"), **before}
-        del content["told"]  # others add to it
-        return bool(self._runs.update_one(found, {"$set": content}).matched_count)
-
-    @staticmethod
-    def _expect(written: bool, run: Run) -> None:
-        if not written:
-            raise LeaseError(
-                f"The run {key(run.job, run.due)} was taken over by somebody else, so this "
-                "attempt goes no further."
+        return self._write_own(
+            replace(
+                run, state=state, reason=outcome, not_before=not_before,
+                attempts=(*run.attempts[:-1], last), result=dict(result or {}),
+                log=(*run.log, *log)[-_LOG_LINES:],
             )
+        )  # fmt: skip
+
+    def add_notices(self, job: str, due: datetime, notices: Sequence[str]) -> None:
+        """Append delivery results of notifications to a run."""
+        self._runs.update_one(
+            {"_id": run_key(job, due)}, {"$push": {_NOTICES_KEY: {"$each": list(notices)}}}
+        )
+
+    def _write_own(self, run: Run) -> Run:
+        """Write a run that this process still holds, and return it."""
+        if not self._write(run, {"token": run.token, "state": "running"}):
+            raise LeaseError(
+                f"Another process has taken over the run {run_key(run.job, run.due)}, so this "
+                "attempt stops."
+            )
+        return run
+
+    def _write(self, run: Run, expected: Mapping[str, Any]) -> bool:
+        """Write a run if its stored values are as expected; return whether they were."""
+        document = _to_document(run)
+        query = {"_id": document.pop("_id"), **expected}
+        del document[_NOTICES_KEY]  # appended by other processes
+        return bool(self._runs.update_one(query, {"$set": document}).matched_count)
 
 
-def key(job: str, due: datetime) -> str:
-    """Return the identity of a run: the job and the time at which it was due."""
+def run_key(job: str, due: datetime) -> str:
+    """Return the identity of a run: the job and its due time."""
     return f"{job}@{due.astimezone(UTC).isoformat(timespec='seconds')}"
 
 
-def _document(run: Run) -> dict[str, Any]:
+def _to_document(run: Run) -> dict[str, Any]:
     content = asdict(run)
-    content |= {name: list(content[name]) for name in ("attempts", "log", "told")}
-    return {"_id": key(run.job, run.due), **content}
+    content[_NOTICES_KEY] = list(content.pop("notices"))
+    content |= {name: list(content[name]) for name in ("attempts", "log")}
+    return {"_id": run_key(run.job, run.due), **content}
 
 
-def _job(found: Mapping[str, Any]) -> Job:
-    known = {one.name for one in fields(Job)}
-    content = {name: value for name, value in found.items() if name in known}
+def _to_job(document: Mapping[str, Any]) -> Job:
+    names = {field.name for field in fields(Job)}
+    content = {name: value for name, value in document.items() if name in names}
     return Job(**content | {"notify": tuple(content["notify"])})
 
 
-def _run(found: Mapping[str, Any]) -> Run:
-    content = {name: value for name, value in found.items() if name != "_id"}
-    return Run(
-        **content
-        | {
-            "attempts": tuple(Attempt(**one) for one in content["attempts"]),
-            "log": tuple(content["log"]),
-            "told": tuple(content["told"]),
-        }
-    )
+def _to_run(document: Mapping[str, Any]) -> Run:
+    content = {name: value for name, value in document.items() if name != "_id"}
+    content["notices"] = tuple(content.pop(_NOTICES_KEY))
+    content["attempts"] = tuple(Attempt(**attempt) for attempt in content["attempts"])
+    return Run(**content | {"log": tuple(content["log"])})

@@ -1,4 +1,4 @@
-"""What is logged while a run goes on, as lines for its record."""
+"""Capture of log lines during a run, for its record."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_OURS = ("cascade", "curation")
-_MOST, _WIDEST = 400, 500
+_PACKAGES = ("cascade", "curation")
+_MAX_LINES, _MAX_WIDTH = 400, 500
 
 
 @contextmanager
-def captured() -> Iterator[deque[str]]:
-    """Give the last lines that are logged in the block: ours from INFO on, others' warnings."""
-    lines: deque[str] = deque(maxlen=_MOST)
+def capture_log() -> Iterator[deque[str]]:
+    """Yield the last log lines of the block: from INFO for these packages, warnings of others."""
+    lines: deque[str] = deque(maxlen=_MAX_LINES)
     handler = _Lines(lines)
-    loggers = [logging.getLogger(name) for name in _OURS]
-    levels = [one.level for one in loggers]
+    loggers = [logging.getLogger(name) for name in _PACKAGES]
+    levels = [logger.level for logger in loggers]
     logging.getLogger().addHandler(handler)
-    for one in loggers:
-        one.setLevel(logging.INFO)
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
     try:
         yield lines
     finally:
         logging.getLogger().removeHandler(handler)
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class _Lines(logging.Handler):
-    """Keeps each record as one line."""
+    """Handler that appends the lines of each record."""
 
     def __init__(self, lines: deque[str]) -> None:
         super().__init__()
         self._lines = lines
-        form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        form.converter = time.gmtime
-        self.setFormatter(form)
+        formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        formatter.converter = time.gmtime
+        self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines += [line[:_WIDEST] for line in self.format(record).splitlines()]
+        self._lines += [line[:_MAX_WIDTH] for line in self.format(record).splitlines()]

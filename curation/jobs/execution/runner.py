@@ -1,8 +1,7 @@
-"""One attempt at one run: alone, in time, with its log, and an end on record whatever happens.
+"""Execution of one attempt at a run: exclusive, with a time limit, and always recorded.
 
-A run is carried to its end by as many attempts as it takes, by whoever comes: each holds the
-job's lease, and writes with the lease's fencing token, so that one who was thought dead and
-comes back writes nothing.
+A run may take several attempts, by any process. Each attempt holds the job's lease and writes
+with the lease's fencing token, so an attempt whose lease has expired can no longer write.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,9 +22,9 @@ from curation.errors import CurationError
 from curation.jobs import notifications, schedule
 from curation.jobs.execution import log_capture
 from curation.jobs.execution.timeout import DeadlineError, deadline
-from curation.jobs.models import Attempt, Job, Refused, Run
-from curation.jobs.notifications import Event, What
-from curation.jobs.store import History
+from curation.jobs.models import Job, Refused, Run, State
+from curation.jobs.notifications import Event, EventKind
+from curation.jobs.store import JobStore
 from curation.storage.database import lease
 from curation.storage.database.lease import Lease, LeaseError
 from curation.storage.database.lease_renewal import LeaseRenewer
@@ -33,45 +32,45 @@ from curation.storage.database.lease_renewal import LeaseRenewer
 logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
-LEASE_S = 30.0  # how long a machine that vanished keeps the others waiting
+LEASE_S = 30.0  # how long other machines wait after one has crashed
 
 
 class Stopped(BaseException):
-    """The process was asked to end."""
+    """The process received a request to end."""
 
 
 @dataclass
-class Context:
-    """What a job's work may ask of the run that it is part of."""
+class RunContext:
+    """Access of a job's work to the run that it is part of."""
 
     job: Job
     run: Run
-    history: History
+    store: JobStore
     lease: Lease
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What an earlier attempt decided."""
+        """Decisions of earlier attempts."""
         return self.run.facts
 
-    def keep(self, **facts: Any) -> None:
-        """Decide something for every attempt to come."""
-        self.run = self.history.keep(self.run, **facts)
+    def set_facts(self, **facts: Any) -> None:
+        """Store decisions for later attempts."""
+        self.run = self.store.set_facts(self.run, **facts)
 
-    def expect_alone(self) -> None:
-        """Go on only if nobody has taken over; called before what cannot be taken back.
+    def renew_lease(self) -> None:
+        """Renew the job's lease, before an irreversible step.
 
         Raises:
-            LeaseError: Somebody has.
+            LeaseError: Another process has taken over.
         """
         self.lease.renew()
 
 
-Work = Callable[[Context], Mapping[str, Any]]
+Work = Callable[[RunContext], Mapping[str, Any]]
 
 
 def utc_now() -> datetime:
-    """Return the present."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
@@ -79,89 +78,97 @@ def attempt(
     job: Job,
     due: datetime,
     work: Work,
-    history: History,
+    store: JobStore,
     *,
     clock: Clock = utc_now,
     lease_s: float = LEASE_S,
     wait_s: float = 0.0,
 ) -> Run:
-    """Try once to carry a run to its end, and return what is on record afterwards.
+    """Make one attempt at a run, and return the updated run.
 
     Args:
-        job: Whose run.
-        due: Which run; it must be on record.
-        work: Does it, and returns what it did, plain JSON.
-        history: Where it is on record.
-        clock: Tells the present.
-        lease_s: How long the job's lease is held without a renewal.
-        wait_s: How long to wait for another run of the job.
+        job: The job.
+        due: Due time of the run, which must be recorded.
+        work: Function that does the work and returns its result as plain JSON.
+        store: Store of the run.
+        clock: Returns the current time.
+        lease_s: Duration of the job's lease without renewal.
+        wait_s: Maximum time to wait for another run of the job.
 
     Raises:
-        LeaseError: The job runs elsewhere, or was taken over meanwhile.
-        Stopped, KeyboardInterrupt: The process is asked to end; the run waits for the next one.
+        LeaseError: The job runs in another process, or was taken over by one.
+        Stopped, KeyboardInterrupt: The process must end; the run waits for the next attempt.
     """
     with lease.hold(
-        history.database, lease_name(job.name), holder=who(), seconds=lease_s, wait_s=wait_s
-    ) as held:
-        found = history.run(job.name, due)
-        run = found and history.claim(found, token=held.token, who=who(), now=clock())
-        if found is None or run is None:
-            return found or Run(job.name, due, "missed", reason="It is not on record.")
-        if _failures(run) > job.retries:
-            why = f"{_failures(run)} attempts ended in failure or without a word."
-            ended = history.end(run, "failed", now=clock(), outcome=why)
-            return _tell(job, ended, history, "failed")
-        with log_capture.captured() as log, LeaseRenewer(held.renew, every_s=lease_s / 3):
-            ended, what = _carry(job, Context(job, run, history, held), work, history, clock, log)
-        return _tell(job, ended, history, what) if what else ended
+        store.database, lease_name(job.name), holder=process_name(), seconds=lease_s, wait_s=wait_s
+    ) as job_lease:
+        existing = store.run(job.name, due)
+        if existing is None:
+            return Run(job.name, due, "missed", reason="There is no record of it.")
+        run = store.claim(existing, token=job_lease.token, who=process_name(), now=clock())
+        if run is None:
+            return existing
+        failures = _count_failures(run)
+        if failures > job.retries:
+            reason = f"{failures} attempts failed or crashed."
+            ended = store.end(run, "failed", now=clock(), outcome=reason)
+            return _notify(job, ended, store, "failed")
+        context = RunContext(job, run, store, job_lease)
+        renewer = LeaseRenewer(job_lease.renew, every_s=lease_s / 3)
+        with log_capture.capture_log() as log, renewer:
+            ended, kind = _do_work(context, work, clock, log)
+        return _notify(job, ended, store, kind) if kind else ended
 
 
 def lease_name(job: str) -> str:
-    """Return the name of the lease under which a job runs."""
+    """Return the name of a job's lease."""
     return f"job {job}"
 
 
-def is_free(history: History, job: str) -> bool:
-    """Return whether nobody runs the job; a process of this machine that died counts as nobody."""
+def is_free(store: JobStore, job: str) -> bool:
+    """Return whether no process runs the job; crashed processes of this machine do not count."""
     try:
-        with lease.hold(history.database, lease_name(job), holder=who(), seconds=5.0):
+        with lease.hold(store.database, lease_name(job), holder=process_name(), seconds=5.0):
             return True
     except LeaseError:
         return False
 
 
-def who() -> str:
-    """Return what this process calls itself."""
+def process_name() -> str:
+    """Return machine and id of this process."""
     return f"{socket.gethostname()} {os.getpid()}"
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Have SIGTERM end the block as Ctrl-C does, with what it owes put on record."""
+def stop_on_sigterm() -> Iterator[None]:
+    """Raise `Stopped` in the block on SIGTERM, so that the attempt is recorded."""
 
     def stop(_number: int, _frame: FrameType | None) -> NoReturn:
         raise Stopped
 
-    before = signal.signal(signal.SIGTERM, stop)
+    previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
-def _carry(
-    job: Job, context: Context, work: Work, history: History, clock: Clock, log: Any
-) -> tuple[Run, What | None]:
-    """Do the work; return what is on record then, and the event that tells of it."""
+def _do_work(
+    context: RunContext, work: Work, clock: Clock, log: Iterable[str]
+) -> tuple[Run, EventKind | None]:
+    """Do the work; return the updated run and the kind of event to send, if any."""
+    job = context.job
 
-    def end(state: Any, outcome: str, **more: Any) -> Run:
-        return history.end(context.run, state, now=clock(), outcome=outcome, log=[*log], **more)
+    def end(state: State, outcome: str, **more: Any) -> Run:
+        return context.store.end(
+            context.run, state, now=clock(), outcome=outcome, log=[*log], **more
+        )
 
     try:
         with deadline(job.timeout_s):
             result = work(context)
     except LeaseError:
-        raise  # whoever took over goes on; nothing of this attempt counts
+        raise  # another process has taken over; this attempt writes nothing
     except Refused as error:
         return end("refused", str(error)), "refused"
     except (Stopped, KeyboardInterrupt):
@@ -169,39 +176,38 @@ def _carry(
         raise
     except (Exception, DeadlineError) as error:
         expected = isinstance(error, (CascadeError, CurationError, DeadlineError))
-        logger.error("%s", _words(error), exc_info=not expected)
-        failures = 1 + _failures(context.run)
+        logger.error("%s", _describe(error), exc_info=not expected)
+        failures = 1 + _count_failures(context.run)
         if failures > job.retries:
-            return end("failed", _words(error)), "failed"
-        again = clock() + timedelta(seconds=schedule.backoff_s(job, failures))
-        return end("waiting", _words(error), not_before=again), "retry"
-    done = end("done", "done", result=result)
-    return done, "recovered" if _failures(done) else None
+            return end("failed", _describe(error)), "failed"
+        retry_at = clock() + timedelta(seconds=schedule.backoff_s(job, failures))
+        return end("waiting", _describe(error), not_before=retry_at), "retry"
+    finished = end("done", "done", result=result)
+    return finished, "recovered" if _count_failures(finished) else None
 
 
 _STOPPED = "stopped on request"
 
 
-def _failures(run: Run) -> int:
-    """Return how many attempts ended badly: those that were stopped on request did not."""
-    return sum(_is_failure(one) for one in run.attempts)
+def _count_failures(run: Run) -> int:
+    """Return the number of attempts that failed or crashed, without those stopped on request."""
+    return sum(
+        attempt.ended is not None and attempt.outcome not in ("done", _STOPPED)
+        for attempt in run.attempts
+    )
 
 
-def _is_failure(one: Attempt) -> bool:
-    return one.ended is not None and one.outcome not in ("done", _STOPPED)
-
-
-def _tell(job: Job, run: Run, history: History, what: What) -> Run:
-    said = notifications.send(
+def _notify(job: Job, run: Run, store: JobStore, kind: EventKind) -> Run:
+    notices = notifications.send(
         Event(
-            what, job.name, run.due, len(run.attempts), run.reason,
+            kind, job.name, run.due, len(run.attempts), run.reason,
             next_attempt=run.not_before, result=run.result or None,
         ),
         job.notify,
     )  # fmt: skip
-    history.told(job.name, run.due, said)
+    store.add_notices(job.name, run.due, notices)
     return run
 
 
-def _words(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

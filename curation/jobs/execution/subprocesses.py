@@ -1,4 +1,4 @@
-"""Attempts in processes of their own, so that the scheduler stays awake and survives them."""
+"""Attempts in separate processes, which keeps the scheduler responsive and isolated."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from curation.jobs.models import Job, Run
 
 logger = logging.getLogger(__name__)
 
-_GRACE_S = 30.0  # between the attempt's own deadline, or our asking, and the end by force
+_GRACE_S = 30.0  # between a deadline or SIGTERM and SIGKILL
 
 
-class Processes:
-    """Starts `curate jobs run ...` for each attempt.
+class SubprocessLauncher:
+    """Launcher that starts `curate jobs run ...` for each attempt.
 
     Args:
-        command: What begins the command line; None for `curate` of this environment.
+        command: Command that starts `curate`; None for that of this environment.
     """
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
@@ -31,27 +31,27 @@ class Processes:
         self._running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
 
     def launch(self, job: Job, run: Run) -> None:
-        """Begin an attempt in a process of its own."""
-        words = _words(job.name, run.due)
-        process = subprocess.Popen([*self._command, *words])  # noqa: S603 - our own command
+        """Start an attempt in a new process."""
+        arguments = _arguments(job.name, run.due)
+        process = subprocess.Popen([*self._command, *arguments])  # noqa: S603 - our own command
         self._running[job.name] = process, time.monotonic() + job.timeout_s + _GRACE_S
 
     def is_busy(self, job: str) -> bool:
-        """Return whether the job's process goes on; one long past its deadline is ended."""
+        """Return whether the job's process is active; one far past its deadline is killed."""
         if job not in self._running:
             return False
         process, ends = self._running[job]
         if process.poll() is None:
             if time.monotonic() < ends:
                 return True
-            logger.warning("The attempt at %s does not end by itself: it is killed.", job)
+            logger.warning("The attempt at %s exceeded its deadline and is killed.", job)
             process.kill()
             process.wait()
         del self._running[job]
         return False
 
     def stop(self) -> None:
-        """Ask every process to end, and see that it does; what it was at is tried again later."""
+        """Terminate every process; their runs are retried later."""
         for process, _ in self._running.values():
             process.send_signal(signal.SIGTERM)
         ends = time.monotonic() + _GRACE_S
@@ -64,22 +64,22 @@ class Processes:
         self._running.clear()
 
 
-def apart(job: str, due: datetime) -> int:
-    """Begin an attempt in a process that outlives this one; return its id. History has its log."""
+def start_detached(job: str, due: datetime) -> int:
+    """Start an attempt in a process that outlives this one; return its process id."""
     process = subprocess.Popen(  # noqa: S603 - our own command
-        [*curate_command(), *_words(job, due)], stdin=subprocess.DEVNULL,
+        [*curate_command(), *_arguments(job, due)], stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    threading.Thread(target=process.wait, daemon=True).start()  # else it stays as a zombie
+    threading.Thread(target=process.wait, daemon=True).start()  # avoids a zombie
     return process.pid
 
 
-def _words(job: str, due: datetime) -> list[str]:
+def _arguments(job: str, due: datetime) -> list[str]:
     return ["jobs", "run", job, "--due", due.isoformat(), "--once"]
 
 
 def curate_command() -> list[str]:
-    """Return how `curate` of this environment is called from anywhere: absolute."""
+    """Return the absolute command that starts `curate` of this environment."""
     script = Path(sys.executable).with_name("curate")
     if script.is_file():
         return [str(script)]

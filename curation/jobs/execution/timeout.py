@@ -1,7 +1,7 @@
-"""An end to work that takes too long: the main thread is interrupted by the alarm clock.
+"""Time limit for work in the main thread, by an alarm signal.
 
-It is no `Exception`, and no `OSError` above all: a driver that waits for a socket would take it
-for a time-out of the network, and try again.
+The error is not an `Exception`, and in particular not an `OSError`: a driver that waits for a
+socket would treat it as a network timeout and retry.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-_AGAIN_S = 20.0  # where the first ring was swallowed, as by a finalizer
+_REPEAT_S = 20.0  # in case the first error was swallowed, e.g. by a finalizer
 
 
 class DeadlineError(BaseException):
-    """The time is up."""
+    """The time limit was exceeded."""
 
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raise in the block when it takes longer; in the main thread only.
+    """Limit the duration of the block. For the main thread only.
 
     Raises:
-        DeadlineError: The time is up.
+        DeadlineError: The time limit was exceeded.
     """
 
-    def ring(_number: int, _frame: FrameType | None) -> NoReturn:
+    def expire(_number: int, _frame: FrameType | None) -> NoReturn:
         raise DeadlineError(f"The attempt took longer than {seconds:g} s.")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
+    previous = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds, _REPEAT_S)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, previous)

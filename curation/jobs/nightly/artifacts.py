@@ -1,4 +1,4 @@
-"""What a night leaves to look at: the batch with its reasons, and all that was done, as files."""
+"""Files of a nightly run: its result, and the batch with the reasons for its selection."""
 
 from __future__ import annotations
 
@@ -19,39 +19,41 @@ if TYPE_CHECKING:
 _COLUMNS = ("filepath", schema.RANK, schema.HARDNESS, schema.CHOSEN_BECAUSE, "tags")
 
 
-def keep(folder: Path, run: Run, dataset: Dataset, done: Mapping[str, Any]) -> list[str]:
-    """Write what a run did into a folder of its own below `folder`; return the files.
+def write_artifacts(
+    folder: Path, run: Run, dataset: Dataset, result: Mapping[str, Any]
+) -> list[str]:
+    """Write the files of a run into its subfolder of `folder`; return their paths.
 
-    `result.json` holds `done`; `batch.csv` the samples of its round, first to be labeled first.
-    A second attempt writes the same files.
+    `result.json` contains `result`; `batch.csv` the samples of its round in labeling order. A
+    second attempt writes the same files.
 
     Raises:
-        StoreError: The disk did not take them.
+        StoreError: The files cannot be written.
     """
-    own = folder / f"{run.due:%Y-%m-%dT%H%M%S}"
-    made = [own / "result.json"]
+    run_folder = folder / f"{run.due:%Y-%m-%dT%H%M%S}"
+    paths = [run_folder / "result.json"]
     try:
-        own.mkdir(parents=True, exist_ok=True)
-        made[0].write_text(json.dumps(dict(done), indent=1))
-        if "round" in done:
-            made.append(own / "batch.csv")
-            _write_batch(made[1], dataset, round_name(done["round"]))
+        run_folder.mkdir(parents=True, exist_ok=True)
+        paths[0].write_text(json.dumps(dict(result), indent=1))
+        if "round" in result:
+            paths.append(run_folder / "batch.csv")
+            _write_batch(paths[1], dataset, round_name(result["round"]))
     except OSError as error:
         raise StoreError(
-            f"What the night did cannot be kept in {own}: {error.strerror}. Make room or give "
-            "write permission there; the next attempt goes on."
+            f"Cannot write the result to {run_folder}: {error.strerror}. Free some space or grant "
+            "write permission there; the next attempt continues."
         ) from error
-    return [str(one) for one in made]
+    return [str(path) for path in paths]
 
 
 def _write_batch(path: Path, dataset: Dataset, tag: str) -> None:
     chosen = dataset.match_tags(tag)
-    known = chosen.get_field_schema()
-    columns = reader.read_columns(chosen, [one for one in _COLUMNS if one in known])
+    fields = chosen.get_field_schema()
+    columns = reader.read_columns(chosen, [name for name in _COLUMNS if name in fields])
     rank = list(columns).index(schema.RANK)
-    found = sorted(zip(*columns.values(), strict=True), key=lambda row: row[rank])
+    rows = sorted(zip(*columns.values(), strict=True), key=lambda row: row[rank])
     with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(columns)
-        for row in found:
-            rows.writerow(" ".join(one) if isinstance(one, list) else one for one in row)
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow(" ".join(cell) if isinstance(cell, list) else cell for cell in row)

@@ -1,7 +1,7 @@
-"""A watched bucket: what is new there is copied into a folder, which is then ingested as any other.
+"""Copy of a watched bucket into a folder, from which it is ingested.
 
-An address is one that Arrow reads: `s3://bucket/prefix`, `gs://...`, `file:///...`. Credentials
-come from the environment, as the services' own tools take them.
+Addresses are those of Arrow: `s3://bucket/prefix`, `gs://...`, `file:///...`. Credentials come
+from the environment, as for the services' command-line tools.
 """
 
 from __future__ import annotations
@@ -9,21 +9,24 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cascade.runtime.atomic_files import atomic_write
 from curation.errors import StageError
 
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo, FileSystem
 
-def is_address(place: str) -> bool:
-    """Return whether a place is the address of a bucket, and not a folder."""
-    return "://" in place
+
+def is_address(location: str) -> bool:
+    """Return whether a location is the address of a bucket, rather than a folder."""
+    return "://" in location
 
 
 def fetch(address: str, folder: Path) -> int:
-    """Copy what a folder lacks of a bucket, or has of another size or time; return how many.
+    """Copy new and changed files from a bucket to a folder; return their number.
 
-    Nothing is taken back that is gone from the bucket. A file is in the folder whole, or not.
+    Files deleted from the bucket stay in the folder. Each file is written atomically.
 
     Raises:
         StageError: The bucket cannot be read.
@@ -32,33 +35,33 @@ def fetch(address: str, folder: Path) -> int:
 
     try:
         source, base = fs.FileSystem.from_uri(address)
-        found = source.get_file_info(fs.FileSelector(base, recursive=True))
-        files = [one for one in found if one.type == fs.FileType.File]
-        return sum(_fetched(source, one, _target(one.path, base, folder)) for one in files)
+        entries = source.get_file_info(fs.FileSelector(base, recursive=True))
+        files = [entry for entry in entries if entry.type == fs.FileType.File]
+        return sum(_copy(source, file, _target(file.path, base, folder)) for file in files)
     except (ArrowException, OSError) as error:
-        first = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         raise StageError(
-            f"The bucket {address} cannot be read: {first}. Check the address, and that this "
-            "machine may read it."
+            f"Cannot read the bucket {address}: {reason}. Check the address and the read "
+            "permission of this machine."
         ) from error
 
 
-def _fetched(source: Any, one: Any, target: Path | None) -> bool:
-    """Copy one object where it is new."""
+def _copy(source: FileSystem, info: FileInfo, target: Path | None) -> bool:
+    """Copy a file unless the target has its size and time; return whether it was copied."""
     if target is None or target.name.startswith("."):
         return False
     if target.is_file():
-        there = target.stat()
-        if (there.st_size, there.st_mtime_ns) == (one.size, one.mtime_ns):
+        existing = target.stat()
+        if (existing.st_size, existing.st_mtime_ns) == (info.size, info.mtime_ns):
             return False
     with atomic_write(target) as draft:
-        with source.open_input_stream(one.path) as stream, draft.open("wb") as file:
+        with source.open_input_stream(info.path) as stream, draft.open("wb") as file:
             shutil.copyfileobj(stream, file)
-        os.utime(draft, ns=(one.mtime_ns, one.mtime_ns))
+        os.utime(draft, ns=(info.mtime_ns, info.mtime_ns))
     return True
 
 
 def _target(path: str, base: str, folder: Path) -> Path | None:
-    """Return where an object goes; None for a name that would lead out of the folder."""
+    """Return the path of a copy; None for a name that leads out of the folder."""
     relative = PurePosixPath(path).relative_to(PurePosixPath(base))
     return None if ".." in relative.parts else folder / relative

@@ -1,9 +1,9 @@
-"""Are the night's images anything like the reference? A plain distance test on embeddings.
+"""Drift of new images from reference images: a distance test on embeddings.
 
-An image is far when its nearest reference image is farther than 99 % of the reference images are
-from the nearest one of another drive: frames of one drive resemble each other and would make
-every new drive look strange. The night is nothing like the reference when more than half of it
-is far. The threshold is a convention, and bounds no error rate.
+An image is far if its nearest reference image is farther than 99 % of the reference images are
+from their nearest image of another drive. Frames of the same drive are excluded, because they
+resemble each other and would make every new drive look unusual. A night has drifted if more
+than half of it is far. The threshold is a convention that bounds no error rate.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cascade.arrays import FloatArray
 from curation.errors import SelectionError
 
-LEAST_REFERENCE, LEAST_NIGHT = 20, 5  # below, a share says nothing
+LEAST_REFERENCE, LEAST_NIGHT = 20, 5  # minimum sizes for a meaningful share
 FAR_QUANTILE = 0.99
 MOST_FAR = 0.5
 _CHUNK = 2048
@@ -25,15 +25,15 @@ _CHUNK = 2048
 
 @dataclass(frozen=True)
 class Drift:
-    """How far a night is from the reference.
+    """Distance of a night's images from the reference.
 
     Attributes:
-        night: Images of the night.
-        reference: Images of the reference that were compared.
-        median: Cosine distance of the night's images to their nearest reference image.
-        usual: The distance that 99 % of the reference keep to among themselves.
-        far: Share of the night that is farther than that.
-        drifted: Whether the night is nothing like the reference.
+        night: Number of images of the night.
+        reference: Number of reference images compared.
+        median: Median cosine distance of the night's images to their nearest reference image.
+        usual: 99th percentile of the distances among reference images.
+        far: Share of the night's images beyond that distance.
+        drifted: Whether that share is above the limit.
     """
 
     night: int
@@ -45,10 +45,10 @@ class Drift:
 
     @property
     def sentence(self) -> str:
-        """The result in words."""
+        """The result as a sentence."""
         return (
             f"{self.far:.0%} of {self.night} new images are farther from the {self.reference} "
-            f"known ones (median cosine distance {self.median:.3f}) than those are from each "
+            f"earlier ones (median cosine distance {self.median:.3f}) than those are from each "
             f"other ({self.usual:.3f} for 99 %)."
         )
 
@@ -60,16 +60,16 @@ def measure(
     *,
     most_far: float = MOST_FAR,
 ) -> Drift | None:
-    """Return how far a night is from the reference; None where one of them is too small.
+    """Compare a night with the reference; None if either is too small.
 
     Args:
-        night: Embeddings scaled to length 1, shape (N, D).
-        reference: The same of the reference, shape (R, D); a few thousand are enough.
-        drives: The drive of each reference image; None is a drive of its own.
-        most_far: The share of far images that a night may have.
+        night: Embeddings of the night, unit length, shape (N, D).
+        reference: Embeddings of the reference, unit length, shape (R, D).
+        drives: Drive of each reference image; None for a drive with one image.
+        most_far: Maximum share of far images without drift.
 
     Raises:
-        SelectionError: The arrays do not fit together.
+        SelectionError: The shapes of the arrays do not match.
     """
     if len(reference) != len(drives):
         raise SelectionError(f"drives must have length {len(reference)}, got {len(drives)}.")
@@ -78,13 +78,13 @@ def measure(
     if night.shape[1] != reference.shape[1]:
         raise SelectionError(
             f"night must have shape (N, {reference.shape[1]}) like the reference, "
-            f"got {night.shape}. Embed both with one member."
+            f"got {night.shape}. Embed both with the same member."
         )
-    own = nearest(reference, reference, _numbers(drives))
-    own = own[np.isfinite(own)]
-    if len(own) < LEAST_REFERENCE:  # all of one drive: nothing to compare with
+    among_reference = nearest(reference, reference, _drive_ids(drives))
+    among_reference = among_reference[np.isfinite(among_reference)]
+    if len(among_reference) < LEAST_REFERENCE:  # most are of a single drive
         return None
-    usual = float(np.quantile(own, FAR_QUANTILE))
+    usual = float(np.quantile(among_reference, FAR_QUANTILE))
     distance = nearest(night, reference)
     far = float((distance > usual).mean())
     return Drift(
@@ -100,30 +100,31 @@ def measure(
 def nearest(
     rows: FloatArray, reference: FloatArray, drives: NDArray[np.int64] | None = None
 ) -> FloatArray:
-    """Return the least cosine distance of each row to the reference, shape (N,).
+    """Return the minimum cosine distance of each row to the reference, shape (N,).
 
     Args:
-        rows: Embeddings scaled to length 1, shape (N, D).
-        reference: The same, shape (R, D).
-        drives: Where the rows are the reference itself: the drive of each, shape (R,). Only
-            those of other drives count then; inf where there is none.
+        rows: Embeddings of unit length, shape (N, D).
+        reference: Embeddings of unit length, shape (R, D).
+        drives: Drive ids, shape (R,), if `rows` is the reference itself. Only images of other
+            drives then count; inf if there is none.
     """
-    found = np.empty(len(rows))
+    distances = np.empty(len(rows))
     for start in range(0, len(rows), _CHUNK):
         part = slice(start, start + _CHUNK)
         distance = 1.0 - rows[part] @ reference.T
         if drives is not None:
             distance = np.where(drives[part, None] == drives[None, :], np.inf, distance)
-        found[part] = distance.min(axis=1)
-    return found
+        distances[part] = distance.min(axis=1)
+    return distances
 
 
-def _numbers(drives: Sequence[str | None]) -> NDArray[np.int64]:
-    known: dict[str, int] = {}
+def _drive_ids(drives: Sequence[str | None]) -> NDArray[np.int64]:
+    """Return one number for each drive; every None is a different drive."""
+    ids: dict[str, int] = {}
     return np.array(
         [
-            -1 - i if one is None else known.setdefault(one, len(known))
-            for i, one in enumerate(drives)
+            -1 - i if drive is None else ids.setdefault(drive, len(ids))
+            for i, drive in enumerate(drives)
         ],
         np.int64,
     )

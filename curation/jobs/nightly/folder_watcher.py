@@ -1,7 +1,7 @@
-"""Watching a folder: what arrives in it is brought in as soon as it has arrived whole.
+"""Folder watcher: ingests new files once they are complete.
 
-A file is whole when two looks see the same size and time. Looking is all that is asked of the
-folder, so that it may lie on any disk, a network's or a mounted bucket's.
+A file is complete when two polls see the same size and time. Polling works on any file system,
+including network disks and mounted buckets.
 """
 
 from __future__ import annotations
@@ -22,51 +22,52 @@ Listing = frozenset[tuple[str, int, int]]
 
 def watch(
     folder: Path,
-    bring: Callable[[], None],
+    ingest: Callable[[], None],
     *,
     every_s: float = 5.0,
     sleep: Callable[[float], None] = time.sleep,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Call `bring` whenever the folder holds something else, and no longer changes.
+    """Call `ingest` whenever the folder has changed and is stable again.
 
-    What it cannot bring in is said, once, and tried again.
+    An expected error is logged once, and the call is retried.
 
     Args:
-        folder: Looked at with all that is below.
-        bring: Brings in what is new; it must do no harm when nothing is.
-        every_s: Seconds between two looks.
-        sleep: Waits; exchanged in tests.
-        stop: Asked after every look whether to end.
+        folder: Folder to watch, with its subfolders.
+        ingest: Function that ingests new files; must be idempotent.
+        every_s: Seconds between two polls.
+        sleep: Function that waits; replaced in tests.
+        stop: Function that returns whether to stop, called before every poll.
     """
-    brought: Listing | None = None
-    before: Listing | None = None
-    said = ""
+    ingested: Listing | None = None
+    previous: Listing | None = None
+    last_error = ""
     while not stop():
-        now = listing(folder)
-        if now and now == before and now != brought:
+        current = list_files(folder)
+        if current and current == previous and current != ingested:
             try:
-                bring()
-                brought, said = now, ""
+                ingest()
+                ingested, last_error = current, ""
             except (CascadeError, CurationError) as error:
-                if str(error) != said:
-                    logger.warning("%s It is tried again.", error)
-                said = str(error)
-        before = now
+                if str(error) != last_error:
+                    logger.warning("%s Retrying.", error)
+                last_error = str(error)
+        previous = current
         sleep(every_s)
 
 
-def listing(folder: Path) -> Listing:
-    """Return path, size and time of every file below a folder, hidden ones left out."""
-    found = set()
+def list_files(folder: Path) -> Listing:
+    """Return path, size and time of every file below a folder, without hidden ones."""
+    files = set()
     for root, folders, names in os.walk(folder):
-        folders[:] = [one for one in folders if not one.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if name.startswith("."):
                 continue
+            path = os.path.join(root, name)
             try:
-                about = os.stat(os.path.join(root, name))
-            except FileNotFoundError:  # it was moved away in this moment
+                stat = os.stat(path)
+            except FileNotFoundError:  # moved away since the folder was listed
                 continue
-            found.add((os.path.join(root, name), about.st_size, about.st_mtime_ns))
-    return frozenset(found)
+            files.add((path, stat.st_size, stat.st_mtime_ns))
+    return frozenset(files)

@@ -1,8 +1,7 @@
-"""The vectors of new samples: made, kept, and added to the similarity index that is there.
+"""Vectors of new samples: computed, stored, and added to the existing similarity index.
 
-`stages.embed` draws the index and the UMAP picture anew for every sample that is new, which
-costs minutes with a large pool. A night adds to the index, and leaves the picture to the next
-`curate embed`.
+`stages.embed` rebuilds the index and the UMAP projection, which takes minutes for a large pool.
+A nightly run extends the index, and leaves the projection to the next `curate embed`.
 """
 
 from __future__ import annotations
@@ -13,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from cascade.engine.run import default_device, run
+from cascade.engine.run import run
 from cascade.ensemble import Ensemble
+from cascade.runtime.devices import default_device
 from curation.stages.embed import VectorSink
 from curation.storage import collection, schema
 from curation.storage.embeddings import brain_runs
-from curation.storage.embeddings.table import Vectors
+from curation.storage.embeddings.table import VectorTable
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Embedded:
-    """What a call did.
+    """Counts of `embed_new`.
 
     Attributes:
-        added: Vectors made now.
-        skipped: Samples that had one.
-        failed: Samples whose image could not be embedded; on record in `failures`.
+        added: New vectors.
+        skipped: Samples that already had a vector.
+        failed: Samples whose image could not be embedded, recorded in `failures`.
     """
 
     added: int
@@ -42,22 +42,21 @@ class Embedded:
 def embed_new(
     dataset: Dataset, ensemble: Ensemble, *, folder: Path, device: torch.device | None = None
 ) -> Embedded:
-    """Store a vector of every sample that has none, and nothing else.
+    """Store a vector of every sample that has none.
 
     Args:
         dataset: A FiftyOne dataset.
-        ensemble: Its first embedding member makes the vectors.
-        folder: Where the vectors of this dataset are kept.
-        device: Where to run; the first GPU, else the CPU.
+        ensemble: Ensemble whose first embedding member computes the vectors.
+        folder: Folder of the dataset's vectors.
+        device: Device to run on; None for the first GPU, else the CPU.
     """
     device, name = device or default_device(), ensemble.embedder
     schema.declare(dataset, ensemble.taxonomy, ensemble.detectors)
     fingerprint = ensemble.fingerprint(name)
-    table = Vectors(folder, fingerprint)
-    brain_runs.remember_embedder(dataset, folder, name, fingerprint)
+    table = VectorTable(folder, fingerprint)
+    brain_runs.record_embedder(dataset, folder, name, fingerprint)
     ids, paths = collection.ids_and_paths(dataset)
-    there = table.ids()
-    todo = {one for one in ids if one not in there}
+    todo = set(ids) - set(table.ids())
     tally = run(
         {name: ensemble.build(name, device)} if todo else {},
         {name: ensemble.manifest.member(name)},
@@ -71,10 +70,10 @@ def embed_new(
 
 
 def extend_index(dataset: Dataset) -> int:
-    """Add the vectors that the similarity index lacks, where there is one; return how many."""
+    """Add missing vectors to the similarity index, if there is one; return their number."""
     if not dataset.has_brain_run(schema.SIMILARITY):
         return 0
     note = dataset.info[schema.EMBEDDER_INFO]
-    there = Vectors(Path(note["folder"]), note["fingerprint"]).ids()
-    known = [one for one in collection.ids_and_paths(dataset)[0] if one in there]
-    return brain_runs.index(dataset, known)
+    embedded = VectorTable(Path(note["folder"]), note["fingerprint"]).ids()
+    ids = [sample_id for sample_id in collection.ids_and_paths(dataset)[0] if sample_id in embedded]
+    return brain_runs.update_index(dataset, ids)

@@ -1,4 +1,4 @@
-"""The jobs that only look: do new images drift, and does the champion's metric hold?"""
+"""Monitoring jobs: drift of new images, and the champion's live metric."""
 
 from __future__ import annotations
 
@@ -9,58 +9,61 @@ from typing import Any
 
 from curation.active_learning.gate.live_monitor import RollbackPolicy
 from curation.errors import StageError
-from curation.jobs.execution.runner import Context
+from curation.jobs.execution.runner import RunContext
 from curation.jobs.models import Refused
 from curation.jobs.nightly import ranking
 from curation.jobs.nightly.incremental_embeddings import embed_new
-from curation.jobs.nightly.ranking import ACCEPTED, THROUGH, Night
+from curation.jobs.nightly.ranking import ACCEPTED, THROUGH, NightlyConfig
 from curation.settings import Settings
-from curation.stages.guard import watch
+from curation.stages.guard import guard
 from curation.storage import collection, queries
 from curation.storage.database.lease import LeaseError
-from curation.tracking.registry.promotion import promotions
+from curation.tracking.registry.promotion import open_promotions
 
 
-def drift(context: Context, night: Night) -> Mapping[str, Any]:
-    """Bring in and embed what is new, and say whether it is like what was there before.
+def monitor_drift(context: RunContext, config: NightlyConfig) -> Mapping[str, Any]:
+    """Ingest and embed new images, and compare them with the earlier ones.
 
     Raises:
-        Refused: It is not; the event that tells of it is the purpose of the job.
+        Refused: The new images have drifted; sending this event is the purpose of the job.
     """
-    done = {} if night.watched is None else {"ingest": ranking.bring_in(night, night.watched)}
-    dataset = queries.load_dataset(night.dataset)
-    folder = night.settings.vectors(dataset.name)
-    embedded = embed_new(dataset, night.ensemble(dataset), folder=folder, device=night.device)
-    found, through = ranking.compare(context, dataset, most_far=night.most_far)
-    if found is not None and found.drifted and not context.facts.get(ACCEPTED):
-        raise Refused(found.sentence)
+    result = {}
+    if config.watched is not None:
+        result["ingest"] = ranking.ingest_new(config, config.watched)
+    dataset = queries.load_dataset(config.dataset)
+    folder = config.settings.vectors(dataset.name)
+    embedded = embed_new(dataset, config.ensemble(dataset), folder=folder, device=config.device)
+    comparison, through = ranking.measure_drift(context, dataset, most_far=config.most_far)
+    if comparison is not None and comparison.drifted and not context.facts.get(ACCEPTED):
+        raise Refused(comparison.sentence)
     return {
-        **done,
+        **result,
         "samples": len(collection.ids_and_paths(dataset)[0]),
         "embed": asdict(embedded),
-        "drift": None if found is None else asdict(found),
+        "drift": None if comparison is None else asdict(comparison),
         THROUGH: through,
     }
 
 
-def metric(context: Context, settings: Settings) -> Mapping[str, Any]:
-    """Look at the champion's live checks, and roll back where they ask for it.
+def monitor_metric(context: RunContext, settings: Settings) -> Mapping[str, Any]:
+    """Evaluate the champion's live checks, and roll back if they require it.
 
     Raises:
-        StageError: Nothing is in service, or somebody moves what is.
+        StageError: There is no champion, or another process is moving it.
+        Refused: The champion was rolled back.
     """
-    wants = context.job.options
-    with promotions(settings) as moving:
-        context.expect_alone()
+    options = context.job.options
+    with open_promotions(settings) as service:
+        context.renew_lease()
         try:
-            found = watch(
-                moving,
-                wants["dataset"],
-                live=Path(wants["live"]),
-                watching=RollbackPolicy(floor=wants["floor"]),
+            result = guard(
+                service,
+                options["dataset"],
+                live=Path(options["live"]),
+                policy=RollbackPolicy(floor=options["floor"]),
             )
-        except LeaseError as error:  # the champion's; that of the job is held
-            raise StageError(f"The champion is being moved. {error}") from error
-    if found.rolled_back:
-        raise Refused(f"Rolled back to version {found.in_service}. {found.reason}")
-    return asdict(found)
+        except LeaseError as error:  # of the champion, not of the job
+            raise StageError(f"Another process is moving the champion. {error}") from error
+    if result.rolled_back:
+        raise Refused(f"Rolled back to version {result.in_service}. {result.reason}")
+    return asdict(result)

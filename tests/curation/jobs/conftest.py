@@ -7,7 +7,7 @@ import pytest
 
 from curation.jobs.execution import runner
 from curation.jobs.models import Job
-from curation.jobs.store import History
+from curation.jobs.store import JobStore
 from curation.storage.database import mongod
 from curation.storage.database.lease import LeaseError
 
@@ -28,12 +28,12 @@ class Clock:
 class Here:
     """Makes each attempt at once, in this process."""
 
-    def __init__(self, work, history, clock):
-        self.work, self.history, self.clock = work, history, clock
+    def __init__(self, work, store, clock):
+        self.work, self.store, self.clock = work, store, clock
 
     def launch(self, job, run):
         with suppress(LeaseError):  # another scheduler was quicker
-            runner.attempt(job, run.due, self.work, self.history, clock=self.clock, lease_s=5)
+            runner.attempt(job, run.due, self.work, self.store, clock=self.clock, lease_s=5)
 
     def is_busy(self, job):
         return False
@@ -52,7 +52,7 @@ class Child:
             return
         try:
             with mongod.open_client(self.uri) as client:
-                Here(self.work, History(client.jobs), self.clock).launch(job, run)
+                Here(self.work, JobStore(client.jobs), self.clock).launch(job, run)
         finally:
             os.kill(os.getpid(), signal.SIGKILL)  # nothing of pytest's runs here
 
@@ -66,13 +66,13 @@ def clock():
 
 
 @pytest.fixture
-def history(database):
+def store(database):
     """Return the record of jobs in a database of the test's own."""
     with mongod.open_client(database) as client:
         client.drop_database("jobs")
-        kept = History(client.jobs)
-        kept.prepare()
-        yield kept
+        jobs = JobStore(client.jobs)
+        jobs.prepare()
+        yield jobs
         client.drop_database("jobs")
 
 

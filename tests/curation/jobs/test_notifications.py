@@ -67,7 +67,7 @@ def test_a_mail_says_what_happened(monkeypatch):
     assert "Subject: [curation] nightly: retry" in heard
     assert "To: ada@example.org" in heard
     text = "".join(row.removesuffix("=") for row in heard)  # long lines are folded
-    assert "The server is away. Next try at 2027-03-26 02:30:00 UTC." in text
+    assert "The server is away. Next attempt at 2027-03-26 02:30:00 UTC." in text
 
 
 def test_without_a_mail_server_the_run_goes_on(monkeypatch):
@@ -92,4 +92,4 @@ def test_an_event_is_plain_json():
 @pytest.mark.parametrize("target", ["ada@example.org", "ftp://host/x", "https://", "mailto:ada"])
 def test_who_cannot_be_told_is_refused(target):
     with pytest.raises(JobError, match=r"https://\.\.\. or mailto:"):
-        notifications.check(target)
+        notifications.validate_target(target)

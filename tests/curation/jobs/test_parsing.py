@@ -11,7 +11,7 @@ NOW = datetime(2027, 3, 25, 12, 0, 0, 999, tzinfo=UTC)
 
 
 def draft(**words):
-    return parsing.draft("nightly", "site", now=NOW, **{"every": "1d"} | words)
+    return parsing.parse_job("nightly", "site", now=NOW, **{"every": "1d"} | words)
 
 
 def test_words_become_a_job():
@@ -39,7 +39,7 @@ def test_the_address_of_a_bucket_stays_as_it_is():
     ("text", "seconds"), [("90s", 90), ("15m", 900), ("6h", 21600), ("1d", 86400)]
 )
 def test_spans(text, seconds):
-    assert parsing.seconds(text) == seconds
+    assert parsing.parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -48,18 +48,18 @@ def test_spans(text, seconds):
         ({"every": "often"}, "like 90s, 15m, 6h or 1d, got 'often'"),
         ({"every": "-5m"}, "got '-5m'"),
         ({"every": None}, "either `--cron"),
-        ({"every": "0s"}, "every second at most"),
+        ({"every": "0s"}, "must be at least 1 s"),
         ({"cron": "0 2 * * *"}, "either `--cron"),
-        ({"kind": "nightli"}, "No kind is named 'nightli'. Did you mean 'nightly'"),
+        ({"kind": "nightli"}, "Unknown kind 'nightli'. Did you mean 'nightly'"),
         ({"kind": "metric"}, "`--live`"),
-        ({"kind": "metric", "live": Path("x"), "watch": "in"}, "leave `--watch` out"),
-        ({"overlap": "both"}, "No overlap is named 'both'"),
-        ({"catch_up": "some"}, "No catch-up is named 'some'"),
+        ({"kind": "metric", "live": Path("x"), "watch": "in"}, "omit `--watch`"),
+        ({"overlap": "both"}, "Unknown overlap 'both'"),
+        ({"catch_up": "some"}, "Unknown catch-up 'some'"),
         ({"labeler": "label-studioo"}, "label-studio"),
         ({"budget": 0}, "at least 1"),
         ({"most_far": 1.5}, r"in \[0, 1\]"),
         ({"notify": ["ada@example.org"]}, "mailto:ada@example.org"),
-        ({"zone": "Mars"}, "No time zone is named 'Mars'"),
+        ({"zone": "Mars"}, "Unknown time zone 'Mars'"),
     ],
 )
 def test_what_cannot_be_meant(words, says):
@@ -68,8 +68,8 @@ def test_what_cannot_be_meant(words, says):
 
 
 def test_a_job_without_a_dataset_is_refused():
-    with pytest.raises(JobError, match="Name the dataset"):
-        parsing.draft("nightly", "", now=NOW, every="1d")
+    with pytest.raises(JobError, match="needs the name of a dataset"):
+        parsing.parse_job("nightly", "", now=NOW, every="1d")
 
 
 def test_a_manifest_that_is_not_there_is_refused_now():

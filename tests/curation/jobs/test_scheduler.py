@@ -14,14 +14,14 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 
 @pytest.fixture
-def week(history, database, clock, make_job, launchers):
+def week(store, database, clock, make_job, launchers):
     """Return what became of a week around the beginning of summer time, and who did what.
 
     The night of Friday is quiet. On Saturday the process is killed in the middle. On Sunday the
     clocks jump over the time that it is due. On Monday two schedulers begin together. Tuesday's
     run takes 26 hours, into the night of Wednesday. On Thursday nobody watches until noon.
     """
-    history.add(make_job(cron="30 2 * * *", zone="Europe/Berlin"))
+    store.add(make_job(cron="30 2 * * *", zone="Europe/Berlin"))
     done = []
 
     def local():
@@ -41,10 +41,10 @@ def week(history, database, clock, make_job, launchers):
     def dies(context):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    here = launchers["here"](work, history, clock)
+    here = launchers["here"](work, store, clock)
     dying = launchers["child"](dies, database, clock)
-    first, second = Scheduler(history, here, clock=clock), Scheduler(history, here, clock=clock)
-    crashing = Scheduler(history, dying, clock=clock)
+    first, second = Scheduler(store, here, clock=clock), Scheduler(store, here, clock=clock)
+    crashing = Scheduler(store, dying, clock=clock)
     while local() < datetime(2027, 4, 2, 12, 30, tzinfo=BERLIN):
         clock.forward(minutes=10)
         if local().strftime("%a %H:%M") == "Sat 02:30":
@@ -54,13 +54,13 @@ def week(history, database, clock, make_job, launchers):
         if not asleep:
             first.tick()
             second.tick()
-    return history, done
+    return store, done
 
 
 def test_each_night_has_exactly_one_complete_run(week):
-    history, done = week
+    store, done = week
     assert done == ["Fri", "Sat", "Sun", "Mon", "Tue", "Wed", "Thu", "Fri"]
-    runs = history.runs("nightly")[::-1]
+    runs = store.runs("nightly")[::-1]
     assert [run.state for run in runs] == ["done"] * 8
     assert [run.result["night"] for run in runs] == done
     assert [f"{run.due.astimezone(BERLIN):%d %H:%M%z}" for run in runs] == [
@@ -70,10 +70,10 @@ def test_each_night_has_exactly_one_complete_run(week):
 
 
 def test_the_history_tells_the_story(week):
-    history, _ = week
-    runs = {f"{run.due.astimezone(BERLIN):%a %d}": run for run in history.runs("nightly")}
+    store, _ = week
+    runs = {f"{run.due.astimezone(BERLIN):%a %d}": run for run in store.runs("nightly")}
     crashed = runs["Sat 27"].attempts
-    assert [one.outcome for one in crashed] == ["ended without a word (a crash)", "done"]
+    assert [one.outcome for one in crashed] == ["crashed", "done"]
     assert crashed[0].who != crashed[1].who
     assert all(len(run.attempts) == 1 for night, run in runs.items() if night != "Sat 27")
     slow, after = runs["Tue 30"].attempts[0], runs["Wed 31"].attempts[0]
@@ -84,8 +84,8 @@ def test_the_history_tells_the_story(week):
     assert f"{late:%a %H:%M}" == "Thu 12:00"
 
 
-def test_who_skips_says_what_was_in_the_way(history, clock, make_job, launchers):
-    history.add(make_job(cron="0 2 * * *", overlap="skip"))
+def test_who_skips_says_what_was_in_the_way(store, clock, make_job, launchers):
+    store.add(make_job(cron="0 2 * * *", overlap="skip"))
 
     def slow(context):
         for _ in range(30):
@@ -93,53 +93,58 @@ def test_who_skips_says_what_was_in_the_way(history, clock, make_job, launchers)
             other.tick()
         return {}
 
-    here = launchers["here"](slow, history, clock)
-    one, other = Scheduler(history, here, clock=clock), Scheduler(history, here, clock=clock)
+    here = launchers["here"](slow, store, clock)
+    one, other = Scheduler(store, here, clock=clock), Scheduler(store, here, clock=clock)
     clock.now = datetime(2027, 3, 26, 2, tzinfo=UTC)
     one.tick()
-    skipped, done = history.runs("nightly")
+    skipped, done = store.runs("nightly")
     assert (skipped.state, done.state) == ("skipped", "done")
-    assert skipped.reason == "The run of 2027-03-26 02:00:00 UTC still went on."
+    assert skipped.reason == "The run of 2027-03-26 02:00:00 UTC was still active."
 
 
 def test_what_was_missed_is_on_record_with_the_reason_and_told_once(
-    history, clock, make_job, launchers, caplog
+    store, clock, make_job, launchers, caplog
 ):
-    history.add(make_job())
-    here = launchers["here"](lambda context: {}, history, clock)
+    store.add(make_job())
+    here = launchers["here"](lambda context: {}, store, clock)
     clock.forward(hours=5, minutes=1)
     for _ in range(3):
-        Scheduler(history, here, clock=clock).tick()
-    runs = history.runs("nightly")
+        Scheduler(store, here, clock=clock).tick()
+    runs = store.runs("nightly")
     assert [run.state for run in runs] == ["done", "missed", "missed", "missed", "missed"]
-    assert runs[-1].reason == "Nobody watched for 4.0 h; only the latest of 5 times is run."
-    assert [one.message.count("So did 3 before it") for one in caplog.records] == [1]
+    assert (
+        runs[-1].reason
+        == "No scheduler was running for 4.0 h; only the latest of 5 due times runs."
+    )
+    assert [
+        one.message.count("This also applies to 3 earlier times") for one in caplog.records
+    ] == [1]
 
 
-def test_a_jittered_run_begins_later_and_is_of_its_time(history, clock, make_job, launchers):
-    history.add(make_job(jitter_s=600))
-    looks = Scheduler(history, launchers["here"](lambda _: {}, history, clock), clock=clock)
+def test_a_jittered_run_begins_later_and_is_of_its_time(store, clock, make_job, launchers):
+    store.add(make_job(jitter_s=600))
+    looks = Scheduler(store, launchers["here"](lambda _: {}, store, clock), clock=clock)
     clock.forward(hours=1)
     looks.tick()
-    (run,) = history.runs("nightly")
+    (run,) = store.runs("nightly")
     assert run.state == "due"
     clock.forward(minutes=10)
     looks.tick()
-    (run,) = history.runs("nightly")
+    (run,) = store.runs("nightly")
     assert (run.state, run.due.minute) == ("done", 0)
 
 
-def test_a_changed_schedule_owes_nothing_of_the_past(history, clock, make_job, launchers):
-    history.add(make_job())
+def test_a_changed_schedule_owes_nothing_of_the_past(store, clock, make_job, launchers):
+    store.add(make_job())
     clock.forward(days=2)
-    history.add(make_job(every_s=1800), replacing=True)
-    scheduler.note_owed(history, history.job("nightly"), now=clock())
-    assert history.runs("nightly") == []
+    store.add(make_job(every_s=1800), replacing=True)
+    scheduler.record_due_times(store, store.job("nightly"), now=clock())
+    assert store.runs("nightly") == []
 
 
-def test_nobody_gets_in_while_it_runs(history, clock, make_job, launchers):
+def test_nobody_gets_in_while_it_runs(store, clock, make_job, launchers):
     """The second to come finds the lease taken, and launches nothing."""
-    history.add(make_job())
+    store.add(make_job())
     launched = []
 
     class Counting(launchers["here"]):
@@ -148,68 +153,66 @@ def test_nobody_gets_in_while_it_runs(history, clock, make_job, launchers):
             super().launch(job, run)
 
     def work(context):
-        Scheduler(history, here, clock=clock).tick()
+        Scheduler(store, here, clock=clock).tick()
         return {}
 
-    here = Counting(work, history, clock)
+    here = Counting(work, store, clock)
     clock.forward(hours=1)
-    Scheduler(history, here, clock=clock).tick()
+    Scheduler(store, here, clock=clock).tick()
     assert len(launched) == 1
 
 
-def test_a_paused_job_rests_and_its_times_are_on_record(
-    history, clock, make_job, launchers, caplog
-):
-    history.add(make_job())
+def test_a_paused_job_rests_and_its_times_are_on_record(store, clock, make_job, launchers, caplog):
+    store.add(make_job())
     done = []
-    work = launchers["here"](lambda context: done.append(context.run.due) or {}, history, clock)
-    looks = Scheduler(history, work, clock=clock)
+    work = launchers["here"](lambda context: done.append(context.run.due) or {}, store, clock)
+    looks = Scheduler(store, work, clock=clock)
     clock.forward(minutes=30)
-    scheduler.pause(history, "nightly", paused=True, now=clock())
+    scheduler.set_paused(store, "nightly", paused=True, now=clock())
     for _ in range(3):
         clock.forward(hours=1)
         looks.tick()
     clock.forward(hours=1)
-    scheduler.pause(history, "nightly", paused=False, now=clock())  # nobody looked in between
+    scheduler.set_paused(store, "nightly", paused=False, now=clock())  # nobody looked in between
     clock.forward(hours=1)
     looks.tick()
-    runs = history.runs("nightly")[::-1]
+    runs = store.runs("nightly")[::-1]
     assert [run.state for run in runs] == ["skipped"] * 4 + ["done"]
     assert {run.reason for run in runs[:4]} == {"The job was paused."}
     assert len(done) == 1
     assert caplog.messages == [], "nobody is told of what was asked for"
 
 
-def test_what_waits_is_run_once_the_job_is_resumed(history, clock, make_job, launchers):
-    history.add(make_job())
-    looks = Scheduler(history, launchers["here"](lambda _: {}, history, clock), clock=clock)
+def test_what_waits_is_run_once_the_job_is_resumed(store, clock, make_job, launchers):
+    store.add(make_job())
+    looks = Scheduler(store, launchers["here"](lambda _: {}, store, clock), clock=clock)
     clock.forward(hours=1)
-    scheduler.pause(history, "nightly", paused=True, now=clock())
+    scheduler.set_paused(store, "nightly", paused=True, now=clock())
     looks.tick()
-    assert [run.state for run in history.runs("nightly")] == ["due"]
-    asked = scheduler.ask(history, "nightly", now=clock())
+    assert [run.state for run in store.runs("nightly")] == ["due"]
+    asked = scheduler.request_run(store, "nightly", now=clock())
     looks.tick()
-    assert history.run("nightly", asked).state == "due", "the schedule asked for that time, too"
+    assert store.run("nightly", asked).state == "due", "the schedule asked for that time, too"
     clock.forward(minutes=5)
-    asked = scheduler.ask(history, "nightly", now=clock())
+    asked = scheduler.request_run(store, "nightly", now=clock())
     looks.tick()
-    assert history.run("nightly", asked).state == "done", "a person is not kept waiting"
-    scheduler.pause(history, "nightly", paused=False, now=clock())
+    assert store.run("nightly", asked).state == "done", "a person is not jobs waiting"
+    scheduler.set_paused(store, "nightly", paused=False, now=clock())
     looks.tick()
-    assert [run.state for run in history.runs("nightly")] == ["done", "done"]
+    assert [run.state for run in store.runs("nightly")] == ["done", "done"]
 
 
-def test_what_a_removed_job_left_waiting_is_never_run(history, clock, make_job, launchers):
+def test_what_a_removed_job_left_waiting_is_never_run(store, clock, make_job, launchers):
     def fails(context):
         raise TimeoutError("no answer")
 
-    history.add(make_job())
+    store.add(make_job())
     clock.forward(hours=1)
-    Scheduler(history, launchers["here"](fails, history, clock), clock=clock).tick()
-    assert history.runs("nightly")[0].state == "waiting"
-    history.remove("nightly")
-    history.add(make_job())
+    Scheduler(store, launchers["here"](fails, store, clock), clock=clock).tick()
+    assert store.runs("nightly")[0].state == "waiting"
+    store.remove("nightly")
+    store.add(make_job())
     clock.forward(minutes=30)
-    Scheduler(history, launchers["here"](lambda _: {}, history, clock), clock=clock).tick()
-    (run,) = history.runs("nightly")
+    Scheduler(store, launchers["here"](lambda _: {}, store, clock), clock=clock).tick()
+    (run,) = store.runs("nightly")
     assert (run.state, run.reason) == ("skipped", "The job was removed.")

@@ -16,15 +16,15 @@ from curation.storage.database.lease import LeaseError
 
 
 @pytest.fixture
-def attempt(history, clock, make_job):
+def attempt(store, clock, make_job):
     """Return what tries a run that is on record already."""
     job = make_job(retries=2)
-    history.add(job)
-    history.note("nightly", [Entry(clock(), "due")])
+    store.add(job)
+    store.record("nightly", [Entry(clock(), "due")])
     due = clock()
 
     def make(work, **more):
-        return runner.attempt(history.job("nightly"), due, work, history, clock=clock, **more)
+        return runner.attempt(store.job("nightly"), due, work, store, clock=clock, **more)
 
     return make
 
@@ -33,14 +33,14 @@ def fails(context):
     raise LabelingError("The server is away.")
 
 
-def test_what_it_did_and_what_it_logged_is_on_record(attempt, history, caplog):
+def test_what_it_did_and_what_it_logged_is_on_record(attempt, store, caplog):
     def work(context):
         logging.getLogger("curation.somewhere").info("ranked %s", 3)
         logging.getLogger("foreign").info("not ours")
         return {"pushed": 3}
 
     attempt(work)
-    (run,) = history.runs()
+    (run,) = store.runs()
     assert (run.state, run.result) == ("done", {"pushed": 3})
     assert [line.partition(" INFO ")[2] for line in run.log] == ["curation.somewhere: ranked 3"]
 
@@ -59,9 +59,9 @@ def test_failures_wait_twice_as_long_each_time_and_come_to_an_end(attempt, clock
     assert [one.outcome for one in last.attempts] == [last.reason] * 3
 
 
-def test_a_bug_keeps_its_traceback(attempt, history):
+def test_a_bug_keeps_its_traceback(attempt, store):
     attempt(lambda context: 1 / 0)
-    (run,) = history.runs()
+    (run,) = store.runs()
     assert run.reason == "ZeroDivisionError: division by zero"
     assert any("Traceback" in line for line in run.log)
 
@@ -74,11 +74,11 @@ def test_a_refusal_is_not_tried_again(attempt):
     assert attempt(fails).state == "refused"
 
 
-def test_what_takes_too_long_is_interrupted(history, clock, make_job):
+def test_what_takes_too_long_is_interrupted(store, clock, make_job):
     job = make_job(timeout_s=0.2)
-    history.note("nightly", [Entry(clock(), "due")])
+    store.record("nightly", [Entry(clock(), "due")])
     began = time.monotonic()
-    run = runner.attempt(job, clock(), lambda _: time.sleep(20), history, clock=clock)
+    run = runner.attempt(job, clock(), lambda _: time.sleep(20), store, clock=clock)
     assert time.monotonic() - began < 5
     assert (run.state, run.reason) == (
         "waiting", "DeadlineError: The attempt took longer than 0.2 s.",
@@ -98,83 +98,83 @@ def test_no_driver_takes_the_deadline_for_a_failure_of_its_own():
         as_drivers_do()
 
 
-def test_sigterm_leaves_the_run_to_the_next(attempt, history):
+def test_sigterm_leaves_the_run_to_the_next(attempt, store):
     def work(context):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(20)
 
-    with runner.stoppable(), pytest.raises(runner.Stopped):
+    with runner.stop_on_sigterm(), pytest.raises(runner.Stopped):
         attempt(work)
-    (run,) = history.runs()
+    (run,) = store.runs()
     assert (run.state, run.reason) == ("waiting", "stopped on request")
     for _ in range(5):  # however often it is stopped, that is no failure
-        with runner.stoppable(), pytest.raises(runner.Stopped):
+        with runner.stop_on_sigterm(), pytest.raises(runner.Stopped):
             attempt(work)
     assert attempt(lambda context: {}).state == "done"
 
 
 def test_what_was_decided_is_kept_for_the_next_attempt(attempt):
     def decides(context):
-        context.keep(round=7)
+        context.set_facts(round=7)
         fails(context)
 
     attempt(decides)
     assert attempt(lambda context: {"round": context.facts["round"]}).result == {"round": 7}
 
 
-def test_who_was_thought_dead_writes_nothing(attempt, history, clock):
+def test_who_was_thought_dead_writes_nothing(attempt, store, clock):
     """Its lease runs out in the middle; another does the work; the first comes back."""
     pushed = []
 
     def late(context):
-        leases = history.database[lease.COLLECTION]
+        leases = store.database[lease.COLLECTION]
         leases.update_one(
             {"_id": "job nightly"}, {"$set": {"expires": clock() - timedelta(days=900)}}
         )
         attempt(other)
-        context.expect_alone()
+        context.renew_lease()
         pushed.append("late")
 
     def other(context):
-        context.expect_alone()
+        context.renew_lease()
         pushed.append("other")
         return {"by": "other"}
 
     with pytest.raises(LeaseError):
         attempt(late)
-    (run,) = history.runs()
+    (run,) = store.runs()
     assert pushed == ["other"]
     assert (run.state, run.result) == ("done", {"by": "other"})
 
 
-def test_a_long_run_keeps_its_lease(attempt, history):
+def test_a_long_run_keeps_its_lease(attempt, store):
     def work(context):
         time.sleep(1.2)
-        return {"free": runner.is_free(history, "nightly")}
+        return {"free": runner.is_free(store, "nightly")}
 
     assert attempt(work, lease_s=0.6).result == {"free": False}
-    assert runner.is_free(history, "nightly")
+    assert runner.is_free(store, "nightly")
 
 
-def test_crashes_come_to_an_end_too(attempt, history):
-    (run,) = history.runs()
+def test_crashes_come_to_an_end_too(attempt, store):
+    (run,) = store.runs()
     for token in range(1, 4):
-        assert history.claim(history.run("nightly", run.due), token=token, who="x", now=run.due)
+        assert store.claim(store.run("nightly", run.due), token=token, who="x", now=run.due)
     for _ in range(3):
         attempt(lambda context: {})
-    (run,) = history.runs()
+    (run,) = store.runs()
     assert (run.state, len(run.attempts)) == ("failed", 4)
-    assert run.reason == "3 attempts ended in failure or without a word."
+    assert run.reason == "3 attempts failed or crashed."
 
 
-def test_a_time_that_is_not_on_record_is_not_run(history, clock, make_job):
-    run = runner.attempt(make_job(), clock(), fails, history, clock=clock)
-    assert run == Run("nightly", clock(), "missed", reason="It is not on record.")
+def test_a_time_that_is_not_on_record_is_not_run(store, clock, make_job):
+    run = runner.attempt(make_job(), clock(), fails, store, clock=clock)
+    assert run == Run("nightly", clock(), "missed", reason="There is no record of it.")
 
 
-def test_a_job_that_is_not_there_names_the_nearest(history, make_job):
-    history.add(make_job())
-    with pytest.raises(JobError, match=r"No job is named 'nigthly'.*nightly"):
-        history.job("nigthly")
-    with pytest.raises(JobError, match="named 'nightly' already"):
-        history.add(make_job())
+def test_a_job_that_is_not_there_names_the_nearest(store, make_job):
+    store.add(make_job())
+    with pytest.raises(JobError, match=r"There is no job named 'nigthly'.*nightly"):
+        store.job("nigthly")
+    with pytest.raises(JobError, match="named 'nightly' already exists"):
+        store.add(make_job())

@@ -44,7 +44,7 @@ def test_what_is_gone_from_the_bucket_stays(there, tmp_path):
 
 @pytest.mark.parametrize("address", ["file:///no/such/folder", "nosuchscheme://bucket/prefix"])
 def test_what_cannot_be_read_is_said(address, tmp_path):
-    with pytest.raises(StageError, match=f"The bucket {address} cannot be read: .* Check"):
+    with pytest.raises(StageError, match=f"Cannot read the bucket {address}: .* Check"):
         bucket_sync.fetch(address, tmp_path)
 
 

@@ -26,7 +26,7 @@ def test_another_world_is_drift_and_the_sentence_says_how_far():
     found = drift.measure(around(centres(9), 100, 1), around(centres(0), 500, 2), [None] * 500)
     assert found.drifted
     assert found.far == 1.0
-    assert "100% of 100 new images are farther from the 500 known ones" in found.sentence
+    assert "100% of 100 new images are farther from the 500 earlier ones" in found.sentence
 
 
 def test_half_of_another_world_is_at_the_border():

@@ -46,13 +46,13 @@ def test_what_cannot_be_brought_in_is_said_once_and_tried_again(tmp_path, caplog
 
     folder_watcher.watch(tmp_path, bring, sleep=lambda _: None, stop=lambda: next(looks) == 5)
     assert len(tries) == 4
-    assert caplog.messages == ["The folder holds no images. It is tried again."]
+    assert caplog.messages == ["The folder holds no images. Retrying."]
 
 
 def test_an_empty_folder_and_hidden_files_are_nothing(tmp_path):
     (tmp_path / ".part").write_text("x")
     (tmp_path / ".trash").mkdir()
     (tmp_path / ".trash" / "a.jpg").write_text("x")
-    assert folder_watcher.listing(tmp_path) == frozenset()
+    assert folder_watcher.list_files(tmp_path) == frozenset()
     assert run(tmp_path, [lambda: None] * 4) == []
-    assert folder_watcher.listing(tmp_path / "no such folder") == frozenset()
+    assert folder_watcher.list_files(tmp_path / "no such folder") == frozenset()

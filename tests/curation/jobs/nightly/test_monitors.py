@@ -7,7 +7,7 @@ from curation.active_learning.gate.live_monitor import LiveCheck, append_check
 from curation.jobs.catch_up import Entry
 from curation.jobs.execution import runner
 from curation.jobs.nightly import monitors
-from curation.tracking.registry.promotion import promotions
+from curation.tracking.registry.promotion import open_promotions
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,7 +20,7 @@ def fiftyone_before_mlflow(database):
 def served(settings, tmp_path, tracking_uri, request):
     """Return settings under which two versions were promoted in turn."""
     mine = replace(settings, home=tmp_path / "home", tracking_uri=tracking_uri)
-    with promotions(mine) as moving:
+    with open_promotions(mine) as moving:
         for content in "ab":
             folder = tmp_path / content
             folder.mkdir()
@@ -31,7 +31,7 @@ def served(settings, tmp_path, tracking_uri, request):
 
 
 def test_a_metric_that_fell_rolls_back_and_the_run_says_so(
-    served, history, clock, make_job, tmp_path
+    served, store, clock, make_job, tmp_path
 ):
     live = tmp_path / "live.jsonl"
     job = make_job(kind="metric", options={"dataset": "demo", "live": str(live), "floor": 0.9})
@@ -39,14 +39,18 @@ def test_a_metric_that_fell_rolls_back_and_the_run_says_so(
     def look(value):
         append_check(live, LiveCheck(datetime.now(UTC).isoformat(), "2", value, 100))
         clock.forward(hours=1)
-        history.note("nightly", [Entry(clock(), "due")])
+        store.record("nightly", [Entry(clock(), "due")])
         return runner.attempt(
-            job, clock(), lambda context: monitors.metric(context, served), history, clock=clock
+            job,
+            clock(),
+            lambda context: monitors.monitor_metric(context, served),
+            store,
+            clock=clock,
         )
 
     assert look(0.95).result["rolled_back"] is False
     assert [look(value).state for value in (0.8, 0.7)] == ["done", "done"]
     last = look(0.6)
     assert (last.state, last.reason[:27]) == ("refused", "Rolled back to version 1. T")
-    with promotions(served) as moving:
+    with open_promotions(served) as moving:
         assert moving.registry.champion("demo") == "1"

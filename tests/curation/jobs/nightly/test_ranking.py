@@ -21,10 +21,10 @@ from PIL import Image
 from curation.jobs.catch_up import Entry
 from curation.jobs.execution import runner
 from curation.jobs.nightly import incremental_hardness, monitors, ranking
-from curation.jobs.nightly.ranking import Night
+from curation.jobs.nightly.ranking import NightlyConfig
 from curation.jobs.scheduler import Scheduler
 from curation.labeling.export_folder import read_rows
-from curation.labeling.files.backend import Files
+from curation.labeling.files.backend import FileLabeler
 from curation.stages.choose import choose
 from curation.stages.score import score
 from curation.storage import collection, reader, schema
@@ -70,12 +70,12 @@ def night(pool, ensemble, settings, tmp_path):
         **pool.info[schema.EMBEDDER_INFO], "folder": str(vectors),
     }  # fmt: skip
     pool.save()
-    return Night(
+    return NightlyConfig(
         dataset="pool",
         watched=str(tmp_path / "inbox"),
         taxonomy=ensemble.taxonomy,
         ensemble=lambda _: ensemble,
-        labeler=lambda _: Files(labeling, taxonomy=ensemble.taxonomy, copy_images=False),
+        labeler=lambda _: FileLabeler(labeling, taxonomy=ensemble.taxonomy, copy_images=False),
         budget=30,
         settings=settings,
         device=CPU,
@@ -83,20 +83,20 @@ def night(pool, ensemble, settings, tmp_path):
 
 
 @pytest.fixture
-def pass_night(history, clock, make_job, launchers):
+def pass_night(store, clock, make_job, launchers):
     """Return what lets one night pass, and returns what is on record of it."""
 
     def make(night, **more):
-        if not history.jobs():
-            history.add(make_job(every_s=86400, **more))
+        if not store.jobs():
+            store.add(make_job(every_s=86400, **more))
         looks = Scheduler(
-            history,
-            launchers["here"](lambda context: ranking.rank(context, night), history, clock),
+            store,
+            launchers["here"](lambda context: ranking.rank(context, night), store, clock),
             clock=clock,
         )
         clock.forward(days=1)
         looks.tick()
-        return history.runs("nightly", limit=1)[0]
+        return store.runs("nightly", limit=1)[0]
 
     return make
 
@@ -161,7 +161,7 @@ def test_every_sample_is_pushed_in_one_night_only(night, pass_night, tmp_path):
 
 
 def test_a_labeling_server_that_is_away_gets_the_batch_once_when_it_is_back(
-    night, pass_night, history, clock, launchers, webhook, tmp_path
+    night, pass_night, store, clock, launchers, webhook, tmp_path
 ):
     """The labeler is a folder; a file in its place is the server that is away."""
     address, heard = webhook
@@ -173,19 +173,19 @@ def test_a_labeling_server_that_is_away_gets_the_batch_once_when_it_is_back(
     assert "Not a directory" in run.reason or "File exists" in run.reason
     waits = []
     looks = Scheduler(
-        history,
-        launchers["here"](lambda context: ranking.rank(context, night), history, clock),
+        store,
+        launchers["here"](lambda context: ranking.rank(context, night), store, clock),
         clock=clock,
     )
     for minutes in range(1, 12):
         clock.forward(minutes=1)
         if minutes == 5:
             away.unlink()
-        before = len(history.runs("nightly")[0].attempts)
+        before = len(store.runs("nightly")[0].attempts)
         looks.tick()
-        waits += [minutes] * (len(history.runs("nightly")[0].attempts) - before)
+        waits += [minutes] * (len(store.runs("nightly")[0].attempts) - before)
     assert waits == [1, 3, 7]  # after one minute, two more, four more
-    (run,) = history.runs("nightly")
+    (run,) = store.runs("nightly")
     assert (run.state, run.result["round"]) == ("done", 1)
     assert run.result["push"]["pushed"] == 30
     assert len(set(rows(tmp_path, 1))) == 30
@@ -194,9 +194,9 @@ def test_a_labeling_server_that_is_away_gets_the_batch_once_when_it_is_back(
     ]  # fmt: skip
     assert heard[0]["job"] == "nightly"
     assert heard[0]["next_attempt"] == "2027-03-26T12:01:00+00:00"
-    assert "nothing is done twice" in heard[0]["reason"]
+    assert "the operation is idempotent" in heard[0]["reason"]
     assert heard[-1]["result"]["push"]["pushed"] == 30
-    assert run.told == tuple(
+    assert run.notices == tuple(
         f"{one} -> 127.0.0.1: delivered" for one in ("retry", "retry", "retry", "recovered")
     )
 
@@ -225,10 +225,10 @@ def test_new_images_that_are_too_few_are_judged_with_the_next(pool, night, pass_
     assert "of 6 new images" in run.reason
 
 
-def test_two_jobs_of_one_dataset_wait_for_each_other(night, pass_night, history, tmp_path):
+def test_two_jobs_of_one_dataset_wait_for_each_other(night, pass_night, store, tmp_path):
     synthetic_pool.new_images(tmp_path / "inbox", 1)
     with (
-        lease.hold(history.database, "hand over pool", holder="the other camera", seconds=60),
+        lease.hold(store.database, "hand over pool", holder="the other camera", seconds=60),
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(ranking, "_PATIENCE_S", 0.2)
@@ -239,7 +239,7 @@ def test_two_jobs_of_one_dataset_wait_for_each_other(night, pass_night, history,
 
 
 def test_a_night_that_is_nothing_like_the_reference_is_not_pushed(
-    pool, night, pass_night, history, clock, tmp_path
+    pool, night, pass_night, store, clock, tmp_path
 ):
     """The reference is in one corner of the space of vectors; the pictures are not."""
     here_only(pool)
@@ -255,24 +255,28 @@ def test_a_night_that_is_nothing_like_the_reference_is_not_pushed(
         assert "--accept-drift" in run.reason
         assert not (tmp_path / "labeling" / f"round-{number + 1:02d}").exists()
     clock.forward(minutes=1)
-    history.note("nightly", [Entry(clock(), "due")], scheduled=False, accepted=True)
+    store.record("nightly", [Entry(clock(), "due")], scheduled=False, accepted=True)
     accepted = runner.attempt(
-        history.job("nightly"), clock(), lambda context: ranking.rank(context, night), history,
+        store.job("nightly"), clock(), lambda context: ranking.rank(context, night), store,
         clock=clock,
     )  # fmt: skip
     assert (accepted.state, accepted.result["drift"]["drifted"]) == ("done", True)
     assert pass_night(night).state == "done"
 
 
-def test_a_drift_job_looks_and_pushes_nothing(pool, night, history, clock, make_job, tmp_path):
+def test_a_drift_job_looks_and_pushes_nothing(pool, night, store, clock, make_job, tmp_path):
     here_only(pool)
     job = make_job(kind="drift")
 
     def look():
         clock.forward(hours=1)
-        history.note("nightly", [Entry(clock(), "due")])
+        store.record("nightly", [Entry(clock(), "due")])
         return runner.attempt(
-            job, clock(), lambda context: monitors.drift(context, looked_at), history, clock=clock
+            job,
+            clock(),
+            lambda context: monitors.monitor_drift(context, looked_at),
+            store,
+            clock=clock,
         )
 
     looked_at = replace(night, watched=None)
@@ -313,12 +317,12 @@ def test_a_watched_folder_that_is_gone_is_said_and_tried_again(night, pass_night
     assert "Mount it, or change" in run.reason
 
 
-def test_a_changed_ensemble_scores_all_of_it_anew(pool, ensemble, history):
-    assert incremental_hardness.rerank(pool, ensemble, history.database).scored == POOL
-    assert incremental_hardness.rerank(pool, ensemble, history.database).scored == 0
+def test_a_changed_ensemble_scores_all_of_it_anew(pool, ensemble, store):
+    assert incremental_hardness.rerank(pool, ensemble, store.database).scored == POOL
+    assert incremental_hardness.rerank(pool, ensemble, store.database).scored == 0
     calmer = replace(ensemble.calibration, silence=dict.fromkeys(ensemble.detectors, 0.3))
     other = ensemble.with_calibration(calmer)
-    assert incremental_hardness.rerank(pool, other, history.database).scored == POOL
+    assert incremental_hardness.rerank(pool, other, store.database).scored == POOL
 
 
 def here_only(pool):
@@ -341,7 +345,7 @@ def change(path, seed):
 
 @pytest.fixture
 def webhook():
-    """Return an address that keeps what is posted there, and what it kept."""
+    """Return an address that keeps what is posted there, and what it jobs."""
     heard = []
 
     class Keep(BaseHTTPRequestHandler):
