@@ -1,4 +1,4 @@
-"""One tab of the App, driven as a person drives it."""
+"""One tab of the App, operated through its user interface."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class App:
     """The tab.
 
     Attributes:
-        page: Of playwright.
-        url: Of the server.
-        shots: Where screenshots go.
-        until: Waits for a condition.
+        page: Page of Playwright.
+        url: Address of the server.
+        shots: Folder of screenshots.
+        until: Function that waits for a condition.
     """
 
     page: Any
@@ -29,21 +29,21 @@ class App:
     until: Callable[..., Any]
 
     def open(self, dataset: str) -> None:
-        """Open a dataset and wait until its grid is there."""
+        """Open a dataset and wait for its grid."""
         slug = re.sub(r"[^\w-]+", "-", dataset).strip("-").lower()
         self.page.goto(f"{self.url}/datasets/{slug}")
         self.page.wait_for_selector("[data-cy=fo-grid], [data-cy=looker]", timeout=90_000)
         for notice in ("Dismiss", "Close"):
-            with contextlib.suppress(Exception):  # shown to newcomers only
+            with contextlib.suppress(Exception):  # only shown to new users
                 self.page.get_by_text(notice, exact=True).first.click(timeout=700)
 
     @property
     def prompt(self) -> Any:
-        """The form of an operator, or what it did."""
+        """Form or result of an operator."""
         return self.page.locator("[data-cy=operators-prompt-modal]")
 
     def run_operator(self, label: str) -> Any:
-        """Find an operator by its label in the browser of operators; return its form."""
+        """Open an operator by its label in the list of operators; return its form."""
         self.page.keyboard.press("Escape")
         self.page.evaluate("document.activeElement && document.activeElement.blur()")
         self.page.locator("body").press("`")
@@ -54,34 +54,34 @@ class App:
         return self.prompt
 
     def close_prompt(self) -> None:
-        """Close what an operator did, once that is shown."""
+        """Close the result of an operator, once it is shown."""
         self.page.get_by_role("button", name=re.compile("^(Done|Close)$")).last.click()
         self.prompt.wait_for(state="hidden")
 
     def panel(self, label: str) -> None:
-        """Open a panel from the `+` beside the tabs, and wait until something is on it."""
+        """Open a panel from the `+` next to the tabs, and wait for its content."""
         self.page.locator("[data-cy=new-panel-btn]").first.click()
         self.page.locator("[data-cy^=new-panel-option]").get_by_text(label, exact=True).click()
         self.page.wait_for_selector(f"{PLOT}, table, .MuiAlert-root", timeout=60_000)
 
     def plot(self, heading: str) -> Any:
-        """Return the plot under a heading, once it lies still: plotly draws twice."""
+        """Return the plot under a heading, once its position is stable: Plotly draws twice."""
         below = self.page.get_by_text(heading, exact=True).first
         below.wait_for()
-        found, last = None, None
+        plot, last = None, None
         for _ in range(60):
             top = below.bounding_box()["y"]
-            plots = [one for one in self.page.locator(PLOT).all() if one.bounding_box()["y"] > top]
-            found = min(plots, key=lambda one: one.bounding_box()["y"], default=None)
-            box = found and found.bounding_box()
+            plots = [p for p in self.page.locator(PLOT).all() if p.bounding_box()["y"] > top]
+            plot = min(plots, key=lambda p: p.bounding_box()["y"], default=None)
+            box = plot and plot.bounding_box()
             if box is not None and box == last:
-                return found
+                return plot
             last = box
             self.page.wait_for_timeout(1000)
-        raise AssertionError(f"the plot under {heading!r} never lies still")
+        raise AssertionError(f"the plot under {heading!r} does not become stable")
 
     def lasso(self, heading: str, *, right: float, bottom: float) -> None:
-        """Draw a lasso around the upper left of a plot, as far as these shares of its size."""
+        """Draw a lasso around the upper left of a plot, up to these shares of its size."""
         self.plot(heading).scroll_into_view_if_needed()
         box = self.plot(heading).bounding_box()
         low = (box["x"] + 30, box["y"] + 50)
@@ -93,22 +93,22 @@ class App:
             mouse.move(x, y, steps=12)
         mouse.up()
 
-    def tag_the_grid(self, word: str) -> None:
-        """Tag what the grid shows, from the panel of hardness."""
-        box = self.page.get_by_text("A word to tag with").locator("xpath=following::input[1]")
-        box.fill(word)
+    def tag_grid(self, tag: str) -> None:
+        """Tag the grid from the hardness panel."""
+        box = self.page.get_by_text("A tag such as").locator("xpath=following::input[1]")
+        box.fill(tag)
         box.press("Tab")
-        self.page.get_by_text("Tag what the grid shows").click()
+        self.page.get_by_text("Tag the selected samples, or the whole grid").click()
 
     def count(self) -> int:
-        """Return how many samples the grid shows."""
+        """Return the number of samples in the grid."""
         text = self.page.locator("[data-cy=entry-counts]").inner_text()
         return int(re.sub(r"[^\d]", "", text.split("sample", maxsplit=1)[0]) or 0)
 
     def click_until_narrowed(self, x: float, y: float, expected: int) -> None:
-        """Click into a plot, and wait until the grid shows so many samples."""
+        """Click into a plot, and wait until the grid has the expected number of samples."""
         self.page.mouse.move(x, y)
-        self.page.wait_for_timeout(300)  # plotly tells of a click on what it was told to hover on
+        self.page.wait_for_timeout(300)  # Plotly reports a click on the hovered mark
         self.page.mouse.click(x, y)
         self.until(
             lambda: self.count() == expected,
@@ -117,7 +117,7 @@ class App:
         )
 
     def shot(self, name: str) -> Path:
-        """Keep a picture of the tab, to be looked at; return its file."""
+        """Save a screenshot of the tab; return its file."""
         file = self.shots / f"{name}.png"
         self.page.screenshot(path=file)
         return file

@@ -1,7 +1,7 @@
-"""The App as people have it: a server, its database, a browser, and workers beside it.
+"""App server with its database, a browser, and workers.
 
-The server shares the database of this test session, so a test makes its dataset right here with
-FiftyOne and looks at it in the browser. Every process that is started is ended, by its group.
+The server shares the database of this test session: a test creates its dataset with FiftyOne and
+opens it in the browser. Every process is stopped with its process group.
 
 Screenshots go to the folder `$CURATION_SCREENSHOTS`, else to the test's temporary folder.
 """
@@ -29,10 +29,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "tests" / "labeling_server")]
 
-from app_in_browser import App  # noqa: E402 - it lies beside this file
+from app_in_browser import App  # noqa: E402 - in this folder
 
 CHROMIUM = Path("/usr/bin/chromium")
-_START_S = 180.0  # for a server on a machine that is busy with others
+_START_S = 180.0  # for a server on a busy machine
 _ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -41,19 +41,19 @@ _ARGUMENTS = (
 
 @dataclass
 class Processes:
-    """Starts programs of this environment in the database of this test session.
+    """Starter of programs that use the database of this test session.
 
     Attributes:
-        folder: Where what they print goes.
-        started: All of them.
+        folder: Folder of their logs.
+        started: The processes.
     """
 
     folder: Path
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, program: str, *words: object, **environment: object) -> subprocess.Popen[bytes]:
-        """Start a program in a session of its own, without waiting; its log is `log_of(it)`."""
-        told = os.environ | {
+        """Start a program in a new session, without waiting; its log is `log_of(process)`."""
+        variables = os.environ | {
             "FIFTYONE_PLUGINS_DIR": str(ROOT / "plugins"),
             "FIFTYONE_DATABASE_VALIDATION": "false",
             "OMP_NUM_THREADS": "1",
@@ -62,18 +62,18 @@ class Processes:
         with (self.folder / f"{len(self.started)}.log").open("wb") as log:
             process = subprocess.Popen(
                 [Path(sys.executable).with_name(program), *map(str, words)],
-                cwd=self.folder, env=told, stdin=subprocess.DEVNULL, stdout=log,
+                cwd=self.folder, env=variables, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         self.started.append(process)
         return process
 
     def log_of(self, process: subprocess.Popen[bytes]) -> str:
-        """What a program printed so far."""
+        """Output of a program so far."""
         return (self.folder / f"{self.started.index(process)}.log").read_text(errors="replace")
 
     def stop(self, process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> int:
-        """End a program and all that it started; return its exit code."""
+        """Stop a program and its children; return its exit code."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         return process.wait(60)
@@ -81,32 +81,31 @@ class Processes:
 
 @pytest.fixture(scope="session")
 def session_processes(tmp_path_factory: Any, database: str) -> Iterator[Processes]:
-    """What starts programs that live as long as this test session."""
-    yield from _ended(Processes(tmp_path_factory.mktemp("processes")))
+    """Starter of programs that live until the end of the session."""
+    yield from _stopped_after_use(Processes(tmp_path_factory.mktemp("processes")))
 
 
 @pytest.fixture
 def processes(tmp_path: Path, database: str) -> Iterator[Processes]:
-    """What starts programs that live as long as the test: see `Processes.start`."""
+    """Starter of programs that live until the end of the test."""
     folder = tmp_path / "processes"
     folder.mkdir()
-    yield from _ended(Processes(folder))
+    yield from _stopped_after_use(Processes(folder))
 
 
-def _ended(made: Processes) -> Iterator[Processes]:
-    yield made
-    for one in made.started:
-        made.stop(one)
+def _stopped_after_use(processes: Processes) -> Iterator[Processes]:
+    yield processes
+    for process in processes.started:
+        processes.stop(process)
 
 
-def _served(processes: Processes, first: str, **environment: object) -> str:
+def _serve(processes: Processes, first: str, **environment: object) -> str:
     """Start an App server on loopback; return its address.
 
     Args:
-        processes: Who ends it.
-        first: The dataset that it opens; its tabs are taken there once more when the Python session
-            behind it connects. It shows the others, too.
-        environment: Of the server.
+        processes: Starter of the server.
+        first: Dataset to open; tabs return to it when the server's Python session connects.
+        **environment: Environment variables of the server.
     """
     port = _free_port()
     process = processes.start("curate", "app", first, "--port", port, "--no-browser", **environment)
@@ -122,21 +121,21 @@ def _served(processes: Processes, first: str, **environment: object) -> str:
 
 @pytest.fixture(scope="session")
 def app_url(session_processes: Processes) -> str:
-    """The address of an App server that knows no labeling server."""
+    """Address of an App server without a labeling server."""
     import fiftyone as fo
 
-    return _served(session_processes, fo.Dataset("first to be shown", persistent=True).name)
+    return _serve(session_processes, fo.Dataset("first to be shown", persistent=True).name)
 
 
 @pytest.fixture
 def serve(processes: Processes) -> Callable[..., str]:
-    """Return `serve(dataset, **environment)`, which starts an App server of the test's own."""
-    return partial(_served, processes)
+    """Return `serve(dataset, **environment)`, which starts another App server."""
+    return partial(_serve, processes)
 
 
-@pytest.fixture(scope="module")  # while it is open, an event loop runs in this process
+@pytest.fixture(scope="module")  # its event loop runs in this process
 def browser(tmp_path_factory: Any) -> Iterator[Any]:
-    """A headless Chromium (a playwright context) with a profile of its own."""
+    """A headless Chromium (a Playwright context) with a new profile."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is absent: apt-get install chromium")
     from playwright.sync_api import sync_playwright
@@ -155,21 +154,21 @@ def browser(tmp_path_factory: Any) -> Iterator[Any]:
 
 @pytest.fixture
 def tab(browser: Any, tmp_path: Path, request: Any) -> Iterator[Callable[[str], App]]:
-    """Return `tab(url)`, a new tab of an App; when the test fails, its last picture is kept."""
+    """Return `tab(url)`, which opens a tab; a failed test saves its last screenshot."""
     shots = Path(os.environ.get("CURATION_SCREENSHOTS") or tmp_path / "screenshots")
     shots.mkdir(parents=True, exist_ok=True)
     opened: list[App] = []
 
-    def make(url: str) -> App:
+    def open_tab(url: str) -> App:
         opened.append(App(browser.new_page(), url, shots, wait_until))
         return opened[-1]
 
     failed = request.session.testsfailed
-    yield make
-    for one in opened:
+    yield open_tab
+    for app in opened:
         if request.session.testsfailed > failed:
-            one.shot(f"failed-{request.node.name}")
-        one.page.close()
+            app.shot(f"failed-{request.node.name}")
+        app.page.close()
 
 
 @pytest.fixture
@@ -180,7 +179,7 @@ def app(tab: Callable[[str], App], app_url: str) -> App:
 
 @pytest.fixture(scope="session")
 def scenes_ingested(tmp_path_factory: Any, settings: Any, database: str) -> Any:
-    """Rendered road-work scenes, some 40, ingested with the labels of train held back."""
+    """About 40 rendered road-work scenes, with the labels of the train split held back."""
     import fiftyone as fo
 
     from cascade import taxonomy
@@ -196,25 +195,25 @@ def scenes_ingested(tmp_path_factory: Any, settings: Any, database: str) -> Any:
 
 @pytest.fixture
 def scenes(scenes_ingested: Any, request: Any) -> Iterator[Any]:
-    """A persistent copy of the scenes to change, named like the test."""
+    """A persistent, mutable copy of the scenes, named after the test."""
     name = re.sub(r"[^\w]+", "-", request.node.name).strip("-").lower()
-    made = scenes_ingested.clone(name, persistent=True)
-    yield made
-    made.delete()
+    copy = scenes_ingested.clone(name, persistent=True)
+    yield copy
+    copy.delete()
 
 
 def wait_until(
     condition: Callable[[], Any],
     *,
     within_s: float,
-    saying: Callable[[], str] = lambda: "it never came true",
+    saying: Callable[[], str] = lambda: "the condition stayed false",
 ) -> Any:
-    """Return what the condition gives once that is true; fail with what `saying` says."""
+    """Return the condition's value once it is true; fail with the message of `saying`."""
     ends = time.monotonic() + within_s
-    while not (found := condition()):
+    while not (value := condition()):
         assert time.monotonic() < ends, saying()
         time.sleep(0.1)
-    return found
+    return value
 
 
 @pytest.fixture(scope="session")

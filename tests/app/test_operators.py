@@ -1,19 +1,19 @@
-"""Operators by hand, in a browser: found, filled in, watched, queued."""
+"""Operators in a browser: found, filled in, watched, queued."""
 
 import re
 
 
-def test_predict_from_the_browser_of_operators_with_progress_and_the_result_shown(app, scenes):
-    """As a person: find it, read what it will take, run it, see how far it is, see the result."""
+def test_predict_shows_estimate_progress_and_result(app, scenes):
+    """Find the operator, read the estimate, run it, see its progress and its result."""
     app.open(scenes.name)
     prompt = app.run_operator("Curation: predict")
     prompt.get_by_text(re.compile(r"3 members . \d+ samples")).wait_for(timeout=90_000)
-    assert not scenes.has_field("tiny_center"), "nothing is written before a yes"
+    assert not scenes.has_field("tiny_center"), "nothing is written before the run"
     app.shot("predict-form")
     prompt.get_by_role("button", name="Predict").click()
     app.page.get_by_text(re.compile(r"(predict|fuse): \d+ of \d+")).first.wait_for(timeout=90_000)
     app.shot("predict-progress")
-    app.page.get_by_text(re.compile(r"predictions on \d+ samples were made")).first.wait_for(
+    app.page.get_by_text(re.compile(r"Made \d+ predictions on \d+ samples")).first.wait_for(
         timeout=180_000
     )
     app.shot("predict-result")
@@ -21,7 +21,7 @@ def test_predict_from_the_browser_of_operators_with_progress_and_the_result_show
     assert None not in scenes.values("consensus.detections")
 
 
-def test_a_wrong_input_is_told_as_it_is_typed(app, scenes):
+def test_invalid_input_is_an_error_while_typing(app, scenes):
     app.open(scenes.name)
     prompt = app.run_operator("Curation: choose samples")
     field = prompt.get_by_role("spinbutton").first
@@ -34,7 +34,7 @@ def test_a_wrong_input_is_told_as_it_is_typed(app, scenes):
     assert "Traceback" not in prompt.inner_text()
 
 
-def test_queued_from_the_app_and_executed_by_our_worker(app, scenes, processes, until):
+def test_queued_operator_is_run_by_our_worker(app, scenes, processes, until):
     from curation.worker import run_history
 
     app.open(scenes.name)
@@ -48,9 +48,9 @@ def test_queued_from_the_app_and_executed_by_our_worker(app, scenes, processes, 
     app.shot("embed-options")
     schedule.click()
     prompt.get_by_role("button", name="Schedule").click()
-    (one,) = until(lambda: run_history.list_runs(scenes.name), within_s=30)
-    assert one.state == "queued"
+    (run,) = until(lambda: run_history.list_runs(scenes.name), within_s=30)
+    assert run.state == "queued"
     assert processes.start("curate", "worker", "--once").wait(240) == 0
-    assert run_history.get_run(one.id).state == "done"
+    assert run_history.get_run(run.id).state == "done"
     scenes.reload()
     assert scenes.has_brain_run("similarity")

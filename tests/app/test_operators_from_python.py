@@ -1,4 +1,4 @@
-"""Operators called from Python on a real dataset: a whole round."""
+"""Operators called from Python on a real dataset: a complete round."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
-OF_OTHERS = ("schedule_jobs",)
+OTHERS = ("schedule_jobs",)
 
 SMALL = """
 name: small
@@ -23,47 +23,48 @@ members:
 
 @pytest.fixture
 def run(scenes, monkeypatch):
-    """Return `run(operator, **params)`, which runs one at once and returns its result."""
+    """Return `run(operator, **params)`, which runs an operator and returns its result."""
     import fiftyone as fo
     import fiftyone.operators as foo
 
     monkeypatch.setattr(fo.config, "plugins_dir", str(PLUGINS))
     monkeypatch.setattr(fo.config, "plugins_cache_enabled", True)
-    ran = set()
+    operators = set()
 
     def execute(operator, dataset=scenes, **params):
-        ran.add(operator)
+        operators.add(operator)
         result = foo.get_operator(f"@curation/{operator}")(dataset, **params)
         assert result.error is None, result.error
         scenes.reload()
         return result.result
 
-    execute.ran = ran
+    execute.operators = operators
     return execute
 
 
 def listed():
     return {
-        f"{file.parent.name}/{one}"
+        f"{file.parent.name}/{name}"
         for file in PLUGINS.glob("*/fiftyone.yml")
-        if file.parent.name not in OF_OTHERS
-        for one in yaml.safe_load(file.read_text()).get("operators", [])
+        if file.parent.name not in OTHERS
+        for name in yaml.safe_load(file.read_text()).get("operators", [])
     }
 
 
-def test_every_operator_does_its_work_in_a_whole_round(run, scenes, tmp_path):
-    """The story of a dataset: every operator that is listed runs, and does what it says."""
+def test_every_operator_in_a_complete_round(run, scenes, tmp_path):
+    """Every listed operator runs and returns its result."""
     import fiftyone as fo
     import fiftyone.operators as foo
 
     from curation.demo.dataset import write_dataset
+    from curation.presentation import error_analysis
     from curation.worker import run_history
 
     folder = write_dataset(
         tmp_path / "more", n_drives_by_split={"train": 1, "val": 0, "test": 0}, seed=7
     )
-    made = run("ingest_images/ingest_images", source=str(folder), name="more", hold_back=True)
-    assert made["added"] == len(fo.load_dataset("more")) > 0
+    ingested = run("ingest_images/ingest_images", source=str(folder), name="more", hold_back=True)
+    assert ingested["added"] == len(fo.load_dataset("more")) > 0
     fo.delete_dataset("more")
 
     manifest = tmp_path / "small.yaml"
@@ -94,6 +95,7 @@ def test_every_operator_does_its_work_in_a_whole_round(run, scenes, tmp_path):
     assert measured["champion"]["n_images"] == measured["challenger"]["n_images"] > 0
     published = run("release_ensemble/publish_challenger", labeler="oracle", sign_off=True, **small)
     assert (published["challenger"], published["in_service"]) == ("2", "1")
+    assert error_analysis.read_cells(scenes) is not None, "the failures panel is filled"
     page = run("report_round/report_round")["page"]
     assert scenes.name in Path(page).read_text()
 
@@ -107,9 +109,9 @@ def test_every_operator_does_its_work_in_a_whole_round(run, scenes, tmp_path):
     assert scenes.has_field("consensus__v2")
 
     operator = foo.get_operator("@curation/rank_samples/score_hardness")
-    one = str(operator(scenes, delegate=True, members=["tiny_center"]).result["id"])
-    assert run("manage_runs/cancel_run", None, run=one)["run"]["state"] == "cancelled"
-    new = run("manage_runs/rerun_run", None, run=one)["run"]["id"]
+    queued = str(operator(scenes, delegate=True, members=["tiny_center"]).result["id"])
+    assert run("manage_runs/cancel_run", None, run=queued)["run"]["state"] == "cancelled"
+    new = run("manage_runs/rerun_run", None, run=queued)["run"]["id"]
     assert run_history.get_run(new).state == "queued"
     assert run("manage_runs/show_runs", None, run=new)["run"]["state"] == "queued"
     run_history.cancel(new)
@@ -118,24 +120,24 @@ def test_every_operator_does_its_work_in_a_whole_round(run, scenes, tmp_path):
         assert scenes.has_field(field)
         run("undo_stage/undo_stage", stage=stage, confirmed=True)
         assert not scenes.has_field(field)
-    back = run("undo_stage/withdraw_round", round_number=1, confirmed=True)
-    assert back["extent"]["chosen"] == 10
+    withdrawn = run("undo_stage/withdraw_round", round_number=1, confirmed=True)
+    assert withdrawn["extent"]["chosen"] == 10
     assert len(scenes.match_tags("round-01")) == 0
 
     theirs = fo.Dataset("theirs")
     theirs.add_samples(
         [
-            fo.Sample(filepath=one.filepath, people=one.ground_truth, tags=[one.split])
-            for one in scenes.match({"split": {"$ne": "train"}})
+            fo.Sample(filepath=s.filepath, people=s.ground_truth, tags=[s.split])
+            for s in scenes.match({"split": {"$ne": "train"}})
         ]
     )
     adopted = run("adopt_dataset/adopt_dataset", theirs, ground_truth="people", split_from="tags")
     assert adopted["labeled"] == len(theirs)
     theirs.delete()
-    assert run.ran == listed()
+    assert run.operators == listed()
 
 
-def test_in_a_notebook_a_call_is_awaited(scenes, monkeypatch):
+def test_call_is_awaited_in_notebook(scenes, monkeypatch):
     import fiftyone as fo
     import fiftyone.operators as foo
 

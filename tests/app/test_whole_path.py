@@ -1,4 +1,4 @@
-"""By hand, all of it in the App: from images that nobody looked at to a labeled round."""
+"""Complete path in the App: from new images to a labeled round."""
 
 import re
 
@@ -16,16 +16,16 @@ def label_studio(tmp_path_factory):
 
 
 def annotate(server):
-    """Draw a box on every task of the newest project, as a person would; return how many."""
+    """Draw a box on every task of the newest project; return the number of tasks."""
     project = server.ask("GET", "/api/projects/?page_size=100")["results"][0]["id"]
     tasks = server.ask("GET", f"/api/tasks/?project={project}&page_size=100&fields=all")["tasks"]
     row = {
         "id": "r", "type": "rectanglelabels", "from_name": "box", "to_name": "image",
         "value": BOX | {"rectanglelabels": ["cone"]},
     }  # fmt: skip
-    for one in tasks:
+    for task in tasks:
         body = {"result": [row], "lead_time": 5.0}
-        server.ask("POST", f"/api/tasks/{one['id']}/annotations/", body)
+        server.ask("POST", f"/api/tasks/{task['id']}/annotations/", body)
     return len(tasks)
 
 
@@ -40,7 +40,7 @@ def test_from_images_to_a_labeled_round(tab, scenes, serve, label_studio, until)
     app.open(scenes.name)
 
     def do(label, button, *, preview, result):
-        """Run an operator from the browser of operators; read what it shows before and after."""
+        """Run an operator from the list of operators; check its preview and its result."""
         app.run_operator(label)
         app.prompt.get_by_text(re.compile(preview)).first.wait_for()
         app.shot(f"path-{button.lower()}-form")
@@ -51,21 +51,21 @@ def test_from_images_to_a_labeled_round(tab, scenes, serve, label_studio, until)
         scenes.reload()
 
     do("Curation: predict", "Predict", preview=r"3 members . \d+ samples",
-       result=r"predictions on \d+ samples were made")  # fmt: skip
+       result=r"Made \d+ predictions on \d+ samples")  # fmt: skip
     do("Curation: embed", "Embed", preview=r"1 member . \d+ samples", result=r"made \d+ vectors")
-    do("Curation: score hardness", "Score", preview=r"samples", result=r"samples (are|were) ")
+    do("Curation: score hardness", "Score", preview=r"samples", result=r"samples are ranked")
     assert scenes.count("hardness") > BUDGET
 
-    whole = app.count()
+    total = app.count()
     app.panel("Curation: hardness")
-    app.lasso("Where hardness lies", right=0.6, bottom=0.9)
-    until(lambda: 0 < app.count() < whole, within_s=60)
-    picked = app.count()
-    app.tag_the_grid("look-again")
-    until(lambda: len(scenes.match_tags("look-again")) == picked, within_s=60)
+    app.lasso("Map of hardness", right=0.6, bottom=0.9)
+    until(lambda: 0 < app.count() < total, within_s=60)
+    selected = app.count()
+    app.tag_grid("look-again")
+    until(lambda: len(scenes.match_tags("look-again")) == selected, within_s=60)
     app.shot("path-tagged")
 
-    app.open(scenes.name)  # what was picked is what is chosen from
+    app.open(scenes.name)  # the next choice is from the whole dataset
     app.run_operator("Curation: choose samples")
     budget = app.prompt.get_by_role("spinbutton").first
     budget.wait_for()
@@ -78,10 +78,10 @@ def test_from_images_to_a_labeled_round(tab, scenes, serve, label_studio, until)
     app.close_prompt()
 
     do("Curation: push to labeling", "Push", preview=r"min|hours",
-       result=rf"{BUDGET} tasks of round 1 were pushed")  # fmt: skip
+       result=rf"Pushed {BUDGET} tasks of round 1")  # fmt: skip
     assert annotate(label_studio) == BUDGET
-    do("Curation: pull labels", "Pull", preview="Only what was submitted",
-       result=rf"{BUDGET} samples of round 1 got labels now; 0 wait")  # fmt: skip
+    do("Curation: pull labels", "Pull", preview="Only submitted labels",
+       result=rf"{BUDGET} samples of round 1 got labels; 0 waiting")  # fmt: skip
     labeled = scenes.match({"labeled_round": 1})
     assert labeled.distinct("ground_truth.detections.label") == ["cone"]
     assert len(labeled) == BUDGET

@@ -25,9 +25,7 @@ operators: [take_steps]
 """
 PLUGIN = """
 import os, time
-import fiftyone.operators as foo
 import fiftyone.core.odm as odm
-from fiftyone.operators import types
 from curation.app.operators.base import CurationOperator, operator_config
 from curation.app.operators.execution import Outcome
 
@@ -53,7 +51,7 @@ def register(plugin):
 """
 
 
-# A small batch a write, so that there is something to go on from.
+# A batch size of 1 writes often, which leaves partial results to continue from.
 ONE_BY_ONE = """
 name: one_by_one
 members:
@@ -64,7 +62,7 @@ members:
 
 @pytest.fixture(scope="module")
 def plugins(tmp_path_factory):
-    """A plugins folder with ours and with the operator above."""
+    """A plugins folder with our plugins and the operator above."""
     folder = tmp_path_factory.mktemp("plugins")
     (folder / "ours").symlink_to(ROOT / "plugins", target_is_directory=True)
     (folder / "take_steps").mkdir()
@@ -75,23 +73,23 @@ def plugins(tmp_path_factory):
 
 @pytest.fixture
 def queue(plugins, scenes, monkeypatch):
-    """Return `queue(job, steps=..., ...)`, which queues the operator above; gives the run's id."""
+    """Return `queue(job, steps=..., ...)`, which queues the operator and returns the run's id."""
     import fiftyone as fo
     import fiftyone.operators as foo
 
     monkeypatch.setattr(fo.config, "plugins_dir", str(plugins))
 
     def put(job, operator="@test/take_steps/take_steps", **params):
-        given = {"job": job, **params} if operator.startswith("@test") else params
-        with ThreadPoolExecutor(1) as beside:  # a browser's loop may run in this thread
-            done = beside.submit(
+        run_params = {"job": job, **params} if operator.startswith("@test") else params
+        with ThreadPoolExecutor(1) as executor:  # a browser's event loop may run in this thread
+            done = executor.submit(
                 foo.execute_operator,
-                operator, dataset=scenes, params=given, request_delegation=True,
+                operator, dataset=scenes, params=run_params, request_delegation=True,
             ).result()  # fmt: skip
         return str(done.result["id"])
 
     yield put
-    steps_kept().drop()
+    recorded_steps().drop()
 
 
 @pytest.fixture
@@ -107,38 +105,40 @@ def ours(processes, plugins):
     return start
 
 
-def steps_kept():
+def recorded_steps():
     import fiftyone.core.odm as foo
 
     return foo.get_db_conn()["steps_of_tests"]
 
 
 def steps_of(job):
-    return [(one["step"], one["pid"]) for one in steps_kept().find({"job": job}).sort("_id", 1)]
+    return [
+        (step["step"], step["pid"]) for step in recorded_steps().find({"job": job}).sort("_id", 1)
+    ]
 
 
 def state(run):
     return run_history.get_run(run).state
 
 
-def test_ours_takes_the_oldest_first_stays_warm_and_tells_how_far_it_is(queue, ours, until):
+def test_our_worker_runs_oldest_first_in_one_process_with_progress(queue, ours, until):
     first, second, third = (queue(f"job {n}", steps=n + 2) for n in range(3))
     broken = queue("broken", steps=1, fail=True)
     waiting = run_history.list_runs()
-    assert [one.id for one in waiting if one.state == "queued"][:4] == [
+    assert [run.id for run in waiting if run.state == "queued"][:4] == [
         first,
         second,
         third,
         broken,
     ]
-    assert [one.place for one in waiting[:4]] == [1, 2, 3, 4]
+    assert [run.place for run in waiting[:4]] == [1, 2, 3, 4]
 
     process = ours("--once")
     assert process.wait(PATIENCE_S) == 0
-    done = [run_history.get_run(one) for one in (first, second, third)]
-    assert [one.state for one in done] == ["done"] * 3
+    done = [run_history.get_run(run) for run in (first, second, third)]
+    assert [run.state for run in done] == ["done"] * 3
     assert done[0].ended_at <= done[1].started_at <= done[1].ended_at <= done[2].started_at
-    pids = {run_history.get_result(one)["pid"] for one in (first, second, third)}
+    pids = {run_history.get_result(run)["pid"] for run in (first, second, third)}
     assert len(pids) == 1, "one warm process"
     assert (done[0].progress, done[0].note, done[0].attempts) == (1.0, "walk: 2 of 2", 1)
     assert "step 1 of job 0" in run_history.read_log(first)
@@ -149,7 +149,7 @@ def test_ours_takes_the_oldest_first_stays_warm_and_tells_how_far_it_is(queue, o
     assert "Traceback" in run_history.read_log(broken)
 
 
-def test_cancelled_by_request_and_run_again(queue, ours, until, processes):
+def test_cancelled_run_is_run_again(queue, ours, until, processes):
     long, after = queue("long", steps=600, pause=0.1), queue("after", steps=1)
     unwanted = queue("unwanted", steps=1)
     assert run_history.cancel(unwanted).state == "cancelled"
@@ -171,7 +171,7 @@ def test_cancelled_by_request_and_run_again(queue, ours, until, processes):
     assert processes.stop(worker, signal.SIGTERM) == 0
 
 
-def test_a_run_that_does_not_listen_is_ended_with_its_process(queue, ours, until):
+def test_unresponsive_run_is_ended_with_its_process(queue, ours, until):
     deaf, after = queue("deaf", steps=1, pause=600), queue("after", steps=1)
     ours()
     until(lambda: steps_of("deaf"), within_s=PATIENCE_S)
@@ -181,7 +181,7 @@ def test_a_run_that_does_not_listen_is_ended_with_its_process(queue, ours, until
     assert steps_of("after")[0][1] != steps_of("deaf")[0][1], "another process took over"
 
 
-def test_a_worker_that_is_stopped_gives_its_run_back_at_once(queue, ours, until, processes):
+def test_stopped_worker_releases_its_run(queue, ours, until, processes):
     run = queue("stopped", steps=600, pause=0.1)
     worker = ours()
     until(lambda: steps_of("stopped"), within_s=PATIENCE_S)
@@ -190,24 +190,22 @@ def test_a_worker_that_is_stopped_gives_its_run_back_at_once(queue, ours, until,
     run_history.cancel(run)
 
 
-def test_killed_amid_a_run_it_is_put_back_within_its_lease_and_goes_on(
-    queue, ours, until, scenes, tmp_path
-):
-    """Two workers: one is killed amid predicting, the other goes on where that stopped."""
+def test_run_of_killed_worker_is_requeued_and_continued(queue, ours, until, scenes, tmp_path):
+    """One of two workers is killed while predicting; the other continues from its results."""
     manifest = tmp_path / "one_by_one.yaml"
     manifest.write_text(ONE_BY_ONE)
     hello = [queue(f"hello {n}", steps=1, pause=4.0) for n in range(2)]
     ours(), ours()
-    until(lambda: all(state(one) == "done" for one in hello), within_s=PATIENCE_S)
-    assert len({steps_of(f"hello {n}")[0][1] for n in range(2)}) == 2, "both are there"
+    until(lambda: all(state(run) == "done" for run in hello), within_s=PATIENCE_S)
+    assert len({steps_of(f"hello {n}")[0][1] for n in range(2)}) == 2, "both workers are running"
     run = queue("", "@curation/predict_cascade/predict_cascade", manifest=str(manifest))
 
     def written():
         scenes.reload()
-        known = scenes.get_field("tiny_center.fingerprint") is not None
-        return (scenes.count("tiny_center.fingerprint") if known else 0) or run_history.get_run(
-            run
-        ).is_finished
+        is_declared = scenes.get_field("tiny_center.fingerprint") is not None
+        return (
+            scenes.count("tiny_center.fingerprint") if is_declared else 0
+        ) or run_history.get_run(run).is_finished
 
     until(written, within_s=PATIENCE_S, saying=lambda: run_history.read_log(run))
     victim = process_of(run)
@@ -222,7 +220,7 @@ def test_killed_amid_a_run_it_is_put_back_within_its_lease_and_goes_on(
     )
     assert (run_history.get_run(run).attempts, process_of(run) == victim) == (2, False)
     result = run_history.get_result(run)
-    assert result["skipped"] > 0, "what was predicted before stays"
+    assert result["skipped"] > 0, "earlier predictions stay"
     assert result["ran"] + result["skipped"] == len(scenes)
     assert None not in scenes.values("consensus.detections")
     log = run_history.read_log(run)
@@ -231,12 +229,12 @@ def test_killed_amid_a_run_it_is_put_back_within_its_lease_and_goes_on(
 
 
 def process_of(run):
-    """Return the process that holds a run, or held it last."""
+    """Return the current or latest process of a run."""
     return int(run_history.get_run(run).worker.split(":")[1].split()[0])
 
 
-def test_processes_end_with_the_command_that_started_them(queue, ours, until, processes):
-    """Killed itself, it can tell them nothing; the run goes back to the queue all the same."""
+def test_processes_end_with_their_command(queue, ours, until, processes):
+    """A killed command cannot stop them; the run is requeued nevertheless."""
     run = queue("orphaned", steps=600, pause=0.1)
     worker = ours()
     until(lambda: steps_of("orphaned"), within_s=PATIENCE_S)
@@ -247,10 +245,10 @@ def test_processes_end_with_the_command_that_started_them(queue, ours, until, pr
     run_history.cancel(run)
 
 
-def test_two_workers_run_no_job_twice(queue, ours, until):
+def test_two_workers_run_each_job_once(queue, ours, until):
     jobs = {f"job {n}": queue(f"job {n}", steps=4, pause=0.2) for n in range(10)}
-    both = [ours("--once"), ours("--once")]
-    assert [one.wait(PATIENCE_S) for one in both] == [0, 0]
+    workers = [ours("--once"), ours("--once")]
+    assert [worker.wait(PATIENCE_S) for worker in workers] == [0, 0]
     assert {state(run) for run in jobs.values()} == {"done"}
     for job in jobs:
         steps = steps_of(job)
@@ -258,15 +256,13 @@ def test_two_workers_run_no_job_twice(queue, ours, until):
         assert len({pid for _, pid in steps}) == 1
 
 
-def test_fiftyones_own_worker_executes_ours_and_ours_leaves_its_runs_alone(
-    queue, processes, plugins, until
-):
-    """The stock `fiftyone delegated launch`, cancelled as ours is: at the next step."""
+def test_worker_of_fiftyone_runs_our_operators(queue, processes, plugins, until):
+    """`fiftyone delegated launch` is cancelled like our worker, at the next step."""
     long, short = queue("long", steps=600, pause=0.1), queue("short", steps=3)
     stock = processes.start("fiftyone", "delegated", "launch", FIFTYONE_PLUGINS_DIR=plugins)
     until(
         lambda: state(short) == "done", within_s=PATIENCE_S, saying=lambda: processes.log_of(stock)
-    )  # the newest first: that is why we have a worker
+    )  # it runs the newest first, unlike our worker
     until(lambda: len(steps_of("long")) > 5, within_s=60)
     assert run_history.get_run(long).worker == ""
     assert run_history.cancel(long).state == "cancelled"
@@ -276,7 +272,7 @@ def test_fiftyones_own_worker_executes_ours_and_ours_leaves_its_runs_alone(
     assert state(long) == "cancelled"
 
 
-def test_a_worker_without_a_database_says_so(processes):
+def test_worker_without_database_is_an_error(processes):
     worker = processes.start(
         "curate", "worker", "--once", FIFTYONE_DATABASE_URI="mongodb://127.0.0.1:1"
     )
