@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from curation.stages.compare import CompareResult
     from curation.tracking import Registry, Version
-    from curation.tracking.registry.promotion import Event, Moved
+    from curation.tracking.registry.promotion import Event, MoveResult
 
 
 def versions(dataset: Dataset) -> list[Version]:
@@ -50,7 +50,7 @@ def promote(
     by: str,
     why: str,
     against_the_gate: bool = False,
-) -> Moved:
+) -> MoveResult:
     """Promote a version to champion; `rollback` reverts it.
 
     Example:
@@ -68,15 +68,15 @@ def promote(
         PublishError: The gate does not consent, or the version is incomplete.
         LeaseError: Another process is moving an alias.
     """
-    from curation.tracking.registry.promotion import promotions
+    from curation.tracking.registry.promotion import open_promotions
 
-    with promotions(connected()) as moves:
+    with open_promotions(connected()) as moves:
         return moves.promote_judged(
             _name(dataset), version, by=by, why=why, against_the_gate=against_the_gate
         )
 
 
-def rollback(dataset: Dataset, *, by: str, why: str, of: str | None = None) -> Moved:
+def rollback(dataset: Dataset, *, by: str, why: str, of: str | None = None) -> MoveResult:
     """Restore the version that the champion replaced. Idempotent.
 
     Example:
@@ -92,9 +92,9 @@ def rollback(dataset: Dataset, *, by: str, why: str, of: str | None = None) -> M
         PublishError: There is no version to return to.
         LeaseError: Another process is moving an alias.
     """
-    from curation.tracking.registry.promotion import promotions
+    from curation.tracking.registry.promotion import open_promotions
 
-    with promotions(connected()) as moves:
+    with open_promotions(connected()) as moves:
         return moves.rollback(_name(dataset), by=by, why=why, of=of)
 
 
@@ -135,7 +135,7 @@ def compare(
 def _registry() -> Registry:
     from curation.tracking import Registry
 
-    return Registry.of(connected())
+    return Registry.from_settings(connected())
 
 
 def _name(samples: SampleCollection) -> str:

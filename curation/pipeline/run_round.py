@@ -287,8 +287,8 @@ def _label(run: _Run) -> int:
 def _train(run: _Run) -> dict[str, Any]:
     start = run.start
     run_id = run.round.record().get("run")
-    runs = Runs.of(run.settings)
-    with runs.open(run.dataset.name, run_id=run_id, called=run.round.tag) as run_id:
+    runs = Runs.from_settings(run.settings)
+    with runs.open(run.dataset.name, run_id=run_id, run_name=run.round.tag) as run_id:
         run.round.note(run=run_id)
         result = train(
             run.dataset, start, run.round.folder, epochs=run.plan.epochs,

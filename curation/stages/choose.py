@@ -160,7 +160,7 @@ def _pool(view: DatasetView, ids: Sequence[str], dataset: Dataset, *, use_hardne
     )
 
 
-def _result(pool: Pool, picked: batch.Chosen, *, lost: int, scored: bool) -> ChooseResult:
+def _result(pool: Pool, picked: batch.Batch, *, lost: int, scored: bool) -> ChooseResult:
     cost = stopping_rule.labeling_cost(pool.expected_boxes[picked.index])
     advice = (*picked.advice, cost.sentence) if scored else picked.advice
     if lost:

@@ -157,12 +157,12 @@ class _Sink:
         update: dict[str, dict[str, Any]] = {i: {} for i in ids}
         for member in ensemble.detectors:
             predictions = {i: results[i].get(member) for i in ids}
-            stored, _ = documents.member_fields(
+            stored, *_ = documents.member_fields(
                 {i: boxes for i, boxes in predictions.items() if isinstance(boxes, Detections)},
                 member=member,
                 fingerprint=ensemble.fingerprint(member),
                 taxonomy=ensemble.taxonomy,
-                calibrate=ensemble.calibration.apply,
+                calibrate=ensemble.calibration.calibrate_scores,
             )
             for i in ids:
                 update[i][field_of(member, self.version)] = stored.get(i)

@@ -168,10 +168,10 @@ class _StudentRun:
     def teach(self) -> dict[str, Any]:
         """Write the student and its manifest; return the record."""
         cache = self.folder / "answers.safetensors"
-        answers = prediction.cached_objects(
-            cache, self.ensemble, [*self.val.ids, *self._ids], [*self.val.paths, *self._paths],
+        answers = prediction.predict_objects(
+            self.ensemble, [*self.val.ids, *self._ids], [*self.val.paths, *self._paths],
             np.concatenate([self.val.sizes_px, reader.sizes_px(self.pool)]), self.device,
-            self.bars("ask"),
+            self.bars("ask"), cache=cache,
         )  # fmt: skip
         thresholds, lesson = self._lesson(answers)
         epochs = (self.epochs, max(1, round(self.epochs * len(self.labeled) / len(lesson))))

@@ -17,7 +17,7 @@ from curation.active_learning.gate import live_monitor
 from curation.active_learning.gate.live_monitor import LiveCheck, RollbackPolicy
 from curation.errors import StageError
 from curation.storage import collection, reader, schema
-from curation.tracking.registry.promotion import Moved, Promotions, history
+from curation.tracking.registry.promotion import MoveResult, Promotions, history
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
@@ -75,7 +75,7 @@ def guard(
     decision = live_monitor.decide(
         live_monitor.read_checks(live), champion=champion, policy=policy, since=since
     )
-    moved: Moved | None = None
+    moved: MoveResult | None = None
     if decision.roll_back:
         moved = promotions.rollback(name, by=GUARD, why=decision.reason, of=champion)
     result = GuardResult(

@@ -17,9 +17,9 @@ from curation.report.render import html
 from curation.report.sign_off import Candidate
 from curation.storage import rounds
 from curation.storage.rounds import Round
-from curation.tracking import About, Registry, Version, environment, round_contents
+from curation.tracking import Registry, RunContents, Version, environment, round_contents
 from curation.tracking.registry.alias_moves import WITHDRAWN
-from curation.tracking.registry.promotion import Promotions, promotions
+from curation.tracking.registry.promotion import Promotions, open_promotions
 from curation.tracking.runs import Runs
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def publish(
     before, after = evaluations.read_evaluations(
         round_, champion=champion.identity, challenger=challenger.identity
     )
-    with promotions(settings) as moves:
+    with open_promotions(settings) as moves:
         registry, name = moves.registry, dataset_name
         bootstrapped = registry.champion(name) is None
         if bootstrapped:
@@ -145,8 +145,8 @@ def _promote_if_allowed(
     registry = moves.registry
     tags = _version(registry, name, version).tags
     reasons = " ".join(verdict.reasons)[:_MAX_REASON_LENGTH]
-    registry.challenge(name, version)
-    registry.note(
+    registry.set_challenger(name, version)
+    registry.set_tags(
         name, version, verdict=verdict.outcome, verdict_hash=sign_off.digest(verdict.to_dict()),
         judged_against=champion, reasons=reasons,
     )  # fmt: skip
@@ -156,7 +156,9 @@ def _promote_if_allowed(
         return "withdrawn"
     if sign_off_needed:
         return "sign_off"
-    moves.promote(name, version, by=_GATE, why=reasons, verdict=verdict.outcome, over=champion)
+    moves.promote(
+        name, version, by=_GATE, why=reasons, verdict=verdict.outcome, judged_against=champion
+    )
     return "promote"
 
 
@@ -187,8 +189,8 @@ def _write_verdict(
     text = html.render(sign_off.compose(candidate, content))
     path.write_text(text)
     if registered.run_id:
-        Runs.of(settings).keep(
-            registered.run_id, About(tables={"verdict": content}, pages={PAGE: text})
+        Runs.from_settings(settings).log(
+            registered.run_id, RunContents(tables={"verdict": content}, pages={PAGE: text})
         )
     return path
 
@@ -223,7 +225,7 @@ def _register(
     record = round_.record()
     labeled = record["stages"].get("label", {}).get("summary", {})
     trained = role == "challenger"
-    about = round_contents.of_round(
+    contents = round_contents.from_round(
         record, evaluation, dataset=name, tag=round_.tag, trained=trained
     )
     with tempfile.TemporaryDirectory(prefix=".publish-", dir=round_.folder) as temporary:
@@ -231,16 +233,16 @@ def _register(
             ensemble.save(Path(temporary) / "ensemble"),
             name=name,
             identity=ensemble.identity,
-            about=replace(
-                about,
-                pages={"environment.txt": environment.page()},
+            contents=replace(
+                contents,
+                pages={"environment.txt": environment.describe()},
                 files={"round": round_.folder / rounds.RECORD},
             ),
             tags={
                 "role": role,
                 "round": str(round_.number),
                 "dataset_hash": labeled.get("dataset_hash", ""),
-                **round_contents.tags_of(ensemble, evaluation),
+                **round_contents.version_tags(ensemble, evaluation),
             },
             run_id=record.get("run") if trained else None,
         )

@@ -100,7 +100,7 @@ def score(
     )
     return ScoreResult(
         ranked=len(raw.ids),
-        scored=int(raw.looked_at.sum()),
+        scored=int(raw.predicted.sum()),
         members=names,
         calibrated=bool(ensemble and ensemble.calibration.calibrated_members),
         unknown_labels=dict(unknown),

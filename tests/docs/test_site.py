@@ -53,14 +53,14 @@ def test_links_to_sources_became_their_names(site):
 
 def test_the_python_page_says_what_the_docstrings_say():
     rows = dict(re.findall(r"^\| `cu\.([\w.]+)` \| (.*?) \|", (DOCS / "api.md").read_text(), re.M))
-    drawn = [one for one in vars(cu.pictures) if inspect.isfunction(vars(cu.pictures)[one])]
+    drawn = [one for one in vars(cu.plots) if inspect.isfunction(vars(cu.plots)[one])]
     ours = [
         one
         for one in drawn
-        if one[0] != "_" and vars(cu.pictures)[one].__module__ == cu.pictures.__name__
+        if one[0] != "_" and vars(cu.plots)[one].__module__ == cu.plots.__name__
     ]
-    expected = {one: getattr(cu, one) for one in cu.__all__ if one != "pictures"}
-    expected |= {f"pictures.{one}": getattr(cu.pictures, one) for one in ours}
+    expected = {one: getattr(cu, one) for one in cu.__all__ if one != "plots"}
+    expected |= {f"plots.{one}": getattr(cu.plots, one) for one in ours}
     said = {
         one: " ".join(inspect.getdoc(of).split("\n\n")[0].split()) for one, of in expected.items()
     }

@@ -9,13 +9,13 @@ import torch
 from cascade.ensemble import Ensemble
 from curation.errors import LabelingError, StageError
 from curation.labeling import factory
-from curation.labeling.files.backend import Files
+from curation.labeling.files.backend import FileLabeler
 from curation.pipeline import run_round as pipeline_round
 from curation.pipeline.run_round import Plan, run_round
 from curation.settings import Settings
 from curation.storage import collection, reader, rounds, schema, writer
 from curation.storage.embeddings import brain_runs
-from curation.storage.embeddings.table import Vectors
+from curation.storage.embeddings.table import VectorTable
 
 PLAN = Plan(budget=10, epochs=1, device=torch.device("cpu"))
 FIVE = replace(PLAN, budget=5)  # of twelve, some of them near-duplicates
@@ -42,18 +42,18 @@ def world(ingested):
 @pytest.fixture(scope="module")
 def first(world, worn, home):
     """Return how a whole round ended, and the stages that asked for a progress bar."""
-    asked: list[str] = []
+    stages: list[str] = []
     labeler = factory.oracle(world)
-    result = run_round(world, 1, worn, labeler, home, plan=PLAN, bars=asked.append)
-    return result, asked
+    result = run_round(world, 1, worn, labeler, home, plan=PLAN, bars=stages.append)
+    return result, stages
 
 
 def bytes_in(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_round_goes_from_start_to_report(first, world):
-    result, asked = first
+def test_round_runs_from_start_to_report(first, world):
+    result, stages = first
     record = result.round.record()
     assert list(record["stages"]) == [
         "predict", "calibrate", "fuse", "embed", "score", "choose", "label", "train", "evaluate",
@@ -62,7 +62,7 @@ def test_a_round_goes_from_start_to_report(first, world):
     assert result.report == result.round.folder / "report.html"
     assert result.report.stat().st_size > 10_000
     assert (result.waiting, result.changed) == (0, True)
-    assert asked == ["predict", "fuse", "embed", "score", "choose", "train", "evaluate"]
+    assert stages == ["predict", "fuse", "embed", "score", "choose", "train", "evaluate"]
     facts = {key: record[key] for key in ("round", "dataset", "manifest", "taxonomy", "labeler")}
     assert facts == {
         "round": 1, "dataset": "world", "manifest": "center", "taxonomy": "roadwork",
@@ -70,9 +70,9 @@ def test_a_round_goes_from_start_to_report(first, world):
     }  # fmt: skip
 
 
-def test_what_each_stage_did_is_on_record(first):
+def test_each_stage_is_recorded(first):
     stages = first[0].round.record()["stages"]
-    summary = {verb: one["summary"] for verb, one in stages.items()}
+    summary = {verb: stage["summary"] for verb, stage in stages.items()}
     assert (summary["predict"]["samples"], summary["predict"]["ran"]) == (70, 70)
     assert summary["calibrate"]["calibrated"] == ["tiny_center"]
     assert (summary["embed"]["added"], summary["embed"]["umap"]) == (70, True)
@@ -82,10 +82,10 @@ def test_what_each_stage_did_is_on_record(first):
     assert summary["train"]["examples"] == 10
     assert summary["evaluate"]["champion"]["n_images"] == 19
     assert summary["publish"]["bootstrapped"]
-    assert all(one["seconds"] >= 0 for one in stages.values())
+    assert all(stage["seconds"] >= 0 for stage in stages.values())
 
 
-def test_the_dataset_holds_the_batch_and_its_labels(first, world):
+def test_dataset_contains_batch_and_labels(first, world):
     batch = world.match_tags("round-01")
     assert len(batch) == 10
     assert batch.distinct(schema.LABELED_ROUND) == [1]
@@ -94,9 +94,13 @@ def test_the_dataset_holds_the_batch_and_its_labels(first, world):
     assert len(world.exists(schema.CONSENSUS)) == 70
 
 
-def test_the_round_leaves_the_ensembles_that_it_began_and_ended_with(first, worn):
-    this = first[0].round
-    record, start, after = this.record(), Ensemble.load(this.start), Ensemble.load(this.ensemble)
+def test_round_saves_start_and_challenger(first, worn):
+    round_ = first[0].round
+    record, start, after = (
+        round_.record(),
+        Ensemble.load(round_.start),
+        Ensemble.load(round_.ensemble),
+    )
     assert record["ensemble_before"] == start.identity
     assert record["ensemble_after"] == after.identity
     assert start.fingerprint("tiny_center") == worn.fingerprint("tiny_center")
@@ -104,35 +108,35 @@ def test_the_round_leaves_the_ensembles_that_it_began_and_ended_with(first, worn
     assert after.calibration.calibrated_members == ("tiny_center",)
 
 
-def test_the_evaluations_are_those_of_the_two_and_the_gate_saw_the_slices(first):
-    this = first[0].round
-    before, after, verdict = map(this.read, (rounds.CHAMPION, rounds.CHALLENGER, rounds.VERDICT))
-    assert before["ensemble"] == this.record()["ensemble_before"]
-    assert after["ensemble"] == this.record()["ensemble_after"]
+def test_evaluations_cover_both_ensembles_and_slices_reach_gate(first):
+    round_ = first[0].round
+    before, after, verdict = map(round_.read, (rounds.CHAMPION, rounds.CHALLENGER, rounds.VERDICT))
+    assert before["ensemble"] == round_.record()["ensemble_before"]
+    assert after["ensemble"] == round_.record()["ensemble_after"]
     assert before["samples"]["id"] == after["samples"]["id"]
     assert before["slices"].keys() == before["samples"]["slices"].keys() != set()
     assert verdict["outcome"] == "no_verdict", "two drives can tell nothing apart"
 
 
-def test_a_second_call_changes_nothing(first, world, worn, home):
-    this = first[0].round
-    files, changed = bytes_in(this.folder), world.values("last_modified_at")
+def test_second_call_changes_nothing(first, world, worn, home):
+    round_ = first[0].round
+    files, changed = bytes_in(round_.folder), world.values("last_modified_at")
     again = run_round(world, 1, worn, factory.oracle(world), home, plan=PLAN)
     assert (again.changed, again.report, again.waiting) == (False, first[0].report, 0)
-    assert bytes_in(this.folder) == files
+    assert bytes_in(round_.folder) == files
     assert world.values("last_modified_at") == changed
-    assert rounds.finished(home.home, "world") == [this]
+    assert rounds.finished_rounds(home.home, "world") == [round_]
 
 
 @pytest.mark.parametrize("until", ["predict", "choose", "publish"])
-def test_what_is_done_is_done_however_far_one_asks(first, world, worn, home, until):
+def test_finished_round_ignores_until(first, world, worn, home, until):
     files = bytes_in(first[0].round.folder)
     labeler = factory.oracle(world)
     assert not run_round(world, 1, worn, labeler, home, plan=PLAN, until=until).changed
     assert bytes_in(first[0].round.folder) == files
 
 
-def test_the_next_round_goes_on_with_what_was_trained(first, world, worn, home):
+def test_next_round_starts_from_trained_ensemble(first, world, worn, home):
     assert first[0].round.record()["stages"]["train"]["summary"]["members"]["tiny_center"][
         "best_epoch"
     ]
@@ -159,15 +163,15 @@ def few(seen, center, tmp_path, empty_store):
     shutil.copy(empty_store, tmp_path)
     settings = settings_in(tmp_path)
     ids, paths = collection.ids_and_paths(made)
-    there, known = collection.ids_and_paths(seen)
-    same = dict(zip(known, there, strict=True))
-    vectors = brain_runs.vectors(seen, [same[path] for path in paths])
-    Vectors(settings.vectors(made.name), center.fingerprint("mobilenet")).add(ids, vectors)
+    seen_ids, seen_paths = collection.ids_and_paths(seen)
+    same = dict(zip(seen_paths, seen_ids, strict=True))
+    vectors = brain_runs.read_vectors(seen, [same[path] for path in paths])
+    VectorTable(settings.vectors(made.name), center.fingerprint("mobilenet")).add(ids, vectors)
     yield made, settings
     made.delete()
 
 
-def test_a_round_stops_after_the_stage_that_was_named(few, center):
+def test_round_stops_after_requested_stage(few, center):
     dataset, settings = few
     labeler = factory.oracle(dataset)
     result = run_round(dataset, 1, center, labeler, settings, plan=FIVE, until="fuse")
@@ -181,20 +185,20 @@ def test_a_round_stops_after_the_stage_that_was_named(few, center):
     assert list(on.round.record()["stages"])[3:] == ["embed", "score", "choose"]
 
 
-def test_a_stage_that_does_not_exist_is_named(few, center):
+def test_unknown_stage_raises(few, center):
     dataset, settings = few
     with pytest.raises(StageError, match=r"no stage 'chose'. Did you mean 'choose'\?"):
         run_round(dataset, 1, center, factory.oracle(dataset), settings, plan=FIVE, until="chose")
 
 
-def test_a_round_whose_turn_has_not_come_is_refused_and_leaves_nothing(few, center):
+def test_round_before_its_turn_raises_and_writes_nothing(few, center):
     dataset, settings = few
     with pytest.raises(StageError, match=r"Round 1 is not finished.*Run round 1 first"):
         run_round(dataset, 2, center, factory.oracle(dataset), settings, plan=FIVE)
-    assert not rounds.of_dataset(settings.home, dataset.name, 2).folder.exists()
+    assert not rounds.get_round(settings.home, dataset.name, 2).folder.exists()
 
 
-def test_without_a_calibrated_member_only_coverage_chooses(few, center):
+def test_uncalibrated_ensemble_chooses_by_coverage(few, center):
     dataset, settings = few
     dataset.delete_samples(dataset.match({schema.SPLIT: "val"}).skip(2).values("id"))
     result = run_round(
@@ -206,16 +210,16 @@ def test_without_a_calibrated_member_only_coverage_chooses(few, center):
     assert set(stages["choose"]["summary"]["arms"]) == {"coverage", "random"}
 
 
-def test_a_round_waits_for_people_and_goes_on_when_they_are_done(few, center, tmp_path):
+def test_round_waits_for_labels_and_resumes(few, center, tmp_path):
     dataset, settings = few
-    files = Files(tmp_path / "out", taxonomy=center.taxonomy, form="yolo")
+    files = FileLabeler(tmp_path / "out", taxonomy=center.taxonomy, file_format="yolo")
 
     def run():
         return run_round(dataset, 1, center, files, settings, plan=FIVE, until="label")
 
     result = run()
     assert (result.waiting, result.report) == (5, None)
-    assert str(tmp_path / "out") in result.where
+    assert str(tmp_path / "out") in result.instructions
     assert "label" not in result.round.record()["stages"]
     before = bytes_in(result.round.folder)
     assert run().waiting == 5
@@ -238,7 +242,7 @@ def test_a_round_waits_for_people_and_goes_on_when_they_are_done(few, center, tm
 class Unreachable:
     """A labeler whose server is down."""
 
-    name, where = "down", "Nowhere."
+    name, instructions = "down", "Nowhere."
 
     def push(self, tasks):
         raise LabelingError("Nobody answers.")
@@ -247,12 +251,12 @@ class Unreachable:
         return []
 
 
-def test_a_round_that_was_cut_off_goes_on_where_it_stopped(few, center):
+def test_interrupted_round_resumes(few, center):
     dataset, settings = few
     with pytest.raises(LabelingError, match="Nobody answers"):
         run_round(dataset, 1, center, Unreachable(), settings, plan=FIVE, until="label")
-    this = rounds.of_dataset(settings.home, dataset.name, 1)
-    done, batch = this.record()["stages"], dataset.match_tags("round-01").values("id")
+    round_ = rounds.get_round(settings.home, dataset.name, 1)
+    done, batch = round_.record()["stages"], dataset.match_tags("round-01").values("id")
     assert list(done)[-1] == "choose"
     labeler = factory.oracle(dataset)
     result = run_round(dataset, 1, center, labeler, settings, plan=FIVE, until="label")
@@ -262,7 +266,7 @@ def test_a_round_that_was_cut_off_goes_on_where_it_stopped(few, center):
     assert after["label"]["summary"]["labeled"] == 5
 
 
-def test_what_was_evaluated_against_another_champion_is_evaluated_again(few, center):
+def test_changed_champion_is_evaluated_again(few, center):
     dataset, settings = few
 
     def until(stage):
@@ -270,20 +274,20 @@ def test_what_was_evaluated_against_another_champion_is_evaluated_again(few, cen
         return run_round(dataset, 1, center, labeler, settings, plan=FIVE, until=stage)
 
     until("label")
-    rest = dataset.match({schema.SPLIT: "train"}).exists(schema.LABELED_ROUND, False)
-    truths = reader.read_detections(rest, schema.ORACLE, center.taxonomy)
-    ids, _ = collection.ids_and_paths(rest)
+    unlabeled = dataset.match({schema.SPLIT: "train"}).exists(schema.LABELED_ROUND, False)
+    truths = reader.read_detections(unlabeled, schema.ORACLE, center.taxonomy)
+    ids, _ = collection.ids_and_paths(unlabeled)
     writer.write_ground_truth(dataset, dict(zip(ids, truths, strict=True)), labeled_round=1)
-    this = until("evaluate").round
-    measured = this.read(rounds.CHAMPION)
+    round_ = until("evaluate").round
+    measured = round_.read(rounds.CHAMPION)
     assert until("evaluate").changed is False
-    this.write(rounds.CHAMPION, {**measured, "ensemble": "of somebody who was withdrawn"})
+    round_.write(rounds.CHAMPION, {**measured, "ensemble": "of somebody who was withdrawn"})
     until("publish")
-    assert this.read(rounds.CHAMPION)["ensemble"] == measured["ensemble"]
-    assert this.is_done("publish")
+    assert round_.read(rounds.CHAMPION)["ensemble"] == measured["ensemble"]
+    assert round_.is_done("publish")
 
 
-def test_a_choice_that_did_not_reach_the_record_is_the_same_choice(few, center):
+def test_unrecorded_choice_is_repeated_identically(few, center):
     """Cut off between the dataset and the record."""
     dataset, settings = few
     labeler = factory.oracle(dataset)
@@ -304,15 +308,13 @@ WORSE = [
 
 
 @pytest.mark.parametrize(("verdict", "begins_with"), WORSE)
-def test_a_round_begins_with_the_newest_that_is_not_known_to_be_worse(
-    few, center, verdict, begins_with
-):
+def test_round_starts_from_newest_ensemble_not_known_to_be_worse(few, center, verdict, begins_with):
     dataset, settings = few
-    before = rounds.of_dataset(settings.home, dataset.name, 1)
+    before = rounds.get_round(settings.home, dataset.name, 1)
     center.save(before.start)
     center.with_calibration(replace(center.calibration, threshold=0.4)).save(before.ensemble)
     before.write(rounds.VERDICT, verdict)
-    before.do("report", dict)
+    before.run_once("report", dict)
     labeler = factory.oracle(dataset)
     result = run_round(dataset, 2, center, labeler, settings, plan=FIVE, until="calibrate")
     expected = Ensemble.load(before.folder / begins_with)
@@ -320,16 +322,16 @@ def test_a_round_begins_with_the_newest_that_is_not_known_to_be_worse(
     assert started.fingerprint("tiny_center") == expected.fingerprint("tiny_center")
 
 
-def test_the_budget_is_as_asked_or_a_tenth_of_the_pool(few, dataset):
+def test_budget_is_as_requested_or_tenth_of_pool(few, dataset):
     import fiftyone as fo
 
-    assert pipeline_round.budget(few[0], 7) == 7
-    assert pipeline_round.budget(few[0], None) == 20
+    assert pipeline_round.resolve_budget(few[0], 7) == 7
+    assert pipeline_round.resolve_budget(few[0], None) == 20
     dataset.add_samples([fo.Sample(filepath=f"/{i}.jpg") for i in range(305)], progress=False)
-    assert pipeline_round.budget(dataset, None) == 30
+    assert pipeline_round.resolve_budget(dataset, None) == 30
 
 
-def test_the_record_is_readable_json(first):
+def test_record_is_readable_json(first):
     path = first[0].round.folder / rounds.RECORD
     content = json.loads(path.read_text())
     assert content["started"].endswith("+00:00")

@@ -37,7 +37,7 @@ def make_evaluation():
         generator = np.random.default_rng(0)
         true = np.arange(n) % 2 if truth is None else np.asarray(truth)
         correct = generator.random(n) < right
-        says = np.where(correct, true, 1 - true)
+        predicted = np.where(correct, true, 1 - true)
         return {
             "ensemble": identity,
             "split": "test",
@@ -55,7 +55,7 @@ def make_evaluation():
                 "id": [f"id{i}" for i in range(n)],
                 "drive": [f"drive{i // 4}" for i in range(n)],
                 "truth": true.tolist(),
-                "p": np.where(says, 0.9, 0.1).tolist(),
+                "p": np.where(predicted, 0.9, 0.1).tolist(),
             }
             | ({"slices": slices} if slices else {}),
         }

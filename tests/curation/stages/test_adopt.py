@@ -15,8 +15,10 @@ def theirs(dataset, scenes_folder):
     import fiftyone as fo
 
     def boxes(*labels):
-        found = [fo.Detection(label=one, bounding_box=[0.1, 0.1, 0.2, 0.3]) for one in labels]
-        return fo.Detections(detections=found)
+        detections = [
+            fo.Detection(label=label, bounding_box=[0.1, 0.1, 0.2, 0.3]) for label in labels
+        ]
+        return fo.Detections(detections=detections)
 
     images = sorted((scenes_folder / "images").glob("*.jpg"))[:6]
     dataset.add_samples(
@@ -41,7 +43,7 @@ def theirs(dataset, scenes_folder):
 
 
 @pytest.mark.parametrize("split_from", [TAGS, "subset"])
-def test_splits_and_ground_truth_are_written_where_stages_look(theirs, split_from):
+def test_adopt_writes_splits_and_ground_truth_fields(theirs, split_from):
     result = adopt(theirs, taxonomy=ROADWORK, ground_truth="people", split_from=split_from)
     assert result.splits == {"test": 2, "train": 3, "val": 1}
     assert (result.labeled, result.held_back) == (4, 0)
@@ -52,13 +54,13 @@ def test_splits_and_ground_truth_are_written_where_stages_look(theirs, split_fro
     assert len(frozen_set(theirs, "test", ROADWORK)) == 2
 
 
-def test_their_own_fields_stay(theirs):
+def test_adopt_keeps_own_fields(theirs):
     before = theirs.values("people.detections.label")
     adopt(theirs, taxonomy=ROADWORK, ground_truth="people", split_from="subset")
     assert theirs.values("people.detections.label") == before
 
 
-def test_labels_of_train_can_be_held_back(theirs):
+def test_adopt_holds_back_labels_of_train(theirs):
     result = adopt(
         theirs, taxonomy=ROADWORK, ground_truth="people", split_from=TAGS, hold_back=True
     )
@@ -67,7 +69,7 @@ def test_labels_of_train_can_be_held_back(theirs):
     assert len(queries.pool(theirs)) == 3
 
 
-def test_again_changes_nothing(theirs):
+def test_adopt_is_idempotent(theirs):
     def all_of():
         return theirs.values(["split", "labeled_round", "ground_truth.detections.label"])
 
@@ -77,7 +79,7 @@ def test_again_changes_nothing(theirs):
     assert all_of() == before
 
 
-def test_ground_truth_of_a_round_is_not_overwritten(theirs):
+def test_adopt_keeps_ground_truth_of_round(theirs):
     adopt(theirs, taxonomy=ROADWORK, ground_truth="people", split_from=TAGS)
     first = theirs.first()
     first[schema.LABELED_ROUND] = 1
@@ -88,7 +90,7 @@ def test_ground_truth_of_a_round_is_not_overwritten(theirs):
     assert theirs.first().ground_truth is None
 
 
-def test_without_labels_all_is_the_pool(theirs):
+def test_adopted_dataset_without_labels_is_pool(theirs):
     result = adopt(theirs, taxonomy=ROADWORK)
     assert (result.labeled, result.splits) == (0, {"train": 6})
     assert len(queries.pool(theirs)) == 6
@@ -99,10 +101,10 @@ def test_without_labels_all_is_the_pool(theirs):
     [
         ({"ground_truth": "nobody"}, StoreError, "no field 'nobody'"),
         ({"split_from": "nowhere"}, StageError, "no field 'nowhere'"),
-        ({"split_from": "filepath"}, StageError, "is a split"),
+        ({"split_from": "filepath"}, StageError, "is a split. Expected"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_and_nothing_is_written(theirs, options, error, message):
+def test_invalid_options_raise_before_writing(theirs, options, error, message):
     before = set(theirs.get_field_schema())
     with pytest.raises(error, match=message):
         adopt(theirs, taxonomy=ROADWORK, **options)
@@ -110,13 +112,13 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_written(theirs, options,
     assert queries.taxonomy_of(theirs) is None
 
 
-def test_another_taxonomy_is_refused(theirs):
+def test_other_taxonomy_raises(theirs):
     adopt(theirs, taxonomy=ROADWORK)
     other = taxonomy.from_labels("own", ["cone"], ["cone"])
-    with pytest.raises(StageError, match="has the taxonomy 'roadwork_core' already"):
+    with pytest.raises(StageError, match="has the taxonomy 'roadwork_core', which"):
         adopt(theirs, taxonomy=other)
 
 
-def test_what_lies_where_stages_look_cannot_be_held_back(scenes):
-    with pytest.raises(StageError, match="cannot be held back"):
+def test_holding_back_field_ground_truth_raises(scenes):
+    with pytest.raises(StageError, match="Cannot hold back the field"):
         adopt(scenes, taxonomy=ROADWORK, ground_truth=schema.GROUND_TRUTH, hold_back=True)

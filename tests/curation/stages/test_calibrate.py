@@ -16,24 +16,24 @@ from curation.storage import collection, schema
 CPU = torch.device("cpu")
 
 
-def test_it_is_the_fit_on_what_the_members_say_of_validation(predicted, center):
+def test_calibration_is_fitted_on_validation_predictions(predicted, center):
     fitted = calibrate(predicted, center)
     frozen = frozen_set(predicted, "val", center.taxonomy)
     memory, name = MemorySink(), "tiny_center"
     models, members = {name: center.build(name, CPU)}, {name: center.manifest.member(name)}
     run(models, members, frozen.ids, frozen.paths, memory, device=CPU)
-    rows = [memory.results[one] for one in frozen.ids]
+    rows = [memory.results[i] for i in frozen.ids]
     expected = decision.recalibrate(rows, center, frozen.truths, frozen.sizes_px).calibration
     assert fitted.calibration.calibrated_members == (name,)
     assert fitted.calibration.relevance == expected.relevance
     assert fitted.calibration.threshold == pytest.approx(expected.threshold, abs=0.05)
     scores = np.array([0.1, 0.5, 0.9])  # boxes under 0.05 are not stored: nearly the same fit
-    assert fitted.calibration.apply(name, ["cone"] * 3, scores) == pytest.approx(
-        expected.apply(name, ["cone"] * 3, scores), abs=0.05
+    assert fitted.calibration.calibrate_scores(name, ["cone"] * 3, scores) == pytest.approx(
+        expected.calibrate_scores(name, ["cone"] * 3, scores), abs=0.05
     )
 
 
-def test_only_the_calibration_changes(predicted, center):
+def test_calibrate_changes_only_calibration(predicted, center):
     fitted = calibrate(predicted, center)
     assert fitted.manifest == center.manifest
     assert fitted.checkpoints == center.checkpoints
@@ -52,17 +52,17 @@ def labeled_by_a_round(dataset, center):
 
 
 @pytest.mark.parametrize("change", [few_images, labeled_by_a_round])
-def test_too_few_labels_leave_the_ensemble_as_it_was(predicted, center, change):
+def test_too_few_labels_keep_ensemble_uncalibrated(predicted, center, change):
     change(predicted, center)
     assert calibrate(predicted, center) is center
 
 
-def test_before_predicting_it_says_which_field_is_missing(scenes, center):
+def test_calibrate_without_predictions_names_missing_field(scenes, center):
     with pytest.raises(StoreError, match="has no field 'tiny_center'"):
         calibrate(scenes, center)
 
 
-def test_a_member_that_did_not_look_is_not_taken_for_silent(predicted, center):
+def test_member_without_prediction_is_not_counted_as_silent(predicted, center):
     """Counted as silent, `late` would have missed every object that the other sees."""
     text = """
         name: two
@@ -77,7 +77,7 @@ def test_a_member_that_did_not_look_is_not_taken_for_silent(predicted, center):
     fitted = calibrate(predicted, two).calibration
     assert fitted.calibrated_members == ("tiny_center",)
     assert fitted.silence["late"] == two.manifest.fusion.silence
-    looked = {one: {"late": row} for one, row in _fields(predicted, "tiny_center").items()}
+    looked = {i: {"late": row} for i, row in _fields(predicted, "tiny_center").items()}
     collection.write_documents(predicted, looked)
     assert calibrate(predicted, two).calibration.calibrated_members == ("late", "tiny_center")
 
@@ -89,5 +89,5 @@ def _fields(dataset, name):
     return {ids[i]: row[name] for i, row in read_documents(dataset, ids, {name: 1})}
 
 
-def test_uncalibrated_scores_are_taken_as_they_are(center):
+def test_uncalibrated_scores_are_used_unchanged(center):
     assert center.calibration == Calibration.uncalibrated(deciding=center.taxonomy.deciding)

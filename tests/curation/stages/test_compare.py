@@ -12,7 +12,7 @@ def ensembles(center, worn):
     return {"3": center, "4": worn}
 
 
-def test_two_versions_side_by_side(scenes, ensembles):
+def test_versions_are_stored_and_compared(scenes, ensembles):
     view = scenes.match({"split": "test"})
     before = set(scenes.get_field_schema())
     result = compare(view, ensembles, device=CPU)
@@ -26,12 +26,12 @@ def test_two_versions_side_by_side(scenes, ensembles):
     assert set(rows) == {
         "predicted yes", "boxes per image", "MCC", "precision", "recall", "mAP at IoU 0.5"
     }  # fmt: skip
-    said = view.values("roadwork__v3.label")
-    assert rows["predicted yes"][0] == pytest.approx(sum(one == "yes" for one in said) / 19)
-    unlike = sum(a != b for a, b in zip(said, view.values("roadwork__v4.label"), strict=True))
-    assert result.differing == unlike
-    if unlike:
-        assert len(scenes.load_saved_view(result.view)) == unlike
+    labels = view.values("roadwork__v3.label")
+    assert rows["predicted yes"][0] == pytest.approx(sum(label == "yes" for label in labels) / 19)
+    differing = sum(a != b for a, b in zip(labels, view.values("roadwork__v4.label"), strict=True))
+    assert result.differing == differing
+    if differing:
+        assert len(scenes.load_saved_view(result.view)) == differing
     first = view.first()
     assert first["consensus__v3"].fingerprint == ensembles["3"].identity
     names = [name for name, *_ in as_table(result)]
@@ -42,12 +42,12 @@ def test_two_versions_side_by_side(scenes, ensembles):
     assert again == [], "what was looked at is not looked at again"
 
 
-def test_the_champions_own_fields_stay(predicted, ensembles):
+def test_compare_keeps_fields_of_champion(predicted, ensembles):
     before = predicted.values("tiny_center.detections.confidence")
     compare(predicted.limit(2), ensembles, device=CPU)
     assert predicted.values("tiny_center.detections.confidence") == before
 
 
-def test_a_version_is_not_compared_with_itself(scenes, center):
-    with pytest.raises(StageError, match="Two different versions are compared, got 3"):
+def test_comparing_version_with_itself_raises(scenes, center):
+    with pytest.raises(StageError, match="Expected two different versions, got 3"):
         compare(scenes, {"3": center}, device=CPU)

@@ -29,13 +29,13 @@ def label(dataset, taxonomy, n):
 
 
 class Bars:
-    """Takes note of what each part was told."""
+    """Takes note of what each part was calls."""
 
     def __init__(self):
-        self.told = {}
+        self.calls = {}
 
     def __call__(self, part):
-        return lambda *at: self.told.setdefault(part, []).append(at)
+        return lambda *at: self.calls.setdefault(part, []).append(at)
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +48,16 @@ def labeled(ingested, center):
 
 @pytest.fixture(scope="module")
 def made(labeled, center, tmp_path_factory):
-    """Return what three epochs on ten images came to, its folder, and what was told."""
+    """Return the result of three epochs on ten images, its folder, and what was calls."""
     folder, bars = tmp_path_factory.mktemp("out") / "student", Bars()
-    return distill(labeled, center, folder, bars=bars, **OPTIONS), folder, bars.told
+    return distill(labeled, center, folder, bars=bars, **OPTIONS), folder, bars.calls
 
 
 def files(folder):
-    return {one: one.stat().st_mtime_ns for one in sorted(folder.rglob("*")) if one.is_file()}
+    return {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_the_student_names_the_classes_of_the_ensemble(made, center):
+def test_student_has_classes_of_ensemble(made, center):
     result, folder, _ = made
     assert result.changed
     assert result.manifest == folder / "student.yaml"
@@ -65,11 +65,11 @@ def test_the_student_names_the_classes_of_the_ensemble(made, center):
     assert alone.detectors == ("student",)
     assert alone.taxonomy == center.taxonomy
     assert alone.build("student", CPU).classes == center.taxonomy.names
-    assert [one.name for one in folder.iterdir() if "safetensors" in one.name] == []
+    assert [path.name for path in folder.iterdir() if "safetensors" in path.name] == []
 
 
-def test_what_it_learned_from_is_on_record(made, labeled, center):
-    result, folder, told = made
+def test_record_lists_training_data_of_student(made, labeled, center):
+    result, folder, calls = made
     content = json.loads((folder / "taught.json").read_text())["content"]
     assert result.labeled == content["labeled"] == N_LABELED
     assert 0 < result.taught <= N_POOL
@@ -78,25 +78,25 @@ def test_what_it_learned_from_is_on_record(made, labeled, center):
     assert content["checkpoint"] == sources.fingerprint(folder / "student")
     assert result.unreadable == ()
     n_val = len(frozen_set(labeled, "val", center.taxonomy))
-    assert told["ask"][-1] == (n_val + N_POOL, n_val + N_POOL)
-    assert told["teach"] == [(i, 5) for i in range(1, 6)], "3 of the ground truth, then the lesson"
+    assert calls["ask"][-1] == (n_val + N_POOL, n_val + N_POOL)
+    assert calls["teach"] == [(i, 5) for i in range(1, 6)], "3 of the ground truth, then the lesson"
 
 
-def test_both_are_measured_on_the_frozen_test_split(made, labeled, center):
-    result, _, told = made
+def test_ensemble_and_student_are_measured_on_test_split(made, labeled, center):
+    result, _, calls = made
     frozen = frozen_set(labeled, "test", center.taxonomy)
-    kept = result.retention
-    assert (kept.images, kept.drives) == (len(frozen), 2)
-    assert kept.ensemble_map50 > 0.2
-    assert 0 <= kept.student_map50 <= 1
-    assert kept.share_low <= kept.share <= kept.share_high
-    assert kept.ensemble_images_s > 0
-    assert kept.student_images_s > 0
-    assert "2 drives are too few" in kept.sentence
-    assert told["measure"][-1] == (2 * len(frozen), 2 * len(frozen))
+    retention = result.retention
+    assert (retention.images, retention.drives) == (len(frozen), 2)
+    assert retention.ensemble_map50 > 0.2
+    assert 0 <= retention.student_map50 <= 1
+    assert retention.share_low <= retention.share <= retention.share_high
+    assert retention.ensemble_images_s > 0
+    assert retention.student_images_s > 0
+    assert "2 drives are too few" in retention.sentence
+    assert calls["measure"][-1] == (2 * len(frozen), 2 * len(frozen))
 
 
-def test_the_dataset_is_as_it_was_and_takes_its_predictions(made, labeled):
+def test_distill_leaves_dataset_unchanged_and_student_predicts(made, labeled):
     result, _, _ = made
     assert "student" not in labeled.get_field_schema()
     few = labeled.limit(2).clone()
@@ -105,7 +105,7 @@ def test_the_dataset_is_as_it_was_and_takes_its_predictions(made, labeled):
     few.delete()
 
 
-def test_a_second_call_changes_nothing(made, labeled, center):
+def test_second_call_changes_nothing(made, labeled, center):
     result, folder, _ = made
     before, bars = files(folder), Bars()
     again = distill(labeled, center, folder, bars=bars, **OPTIONS)
@@ -113,11 +113,11 @@ def test_a_second_call_changes_nothing(made, labeled, center):
     assert again.retention == result.retention
     assert (again.taught, again.licence) == (result.taught, result.licence)
     assert files(folder) == before
-    assert bars.told == {}
+    assert bars.calls == {}
 
 
 @pytest.mark.parametrize("after", [1, 4], ids=["the ground truth", "the lesson"])
-def test_a_call_that_was_cut_off_goes_on(made, labeled, center, tmp_path, after):
+def test_interrupted_distillation_resumes(made, labeled, center, tmp_path, after):
     class PulledPlugError(Exception):
         """What ends a call in the middle."""
 
@@ -128,19 +128,19 @@ def test_a_call_that_was_cut_off_goes_on(made, labeled, center, tmp_path, after)
 
         return progress
 
-    _, folder, told = made
+    _, folder, calls = made
     with pytest.raises(PulledPlugError):
         distill(labeled, center, tmp_path, bars=cut, **OPTIONS)
     assert not (tmp_path / "student.yaml").exists()
     bars = Bars()
     distill(labeled, center, tmp_path, bars=bars, **OPTIONS)
-    assert "ask" not in bars.told, "the ensemble is not asked again"
-    assert len(bars.told["teach"]) == len(told["teach"]) - after
+    assert "ask" not in bars.calls, "the ensemble is not asked again"
+    assert len(bars.calls["teach"]) == len(calls["teach"]) - after
     assert sources.fingerprint(tmp_path / "student") == sources.fingerprint(folder / "student")
-    assert [one.name for one in tmp_path.iterdir() if "safetensors" in one.name] == []
+    assert [path.name for path in tmp_path.iterdir() if "safetensors" in path.name] == []
 
 
-def test_images_that_are_gone_are_left_out_and_on_record(made, labeled, center, tmp_path):
+def test_missing_images_are_left_out_and_recorded(made, labeled, center, tmp_path):
     """Of the labeled, of the pool, and of validation; and what it is made from is another thing."""
     _, folder, _ = made
     shutil.copytree(folder, tmp_path / "out")
@@ -157,13 +157,13 @@ def test_images_that_are_gone_are_left_out_and_on_record(made, labeled, center, 
         gone.save()
     result = distill(changed, center, tmp_path / "out", **OPTIONS)
     assert result.changed
-    assert sorted(one.split("/")[-1] for one in result.unreadable) == [
+    assert sorted(message.split("/")[-1] for message in result.unreadable) == [
         f"{name}.jpg`: No such file or directory." for name in sorted(views)
     ]
     changed.delete()
 
 
-def test_without_a_test_split_nothing_is_measured(labeled, center, tmp_path):
+def test_missing_test_split_skips_measurement(labeled, center, tmp_path):
     without = labeled.clone()
     without.delete_samples(without.match({schema.SPLIT: "test"}))
     without.delete_samples(queries.pool(without))  # nor is there anything to be taught
@@ -174,13 +174,13 @@ def test_without_a_test_split_nothing_is_measured(labeled, center, tmp_path):
     without.delete()
 
 
-def test_what_cannot_be_taught_is_refused_before_anything_is_written(scenes, center, tmp_path):
+def test_invalid_input_raises_before_writing(scenes, center, tmp_path):
     label(scenes, center.taxonomy, 7)
     with pytest.raises(StageError, match=r"7 training samples are labeled; .* at least 8"):
         distill(scenes, center, tmp_path, **OPTIONS)
     label(scenes, center.taxonomy, N_LABELED)
     scenes.delete_samples(scenes.match({schema.SPLIT: "val"}))
-    with pytest.raises(StageError, match=r"The split 'val' of .* has no labeled box"):
+    with pytest.raises(StageError, match=r"Split 'val' of .* has no labeled box"):
         distill(scenes, center, tmp_path, **OPTIONS)
     text = """
         name: looks_only

@@ -30,26 +30,26 @@ def run(center, tmp_path):
     )
 
 
-def test_every_sample_gets_the_vector_of_its_image(four, run, center):
+def test_every_sample_gets_vector(four, run, center):
     result = run(four)
     assert (result.embedder, result.added, result.skipped, result.failed) == ("mobilenet", 4, 0, 0)
     ids, paths = collection.ids_and_paths(four)
     batch = Batch(tuple(ids), tuple(batches.read(path) for path in paths))
-    expected = [one.vector for one in predict(center.build("mobilenet", CPU), batch)]
+    expected = [embedding.vector for embedding in predict(center.build("mobilenet", CPU), batch)]
     np.testing.assert_allclose(brain_runs.read_vectors(four, ids), np.array(expected), atol=1e-5)
 
 
-def test_a_second_run_does_nothing(four, run):
+def test_second_run_does_nothing(four, run):
     run(four)
     drawn = four.get_brain_info(schema.SIMILARITY).timestamp
-    told = []
-    result = run(four, progress=lambda *at: told.append(at))
+    calls = []
+    result = run(four, progress=lambda *at: calls.append(at))
     assert (result.added, result.skipped, result.umap) == (0, 4, False)
     assert four.get_brain_info(schema.SIMILARITY).timestamp == drawn
-    assert told == []
+    assert calls == []
 
 
-def test_only_new_samples_are_embedded_and_the_index_is_made_anew(four, run, ingested):
+def test_only_new_samples_are_embedded_and_index_is_rebuilt(four, run, ingested):
     run(four.limit(3))
     assert four.load_brain_results(schema.SIMILARITY).total_index_size == 3
     result = run(four)
@@ -57,7 +57,7 @@ def test_only_new_samples_are_embedded_and_the_index_is_made_anew(four, run, ing
     assert four.load_brain_results(schema.SIMILARITY).total_index_size == 4
 
 
-def test_a_lost_index_is_drawn_again_without_a_model(four, run):
+def test_lost_index_is_rebuilt_without_model(four, run):
     run(four)
     four.delete_brain_run(schema.SIMILARITY)
     result = run(four)
@@ -65,7 +65,7 @@ def test_a_lost_index_is_drawn_again_without_a_model(four, run):
     assert four.load_brain_results(schema.SIMILARITY).total_index_size == 4
 
 
-def test_vectors_that_were_cut_off_before_drawing_are_drawn(four, run, center, tmp_path):
+def test_interrupted_run_builds_index_of_stored_vectors(four, run, center, tmp_path):
     """A crash between the last vector and the index leaves an index of fewer samples."""
     run(four)
     ids, _ = collection.ids_and_paths(four)
@@ -74,7 +74,7 @@ def test_vectors_that_were_cut_off_before_drawing_are_drawn(four, run, center, t
     assert four.load_brain_results(schema.SIMILARITY).total_index_size == 4
 
 
-def test_the_picture_shows_every_sample_that_has_a_vector(ingested, run):
+def test_umap_contains_every_sample_with_vector(ingested, run):
     five = ingested.limit(5).clone()
     assert run(five).umap
     assert five.load_brain_results(schema.UMAP).points.shape == (5, 2)
@@ -84,11 +84,11 @@ def test_the_picture_shows_every_sample_that_has_a_vector(ingested, run):
     five.delete()
 
 
-def test_a_damaged_image_is_on_record_and_tried_again(four, run, tmp_path):
+def test_damaged_image_is_recorded_and_retried(four, run, tmp_path):
     sample = four.first()
     path = tmp_path / Path(sample.filepath).name
-    whole = Path(sample.filepath).read_bytes()
-    path.write_bytes(whole[:100])
+    content = Path(sample.filepath).read_bytes()
+    path.write_bytes(content[:100])
     sample.filepath = str(path)
     sample.save()
     result = run(four)
@@ -97,16 +97,16 @@ def test_a_damaged_image_is_on_record_and_tried_again(four, run, tmp_path):
     assert (failure["sample"], failure["stage"], failure["member"], failure["error"]) == (
         sample.id, "embed", "mobilenet", "ImageError",
     )  # fmt: skip
-    path.write_bytes(whole)
+    path.write_bytes(content)
     result = run(four)
     assert (result.added, result.skipped, result.failed) == (1, 3, 0)
     assert reader.read_failures(four) == []
 
 
-def test_a_changed_embedder_makes_vectors_of_its_own(four, run, center, tmp_path):
+def test_changed_embedder_gets_own_vectors(four, run, center, tmp_path):
     run(four)
     manifest = center.manifest
-    half = tuple(one.model_copy(update={"precision": "bf16"}) for one in manifest.members)
+    half = tuple(member.model_copy(update={"precision": "bf16"}) for member in manifest.members)
     from dataclasses import replace
 
     other = replace(center, manifest=manifest.model_copy(update={"members": half}))
@@ -117,7 +117,7 @@ def test_a_changed_embedder_makes_vectors_of_its_own(four, run, center, tmp_path
     assert four.load_brain_results(schema.SIMILARITY).total_index_size == 4
 
 
-def test_vectors_survive_the_loss_of_the_dataset_note(four, run, tmp_path):
+def test_vectors_survive_loss_of_dataset_info(four, run, tmp_path):
     run(four)
     del four.info[schema.EMBEDDER_INFO]
     four.save()

@@ -33,49 +33,52 @@ def six(small):
     made.delete()
 
 
-def test_it_measures_what_the_ensemble_says_of_the_frozen_images(six, center):
-    told = []
-    both = {"champion": center, "challenger": center}
-    found = evaluate(six, both, device=CPU, progress=lambda *at: told.append(at))
-    champion = found["champion"]
+def test_evaluation_measures_ensemble_on_frozen_images(six, center):
+    calls = []
+    ensembles = {"champion": center, "challenger": center}
+    evaluations = evaluate(six, ensembles, device=CPU, progress=lambda *at: calls.append(at))
+    champion = evaluations["champion"]
     paths = six.select(champion["samples"]["id"], ordered=True).values("filepath")
     verdicts = Predictor(center, CPU).predict([batches.read(path) for path in paths])
-    assert champion["samples"]["p"] == pytest.approx([one.p for one in verdicts], abs=1e-5)
+    assert champion["samples"]["p"] == pytest.approx([verdict.p for verdict in verdicts], abs=1e-5)
     assert (champion["n_images"], champion["n_positive"]) == (6, 3)
     assert champion["latency_ms"]["n"] == 6
     assert champion["latency_ms"]["mean"] > 0
-    plain = [{key: v for key, v in one.items() if key != "latency_ms"} for one in found.values()]
+    plain = [
+        {key: v for key, v in evaluation.items() if key != "latency_ms"}
+        for evaluation in evaluations.values()
+    ]
     assert plain[0] == plain[1], "the same ensemble, the same figures"
-    assert told[-1] == (12, 12)
+    assert calls[-1] == (12, 12)
 
 
-def test_what_a_round_labeled_is_not_part_of_the_set(six, center):
+def test_samples_labeled_by_round_are_not_evaluated(six, center):
     ids, _ = collection.ids_and_paths(six.match({schema.SPLIT: "test"}))
     six.select(ids[0]).set_values(schema.LABELED_ROUND, [1])
-    found = evaluate(six, {"champion": center}, device=CPU)["champion"]
-    assert found["n_images"] == 5
-    assert ids[0] not in found["samples"]["id"]
+    evaluation = evaluate(six, {"champion": center}, device=CPU)["champion"]
+    assert evaluation["n_images"] == 5
+    assert ids[0] not in evaluation["samples"]["id"]
 
 
-def test_without_a_labeled_test_image_nothing_can_be_measured(six, center):
-    with pytest.raises(StageError, match=r"The split 'val' of .* has no labeled image"):
+def test_missing_labeled_test_images_raise(six, center):
+    with pytest.raises(StageError, match=r"Split 'val' of .* has no labeled image"):
         evaluate(six, {"champion": center}, split="val", device=CPU)
 
 
-def test_an_image_that_cannot_be_read_counts_as_a_no_and_stops_nothing(six, center):
+def test_unreadable_image_counts_as_no(six, center):
     first = six.match({schema.SPLIT: "test"}).first()
     first.filepath = "/0_gone.jpg"
     first.save()
-    found = evaluate(six, {"champion": center}, device=CPU)["champion"]
-    assert found["samples"]["id"][0] == first.id
-    assert found["samples"]["p"][0] is None
-    assert found["n_images"] == 6
-    assert found["latency_ms"]["n"] == 5
+    evaluation = evaluate(six, {"champion": center}, device=CPU)["champion"]
+    assert evaluation["samples"]["id"][0] == first.id
+    assert evaluation["samples"]["p"][0] is None
+    assert evaluation["n_images"] == 6
+    assert evaluation["latency_ms"]["n"] == 5
 
 
-def test_each_ensemble_is_judged_by_its_own_threshold(six, center):
+def test_each_ensemble_uses_its_own_threshold(six, center):
     sure = center.with_calibration(replace(center.calibration, threshold=1.0))
-    found = evaluate(six, {"a": center, "b": sure}, device=CPU)
-    assert (found["a"]["threshold"], found["b"]["threshold"]) == (0.5, 1.0)
-    assert found["b"]["recall"] == 0
-    assert found["a"]["ensemble"] != found["b"]["ensemble"]
+    evaluations = evaluate(six, {"a": center, "b": sure}, device=CPU)
+    assert (evaluations["a"]["threshold"], evaluations["b"]["threshold"]) == (0.5, 1.0)
+    assert evaluations["b"]["recall"] == 0
+    assert evaluations["a"]["ensemble"] != evaluations["b"]["ensemble"]

@@ -51,17 +51,17 @@ def looked(view, deep, folder, **options):
     return examine(view, deep, folder=folder, device=CPU, **options)
 
 
-def test_depth_and_masks_are_stored_and_measure_the_objects(some, deep, tmp_path):
-    told = []
-    done = looked(some, deep, tmp_path, progress=lambda *at: told.append(at))
+def test_depth_and_masks_are_stored_and_measure_objects(some, deep, tmp_path):
+    calls = []
+    done = looked(some, deep, tmp_path, progress=lambda *at: calls.append(at))
     assert done.asked == {"depth": 19, "outlines": 19}
     assert (done.samples, done.ran, done.skipped, done.failed) == (19, 38, 0, 0)
-    assert told[-1] == (38, 38)
-    assert told == sorted(told)
+    assert calls[-1] == (38, 38)
+    assert calls == sorted(calls)
 
     assert some.values("consensus.fingerprint") == [None] * 19, "it has not heard this yet"
     assert fuse(some, deep).fused == 19
-    boxes = [box for one in some.values("consensus.detections") for box in one]
+    boxes = [box for detections in some.values("consensus.detections") for box in detections]
     measured = [box for box in boxes if box.get_attribute_value("distance_m", None) is not None]
     assert len(measured) > 5
     assert all(0 < box.distance_m <= 80 and box.height_m > 0 for box in measured)
@@ -70,35 +70,37 @@ def test_depth_and_masks_are_stored_and_measure_the_objects(some, deep, tmp_path
     assert some.values(schema.ANSWERED_BY) == ["detection"] * 19
 
 
-def test_every_consensus_box_has_its_outline_in_a_file(some, deep, tmp_path):
+def test_every_consensus_box_has_mask_file(some, deep, tmp_path):
     looked(some, deep, tmp_path)
     compared = 0
     for sample in some:
-        found, outlined = sample.consensus.detections, sample.outlines.detections
-        assert [one.label for one in outlined] == [one.label for one in found]
-        for one in outlined:
-            assert Path(one.mask_path).is_relative_to(tmp_path)
-            mask = one.get_mask()
+        consensus, outlined = sample.consensus.detections, sample.outlines.detections
+        assert [detection.label for detection in outlined] == [
+            detection.label for detection in consensus
+        ]
+        for detection in outlined:
+            assert Path(detection.mask_path).is_relative_to(tmp_path)
+            mask = detection.get_mask()
             assert mask.ndim == 2
-            height = one.bounding_box[3] * sample.metadata.height
+            height = detection.bounding_box[3] * sample.metadata.height
             assert mask.shape[0] == pytest.approx(max(height, 1), abs=1)
             compared += 1
     assert compared > 5
 
 
-def test_a_second_call_does_nothing(some, deep, tmp_path):
+def test_second_call_does_nothing(some, deep, tmp_path):
     looked(some, deep, tmp_path)
     again = looked(some, deep, tmp_path)
     assert (again.ran, again.skipped) == (0, 38)
 
 
-def test_other_detectors_show_the_deeper_tiers_something_else(deep):
+def test_changed_detectors_rerun_deep_tiers(deep):
     other = deep.with_checkpoints({"tiny_center": sources.resolve("package:tiny_rtdetr")})
     assert fingerprint(other, "depth") != fingerprint(deep, "depth")
     assert fingerprint(deep, "depth") != fingerprint(deep, "outlines")
 
 
-def test_routed_only_the_precision_path_is_looked_at(some, deep, tmp_path):
+def test_routed_mode_examines_only_precision_path(some, deep, tmp_path):
     ids = some.values("id")
     some.set_values(schema.PATH, ["precision"] * 3 + ["stop"] * 10 + ["fast_a"] * 6)
     done = looked(some, deep, tmp_path, mode="routed")
@@ -110,7 +112,7 @@ def test_routed_only_the_precision_path_is_looked_at(some, deep, tmp_path):
     assert set(untouched.values("consensus.fingerprint")) == {deep.identity}
 
 
-def test_an_image_that_is_gone_is_on_record_and_the_others_are_done(some, deep, tmp_path):
+def test_missing_image_is_recorded_and_others_are_examined(some, deep, tmp_path):
     gone = some.first()
     file = Path(gone.filepath)
     away = file.rename(tmp_path / "away")
@@ -119,17 +121,17 @@ def test_an_image_that_is_gone_is_on_record_and_the_others_are_done(some, deep, 
     finally:
         away.rename(file)
     assert (done.ran, done.failed) == (36, 2)
-    records = [one for one in reader.read_failures(some) if one["sample"] == gone.id]
-    assert {(one["stage"], one["member"], one["error"]) for one in records} == {
+    records = [record for record in reader.read_failures(some) if record["sample"] == gone.id]
+    assert {(record["stage"], record["member"], record["error"]) for record in records} == {
         ("examine", "depth", "ImageError"),
         ("examine", "outlines", "ImageError"),
     }
-    mended = looked(some, deep, tmp_path)
-    assert (mended.ran, mended.failed) == (2, 0)
+    retried = looked(some, deep, tmp_path)
+    assert (retried.ran, retried.failed) == (2, 0)
     assert reader.read_failures(some) == []
 
 
-def test_a_known_camera_is_believed(some, deep, tmp_path):
+def test_known_focal_length_is_used(some, deep, tmp_path):
     looked(some, deep, tmp_path)
     fuse(some, deep)
     before = heights(some)
@@ -146,17 +148,17 @@ def test_a_known_camera_is_believed(some, deep, tmp_path):
 
 def heights(view):
     rows = view.values("consensus.detections.height_m")
-    return np.array([one for row in rows for one in row if one is not None])
+    return np.array([height for row in rows for height in row if height is not None])
 
 
-def test_without_a_consensus_it_says_what_to_run(predicted, deep, tmp_path):
+def test_missing_consensus_names_command(predicted, deep, tmp_path):
     dataset_of(predicted).clear_sample_field(schema.CONSENSUS)
     with pytest.raises(StageError, match=r"70 samples have no consensus.*curate predict"):
         looked(predicted, deep, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("path", "asked"),
+    ("path", "expected"),
     [
         ("stop", set()),
         ("fast_a", {"vlm_fast_a"}),
@@ -164,7 +166,7 @@ def test_without_a_consensus_it_says_what_to_run(predicted, deep, tmp_path):
         ("precision", {"depth", "outlines", "vlm_precision"}),
     ],
 )
-def test_each_path_asks_its_own_members_of_the_full_ensemble(path, asked):
+def test_paths_of_full_ensemble_have_their_members(path, expected):
     text = "\n".join(
         [
             "name: whole\nmembers:",
@@ -172,16 +174,16 @@ def test_each_path_asks_its_own_members_of_the_full_ensemble(path, asked):
             "- {name: depth, tier: geometry, adapter: depth_anything_2, license: MIT}",
             "- {name: outlines, tier: segmentation, adapter: sam2, license: MIT}",
             *(
-                f"- {{name: vlm_{one}, tier: language, adapter: vision_language, license: MIT}}"
-                for one in ("fast_a", "fast_b", "precision")
+                f"- {{name: vlm_{path}, tier: language, adapter: vision_language, license: MIT}}"
+                for path in ("fast_a", "fast_b", "precision")
             ),
             "routing: {fast_a: [vlm_fast_a], fast_b: [vlm_fast_b], precision: [vlm_precision]}",
         ]
     )
     manifest = manifests.parse(text)
-    found = {
-        one.name
-        for one in manifest.members
-        if one.tier != "detection" and path in paths_of(manifest, one.name)
+    members = {
+        member.name
+        for member in manifest.members
+        if member.tier != "detection" and path in paths_of(manifest, member.name)
     }
-    assert found == asked
+    assert members == expected

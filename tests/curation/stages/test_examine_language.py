@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from language_server import LanguageServer, Told
+from language_server import LanguageServer, ServerReply
 
 from cascade import manifest
 from cascade.ensemble import Ensemble
+from curation.presentation import refresh
 from curation.stages.examine import examine
 from curation.stages.fuse import fuse
 from curation.storage import reader, schema
@@ -46,9 +47,9 @@ def looked(view, ensemble, folder, **options):
     return examine(view, ensemble, folder=folder, device=CPU, **options)
 
 
-def test_answers_are_stored_and_heard_in_the_decision(some, served, tmp_path):
+def test_answers_are_stored_and_count_in_decision(some, served, tmp_path):
     ensemble = ensemble_at(served.url)
-    served.tell = lambda number, asked: Told(text=NO)
+    served.respond = lambda number, request: ServerReply(text=NO)
     before = some.values("roadwork.confidence")
     assert looked(some, ensemble, tmp_path).ran == 19
     assert set(some.values("vlm.label")) == {"no"}
@@ -61,51 +62,54 @@ def test_answers_are_stored_and_heard_in_the_decision(some, served, tmp_path):
     assert some.values(schema.TIERS_REACHED) == [["detection", "language"]] * 19
 
 
-def test_what_is_known_of_the_image_is_told_to_the_model(some, served, tmp_path):
+def test_prompt_contains_consensus_of_image(some, served, tmp_path):
     sure = some.match({"consensus.detections.confidence": {"$gt": 0.5}}).limit(1)
     looked(sure, ensemble_at(served.url), tmp_path)
-    (asked,) = served.requests
-    label = max(sure.first().consensus.detections, key=lambda one: one.confidence).label
-    assert label in str(asked["messages"])
+    (request,) = served.requests
+    label = max(sure.first().consensus.detections, key=lambda detection: detection.confidence).label
+    assert label in str(request["messages"])
 
 
-def test_a_claim_without_support_is_on_record_and_in_the_saved_view(some, served, tmp_path):
+def test_unsupported_claim_is_stored_and_in_saved_view(some, served, tmp_path):
     ensemble = ensemble_at(served.url)
-    served.tell = lambda number, asked: Told(text=DRAGON)
+    served.respond = lambda number, request: ServerReply(text=DRAGON)
     looked(some, ensemble, tmp_path)
     fuse(some, ensemble)
     contradicting = schema.contradicting_samples(some)
     without = [
-        one.id
-        for one in some
-        if not any(b.label == "drum" and b.confidence >= 0.25 for b in one.consensus.detections)
+        sample.id
+        for sample in some
+        if not any(b.label == "drum" and b.confidence >= 0.25 for b in sample.consensus.detections)
     ]
     assert sorted(contradicting.values("id")) == sorted(without)
     assert len(without) > 0
     assert "claims drum" in contradicting.first().vlm.contradicts
+    refresh.after_stage(some)
     assert "hallucinations" in some._dataset.list_saved_views()
 
 
-def test_a_server_that_is_down_leaves_a_record_and_a_resume_fills_the_gap(some, served, tmp_path):
+def test_unreachable_server_is_recorded_and_resume_completes(some, served, tmp_path):
     ensemble = ensemble_at(served.url)
-    served.tell = lambda number, asked: Told() if number < 16 else Told(hangs_up=True)
+    served.respond = lambda number, request: (
+        ServerReply() if number < 16 else ServerReply(hangs_up=True)
+    )
     first = looked(some, ensemble, tmp_path)
     assert (first.ran, first.failed) == (16, 3)
     records = reader.read_failures(some)
-    assert [(one["stage"], one["member"], one["error"]) for one in records] == [
+    assert [(record["stage"], record["member"], record["error"]) for record in records] == [
         ("examine", "vlm", "ServerError")
     ] * 3
     fuse(some, ensemble)
     assert sorted(some.values(schema.N_VOTERS)) == [1] * 3 + [2] * 16, "nothing is imputed"
-    asked = len(served.requests)
-    served.tell = lambda number, asked: Told()
+    n_requests = len(served.requests)
+    served.respond = lambda number, request: ServerReply()
     again = looked(some, ensemble_at(served.url), tmp_path)
     assert (again.ran, again.skipped) == (3, 16)
-    assert len(served.requests) == asked + 3, "nobody else was asked again"
+    assert len(served.requests) == n_requests + 3, "nobody else was n_requests again"
     assert reader.read_failures(some) == []
 
 
-def test_routed_only_its_path_asks_a_model(some, served, tmp_path):
+def test_routed_mode_asks_only_members_of_path(some, served, tmp_path):
     some.set_values(schema.PATH, ["precision"] * 4 + ["fast_a"] * 5 + ["stop"] * 10)
     done = looked(some, ensemble_at(served.url), tmp_path, mode="routed")
     assert done.asked == {"vlm": 4}

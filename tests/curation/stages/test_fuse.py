@@ -25,11 +25,11 @@ FITTED = Calibration(
 
 def documents(samples, names):
     ids, _ = collection.ids_and_paths(samples)
-    found = read_documents(samples, ids, dict.fromkeys(names, 1))
-    return {ids[i]: {name: row.get(name) for name in names} for i, row in found}
+    rows = read_documents(samples, ids, dict.fromkeys(names, 1))
+    return {ids[i]: {name: row.get(name) for name in names} for i, row in rows}
 
 
-def test_what_is_stored_is_what_the_ensemble_says_of_the_images(predicted, center):
+def test_stored_consensus_equals_prediction_of_ensemble(predicted, center):
     some = predicted.match({schema.SPLIT: "test"}).limit(8)
     assert fuse(some, center).fused == 8
     _, paths = collection.ids_and_paths(some)
@@ -37,8 +37,8 @@ def test_what_is_stored_is_what_the_ensemble_says_of_the_images(predicted, cente
     fused = reader.read_detections(some, schema.CONSENSUS, center.taxonomy)
     columns = reader.read_columns(some, ["roadwork.confidence", "roadwork.label", "agreement"])
     _, p, label, agreement = columns.values()
-    assert p == pytest.approx([one.p for one in verdicts], abs=1e-4)
-    assert label == ["yes" if one.yes else "no" for one in verdicts]
+    assert p == pytest.approx([verdict.p for verdict in verdicts], abs=1e-4)
+    assert label == ["yes" if verdict.yes else "no" for verdict in verdicts]
     assert agreement == [1.0] * 8
     for stored, verdict in zip(fused, verdicts, strict=True):
         assert stored.labels == verdict.objects.labels
@@ -46,7 +46,7 @@ def test_what_is_stored_is_what_the_ensemble_says_of_the_images(predicted, cente
     assert sum(map(len, fused)) > 5, "else nothing was compared"
 
 
-def test_a_second_call_changes_nothing(predicted, center):
+def test_second_call_changes_nothing(predicted, center):
     first = fuse(predicted, center)
     before = documents(predicted, WRITTEN)
     again = fuse(predicted, center)
@@ -56,7 +56,7 @@ def test_a_second_call_changes_nothing(predicted, center):
     assert {row[schema.CONSENSUS]["fingerprint"] for row in before.values()} == {center.identity}
 
 
-def test_another_calibration_rewrites_confidences_without_looking_at_an_image(predicted, center):
+def test_changed_calibration_rewrites_confidences_without_models(predicted, center):
     some = predicted.limit(10)
     fuse(some, center)
     before = reader.read_columns(some, ["tiny_center.detections.confidence"])
@@ -68,7 +68,7 @@ def test_another_calibration_rewrites_confidences_without_looking_at_an_image(pr
     rows = documents(some, ["tiny_center", schema.CONSENSUS, "roadwork"])
     boxes = [box for row in rows.values() for box in row["tiny_center"]["detections"]]
     scores = np.array([box["score"] for box in boxes])
-    expected = FITTED.apply("tiny_center", [box["label"] for box in boxes], scores)
+    expected = FITTED.calibrate_scores("tiny_center", [box["label"] for box in boxes], scores)
     assert [box["confidence"] for box in boxes] == pytest.approx(expected.tolist())
     assert before != reader.read_columns(some, ["tiny_center.detections.confidence"])
     assert {row["tiny_center"]["fingerprint"] for row in rows.values()} == {
@@ -79,7 +79,7 @@ def test_another_calibration_rewrites_confidences_without_looking_at_an_image(pr
     }
 
 
-def test_a_member_alone_is_the_consensus(predicted, center):
+def test_single_member_is_consensus(predicted, center):
     """One voter: each cluster is its box, and the fused probability is its own."""
     fuse(predicted, center.with_calibration(FITTED))
     for row in documents(predicted, ["tiny_center", schema.CONSENSUS]).values():
@@ -94,7 +94,7 @@ def test_a_member_alone_is_the_consensus(predicted, center):
         assert all((box["votes"], box["members"]) == (1, ["tiny_center"]) for box in fused)
 
 
-def test_the_threshold_decides_and_nothing_else_moves(predicted, center):
+def test_threshold_changes_only_decision(predicted, center):
     some = predicted.limit(20)
     fuse(some, center)
     p = reader.read_columns(some, ["roadwork.confidence"])["roadwork.confidence"]
@@ -103,10 +103,10 @@ def test_the_threshold_decides_and_nothing_else_moves(predicted, center):
     fuse(some, center.with_calibration(moved))
     columns = reader.read_columns(some, ["roadwork.confidence", "roadwork.label"])
     assert columns["roadwork.confidence"] == p
-    assert columns["roadwork.label"] == ["yes" if one >= middle else "no" for one in p]
+    assert columns["roadwork.label"] == ["yes" if value >= middle else "no" for value in p]
 
 
-def test_before_anything_was_predicted_nobody_votes(scenes, center):
+def test_fuse_without_predictions_raises(scenes, center):
     some = scenes.limit(3)
     assert fuse(some, center).fused == 3
     rows = documents(some, WRITTEN)
@@ -117,8 +117,8 @@ def test_before_anything_was_predicted_nobody_votes(scenes, center):
     assert fuse(some, center).fused == 3, "what was fused from nothing is not up to date"
 
 
-def test_progress_ends_at_what_was_to_do(predicted, center):
-    told = []
+def test_progress_ends_at_number_of_stale_samples(predicted, center):
+    calls = []
     fuse(predicted.limit(4), center)
-    fuse(predicted, center, progress=lambda *at: told.append(at))
-    assert told == [(66, 66)]
+    fuse(predicted, center, progress=lambda *at: calls.append(at))
+    assert calls == [(66, 66)]

@@ -35,7 +35,7 @@ def moving(tmp_path, tracking_uri, database):
         client.drop_database("watched")
 
 
-def test_a_drop_rolls_back_once_and_leaves_an_event(moving, tmp_path):
+def test_drop_rolls_back_once_and_writes_event(moving, tmp_path):
     live, events = tmp_path / "live.jsonl", tmp_path / "events.jsonl"
 
     def look(value):
@@ -55,7 +55,7 @@ def test_a_drop_rolls_back_once_and_leaves_an_event(moving, tmp_path):
     assert look(0.70).rolled_back is False, "of the version that is back, one check so far"
 
 
-def test_checks_of_an_earlier_time_in_service_do_not_count_again(moving, tmp_path):
+def test_checks_of_earlier_service_period_are_ignored(moving, tmp_path):
     live = tmp_path / "live.jsonl"
     for value in (0.5, 0.6):
         append_check(live, LiveCheck("2026-01-01", "1", value, 100))
@@ -67,7 +67,7 @@ def test_checks_of_an_earlier_time_in_service_do_not_count_again(moving, tmp_pat
     assert "No check of version 1" in again.reason
 
 
-def test_without_a_champion_there_is_nothing_to_guard(moving, tmp_path):
+def test_missing_champion_raises(moving, tmp_path):
     with pytest.raises(StageError, match="No version of 'other' is in service"):
         guard(moving, "other", live=tmp_path / "live.jsonl", policy=FLOOR)
 
@@ -83,31 +83,31 @@ def live(dataset):
     schema.declare(dataset, taxonomy)
     decision = taxonomy.decision.name
     box = fo.Detection(label=taxonomy.deciding[0], bounding_box=[0.1, 0.1, 0.2, 0.2])
-    says = ["yes", "yes", "no", "no", "no", "yes"]
+    labels = ["yes", "yes", "no", "no", "no", "yes"]
     truth = [True, True, True, False, False, False]
     rows = [
         fo.Sample(
             filepath=f"/{i}.png",
             **{
                 schema.GROUND_TRUTH: fo.Detections(detections=[box.copy()] if yes else []),
-                decision: fo.Classification(label=said, fingerprint="abc"),
+                decision: fo.Classification(label=label, fingerprint="abc"),
             },
         )
-        for i, (yes, said) in enumerate(zip(truth, says, strict=True))
+        for i, (yes, label) in enumerate(zip(truth, labels, strict=True))
     ]
     rows.append(fo.Sample(filepath="/unlabeled.png"))
     dataset.add_samples(rows, progress=False)
     return dataset, taxonomy
 
 
-def test_the_metric_is_the_mcc_of_what_the_champion_decided(live):
+def test_live_metric_is_mcc_of_champion_decisions(live):
     dataset, taxonomy = live
     check = measure_live_mcc(dataset, taxonomy, version="2", ensemble="abc")
     assert (check.version, check.n) == ("2", 6)
     assert check.value == pytest.approx(1 / 3)  # tp 2, tn 2, fp 1, fn 1
 
 
-def test_decisions_of_another_ensemble_do_not_count(live):
+def test_decisions_of_other_ensemble_are_ignored(live):
     dataset, taxonomy = live
     with pytest.raises(StageError, match="0 labeled live samples carry a decision of version 3"):
         measure_live_mcc(dataset, taxonomy, version="3", ensemble="xyz")

@@ -46,10 +46,10 @@ def picture(path, seed=0, size=(32, 24), exif=None):
 def yolo(root, **rows):
     """Write a YOLO folder: `train__a="0 .5 .5 1 1"`; None for an image without labels."""
     for seed, (name, text) in enumerate(rows.items()):
-        where = name.replace("__", "/")
-        picture(root / "images" / f"{where}.jpg", seed=seed)
+        stem = name.replace("__", "/")
+        picture(root / "images" / f"{stem}.jpg", seed=seed)
         if text is not None:
-            label = root / "labels" / f"{where}.txt"
+            label = root / "labels" / f"{stem}.txt"
             label.parent.mkdir(parents=True, exist_ok=True)
             label.write_text(text)
     return root
@@ -59,23 +59,23 @@ def by_name(dataset):
     return {Path(sample.filepath).stem: sample for sample in dataset}
 
 
-def test_a_folder_of_images_is_a_pool(bring, tmp_path):
+def test_image_folder_becomes_pool(bring, tmp_path):
     picture(tmp_path / "a.png", seed=1)
     picture(tmp_path / "b.png", seed=2)
-    told = []
-    result, dataset = bring(tmp_path, progress=lambda done, total: told.append((done, total)))
+    calls = []
+    result, dataset = bring(tmp_path, progress=lambda done, total: calls.append((done, total)))
     assert (result.formats, result.added, result.splits) == (("folder",), 2, {"train": 2})
     assert (result.labeled, result.failures, result.warnings) == (0, (), ())
     sample = by_name(dataset)["a"]
-    assert sample.content_hash == validation.check(tmp_path / "a.png").content_hash
+    assert sample.content_hash == validation.check_image(tmp_path / "a.png").content_hash
     assert (sample.drive, sample.labeled_round, sample.ground_truth) == ("a", None, None)
     assert (sample.metadata.width, sample.metadata.height) == (32, 24)
     assert 0 < sample.luma < 1
     assert dataset.persistent
-    assert told == [(2, 2)]
+    assert calls == [(2, 2)]
 
 
-def test_labels_become_ground_truth_in_canonical_classes(bring, tmp_path):
+def test_labels_become_canonical_ground_truth(bring, tmp_path):
     yolo(tmp_path, train__a="0 .5 .5 .5 .5\n2 .5 .5 1 1", val__b="", test__c="1 .5 .5 1 1")
     result, dataset = bring(tmp_path, names=NAMES)
     assert (result.labeled, result.dropped_labels) == (3, {"plant": 1})
@@ -88,19 +88,19 @@ def test_labels_become_ground_truth_in_canonical_classes(bring, tmp_path):
     assert [samples[name].labeled_round for name in "abc"] == [0, 0, 0]
 
 
-def test_held_back_labels_are_the_oracles_alone(bring, tmp_path):
+def test_held_back_labels_are_stored_for_oracle_only(bring, tmp_path):
     yolo(tmp_path, train__a="0 .5 .5 1 1", val__b="0 .5 .5 1 1", test__c="", train__d=None)
     result, dataset = bring(tmp_path, names=NAMES, hold_back=True)
     assert (result.labeled, result.held_back) == (2, 1)
     samples = by_name(dataset)
     assert samples["a"].ground_truth is None
     assert samples["a"].labeled_round is None
-    assert [one.label for one in samples["a"].oracle.detections] == ["cone"]
+    assert [detection.label for detection in samples["a"].oracle.detections] == ["cone"]
     assert samples["b"].oracle is None
     assert samples["d"].oracle is None
 
 
-def test_a_second_call_changes_nothing_and_a_new_file_is_added(bring, tmp_path):
+def test_second_call_adds_only_new_files(bring, tmp_path):
     yolo(tmp_path, train__a="0 .5 .5 1 1", val__b="", test__c="")
     _, dataset = bring(tmp_path, names=NAMES)
     before = [sample.to_dict() for sample in dataset]
@@ -113,7 +113,7 @@ def test_a_second_call_changes_nothing_and_a_new_file_is_added(bring, tmp_path):
     assert (result.added, result.existing, len(dataset)) == (1, 3, 4)
 
 
-def test_damaged_files_are_left_out_and_on_record(bring, tmp_path):
+def test_damaged_files_are_left_out_and_recorded(bring, tmp_path):
     picture(tmp_path / "good.jpg")
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("no image")
@@ -121,18 +121,22 @@ def test_damaged_files_are_left_out_and_on_record(bring, tmp_path):
     (tmp_path / "half.jpg").write_bytes(half[: len(half) // 2])
     result, dataset = bring(tmp_path)
     assert result.added == 1
-    assert {Path(one.filepath).name: one.message.split(":")[0] for one in result.failures} == {
+    assert {
+        Path(problem.filepath).name: problem.message.split(":")[0] for problem in result.failures
+    } == {
         "empty.jpg": "has zero bytes",
         "half.jpg": "is damaged",
-        "text.jpg": "is no image of a known kind",
+        "text.jpg": "is not an image in a known format",
     }
     assert dataset.values("filepath") == [str(tmp_path / "good.jpg")]
     on_record = dataset.info[schema.INGEST_INFO]
-    assert {one["filepath"] for one in on_record} == {one.filepath for one in result.failures}
-    assert all(one["error"] == "ImageError" for one in on_record)
+    assert {entry["filepath"] for entry in on_record} == {
+        entry.filepath for entry in result.failures
+    }
+    assert all(entry["error"] == "ImageError" for entry in on_record)
 
 
-def test_a_mended_file_is_added_and_goes_off_the_record(bring, tmp_path):
+def test_fixed_file_is_added_and_its_record_removed(bring, tmp_path):
     picture(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").write_bytes(b"")
     _, dataset = bring(tmp_path)
@@ -143,29 +147,29 @@ def test_a_mended_file_is_added_and_goes_off_the_record(bring, tmp_path):
     assert dataset.info[schema.INGEST_INFO] == []
 
 
-def test_malformed_rows_are_on_record_and_their_image_stays(bring, tmp_path):
+def test_malformed_label_rows_are_recorded_and_image_is_added(bring, tmp_path):
     yolo(tmp_path, train__a="0 .5 .5 1 1\n0 9 9 9 9", val__b="", test__c="")
     result, dataset = bring(tmp_path, names=NAMES)
     (problem,) = result.label_problems
-    assert problem.message == "row 2: coordinates must lie in 0..1, got 9 9 9 9"
+    assert problem.message == "row 2: Coordinates must be in [0, 1], got 9.0 9.0 9.0 9.0"
     sample = by_name(dataset)["a"]
     assert len(sample.ground_truth.detections) == 1
     assert sample.tags == [schema.LABEL_PROBLEM]
     assert dataset.info[schema.INGEST_INFO][0]["error"] == "LabelError"
 
 
-def test_exact_duplicates_are_tagged_and_told_across_splits(bring, tmp_path):
+def test_exact_duplicates_are_tagged_and_reported_across_splits(bring, tmp_path):
     for name in ("train/a", "test/b"):
         picture(tmp_path / f"{name}.jpg", seed=1)
     picture(tmp_path / "train" / "c.jpg", seed=2)
     result, dataset = bring(tmp_path)
-    both = (str(tmp_path / "test/b.jpg"), str(tmp_path / "train/a.jpg"))
-    assert result.duplicates == (both,)
-    assert set(dataset.match_tags(schema.DUPLICATE).values("filepath")) == set(both)
+    copies = (str(tmp_path / "test/b.jpg"), str(tmp_path / "train/a.jpg"))
+    assert result.duplicates == (copies,)
+    assert set(dataset.match_tags(schema.DUPLICATE).values("filepath")) == set(copies)
     assert "1 images have an exact copy in another split" in result.warnings[0]
 
 
-def test_a_drive_in_two_splits_is_brought_together(bring, tmp_path):
+def test_drive_in_two_splits_is_merged(bring, tmp_path):
     yolo(
         tmp_path,
         train__1_jpg_rf_a="", test__1_jpg_rf_b="", val__2_jpg_rf_c="", test__3_jpg_rf_d="",
@@ -173,7 +177,7 @@ def test_a_drive_in_two_splits_is_brought_together(bring, tmp_path):
     for path in [*tmp_path.rglob("*.jpg"), *tmp_path.rglob("*.txt")]:
         path.rename(path.with_name(path.name.replace("_rf_", ".rf.")))
     result, dataset = bring(tmp_path, names=NAMES)
-    assert "1 drives or source photographs lay in more than one split" in result.warnings[0]
+    assert "1 drives or source photographs were in more than one split" in result.warnings[0]
     assert "1 (train/test)" in result.warnings[0]
     samples = by_name(dataset)
     assert samples["1_jpg.rf.b"].split == "train"
@@ -181,7 +185,7 @@ def test_a_drive_in_two_splits_is_brought_together(bring, tmp_path):
     assert samples["3_jpg.rf.d"].split == "test"
 
 
-def test_resplitting_keeps_drives_together_and_later_files_with_theirs(bring, tmp_path):
+def test_resplit_keeps_drives_together_including_later_files(bring, tmp_path):
     for drive in range(10):
         for frame in range(3):
             picture(tmp_path / f"d{drive}_{frame}.png", seed=10 * drive + frame)
@@ -196,23 +200,23 @@ def test_resplitting_keeps_drives_together_and_later_files_with_theirs(bring, tm
     assert by_name(dataset)[f"{late}_9"].split == "test"
 
 
-def test_labeled_images_without_splits_are_split_and_it_is_said(bring, tmp_path):
+def test_labeled_images_without_splits_are_split_with_warning(bring, tmp_path):
     yolo(tmp_path, **{f"a{i}": "" for i in range(20)})
     result, _ = bring(tmp_path, names=NAMES)
     assert result.splits == {"train": 14, "val": 3, "test": 3}
-    assert result.warnings[0].startswith("The source names no splits")
+    assert result.warnings[0].startswith("The source has no splits")
 
 
-def test_missing_splits_are_told(bring, tmp_path):
+def test_missing_splits_are_reported(bring, tmp_path):
     yolo(tmp_path, train__a="", val__b="")
     result, _ = bring(tmp_path, names=NAMES)
-    assert "No labeled image is in test" in result.warnings[0]
+    assert "No image in test is labeled" in result.warnings[0]
 
 
-def test_labels_that_mean_nothing_at_all_are_told(bring, tmp_path):
+def test_labels_outside_taxonomy_are_reported(bring, tmp_path):
     yolo(tmp_path, train__a="2 .5 .5 1 1", val__b="", test__c="")
     result, _ = bring(tmp_path, names=NAMES)
-    assert "No label means a class of the taxonomy 'roadwork'" in result.warnings[0]
+    assert "No label belongs to the taxonomy 'roadwork'" in result.warnings[0]
 
 
 def coco(root, width, height):
@@ -241,7 +245,7 @@ def turned():
         pytest.param((32, 24), False, id="drawn on the image before it was turned"),
     ],
 )
-def test_labels_must_be_drawn_on_the_upright_image(bring, tmp_path, size, labeled):
+def test_labels_for_rotated_image_are_rejected(bring, tmp_path, size, labeled):
     picture(tmp_path / "a.jpg", size=(32, 24), exif=turned())  # upright: 24 wide, 32 high
     result, dataset = bring(coco(tmp_path, *size))
     sample = dataset.first()
@@ -254,7 +258,7 @@ def test_labels_must_be_drawn_on_the_upright_image(bring, tmp_path, size, labele
         assert sample.tags == [schema.LABEL_PROBLEM]
 
 
-def test_a_call_that_was_cut_off_is_completed_by_the_next(bring, tmp_path, monkeypatch):
+def test_interrupted_ingest_is_completed_by_next_call(bring, tmp_path, monkeypatch):
     yolo(tmp_path, **{f"train__a{i}": "0 .5 .5 1 1" for i in range(5)})
     monkeypatch.setattr(ingest, "BATCH", 2)
     broken = {"left": 1}
@@ -276,30 +280,28 @@ def test_a_call_that_was_cut_off_is_completed_by_the_next(bring, tmp_path, monke
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param({}, "holds no images", id="an empty folder"),
-        pytest.param({"drive_pattern": "("}, "no regular expression", id="a wrong pattern"),
+        pytest.param({}, "contains no images", id="an empty folder"),
+        pytest.param({"drive_pattern": "("}, "is not a regular expression", id="a wrong pattern"),
         pytest.param({"split_map": {"x": "dev"}}, "'x' must stand for", id="a strange split"),
     ],
 )
-def test_what_cannot_be_understood_is_refused_before_anything_is_written(
-    bring, tmp_path, changes, message
-):
+def test_invalid_source_raises_before_writing(bring, tmp_path, changes, message):
     with pytest.raises(IngestError, match=message):
         bring(tmp_path, **changes)
-    assert fo.list_datasets("ingest test_what_cannot*") == []
+    assert fo.list_datasets("ingest test_invalid_source*") == []
 
 
-def test_another_taxonomy_is_refused(bring, tmp_path):
+def test_other_taxonomy_raises(bring, tmp_path):
     picture(tmp_path / "a.jpg")
     bring(tmp_path)
-    with pytest.raises(IngestError, match="was ingested with another taxonomy, 'roadwork'"):
+    with pytest.raises(IngestError, match="was ingested with the taxonomy 'roadwork'"):
         bring(tmp_path, taxonomy=taxonomy.load("construction_site"))
 
 
-def test_a_dataset_of_somebody_else_is_left_alone(bring, tmp_path, dataset):
+def test_foreign_dataset_is_not_changed(bring, tmp_path, dataset):
     picture(tmp_path / "a.jpg")
     dataset.add_sample(fo.Sample(filepath="/theirs.jpg"))
-    with pytest.raises(IngestError, match="was not made by ingesting"):
+    with pytest.raises(IngestError, match="was not created by ingesting"):
         bring(tmp_path, name=dataset.name)
 
 
@@ -318,18 +320,18 @@ CONES = ("Cone", "bicycle", "car", "cone", "isolation-pile", "plant", "road-cone
 
 
 @pytest.mark.slow
-def test_three_names_of_a_cone_are_one_and_photographs_stay_together(bring, shared):
+def test_synonyms_are_merged_and_photographs_stay_in_one_split(bring, shared):
     result, dataset = bring(shared / "roboflow_traffic_cones", names=CONES)
     assert (result.added, result.labeled, result.failures) == (1100, 1100, ())
     assert result.dropped_labels == {"bicycle": 12, "plant": 6, "isolation-pile": 3}
     assert dataset.count_values("ground_truth.detections.label") == {"cone": 1690, "vehicle": 3}
     assert len(dataset.distinct("drive")) == 389
-    assert "8 drives or source photographs lay in more than one split" in result.warnings[0]
+    assert "8 drives or source photographs were in more than one split" in result.warnings[0]
     assert result.splits == {"train": 1019, "val": 44, "test": 37}
 
 
 @pytest.mark.slow
-def test_frames_and_videos_of_the_dash_cams_share_their_city(bring, shared):
+def test_dash_cam_frames_and_videos_share_drive(bring, shared):
     result, dataset = bring(shared / "roadwork_clips", drive_pattern="^(.+)_[0-9]+")
     assert result.formats == ("folder", "video")
     assert (result.splits, result.failures) == ({"train": result.added}, ())

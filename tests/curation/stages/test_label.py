@@ -10,7 +10,7 @@ from cascade import taxonomy
 from cascade.predictions import Detections
 from curation.errors import LabelingError, StageError
 from curation.labeling import factory
-from curation.labeling.files.backend import Files
+from curation.labeling.files.backend import FileLabeler
 from curation.stages.label import label
 from curation.storage import collection, conversions, reader, schema
 
@@ -38,7 +38,7 @@ def chosen(dataset, tmp_path):
     import fiftyone as fo
 
     schema.declare(dataset, ROADWORK)
-    dataset.info[schema.INFO] = {"taxonomy": taxonomy.to_yaml(ROADWORK)}
+    dataset.info[schema.INFO] = {"taxonomy": ROADWORK.to_yaml()}
     for i in range(6):
         path = tmp_path / f"image{i}.png"
         Image.new("RGB", (64, 48), (i, i, i)).save(path)
@@ -51,11 +51,11 @@ def chosen(dataset, tmp_path):
     dataset.compute_metadata(progress=False)
     ids, _ = collection.ids_and_paths(dataset)
     answers = [boxes(CONE), boxes(), boxes(CAR), None, boxes(CONE), boxes(CONE)]
-    said = conversions.raw_detections(boxes(CONE), scored=True)
-    for one, truth in zip(ids, answers, strict=True):
+    consensus = conversions.raw_detections(boxes(CONE), scored=True)
+    for sample_id, truth in zip(ids, answers, strict=True):
         held_back = None if truth is None else conversions.raw_detections(truth, scored=False)
         collection.write_documents(
-            dataset, {one: {schema.ORACLE: held_back, schema.CONSENSUS: said}}
+            dataset, {sample_id: {schema.ORACLE: held_back, schema.CONSENSUS: consensus}}
         )
     dataset.reload()
     return dataset, ids
@@ -63,22 +63,22 @@ def chosen(dataset, tmp_path):
 
 def truths(dataset):
     view = dataset.exists(schema.LABELED_ROUND)
-    found = reader.read_detections(view, schema.GROUND_TRUTH, ROADWORK)
-    return dict(zip(collection.ids_and_paths(view)[0], found, strict=True))
+    detections = reader.read_detections(view, schema.GROUND_TRUTH, ROADWORK)
+    return dict(zip(collection.ids_and_paths(view)[0], detections, strict=True))
 
 
-def test_the_oracle_labels_what_was_chosen_and_nothing_else(chosen):
+def test_oracle_labels_only_chosen_samples(chosen):
     dataset, ids = chosen
     result = label(dataset, 1, factory.oracle(dataset))
     assert (result.chosen, result.labeled, result.waiting, result.new) == (4, 3, 1, 3)
     assert result.boxes == 2
     written = truths(dataset)
     assert list(written) == ids[:3]
-    assert [one.labels for one in written.values()] == [["cone"], [], ["vehicle"]]
+    assert [detections.labels for detections in written.values()] == [["cone"], [], ["vehicle"]]
     assert dataset.select(ids[:3]).distinct(schema.LABELED_ROUND) == [1]
 
 
-def test_labeling_twice_is_labeling_once(chosen):
+def test_label_is_idempotent(chosen):
     dataset, _ = chosen
     first = label(dataset, 1, factory.oracle(dataset))
     before = dataset.values(["id", "ground_truth.detections.id", schema.LABELED_ROUND])
@@ -89,7 +89,7 @@ def test_labeling_twice_is_labeling_once(chosen):
     assert again.failure_yield == first.failure_yield
 
 
-def test_the_yield_is_counted_by_arm(chosen):
+def test_failure_yield_is_counted_by_arm(chosen):
     dataset, _ = chosen
     result = label(dataset, 1, factory.oracle(dataset))
     hard, random = result.failure_yield["hard"], result.failure_yield["random"]
@@ -99,7 +99,7 @@ def test_the_yield_is_counted_by_arm(chosen):
     assert (random.n, random.failures, random.missed, random.false) == (1, 1, 0, 1)
 
 
-def test_the_result_is_plain_enough_for_the_record(chosen):
+def test_label_result_is_json_serializable(chosen):
     dataset, _ = chosen
     result = label(dataset, 1, factory.oracle(dataset))
     content = json.loads(json.dumps(asdict(result)))
@@ -107,9 +107,9 @@ def test_the_result_is_plain_enough_for_the_record(chosen):
     assert content["labeler"] == "oracle"
 
 
-def test_files_wait_until_something_came_back(chosen, tmp_path):
+def test_files_backend_waits_for_answers(chosen, tmp_path):
     dataset, ids = chosen
-    files = Files(tmp_path / "out", taxonomy=ROADWORK, form="yolo")
+    files = FileLabeler(tmp_path / "out", taxonomy=ROADWORK, file_format="yolo")
     assert label(dataset, 1, files).waiting == 4
     place = tmp_path / "out" / "round-01"
     with (place / "tasks.csv").open(newline="") as file:
@@ -122,9 +122,9 @@ def test_files_wait_until_something_came_back(chosen, tmp_path):
     assert truths(dataset)[ids[1]].boxes_xyxy.tolist() == [[0.0, 0.0, 0.5, 0.5]]
 
 
-def test_a_doubtful_submission_stays_out_until_it_is_mended(chosen, tmp_path):
+def test_doubtful_submission_is_ignored_until_fixed(chosen, tmp_path):
     dataset, ids = chosen
-    files = Files(tmp_path / "out", taxonomy=ROADWORK, form="yolo")
+    files = FileLabeler(tmp_path / "out", taxonomy=ROADWORK, file_format="yolo")
     label(dataset, 1, files)
     path = tmp_path / "out" / "round-01" / "returned" / "00001_image3.txt"
     path.write_text("0 0.25 0.25 0.5 0.5\n99 0.5 0.5 0.1 0.1\n")
@@ -135,47 +135,47 @@ def test_a_doubtful_submission_stays_out_until_it_is_mended(chosen, tmp_path):
     assert label(dataset, 1, files).labeled == 1
 
 
-def test_submissions_for_others_change_nothing(chosen, tmp_path):
+def test_submissions_for_other_samples_change_nothing(chosen, tmp_path):
     dataset, _ = chosen
-    files = Files(tmp_path / "out", taxonomy=ROADWORK, form="yolo")
+    files = FileLabeler(tmp_path / "out", taxonomy=ROADWORK, file_format="yolo")
     label(dataset, 1, files)
     (tmp_path / "out" / "round-01" / "returned" / "other.txt").write_text("0 .5 .5 .1 .1")
     result = label(dataset, 1, files)
     assert (result.labeled, result.strangers) == (0, ("other.txt",))
 
 
-def test_a_round_without_a_choice_is_refused(chosen):
+def test_round_without_choice_raises(chosen):
     dataset, _ = chosen
     with pytest.raises(StageError, match=r"no sample tagged 'round-02'.*curate choose"):
         label(dataset, 2, factory.oracle(dataset))
 
 
-def test_frozen_splits_are_never_labeled(chosen):
+def test_frozen_splits_raise(chosen):
     dataset, ids = chosen
     dataset.select(ids[:2]).set_values(schema.SPLIT, ["test", "val"])
     with pytest.raises(StageError, match="2 of 4 samples tagged 'round-01' belong to validation"):
         label(dataset, 1, factory.oracle(dataset))
 
 
-def test_a_dataset_without_a_taxonomy_is_refused(dataset):
+def test_dataset_without_taxonomy_raises(dataset):
     with pytest.raises(StageError, match="has no taxonomy"):
         label(dataset, 1, labeler=None)
 
 
-@pytest.mark.parametrize("name", factory.HERE)
-def test_every_backend_without_a_server_can_be_made(chosen, settings, name):
+@pytest.mark.parametrize("name", factory.LOCAL_NAMES)
+def test_factory_creates_every_backend_without_server(chosen, settings, name):
     dataset, _ = chosen
-    made = factory.create(name, dataset, settings)
-    assert made.name == name
-    assert made.where.endswith(".")
+    labeler = factory.create(name, dataset, settings)
+    assert labeler.name == name
+    assert labeler.instructions.endswith(".")
 
 
-def test_an_unknown_backend_is_named(chosen, settings):
+def test_unknown_backend_raises(chosen, settings):
     with pytest.raises(LabelingError, match=r"named 'fils'. Did you mean 'files'\?"):
         factory.create("fils", chosen[0], settings)
 
 
 @pytest.mark.parametrize("name", factory.NAMES)
-def test_a_dataset_without_classes_has_no_backend(dataset, settings, name):
-    with pytest.raises(LabelingError, match=r"no taxonomy|no ground truth back|ground truth back"):
+def test_dataset_without_classes_has_no_backend(dataset, settings, name):
+    with pytest.raises(LabelingError, match=r"no taxonomy|no held-back ground truth"):
         factory.create(name, dataset, settings)

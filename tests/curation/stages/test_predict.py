@@ -54,7 +54,7 @@ def boxes_of(dataset, member):
     return [box for row in raw(dataset, [member]).values() for box in row[member]["detections"]]
 
 
-def test_boxes_are_written_with_the_fingerprint_of_what_made_them(predicted, center):
+def test_boxes_carry_fingerprint_of_member(predicted, center):
     documents = raw(predicted, ["tiny_center"])
     assert len(documents) == 70
     for row in documents.values():
@@ -65,16 +65,16 @@ def test_boxes_are_written_with_the_fingerprint_of_what_made_them(predicted, cen
     assert all(0.05 <= box["score"] <= 1 for box in boxes)
 
 
-def test_a_second_run_does_nothing(predicted, center):
+def test_second_run_does_nothing(predicted, center):
     before = predicted.values(["id", "last_modified_at", "tiny_center.detections.id"])
-    told = []
-    result = predict(predicted, center, device=CPU, progress=lambda *at: told.append(at))
+    calls = []
+    result = predict(predicted, center, device=CPU, progress=lambda *at: calls.append(at))
     assert (result.samples, result.ran, result.skipped, result.failed) == (70, 0, 70, 0)
     assert predicted.values(["id", "last_modified_at", "tiny_center.detections.id"]) == before
-    assert told == []
+    assert calls == []
 
 
-def test_finding_nothing_differs_from_not_having_looked(scenes, pair):
+def test_empty_prediction_differs_from_missing_one(scenes, pair):
     some = scenes.limit(4)
     result = predict(some, pair, device=CPU)
     assert (result.samples, result.ran, result.skipped) == (4, 8, 0)
@@ -85,20 +85,20 @@ def test_finding_nothing_differs_from_not_having_looked(scenes, pair):
     assert raw(scenes.skip(4), ["a"]).popitem()[1].get("a") is None
 
 
-def test_changed_weights_redo_their_member_alone(scenes, pair, weights):
+def test_changed_weights_rerun_only_their_member(scenes, pair, weights):
     some = scenes.limit(5)
     predict(some, pair, device=CPU)
-    untouched = {one: row["a"] for one, row in raw(some, ["a"]).items()}
+    untouched = {i: row["a"] for i, row in raw(some, ["a"]).items()}
     changed = pair.with_checkpoints({"b": weights[2]})
     result = predict(some, changed, device=CPU)
     assert (result.ran, result.skipped) == (5, 5)
     assert list(result.seconds) == ["b"]
     documents = raw(some, ["a", "b"])
-    assert {one: row["a"] for one, row in documents.items()} == untouched
+    assert {i: row["a"] for i, row in documents.items()} == untouched
     assert {row["b"]["fingerprint"] for row in documents.values()} == {changed.fingerprint("b")}
 
 
-def test_new_predictions_take_back_what_rests_on_the_old_ones(scenes, pair, weights):
+def test_new_predictions_remove_derived_values(scenes, pair, weights):
     some = scenes.limit(3)
     predict(some, pair, device=CPU)
     fuse(some, pair)
@@ -117,40 +117,40 @@ def broken(scenes, tmp_path):
         sample.filepath = str(path)
         sample.save()
     ids, paths = collection.ids_and_paths(copies)
-    whole = Path(paths[2]).read_bytes()
+    content = Path(paths[2]).read_bytes()
     Path(paths[2]).write_bytes(b"no image")
-    yield copies, ids[2], Path(paths[2]), whole
+    yield copies, ids[2], Path(paths[2]), content
     copies.delete()
 
 
-def test_a_damaged_image_is_on_record_and_stops_nobody(broken, pair):
+def test_damaged_image_is_recorded_and_others_are_predicted(broken, pair):
     copies, damaged, path, _ = broken
     result = predict(copies, pair, device=CPU)
     assert (result.ran, result.failed) == (8, 2)
-    found = reader.read_failures(copies)
-    assert {(one["sample"], one["stage"], one["member"]) for one in found} == {
+    failures = reader.read_failures(copies)
+    assert {(failure["sample"], failure["stage"], failure["member"]) for failure in failures} == {
         (damaged, "predict", "a"),
         (damaged, "predict", "b"),
     }
-    assert {one["error"] for one in found} == {"ImageError"}
-    assert found[0]["message"] == f"Cannot decode image `{path}`."
+    assert {failure["error"] for failure in failures} == {"ImageError"}
+    assert failures[0]["message"] == f"Cannot decode image `{path}`."
     assert copies[damaged]["a"] is None
 
 
-def test_what_failed_is_tried_again_alone_and_its_record_cleared(broken, pair):
-    copies, damaged, path, whole = broken
+def test_only_failures_are_retried_and_their_records_cleared(broken, pair):
+    copies, damaged, path, content = broken
     predict(copies, pair, device=CPU)
     fuse(copies, pair)
     assert predict(copies, pair, device=CPU).failed == 2
     assert len(copies.exists(schema.CONSENSUS)) == 4, "its neighbours keep what was fused"
-    path.write_bytes(whole)
+    path.write_bytes(content)
     result = predict(copies, pair, device=CPU)
     assert (result.ran, result.skipped, result.failed) == (2, 8, 0)
     assert reader.read_failures(copies) == []
     assert copies[damaged]["a"].detections == []
 
 
-def test_confidence_is_calibrated_and_the_raw_score_is_kept(scenes, center):
+def test_confidence_is_calibrated_and_raw_score_is_stored(scenes, center):
     fitted = Calibration(
         scaling={"tiny_center": {"*": (0.5, 1.0)}},
         silence={},
@@ -162,18 +162,18 @@ def test_confidence_is_calibrated_and_the_raw_score_is_kept(scenes, center):
     predict(some, center.with_calibration(fitted), device=CPU)
     boxes = boxes_of(some, "tiny_center")
     scores = np.array([box["score"] for box in boxes])
-    expected = fitted.apply("tiny_center", [box["label"] for box in boxes], scores)
+    expected = fitted.calibrate_scores("tiny_center", [box["label"] for box in boxes], scores)
     assert [box["confidence"] for box in boxes] == pytest.approx(expected.tolist())
     assert np.abs(scores - expected).max() > 0.1
 
 
-def test_uncalibrated_confidence_is_the_score(predicted):
+def test_uncalibrated_confidence_equals_score(predicted):
     boxes = boxes_of(predicted, "tiny_center")
     scores = [box["score"] for box in boxes]
     assert [box["confidence"] for box in boxes] == pytest.approx(scores)
 
 
-def test_a_member_that_cannot_run_is_left_out_and_said(scenes, weights, monkeypatch, caplog):
+def test_unavailable_member_is_left_out_and_reported(scenes, weights, monkeypatch, caplog):
     adapter = registry.Adapter("foreign", "detection", "no.such:Thing", needs=("no_such_package",))
     monkeypatch.setitem(registry._adapters, "foreign", adapter)
     text = f"""
@@ -190,12 +190,12 @@ def test_a_member_that_cannot_run_is_left_out_and_said(scenes, weights, monkeypa
     assert scenes.get_field("f") is None
 
 
-def test_who_wrote_each_field_is_kept_also_when_others_write_later(scenes, pair, center):
+def test_provenance_of_fields_is_kept_after_later_runs(scenes, pair, center):
     predict(scenes.limit(1), pair, device=CPU)
     predict(scenes.limit(1), center, device=CPU)
-    known = queries.read_info(scenes, "members")
-    assert sorted(known) == ["a", "b", "tiny_center"]
-    assert known["tiny_center"] == {
+    provenance = queries.read_info(scenes, "members")
+    assert sorted(provenance) == ["a", "b", "tiny_center"]
+    assert provenance["tiny_center"] == {
         "adapter": "center_point",
         "source": "package:tiny_center",
         "licence": "Apache-2.0",
@@ -204,38 +204,36 @@ def test_who_wrote_each_field_is_kept_also_when_others_write_later(scenes, pair,
     }
 
 
-def test_progress_ends_at_all_images(scenes, weights):
-    told = []
+def test_progress_ends_at_number_of_images(scenes, weights):
+    calls = []
     few = pair_of(weights, more=", batch_size: 2")
-    predict(scenes.limit(5), few, device=CPU, progress=lambda *at: told.append(at))
-    assert told == [(2, 5), (4, 5), (5, 5)]
+    predict(scenes.limit(5), few, device=CPU, progress=lambda *at: calls.append(at))
+    assert calls == [(2, 5), (4, 5), (5, 5)]
 
 
 def boxes_by_sample(dataset, member):
     return {
-        one: [
-            (box["bounding_box"], box["score"], box["label"]) for box in row[member]["detections"]
-        ]
-        for one, row in raw(dataset, [member]).items()
+        i: [(box["bounding_box"], box["score"], box["label"]) for box in row[member]["detections"]]
+        for i, row in raw(dataset, [member]).items()
     }
 
 
-def test_two_processes_store_what_one_stores(scenes, predicted, center, monkeypatch):
+def test_two_processes_store_same_as_one(scenes, predicted, center, monkeypatch):
     """On two CPU "devices"; both open the database themselves."""
     some = scenes.limit(40)
     two = Placement(((Lane(("tiny_center",), ("cpu", "cpu")),),), {})
     monkeypatch.setattr(placement, "place", lambda *_: two)
-    told = []
-    result = predict(some, center, progress=lambda *at: told.append(at))
+    calls = []
+    result = predict(some, center, progress=lambda *at: calls.append(at))
     assert (result.samples, result.ran, result.skipped, result.failed) == (40, 40, 0, 0)
-    assert told[-1] == (40, 40)
+    assert calls[-1] == (40, 40)
     expected = boxes_by_sample(predicted.select(some.values("id")), "tiny_center")
-    found = boxes_by_sample(some, "tiny_center")
-    assert found.keys() == expected.keys()
-    assert sum(map(len, found.values())) > 20
-    for one, rows in found.items():
+    result_boxes = boxes_by_sample(some, "tiny_center")
+    assert result_boxes.keys() == expected.keys()
+    assert sum(map(len, result_boxes.values())) > 20
+    for i, rows in result_boxes.items():
         boxes, scores, labels = zip(*rows, strict=True) if rows else ((), (), ())
-        wanted = zip(*expected[one], strict=True) if rows else ((), (), ())
+        wanted = zip(*expected[i], strict=True) if rows else ((), (), ())
         wanted_boxes, wanted_scores, wanted_labels = wanted
         assert labels == wanted_labels
         assert np.allclose(boxes, wanted_boxes, atol=1e-5)  # threads decide on the last digits
@@ -243,7 +241,7 @@ def test_two_processes_store_what_one_stores(scenes, predicted, center, monkeypa
     assert predict(some, center, device=CPU).ran == 0, "and the ledger knows of it"
 
 
-def test_a_member_that_fits_on_no_gpu_is_named(scenes, pair, monkeypatch):
+def test_member_that_fits_on_no_gpu_raises(scenes, pair, monkeypatch):
     monkeypatch.setattr(placement, "place", lambda *_: Placement((), {}, ("b",)))
     with pytest.raises(StageError, match="'b' fits on no GPU of this machine"):
         predict(scenes.limit(2), pair)

@@ -39,15 +39,15 @@ def ranked(dataset, tmp_path):
             sample[schema.CHOSEN_BECAUSE] = f"reason <{i}>"
         samples.append(sample)
     dataset.add_samples(samples, progress=False)
-    one = Detections(
+    box = Detections(
         boxes_xyxy=np.array([[0.1, 0.1, 0.5, 0.5]], np.float32),
         scores=np.array([0.9], np.float32),
         class_ids=np.array([0]),
         classes=ROADWORK.names,
     )
     ids, _ = collection.ids_and_paths(dataset)
-    said = conversions.raw_detections(one, scored=True)
-    update = {"member": said, schema.CONSENSUS: said}
+    detections = conversions.raw_detections(box, scored=True)
+    update = {"member": detections, schema.CONSENSUS: detections}
     collection.write_documents(dataset, dict.fromkeys(ids[:8], update))
     fob.compute_visualization(
         dataset, points=np.arange(24.0).reshape(12, 2), brain_key=schema.UMAP, progress=False
@@ -60,7 +60,7 @@ def this_round(dataset, home, number=1):
     return rounds.get_round(home.home, dataset.name, number)
 
 
-def test_a_dataset_that_was_only_ranked_has_a_page_with_real_numbers(ranked, home):
+def test_scored_dataset_without_round_gets_report(ranked, home):
     page = report(ranked, this_round(ranked, home), home)
     text = page.read_text()
     assert page == this_round(ranked, home).folder / "report.html"
@@ -73,7 +73,7 @@ def test_a_dataset_that_was_only_ranked_has_a_page_with_real_numbers(ranked, hom
     assert text.count("data:image/svg+xml") == 2
 
 
-def test_the_terminal_shows_the_same(ranked, home):
+def test_terminal_report_equals_page(ranked, home):
     from rich.console import Console
 
     console = Console(width=160, file=io.StringIO(), record=True)
@@ -84,33 +84,33 @@ def test_the_terminal_shows_the_same(ranked, home):
     assert "consensus" in printed
 
 
-def test_a_page_is_replaced(ranked, home):
-    this = this_round(ranked, home)
-    page = report(ranked, this, home)
+def test_report_replaces_earlier_page(ranked, home):
+    round_ = this_round(ranked, home)
+    page = report(ranked, round_, home)
     page.write_text("old")
-    assert report(ranked, this, home).read_text().startswith("<!doctype html>")
-    assert [one.name for one in this.folder.iterdir()] == ["report.html"]
+    assert report(ranked, round_, home).read_text().startswith("<!doctype html>")
+    assert [path.name for path in round_.folder.iterdir()] == ["report.html"]
 
 
-def test_earlier_rounds_are_told(ranked, home, make_evaluation):
+def test_report_includes_earlier_rounds(ranked, home, make_evaluation):
     for number, right in ((1, 0.7), (2, 0.9)):
-        this = this_round(ranked, home, number)
-        this.begin(dataset="demo", manifest="tiny")
-        this.run_once("train", lambda number=number: {"examples": 10 * number, "members": {}})
+        round_ = this_round(ranked, home, number)
+        round_.begin(dataset="demo", manifest="tiny")
+        round_.run_once("train", lambda number=number: {"examples": 10 * number, "members": {}})
         for name, identity, share in ((rounds.CHAMPION, "a", 0.6), (rounds.CHALLENGER, "b", right)):
             evaluation = make_evaluation(identity, share)
-            this.write(name, evaluation | {"members": {}, "classes": {}, "slices": {}})
+            round_.write(name, evaluation | {"members": {}, "classes": {}, "slices": {}})
     text = report(ranked, this_round(ranked, home, 2), home).read_text()
     rows = text.split("Rounds</h2>")[1]
     assert rows.index(">10</td>") < rows.index(">20</td>")
 
 
-def test_an_empty_dataset_has_a_page(dataset, home):
+def test_empty_dataset_gets_report(dataset, home):
     text = report(dataset, this_round(dataset, home), home).read_text()
     assert "Not run: this round has chosen nothing." in text
 
 
-def test_fields_of_a_stock_user_are_members(dataset, home, tmp_path):
+def test_label_fields_of_plain_fiftyone_are_members(dataset, home, tmp_path):
     import fiftyone as fo
 
     path = tmp_path / "a.jpg"

@@ -9,7 +9,7 @@ from cascade.predictions import Detections
 from curation.errors import StageError
 from curation.labeling.oracle import Oracle
 from curation.stages.label import label
-from curation.stages.reproduce import SNAPSHOT, keep, reproduce
+from curation.stages.reproduce import SNAPSHOT, reproduce, save_snapshot
 from curation.storage import collection, rounds, schema, writer
 
 ROADWORK = taxonomy.load("roadwork")
@@ -43,24 +43,24 @@ def trained(dataset, tmp_path):
         )
     ids, _ = collection.ids_and_paths(dataset)
     writer.write_ground_truth(dataset, {ids[2]: cone(0.2)}, labeled_round=0)
-    this = rounds.get_round(tmp_path, dataset.name, 1)
-    oracle = Oracle(lambda asked: {one: cone(0.1) for one in asked})
-    this.run_once("label", lambda: asdict(label(dataset, 1, oracle)))
-    return dataset, this, ids
+    round_ = rounds.get_round(tmp_path, dataset.name, 1)
+    oracle = Oracle(lambda ids: {i: cone(0.1) for i in ids})
+    round_.run_once("label", lambda: asdict(label(dataset, 1, oracle)))
+    return dataset, round_, ids
 
 
-def test_what_has_not_changed_is_identical(trained):
-    dataset, this, _ = trained
-    found = reproduce(dataset, this)
-    assert found.identical
-    assert found.now == found.then
-    assert (found.images, found.ensemble) == (3, None)
+def test_unchanged_input_is_identical(trained):
+    dataset, round_, _ = trained
+    result = reproduce(dataset, round_)
+    assert result.identical
+    assert result.now == result.then
+    assert (result.images, result.ensemble) == (3, None)
 
 
-def test_what_later_rounds_labeled_makes_no_difference(trained):
-    dataset, this, ids = trained
+def test_labels_of_later_rounds_do_not_matter(trained):
+    dataset, round_, ids = trained
     writer.write_ground_truth(dataset, {ids[3]: cone(0.4)}, labeled_round=2)
-    assert reproduce(dataset, this).identical
+    assert reproduce(dataset, round_).identical
 
 
 def relabel(dataset, ids):
@@ -87,58 +87,64 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize(("change", "where", "path"), CHANGES)
-def test_what_differs_is_named(trained, change, where, path):
-    dataset, this, ids = trained
-    keep(dataset, this)
+@pytest.mark.parametrize(("change", "kind", "path"), CHANGES)
+def test_differences_are_listed(trained, change, kind, path):
+    dataset, round_, ids = trained
+    save_snapshot(dataset, round_)
     change(dataset, ids)
-    found = reproduce(dataset, this)
-    assert not found.identical
+    result = reproduce(dataset, round_)
+    assert not result.identical
     names = ("added", "removed", "moved", "relabeled")
-    assert {name: getattr(found, name) for name in names if getattr(found, name)} == {
-        where: (path,)
+    assert {name: getattr(result, name) for name in names if getattr(result, name)} == {
+        kind: (path,)
     }
 
 
-def test_an_image_that_is_no_more_is_named_by_its_hash(trained):
-    dataset, this, ids = trained
-    keep(dataset, this)
+def test_removed_image_is_listed_by_hash(trained):
+    dataset, round_, ids = trained
+    save_snapshot(dataset, round_)
     dataset.delete_samples(ids[:1])
-    assert reproduce(dataset, this).removed == ("hash0",)
+    assert reproduce(dataset, round_).removed == ("hash0",)
 
 
-def test_without_what_was_kept_only_that_it_differs_is_known(trained):
-    dataset, this, ids = trained
+def test_missing_snapshot_leaves_differences_unknown(trained):
+    dataset, round_, ids = trained
     relabel(dataset, ids)
-    found = reproduce(dataset, this)
-    assert not found.identical
-    assert "cannot be said" in found.note
+    result = reproduce(dataset, round_)
+    assert not result.identical
+    assert "are unknown" in result.note
 
 
-def test_a_kept_snapshot_that_was_changed_is_refused(trained):
-    dataset, this, ids = trained
-    keep(dataset, this)
-    (this.folder / SNAPSHOT).write_text("[]")
+def test_modified_snapshot_raises(trained):
+    dataset, round_, ids = trained
+    save_snapshot(dataset, round_)
+    (round_.folder / SNAPSHOT).write_text("[]")
     relabel(dataset, ids)
-    with pytest.raises(StageError, match="is not what the round kept"):
-        reproduce(dataset, this)
+    with pytest.raises(StageError, match="was modified: expected"):
+        reproduce(dataset, round_)
 
 
-def test_the_ensemble_at_the_start_counts(trained, make_ensemble):
-    dataset, this, _ = trained
+def test_changed_starting_ensemble_is_not_identical(trained, make_ensemble):
+    dataset, round_, _ = trained
     ensemble = make_ensemble(0)
-    this.note(ensemble_before=ensemble.identity)
-    assert (reproduce(dataset, this).identical, reproduce(dataset, this).ensemble) == (False, False)
-    ensemble.save(this.start)
-    assert (reproduce(dataset, this).identical, reproduce(dataset, this).ensemble) == (True, True)
+    round_.note(ensemble_before=ensemble.identity)
+    assert (reproduce(dataset, round_).identical, reproduce(dataset, round_).ensemble) == (
+        False,
+        False,
+    )
+    ensemble.save(round_.start)
+    assert (reproduce(dataset, round_).identical, reproduce(dataset, round_).ensemble) == (
+        True,
+        True,
+    )
 
 
-def test_the_result_is_plain(trained):
-    dataset, this, _ = trained
-    assert json.loads(json.dumps(asdict(reproduce(dataset, this))))["identical"]
+def test_result_is_json_serializable(trained):
+    dataset, round_, _ = trained
+    assert json.loads(json.dumps(asdict(reproduce(dataset, round_))))["identical"]
 
 
-def test_a_round_that_was_not_labeled_is_refused(trained):
-    dataset, this, _ = trained
-    with pytest.raises(StageError, match=r"Round 2 .* was not labeled to its end"):
-        reproduce(dataset, rounds.Round(2, this.folder.with_name("round-02")))
+def test_unlabeled_round_raises(trained):
+    dataset, round_, _ = trained
+    with pytest.raises(StageError, match=r"Round 2 .* was not labeled completely"):
+        reproduce(dataset, rounds.Round(2, round_.folder.with_name("round-02")))

@@ -41,11 +41,12 @@ def compared(dataset, ensemble):
     fused = conversions.raw_detections(boxes(ensemble, A), scored=True)
     fused["detections"][0]["votes"] = 2
     update = {
-        one: dict.fromkeys(ensemble.detectors, seen) | {schema.CONSENSUS: fused} for one in ids
+        sample_id: dict.fromkeys(ensemble.detectors, seen) | {schema.CONSENSUS: fused}
+        for sample_id in ids
     }
-    for one, truth in zip(ids, truths, strict=True):
+    for sample_id, truth in zip(ids, truths, strict=True):
         if truth is not None:
-            update[one][schema.GROUND_TRUTH] = conversions.raw_detections(
+            update[sample_id][schema.GROUND_TRUTH] = conversions.raw_detections(
                 boxes(ensemble, *truth), scored=False
             )
     collection.write_documents(dataset, update)
@@ -53,7 +54,7 @@ def compared(dataset, ensemble):
     return dataset, ids
 
 
-def test_what_looks_wrong_is_tagged_with_its_reasons(compared, ensemble):
+def test_suspicious_boxes_are_tagged_with_reasons(compared, ensemble):
     dataset, ids = compared
     result = review(dataset, ensemble)
     assert (result.looked_at, result.boxes, result.samples, result.left_out) == (3, 2, 2, 0)
@@ -69,7 +70,7 @@ def test_what_looks_wrong_is_tagged_with_its_reasons(compared, ensemble):
     assert dataset[ids[0]][REVIEW] is None
 
 
-def test_the_saved_view_has_the_surest_first(compared, ensemble):
+def test_saved_view_starts_with_most_confident_error(compared, ensemble):
     dataset, ids = compared
     review(dataset, ensemble)
     shown = dataset.load_saved_view(REVIEW)
@@ -77,11 +78,13 @@ def test_the_saved_view_has_the_surest_first(compared, ensemble):
     assert shown.values(SCORE) == sorted(shown.values(SCORE), reverse=True)
 
 
-def test_a_second_call_replaces_the_first(compared, ensemble):
+def test_second_call_replaces_first(compared, ensemble):
     dataset, ids = compared
     review(dataset, ensemble)
-    mended = conversions.raw_detections(boxes(ensemble, A), scored=False)
-    collection.write_documents(dataset, {one: {schema.GROUND_TRUTH: mended} for one in ids[1:2]})
+    fixed = conversions.raw_detections(boxes(ensemble, A), scored=False)
+    collection.write_documents(
+        dataset, {sample_id: {schema.GROUND_TRUTH: fixed} for sample_id in ids[1:2]}
+    )
     assert review(dataset, ensemble).samples == 1
     dataset.reload()
     assert dataset[ids[1]].tags == ["mine"]
@@ -89,7 +92,7 @@ def test_a_second_call_replaces_the_first(compared, ensemble):
     assert dataset[ids[2]].tags == ["mine", REVIEW]
 
 
-def test_a_limit_takes_the_surest_and_says_what_it_leaves_out(compared, ensemble):
+def test_limit_keeps_most_confident_and_counts_others(compared, ensemble):
     dataset, ids = compared
     result = review(dataset, ensemble, limit=1)
     assert (result.boxes, result.left_out) == (1, 1)
@@ -98,24 +101,24 @@ def test_a_limit_takes_the_surest_and_says_what_it_leaves_out(compared, ensemble
         review(dataset, ensemble, limit=0)
 
 
-def test_the_ground_truth_is_not_touched(compared, ensemble):
+def test_review_does_not_change_ground_truth(compared, ensemble):
     dataset, _ = compared
     before = dataset.values("ground_truth.detections.id")
     review(dataset, ensemble)
     assert dataset.values("ground_truth.detections.id") == before
 
 
-def test_the_result_is_plain(compared, ensemble):
+def test_result_is_json_serializable(compared, ensemble):
     content = json.loads(json.dumps(asdict(review(compared[0], ensemble))))
     assert content["worst"][0].startswith("/images/1.png: cone: 2 members")
 
 
-def test_without_anything_to_compare_it_says_what_to_run(dataset, ensemble):
+def test_missing_input_names_command(dataset, ensemble):
     with pytest.raises(StageError, match="has no ground truth"):
         review(dataset, ensemble)
 
 
-def test_a_video_is_refused(dataset, ensemble):
+def test_video_dataset_raises(dataset, ensemble):
     import fiftyone as fo
 
     dataset.add_sample(fo.Sample(filepath="/videos/a.mp4"))

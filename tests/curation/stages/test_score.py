@@ -21,10 +21,10 @@ def put(dataset, *rows):
             field: fo.Detections(
                 detections=[
                     fo.Detection(label=label, bounding_box=box, confidence=p)
-                    for label, box, p in found
+                    for label, box, p in boxes
                 ]
             )
-            for field, found in fields_of.items()
+            for field, boxes in fields_of.items()
         }
         size = fo.ImageMetadata(width=640, height=480)
         dataset.add_sample(fo.Sample(filepath=f"/{name}.jpg", metadata=size, **labels))
@@ -56,7 +56,7 @@ def stock(dataset):
     return dataset
 
 
-def test_a_stock_dataset_is_ranked_by_two_fields_that_it_has(stock):
+def test_plain_dataset_is_ranked_by_two_existing_fields(stock):
     result = score(stock, members=["yolo", "detr"])
     assert (result.ranked, result.scored, result.calibrated) == (5, 5, False)
     assert result.members == ("yolo", "detr")
@@ -67,7 +67,7 @@ def test_a_stock_dataset_is_ranked_by_two_fields_that_it_has(stock):
     assert ordered == ["5 nothing", "1 agree", "2 unsure", "3 class", "4 miss"]
 
 
-def test_the_parts_say_why(stock):
+def test_hardness_components_explain_rank(stock):
     score(stock, members=["yolo", "detr"])
     columns = reader.read_columns(stock, [*schema.HARDNESS_PARTS, "n_voters", "expected_boxes"])
     agree, unsure, kind, miss, nothing = (
@@ -81,37 +81,37 @@ def test_the_parts_say_why(stock):
     assert miss["hardness_existence"] > unsure["hardness_existence"] > 0
     assert miss["expected_boxes"] == pytest.approx((0.97 + 0.02) / 2)
     assert nothing["expected_boxes"] == 0
-    assert {one["n_voters"] for one in (agree, unsure, kind, miss, nothing)} == {2}
+    assert {row["n_voters"] for row in (agree, unsure, kind, miss, nothing)} == {2}
 
 
-def test_location_disagreement_is_one_less_the_overlap(dataset):
+def test_location_disagreement_is_one_minus_iou(dataset):
     shifted = [SAME[0], SAME[1] + 0.1, SAME[2], SAME[3]]  # three quarters of each: IoU 0.6
     put(dataset, ("a", {"yolo": [("dog", SAME, 0.9)], "detr": [("dog", shifted, 0.9)]}))
     score(dataset, members=["yolo", "detr"])
     assert dataset.values("hardness_location") == [pytest.approx(0.4, abs=1e-5)]
 
 
-def test_what_does_not_overlap_enough_is_two_objects(dataset):
+def test_boxes_with_low_overlap_are_two_objects(dataset):
     put(dataset, ("a", {"yolo": [("dog", SAME, 0.9)], "detr": [("dog", SHIFTED, 0.9)]}))
     score(dataset, members=["yolo", "detr"])
     assert dataset.values("expected_boxes") == [pytest.approx(0.9 + 0.02)]
 
 
-def test_scoring_twice_is_scoring_once(stock):
+def test_score_is_idempotent(stock):
     score(stock, members=["yolo", "detr"])
     before = stock.values(list(schema.HARDNESS_PARTS))
     score(stock, members=["yolo", "yolo", "detr"])
     assert stock.values(list(schema.HARDNESS_PARTS)) == before
 
 
-def test_labels_that_mean_no_class_are_left_out_and_counted(stock):
+def test_labels_outside_taxonomy_are_ignored_and_counted(stock):
     roadwork = taxonomy.load("roadwork")
     result = score(stock, members=["yolo", "detr"], taxonomy=roadwork)
     assert result.unknown_labels == {"dog": 1}
     assert result.scored == 5
 
 
-def test_one_member_is_ranked_by_how_unsure_it_is(stock):
+def test_single_member_is_ranked_by_its_uncertainty(stock):
     score(stock, members=["yolo"])
     columns = reader.read_columns(stock, ["hardness", "hardness_margin", "hardness_existence"])
     assert int(np.argmax(columns["hardness"])) == 1, "0.6 is the nearest to a coin toss"
@@ -119,14 +119,14 @@ def test_one_member_is_ranked_by_how_unsure_it_is(stock):
     assert columns["hardness_existence"] == [None] * 5
 
 
-def test_a_sample_at_which_no_member_looked_has_no_hardness(stock):
+def test_sample_without_predictions_has_no_hardness(stock):
     put(stock, ("6 new", {}))
     result = score(stock, members=["yolo", "detr"])
     assert (result.ranked, result.scored) == (6, 5)
     assert reader.read_columns(stock, ["hardness", "expected_boxes"])["hardness"][5] is None
 
 
-def test_a_view_is_ranked_alone(stock):
+def test_view_restricts_ranking(stock):
     result = score(stock.limit(3), members=["yolo", "detr"])
     assert (result.ranked, result.scored) == (3, 3)
     assert sorted(stock.limit(3).values("hardness")) == [0, 0.5, 1]
@@ -139,31 +139,31 @@ ERRORS = [
         ["yolo", "other"], "'other' must hold Detections, got Classification", id="no boxes"
     ),
     pytest.param(["yolo", "filepath"], "'filepath' must hold Detections, got no labels", id="text"),
-    pytest.param(["ground_truth"], "No box of ground_truth bears a confidence", id="ground truth"),
+    pytest.param(["ground_truth"], "No box of ground_truth has a confidence", id="ground truth"),
 ]
 
 
 @pytest.mark.parametrize(("members", "message"), ERRORS)
-def test_fields_that_cannot_be_compared_are_named(stock, members, message):
+def test_incomparable_fields_raise(stock, members, message):
     with pytest.raises(StoreError, match=message):
         score(stock, members=members)
     assert not stock.has_field("hardness"), "nothing was written"
 
 
-def test_confidences_must_be_probabilities(dataset):
+def test_confidences_outside_unit_interval_raise(dataset):
     put(dataset, ("a", {"yolo": [("dog", SAME, 87.0)]}))
     with pytest.raises(StoreError, match=r"Confidences of yolo must lie in \[0, 1\], got 87..87"):
         score(dataset, members=["yolo"])
 
 
-@pytest.mark.parametrize("both", [False, True])
-def test_either_an_ensemble_or_fields(stock, center, both):
-    given = {"members": ["yolo"], "ensemble": center} if both else {"members": []}
-    with pytest.raises(StageError, match="either an ensemble, or the label fields"):
-        score(stock, **given)
+@pytest.mark.parametrize("with_both", [False, True])
+def test_both_or_neither_of_ensemble_and_fields_raise(stock, center, with_both):
+    arguments = {"members": ["yolo"], "ensemble": center} if with_both else {"members": []}
+    with pytest.raises(StageError, match="either an ensemble or label fields"):
+        score(stock, **arguments)
 
 
-def test_an_ensemble_ranks_the_pool_and_leaves_the_frozen_splits_alone(predicted, center):
+def test_ensemble_ranks_pool_but_not_frozen_splits(predicted, center):
     result = score(predicted, ensemble=center)
     assert (result.ranked, result.scored, result.calibrated) == (34, 34, False)
     assert result.members == ("tiny_center",)
@@ -173,11 +173,11 @@ def test_an_ensemble_ranks_the_pool_and_leaves_the_frozen_splits_alone(predicted
     margin = predicted.exists(schema.HARDNESS).values(schema.HARDNESS_MARGIN)
     assert (hardness.min(), hardness.max()) == (0, 1)
     # One member: the margin of the hardest box orders them, and an image without boxes is last.
-    known = np.array([-1.0 if one is None else one for one in margin])
-    assert hardness == pytest.approx((rankdata(known) - 1) / 33)
+    values = np.array([-1.0 if value is None else value for value in margin])
+    assert hardness == pytest.approx((rankdata(values) - 1) / 33)
 
 
-def test_a_calibrated_ensemble_weighs_classes_by_how_well_it_finds_them(predicted, center):
+def test_calibrated_ensemble_weights_classes_by_difficulty(predicted, center):
     fitted = calibrate(predicted, center)
     result = score(predicted, ensemble=fitted)
     assert result.calibrated
@@ -187,7 +187,7 @@ def test_a_calibrated_ensemble_weighs_classes_by_how_well_it_finds_them(predicte
     }
 
 
-def test_before_predicting_an_ensemble_has_nothing_to_score(scenes, center):
+def test_ensemble_without_predictions_raises(scenes, center):
     with pytest.raises(StoreError, match="has no field 'tiny_center'"):
         score(scenes, ensemble=center)
 
@@ -197,27 +197,27 @@ def all_labeled(dataset):
     return dataset
 
 
-def test_where_every_sample_is_labeled_named_fields_rank_all_of_them(predicted):
+def test_fields_rank_all_samples_of_fully_labeled_dataset(predicted):
     result = score(all_labeled(predicted), members=["tiny_center"])
     assert (result.ranked, result.scored) == (70, 70)
 
 
-def test_where_every_sample_is_labeled_a_round_has_nothing_to_rank(predicted, center):
+def test_ensemble_with_fully_labeled_dataset_raises(predicted, center):
     with pytest.raises(StageError, match="has no unlabeled sample outside validation and test"):
         score(all_labeled(predicted), ensemble=center)
 
 
-def test_progress_is_told_chunk_by_chunk(stock, monkeypatch):
+def test_progress_is_reported_per_chunk(stock, monkeypatch):
     monkeypatch.setattr("curation.stages.score._CHUNK", 1)
-    told = []
-    score(stock, members=["yolo"], progress=lambda *at: told.append(at))
-    assert told == [(i + 1, len(stock)) for i in range(len(stock))]
+    calls = []
+    score(stock, members=["yolo"], progress=lambda *at: calls.append(at))
+    assert calls == [(i + 1, len(stock)) for i in range(len(stock))]
 
 
-def test_chunks_of_any_size_give_the_same(stock, monkeypatch):
+def test_chunk_size_does_not_change_result(stock, monkeypatch):
     names = [schema.HARDNESS, *schema.HARDNESS_PARTS, schema.N_VOTERS, schema.EXPECTED_BOXES]
     score(stock, members=["yolo"])
-    whole = stock.values(names)
+    expected = stock.values(names)
     monkeypatch.setattr("curation.stages.score._CHUNK", 2)
     score(stock, members=["yolo"])
-    assert stock.values(names) == whole
+    assert stock.values(names) == expected

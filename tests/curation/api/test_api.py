@@ -1,4 +1,4 @@
-"""`import curation as cu`: cheap, complete, documented, and the same as the stages."""
+"""Public functions of `import curation as cu`: lazy imports, documentation, results."""
 
 import importlib
 import inspect
@@ -13,36 +13,38 @@ import curation as cu
 from curation.errors import DatasetError, PublishError, StageError
 
 LISTED = "import json, sys, curation, cascade; print(json.dumps(list(sys.modules)))"
-FUNCTIONS = [one for one in cu.__all__ if one != "pictures"]
+FUNCTIONS = [name for name in cu.__all__ if name != "plots"]
 
 
-def test_importing_imports_nothing_else():
+def test_import_loads_no_other_modules():
     done = subprocess.run(
         [sys.executable, "-c", LISTED], capture_output=True, text=True, check=True, cwd="/"
     )
-    found = json.loads(done.stdout)
-    assert [one for one in found if one.split(".")[0] in ("cascade", "curation")] == [
-        "curation", "cascade",
+    modules = json.loads(done.stdout)
+    assert [name for name in modules if name.split(".")[0] in ("cascade", "curation")] == [
+        "curation", "cascade.runtime", "cascade.runtime.moved_modules", "cascade",
     ]  # fmt: skip
-    assert {"numpy", "torch", "fiftyone", "pymongo"}.isdisjoint(found)
+    assert {"numpy", "torch", "fiftyone", "pymongo"}.isdisjoint(modules)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_function_has_a_sentence_its_types_and_an_example(name):
+def test_every_function_has_summary_types_and_example(name):
     function = getattr(cu, name)
     text = inspect.getdoc(function)
     assert text.split("\n")[0].endswith(".")
     assert "Example:\n    >>> " in text
     hints = inspect.signature(function)
     assert hints.return_annotation is not inspect.Signature.empty
-    assert all(one.annotation is not one.empty for one in hints.parameters.values())
+    assert all(
+        parameter.annotation is not parameter.empty for parameter in hints.parameters.values()
+    )
     listed = set(hints.parameters) - {"options"}
     documented = text.partition("Args:")[2]
-    assert [one for one in listed if f"{one}: " not in documented] == []
+    assert [name for name in listed if f"{name}: " not in documented] == []
 
 
 @pytest.mark.parametrize("package", [cu, cascade], ids=["curation", "cascade"])
-def test_what_is_announced_is_there_and_nothing_else(package):
+def test_all_lists_exactly_the_public_names(package):
     assert sorted(package.__all__) == sorted(set(package.__all__))
     assert set(package.__all__) <= set(dir(package))
     for name in package.__all__:
@@ -52,41 +54,41 @@ def test_what_is_announced_is_there_and_nothing_else(package):
 
 
 @pytest.mark.parametrize("verb", ["ingest", "report"])
-def test_a_folder_of_that_name_does_not_hide_the_verb(verb):
+def test_subpackage_does_not_hide_function(verb):
     folder = importlib.import_module(f"curation.{verb}")
     assert folder.__path__
     assert inspect.isfunction(getattr(cu, verb))
 
 
-def test_no_other_verb_is_named_like_a_module_of_ours():
+def test_no_other_function_shares_name_with_module():
     from pkgutil import iter_modules
 
-    modules = {one.name for one in iter_modules(cu.__path__)}
+    modules = {module.name for module in iter_modules(cu.__path__)}
     assert modules & set(cu.__all__) == {"ingest", "report"}
 
 
-def test_the_model_side_answers_about_an_image(scenes_folder):
+def test_predictor_returns_objects_of_image(scenes_folder):
     image = cascade.read(next(scenes_folder.glob("images/*.jpg")))
     ensemble = cascade.Ensemble.from_manifest("tiny")
     (verdict,) = cascade.Predictor(ensemble).predict([image])
     assert isinstance(verdict.objects, cascade.Detections)
 
 
-def test_a_dataset_that_is_not_there_is_named(database):
-    with pytest.raises(DatasetError, match="nobody_made_this"):
-        cu.load("nobody_made_this")
+def test_missing_dataset_raises(database):
+    with pytest.raises(DatasetError, match="no_such_dataset"):
+        cu.load("no_such_dataset")
 
 
-def test_a_dataset_is_loaded_by_its_name(ingested):
+def test_dataset_is_loaded_by_name(ingested):
     assert cu.load("ingested").name == "ingested"
 
 
-def test_plain_fiftyone_predicts_scores_and_chooses_a_view(scenes_folder, database):
+def test_plain_fiftyone_view_is_predicted_scored_and_chosen_from(scenes_folder, database):
     """The dataset was never ingested: no taxonomy, no split, no metadata."""
     import fiftyone as fo
 
     dataset = fo.Dataset.from_images(
-        [str(one) for one in sorted(scenes_folder.glob("images/*.jpg"))[:8]], progress=False
+        [str(path) for path in sorted(scenes_folder.glob("images/*.jpg"))[:8]], progress=False
     )
     try:
         view = dataset.limit(6)
@@ -102,7 +104,7 @@ def test_plain_fiftyone_predicts_scores_and_chooses_a_view(scenes_folder, databa
         dataset.delete()
 
 
-def test_a_dataset_of_ones_own_is_taken_into_rounds(database):
+def test_own_dataset_is_adopted(database):
     import fiftyone as fo
 
     dataset = fo.Dataset()
@@ -123,12 +125,12 @@ def test_a_dataset_of_ones_own_is_taken_into_rounds(database):
         dataset.delete()
 
 
-def test_fields_that_are_there_are_scored_without_a_model(predicted):
+def test_existing_fields_are_scored_without_model(predicted):
     made = cu.score(predicted, members=["tiny_center"])
     assert made.members == ("tiny_center",)
 
 
-def test_a_round_goes_out_to_files_comes_back_and_is_taken_back(predicted):
+def test_round_is_pushed_pulled_and_withdrawn_with_files(predicted):
     cu.score(predicted, members=["tiny_center"])
     cu.choose(predicted, budget=4)
     assert cu.preview(predicted).chosen
@@ -138,32 +140,44 @@ def test_a_round_goes_out_to_files_comes_back_and_is_taken_back(predicted):
     assert cu.pull(predicted).waiting == 4  # of who was handed them
     with pytest.raises(StageError, match="waits for the labels of 4 chosen samples"):
         cu.train(predicted, labeler="files", epochs=1)
-    taken = cu.withdraw(predicted, labeler="files")
-    assert taken.extent.chosen == 4
+    withdrawn = cu.withdraw(predicted, labeler="files")
+    assert withdrawn.extent.chosen == 4
     assert len(predicted.match_tags("round-01")) == 0
 
 
-def test_a_version_that_nobody_registered_is_refused(predicted, tracking_uri, monkeypatch):
+def test_unregistered_version_raises(predicted, tracking_uri, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
     assert cu.versions(predicted) == []
     assert cu.history(predicted) == []
-    with pytest.raises(PublishError, match=r"is 'challenger'\. Registered: none"):
+    with pytest.raises(PublishError, match=r"no version 'challenger'\. Registered versions: none"):
         cu.promote(predicted, by="Ada", why="because")
-    with pytest.raises(PublishError, match="Registered: none"):
+    with pytest.raises(PublishError, match="Registered versions: none"):
         cu.compare(predicted, "1", "2")
 
 
-def test_pictures_are_drawn_and_say_what_is_missing(predicted):
-    with pytest.raises(StageError, match="Nothing has a hardness yet"):
-        cu.pictures.hardness(predicted)
+@pytest.mark.parametrize(("name", "current"), [("pictures", "plots"), ("distil", "distill")])
+def test_deprecated_name_warns_and_works(name, current):
+    with pytest.warns(DeprecationWarning, match=f"Use `curation.{current}`"):
+        assert getattr(cu, name) is getattr(cu, current)
+
+
+def test_deprecated_keyword_warns_and_works(predicted):
+    with pytest.warns(DeprecationWarning, match="Use `strictest_license`"):
+        ensemble = cu.ensemble(predicted, "tiny", licence="permissive")
+    assert ensemble.detectors == cu.ensemble(predicted, strictest_license="permissive").detectors
+
+
+def test_plots_are_drawn_or_name_missing_data(predicted):
+    with pytest.raises(StageError, match="No sample has a hardness"):
+        cu.plots.hardness(predicted)
     with pytest.raises(StageError, match="was not evaluated"):
-        cu.pictures.before_after(predicted)
-    with pytest.raises(StageError, match="has no UMAP picture"):
-        cu.pictures.embedding(predicted)
+        cu.plots.before_after(predicted)
+    with pytest.raises(StageError, match="has no UMAP plot"):
+        cu.plots.embedding(predicted)
     cu.score(predicted, members=["tiny_center"])
-    assert cu.pictures.hardness(predicted).axes
-    sheet = cu.pictures.sheet(predicted, ["ground_truth", "tiny_center"], n=3, apart=True)
-    assert sheet.image.size[0] == pytest.approx(2 * cu.pictures.TILE_WH[0], abs=20)
+    assert cu.plots.hardness(predicted).axes
+    sheet = cu.plots.sheet(predicted, ["ground_truth", "tiny_center"], n=3, apart=True)
+    assert sheet.image.size[0] == pytest.approx(2 * cu.plots.TILE_WH[0], abs=20)
     assert sheet._repr_jpeg_()[:2] == b"\xff\xd8"
-    beside = cu.pictures.sheet(predicted, ["tiny_center"], n=3)
-    assert beside.image.size[0] == pytest.approx(3 * cu.pictures.TILE_WH[0], abs=20)
+    merged = cu.plots.sheet(predicted, ["tiny_center"], n=3)
+    assert merged.image.size[0] == pytest.approx(3 * cu.plots.TILE_WH[0], abs=20)
