@@ -118,7 +118,9 @@ def _share(log_odds: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-log_odds))
 
 
-def _count(pool: ProcessPoolExecutor, event: Callable[[World, int], bool], world: World, n: int) -> int:
+def _count(
+    pool: ProcessPoolExecutor, event: Callable[[World, int], bool], world: World, n: int
+) -> int:
     return sum(pool.map(partial(event, world), range(n), chunksize=25))
 
 
