@@ -125,11 +125,11 @@ def label_studio(
         LabelingError: The environment has no server or token, or a kind cannot be blurred.
     """
     from curation.labeling.label_studio.annotations.reader import SampleImage
-    from curation.labeling.label_studio.api import settings as server_settings
     from curation.labeling.label_studio.api.client import Client
+    from curation.labeling.label_studio.api.settings import from_environment
     from curation.labeling.label_studio.backend import LabelStudio
 
-    server = server_settings.from_environment()
+    server = from_environment()
 
     def read_samples(round_name: str) -> Mapping[str, SampleImage]:
         chosen = dataset.match_tags(round_name)

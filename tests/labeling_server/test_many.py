@@ -10,7 +10,7 @@ import numpy as np
 
 from cascade.predictions import Detections
 from curation.labeling.label_studio.annotations.reader import SampleImage
-from curation.labeling.label_studio.api import tasks as stored_tasks
+from curation.labeling.label_studio.api.tasks import import_tasks, pages
 from curation.labeling.label_studio.backend import LabelStudio
 from curation.labeling.label_studio.task_json import task_key, to_task
 from curation.labeling.protocol import Task
@@ -57,11 +57,11 @@ def test_large_push_is_fast_and_adds_each_task_once(label_studio, connect, roadw
     again = ours.push(batch)
     assert (again.pushed, again.existing) == (0, N)
     with ours.open_project() as (client, project):
-        pages = list(stored_tasks.pages(client, project))
-    assert sorted(row["data"]["sample_id"] for page in pages for row in page) == [
+        listing = list(pages(client, project))
+    assert sorted(row["data"]["sample_id"] for page in listing for row in page) == [
         task.sample_id for task in batch
     ]
-    assert max(map(len, pages)) <= 500
+    assert max(map(len, listing)) <= 500
 
 
 def test_pull_during_writes_has_every_annotation_once(label_studio, connect, roadwork, tmp_path):
@@ -72,9 +72,9 @@ def test_pull_during_writes_has_every_annotation_once(label_studio, connect, roa
     with ours.open_project() as (client, project):
         rows = [annotated_row(ours, task) for task in batch[1:N]]
         for i in range(0, N, 500):
-            stored_tasks.import_tasks(client, project, json.dumps(rows[i : i + 500]).encode())
-        pages = list(stored_tasks.pages(client, project, include=("id", "annotations")))
-    rows = [row for page in pages for row in page]
+            import_tasks(client, project, json.dumps(rows[i : i + 500]).encode())
+        listing = list(pages(client, project, include=("id", "annotations")))
+    rows = [row for page in listing for row in page]
     ids = [row["id"] for row in rows]
     seeded = {annotation["id"] for row in rows for annotation in row["annotations"]}
     assert len(seeded) == N - 1

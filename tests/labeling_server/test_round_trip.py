@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
+from cascade.taxonomy import parse
 from curation.labeling.label_studio.annotations.reader import SampleImage
 from curation.labeling.label_studio.backend import LabelStudio
 from curation.labeling.protocol import Task
@@ -54,7 +54,7 @@ def rows_of(server, ours):
 
 
 def test_boxes_of_any_size_and_orientation_match_export(label_studio, connect, tmp_path):
-    words = taxonomies.parse(UNICODE)
+    words = parse(UNICODE)
     rng = np.random.default_rng(4)
     folder = label_studio.files / "orientations"
     folder.mkdir()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cascade import taxonomy as taxonomies
+from cascade.taxonomy import load
 from curation.ingest.grouping import default_drive
 
 pytestmark = pytest.mark.slow
@@ -202,7 +202,7 @@ def rows_of(path):
 
 def drawn_on(image):
     """Return the dataset's own boxes, in the classes of the project."""
-    taxonomy = taxonomies.load("construction_site")
+    taxonomy = load("construction_site")
     rows = rows_of(Path(str(image.with_suffix(".txt")).replace("/images/", "/labels/")))
     return [
         (taxonomy.canonical(CLASSES[int(number)]), [x - w / 2, y - h / 2, w, h])

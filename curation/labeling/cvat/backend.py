@@ -22,8 +22,14 @@ from urllib.parse import urlsplit
 from cascade.taxonomy import Taxonomy
 from curation.errors import LabelingError
 from curation.labeling import export_folder
-from curation.labeling.cvat import shapes as cvat_shapes
-from curation.labeling.cvat.shapes import Frame, Job
+from curation.labeling.cvat.shapes import (
+    Frame,
+    Job,
+    class_labels,
+    file_name,
+    predicted_shapes,
+    read_submissions,
+)
 from curation.labeling.protocol import PushResult, SampleAnnotation, Status, Task
 from curation.labeling.submissions import Submission
 from curation.labeling.tasks import require_one_round
@@ -218,7 +224,7 @@ class Cvat:
         return _part(created)
 
     def _copy_image(self, task: Task, folder: Path) -> Path:
-        source, target = Path(task.filepath), folder / cvat_shapes.file_name(task)
+        source, target = Path(task.filepath), folder / file_name(task)
         if self._prepare_image is not None:
             source = self._prepare_image(source, target)
         if source != target:
@@ -236,14 +242,14 @@ class Cvat:
             shape
             for frame in part.frames
             if frame.sample_id in by_sample
-            for shape in cvat_shapes.shapes(by_sample[frame.sample_id], frame, ids)
+            for shape in predicted_shapes(by_sample[frame.sample_id], frame, ids)
         ]
         if shapes:
             part.task.set_annotations(annotations_request(self._sdk.models, shapes))
 
     def _submissions(self, client: Any, part: _Part) -> dict[str, Submission]:
         annotations = client.api_client.sanitize_for_serialization(part.task.get_annotations())
-        return cvat_shapes.submissions(
+        return read_submissions(
             part.frames,
             _jobs(part.task),
             annotations,
@@ -257,7 +263,7 @@ def task_request(models: Any, name: str, classes: Sequence[str]) -> Any:
     """Return the request to create a task, as the SDK's model, which validates it."""
     return models.TaskWriteRequest(
         name=name,
-        labels=[models.PatchedLabelRequest(**label) for label in cvat_shapes.labels(classes)],
+        labels=[models.PatchedLabelRequest(**label) for label in class_labels(classes)],
         segment_size=_FRAMES_PER_JOB,
         overlap=0,
     )

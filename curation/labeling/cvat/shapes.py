@@ -73,7 +73,7 @@ def file_name(task: Task) -> str:
     return task.sample_id + PurePosixPath(task.filepath.replace("\\", "/")).suffix.lower()
 
 
-def labels(classes: Sequence[str]) -> list[dict[str, Any]]:
+def class_labels(classes: Sequence[str]) -> list[dict[str, Any]]:
     """Return the labels of a task: boxes of each class, in distinct colors."""
     colors = palette.distinct_colors(len(classes))
     return [
@@ -82,7 +82,9 @@ def labels(classes: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def shapes(task: Task, frame: Frame, label_ids: Mapping[str, int]) -> list[dict[str, Any]]:
+def predicted_shapes(
+    task: Task, frame: Frame, label_ids: Mapping[str, int]
+) -> list[dict[str, Any]]:
     """Return the predictions as shapes of a frame; unknown labels are left out."""
     corners = conversions.to_pixels(
         task.predictions.boxes_xyxy, (frame.height, frame.width)
@@ -105,7 +107,7 @@ def shapes(task: Task, frame: Frame, label_ids: Mapping[str, int]) -> list[dict[
     ]
 
 
-def submissions(
+def read_submissions(
     frames: Iterable[Frame],
     jobs: Sequence[Job],
     annotations: Mapping[str, Any],

@@ -12,10 +12,9 @@ from curation.errors import LabelingError
 from curation.labeling.blur import Blur
 from curation.labeling.label_studio import image_delivery, pull, push, task_reader
 from curation.labeling.label_studio.annotations.reader import AnnotationReader, SampleImage
-from curation.labeling.label_studio.api import tasks as task_api
 from curation.labeling.label_studio.api.client import Client
 from curation.labeling.label_studio.api.projects import Project
-from curation.labeling.label_studio.api.tasks import Condition
+from curation.labeling.label_studio.api.tasks import Condition, pages
 from curation.labeling.label_studio.local_state import LocalState
 from curation.labeling.label_studio.project import DatasetProject, project_url
 from curation.labeling.label_studio.pull import PullResult, RoundTasks
@@ -266,8 +265,8 @@ def _strangers(client: Client, project_id: int) -> tuple[str, ...]:
         Condition("data." + KEY, "empty", "String", "True"),
         Condition("total_annotations", "greater", "Number", 0),
     ]
-    pages = task_api.pages(client, project_id, include=("id",), conditions=conditions)
-    return tuple(f"task {task['id']}" for page in pages for task in page)
+    labeled = pages(client, project_id, include=("id",), conditions=conditions)
+    return tuple(f"task {task['id']}" for page in labeled for task in page)
 
 
 def _round_number(round_name: str) -> int:

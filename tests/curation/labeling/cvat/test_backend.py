@@ -54,7 +54,7 @@ def test_sdk_accepts_task_request(models, roadwork):
 def test_sdk_accepts_shapes_and_rejects_invalid_ones(models, make_task, detections):
     task = make_task(1, boxes=detections(("cone", 0.1, 0.2, 0.3, 0.4)))
     frame = shapes.Frame(0, "id1.png", 64, 48)
-    drawn = shapes.shapes(task, frame, {"cone": 7})
+    drawn = shapes.predicted_shapes(task, frame, {"cone": 7})
     (shape,) = backend.annotations_request(models, drawn).shapes
     assert shape.points == pytest.approx([6.4, 9.6, 19.2, 19.2])
     for wrong in ({"label_id": "cone"}, {"points": "1,2"}, {"type": "box"}):

@@ -16,7 +16,7 @@ BOX = {"type": "rectangle", "label_id": 7, "frame": 0, "points": [20, 10, 60, 40
 
 
 def read(roadwork, annotations, jobs=(DONE,), frames=(FRAME,), **options):
-    return shapes.submissions(
+    return shapes.read_submissions(
         frames, jobs, annotations, label_names=NAMES, taxonomy=roadwork, **options
     )
 
@@ -75,7 +75,7 @@ def test_other_shapes_are_doubts(roadwork, annotations, reason):
 
 
 def test_labels_have_distinct_colors(roadwork):
-    labels = shapes.labels(roadwork.names)
+    labels = shapes.class_labels(roadwork.names)
     assert [label["name"] for label in labels] == list(roadwork.names)
     assert len({label["color"] for label in labels}) == len(roadwork.names)
 
@@ -103,10 +103,10 @@ def test_round_trip_is_identity(rows, size_wh, data):
     frame = Frame(3, shapes.file_name(task), *size_wh)
     assert frame.name == "ab12.jpg"
     numbers = {name: 10 + i for i, name in enumerate(words.names)}
-    back = shapes.submissions(
+    back = shapes.read_submissions(
         [frame],
         [DONE],
-        {"shapes": shapes.shapes(task, frame, numbers)},
+        {"shapes": shapes.predicted_shapes(task, frame, numbers)},
         label_names={number: name for name, number in numbers.items()},
         taxonomy=words,
     )["ab12"]

@@ -12,7 +12,7 @@ from curation.errors import LabelingError
 from curation.labeling.blur import Blur
 from curation.labeling.label_studio import image_delivery
 from curation.labeling.label_studio.api import projects, uploads
-from curation.labeling.label_studio.api import tasks as stored_tasks
+from curation.labeling.label_studio.api.tasks import pages
 from curation.labeling.label_studio.image_delivery import deliver, folders_below
 
 
@@ -216,7 +216,7 @@ class TestBlurred:
         blurring = labeler(tasks, blur=Blur({"faces": gray_patch}))
         blurring.push(tasks[:1])
         with labeler(tasks).open_project() as (client, number):
-            ((row,),) = stored_tasks.pages(client, number)
+            ((row,),) = pages(client, number)
         assert row["data"]["blurred"] == "faces: 1"
         assert labeler(tasks).push(tasks[:1]).existing == 1
         with pytest.raises(LabelingError, match=r"were blurred\. Push with `--blur faces`"):

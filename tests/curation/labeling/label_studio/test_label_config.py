@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from cascade import taxonomy as taxonomies
+from cascade.taxonomy import Taxonomy, load
 from curation.errors import LabelingError
 from curation.labeling.label_studio import label_config
 
@@ -18,7 +18,7 @@ def of(*names, question="Is there?"):
         "decision": {"name": "thing", "question": question},
         "classes": [{"name": name, "decides": True} for name in names],
     }
-    return taxonomies.Taxonomy.model_validate(content)
+    return Taxonomy.model_validate(content)
 
 
 def hotkeys(xml):
@@ -46,7 +46,7 @@ def test_config_is_valid_for_label_studio(roadwork):
 
 
 def test_hotkeys_are_unique_and_start_with_digits():
-    roadwork = taxonomies.load("roadwork")
+    roadwork = load("roadwork")
     keys = hotkeys(label_config.labeling_config(roadwork))
     assert keys[:11] == [*"123456789", "a", "c"]  # b is the brush
     assert len(set(keys)) == len(keys) == len(roadwork.names) + 2
@@ -109,7 +109,7 @@ EDITS = [
 
 @pytest.mark.parametrize(("old", "new", "expected"), EDITS)
 def test_edits_are_reported_as_gaps(old, new, expected):
-    taxonomy = taxonomies.load("roadwork_core")
+    taxonomy = load("roadwork_core")
     xml = label_config.labeling_config(taxonomy)
     assert old in xml
     gaps = label_config.find_gaps(xml.replace(old, new, 1), taxonomy)

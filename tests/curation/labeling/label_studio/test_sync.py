@@ -5,8 +5,9 @@ import pytest
 
 from cascade.predictions import Detections
 from curation.labeling import factory
-from curation.labeling.label_studio.api import tasks as stored_tasks
+from curation.labeling.label_studio.api.tasks import pages
 from curation.labeling.label_studio.sync import DELETED, PushOnlyLabeler, import_annotations
+from curation.pipeline.run_stage import run_stage
 from curation.stages.label import label
 from curation.storage import queries, reader, schema, writer
 
@@ -26,7 +27,7 @@ def round_one(scenes, settings, label_studio, monkeypatch):
     writer.write_columns(scenes, chosen, {schema.RANK: list(range(1, N + 1))})
     labeler = factory.create("label-studio", scenes, settings)
     once = PushOnlyLabeler(labeler)
-    assert label(scenes, 1, once).waiting == N
+    assert run_stage(label, scenes, 1, once).waiting == N
     assert once.result.pushed == N
     return scenes, labeler, chosen
 
@@ -38,7 +39,7 @@ def sync(dataset, labeler):
 def task_ids(labeler):
     """Return the task of each sample."""
     with labeler.open_project() as (client, project):
-        (page,) = stored_tasks.pages(client, project)
+        (page,) = pages(client, project)
     return {row["data"]["sample_id"]: row["id"] for row in page}
 
 
@@ -159,7 +160,7 @@ def test_annotations_imported_by_a_round_are_not_new_to_a_sync(round_one, label_
 def test_data_manager_has_slices_and_app_has_colors(round_one):
     dataset, labeler, _ = round_one
     with labeler.open_project() as (client, project):
-        (page,) = stored_tasks.pages(client, project)
+        (page,) = pages(client, project)
     assert {row["data"]["slice"] for row in page} == {"time_of_day=day, weather=clear"}
     shown = {field["path"] for field in dataset.app_config.color_scheme.fields}
     assert {schema.GROUND_TRUTH, schema.CONSENSUS} <= shown

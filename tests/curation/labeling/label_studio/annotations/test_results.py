@@ -9,14 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from cascade import taxonomy as taxonomies
 from cascade.predictions import Detections
+from cascade.taxonomy import Taxonomy, fold, load
 from curation.labeling.label_studio import task_json
 from curation.labeling.label_studio.annotations import results
 from curation.labeling.protocol import Doubt, Task
 from curation.labeling.submissions import Box, build_submission
 
-ROADWORK = taxonomies.load("roadwork")
+ROADWORK = load("roadwork")
 WIDE = (200, 100)  # an upright image
 ORIENTATIONS = range(1, 9)
 EXIF_ORIENTATION = 0x0112
@@ -390,7 +390,7 @@ names = st.lists(
     ),
     min_size=1,
     max_size=5,
-    unique_by=taxonomies.fold,
+    unique_by=fold,
 )
 float32 = st.integers(0, 2**24).map(lambda k: k / 2**24)
 corners = st.tuples(float32, float32, float32, float32).map(
@@ -400,7 +400,7 @@ side = st.integers(1, 10_000)
 
 
 def taxonomy_of(labels):
-    return taxonomies.Taxonomy.model_validate({
+    return Taxonomy.model_validate({
         "name": "any",
         "decision": {"name": "any", "question": "?"},
         "classes": [{"name": label, "decides": True} for label in labels],
