@@ -1,7 +1,7 @@
-"""The command `curate`: one verb a stage, and a few that frame them.
+"""The command `curate`: one subcommand for each stage, and some for setup and operation.
 
-Expected errors are one line that says what to do; anything else keeps its traceback.
-Heavy libraries are imported by the verb that needs them, so that `--help` is quick.
+Expected errors are printed as one line with a remedy; other errors keep their traceback.
+Each command imports the heavy libraries that it needs itself, which keeps `--help` fast.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from curation.cli.app import EXPECTED_ERROR, INTERRUPTED, app, errors
-from curation.cli.errors import explain, is_of_database
+from curation.cli.errors import explain, is_database_error
 
 # isort: off
-from curation.cli.commands import (  # noqa: F401 - each adds its verbs to the app
+from curation.cli.commands import (  # noqa: F401 - each module adds its commands to the app
     rounds, stages, adopt, labeling, preview, withdraw, registry, distil, jobs, worker, system,
     serving, manifests,
 )  # fmt: skip
 # isort: on
 
-_OTHERS = {  # what other libraries would say by themselves, past our logging
-    "FIFTYONE_LOGGING_DESTINATION": "ours",  # no handlers of its own: it would say all twice
-    "FIFTYONE_SHOW_PROGRESS_BARS": "false",  # the stages draw their own
-    "OPENCV_LOG_LEVEL": "ERROR",  # it warns of every odd tag in an image
+_LIBRARY_VARIABLES = {  # silence output that bypasses logging
+    "FIFTYONE_LOGGING_DESTINATION": "ours",  # no handlers: they would print everything twice
+    "FIFTYONE_SHOW_PROGRESS_BARS": "false",  # the stages draw progress bars
+    "OPENCV_LOG_LEVEL": "ERROR",  # hides warnings about unknown image tags
 }
 
 
 def main() -> None:
-    """Run the command; turn expected errors into one line and an exit code."""
+    """Run the command; print an expected error as one line and exit with its code."""
     try:
         app()
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # typer has taken the Ctrl-C, and says nothing
-            errors.print("Interrupted. What was written stays; the same command goes on from here.")
+        if end.code == INTERRUPTED:  # typer swallows Ctrl-C silently
+            errors.print("Interrupted. Run the same command again to continue from here.")
         raise
     except Exception as error:
         line = explain(error)
         if line is None:
             raise
         errors.print(f"[bold red]Error:[/] {escape(line)}", highlight=False, soft_wrap=True)
-        if is_of_database(error):
+        if is_database_error(error):
             sys.stdout.flush()
-            os._exit(EXPECTED_ERROR)  # else FiftyOne's exit hook waits 30 s more for it
+            os._exit(EXPECTED_ERROR)  # FiftyOne's exit hook would wait 30 s for the database
         sys.exit(EXPECTED_ERROR)
 
 
 @app.callback()
-def _log(
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+def _configure_logging(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
-    """Have every library log through one handler, ours, to stderr."""
-    for name, value in _OTHERS.items():
+    """Log all libraries through one handler, to stderr."""
+    for name, value in _LIBRARY_VARIABLES.items():
         os.environ.setdefault(name, value)
-    os.environ["MPLBACKEND"] = "agg"  # a notebook's own is not there outside of it
+    os.environ["MPLBACKEND"] = "agg"  # a notebook's backend does not exist outside it
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(
         level=level, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)]

@@ -1,4 +1,4 @@
-"""What every verb needs: the console, the options, and the way to a dataset."""
+"""Console, options and dataset access shared by all commands."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from curation.settings import Settings, from_environment
 
 if TYPE_CHECKING:
     from fiftyone import Dataset
-    from fiftyone.core.collections import SampleCollection
 
-    from cascade.checkpoints.licenses import Kind
-    from cascade.ensemble import Ensemble
+    from cascade.taxonomy import Taxonomy
+    from curation.cli.progress_bars import StageBars
+
 
 DEFAULT_TAXONOMY = "roadwork_core"  # that of the manifest `tiny`
 EXPECTED_ERROR, WAITING, INTERRUPTED = 1, 3, 130  # click itself exits with 2 on wrong usage
+_SPLIT_SHARES = (0.70, 0.15, 0.15)  # train, val, test
 
 _EPILOG = (
     "Example: curate quickstart\n\n"
-    "Exit codes: 0 done; 1 an error that you can mend (one line says how); 2 wrong usage; "
-    "3 the round waits for labels; 130 interrupted: run the same command again to go on."
+    "Exit codes: 0 done; 1 an error that you can fix (one line says how); 2 wrong usage; "
+    "3 the round waits for labels; 130 interrupted: run the same command again to continue."
 )
 
 app = typer.Typer(
@@ -43,71 +44,81 @@ console = Console()
 errors = Console(stderr=True)
 
 DatasetArgument = Annotated[
-    str, typer.Argument(help="A dataset's name, or a folder of images (ingested when new).")
+    str, typer.Argument(help="Dataset name, or a folder of images (ingested if new).")
 ]
 ManifestOption = Annotated[
-    str, typer.Option("--manifest", "-m", help="A packaged manifest, or a YAML file.")
+    str, typer.Option("--manifest", "-m", help="Name of a packaged manifest, or a YAML file.")
 ]
 ModeOption = Annotated[
     Literal["full", "routed"],
-    typer.Option(
-        help="Whether the deeper tiers look at every sample, or only where the cascade is unsure."
-    ),
+    typer.Option(help="Deep tiers on every sample, or only where the cascade is unsure."),
 ]
-LicenceOption = Annotated[
+LicenseOption = Annotated[
     Literal["permissive", "copyleft", "custom", "non-commercial"] | None,
-    typer.Option(help="Refuse members of a stricter licence; optional ones are left out."),
+    typer.Option(
+        "--license",
+        "--licence",
+        help="Strictest license allowed. Optional members with a stricter one are left out; "
+        "required ones are an error.",
+    ),
 ]
 TaxonomyOption = Annotated[
     str | None,
     typer.Option(
         "--taxonomy",
         "-t",
-        help="A packaged taxonomy, or a YAML file. "
-        "Default: that of the dataset, else that of the manifest.",
+        help="Name of a packaged taxonomy, or a YAML file. "
+        "Default: the dataset's, else the manifest's.",
     ),
 ]
 NamesOption = Annotated[
-    str | None, typer.Option(help="Class names of YOLO rows in order, comma-separated.")
+    str | None, typer.Option(help="Class names of YOLO labels, in order, comma-separated.")
 ]
 LabelerOption = Annotated[
     Literal["oracle", "files", "yolo", "voc", "datumaro", "label-studio", "cvat"],
     typer.Option(
         "--labeler",
         "--labels",
-        help="Where labels come from: held-back ground truth, files (COCO, YOLO, VOC, Datumaro), "
+        help="Source of labels: held-back ground truth, files (COCO, YOLO, VOC, Datumaro), "
         "or a Label Studio or CVAT server.",
     ),
 ]
 BlurOption = Annotated[
-    str | None, typer.Option(help="What to hide in the copies of images that leave: faces.")
+    str | None,
+    typer.Option(metavar="faces", help="Blur faces in images sent to annotators."),
 ]
 BudgetOption = Annotated[
     int | None,
     typer.Option(
-        "--budget", "-b", help="Samples to choose. Default: a tenth of the pool, at least 20."
+        "--budget",
+        "-b",
+        help="Number of samples to choose. Default: a tenth of the pool, at least 20.",
     ),
 ]
-EpochsOption = Annotated[int, typer.Option(help="Passes over the labeled samples, at most.")]
-SeedOption = Annotated[int, typer.Option(help="Of the random arm and of the fits.")]
-RoundOption = Annotated[int, typer.Option("--round", "-r", help="The round, from 1.")]
+EpochsOption = Annotated[int, typer.Option(help="Maximum number of training epochs.")]
+SeedOption = Annotated[int, typer.Option(help="Random seed for selection and training.")]
+RoundOption = Annotated[int, typer.Option("--round", "-r", help="Round number, from 1.")]
+HoldBackOption = Annotated[
+    bool,
+    typer.Option(help="Hold back the labels of the train split for the oracle (replay)."),
+]
 
 
-def connected(dataset: str | None = None) -> Settings:
+def connect(dataset: str | None = None) -> Settings:
     """Read the environment and connect to the database, before FiftyOne is imported.
 
     Args:
-        dataset: The dataset that is asked for: it may lie in the user's own database.
+        dataset: Name of the dataset to find, which may be in the user's own database.
     """
     from curation.storage.database import connection
 
     settings = from_environment()
-    named = None if dataset is None or Path(dataset).is_dir() else dataset
-    connection.connect(settings, dataset=named)
+    name = None if dataset is None or Path(dataset).is_dir() else dataset
+    connection.connect(settings, dataset=name)
     return settings
 
 
-def dataset_of(
+def open_dataset(
     name_or_folder: str,
     settings: Settings,
     taxonomy: str | None,
@@ -117,24 +128,19 @@ def dataset_of(
     hold_back: bool = False,
     resplit: bool = False,
 ) -> Dataset:
-    """Return the dataset of that name; a folder is ingested first, where it is not yet."""
+    """Return the dataset of that name; a folder is ingested first, unless it already was."""
     from curation.storage import queries
 
     folder = Path(name_or_folder)
     if not folder.is_dir():
         return queries.load_dataset(name_or_folder)
-    wanted = name or folder.resolve().name
-    if not queries.has_dataset(wanted):
+    dataset = name or folder.resolve().name
+    if not queries.has_dataset(dataset):
         ingest_folder(
-            folder,
-            settings,
-            name=wanted,
-            taxonomy=taxonomy or DEFAULT_TAXONOMY,
-            names=names,
-            hold_back=hold_back,
-            resplit=resplit,
-        )
-    return queries.load_dataset(wanted)
+            folder, settings, name=dataset, taxonomy=taxonomy or DEFAULT_TAXONOMY, names=names,
+            hold_back=hold_back, resplit=resplit,
+        )  # fmt: skip
+    return queries.load_dataset(dataset)
 
 
 def ingest_folder(
@@ -150,76 +156,40 @@ def ingest_folder(
     drive_pattern: str | None = None,
     fps: float = 1.0,
 ) -> None:
-    """Bring a folder into a dataset and show what came of it."""
+    """Ingest a folder into a dataset and print the summary."""
     from cascade import taxonomy as taxonomies
-    from curation.stages.ingest import ingest
+    from curation.pipeline.run_stage import run_ingest
 
     with stage_bars() as bars:
-        result = ingest(
+        result = run_ingest(
             source, name=name or source.resolve().name, taxonomy=taxonomies.load(taxonomy),
             source_format=source_format, names=split_list(names) if names else None,
-            hold_back=hold_back, resplit=_SHARES if resplit else None,
+            hold_back=hold_back, resplit=_SPLIT_SHARES if resplit else None,
             drive_pattern=drive_pattern, fps=fps, settings=settings, progress=bars("ingest"),
         )  # fmt: skip
     show("ingest", asdict(result))
 
 
-_SHARES = (0.70, 0.15, 0.15)
+def load_taxonomy(name: str | None) -> Taxonomy | None:
+    """Return the taxonomy with that name or file; None without a name."""
+    from cascade import taxonomy
+
+    return taxonomy.load(name) if name else None
 
 
-def ensemble_for(
-    samples: SampleCollection,
-    settings: Settings,
-    manifest: str,
-    taxonomy: str | None,
-    licence: Kind | None = None,
-    *,
-    fresh: bool = False,
-) -> Ensemble:
-    """Return the ensemble to work with: what the last round of the manifest trained, else its own.
+def taxonomy_for(manifest: str, taxonomy: str | None) -> str:
+    """Return the taxonomy to ingest with: the requested one, or the manifest's.
 
-    Args:
-        samples: The dataset.
-        settings: Where rounds are kept.
-        manifest: A packaged manifest, or a YAML file.
-        taxonomy: Over which classes; None for those that the dataset was ingested with.
-        licence: The only kind of licence that members may have.
-        fresh: Whether to leave past rounds aside.
-    """
-    from cascade import manifest as manifests
-    from cascade import taxonomy as taxonomies
-    from cascade.ensemble import Ensemble
-    from curation.storage import queries, rounds
-
-    wanted = manifests.load(manifest)
-    past = [] if fresh else rounds.finished(settings.home, samples.name)
-    trained = Ensemble.load(past[-1].ensemble) if past else None
-    if trained and trained.manifest.name == wanted.name:
-        return trained.restricted_to(licence)
-    classes = taxonomies.load(taxonomy) if taxonomy else queries.taxonomy_of(samples)
-    return Ensemble.from_manifest(wanted, taxonomy=classes, licence=licence)
-
-
-def taxonomy_called(name: str | None) -> Any:
-    """Return the taxonomy of that name or file; None where none was asked for."""
-    from cascade import taxonomy as taxonomies
-
-    return taxonomies.load(name) if name else None
-
-
-def taxonomy_for(manifest: str, asked: str | None) -> str:
-    """Return the taxonomy to ingest with: as asked, or the manifest's own.
-
-    A wrong manifest is refused here, before anything is written.
+    Loads the manifest in either case, to refuse an invalid one before anything is written.
     """
     from cascade import manifest as manifests
 
-    own = manifests.load(manifest).taxonomy
-    return asked or own
+    default = manifests.load(manifest).taxonomy
+    return taxonomy or default
 
 
 @contextmanager
-def stage_bars() -> Iterator[Any]:
+def stage_bars() -> Iterator[StageBars]:
     """Draw a progress bar for each stage until the block ends."""
     from curation.cli.progress_bars import StageBars
 
@@ -228,7 +198,7 @@ def stage_bars() -> Iterator[Any]:
 
 
 def show(stage: str, summary: dict[str, Any]) -> None:
-    """Print a stage's summary: one line a fact, empty ones left out."""
+    """Print a stage's summary, one value a line, without empty values."""
     console.print(f"[bold]{stage}[/]")
     for key, value in summary.items():
         if value in (None, (), [], {}):
@@ -236,16 +206,15 @@ def show(stage: str, summary: dict[str, Any]) -> None:
         if isinstance(value, dict):
             value = ", ".join(f"{k} {v}" for k, v in value.items())
         elif isinstance(value, (list, tuple)):
-            value = "\n".join(f"    {one}" for one in value)
-            value = f"\n{value}"
+            value = "".join(f"\n    {item}" for item in value)
         say(f"  {key.replace('_', ' ')}: {value}")
 
 
 def say(text: str) -> None:
-    """Print plain text: nothing in it is markup, and no line of it is broken."""
+    """Print plain text: no markup, no line breaks added."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def split_list(text: str) -> Sequence[str]:
-    """Return the words of a comma-separated list."""
-    return [one.strip() for one in text.split(",") if one.strip()]
+    """Return the items of a comma-separated list."""
+    return [item.strip() for item in text.split(",") if item.strip()]

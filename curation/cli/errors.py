@@ -1,4 +1,4 @@
-"""Which errors are expected, and the one line that each becomes."""
+"""One-line messages for expected errors."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from cascade.errors import CascadeError
 from curation.errors import CurationError
 from curation.settings import from_environment
 
-_ROOM, _RIGHTS = "Make room there", "Give write permission there"
-_DISK = {
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
-    errno.EROFS: _RIGHTS,
-    errno.EACCES: _RIGHTS,
-    errno.EPERM: _RIGHTS,
+_FREE_SPACE, _GRANT_ACCESS = "Free some space there", "Grant write permission there"
+_DISK_ADVICE = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EROFS: _GRANT_ACCESS,
+    errno.EACCES: _GRANT_ACCESS,
+    errno.EPERM: _GRANT_ACCESS,
     errno.ENOTDIR: "Name a folder instead of a file",
 }
-_AGAIN = "then run the same command again: what was written before stays."
+_RUN_AGAIN = "then run the same command again. Everything written so far is kept."
 
 
 def explain(error: Exception) -> str | None:
-    """Return what happened and what to do about it, one line; None where it is a bug of ours."""
+    """Return one line with the problem and the remedy; None for an unexpected error."""
     if isinstance(error, (CascadeError, CurationError)):
         return _one_line(error)
-    if isinstance(error, OSError) and error.errno in _DISK:
-        where = error.filename or f"A file below {from_environment().home}"
-        return f"{where} cannot be written ({error.strerror}). {_DISK[error.errno]}, {_AGAIN}"
-    if is_of_database(error):
+    if isinstance(error, OSError) and error.errno in _DISK_ADVICE:
+        path = error.filename or f"a file below {from_environment().home}"
+        return f"Cannot write {path} ({error.strerror}). {_DISK_ADVICE[error.errno]}, {_RUN_AGAIN}"
+    if is_database_error(error):
         reason = _one_line(error).split(",")[0].split(" (configured")[0]
         return (
-            f"The database does not answer any more ({type(error).__name__}: {reason}). Look at "
-            f"its disk and at `curate db status`, {_AGAIN}"
+            f"The database no longer answers ({type(error).__name__}: {reason}). Check "
+            f"its disk and `curate db status`, {_RUN_AGAIN}"
         )
     return None
 
 
-def is_of_database(error: BaseException) -> bool:
-    """Return whether the MongoDB driver raised it, or what it was raised from."""
-    driver = sys.modules.get("pymongo.errors")  # not imported: then nothing is of it
+def is_database_error(error: BaseException) -> bool:
+    """Return whether the MongoDB driver raised the error or its direct cause."""
+    driver = sys.modules.get("pymongo.errors")  # not imported: it cannot have raised anything
     return driver is not None and any(
-        isinstance(one, driver.PyMongoError) for one in (error, error.__cause__)
+        isinstance(candidate, driver.PyMongoError) for candidate in (error, error.__cause__)
     )
 
 

@@ -1,4 +1,4 @@
-"""Progress bars for the terminal: one line a stage, with rate and time left."""
+"""Progress bars for the terminal: one line for each stage, with rate and time left."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-_TOLD_EVERY = 10  # percent: how often a bar becomes a line where there is no terminal
+_PRINT_EVERY_PERCENT = 10  # without a terminal, progress is printed as lines
 
 
 class StageBars:
-    """Makes one bar for each stage; a context manager, so that the cursor comes back."""
+    """Factory of progress bars, one for each stage; on exit it restores the cursor."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -55,23 +55,23 @@ class StageBars:
 
 
 class _Bar:
-    """Draws one stage; where there is no terminal it prints a line every tenth."""
+    """Progress bar of one stage; without a terminal, it prints a line every 10 %."""
 
     def __init__(self, console: Console, progress: Progress, stage: str) -> None:
         self._console, self._progress, self._stage = console, progress, stage
         self._task = progress.add_task(stage, total=None, visible=False)
-        self._told = -1
+        self._last_share = -1
 
     def __call__(self, done: int, total: int) -> None:
         self._progress.update(self._task, completed=done, total=total, visible=True)
-        share = 100 * done // max(total, 1) // _TOLD_EVERY
-        if not self._console.is_terminal and share > self._told:
-            self._told = share
+        share = 100 * done // max(total, 1) // _PRINT_EVERY_PERCENT
+        if not self._console.is_terminal and share > self._last_share:
+            self._last_share = share
             self._console.print(f"{self._stage:>9}  {done}/{total}", highlight=False)
 
 
 class _Rate(ProgressColumn):
-    """How many a second."""
+    """Items per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed

@@ -1,4 +1,4 @@
-"""The verb that takes a dataset of somebody's own into our rounds."""
+"""Command `adopt`: use an existing FiftyOne dataset in rounds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import typer
 from curation.cli.app import (
     DEFAULT_TAXONOMY,
     DatasetArgument,
+    HoldBackOption,
     TaxonomyOption,
     app,
-    connected,
+    connect,
     show,
     stage_bars,
-    taxonomy_called,
 )
 
 
@@ -27,31 +27,27 @@ def adopt(
     dataset: DatasetArgument,
     taxonomy: TaxonomyOption = None,
     ground_truth: Annotated[
-        str | None, typer.Option(help="The Detections field that people confirmed.")
+        str | None, typer.Option(help="Detections field confirmed by people.")
     ] = None,
     split_from: Annotated[
         str | None,
         typer.Option(
-            help="The field with each sample's split, or 'tags'. Default: all is the pool."
+            help="Field with the split of each sample, or 'tags'. Default: all are in the pool."
         ),
     ] = None,
-    hold_back: Annotated[
-        bool,
-        typer.Option(
-            help="Keep the labels of the train split for the oracle, to replay a project."
-        ),
-    ] = False,
+    hold_back: HoldBackOption = False,
 ) -> None:
-    """Take a dataset that you have into rounds; its own fields stay as they are."""
+    """Prepare an existing dataset for rounds; its own fields are not changed."""
+    from cascade import taxonomy as taxonomies
     from curation.stages.adopt import adopt as adopt_dataset
     from curation.storage import queries
 
-    connected(dataset)
+    connect(dataset)
     samples = queries.load_dataset(dataset)
     with stage_bars() as bars:
         result = adopt_dataset(
             samples,
-            taxonomy=taxonomy_called(taxonomy or DEFAULT_TAXONOMY),
+            taxonomy=taxonomies.load(taxonomy or DEFAULT_TAXONOMY),
             ground_truth=ground_truth,
             split_from=split_from,
             hold_back=hold_back,

@@ -1,4 +1,4 @@
-"""The verb that makes one fast student of an ensemble."""
+"""Command `distil`: train one fast student from an ensemble."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from curation.cli.app import (
     EpochsOption,
     SeedOption,
     app,
-    connected,
-    ensemble_for,
+    connect,
     say,
     show,
     stage_bars,
 )
+from curation.pipeline.dataset_ensemble import ensemble_for
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
 
     from cascade.ensemble import Ensemble
     from curation.settings import Settings
-    from curation.stages.distil import DistilResult
+    from curation.stages.distill import DistillResult
 
 _DEFAULT_MANIFEST = "tiny"
 _LESSON = {
-    True: "kept: after it validation was better, or found anything at all",
-    False: "left out: after it validation was no better",
+    True: "kept: it improved the validation metric",
+    False: "left out: it did not improve the validation metric",
 }
 
 
@@ -44,52 +44,52 @@ def distil(
         typer.Option(
             "--manifest",
             "-m",
-            help="A packaged manifest, or a YAML file, as its last round trained it. "
+            help="Name of a packaged manifest, or a YAML file, as trained in the last round. "
             f"Default: {_DEFAULT_MANIFEST}.",
         ),
     ] = None,
     version: Annotated[
         str | None,
-        typer.Option(help="A registered version, or champion, challenger, previous, instead."),
+        typer.Option(help="Registered version or alias (champion, ...), instead of a manifest."),
     ] = None,
     epochs: EpochsOption = 40,
     seed: SeedOption = 0,
     out: Annotated[
         Path | None,
-        typer.Option(help="The folder; another student there is replaced. Default: in ours."),
+        typer.Option(help="Output folder; replaces a student in it. Default: in the home folder."),
     ] = None,
 ) -> None:
-    """Teach one fast student what an ensemble knows, and measure what it keeps of it."""
-    from curation.stages.distil import distil as make
+    """Distill an ensemble into one fast student, and measure how much it retains."""
+    from curation.stages.distill import distill as distill
     from curation.storage import queries
 
     if manifest and version:
-        raise typer.BadParameter("--manifest and --version exclude each other; give one of them.")
-    settings = connected(dataset)
+        raise typer.BadParameter("--manifest and --version are mutually exclusive.")
+    settings = connect(dataset)
     samples = queries.load_dataset(dataset)
     folder = out or settings.dataset_folder(samples.name) / "student"
     with _teacher(samples, settings, manifest, version) as ensemble, stage_bars() as bars:
-        result = make(samples, ensemble, folder, epochs=epochs, seed=seed, bars=bars)
-    _tell(result, samples.name)
+        result = distill(samples, ensemble, folder, epochs=epochs, seed=seed, bars=bars)
+    _print_result(result, samples.name)
 
 
-def _tell(result: DistilResult, dataset: str) -> None:
+def _print_result(result: DistillResult, dataset: str) -> None:
     show(
         "distil",
         {
             "labeled": result.labeled,
             "taught": result.taught,
             "lesson": _LESSON[result.lesson_kept],
-            "licence": result.licence,
+            "license": result.licence,
             "unreadable": result.unreadable,
         },
     )
     if not result.changed:
-        say("All that it is made from is as it was, so nothing was done.")
-    if result.kept:
-        say(result.kept.sentence)
+        say("Its inputs are unchanged, so nothing was done.")
+    if result.retention:
+        say(result.retention.sentence)
     else:
-        say("The split 'test' has no labeled image, so what it keeps was not measured.")
+        say("The split 'test' has no labeled image, so the student was not evaluated.")
     say(f"Try it: curate predict {dataset} --manifest {result.manifest}")
 
 
@@ -97,14 +97,14 @@ def _tell(result: DistilResult, dataset: str) -> None:
 def _teacher(
     samples: SampleCollection, settings: Settings, manifest: str | None, version: str | None
 ) -> Iterator[Ensemble]:
-    """Give the ensemble of a registered version, or that of a manifest, until the block ends."""
+    """Yield the ensemble of a registered version, or of a manifest."""
     from cascade.ensemble import Ensemble
     from curation.tracking import Registry
 
     if version is None:
         yield ensemble_for(samples, settings, manifest or _DEFAULT_MANIFEST, None)
         return
-    registry = Registry.of(settings)
+    registry = Registry.from_settings(settings)
     number = registry.version(samples.name, version).version
     with tempfile.TemporaryDirectory(prefix="distil-") as folder:
         yield Ensemble.load(registry.download_version(samples.name, number, Path(folder) / number))

@@ -1,4 +1,4 @@
-"""What `curate jobs run` does with a run: the work of the job's kind, until it is at its end."""
+"""Work of `curate jobs run`: attempts at a run until it ends."""
 
 from __future__ import annotations
 
@@ -7,64 +7,66 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from curation.cli.app import ensemble_for, say
+from curation.cli.app import say
+from curation.pipeline.dataset_ensemble import ensemble_for
 
 if TYPE_CHECKING:
-    from curation.jobs.execution.runner import Context, Work
+    from curation.jobs.execution.runner import RunContext, Work
     from curation.jobs.models import Job, Run
-    from curation.jobs.store import History
+    from curation.jobs.store import JobStore
     from curation.settings import Settings
 
 
 def work_of(job: Job, settings: Settings) -> Work:
-    """Return what a job does."""
+    """Return the function that does the work of a job."""
     from curation.jobs.nightly import monitors
 
     if job.kind == "metric":
-        return lambda context: monitors.metric(context, settings)
-    return lambda context: _ranking(context, settings)
+        return lambda context: monitors.monitor_metric(context, settings)
+    return lambda context: _run_nightly(context, settings)
 
 
-def _ranking(context: Context, settings: Settings) -> Mapping[str, Any]:
+def _run_nightly(context: RunContext, settings: Settings) -> Mapping[str, Any]:
     from cascade import taxonomy
     from curation.jobs.nightly import monitors, ranking
     from curation.labeling import factory
 
-    wants = context.job.options
-    night = ranking.Night(
-        dataset=wants["dataset"],
-        watched=wants["watch"],
-        taxonomy=taxonomy.load(wants["taxonomy"]),
-        ensemble=lambda dataset: ensemble_for(dataset, settings, wants["manifest"], None),
-        labeler=lambda dataset: factory.create(wants["labeler"], dataset, settings),
-        budget=wants["budget"],
+    options = context.job.options
+    config = ranking.NightlyConfig(
+        dataset=options["dataset"],
+        watched=options["watch"],
+        taxonomy=taxonomy.load(options["taxonomy"]),
+        ensemble=lambda dataset: ensemble_for(dataset, settings, options["manifest"], None),
+        labeler=lambda dataset: factory.create(options["labeler"], dataset, settings),
+        budget=options["budget"],
         settings=settings,
-        most_far=wants["most_far"],
-        seed=wants["seed"],
+        most_far=options["most_far"],
+        seed=options["seed"],
     )
-    return (monitors.drift if context.job.kind == "drift" else ranking.rank)(context, night)
+    work = monitors.monitor_drift if context.job.kind == "drift" else ranking.rank
+    return work(context, config)
 
 
-def to_its_end(kept: History, job: Job, due: datetime, work: Work, *, once: bool) -> Run:
-    """Try a run until it is at its end, waiting in between; only once if so asked."""
+def finish_run(store: JobStore, job: Job, due: datetime, work: Work, *, once: bool) -> Run:
+    """Make attempts at a run until it ends, with delays; with `once`, make one attempt."""
     from curation.jobs import scheduler
     from curation.jobs.execution import runner
     from curation.jobs.models import JobError
     from curation.storage.database.lease import LeaseError
 
     while True:
-        found = kept.run(job.name, due)
-        if found is None:
-            raise JobError(f"Nothing of {job.name!r} is on record for {due.isoformat()}.")
-        if not found.is_open:
-            return found
-        wait_s = (scheduler.starts_at(job, found) - datetime.now(UTC)).total_seconds()
-        time.sleep(max(0.0, wait_s))
-        patience_s = job.timeout_s if job.overlap == "queue" and not once else 0.0
+        run = store.run(job.name, due)
+        if run is None:
+            raise JobError(f"There is no record of a run of {job.name!r} at {due.isoformat()}.")
+        if not run.is_open:
+            return run
+        delay_s = (scheduler.next_attempt_time(job, run) - datetime.now(UTC)).total_seconds()
+        time.sleep(max(0.0, delay_s))
+        max_wait_s = job.timeout_s if job.overlap == "queue" and not once else 0.0
         try:
-            ended = runner.attempt(job, due, work, kept, wait_s=patience_s)
-        except LeaseError as error:  # whoever has it carries the run to its end
+            updated = runner.attempt(job, due, work, store, wait_s=max_wait_s)
+        except LeaseError as error:  # the process with the lease finishes the run
             say(str(error))
-            return kept.run(job.name, due) or found
+            return store.run(job.name, due) or run
         if once:
-            return ended
+            return updated

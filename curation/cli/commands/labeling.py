@@ -1,4 +1,4 @@
-"""The verbs of a Label Studio project: push, pull, status, sync."""
+"""Commands on a Label Studio project: `push`, `pull`, `status`, `sync`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from curation.cli.app import (
     DatasetArgument,
     RoundOption,
     app,
-    connected,
+    connect,
     say,
     show,
     split_list,
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
 
     from curation.labeling.label_studio.backend import LabelStudio
-    from curation.labeling.label_studio.sync import Synced
+    from curation.labeling.label_studio.sync import SyncResult
 
-_COMPLETE_EVERY_S = 600.0  # between, only what changed is read
+_FULL_PULL_EVERY_S = 600.0  # in between, only changes are read
 
 labeling = typer.Typer(
-    help="Work with the dataset's project on the Label Studio server that LABEL_STUDIO_URL "
-    "names, as who LABEL_STUDIO_API_KEY says.",
+    help="Synchronize a dataset with its Label Studio project (environment variables "
+    "LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY).",
     no_args_is_help=True,
 )
 app.add_typer(labeling, name="labeling", epilog="Example: curate labeling sync clips --watch")
 
 OverlapOption = Annotated[
     int,
-    typer.Option(min=1, help="How many people label each image, where the project is new."),
+    typer.Option(min=1, help="Annotators per image, for a new project."),
 ]
 
 
@@ -46,14 +46,14 @@ def push(
     overlap: OverlapOption = 1,
     blur: BlurOption = None,
 ) -> None:
-    """Hand over the round's samples that wait for labels; each becomes one task."""
+    """Push the round's unlabeled samples as tasks, one for each sample."""
     samples, labeler = _open(dataset, overlap, blur)
     _push(samples, round_number, labeler)
 
 
 @labeling.command(epilog="Example: curate labeling pull clips --round 1")
 def pull(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
-    """Take over what was submitted, and what was changed since."""
+    """Pull annotations that were submitted or changed."""
     samples, labeler = _open(dataset)
     synced, _ = _pull(samples, round_number, labeler)
     show("pull", _facts(synced))
@@ -61,13 +61,13 @@ def pull(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
 
 @labeling.command(epilog="Example: curate labeling status clips --round 1")
 def status(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
-    """Say how far a round is, without writing anything."""
-    from curation.storage import schema
+    """Show the labeling progress of a round. Writes nothing."""
+    from curation.storage.tags import round_name
 
     _, labeler = _open(dataset)
-    found = labeler.status(schema.round_tag(round_number))
-    show("status", {**asdict(found), "waiting": found.waiting})
-    say(labeler.where)
+    progress = labeler.status(round_name(round_number))
+    show("status", {**asdict(progress), "waiting": progress.waiting})
+    say(labeler.instructions)
 
 
 @labeling.command(epilog="Example: curate labeling sync clips --watch")
@@ -77,19 +77,20 @@ def sync(
     overlap: OverlapOption = 1,
     blur: BlurOption = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on, until all is labeled or Ctrl-C.")
+        bool, typer.Option("--watch", help="Continue until all samples are labeled, or Ctrl-C.")
     ] = False,
     interval_s: Annotated[
-        float, typer.Option("--interval", min=1.0, help="Seconds between two looks.")
+        float, typer.Option("--interval", min=1.0, help="Seconds between two pulls.")
     ] = 30.0,
     webhook: Annotated[
-        bool, typer.Option(help="Have the server call when something was submitted.")
+        bool, typer.Option(help="Register a webhook for submitted annotations.")
     ] = True,
     listen: Annotated[
-        str, typer.Option(help="HOST:PORT to be called at; the server must reach it.")
+        str,
+        typer.Option(help="HOST:PORT of the webhook listener, reachable from the server."),
     ] = "127.0.0.1:0",
 ) -> None:
-    """Push what is missing, and take over what was submitted."""
+    """Push missing tasks and pull submitted annotations."""
     samples, labeler = _open(dataset, overlap, blur)
     _push(samples, round_number, labeler)
     synced, mark = _pull(samples, round_number, labeler)
@@ -108,31 +109,31 @@ def _watch(
     interval_s: float,
     address: tuple[str, int] | None,
 ) -> None:
-    """Pull when the server calls, and by the clock, until nothing waits any more."""
+    """Pull on each webhook call, and at intervals, until all samples are labeled."""
     import time
     from contextlib import ExitStack
 
-    from curation.labeling.label_studio.api.webhooks import Listener, announced
+    from curation.labeling.label_studio.api.webhooks import Listener, registered_webhook
 
     with ExitStack() as stack:
         listener = stack.enter_context(Listener(*address)) if address else None
         if listener is not None:
-            client, project_id = stack.enter_context(labeler.project())
-            called = stack.enter_context(announced(client, project_id, listener))
-            say("The server calls when something is submitted." if called else "By the clock.")
-        complete_at = time.monotonic() + _COMPLETE_EVERY_S
+            client, project_id = stack.enter_context(labeler.open_project())
+            registered = stack.enter_context(registered_webhook(client, project_id, listener))
+            say("Waiting for webhook calls." if registered else "Pulling at intervals.")
+        full_pull_at = time.monotonic() + _FULL_PULL_EVERY_S
         while True:
             if listener is not None:
                 listener.wait(interval_s)
             else:
                 time.sleep(interval_s)
-            if time.monotonic() >= complete_at:
-                mark, complete_at = None, time.monotonic() + _COMPLETE_EVERY_S
+            if time.monotonic() >= full_pull_at:
+                mark, full_pull_at = None, time.monotonic() + _FULL_PULL_EVERY_S
             synced, mark = _pull(samples, number, labeler, since=mark)
             if synced.changed:
                 show("sync", _facts(synced))
             if not synced.waiting:
-                say("All of the round is labeled.")
+                say("All samples of the round are labeled.")
                 return
 
 
@@ -141,43 +142,44 @@ def _open(dataset: str, overlap: int = 1, blur: str | None = None) -> tuple[Any,
     from curation.labeling import factory
     from curation.storage import queries
 
-    settings = connected(dataset)
+    settings = connect(dataset)
     samples = queries.load_dataset(dataset)
     taxonomy = queries.taxonomy_of(samples)
     if taxonomy is None:
         raise LabelingError(
-            f"{dataset!r} has no taxonomy, so nobody could say which classes to label. "
-            "Ingest it with `--taxonomy`."
+            f"The dataset {dataset!r} has no taxonomy, so its classes to label are unknown. "
+            f"Adopt it with one: `curate adopt {dataset} --taxonomy ...`."
         )
-    hidden = split_list(blur or "")
-    return samples, factory.label_studio(samples, taxonomy, settings, overlap=overlap, blur=hidden)
+    blurred = split_list(blur or "")
+    return samples, factory.label_studio(samples, taxonomy, settings, overlap=overlap, blur=blurred)
 
 
 def _push(samples: SampleCollection, number: int, labeler: LabelStudio) -> None:
-    from curation.labeling.label_studio.sync import OnlyPush
+    from curation.labeling.label_studio.sync import PushOnlyLabeler
+    from curation.pipeline.run_stage import run_stage
     from curation.stages.label import label
 
-    once = OnlyPush(labeler)
-    labeled = label(samples, number, once)
+    pusher = PushOnlyLabeler(labeler)
+    labeled = run_stage(label, samples, number, pusher)
     facts = {"chosen": labeled.chosen, "waiting": labeled.waiting}
-    show("push", {**facts, "pushed": once.result.pushed, "there before": once.result.existing})
-    say(labeler.where)
+    show("push", {**facts, "pushed": pusher.result.pushed, "existing": pusher.result.existing})
+    say(labeler.instructions)
 
 
 def _pull(
     samples: SampleCollection, number: int, labeler: LabelStudio, *, since: str | None = None
-) -> tuple[Synced, str | None]:
-    from curation.labeling.label_studio.sync import take_over
-    from curation.storage import schema
+) -> tuple[SyncResult, str | None]:
+    from curation.labeling.label_studio.sync import import_annotations
+    from curation.storage.tags import round_name
 
-    with labeler.alone():
-        seen = labeler.look(schema.round_tag(number), since=since)
-        return take_over(samples, number, labeler, seen), seen.mark
+    with labeler.lock():
+        seen = labeler.fetch(round_name(number), since=since)
+        return import_annotations(samples, number, labeler, seen), seen.mark
 
 
-def _facts(synced: Synced) -> dict[str, Any]:
+def _facts(synced: SyncResult) -> dict[str, Any]:
     facts = asdict(synced)
-    facts["review"] = [f"{sample}: {what}: {reason}" for sample, what, reason in synced.review]
+    facts["review"] = [": ".join(entry) for entry in synced.review]
     facts = {key: value for key, value in facts.items() if value not in (0, ())}
     return facts or {"waiting": 0}
 

@@ -1,4 +1,4 @@
-"""The verbs that say where labeling pays: preview its cost, review labels that look wrong."""
+"""Commands `preview` (labeling cost) and `review` (suspicious labels)."""
 
 from __future__ import annotations
 
@@ -14,44 +14,46 @@ from curation.cli.app import (
     RoundOption,
     TaxonomyOption,
     app,
-    connected,
-    ensemble_for,
+    connect,
     say,
     show,
 )
+from curation.pipeline.dataset_ensemble import ensemble_for
 
 
 @app.command(epilog="Example: curate preview clips --budget 40")
 def preview(
     dataset: DatasetArgument, budget: BudgetOption = None, round_number: RoundOption = 1
 ) -> None:
-    """Say what labeling a round will cost, and whether the last ones were worth it."""
-    from curation.labeling.cost.inputs import outlook
+    """Estimate the labeling cost of a round, and whether the last rounds were worth it."""
+    from curation.labeling.cost.inputs import preview_round
     from curation.pipeline import run_round
     from curation.storage import queries
 
-    settings = connected(dataset)
+    settings = connect(dataset)
     samples = queries.load_dataset(dataset)
-    found = outlook(samples, round_number, settings, budget=run_round.budget(samples, budget))
-    say(found.cost.sentence)
-    say(found.rates.source)
-    if not found.chosen:
-        say("Nothing is chosen yet: the hardest samples of the pool stand for the batch.")
-    say(found.advice)
+    estimate = preview_round(
+        samples, round_number, settings, budget=run_round.resolve_budget(samples, budget)
+    )
+    say(estimate.cost.sentence)
+    say(estimate.rates.source)
+    if not estimate.chosen:
+        say("No batch is chosen yet; the estimate uses the hardest samples of the pool.")
+    say(estimate.advice)
 
 
 @app.command(epilog="Example: curate review clips --limit 100")
 def review(
     dataset: DatasetArgument,
-    limit: Annotated[int, typer.Option(min=1, help="Boxes to mark, at most.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of boxes to mark.")] = 200,
     manifest: ManifestOption = "tiny",
     taxonomy: TaxonomyOption = None,
 ) -> None:
-    """Mark boxes of the ground truth that look wrong: the tag, field and saved view `review`."""
+    """Mark suspicious ground-truth boxes: tag, field and saved view `review`."""
     from curation.stages.review import review as review_samples
     from curation.storage import queries
 
-    settings = connected(dataset)
+    settings = connect(dataset)
     samples = queries.load_dataset(dataset)
     ensemble = ensemble_for(samples, settings, manifest, taxonomy)
     show("review", asdict(review_samples(samples, ensemble, limit=limit)))

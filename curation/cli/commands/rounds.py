@@ -1,4 +1,4 @@
-"""The verbs of whole rounds: quickstart, round, and a round as far as one stage."""
+"""Commands of whole rounds: `quickstart`, `round`, and a round up to one stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from curation.cli.app import (
     DatasetArgument,
     EpochsOption,
     LabelerOption,
-    LicenceOption,
+    LicenseOption,
     ManifestOption,
     ModeOption,
     NamesOption,
@@ -21,34 +21,36 @@ from curation.cli.app import (
     SeedOption,
     TaxonomyOption,
     app,
-    connected,
+    connect,
     console,
-    dataset_of,
-    ensemble_for,
+    open_dataset,
     say,
     show,
     split_list,
     stage_bars,
     taxonomy_for,
 )
+from curation.pipeline.dataset_ensemble import ensemble_for
 
 if TYPE_CHECKING:
     from fiftyone.core.collections import SampleCollection
 
-    from cascade.checkpoints.licenses import Kind
+    from cascade.checkpoints.licenses import LicenseKind
     from curation.pipeline.run_round import Plan, RoundResult
     from curation.settings import Settings
 
 FocusOption = Annotated[
     bool,
     typer.Option(
-        help="Show more often what the champion fails at (by class, size and time of day), and "
-        "windows around what it takes for an object."
+        help="Oversample the champion's failures (by class, size and time of day) in training, and "
+        "add crops around its false positives."
     ),
 ]
 SignOffOption = Annotated[
     bool,
-    typer.Option(help="Leave a promotion that the gate allows to a person: `curate promote`."),
+    typer.Option(
+        help="Leave promotion to a person (`curate promote`), even if the gate allows it."
+    ),
 ]
 
 
@@ -57,20 +59,20 @@ def quickstart(
     budget: BudgetOption = 40,
     epochs: EpochsOption = 10,
     seed: SeedOption = 0,
-    name: Annotated[str, typer.Option(help="The dataset's name.")] = "quickstart",
+    name: Annotated[str, typer.Option(help="Dataset name.")] = "quickstart",
 ) -> None:
-    """Run a whole round on rendered road-work scenes. No account, no download."""
+    """Run a whole round on rendered road-work scenes, without account or download."""
     from curation.demo.dataset import write_quickstart
     from curation.pipeline.run_round import Plan
 
-    settings = connected()
+    settings = connect()
     folder = write_quickstart(settings.dataset_folder(name) / "scenes", seed=seed)
     _run_rounds(
         str(folder), settings, name=name, manifest="tiny", taxonomy="roadwork_core", names=None,
         labeler="oracle", rounds=1, resplit=False, until="report",
         plan=Plan(budget=budget, epochs=epochs, seed=seed),
     )  # fmt: skip
-    say(f"Look at it in the App: curate app {name}")
+    say(f"Open it in the App: curate app {name}")
 
 
 @app.command(
@@ -80,29 +82,29 @@ def quickstart(
 )
 def run_round(
     dataset: DatasetArgument,
-    rounds: Annotated[int, typer.Option(help="Carry the dataset to this many rounds.")] = 1,
-    name: Annotated[str | None, typer.Option(help="Name for a new dataset.")] = None,
+    rounds: Annotated[int, typer.Option(help="Number of rounds to reach.")] = 1,
+    name: Annotated[str | None, typer.Option(help="Name of a new dataset.")] = None,
     manifest: ManifestOption = "tiny",
     taxonomy: TaxonomyOption = None,
     names: NamesOption = None,
     labeler: LabelerOption = "oracle",
-    resplit: Annotated[bool, typer.Option(help="Split anew by drive when ingesting.")] = False,
+    resplit: Annotated[bool, typer.Option(help="Assign new splits by drive.")] = False,
     budget: BudgetOption = None,
     epochs: EpochsOption = 12,
     seed: SeedOption = 0,
     mode: ModeOption = "full",
-    licence: LicenceOption = None,
+    strictest_license: LicenseOption = None,
     blur: BlurOption = None,
     focus: FocusOption = False,
     sign_off: SignOffOption = False,
 ) -> None:
-    """Run whole rounds, predict to report; finished ones are left as they are."""
+    """Run whole rounds, from predict to report; finished rounds are skipped."""
     from curation.pipeline.run_round import Plan
 
     _run_rounds(
-        dataset, connected(dataset), name=name, manifest=manifest, taxonomy=taxonomy, names=names,
-        labeler=labeler, rounds=rounds, resplit=resplit, until="report", licence=licence,
-        blur=blur,
+        dataset, connect(dataset), name=name, manifest=manifest, taxonomy=taxonomy, names=names,
+        labeler=labeler, rounds=rounds, resplit=resplit, until="report",
+        strictest_license=strictest_license, blur=blur,
         plan=Plan(
             budget=budget, epochs=epochs, seed=seed, mode=mode, focus=focus, sign_off=sign_off
         ),
@@ -110,10 +112,10 @@ def run_round(
 
 
 def stage_verb(verb: str, sentence: str) -> None:
-    """Add a verb that carries a round as far as one stage, doing only what is missing."""
+    """Add a command that runs the missing stages of a round up to one stage."""
 
     @app.command(name=verb, help=sentence, epilog=f"Example: curate {verb} demo --round 1")
-    def _carry(
+    def _run_until(
         dataset: DatasetArgument,
         round_number: RoundOption = 1,
         manifest: ManifestOption = "tiny",
@@ -129,7 +131,7 @@ def stage_verb(verb: str, sentence: str) -> None:
         from curation.pipeline.run_round import Plan
 
         _run_rounds(
-            dataset, connected(dataset), name=None, manifest=manifest, taxonomy=taxonomy,
+            dataset, connect(dataset), name=None, manifest=manifest, taxonomy=taxonomy,
             names=None, labeler=labeler, rounds=round_number, resplit=False, until=verb,
             blur=blur,
             plan=Plan(budget=budget, epochs=epochs, seed=seed, focus=focus, sign_off=sign_off),
@@ -149,7 +151,7 @@ def _run_rounds(
     resplit: bool,
     until: str,
     plan: Plan,
-    licence: Kind | None = None,
+    strictest_license: LicenseKind | None = None,
     blur: str | None = None,
 ) -> None:
     from curation.labeling import factory
@@ -157,29 +159,24 @@ def _run_rounds(
     from curation.storage import queries
 
     hold_back = labeler == "oracle"
-    samples = dataset_of(
-        dataset,
-        settings,
-        taxonomy_for(manifest, taxonomy),
-        name=name,
-        names=names,
-        hold_back=hold_back,
-        resplit=resplit,
-    )
+    samples = open_dataset(
+        dataset, settings, taxonomy_for(manifest, taxonomy), name=name, names=names,
+        hold_back=hold_back, resplit=resplit,
+    )  # fmt: skip
     if hold_back:
-        queries.require_held_back(samples)
-    first = ensemble_for(samples, settings, manifest, taxonomy, licence, fresh=True)
+        queries.require_oracle_labels(samples)
+    ensemble = ensemble_for(samples, settings, manifest, taxonomy, strictest_license, fresh=True)
     for number in range(1, rounds + 1):
         source = factory.create(labeler, samples, settings, blur=split_list(blur or ""))
         with stage_bars() as bars:
             result = pipeline_round.run_round(
-                samples, number, first, source, settings, plan=plan, bars=bars,
+                samples, number, ensemble, source, settings, plan=plan, bars=bars,
                 until=until if number == rounds else "report",
             )  # fmt: skip
-        _tell(result, samples, settings, until=until if number == rounds else "report")
+        _print_result(result, samples, settings, until=until if number == rounds else "report")
 
 
-def _tell(
+def _print_result(
     result: RoundResult, samples: SampleCollection, settings: Settings, *, until: str
 ) -> None:
     from curation.stages.report import to_terminal
@@ -187,8 +184,8 @@ def _tell(
     number = result.round.number
     if result.waiting:
         say(
-            f"Round {number} waits for the labels of {result.waiting} chosen samples. "
-            f"{result.where} Run the same command again when they are labeled."
+            f"Round {number} waits for labels of {result.waiting} chosen samples. "
+            f"{result.instructions} Run the same command again when they are labeled."
         )
         raise typer.Exit(WAITING)
     if until != "report":
@@ -196,6 +193,6 @@ def _tell(
     elif result.changed:
         console.print(to_terminal(samples, result.round, settings))
     if not result.changed:
-        say(f"Round {number} had been carried this far before; nothing was changed.")
+        say(f"Round {number} was already complete up to this stage; nothing was changed.")
     if result.report:
         say(f"Report: {result.report}")

@@ -1,4 +1,4 @@
-"""The verb that serves a member's model: serve."""
+"""Command `serve`: serve a language model with vLLM."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from curation.cli.app import ManifestOption, app, say
 @app.command(epilog="Example: curate serve vlm_fast_a --port 8000")
 def serve(
     member: Annotated[
-        str | None, typer.Argument(help="Default: the manifest's only language member.")
+        str | None,
+        typer.Argument(help="Member. Default: the manifest's only language member."),
     ] = None,
     manifest: ManifestOption = "roadwork",
-    shown: Annotated[
+    print_only: Annotated[
         bool, typer.Option("--print", help="Print the command instead of running it.")
     ] = False,
     port: Annotated[
         int | None,
-        typer.Option(
-            help="On the loopback address. Default: that of the member's `server`, else 8000."
-        ),
+        typer.Option(help="Loopback port. Default: that of the member's `server`, else 8000."),
     ] = None,
-    device: Annotated[Literal["gpu", "cpu"], typer.Option(help="Where the model runs.")] = "gpu",
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs to split the model over.")] = 1,
+    device: Annotated[Literal["gpu", "cpu"], typer.Option(help="Device of the model.")] = "gpu",
+    gpus: Annotated[int, typer.Option(min=1, help="Number of GPUs to split the model over.")] = 1,
     vllm: Annotated[
         str | None,
-        typer.Option(help="vLLM's command. Default: CURATION_VLLM, else `vllm` on the PATH."),
+        typer.Option(help="vLLM executable. Default: CURATION_VLLM, else `vllm` on the PATH."),
     ] = None,
 ) -> None:
     """Serve a language member's model with vLLM, until Ctrl-C."""
@@ -40,22 +39,24 @@ def serve(
     from cascade.serving import vllm as serving
 
     parsed = manifests.load(manifest)
-    served = [one for one in parsed.members if one.adapter == serving.ADAPTER]
-    if not served:
+    candidates = [m for m in parsed.members if m.adapter == serving.ADAPTER]
+    if not candidates:
         raise ManifestError(f"The manifest {parsed.name!r} has no language member to serve.")
-    if member is None and len(served) > 1:
-        names = ", ".join(one.name for one in served)
-        raise ManifestError(f"Say which language member of {parsed.name!r} to serve: {names}.")
+    if member is None and len(candidates) > 1:
+        names = ", ".join(candidate.name for candidate in candidates)
+        raise ManifestError(f"Name the language member of {parsed.name!r} to serve: {names}.")
     plan = serving.plan(
-        parsed.member(member) if member else served[0], device=device, gpus=gpus, port=port
+        parsed.member(member) if member else candidates[0], device=device, gpus=gpus, port=port
     )
-    if shown:
-        variables = [f"{name}={value}" for name, value in serving.environment(plan).items()]
+    if print_only:
+        variables = [
+            f"{name}={value}" for name, value in serving.server_environment(plan, {}).items()
+        ]
         say(shlex.join([*variables, *serving.command(plan, vllm or "vllm")]))
         return
     executable = serving.find_executable(vllm)
     if serving.is_healthy(plan.url):
-        raise ServerError(f"A server answers at {plan.url} already. Name another port: `--port`.")
+        raise ServerError(f"A server already answers at {plan.url}. Choose another `--port`.")
     say(f"{plan.served_name} will answer at {plan.url}")
     sys.stdout.flush()
     words = serving.command(plan, executable)

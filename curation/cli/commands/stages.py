@@ -1,7 +1,7 @@
-"""The verbs of single stages, in the order of a round.
+"""Commands of single stages, in the order of a round.
 
-Ingest, predict, embed, score, choose and report do their stage on any dataset. Label, train,
-evaluate and publish need what came before them, so they carry a round as far as themselves.
+Ingest, predict, embed, score, choose and report run their stage on any dataset. Label, train,
+evaluate and publish depend on earlier stages, so they run a round up to their stage.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from curation.cli.app import (
     DEFAULT_TAXONOMY,
     BudgetOption,
     DatasetArgument,
-    LicenceOption,
+    HoldBackOption,
+    LicenseOption,
     ManifestOption,
     ModeOption,
     NamesOption,
@@ -24,20 +25,20 @@ from curation.cli.app import (
     SeedOption,
     TaxonomyOption,
     app,
-    connected,
+    connect,
     console,
-    dataset_of,
-    ensemble_for,
     ingest_folder,
+    load_taxonomy,
+    open_dataset,
     say,
     show,
     split_list,
     stage_bars,
-    taxonomy_called,
     taxonomy_for,
 )
 from curation.cli.commands.rounds import stage_verb
 from curation.errors import DatasetError
+from curation.pipeline.dataset_ensemble import ensemble_for
 
 
 @app.command(
@@ -46,40 +47,34 @@ from curation.errors import DatasetError
 )
 def ingest(
     source: Annotated[
-        Path, typer.Argument(help="A folder of images, YOLO, COCO or VOC data, or videos.")
+        Path, typer.Argument(help="Folder of images, videos, or YOLO, COCO or VOC data.")
     ],
     name: Annotated[
-        str | None, typer.Option(help="The dataset's name. Default: the folder's.")
+        str | None, typer.Option(help="Dataset name. Default: name of the folder.")
     ] = None,
     taxonomy: TaxonomyOption = None,
     names: NamesOption = None,
     source_format: Annotated[
-        Literal["auto", "folder", "yolo", "coco", "voc", "video"], typer.Option("--format")
+        Literal["auto", "folder", "yolo", "coco", "voc", "video"],
+        typer.Option("--format", help="Format of the source."),
     ] = "auto",
-    hold_back: Annotated[
-        bool,
-        typer.Option(
-            help="Keep the labels of the train split for the oracle, to replay a project."
-        ),
-    ] = False,
+    hold_back: HoldBackOption = False,
     resplit: Annotated[
-        bool, typer.Option(help="Split anew by drive: 70 % train, 15 % val, 15 % test.")
+        bool, typer.Option(help="Assign new splits by drive: 70 % train, 15 % val, 15 % test.")
     ] = False,
     drive_pattern: Annotated[
         str | None,
-        typer.Option(
-            help="Regular expression whose first group is the drive, matched on file names."
-        ),
+        typer.Option(help="Regular expression for file names; its first group is the drive."),
     ] = None,
-    fps: Annotated[float, typer.Option(help="Frames a second taken from videos.")] = 1.0,
+    fps: Annotated[float, typer.Option(help="Frames per second to extract from videos.")] = 1.0,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on with what comes, until Ctrl-C.")
+        bool, typer.Option("--watch", help="Watch the folder for new files, until Ctrl-C.")
     ] = False,
 ) -> None:
-    """Bring images and their labels into a dataset. A second call adds only what is new."""
-    settings = connected()
+    """Ingest images and labels into a dataset. Repeated calls add only new files."""
+    settings = connect()
 
-    def bring() -> None:
+    def ingest_source() -> None:
         ingest_folder(
             source, settings, name=name, taxonomy=taxonomy or DEFAULT_TAXONOMY, names=names,
             source_format=source_format, hold_back=hold_back, resplit=resplit,
@@ -91,73 +86,74 @@ def ingest(
 
         if not source.is_dir():
             raise DatasetError(
-                f"`--watch` takes a folder that is there, got {source}. Copy a bucket into one, or "
-                "have a job do it: `curate jobs add --watch s3://...`."
+                f"`--watch` needs an existing folder, got {source}. To watch a bucket, add a job: "
+                "`curate jobs add --watch s3://...`."
             )
-        folder_watcher.watch(source, bring)
+        folder_watcher.watch(source, ingest_source)
     else:
-        bring()
+        ingest_source()
 
 
 @app.command(
     epilog="Example: curate predict clips --manifest roadwork_lite "
-    "--mode routed --licence permissive"
+    "--mode routed --license permissive"
 )
 def predict(
     dataset: DatasetArgument,
     manifest: ManifestOption = "tiny",
     taxonomy: TaxonomyOption = None,
     mode: ModeOption = "full",
-    licence: LicenceOption = None,
+    strictest_license: LicenseOption = None,
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option(help="Where detectors run: this machine's devices, or a Ray cluster's."),
+        typer.Option(help="Engine for detectors: devices of this machine, or a Ray cluster."),
     ] = "local",
     address: Annotated[
         str | None,
-        typer.Option(help="Of the Ray cluster, e.g. ray://host:10001. Default: one started here."),
+        typer.Option(
+            help="Address of the Ray cluster, e.g. ray://host:10001. Default: a local one."
+        ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Device for all models, e.g. cuda:1. Default: all GPUs, else the CPU."),
+    ] = None,
+    recalibrate: Annotated[
+        bool,
+        typer.Option(
+            "--recalibrate", help="Refit the calibration on labeled validation samples first."
+        ),
+    ] = False,
 ) -> None:
-    """Run every member that has not looked at a sample yet, then fuse what they say.
+    """Run all members on samples that they have not predicted, then fuse the predictions.
 
-    First the detectors; then, where the manifest has any, depth, masks and language models.
+    Detectors run first, then depth, segmentation and language models of the manifest.
     """
-    from curation.inference.deep_tiers import estimators
-    from curation.stages.adjudicate import adjudicate
-    from curation.stages.examine import examine
-    from curation.stages.fuse import fuse
-    from curation.stages.predict import predict as predict_samples
+    import torch
 
-    settings = connected(dataset)
-    samples = dataset_of(dataset, settings, taxonomy_for(manifest, taxonomy))
-    ensemble = ensemble_for(samples, settings, manifest, taxonomy, licence)
+    from curation.pipeline.predict import predict as predict_samples
+
+    settings = connect(dataset)
+    samples = open_dataset(dataset, settings, taxonomy_for(manifest, taxonomy))
+    ensemble = ensemble_for(samples, settings, manifest, taxonomy, strictest_license)
     with stage_bars() as bars:
-        looked_first = predict_samples(
-            samples, ensemble, engine=engine, address=address, progress=bars("predict")
-        )
-        show("predict", asdict(looked_first))
-        show("fuse", asdict(fuse(samples, ensemble, progress=bars("fuse"))))
-        if not any(estimators(ensemble).values()):
-            return
-        looked = examine(
+        predict_samples(
             samples, ensemble, folder=settings.artifacts(samples.name), mode=mode,
-            progress=bars("examine"),
+            device=torch.device(device) if device else None, engine=engine, address=address,
+            recalibrate=recalibrate, bars=bars,
+            on_result=lambda stage, result: show(stage, asdict(result)),
         )  # fmt: skip
-        show("examine", asdict(looked))
-        show("fuse", asdict(fuse(samples, ensemble, progress=bars("fuse"))))
-        settled = adjudicate(samples, ensemble, progress=bars("adjudicate"))
-        show("adjudicate", asdict(settled))
 
 
 @app.command(epilog="Example: curate embed clips")
 def embed(
     dataset: DatasetArgument, manifest: ManifestOption = "tiny", taxonomy: TaxonomyOption = None
 ) -> None:
-    """Embed samples for similarity search, choosing and the UMAP picture."""
+    """Embed samples for similarity search, selection and the UMAP projection."""
     from curation.stages.embed import embed as embed_samples
 
-    settings = connected(dataset)
-    samples = dataset_of(dataset, settings, taxonomy_for(manifest, taxonomy))
+    settings = connect(dataset)
+    samples = open_dataset(dataset, settings, taxonomy_for(manifest, taxonomy))
     ensemble = ensemble_for(samples, settings, manifest, taxonomy)
     with stage_bars() as bars:
         show(
@@ -176,27 +172,27 @@ def score(
     members: Annotated[
         str | None,
         typer.Option(
-            help="Label fields that are there already, "
-            "comma-separated: ranks them without running any model."
+            help="Existing label fields, comma-separated, to rank by without running models."
         ),
     ] = None,
     manifest: ManifestOption = "tiny",
     taxonomy: TaxonomyOption = None,
 ) -> None:
-    """Rank the unlabeled pool by hardness: where the members disagree most."""
+    """Rank the unlabeled pool by hardness, which is highest where members disagree."""
+    from curation.pipeline.run_stage import run_stage
     from curation.stages.score import score as score_samples
 
-    settings = connected(dataset)
-    samples = dataset_of(dataset, settings, taxonomy)
+    settings = connect(dataset)
+    samples = open_dataset(dataset, settings, taxonomy)
     with stage_bars() as bars:
         if members:
-            result = score_samples(
-                samples, members=split_list(members), taxonomy=taxonomy_called(taxonomy),
-                progress=bars("score"),
+            result = run_stage(
+                score_samples, samples, members=split_list(members),
+                taxonomy=load_taxonomy(taxonomy), progress=bars("score"),
             )  # fmt: skip
         else:
             ensemble = ensemble_for(samples, settings, manifest, taxonomy)
-            result = score_samples(samples, ensemble=ensemble, progress=bars("score"))
+            result = run_stage(score_samples, samples, ensemble=ensemble, progress=bars("score"))
     show("score", asdict(result))
 
 
@@ -206,38 +202,42 @@ def choose(
     budget: BudgetOption = None,
     round_number: RoundOption = 1,
     seed: SeedOption = 0,
-    use_hardness: Annotated[bool, typer.Option(help="Without it, coverage only.")] = True,
+    use_hardness: Annotated[
+        bool, typer.Option(help="Select by hardness and coverage, or by coverage only.")
+    ] = True,
 ) -> None:
-    """Choose the next batch to label: hard, varied, and a random arm to compare with."""
+    """Choose the next batch to label: hard and diverse samples, and a random arm."""
     from curation.pipeline import run_round
+    from curation.pipeline.run_stage import run_stage
     from curation.stages.choose import choose as choose_samples
 
-    settings = connected(dataset)
-    samples = dataset_of(dataset, settings, None)
+    settings = connect(dataset)
+    samples = open_dataset(dataset, settings, None)
     with stage_bars() as bars:
-        result = choose_samples(
-            samples, round_number=round_number, seed=seed, use_hardness=use_hardness,
-            budget=run_round.budget(samples, budget), progress=bars("choose"),
+        result = run_stage(
+            choose_samples, samples, round_number=round_number, seed=seed,
+            use_hardness=use_hardness, budget=run_round.resolve_budget(samples, budget),
+            progress=bars("choose"),
         )  # fmt: skip
     show("choose", asdict(result))
 
 
-stage_verb("label", "Send the chosen samples out and fetch what was labeled.")
-stage_verb("train", "Fine-tune every detector on the labeled pool, and refit the calibration.")
-stage_verb("evaluate", "Measure champion and challenger on the frozen test split.")
-stage_verb("publish", "Register the challenger and let the gate judge it.")
+stage_verb("label", "Send the chosen samples to the labeler and fetch their labels.")
+stage_verb("train", "Fine-tune all detectors on the labeled pool, and refit the calibration.")
+stage_verb("evaluate", "Evaluate champion and challenger on the frozen test split.")
+stage_verb("publish", "Register the challenger, and promote it if the gate allows.")
 
 
 @app.command(epilog="Example: curate report clips --round 1")
 def report(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
-    """Write the round's page, and show the same here."""
+    """Write the round's report page, and print its summary."""
     from curation.stages.report import report as write_report
     from curation.stages.report import to_terminal
     from curation.storage import queries, rounds
 
-    settings = connected(dataset)
+    settings = connect(dataset)
     samples = queries.load_dataset(dataset)
-    this = rounds.of_dataset(settings.home, samples.name, round_number)
-    page = write_report(samples, this, settings)
-    console.print(to_terminal(samples, this, settings))
+    round_ = rounds.get_round(settings.home, samples.name, round_number)
+    page = write_report(samples, round_, settings)
+    console.print(to_terminal(samples, round_, settings))
     say(f"Report: {page}")

@@ -1,4 +1,4 @@
-"""The verbs around the stages: app, doctor, db, manifest, plugins."""
+"""Commands for the installation: `app`, `doctor`, `db`, `plugins`."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from curation.cli.app import (
     EXPECTED_ERROR,
     DatasetArgument,
     app,
-    connected,
+    connect,
     console,
-    dataset_of,
+    open_dataset,
     say,
 )
+from curation.cli.tables import show_table
 from curation.settings import from_environment
 
-db = typer.Typer(help="Our own database.", epilog="Example: curate db status")
+db = typer.Typer(help="Manage the embedded database.", epilog="Example: curate db status")
 plugins_app = typer.Typer(
-    help="The operators in the FiftyOne App.", epilog="Example: curate plugins install"
+    help="Manage the operators in the FiftyOne App.", epilog="Example: curate plugins install"
 )
-TargetOption = Annotated[Path | None, typer.Option(help="FiftyOne's plugins folder.")]
+TargetOption = Annotated[Path | None, typer.Option(help="Plugins folder of FiftyOne.")]
+
+_COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 app.add_typer(db, name="db")
 app.add_typer(plugins_app, name="plugins")
@@ -33,79 +35,80 @@ app.add_typer(plugins_app, name="plugins")
 @app.command("app", epilog="Example: curate app quickstart --port 5151")
 def open_app(
     dataset: DatasetArgument,
-    port: Annotated[int, typer.Option(help="On the loopback address.")] = 5151,
+    port: Annotated[int, typer.Option(help="Loopback port.")] = 5151,
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
 ) -> None:
-    """Open the FiftyOne App on a dataset. Ctrl-C closes it."""
+    """Open the FiftyOne App on a dataset, until Ctrl-C."""
     from curation.app import plugins, server
 
-    server.expect_free(port)
+    server.require_free_port(port)
     for path in plugins.install_missing():
         say(f"installed: {path}")
-    settings = connected(dataset)
-    samples = dataset_of(dataset, settings, None)
-    server.serve(samples, port=port, browser=browser, ready=lambda url: say(f"The App is at {url}"))
+    settings = connect(dataset)
+    samples = open_dataset(dataset, settings, None)
+    server.serve(
+        samples, port=port, browser=browser, on_ready=lambda url: say(f"The App is at {url}")
+    )
 
 
 @app.command(epilog="Example: curate doctor")
 def doctor() -> None:
-    """Check every part of the installation, and say how to mend what is missing."""
+    """Check every part of the installation, and advise how to fix problems."""
     from curation.cli import diagnostics
 
-    found = diagnostics.check_all(from_environment())
-    table = _table("", "part", "what was found", "how to mend it")
-    signs = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
-    for one in found:
-        table.add_row(
-            signs[one.status], escape(one.name), escape(one.detail), escape(one.mend or "")
-        )
-    console.print(table)
-    if any(one.status == "fail" for one in found):
+    checks = diagnostics.check_all(from_environment())
+    for check in checks:
+        sign = f"[{_COLORS[check.status]}]{check.status:4}[/]"
+        text = f"{sign}  [bold]{escape(check.name)}[/]: {escape(check.detail)}"
+        console.print(text, highlight=False, soft_wrap=True)
+        if check.fix:
+            say(f"      Fix: {check.fix}")
+    if any(check.status == "fail" for check in checks):
         raise typer.Exit(EXPECTED_ERROR)
 
 
 @db.command("start", epilog="Example: curate db start")
 def start_database() -> None:
-    """Start our own database, or find the one that is running."""
+    """Start the embedded database, unless it is running."""
     from curation.storage.database import connection
 
-    say(f"Our database runs at {connection.start(from_environment())}")
+    say(f"The embedded database runs at {connection.start(from_environment())}")
 
 
 @db.command("stop", epilog="Example: curate db stop")
 def stop_database() -> None:
-    """Stop our own database; the next command that needs it starts it again."""
+    """Stop the embedded database; the next command that needs it starts it again."""
     from curation.storage.database import connection
 
-    ran = connection.stop(from_environment())
-    say("Our database was stopped." if ran else "Our database does not run.")
+    stopped = connection.stop(from_environment())
+    say(f"The embedded database {'was stopped' if stopped else 'is not running'}.")
 
 
 @db.command("status", epilog="Example: curate db status")
 def database_status() -> None:
-    """Say whether our own database runs, and where."""
+    """Show whether the embedded database runs, and where."""
     from curation.storage.database import connection
 
     settings = from_environment()
-    found = connection.status(settings)
+    status = connection.status(settings)
     say(
-        f"Our database runs at {found.uri} (process {found.pid})."
-        if found.uri
-        else "Our database does not run; a command that needs it starts it."
+        f"The embedded database runs at {status.uri} (process {status.pid})."
+        if status.uri
+        else "The embedded database is not running; commands that need it start it."
     )
-    say(f"Its files: {found.folder}")
+    say(f"Its files: {status.folder}")
     if settings.database_uri:
-        say("Commands do not use it: they work where FIFTYONE_DATABASE_URI says.")
+        say("It is not used: FIFTYONE_DATABASE_URI names another database.")
 
 
 @plugins_app.command("install", epilog="Example: curate plugins install")
 def install_plugins(
     target: TargetOption = None,
     copy: Annotated[
-        bool, typer.Option("--copy", help="Copy the folders, where links are refused or lost.")
+        bool, typer.Option("--copy", help="Copy the folders instead of linking them.")
     ] = False,
 ) -> None:
-    """Link our operators into FiftyOne's plugins folder."""
+    """Link the operators into FiftyOne's plugins folder."""
     from curation.app import plugins
 
     for path in plugins.install(target, copy=copy):
@@ -114,34 +117,27 @@ def install_plugins(
 
 @plugins_app.command("uninstall", epilog="Example: curate plugins uninstall")
 def uninstall_plugins(target: TargetOption = None) -> None:
-    """Remove what `install` put there."""
+    """Remove the links or copies that `install` made."""
     from curation.app import plugins
 
     removed = plugins.uninstall(target)
     for path in removed:
         say(f"removed: {path}")
     if not removed:
-        say("Nothing of ours was there.")
+        say("Nothing was installed.")
 
 
 @plugins_app.command("list", epilog="Example: curate plugins list")
 def list_plugins(target: TargetOption = None) -> None:
-    """Show our operators, and where they are installed."""
+    """List the operators, and where they are installed."""
     from curation.app import plugins
 
-    there = {place.name: place for place in plugins.installed(target)}
-    table = _table("plugin", "installed as")
-    for verb in sorted({*plugins.plugins(), *there}):
-        place = there.get(verb)
-        dead = place is not None and not place.exists()
-        where = "no: run `curate plugins install`" if place is None else str(place)
-        table.add_row(verb, escape(where + (" (a dead link: install again)" if dead else "")))
-    console.print(table)
-
-
-def _table(*headings: str) -> Table:
-    """Return a table whose cells are folded where the terminal is narrow, never cut."""
-    table = Table(box=None)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
+    installed = {path.name: path for path in plugins.installed(target)}
+    rows = []
+    for name in sorted({*plugins.shipped_plugins(), *installed}):
+        path = installed.get(name)
+        state = "no: run `curate plugins install`" if path is None else str(path)
+        if path is not None and not path.exists():
+            state += " (dead link: install again)"
+        rows.append((name, escape(state)))
+    show_table(("plugin", "installed as"), rows)

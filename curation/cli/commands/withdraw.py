@@ -1,4 +1,4 @@
-"""The verbs about rounds that are past: withdraw one, and look whether one can be reproduced."""
+"""Commands on past rounds: `withdraw` and `reproduce`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from curation.cli.app import (
     DatasetArgument,
     RoundOption,
     app,
-    connected,
+    connect,
     say,
     show,
 )
@@ -29,31 +29,31 @@ if TYPE_CHECKING:
 def withdraw(
     dataset: DatasetArgument,
     round_number: RoundOption = 1,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Take the last round back: its choice, its ground truth and its tasks."""
+    """Undo the last round: its selection, ground truth and labeling tasks."""
     from curation.stages import withdraw as stage
     from curation.storage import queries, rounds
 
-    settings = connected(dataset)
+    settings = connect(dataset)
     samples = queries.load_dataset(dataset)
-    this = rounds.get_round(settings.home, samples.name, round_number)
-    found = stage.extent(samples, this)
-    labeler = _labeler(samples, this, settings)
+    round_ = rounds.get_round(settings.home, samples.name, round_number)
+    extent = stage.extent(samples, round_)
+    labeler = _labeler(samples, round_, settings)
     say(
-        f"This removes the choice of {found.chosen} samples and the ground truth of "
-        f"{found.labeled}, with {found.boxes} boxes, that round {round_number} gave."
+        f"Round {round_number} chose {extent.chosen} samples and labeled {extent.labeled} of "
+        f"them, with {extent.boxes} boxes. Both are removed."
     )
-    if found.record:
-        say(f"Its record and models in {found.record} are set aside, marked as withdrawn.")
-    if found.published:
+    if extent.record:
+        say(f"Its record and models in {extent.record} are moved aside, marked as withdrawn.")
+    if extent.published:
         say(
-            f"Version {found.published}, which it registered, stays registered; if that is in "
-            f"service, put another there: `curate rollback {samples.name}`."
+            f"Version {extent.published}, registered by the round, stays registered. If it is the "
+            f"champion, replace it: `curate rollback {samples.name}`."
         )
     if not yes:
         typer.confirm("Withdraw the round?", abort=True)
-    result = stage.withdraw(samples, this, labeler)
+    result = stage.withdraw(samples, round_, labeler)
     say(result.labeler)
     if result.record:
         say(f"Record: {result.record}")
@@ -61,24 +61,24 @@ def withdraw(
 
 @app.command(epilog="Example: curate reproduce clips --round 1")
 def reproduce(dataset: DatasetArgument, round_number: RoundOption = 1) -> None:
-    """Say whether all that a round was trained on is still the same; exit code 1 if not."""
+    """Check that a round's training data and settings are unchanged; exit code 1 if not."""
     from curation.stages import reproduce as stage
     from curation.storage import queries, rounds
 
-    settings = connected(dataset)
+    settings = connect(dataset)
     samples = queries.load_dataset(dataset)
-    this = rounds.get_round(settings.home, samples.name, round_number)
-    result = stage.reproduce(samples, this)
+    round_ = rounds.get_round(settings.home, samples.name, round_number)
+    result = stage.reproduce(samples, round_)
     show("reproduce", asdict(result))
     if not result.identical:
         raise typer.Exit(EXPECTED_ERROR)
 
 
-def _labeler(samples: SampleCollection, this: Round, settings: Settings) -> Labeler | None:
-    """Return who labeled the round, None where nobody was asked or nobody holds tasks."""
+def _labeler(samples: SampleCollection, round_: Round, settings: Settings) -> Labeler | None:
+    """Return the labeler of the round; None if it keeps no tasks."""
     from curation.labeling import factory
 
-    name = this.record().get("labeler")
+    name = round_.record().get("labeler")
     if name is None or name == "oracle":
         return None
     return factory.create(name, samples, settings)

@@ -1,4 +1,4 @@
-"""The verb that works through what the App has queued."""
+"""Command `worker`: run the operations queued in the App."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from curation.cli.app import app, connected, say
+from curation.cli.app import app, connect, say
 from curation.worker.constants import GRACE_S, LEASE_S
 
 
@@ -14,28 +14,30 @@ from curation.worker.constants import GRACE_S, LEASE_S
 def worker(
     gpu: Annotated[
         list[int] | None,
-        typer.Option(min=0, help="Only this GPU. May be given again. Default: all of them."),
+        typer.Option(min=0, help="GPU to use. Repeatable. Default: all GPUs."),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End when nothing waits any more.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Stop when the queue is empty.")] = False,
     lease_s: Annotated[
         float,
         typer.Option(
-            "--lease", min=1.0, help="Seconds of silence after which a run goes to another."
+            "--lease",
+            min=1.0,
+            help="Seconds without heartbeat before another worker takes over.",
         ),
     ] = LEASE_S,
     grace_s: Annotated[
-        float, typer.Option("--grace", min=0.0, help="Seconds that a cancelled run may go on.")
+        float, typer.Option("--grace", min=0.0, help="Seconds that a canceled run may continue.")
     ] = GRACE_S,
 ) -> None:
-    """Run what the App has queued: oldest first, one warm process per GPU. Ctrl-C ends it."""
+    """Run operations queued in the App, oldest first, one process per GPU, until Ctrl-C."""
     from curation.app import plugins
     from curation.worker import gpu_info
-    from curation.worker.supervisor import Crew
+    from curation.worker.supervisor import Supervisor
 
-    connected()
+    connect()
     for path in plugins.install_missing():
         say(f"installed: {path}")
-    places = tuple(gpu or gpu_info.visible())
-    where = ", ".join(f"GPU {one}" for one in places) or "the CPU"
-    say(f"Working on {where}; runs and their logs: the App's panel of runs.")
-    Crew(places, once=once, lease_s=lease_s, grace_s=grace_s).run()
+    gpus = tuple(gpu or gpu_info.visible_gpus())
+    devices = ", ".join(f"GPU {index}" for index in gpus) or "the CPU"
+    say(f"Working on {devices}. Runs and their logs are in the App's runs panel.")
+    Supervisor(gpus, once=once, lease_s=lease_s, grace_s=grace_s).run()

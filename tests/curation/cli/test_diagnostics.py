@@ -11,7 +11,7 @@ from curation.app import plugins
 from curation.cli import diagnostics
 
 
-def found(check):
+def status_and_detail(check):
     return check.status, check.detail
 
 
@@ -33,36 +33,40 @@ VERSIONS = {"numpy": "2.2.6", "torch": "2.14.1"}
 @pytest.mark.parametrize(
     ("requirements", "expected"),
     [
-        pytest.param(["numpy>=2", "torch<2.15"], ("ok", "all 2 that are required"), id="all fit"),
+        pytest.param(
+            ["numpy>=2", "torch<2.15"],
+            ("ok", "all 2 required packages are installed"),
+            id="all fit",
+        ),
         pytest.param(["pandas>=2"], ("fail", "pandas is missing"), id="one is absent"),
         pytest.param(
             ["numpy>=2.3", "pandas"],
             ("fail", "numpy is 2.2.6, not >=2.3; pandas is missing"),
-            id="every problem is told at once",
+            id="all problems are listed",
         ),
         pytest.param([], ("warn", "cascade-curation itself is not installed"), id="bare checkout"),
     ],
 )
 def test_packages(requirements, expected):
     check = diagnostics.check_requirements(map(Requirement, requirements), VERSIONS.get)
-    assert found(check) == expected
-    assert (check.mend is None) == (check.status == "ok")
+    assert status_and_detail(check) == expected
+    assert (check.fix is None) == (check.status == "ok")
 
 
-def test_a_package_that_is_there_but_does_not_load_is_named(tmp_path, monkeypatch):
+def test_package_that_fails_to_load_is_named(tmp_path, monkeypatch):
     (tmp_path / "half_installed.py").write_text("raise RuntimeError('nms does not exist\\nmore')")
     monkeypatch.syspath_prepend(tmp_path)
     check = diagnostics.check_loading(["json", "half_installed", "not_there_at_all"])
-    assert found(check) == (
+    assert status_and_detail(check) == (
         "fail",
         "half_installed: nms does not exist; not_there_at_all: No module named 'not_there_at_all'",
     )
-    assert "rm -rf .venv && make install" in check.mend
+    assert "rm -rf .venv && make install" in check.fix
     assert diagnostics.check_loading(["json"]).status == "ok"
 
 
 @pytest.mark.parametrize(
-    ("distributions", "status", "mend"),
+    ("distributions", "status", "fix"),
     [
         pytest.param(["numpy", "opencv-python-headless"], "ok", None, id="one"),
         pytest.param(
@@ -75,23 +79,23 @@ def test_a_package_that_is_there_but_does_not_load_is_named(tmp_path, monkeypatc
         pytest.param(["opencv-python", "opencv-python"], "ok", None, id="one, listed twice"),
     ],
 )
-def test_opencv(distributions, status, mend):
+def test_opencv(distributions, status, fix):
     check = diagnostics.check_opencv(distributions)
     assert check.status == status
-    assert mend is None or mend in check.mend
+    assert fix is None or fix in check.fix
 
 
-def test_home_is_not_made_by_looking(tmp_path):
+def test_home_check_creates_nothing(tmp_path):
     check = diagnostics.check_home(tmp_path / "a" / "b")
     assert check.status == "ok"
-    assert "made when needed" in check.detail
+    assert "created when needed" in check.detail
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_home_that_cannot_be_written():
+def test_unwritable_home_fails():
     check = diagnostics.check_home(Path("/proc/curation"))
     assert check.status == "fail"
-    assert "set CURATION_HOME" in check.mend
+    assert "set CURATION_HOME" in check.fix
 
 
 @pytest.mark.parametrize(
@@ -103,28 +107,28 @@ def test_a_home_that_cannot_be_written():
     ],
 )
 def test_disk(free_bytes, expected):
-    assert found(diagnostics.check_disk("home", free_bytes)) == expected
+    assert status_and_detail(diagnostics.check_disk("home", free_bytes)) == expected
 
 
-def test_a_database_that_does_not_answer_is_named_without_its_password(monkeypatch):
+def test_unreachable_database_is_named_without_its_password(monkeypatch):
     monkeypatch.setattr("curation.storage.database.mongod.ANSWER_S", 0.2)
-    given = settings.from_environment(
+    external = settings.from_environment(
         {"FIFTYONE_DATABASE_URI": "mongodb://user:secret@127.0.0.1:9"}
     )
-    check = diagnostics.check_database(given)
+    check = diagnostics.check_database(external)
     assert check.status == "fail"
     assert "mongodb://127.0.0.1:9" in check.detail
-    assert "secret" not in f"{check.detail}{check.mend}"
+    assert "secret" not in f"{check.detail}{check.fix}"
 
 
-def test_a_database_that_answers(database):
-    given = settings.from_environment({"FIFTYONE_DATABASE_URI": database})
-    check = diagnostics.check_database(given)
+def test_external_database_answers(database):
+    external = settings.from_environment({"FIFTYONE_DATABASE_URI": database})
+    check = diagnostics.check_database(external)
     assert check.status == "ok"
     assert "answers at mongodb://127.0.0.1" in check.detail
 
 
-def test_our_own_database_is_started_for_the_check_and_leaves_nothing(tmp_path):
+def test_embedded_database_is_started_and_leaves_nothing(tmp_path):
     ours = settings.from_environment({"CURATION_HOME": str(tmp_path / "home")})
     check = diagnostics.check_database(ours)
     assert check.status == "ok", check.detail
@@ -132,33 +136,33 @@ def test_our_own_database_is_started_for_the_check_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_gpu_that_torch_cannot_use_is_not_passed_over():
+def test_unusable_gpu_warns():
     assert diagnostics.check_no_gpu(2, has_driver=False) == diagnostics.Check(
         "device", "ok", "CPU, 2 threads"
     )
     idle = diagnostics.check_no_gpu(2, has_driver=True)
     assert idle.status == "warn"
-    assert "nvidia-smi" in idle.mend
+    assert "nvidia-smi" in idle.fix
 
 
-def test_operators_that_the_app_does_not_find(tmp_path):
-    assert diagnostics.check_plugins(tmp_path).mend == "Run `curate plugins install`."
+def test_missing_operators_warn(tmp_path):
+    assert diagnostics.check_plugins(tmp_path).fix == "Run `curate plugins install`."
     places = plugins.install(tmp_path)
     assert diagnostics.check_plugins(tmp_path).status == "ok"
     places[0].unlink()
-    assert found(diagnostics.check_plugins(tmp_path)) == (
+    assert status_and_detail(diagnostics.check_plugins(tmp_path)) == (
         "warn",
         f"missing in {tmp_path}: {places[0].name}",
     )
     places[1].unlink()
     places[1].symlink_to(tmp_path / "plugins" / places[1].name)
-    assert found(diagnostics.check_plugins(tmp_path)) == (
+    assert status_and_detail(diagnostics.check_plugins(tmp_path)) == (
         "warn",
         f"missing in {tmp_path}: {places[0].name}, {places[1].name}",
     ), "a link that leads nowhere is no plugin"
 
 
-def test_operators_that_fiftyone_reads_in_place():
+def test_operators_read_in_place_are_ok():
     assert diagnostics.check_plugins(plugins.shipped_folder()).status == "ok"
 
 
@@ -166,27 +170,27 @@ def tiny():
     return manifest.load("tiny")
 
 
-def test_copyleft_is_said_plainly():
-    check = diagnostics.check_licences(tiny(), missing=lambda _: ())
+def test_copyleft_license_warns():
+    check = diagnostics.check_licenses(tiny(), missing=lambda _: ())
     assert check.status == "warn"
     assert "AGPL-3.0: tiny_yolo" in check.detail
-    assert "source code (AGPL-3.0)" in check.detail
-    assert check.mend.startswith("To do without: `pip uninstall ultralytics`")
+    assert "entire source code (AGPL-3.0)" in check.detail
+    assert check.fix.startswith("To work without: `pip uninstall ultralytics`")
 
 
-def test_without_ultralytics_nothing_is_copyleft():
+def test_no_copyleft_without_ultralytics():
     absent = {"yolo": ("ultralytics",)}
-    check = diagnostics.check_licences(tiny(), missing=lambda adapter: absent.get(adapter, ()))
+    check = diagnostics.check_licenses(tiny(), missing=lambda adapter: absent.get(adapter, ()))
     assert check.status == "ok"
     assert "AGPL" not in check.detail
     assert check.detail.endswith("not installed: tiny_yolo")
 
 
-def test_copyleft_weights_without_a_package_of_their_own():
-    plain = tiny().member("tiny_center").model_copy(update={"licence": "GPL-3.0-only"})
-    check = diagnostics.check_licences(tiny().model_copy(update={"members": (plain,)}))
+def test_copyleft_weights_without_package_name_members():
+    plain = tiny().member("tiny_center").model_copy(update={"license": "GPL-3.0-only"})
+    check = diagnostics.check_licenses(tiny().model_copy(update={"members": (plain,)}))
     assert check.status == "warn"
-    assert check.mend == "To do without, take these members out of the manifest."
+    assert check.fix == "To work without, remove these members from the manifest."
 
 
 class _Answers(http.server.BaseHTTPRequestHandler):
@@ -208,8 +212,8 @@ def server():
         thread.join()
 
 
-def test_a_server_that_nobody_configured_is_no_problem():
-    assert found(diagnostics.check_server("vLLM", None, "/health")) == (
+def test_unconfigured_server_is_ok():
+    assert status_and_detail(diagnostics.check_server("vLLM", None, "/health")) == (
         "ok",
         "not configured (optional)",
     )
@@ -217,7 +221,7 @@ def test_a_server_that_nobody_configured_is_no_problem():
 
 def test_servers(server):
     address = server.removeprefix("http://")
-    assert found(diagnostics.check_server("vLLM", f"{server}/", "/health")) == (
+    assert status_and_detail(diagnostics.check_server("vLLM", f"{server}/", "/health")) == (
         "ok",
         f"answers at {server}/",
     )
@@ -225,33 +229,40 @@ def test_servers(server):
     assert gone.status == "fail"
     assert "secret" not in gone.detail
     wrong = diagnostics.check_server("vLLM", server, "/elsewhere")
-    assert found(wrong) == ("fail", f"{server} answers 404 Not Found")
+    assert status_and_detail(wrong) == ("fail", f"{server} answers 404 Not Found")
 
 
 @pytest.mark.parametrize(
     ("url", "says"),
     [
         pytest.param("http://127.0.0.1:9", "does not answer", id="nobody listens"),
-        pytest.param("file:///etc/hostname", "is no http address", id="a file is no server"),
-        pytest.param("127.0.0.1:8080", "is no http address", id="the scheme is missing"),
+        pytest.param("file:///etc/hostname", "is not an HTTP address", id="a file is no server"),
+        pytest.param("127.0.0.1:8080", "is not an HTTP address", id="the scheme is missing"),
         pytest.param("http://[", "does not answer", id="no address at all"),
     ],
 )
-def test_servers_that_do_not_answer(url, says):
+def test_unreachable_server_fails(url, says):
     check = diagnostics.check_server("Label Studio", url, "/health")
     assert check.status == "fail"
     assert says in check.detail
-    assert check.mend
+    assert check.fix
 
 
-def test_mlflow_needs_no_server(server):
+def test_language_models_are_checked_at_their_variable(server, tmp_path):
+    home = settings.from_environment({"CURATION_HOME": str(tmp_path)})
+    variables = {"CURATION_VLM_URL": server, "FIFTYONE_PLUGINS_DIR": str(tmp_path)}
+    checks = {check.name: check for check in diagnostics.check_all(home, variables)}
+    assert checks["language models"].detail == f"{server} answers 404 Not Found"
+
+
+def test_local_mlflow_store_needs_no_server(server):
     assert diagnostics.check_tracking("sqlite:////tmp/mlflow.db").status == "ok"
     assert diagnostics.check_tracking(server).detail == f"answers at {server}"
 
 
-def test_a_sound_installation_fails_nowhere(tmp_path):
+def test_sound_installation_has_no_failures(tmp_path):
     ours = settings.from_environment({"CURATION_HOME": str(tmp_path)})
     checks = diagnostics.check_all(ours, {"FIFTYONE_PLUGINS_DIR": str(tmp_path)})
-    assert [(one.name, one.detail) for one in checks if one.status == "fail"] == []
-    assert len({one.name for one in checks}) == len(checks)
-    assert all(one.mend for one in checks if one.status != "ok")
+    assert [(check.name, check.detail) for check in checks if check.status == "fail"] == []
+    assert len({check.name for check in checks}) == len(checks)
+    assert all(check.fix for check in checks if check.status != "ok")

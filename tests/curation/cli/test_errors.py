@@ -4,7 +4,7 @@ import pytest
 from pymongo.errors import AutoReconnect
 
 from cascade.errors import ManifestError
-from curation.cli.errors import explain, is_of_database
+from curation.cli.errors import explain, is_database_error
 from curation.errors import StoreError
 
 
@@ -47,6 +47,6 @@ def test_a_full_disk_without_a_file_names_our_folder(monkeypatch, tmp_path):
 
 def test_an_error_of_ours_may_come_of_the_database():
     ours = StoreError("The database did not answer.")
-    assert not is_of_database(ours)
+    assert not is_database_error(ours)
     ours.__cause__ = AutoReconnect("gone")
-    assert is_of_database(ours)
+    assert is_database_error(ours)

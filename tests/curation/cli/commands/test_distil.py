@@ -7,7 +7,7 @@ from curation.active_learning.training.student import Recipe
 from curation.cli import app
 from curation.errors import PublishError, StageError
 from curation.settings import from_environment
-from curation.stages import distil
+from curation.stages import distill
 from curation.storage import collection, reader, schema, writer
 
 
@@ -18,8 +18,8 @@ def run(*words):
 @pytest.fixture
 def site(scenes, center, monkeypatch):
     """A dataset with ten labeled images, and a student that is quickly made."""
-    small = partial(distil.distil, recipe=Recipe(width=8, size=64, batch_size=4))
-    monkeypatch.setattr(distil, "distil", small)
+    small = partial(distill.distill, recipe=Recipe(width=8, size=64, batch_size=4))
+    monkeypatch.setattr(distill, "distill", small)
     view = scenes.match({schema.SPLIT: "train"}).limit(10)
     ids, _ = collection.ids_and_paths(view)
     truths = reader.read_detections(view, schema.ORACLE, center.taxonomy)
@@ -35,7 +35,7 @@ def test_a_student_is_made_of_a_version_and_predicts(
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
     whole = center.save(tmp_path / "whole")
-    Registry.of(from_environment()).register(whole, name=site.name, identity=center.identity)
+    Registry.from_settings(from_environment()).register(whole, name=site.name, identity=center.identity)
     words = ("distil", site.name, "--version", 1, "--epochs", 1, "--seed", 2)
     done = run(*words)
     assert done.exit_code == 0, done.output
@@ -64,11 +64,11 @@ def test_the_manifest_the_folder_and_the_epochs_are_handed_on(site, tmp_path, mo
         asked.append((dataset.name, ensemble.manifest.name, folder, epochs, seed))
         raise StageError("Enough.")
 
-    monkeypatch.setattr(distil, "distil", told)
+    monkeypatch.setattr(distill, "distill", told)
     one = tmp_path / "one.yaml"
     one.write_text(
         "{name: one, members: [{name: plain, tier: detection, adapter: center_point, "
-        'source: "package:tiny_center", licence: Apache-2.0}]}'
+        'source: "package:tiny_center", license: Apache-2.0}]}'
     )
     ours = from_environment().dataset_folder(site.name) / "student"
     for words in ([], ["-m", one, "--out", tmp_path, "--epochs", 7, "--seed", 1]):

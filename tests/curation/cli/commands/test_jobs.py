@@ -69,12 +69,12 @@ def test_a_cron_line_a_unit_and_a_manifest_run_the_same_job_once(there, inbox):
     text = there.curate("jobs", "export", "nightly", "--as", "kubernetes").out
     assert "CURATION_HOME" in line
 
-    assert "nightly owes nothing" in minimal(line)
+    assert "No run of nightly is due" in minimal(line)
     a_day_passes(uri, "nightly")
     assert re.search(r"nightly .* UTC: done", minimal(line))
     first = pushed(there, "nightly")
     assert len(first) == len(set(first)) == 3
-    assert "nightly owes nothing" in minimal(line)  # cron fires twice
+    assert "No run of nightly is due" in minimal(line)  # cron fires twice
 
     a_day_passes(uri, "nightly")
     service = (units / "curation-nightly.service").read_text()
@@ -118,7 +118,7 @@ def test_a_paused_job_lets_its_times_pass(there, inbox):
     there.curate("jobs", "pause", "resting")
     assert "paused" in there.curate("jobs", "list", COLUMNS=200).out
     a_day_passes(uri, "resting")
-    assert "resting owes nothing" in there.curate("jobs", "run", "resting", "--owed").out
+    assert "No run of resting is due" in there.curate("jobs", "run", "resting", "--owed").out
     there.curate("jobs", "resume", "resting")
     shown = there.curate("jobs", "history", "resting", COLUMNS=200).out
     assert re.search(r"skipped.*The job was paused\.", shown)
@@ -136,7 +136,7 @@ def test_what_cannot_be_meant_is_one_line(there, inbox):
         line = there.curate("jobs", "add", *words, code=1).err
         assert re.search(said, line)
         assert line.count("\n") == 1
-    assert "No job is named 'odd'" in there.curate("jobs", "run", "odd", code=1).err
+    assert "There is no job named 'odd'" in there.curate("jobs", "run", "odd", code=1).err
 
 
 def test_cron_itself_runs_the_line(there, inbox):

@@ -22,7 +22,7 @@ def site(home, empty_store):
     """A home with three registered ensembles, 1 and 2 promoted in turn, 3 judged against 2."""
     home.folder.mkdir()
     shutil.copy(empty_store, home.folder)
-    registry = Registry.of(home.settings)
+    registry = Registry.from_settings(home.settings)
     for seed in range(3):
         folder = home.user / f"{seed}"
         CenterPoint(classes=("cone", "vehicle"), size=64, width=8, seed=seed).save(folder / "small")
@@ -32,10 +32,10 @@ def site(home, empty_store):
         )
         made = Ensemble.from_manifest(manifest.parse(text))
         registry.register(made.save(folder / "whole"), name="site", identity=made.identity)
-    registry.note("site", "3", verdict="keep", judged_against="2", reasons="MCC fell.")
+    registry.set_tags("site", "3", verdict="keep", judged_against="2", reasons="MCC fell.")
     home.curate("promote", "site", 1, "--by", "Ada", "--why", "first", "--against-the-gate")
     home.curate("promote", "site", 2, "--by", "Ada", "--why", "good", "--against-the-gate")
-    registry.challenge("site", "3")
+    registry.set_challenger("site", "3")
     return home, registry
 
 

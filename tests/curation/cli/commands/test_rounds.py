@@ -8,9 +8,9 @@ from curation.cli.commands import rounds
 MANIFEST = """
 name: one
 members:
-  - {name: mobilenet, tier: embedding, adapter: mobilenet, licence: MIT}
+  - {name: mobilenet, tier: embedding, adapter: mobilenet, license: MIT}
   - {name: plain, tier: detection, adapter: center_point, source: "package:tiny_center",
-     licence: Apache-2.0}
+     license: Apache-2.0}
 """
 
 
@@ -33,7 +33,7 @@ def test_a_round_that_waits_for_people_is_exit_code_3(home):
 @pytest.mark.parametrize("verb", ["round", "train", "publish"])
 def test_focus_and_sign_off_are_part_of_the_plan(verb, monkeypatch):
     plans = []
-    monkeypatch.setattr(rounds, "connected", lambda *_: None)
+    monkeypatch.setattr(rounds, "connect", lambda *_: None)
     monkeypatch.setattr(rounds, "_run_rounds", lambda *_, plan, **__: plans.append(plan))
     for words in ([], ["--focus"], ["--sign-off"]):
         assert CliRunner().invoke(app, [verb, "demo", *words]).exit_code == 0
