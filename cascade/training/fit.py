@@ -120,7 +120,7 @@ def fit(
         progress: Callback after every epoch.
 
     Raises:
-        TrainingError: There are no examples, the targets have other classes than the model,
+        TrainingError: `train` is empty, the targets have other classes than the model,
             no parameter can be trained, or the loss is not finite.
     """
     _check(model, [*train, *val], train, weights, epochs=epochs)
@@ -292,7 +292,7 @@ class _Run:
         map50 = self._validate()
         if map50 is not None:
             self.val_map50.append(map50)
-        # While mAP is 0, any later epoch counts as better, whatever the patience.
+        # While mAP is 0, any later epoch counts as better, regardless of patience.
         if map50 is None or not self._highest or map50 > self._highest:
             self._highest, self.best_epoch = map50, epoch
             self.best = _copy_weights(self._model.module)
@@ -368,7 +368,7 @@ def _check(
     epochs: int,
 ) -> None:
     if not train:
-        raise TrainingError("There are no images to train on. Label some first.")
+        raise TrainingError("Training needs at least one image, got none. Label some first.")
     if epochs < 1:
         raise TrainingError(f"epochs must be at least 1, got {epochs}.")
     if weights is not None and (len(weights) != len(train) or min(weights) < 0 or not any(weights)):

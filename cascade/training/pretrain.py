@@ -63,10 +63,10 @@ def pretrain(
         progress: Callback after every step: number of the step, share of the time, loss.
 
     Raises:
-        TrainingError: There are no views, or the loss is not finite.
+        TrainingError: `views` is empty, or the loss is not finite.
     """
     if not len(views):
-        raise TrainingError("There are no views to train on.")
+        raise TrainingError("Training needs at least one view, got none.")
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     stepper = Stepper(model, learning_rate=learning_rate, device=views.device)

@@ -1,4 +1,4 @@
-"""A small world that a whole round runs through in a minute."""
+"""A small dataset and ensemble that complete a round in a minute."""
 
 import shutil
 from importlib import resources
@@ -33,10 +33,10 @@ def scenes(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def manifest(tmp_path_factory):
-    """The file of an ensemble of two quick detectors that disagree.
+    """Manifest of an ensemble of two fast detectors that disagree.
 
-    One finds what the other finds and calls it by the next class, so that it has much to learn.
-    Small batches: what was found is written every 16 images.
+    The second one has its classes shifted by one, and therefore much to learn. The batches are
+    small: predictions are written every 16 images.
     """
     folder = tmp_path_factory.mktemp("ensemble")
     shipped = Path(str(resources.files("cascade"))) / "weights" / "tiny_center"

@@ -1,10 +1,9 @@
-"""Run by `test_jobs.py`: two schedulers on one database, killed at random, 50 times.
+"""Script of `test_jobs.py`: two schedulers on one database, killed at random, 50 times.
 
     python schedulers.py FOLDER MONGODB SEED
 
-A night takes a second. Its work is small and has every step of the real one: it decides on a
-round, chooses samples of a pool, and hands them to a real labeler, with pauses in between for
-the kills to fall into.
+A night takes a second. Its small work has the steps of the real one: it decides on a round,
+chooses samples of a pool, and pushes them to a real labeler, with pauses for the kills.
 """
 
 import json
@@ -23,9 +22,9 @@ from cascade.predictions import Detections
 from curation.jobs.execution import runner
 from curation.jobs.models import Job
 from curation.jobs.scheduler import Scheduler
-from curation.jobs.store import History
+from curation.jobs.store import JobStore
 from curation.labeling.export_folder import read_rows
-from curation.labeling.files.backend import Files
+from curation.labeling.files.backend import FileLabeler
 from curation.labeling.protocol import Task
 from curation.storage.database import mongod
 from curation.storage.database.lease import LeaseError
@@ -38,9 +37,8 @@ CLASSES = taxonomy.load("roadwork_core")
 def main():
     chance = random.Random(SEED)
     in_child(set_up)
-    began = time.monotonic()
+    start_s = time.monotonic()
     running = {name: start(name) for name in "ab"}
-    seen = {}
     for _ in range(KILLS):
         time.sleep(chance.uniform(0.1, 1.1))
         name = chance.choice("ab")
@@ -51,94 +49,94 @@ def main():
     for pid in running.values():
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    seen = in_child(look)
-    print(json.dumps({"seconds": time.monotonic() - began, **seen}))  # noqa: T201
+    state = in_child(inspect)
+    print(json.dumps({"seconds": time.monotonic() - start_s, **state}))  # noqa: T201
 
 
-def set_up(history):
-    history.prepare()
-    history.database.pool.insert_many(
-        [{"_id": f"sample{i:05d}", "round": None} for i in range(POOL)]
-    )
+def set_up(store):
+    store.prepare()
+    store.database.pool.insert_many([{"_id": f"sample{i:05d}", "round": None} for i in range(POOL)])
     now = datetime.now(UTC).replace(microsecond=0)
-    history.add(Job("nightly", "nightly", now, every_s=1, retries=8, backoff_s=0.1, catch_up="all"))
+    store.add(Job("nightly", "nightly", now, every_s=1, retries=8, backoff_s=0.1, catch_up="all"))
 
 
-def serve(history):
-    """Be a scheduler until somebody kills it."""
-    Scheduler(history, Here(history)).serve(stop=lambda: False, every_s=0.05)
+def serve(store):
+    """Run a scheduler until it is killed."""
+    Scheduler(store, InProcess(store)).serve(stop=lambda: False, every_s=0.05)
 
 
-class Here:
-    """Makes each attempt in the scheduler's own process, so that both die together."""
+class InProcess:
+    """Runs each attempt in the scheduler's process, which kills both together."""
 
-    def __init__(self, history):
-        self._history = history
+    def __init__(self, store):
+        self._store = store
 
     def launch(self, job, run):
-        with suppress(LeaseError):  # the other one was quicker
-            runner.attempt(job, run.due, work, self._history, lease_s=3)
+        with suppress(LeaseError):  # the other scheduler was faster
+            runner.attempt(job, run.due, work, self._store, lease_s=3)
 
     def is_busy(self, job):
         return False
 
 
 def work(context):
-    """Choose and push as a night does."""
-    pool = context.history.database.pool
+    """Choose and push samples like a nightly job."""
+    pool = context.store.database.pool
     pause()
     if "round" not in context.facts:
         last = pool.find_one({"round": {"$ne": None}}, sort=[("round", -1)])
-        context.keep(round=1 + (last["round"] if last else 0))
+        context.set_facts(round=1 + (last["round"] if last else 0))
     number = context.facts["round"]
     pause()
-    while (there := pool.count_documents({"round": number})) < A_NIGHT:
+    while (count := pool.count_documents({"round": number})) < A_NIGHT:
         pool.find_one_and_update({"round": None}, {"$set": {"round": number}})
         pause()
-    chosen = [one["_id"] for one in pool.find({"round": number}).sort("_id", 1)]
-    context.expect_alone()
-    result = labeler().push([task(one, number, i) for i, one in enumerate(chosen, start=1)])
+    chosen = [sample["_id"] for sample in pool.find({"round": number}).sort("_id", 1)]
+    context.renew_lease()
+    result = labeler().push([task(sample, number, i) for i, sample in enumerate(chosen, start=1)])
     with (FOLDER / "pushed.jsonl").open("a") as file:
         line = {"round": number, "pushed": result.pushed, "existing": result.existing}
         file.write(json.dumps(line) + "\n")
     pause()
-    return {"round": number, "chosen": chosen, "there": there}
+    return {"round": number, "chosen": chosen, "there": count}
 
 
 def labeler():
-    return Files(FOLDER / "labeling", taxonomy=CLASSES, copy_images=False, show_predictions=False)
+    return FileLabeler(
+        FOLDER / "labeling", taxonomy=CLASSES, copy_images=False, show_predictions=False
+    )
 
 
 def task(sample, number, rank):
-    nothing = Detections.empty(CLASSES.names)
-    return Task(sample, f"/{sample}.jpg", 64, 48, number, rank, "hard", None, "", nothing)
+    empty = Detections.empty(CLASSES.names)
+    return Task(sample, f"/{sample}.jpg", 64, 48, number, rank, "hard", None, "", empty)
 
 
 def pause():
     time.sleep(random.uniform(0, 0.16))
 
 
-def wait_until_quiet(history):
-    """Wait until the schedulers have caught up."""
-    ends = time.monotonic() + 40
-    while history.unfinished("nightly") and time.monotonic() < ends:
+def wait_until_quiet(store):
+    """Wait until no run is open."""
+    deadline = time.monotonic() + 40
+    while store.open_runs("nightly") and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
-def look(history):
-    runs = history.runs("nightly")[::-1]
+def inspect(store):
+    runs = store.runs("nightly")[::-1]
     rounds = sorted((FOLDER / "labeling").glob("round-*"))
     return {
-        "created": history.job("nightly").created.timestamp(),
+        "created": store.job("nightly").created.timestamp(),
         "runs": [
             {
-                "due": one.due.timestamp(), "state": one.state, "reason": one.reason,
-                "attempts": [a.outcome for a in one.attempts],
-                "round": one.result.get("round"), "chosen": one.result.get("chosen"),
+                "due": run.due.timestamp(), "state": run.state, "reason": run.reason,
+                "attempts": [attempt.outcome for attempt in run.attempts],
+                "round": run.result.get("round"), "chosen": run.result.get("chosen"),
             }
-            for one in runs
+            for run in runs
         ],
-        "rows": {one.name: [row.sample_id for row in read_rows(one)] for one in rounds},
+        "rows": {folder.name: [row.sample_id for row in read_rows(folder)] for folder in rounds},
         "pushes": [json.loads(row) for row in (FOLDER / "pushed.jsonl").read_text().splitlines()],
     }  # fmt: skip
 
@@ -153,13 +151,13 @@ def start(name):
     return pid
 
 
-def in_child(do):
-    """Do something with a connection that no later child inherits; return what it returns."""
+def in_child(action):
+    """Run an action in a child with a separate connection, and return its result."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(read)
-        content = json.dumps(connected(do)).encode()
+        content = json.dumps(connected(action)).encode()
         with os.fdopen(write, "wb") as pipe:
             pipe.write(content)
         os._exit(0)
@@ -167,16 +165,16 @@ def in_child(do):
     with os.fdopen(read, "rb") as pipe:
         content = pipe.read()
     _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, do
+    assert os.waitstatus_to_exitcode(status) == 0, action
     return json.loads(content)
 
 
-def connected(do):
+def connected(action):
     try:
         with mongod.open_client(MONGODB) as client:
-            return do(History(client.faults))
+            return action(JobStore(client.faults))
     except Exception:
-        logging.exception("A child ended.")
+        logging.exception("A child process failed.")
         os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Damaged files among whole ones: the run ends, nothing is silent, the rest is complete."""
+"""Damaged files among valid ones: each is reported, and the other samples are complete."""
 
 import io
 import json
@@ -12,11 +12,11 @@ from curation.storage.database import mongod
 
 pytestmark = pytest.mark.slow
 
-WHOLE, SIZE = 194, (128, 96)
+N_VALID, SIZE = 194, (128, 96)
 KINDS = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP"}
-EXPECTED = {  # what the record says of each damaged file
+EXPECTED = {  # recorded message of each damaged file
     "truncated.jpg": "is damaged: image file is truncated",
-    "text.jpg": "is no image of a known kind",
+    "text.jpg": "is not an image in a known format",
     "chunk.png": "is damaged: ",
     "half.webp": "is damaged: ",
     "middle.jpg": "is damaged: premature end of data segment",
@@ -51,10 +51,10 @@ def damaged():
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """A folder of 200 files, of which 6 are no whole image."""
+    """A folder of 200 files, including 6 damaged images."""
     folder = tmp_path_factory.mktemp("source") / "photos"
     folder.mkdir()
-    for i in range(WHOLE):
+    for i in range(N_VALID):
         suffix = list(KINDS)[i % len(KINDS)]
         (folder / f"{i:03d}{suffix}").write_bytes(picture(i, KINDS[suffix]))
     for name, data in damaged().items():
@@ -64,10 +64,10 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def done(new_home, photos, manifest, tmp_path_factory):
-    """What each command said, its samples, the record of what was left out, and the page."""
+def outcome(new_home, photos, manifest, tmp_path_factory):
+    """Output of each command, samples, ingest failures, similarity index and report page."""
     with new_home(tmp_path_factory.mktemp("home") / "user") as home:
-        said = {
+        outputs = {
             verb: home.curate(verb, *words)
             for verb, words in {
                 "ingest": (photos,),
@@ -85,45 +85,45 @@ def done(new_home, photos, manifest, tmp_path_factory):
             run = client.fiftyone.runs.find_one({"_id": dataset["brain_methods"]["similarity"]})
             index = json.loads(gridfs.GridFS(client.fiftyone).get(run["results"]).read())
         pages = list(home.folder.glob("datasets/photos/rounds/*/report.html"))
-        yield said, rows, dataset["info"]["ingest"], index, pages[0].read_text()
+        yield outputs, rows, dataset["info"]["ingest"], index, pages[0].read_text()
 
 
-def test_exactly_the_damaged_files_are_on_record_with_their_reasons(done, photos):
-    _, _, record, *_ = done
-    assert {one["filepath"] for one in record} == {str(photos / name) for name in EXPECTED}
+def test_damaged_files_are_recorded_with_reasons(outcome, photos):
+    _, _, record, *_ = outcome
+    assert {failure["filepath"] for failure in record} == {str(photos / name) for name in EXPECTED}
     assert len(record) == len(EXPECTED)
-    for one in record:
-        assert one["error"] == "ImageError"
-        assert one["message"].startswith(EXPECTED[one["filepath"].rpartition("/")[2]])
+    for failure in record:
+        assert failure["error"] == "ImageError"
+        assert failure["message"].startswith(EXPECTED[failure["filepath"].rpartition("/")[2]])
 
 
-def test_ingest_and_the_page_tell_of_each(done):
-    said, _, record, _, page = done
+def test_ingest_and_report_list_each_failure(outcome):
+    outputs, _, record, _, page = outcome
     assert "6 failures on 6 images" in page
-    for one in record:
-        assert one["filepath"] in said["ingest"].out
-        assert one["filepath"].rpartition("/")[2] in page
+    for failure in record:
+        assert failure["filepath"] in outputs["ingest"].out
+        assert failure["filepath"].rpartition("/")[2] in page
 
 
-def test_every_other_sample_is_complete(done):
-    _, rows, _, index, _ = done
-    assert len(rows) == WHOLE
+def test_other_samples_are_complete(outcome):
+    _, rows, _, index, _ = outcome
+    assert len(rows) == N_VALID
     for row in rows:
         assert all(row[name]["fingerprint"] for name in ("plain", "confused", "consensus"))
         assert 0 <= row["hardness"] <= 1
         assert row["content_hash"]
         assert not row.get("failures")
     assert sorted(index["sample_ids"]) == sorted(str(row["_id"]) for row in rows)
-    assert len(index["embeddings"]) == WHOLE
+    assert len(index["embeddings"]) == N_VALID
 
 
-def test_the_budget_is_chosen(done):
-    _, rows, *_ = done
+def test_budget_is_chosen(outcome):
+    _, rows, *_ = outcome
     assert sorted(row["rank"] for row in rows if "round-01" in row["tags"]) == list(range(1, 21))
 
 
-def test_nobody_else_talks(done):
-    """Of all the libraries beneath, none says anything by itself."""
-    said, *_ = done
-    assert {verb: one.err for verb, one in said.items() if one.err} == {}
-    assert "Generating visualization" not in said["embed"].out
+def test_libraries_print_nothing(outcome):
+    """No library writes to the terminal."""
+    outputs, *_ = outcome
+    assert {verb: output.err for verb, output in outputs.items() if output.err} == {}
+    assert "Generating visualization" not in outputs["embed"].out

@@ -1,4 +1,4 @@
-"""A round that is killed goes on where it was, to the same end as one that was not."""
+"""A killed round resumes, and ends like an uninterrupted one."""
 
 import json
 import signal
@@ -18,32 +18,32 @@ PATIENCE_S = 1200
 
 NOT_COMPARED = {
     "_id", "_dataset_id", "dataset_id", "_rand", "created_at", "last_modified_at",  # of FiftyOne
-    "seconds", "started", "latency_ms",  # what a clock said
-    "run", "costs",  # of the tracking server; of the clock
-    "ran", "skipped", "resumed_from",  # what was left to do for this call
+    "seconds", "started", "latency_ms",  # times
+    "run", "costs",  # of the tracking server; times
+    "ran", "skipped", "resumed_from",  # work of this call
     "sample_ids", "drawn",  # ids, packed or hashed
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def rounds(new_home, scenes, manifest, tmp_path_factory):
-    """Two homes with the same round: in one it ran through, in one it was killed twice.
+    """Two homes with the same round, which was killed twice in the second home.
 
-    They run side by side, to save time.
+    They run concurrently to save time.
     """
     root = tmp_path_factory.mktemp("homes")
     command = ("round", scenes, "--manifest", manifest, *PLAN)
-    with new_home(root / "whole") as whole, new_home(root / "killed") as killed:
-        began = time.monotonic()
-        reference = whole.start("curate", *command)
+    with new_home(root / "reference") as reference, new_home(root / "killed") as killed:
+        start_s = time.monotonic()
+        uninterrupted = reference.start("curate", *command)
         kill_in_predict(killed, command, total=len(files(scenes)))
         kill_in_train(killed, command)
         first = folder_of(killed) / "members" / MEMBERS[0]
-        fitted = written_at(first)
+        times = written_at(first)
         killed.curate(*command)
-        assert written_at(first) == fitted, "a member whose fit was whole was fitted again"
-        assert reference.wait() == 0, reference.err
-        yield whole, killed, command, time.monotonic() - began
+        assert written_at(first) == times, "a member with a complete fit was fitted again"
+        assert uninterrupted.wait() == 0, uninterrupted.err
+        yield reference, killed, command, time.monotonic() - start_s
 
 
 def kill_in_predict(home, command, *, total):
@@ -54,7 +54,7 @@ def kill_in_predict(home, command, *, total):
 
 
 def kill_in_train(home, command):
-    """Kill when the first member's fit is whole and the second's is at its last epoch."""
+    """Kill after the first member's fit, during the last epoch of the second."""
     run = home.start("curate", *command)
     until(run, lambda: "train  3/4" in run.out)
     run.signal(signal.SIGKILL)
@@ -63,56 +63,56 @@ def kill_in_train(home, command):
     assert not second.exists()
 
 
-def test_the_same_samples_to_the_last_digit(rounds):
-    whole, killed, *_ = rounds
-    expected, found = (samples_of(one, "demo") for one in (whole, killed))
-    assert list(found) == list(expected)
+def test_samples_are_identical(rounds):
+    reference, killed, *_ = rounds
+    expected, actual = (samples_of(home, "demo") for home in (reference, killed))
+    assert list(actual) == list(expected)
     for name, row in expected.items():
-        assert found[name] == row, name
+        assert actual[name] == row, name
 
 
-def test_what_was_chosen_is_labeled(rounds):
+def test_chosen_samples_are_labeled(rounds):
     _, killed, *_ = rounds
     chosen = [row for row in samples_of(killed, "demo").values() if "round-01" in row["tags"]]
     assert sorted(row["rank"] for row in chosen) == list(range(1, 13))
     assert [row["labeled_round"] for row in chosen] == [1] * 12
 
 
-def test_the_same_index_picture_and_facts(rounds):
-    whole, killed, *_ = rounds
-    assert about(killed, "demo") == about(whole, "demo")
+def test_index_plot_and_facts_are_identical(rounds):
+    reference, killed, *_ = rounds
+    assert about(killed, "demo") == about(reference, "demo")
 
 
 @pytest.mark.parametrize(
     "name", ["record", "evaluation_champion", "evaluation_challenger", "verdict"]
 )
-def test_the_same_results(rounds, name):
-    whole, killed, *_ = rounds
-    expected, found = (
-        json.loads((folder_of(h) / f"{name}.json").read_text()) for h in (whole, killed)
+def test_results_are_identical(rounds, name):
+    reference, killed, *_ = rounds
+    expected, actual = (
+        json.loads((folder_of(home) / f"{name}.json").read_text()) for home in (reference, killed)
     )
-    with names_of(whole) as theirs, names_of(killed) as ours:
-        assert told(found, ours) == told(expected, theirs)
+    with names_of(reference) as theirs, names_of(killed) as ours:
+        assert comparable(actual, ours) == comparable(expected, theirs)
 
 
-def test_the_same_weights_which_learned_something(rounds):
-    whole, killed, *_ = rounds
+def test_weights_are_identical_and_trained(rounds):
+    reference, killed, *_ = rounds
     for part in ("start", "ensemble"):
-        assert tree(folder_of(killed) / part) == tree(folder_of(whole) / part)
+        assert tree(folder_of(killed) / part) == tree(folder_of(reference) / part)
     before, after = (folder_of(killed) / p / "members" / MEMBERS[1] for p in ("start", "ensemble"))
     assert tree(before) != tree(after)
 
 
-def test_once_more_changes_nothing(rounds):
-    _, killed, command, took_s = rounds
+def test_repeated_command_changes_nothing(rounds):
+    _, killed, command, duration_s = rounds
     before = untouched(killed)
-    began = time.monotonic()
+    start_s = time.monotonic()
     assert "nothing was changed" in killed.curate(*command).out
-    assert time.monotonic() - began < took_s / 2
+    assert time.monotonic() - start_s < duration_s / 2
     assert untouched(killed) == before
 
 
-def test_ctrl_c_and_a_database_that_dies(home, scenes, manifest):
+def test_predict_resumes_after_ctrl_c_and_database_crash(home, scenes, manifest):
     command = ("predict", scenes, "--manifest", manifest)
     run = home.start("curate", *command)
     until(run, lambda: predicted(home, "scenes"))
@@ -120,11 +120,11 @@ def test_ctrl_c_and_a_database_that_dies(home, scenes, manifest):
     assert run.err.splitlines() == [
         "Interrupted. What was written stays; the same command goes on from here."
     ]
-    kept = predicted(home, "scenes")
-    assert 0 < kept < len(files(scenes))
+    count = predicted(home, "scenes")
+    assert 0 < count < len(files(scenes))
 
     run = home.start("curate", *command)
-    until(run, lambda: predicted(home, "scenes") > kept)
+    until(run, lambda: predicted(home, "scenes") > count)
     home.kill_database()
     assert run.wait() == 1
     assert len(run.err.splitlines()) == 1, run.err
@@ -137,10 +137,10 @@ def test_ctrl_c_and_a_database_that_dies(home, scenes, manifest):
 
 def until(run, condition):
     """Wait for a condition while a command runs."""
-    ends = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert run.is_running, f"It ended too early.\n{run.out}\n{run.err}"
-        assert time.monotonic() < ends, run.out
+        assert time.monotonic() < deadline, run.out
         time.sleep(0.02)
 
 
@@ -158,13 +158,13 @@ def written_at(folder):
 
 def tree(folder):
     """Return the bytes of every file below a folder."""
-    found = {f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
-    assert found
-    return found
+    files = {f.relative_to(folder): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+    assert files
+    return files
 
 
 def predicted(home, name):
-    """Return how many samples the first member has looked at; 0 while there is no database."""
+    """Return the number of samples with predictions of the first member; 0 without a database."""
     if mongod.status(home.settings).uri is None:
         return 0
     with stored(home) as database:
@@ -176,28 +176,28 @@ def predicted(home, name):
 
 
 def samples_of(home, name):
-    """Return every sample's whole document by file, in their order, without ids and times."""
+    """Return every sample's document by file, in order, without ids and times."""
     with stored(home) as database:
         dataset = database.datasets.find_one({"name": name})
         rows = list(database[dataset["sample_collection_name"]].find())
-    return {row["filepath"]: told(row, {}) for row in rows}
+    return {row["filepath"]: comparable(row, {}) for row in rows}
 
 
 def about(home, name):
-    """Return what is kept with the dataset: facts, sidebar, similarity index and UMAP picture."""
+    """Return the dataset's metadata: facts, sidebar, similarity index and UMAP plot."""
     with names_of(home, name) as names, stored(home) as database:
-        found = database.datasets.find_one({"name": name})
+        dataset = database.datasets.find_one({"name": name})
         brain = {}
-        for key, one in found["brain_methods"].items():
-            run = database.runs.find_one({"_id": one})
+        for key, run_id in dataset["brain_methods"].items():
+            run = database.runs.find_one({"_id": run_id})
             results = gridfs.GridFS(database).get(run["results"]).read()
             brain[key] = [run["config"], json.loads(results)]
-        kept = {key: found[key] for key in ("info", "tags", "app_config")}
-        return told(json.loads(json.dumps({**kept, "brain": brain}, default=str)), names)
+        metadata = {key: dataset[key] for key in ("info", "tags", "app_config")}
+        return comparable(json.loads(json.dumps({**metadata, "brain": brain}, default=str)), names)
 
 
 def untouched(home):
-    """Return what a call that does nothing must leave as it is."""
+    """Return the state that a call without work must not change."""
     with stored(home) as database:
         dataset = database.datasets.find_one({"name": "demo"})
         rows = database[dataset["sample_collection_name"]].find({}, {"last_modified_at": 1})
@@ -207,7 +207,7 @@ def untouched(home):
 
 @contextmanager
 def stored(home):
-    """Give the home's database, which runs."""
+    """Yield the home's running database."""
     port = mongod.recorded_port(home.settings.database_folder)
     with mongod.open_client(mongod.local_uri(port)) as client:
         yield client.fiftyone
@@ -215,7 +215,7 @@ def stored(home):
 
 @contextmanager
 def names_of(home, name="demo"):
-    """Give the words that differ between homes, ids and a folder, with what they stand for."""
+    """Yield a mapping of the texts that differ between homes, ids and a folder, to placeholders."""
     with stored(home) as database:
         dataset = database.datasets.find_one({"name": name})
         rows = database[dataset["sample_collection_name"]].find({}, {"filepath": 1})
@@ -223,18 +223,18 @@ def names_of(home, name="demo"):
         yield {str(row["_id"]): row["filepath"] for row in rows} | {vectors: "vectors"}
 
 
-def told(content, names):
-    """Return the content without what no two runs share; `names` says what words stand for."""
+def comparable(content, names):
+    """Return the content without values that differ between runs, with `names` replaced."""
     match content:
         case dict():
-            return {k: told(v, names) for k, v in content.items() if k not in NOT_COMPARED}
+            return {k: comparable(v, names) for k, v in content.items() if k not in NOT_COMPARED}
         case list():
-            return [told(one, names) for one in content if not is_of_clock(one)]
+            return [comparable(item, names) for item in content if not is_timing(item)]
         case str():
             return names.get(content, content)
     return content
 
 
-def is_of_clock(check):
-    """Return whether it is a check of the gate on how long something took."""
+def is_timing(check):
+    """Return whether this is a check of the gate on a duration."""
     return isinstance(check, dict) and check.get("name") in ("latency", "cost")

@@ -1,4 +1,4 @@
-"""A real vLLM server: asked by many at once, killed among them, and started again.
+"""A real vLLM server under concurrent requests, killed and restarted.
 
 Needs the venv that `make vlm` builds, or CURATION_VLLM. Takes about two minutes and 2.5 GB.
 """
@@ -36,7 +36,7 @@ EXECUTABLE = Path(os.environ.get("CURATION_VLLM") or ROOT / ".vllm" / "bin" / "v
 CPU = torch.device("cpu")
 ROADWORK = taxonomy.load("roadwork")
 IN_FLIGHT = 64
-REST_S = 30.0  # of the circuit breaker
+REST_S = 30.0  # pause of the circuit breaker
 
 pytestmark = [
     pytest.mark.slow,
@@ -72,8 +72,8 @@ def host(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.delenv("CURATION_VLM_API_KEY", raising=False)
-        patch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # one process less to start
-        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # else every start compiles vLLM
+        patch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # starts one process less
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # avoids compiling at every start
         subprocess.run(
             [EXECUTABLE.with_name("python"), ROOT / "tools" / "tiny_vlm.py", folder / "tiny"],
             check=True,
@@ -83,21 +83,21 @@ def host(tmp_path_factory):
             str(folder / "tiny"), "tiny-vlm", device="cpu", cpu_cache_gb=1, port=port,
             max_side_px=256, context_tokens=4096, concurrency=IN_FLIGHT,
         )  # fmt: skip
-        made = Host(plan, folder / "log")
+        host = Host(plan, folder / "log")
         try:
-            made.start()
-            yield made
+            host.start()
+            yield host
         finally:
-            made.stop()
+            host.stop()
 
 
 @pytest.fixture
-def asking(host):
-    """Return the maker of models that ask the server."""
-    made = []
+def make_model(host):
+    """Return a function that builds models which use the server."""
+    models = []
 
     def make(max_tokens):
-        made.append(
+        models.append(
             VisionLanguage(
                 taxonomy=ROADWORK,
                 model="tiny-vlm",
@@ -108,20 +108,20 @@ def asking(host):
                 timeout_s=100.0,
             )
         )
-        return made[-1]
+        return models[-1]
 
     yield make
-    for one in made:
-        one.client.close()
+    for model in models:
+        model.client.close()
 
 
 def picture(seed):
-    dice = np.random.default_rng(seed)
-    height, width = dice.integers(64, 200, size=2)
-    return dice.integers(0, 256, (height, width, 3), np.uint8)
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(64, 200, size=2)
+    return rng.integers(0, 256, (height, width, 3), np.uint8)
 
 
-def found():
+def detections():
     return Detections(
         boxes_xyxy=np.array([[0.1, 0.1, 0.2, 0.3]], np.float32),
         scores=np.array([0.83], np.float32),
@@ -130,12 +130,12 @@ def found():
     )
 
 
-def test_many_questions_in_flight_are_answered_as_the_schema_says(host, asking):
-    model, n = asking(max_tokens=300), IN_FLIGHT
+def test_concurrent_answers_follow_schema(host, make_model):
+    model, n = make_model(max_tokens=300), IN_FLIGHT
     batch = Batch(
         ids=tuple(map(str, range(n))),
         images=tuple(map(picture, range(n))),
-        detections=(found(),) * n,
+        detections=(detections(),) * n,
     )
     before = load(host.plan.url)
     in_flight, over = [], threading.Event()
@@ -143,8 +143,8 @@ def test_many_questions_in_flight_are_answered_as_the_schema_says(host, asking):
 
     def watch():
         while not over.wait(0.05):  # HTTP/1.1: a connection has one request in flight
-            open_now = psutil.Process().net_connections(kind="tcp")
-            in_flight.append(sum(bool(one.raddr) and one.raddr.port == port for one in open_now))
+            connections = psutil.Process().net_connections(kind="tcp")
+            in_flight.append(sum(bool(c.raddr) and c.raddr.port == port for c in connections))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -156,16 +156,16 @@ def test_many_questions_in_flight_are_answered_as_the_schema_says(host, asking):
     for reply in replies:
         validate(json.loads(reply.text), prompt.schema(ROADWORK))
     answers = model.decode(replies, batch)
-    assert all(0.0 < one.p_yes < 1.0 for one in answers)  # probabilities, not words alone
-    assert len({one.p_yes for one in answers}) > n // 2  # and they depend on the image
+    assert all(0.0 < answer.p_yes < 1.0 for answer in answers)  # probabilities, not only words
+    assert len({answer.p_yes for answer in answers}) > n // 2  # and they depend on the image
     assert max(in_flight) == n
     after = load(host.plan.url)
     generated = after["generated_tokens"] - before["generated_tokens"]
     assert generated == sum(len(reply.tokens) for reply in replies)
 
 
-def test_a_killed_server_costs_its_images_only_and_a_resume_fills_the_gap(host, asking, tmp_path):
-    model = asking(max_tokens=24)  # cut off after the answer, which is enough
+def test_killed_server_loses_only_its_images_and_resume_completes(host, make_model, tmp_path):
+    model = make_model(max_tokens=24)  # truncated after the answer, which is enough
     ids = [f"{i:03d}" for i in range(3 * IN_FLIGHT)]
     paths = [tmp_path / f"{name}.png" for name in ids]
     for seed, path in enumerate(paths):
@@ -177,14 +177,14 @@ def test_a_killed_server_costs_its_images_only_and_a_resume_fills_the_gap(host, 
     }
     sink, killed_at = MemorySink(), []
 
-    def kill_amid_the_batch():
-        time.sleep(0.3)  # the batch takes seconds; what a busy server says of itself comes late
+    def kill_during_batch():
+        time.sleep(0.3)  # a batch takes seconds, and a busy server reports its load late
         host.stop(patience_s=0)
         killed_at.append(time.monotonic())
 
     def progress(done, total):
         if done == IN_FLIGHT:  # the second batch comes next
-            threading.Thread(target=kill_amid_the_batch).start()
+            threading.Thread(target=kill_during_batch).start()
 
     tally = run(models, members, ids, paths, sink, device=CPU, progress=progress)
     assert time.monotonic() - killed_at[0] < 10
@@ -207,7 +207,7 @@ def test_a_killed_server_costs_its_images_only_and_a_resume_fills_the_gap(host, 
     assert all(set(row) == {"vlm"} for row in again.results.values())
     assert (resumed.predicted, resumed.failed) == (len(gap), 0)
     assert all(isinstance(row["vlm"], Answer) for row in again.results.values())
-    assert all(isinstance(one, Answer) for one in answered.values())
+    assert all(isinstance(answer, Answer) for answer in answered.values())
 
 
 def member(name, tier, adapter):

@@ -1,7 +1,7 @@
-"""Promotion and rollback, killed after each of their steps; and two promotions at once.
+"""Promotion and rollback, killed after each step; and two concurrent promotions.
 
-A process that has imported all and connected to nothing forks a child for each step: to start
-python for each would take minutes.
+A process with all imports but no connection forks a child for each step, because starting Python
+for each would take minutes.
 """
 
 import json
@@ -15,7 +15,7 @@ import pytest
 from curation.storage.database import mongod
 from curation.tracking import Registry
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # on a machine busy with others
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # for a busy machine
 
 SCRIPT = Path(__file__).with_name("promotions.py")
 
@@ -32,22 +32,22 @@ ROLLBACK = [
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory, database, empty_store):
-    """What was seen in three registries of their own, side by side to save time."""
+    """Outcomes in three separate registries, which run concurrently to save time."""
     running = {}
-    for what in ("promote", "rollback", "race"):
-        folder = tmp_path_factory.mktemp(what)
+    for mode in ("promote", "rollback", "race"):
+        folder = tmp_path_factory.mktemp(mode)
         (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
-        running[what] = subprocess.Popen(
-            [sys.executable, SCRIPT, what, folder, database],
+        running[mode] = subprocess.Popen(
+            [sys.executable, SCRIPT, mode, folder, database],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
-    found = {}
-    for what, one in running.items():
-        out, err = one.communicate()
-        assert one.returncode == 0, err
-        found[what] = json.loads(out.splitlines()[-1])
-    yield found
+    results = {}
+    for mode, process in running.items():
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        results[mode] = json.loads(out.splitlines()[-1])
+    yield results
     with mongod.open_client(database) as client:
         for name in client.list_database_names():
             if name.partition("-")[0] in running:
@@ -56,25 +56,27 @@ def outcomes(tmp_path_factory, database, empty_store):
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory):
-    """Return a file with MLflow's tables, which take seconds to make."""
+    """Return a file with MLflow's tables, whose creation takes seconds."""
     path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     assert Registry(f"sqlite:///{path}", path.parent).versions("demo") == []
     return path
 
 
-def test_the_process_was_killed_after_every_step(outcomes):
-    assert [one["step"] for one in outcomes["promote"]] == PROMOTE
-    assert [one["step"] for one in outcomes["rollback"]] == ROLLBACK
-    assert {one["signal"] for verb in ("promote", "rollback") for one in outcomes[verb]} == {9}
+def test_process_is_killed_after_every_step(outcomes):
+    assert [outcome["step"] for outcome in outcomes["promote"]] == PROMOTE
+    assert [outcome["step"] for outcome in outcomes["rollback"]] == ROLLBACK
+    assert {
+        outcome["signal"] for verb in ("promote", "rollback") for outcome in outcomes[verb]
+    } == {9}
 
 
 @pytest.mark.parametrize(("verb", "old", "new"), [("promote", "2", "3"), ("rollback", "3", "2")])
-def test_the_champion_is_whole_at_any_moment(outcomes, verb, old, new):
-    found = [one["between"] for one in outcomes[verb]]
-    steps = [one["step"] for one in outcomes[verb]]
+def test_champion_is_loadable_after_every_step(outcomes, verb, old, new):
+    states = [outcome["between"] for outcome in outcomes[verb]]
+    steps = [outcome["step"] for outcome in outcomes[verb]]
     moved = steps.index("alias champion")
-    assert [one["champion"] for one in found] == [old] * moved + [new] * (len(steps) - moved)
-    assert all(one["loaded"] for one in found)
+    assert [state["champion"] for state in states] == [old] * moved + [new] * (len(steps) - moved)
+    assert all(state["loaded"] for state in states)
 
 
 @pytest.mark.parametrize(
@@ -84,16 +86,17 @@ def test_the_champion_is_whole_at_any_moment(outcomes, verb, old, new):
         ("rollback", {"champion": "2", "previous": "1"}, 4),
     ],
 )
-def test_repeating_finishes_it_and_goes_no_further(outcomes, verb, aliases, moves):
-    for one in outcomes[verb]:
-        assert one["after"] == aliases, one["step"]
-        assert one["once_more"] == aliases, one["step"]
-        assert one["moves"] == moves, "the audit trail has each move once"
-        assert one["waited_s"] < 8, "the dead hold nothing"
+def test_repetition_completes_interrupted_move_once(outcomes, verb, aliases, moves):
+    for outcome in outcomes[verb]:
+        assert outcome["after"] == aliases, outcome["step"]
+        assert outcome["repeated"] == aliases, outcome["step"]
+        assert outcome["moves"] == moves, "the audit trail has each move once"
+        assert outcome["waited_s"] < 8, "a dead process holds no lease"
 
 
-def test_of_two_promotions_at_once_one_wins_and_the_other_says_why_not(outcomes):
-    (won,) = [one for one in outcomes["race"]["both"] if one["won"]]
-    (lost,) = [one for one in outcomes["race"]["both"] if not one["won"]]
-    assert outcomes["race"]["champion"] == won["version"]
-    assert lost["said"].startswith(f"{won['who']} holds the lease")
+def test_one_of_two_concurrent_promotions_wins_and_the_other_names_it(outcomes):
+    attempts = outcomes["race"]["attempts"]
+    (winner,) = [attempt for attempt in attempts if attempt["won"]]
+    (loser,) = [attempt for attempt in attempts if not attempt["won"]]
+    assert outcomes["race"]["champion"] == winner["version"]
+    assert loser["message"].startswith(f"{winner['name']} holds the lease")

@@ -1,4 +1,4 @@
-"""What cannot be done is refused in one line that says why and what to do; nothing is begun."""
+"""Invalid commands fail with one line that gives the reason and a remedy, and change nothing."""
 
 import re
 import shutil
@@ -14,18 +14,18 @@ from curation.storage.database import mongod
 
 pytestmark = pytest.mark.slow
 
-REFUSED = {
+CASES = {
     "an empty folder": (
         ["ingest", "empty"],
-        r"empty holds no images\. Expected files that end in \.bmp, .*or videos\.$",
+        r"empty contains no images\. Expected files that end in \.bmp, .*or videos\.$",
     ),
-    "a folder without an image": (["round", "texts"], r"texts holds no images\. Expected files"),
+    "a folder without images": (["round", "texts"], r"texts contains no images\. Expected files"),
     "no such folder": (["ingest", "nowhere"], r"nothing at .*nowhere\. Give a folder of images"),
     "a misspelt adapter": (
         ["predict", "photos", "--manifest", "misspelt.yaml"],
         r"misspelt\.yaml: members\[1\]\.adapter: .*'centre_pont'\. Did you mean 'center_point'\?$",
     ),
-    "a misspelt adapter, before anything is ingested": (
+    "a misspelt adapter, before ingest": (
         ["round", "more", "--manifest", "misspelt.yaml"],
         r"members\[1\]\.adapter: .*'centre_pont'\. Did you mean 'center_point'\?$",
     ),
@@ -39,7 +39,7 @@ REFUSED = {
         ["score", "photos", "--members", "weathr,drive"],
         r"'photos' has no field 'weathr'\. Did you mean 'weather'",
     ),
-    "a field that is no prediction": (["score", "photos", "--members", "drive"], r"'drive'.*"),
+    "a field without predictions": (["score", "photos", "--members", "drive"], r"'drive'.*"),
     "choosing before embedding": (["choose", "photos"], r"[Rr]un `curate (embed|score) photos`"),
     "a round without labels": (
         ["round", "photos"],
@@ -51,7 +51,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def shared(new_home, manifest, tmp_path_factory):
-    """A home with one dataset, of photos without labels, and what the commands name."""
+    """A home with one unlabeled dataset, and the files of the commands."""
     with new_home(tmp_path_factory.mktemp("home") / "user") as home:
         for name in ("empty", "texts"):
             (home.user / name).mkdir()
@@ -65,43 +65,43 @@ def shared(new_home, manifest, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def refused(shared):
-    """What came of every command, two at a time."""
+def failures(shared):
+    """Output of every command, two at a time."""
     with ThreadPoolExecutor(2) as pool:
-        done = pool.map(lambda row: shared.curate(*row[0], code=1), REFUSED.values())
-        return dict(zip(REFUSED, done, strict=True))
+        outputs = pool.map(lambda row: shared.curate(*row[0], code=1), CASES.values())
+        return dict(zip(CASES, outputs, strict=True))
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_refused_in_one_line(refused, case):
-    _, expected = REFUSED[case]
-    assert re.search(expected, only_line(refused[case]))
+@pytest.mark.parametrize("case", CASES)
+def test_command_fails_with_one_line(failures, case):
+    _, expected = CASES[case]
+    assert re.search(expected, only_line(failures[case]))
 
 
-def test_nothing_was_begun(shared, refused):
+def test_failed_commands_change_nothing(shared, failures):
     assert datasets(shared) == ["photos"]
     assert not (shared.folder / "datasets").exists()
 
 
 def photos(folder, count=6):
-    """Make a folder of small pictures."""
+    """Write a folder of small pictures."""
     folder.mkdir()
     for i in range(count):
         pixels = np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.jpg")
 
 
-def only_line(done):
-    """Return the one line that a command said on stderr."""
-    assert "Traceback" not in done.out
-    lines = done.err.splitlines()
-    assert len(lines) == 1, done.err
+def only_line(output):
+    """Return the only line of a command on stderr."""
+    assert "Traceback" not in output.out
+    lines = output.err.splitlines()
+    assert len(lines) == 1, output.err
     assert lines[0].startswith("Error: ")
     return lines[0]
 
 
 def fill(disk):
-    """Leave no byte free."""
+    """Fill the disk completely."""
     with (disk / "fill").open("wb", buffering=0) as file, suppress(OSError):
         while file.write(bytes(1 << 16)):
             pass
@@ -111,23 +111,23 @@ def fill(disk):
 def datasets(home):
     uri = mongod.status(home.settings).uri
     with mongod.open_client(uri) as client:
-        return [one["name"] for one in client.fiftyone.datasets.find()]
+        return [dataset["name"] for dataset in client.fiftyone.datasets.find()]
 
 
 @pytest.fixture
 def disk():
-    """Return `disk(folder, options)`, which mounts a small disk there until the test ends."""
+    """Return `disk(folder, options)`, which mounts a small disk until the test ends."""
     mounted = []
 
     def mount(folder, options):
         folder.mkdir(parents=True, exist_ok=True)
         if shutil.which("mount") is None:
-            pytest.skip("There is no `mount` here.")
-        done = subprocess.run(
+            pytest.skip("`mount` is not installed.")
+        process = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True
         )
-        if done.returncode:
-            pytest.skip(f"No disk can be mounted here: {done.stderr.strip()}")
+        if process.returncode:
+            pytest.skip(f"Cannot mount a disk: {process.stderr.strip()}")
         mounted.append(folder)
         return folder
 
@@ -138,24 +138,24 @@ def disk():
 
 HOMES = {
     "a disk of 4 MB": ("size=4m", r"has 4 MB free; the database needs .* Free some, or set CURAT"),
-    "a disk that is read-only": ("ro", r"cannot be written to \(Read-only .* or set CURATION_HOME"),
+    "a read-only disk": ("ro", r"Cannot write to .* \(Read-only .* or set CURATION_HOME"),
 }
 
 
 @pytest.mark.parametrize(("options", "expected"), HOMES.values(), ids=list(HOMES))
-def test_a_home_on(disk, home, options, expected):
+def test_home_on_unusable_disk_fails_with_one_line(disk, home, options, expected):
     disk(home.folder, options)
     assert re.search(expected, only_line(home.curate("quickstart", code=1)))
     assert not (home.folder / "datasets").exists()
 
 
-def test_a_home_below_a_file(home):
+def test_home_below_a_file_fails_with_one_line(home):
     (home.user / "file").write_text("")
-    done = home.curate("ingest", home.user, code=1, CURATION_HOME=home.user / "file" / "home")
-    assert "cannot be written to (Not a directory)" in only_line(done)
+    output = home.curate("ingest", home.user, code=1, CURATION_HOME=home.user / "file" / "home")
+    assert re.search(r"Cannot write to .* \(Not a directory\)", only_line(output))
 
 
-def test_the_disk_of_the_scenes_is_full(disk, home):
+def test_full_disk_of_scenes_fails_with_one_line(disk, home):
     disk(home.folder / "datasets" / "quickstart", "size=300k")
     line = only_line(home.curate("quickstart", code=1))
     assert "No space left on device" in line
@@ -163,7 +163,7 @@ def test_the_disk_of_the_scenes_is_full(disk, home):
     assert list((home.folder / "datasets" / "quickstart").iterdir()) == []
 
 
-def test_the_disk_of_the_vectors_is_full(disk, shared, manifest):
+def test_full_disk_of_vectors_fails_with_one_line(disk, shared, manifest):
     folder = disk(shared.settings.vectors("photos"), "size=16k")
     line = only_line(shared.curate("embed", "photos", "--manifest", manifest, code=1))
     assert f"Vectors cannot be stored in {folder}" in line
@@ -171,14 +171,14 @@ def test_the_disk_of_the_vectors_is_full(disk, shared, manifest):
     assert "Make room" in line
 
 
-def test_the_page_cannot_be_written(disk, shared):
+def test_read_only_report_folder_fails_with_one_line(disk, shared):
     folder = disk(shared.folder / "datasets" / "photos" / "rounds", "ro")
     line = only_line(shared.curate("report", "photos", code=1))
     assert f"{folder}/round-01 cannot be written (Read-only file system)" in line
 
 
-def test_the_disk_of_the_database_fills_up(disk, home):
-    """mongod ends itself when it cannot write; with room made, what was written is there."""
+def test_full_disk_of_database_keeps_written_samples(disk, home):
+    """mongod exits if it cannot write; after space is freed, the earlier samples are intact."""
     for name in ("photos", "more"):
         photos(home.user / name)
     folder = disk(home.folder, "size=700m")

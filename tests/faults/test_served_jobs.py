@@ -1,7 +1,7 @@
-"""Nights as they are: `curate jobs serve`, its database, and a Label Studio server.
+"""Real nightly jobs: `curate jobs serve`, its database, and a Label Studio server.
 
-Two schedulers work on one database through 50 kills without warning, and a server is away for a
-while. What counts is what the labeling server holds in the end.
+Two schedulers share one database and are killed 50 times, and a server is temporarily unreachable.
+The tests check the final content of the labeling server.
 """
 
 import json
@@ -26,7 +26,7 @@ sys.path.append(str(Path(__file__).parents[1] / "labeling_server"))
 import label_studio_server
 from fault_proxy import FaultProxy
 
-from curation.jobs.store import History
+from curation.jobs.store import JobStore
 from curation.storage.database import mongod
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
@@ -45,21 +45,21 @@ def pictures(folder, number):
 
 @pytest.fixture
 def studio(tmp_path_factory):
-    """Return a running Label Studio server; the test is skipped where none can be started."""
+    """Return a running Label Studio server; skip the test if it cannot start."""
     label_studio_server.require()
     return label_studio_server.shared(tmp_path_factory)
 
 
 @pytest.fixture
 def proxy(studio):
-    """Return a proxy before the server that lets every request pass, until it is told."""
-    with FaultProxy(studio.url) as made:
-        yield made
+    """Return a proxy in front of the server, without faults at first."""
+    with FaultProxy(studio.url) as proxy:
+        yield proxy
 
 
 @pytest.fixture
-def at_work(home, studio, proxy, tmp_path):
-    """Return the maker of a job that pushes to the server, and what it needs around it."""
+def job_maker(home, studio, proxy, tmp_path):
+    """Return a function that adds a job with this server, and its environment variables."""
     environment = {
         "LABEL_STUDIO_URL": proxy.url,
         "LABEL_STUDIO_API_KEY": studio.personal_token(),
@@ -76,66 +76,66 @@ def at_work(home, studio, proxy, tmp_path):
 
 
 def tasks_of(server, dataset):
-    """Return the data of every task that the server holds for a dataset."""
+    """Return the data of every task of a dataset on the server."""
     projects = server.ask("GET", "/api/projects/?page_size=1000")["results"]
-    found = []
+    tasks = []
     for project in projects:
         if dataset in project["title"]:
             path = f"/api/tasks/?project={project['id']}&page_size=1000&fields=all"
-            found += [task["data"] for task in server.ask("GET", path)["tasks"]]
-    return found
+            tasks += [task["data"] for task in server.ask("GET", path)["tasks"]]
+    return tasks
 
 
-def killed(scheduler, home, what):
-    """Kill a scheduler, whatever attempt goes on, or both; return whether it was the scheduler."""
-    if what != "attempt":
+def kill(scheduler, home, target):
+    """Kill a scheduler, the running attempts, or both; return whether the scheduler was killed."""
+    if target != "attempt":
         scheduler.process.kill()
         scheduler.process.wait()
-    if what != "scheduler":
-        for one in attempts_of(home):
+    if target != "scheduler":
+        for process in attempts_of(home):
             with suppress(psutil.NoSuchProcess):
-                one.kill()
-    return what != "attempt"
+                process.kill()
+    return target != "attempt"
 
 
 def attempts_of(home):
-    """Return the processes that are at a run, also those whose scheduler is gone."""
-    found = []
-    for one in psutil.process_iter():
+    """Return the processes of running attempts, including those of killed schedulers."""
+    processes = []
+    for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if "--once" in one.cmdline() and one.cwd() == str(home.user):
-                found.append(one)
-    return found
+            if "--once" in process.cmdline() and process.cwd() == str(home.user):
+                processes.append(process)
+    return processes
 
 
-def await_work(kept, *, most_s):
-    """Wait until an attempt has begun its work, though not for ever."""
-    ends = time.monotonic() + most_s
-    while time.monotonic() < ends:
-        if any(one.state == "running" for one in kept.unfinished("nightly")):
+def await_work(store, *, timeout_s):
+    """Wait until an attempt has started, or until the timeout."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if any(run.state == "running" for run in store.open_runs("nightly")):
             return
         time.sleep(0.05)
 
 
-def latest_s(kept):
-    """Return how long the latest attempt took that was not cut off: the machine may be busy."""
-    for run in kept.runs("nightly", limit=5):
+def latest_s(store):
+    """Return the duration of the latest complete attempt, which depends on the machine's load."""
+    for run in store.runs("nightly", limit=5):
         if run.state == "done":
             return (run.attempts[-1].ended - run.attempts[-1].began).total_seconds()
     return None
 
 
-def test_two_schedulers_killed_fifty_times_push_every_sample_once(home, studio, proxy, at_work):
-    make, environment = at_work
+def test_killed_schedulers_push_every_sample_once(home, studio, proxy, job_maker):
+    make, environment = job_maker
     seed = random.randrange(10**6)
     chance = random.Random(seed)
     make("warm", "warmup", "--every", "1d")
-    began = time.monotonic()
+    start_s = time.monotonic()
     home.curate("jobs", "run", "warm", **environment)
-    takes_s = time.monotonic() - began  # one undisturbed run, with all that it imports
+    run_s = time.monotonic() - start_s  # one undisturbed run, including imports
     home.curate("jobs", "remove", "warm")
 
-    every_s = max(5, round(takes_s / 2))
+    every_s = max(5, round(run_s / 2))
     make(
         "nightly", "site", "--every", f"{every_s}s", "--overlap", "skip", "--retries", 12,
         "--backoff", "1s",
@@ -143,53 +143,55 @@ def test_two_schedulers_killed_fifty_times_push_every_sample_once(home, studio, 
     serve = ("curate", "jobs", "serve", "--every", "0.5")
     running = [home.start(*serve, **environment) for _ in range(2)]
     with mongod.open_client(mongod.status(home.settings).uri) as client:
-        kept = History(client.fiftyone)
+        store = JobStore(client.fiftyone)
         for _ in range(KILLS):
-            aimed = chance.random() < 0.5  # else it may fall anywhere, into a start or a pause, too
-            if aimed:
-                await_work(kept, most_s=3 * every_s)
-            time.sleep(chance.uniform(0, 0.8 if aimed else 2.0) * (latest_s(kept) or takes_s))
+            is_aimed = chance.random() < 0.5  # otherwise it may hit a start or a pause
+            if is_aimed:
+                await_work(store, timeout_s=3 * every_s)
+            time.sleep(chance.uniform(0, 0.8 if is_aimed else 2.0) * (latest_s(store) or run_s))
             i = chance.randrange(2)
-            what = chance.choice(["attempt", "both"] if aimed else ["scheduler", "attempt", "both"])
-            if killed(running[i], home, what):
+            target = chance.choice(
+                ["attempt", "both"] if is_aimed else ["scheduler", "attempt", "both"]
+            )
+            if kill(running[i], home, target):
                 running[i] = home.start(*serve, **environment)
-        ends = time.monotonic() + PATIENCE_S
-        while not all("Watching" in one.out for one in running):  # before, SIGTERM just ends them
-            assert time.monotonic() < ends, [one.err for one in running]
+        deadline = time.monotonic() + PATIENCE_S
+        while not all("Scheduling" in scheduler.out for scheduler in running):
+            assert time.monotonic() < deadline, [scheduler.err for scheduler in running]
             time.sleep(0.2)
-        before = len(kept.runs("nightly"))
-        while not any(one.state == "done" for one in kept.runs("nightly")[:-before]):
-            assert time.monotonic() < ends, f"seed {seed}: no night after the last kill"
+        before = len(store.runs("nightly"))
+        while not any(run.state == "done" for run in store.runs("nightly")[:-before]):
+            assert time.monotonic() < deadline, f"seed {seed}: no night after the last kill"
             time.sleep(0.2)
-        for one in running:
-            one.process.terminate()
-        stopped = [one.wait() for one in running]
-        runs, job = kept.runs("nightly")[::-1], kept.job("nightly")
+        for scheduler in running:
+            scheduler.process.terminate()
+        stopped = [scheduler.wait() for scheduler in running]
+        runs, job = store.runs("nightly")[::-1], store.job("nightly")
     tasks = tasks_of(studio, "site")
 
-    told = json.dumps([(one.state, len(one.attempts), one.reason) for one in runs])
-    context = f"seed {seed}, a run takes {takes_s:.0f} s\n{told}"
+    summary = json.dumps([(run.state, len(run.attempts), run.reason) for run in runs])
+    context = f"seed {seed}, a run takes {run_s:.0f} s\n{summary}"
     assert stopped == [0, 0], context
-    dues = [int(one.due.timestamp()) for one in runs]
+    dues = [int(run.due.timestamp()) for run in runs]
     first = int(job.created.astimezone(UTC).timestamp()) + every_s
     assert dues == list(range(first, first + every_s * len(dues), every_s)), context
-    ended = [one for one in runs if not one.is_open]
-    assert len(runs) - len(ended) <= 2, context  # those that were due when we looked
-    assert all(one.reason for one in ended), context
-    assert {one.state for one in ended} <= {"done", "skipped", "failed", "missed"}, context
+    ended = [run for run in runs if not run.is_open]
+    assert len(runs) - len(ended) <= 2, context  # those that are still due
+    assert all(run.reason for run in ended), context
+    assert {run.state for run in ended} <= {"done", "skipped", "failed", "missed"}, context
 
-    crashes = [a for one in runs for a in one.attempts if "crash" in a.outcome]
-    done = [one for one in runs if one.state == "done"]
-    assert len(crashes) >= 5, context  # the kills fell into the work
+    crashes = [a for run in runs for a in run.attempts if "crash" in a.outcome]
+    done = [run for run in runs if run.state == "done"]
+    assert len(crashes) >= 5, context  # the kills interrupted work
     assert len(done) >= 3, context
 
     samples = Counter(task["sample_id"] for task in tasks)
     assert max(samples.values()) == 1, context
-    rounds = [one.result["round"] for one in done]
+    rounds = [run.result["round"] for run in done]
     assert len(set(rounds)) == len(rounds), context
     batches = Counter(task["round"] for task in tasks)
     assert all(batches[number] == BUDGET for number in rounds), (batches, context)
-    assert set(batches.values()) == {BUDGET}, "a batch is whole or not there"
+    assert set(batches.values()) == {BUDGET}, "a batch is complete or absent"
     imports = [path for method, path, _ in proxy.seen if method == "POST" and "/import" in path]
     assert len(imports) >= len(batches)
     print(f"{context}\n{len(crashes)} crashes, {len(imports)} imports, {len(tasks)} tasks")  # noqa: T201
@@ -197,41 +199,41 @@ def test_two_schedulers_killed_fifty_times_push_every_sample_once(home, studio, 
 
 @pytest.fixture
 def webhook():
-    """Return an address that keeps what is posted there, and what it kept."""
-    heard = []
+    """Return the address of a webhook receiver, and the list of its messages."""
+    messages = []
 
-    class Keep(BaseHTTPRequestHandler):
+    class Receiver(BaseHTTPRequestHandler):
         def do_POST(self):
-            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()
 
         def log_message(self, *_):
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Keep) as server:
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/hook", heard
+        yield f"http://127.0.0.1:{server.server_port}/hook", messages
         server.shutdown()
         thread.join()
 
 
-def test_a_server_that_is_away_gets_the_batch_once_when_it_is_back(
-    home, studio, proxy, at_work, webhook
+def test_unreachable_server_gets_batch_once_after_recovery(
+    home, studio, proxy, job_maker, webhook
 ):  # fmt: skip
-    make, environment = at_work
-    address, heard = webhook
+    make, environment = job_maker
+    address, messages = webhook
     make("nightly", "away", "--every", "1d", "--backoff", "2s", "--notify", address)
     proxy.fault = lambda method, path: "drop"
     command = home.start("curate", "jobs", "run", "nightly", **environment)
-    ends = time.monotonic() + PATIENCE_S
-    while len(heard) < 2 and time.monotonic() < ends:
+    deadline = time.monotonic() + PATIENCE_S
+    while len(messages) < 2 and time.monotonic() < deadline:
         assert command.is_running, command.err
         time.sleep(0.2)
     assert tasks_of(studio, "away") == []
-    shown = home.curate("jobs", "history", "nightly", COLUMNS=200).out
-    assert "waiting" in shown or "running" in shown
+    output = home.curate("jobs", "history", "nightly", COLUMNS=200).out
+    assert "waiting" in output or "running" in output
     proxy.fault = lambda method, path: None
     assert command.wait() == 0, command.err
     assert re.search(r"nightly .* UTC: done", command.out)
@@ -239,9 +241,9 @@ def test_a_server_that_is_away_gets_the_batch_once_when_it_is_back(
     samples = Counter(task["sample_id"] for task in tasks_of(studio, "away"))
     assert len(samples) == BUDGET
     assert set(samples.values()) == {1}
-    *retries, last = heard
-    assert [one["event"] for one in retries] == ["retry"] * len(retries)
-    assert [one["attempt"] for one in heard] == list(range(1, len(heard) + 1))
-    assert all("Label Studio" in one["reason"] for one in retries)
-    assert all(one["next_attempt"] for one in retries)
+    *retries, last = messages
+    assert [message["event"] for message in retries] == ["retry"] * len(retries)
+    assert [message["attempt"] for message in messages] == list(range(1, len(messages) + 1))
+    assert all("Label Studio" in message["reason"] for message in retries)
+    assert all(message["next_attempt"] for message in retries)
     assert (last["event"], last["result"]["push"]["pushed"]) == ("recovered", BUDGET)

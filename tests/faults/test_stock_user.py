@@ -1,4 +1,4 @@
-"""A user of plain FiftyOne ranks a dataset of their own: no model runs, their labels stay."""
+"""A user of plain FiftyOne ranks an existing dataset: no model runs, and labels stay."""
 
 import json
 import uuid
@@ -12,28 +12,28 @@ import json, sys
 import fiftyone as fo
 
 def labels_of(dataset):
-    kept = ("filepath", "ground_truth", "model_a", "model_b")
-    return [{key: one[key] for key in kept} for one in dataset.to_dict()["samples"]]
+    fields = ("filepath", "ground_truth", "model_a", "model_b")
+    return [{key: sample[key] for key in fields} for sample in dataset.to_dict()["samples"]]
 """
 
 MAKE = """
-def boxes(*found, **more):
+def boxes(*rows, **options):
     return fo.Detections(detections=[
-        fo.Detection(label=label, bounding_box=[x, 0.2, 0.3, 0.4], confidence=p, **more)
-        for label, x, p in found
+        fo.Detection(label=label, bounding_box=[x, 0.2, 0.3, 0.4], confidence=p, **options)
+        for label, x, p in rows
     ])
 
 dataset = fo.Dataset(sys.argv[1], persistent=True)
 size = fo.ImageMetadata(width=640, height=480)
 truth = fo.Detections(detections=[fo.Detection(label="Cone", bounding_box=[0.1, 0.2, 0.3, 0.4])])
-sure, here, there = ("Cone", 0.1, 0.97), ("Cone", 0.1, 0.6), ("barrel", 0.3, 0.6)
+sure, doubtful, other = ("Cone", 0.1, 0.97), ("Cone", 0.1, 0.6), ("barrel", 0.3, 0.6)
 dataset.add_samples([
     fo.Sample(filepath=f"/no/such/{name}.jpg", metadata=size, ground_truth=truth,
               model_a=boxes(*a), model_b=boxes(*b))
     for name, a, b in (
         ("agree", [sure], [sure]),
-        ("unsure", [here], [sure]),
-        ("torn", [sure, there], []),
+        ("unsure", [doubtful], [sure]),
+        ("torn", [sure, other], []),
     )
 ])
 print(json.dumps(labels_of(dataset), default=str))
@@ -54,7 +54,7 @@ dataset.delete()
 WITHOUT_MODELS = """
 import sys
 
-class NoModel:  # importing an adapter, which is what building a model begins with, is the end
+class NoModel:  # building a model starts with the import of an adapter
     def find_spec(self, name, *_):
         if name.startswith("cascade.models.") and not name.endswith(".checkpoint"):
             sys.exit(f"{name} was imported")
@@ -66,15 +66,15 @@ main()
 """
 
 
-def test_a_stock_user_ranks_two_prediction_fields(home):
+def test_user_of_plain_fiftyone_ranks_two_prediction_fields(home):
     name = f"mine-{uuid.uuid4().hex[:8]}"  # FiftyOne may attach to a database of the machine
     before = last_line(home.python(LABELS + MAKE, name))
     assert (home.user / ".fiftyone" / "var" / "lib" / "mongo" / "WiredTiger").is_file()
-    home.curate("db", "start")  # ours is there, too, and does not hold the dataset
+    home.curate("db", "start")  # our database exists, too, without the dataset
 
-    said = home.python(WITHOUT_MODELS, name, "--members", "model_a,model_b")
+    output = home.python(WITHOUT_MODELS, name, "--members", "model_a,model_b")
 
-    assert "scored: 3" in said
+    assert "scored: 3" in output
     after = last_line(home.python(LABELS + LOOK, name))
     assert after["ranked"] == ["torn.jpg", "unsure.jpg", "agree.jpg"]
     assert 1 >= after["hardness"][0] > after["hardness"][1] > after["hardness"][2] >= 0
@@ -83,6 +83,6 @@ def test_a_stock_user_ranks_two_prediction_fields(home):
     assert not (home.folder / "datasets").exists()
 
 
-def last_line(printed):
-    """Return what a script printed last, as JSON; plain FiftyOne says things before."""
-    return json.loads(printed.splitlines()[-1])
+def last_line(output):
+    """Return the last printed line, parsed as JSON; plain FiftyOne prints other lines before."""
+    return json.loads(output.splitlines()[-1])

@@ -267,7 +267,7 @@ def test_nan_loss_stops_fit(tmp_path):
 @pytest.mark.parametrize(
     ("train", "options", "message"),
     [
-        pytest.param([], {}, "no images to train on", id="no images"),
+        pytest.param([], {}, "at least one image, got none", id="no images"),
         pytest.param(scenes(1), {"epochs": 0}, "epochs must be at least 1, got 0", id="no epoch"),
         pytest.param(
             [Example(scenes(1)[0].image, Detections.empty(("cone",)))],

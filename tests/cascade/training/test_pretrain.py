@@ -53,7 +53,7 @@ def test_pretraining_takes_at_least_one_step():
 
 
 def test_pretraining_without_views_is_rejected():
-    with pytest.raises(TrainingError, match="no views to train on"):
+    with pytest.raises(TrainingError, match="at least one view, got none"):
         pretrain(model(), torch.zeros(0, 3, 64, 64, dtype=torch.uint8), [], seconds=1,
                  batch_size=4, learning_rate=1e-3, seed=0)  # fmt: skip
 
