@@ -1,20 +1,18 @@
-"""MLflow, on a local file or on any server: runs, registered ensembles, promotion, rollback.
+"""MLflow tracking: runs, registered ensembles, promotion and rollback.
 
-An ensemble is one registered version; the alias `champion` says which one is in service,
-`challenger` which one was judged last, `previous` what a rollback returns to. Only this
-package and `ensemble_model.py` know MLflow; versions are always `str`.
+An ensemble is a registered version. The alias `champion` names the version in service,
+`challenger` the one judged last, `previous` the target of a rollback. Only this package imports
+MLflow. Versions are always `str`.
 
-    connection   the client, its noise and its errors
-    about        what a run keeps                        lineage      FiftyOne views as data
-    runs         runs under way, and their content       environment  where they took place
-    versions     registered ensembles, hashes, aliases
-    moves        what a promotion or a rollback changes, pure
-    journal      the write-ahead record of moves, in the database
-    promotion    moves, one at a time, finished after a crash
-    mirror       the same runs in Weights & Biases
+    client           MLflow client with quiet logging and translated errors
+    runs             active runs and their contents (run_contents, round_contents)
+    dataset_source   FiftyOne views as MLflow data sources
+    environment      interpreter, machine and packages
+    wandb_mirror     copies of runs in Weights & Biases
+    registry/        versions, checksums, aliases, promotion and rollback
 """
 
 from curation.tracking.registry.versions import Alias, Registry, Version, champion_folder
-from curation.tracking.run_contents import About, DataInput
+from curation.tracking.run_contents import DataInput, RunContents
 
-__all__ = ["About", "Alias", "DataInput", "Registry", "Version", "champion_folder"]
+__all__ = ["Alias", "DataInput", "Registry", "RunContents", "Version", "champion_folder"]

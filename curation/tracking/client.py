@@ -1,4 +1,4 @@
-"""The way to MLflow: its client, its fluent calls, its noise and its errors, translated."""
+"""MLflow connection: client, fluent API, quiet logging and translated errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from curation.errors import PublishError
 from curation.secrets import without_password
 
-_QUIET = {
+_VARIABLES = {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -23,76 +23,76 @@ _QUIET = {
 
 
 class Connection:
-    """An MLflow, in a local file or on a server.
+    """Connection to an MLflow store, a local file or a server.
 
     Args:
-        uri: Where it keeps things: `sqlite:///...`, or the address of a server.
-        artifacts: Where files go when `uri` is a local file; a server decides by itself.
+        uri: `sqlite:///...`, or the address of a server.
+        artifacts: Folder of artifacts for a local store; a server has its own.
     """
 
     def __init__(self, uri: str, artifacts: Path) -> None:
-        os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
+        os.environ.update({name: os.environ.get(name, value) for name, value in _VARIABLES.items()})
         self.uri = uri
         self._artifacts = artifacts.absolute()
-        self._connected: Any = None
+        self._client: Any = None
 
     @property
     def client(self) -> Any:
-        """MLflow's client, made at the first use: to import MLflow takes seconds."""
-        if self._connected is None:
-            with hushed():
+        """The MLflow client, created on first use, because importing MLflow takes seconds."""
+        if self._client is None:
+            with quiet_mlflow():
                 from mlflow import MlflowClient
 
-                _make_room(self.uri)
-                self._connected = MlflowClient(self.uri, self.uri)
-        return self._connected
+                _create_store_folder(self.uri)
+                self._client = MlflowClient(self.uri, self.uri)
+        return self._client
 
-    def experiment(self, name: str) -> str:
-        """Return the id of the experiment of a data set, made where there is none."""
-        known = self.client.get_experiment_by_name(model_name(name))
-        if known is not None:
-            return str(known.experiment_id)
+    def experiment_id(self, name: str) -> str:
+        """Return the id of a dataset's experiment, which is created if necessary."""
+        experiment = self.client.get_experiment_by_name(model_name(name))
+        if experiment is not None:
+            return str(experiment.experiment_id)
         local = self.uri.startswith("sqlite:")
-        place = self._artifacts.joinpath(model_name(name)).as_uri() if local else None
-        return str(self.client.create_experiment(model_name(name), place))
+        location = self._artifacts.joinpath(model_name(name)).as_uri() if local else None
+        return str(self.client.create_experiment(model_name(name), location))
 
     @contextmanager
-    def current(self) -> Iterator[None]:
-        """Have MLflow's fluent calls go here, and give them back afterwards.
+    def as_default(self) -> Iterator[None]:
+        """Direct MLflow's fluent API to this store, and restore the previous one at the end.
 
-        MLflow writes the address into the environment as well, where our settings, and every
-        process started from here, would find it.
+        MLflow also writes the address to the environment, which settings and child processes
+        would read.
         """
-        with hushed():
+        with quiet_mlflow():
             import mlflow
-        before = os.environ.get("MLFLOW_TRACKING_URI")
+        previous = os.environ.get("MLFLOW_TRACKING_URI")
         mlflow.set_tracking_uri(self.uri)
         try:
-            with hushed():
+            with quiet_mlflow():
                 yield
         finally:
-            mlflow.set_tracking_uri(before)
+            mlflow.set_tracking_uri(previous)
 
     @contextmanager
-    def errors(self, what: str) -> Iterator[None]:
-        """Turn MLflow's errors, and the disk's, into ours."""
+    def translate_errors(self, problem: str) -> Iterator[None]:
+        """Raise MLflow's errors and file errors as `PublishError`, with a sentence before them."""
         from mlflow.exceptions import MlflowException
 
         try:
             yield
         except MlflowException as error:
             raise PublishError(
-                f"{what} ({without_password(self.uri)}): {without_password(error.message)} "
-                "MLFLOW_TRACKING_URI says where ensembles are registered."
-            ) from None  # its own words hold the password
+                f"{problem} ({without_password(self.uri)}): {without_password(error.message)} "
+                "Check MLFLOW_TRACKING_URI, the store of registered ensembles."
+            ) from None  # the original message contains the password
         except OSError as error:
             raise PublishError(
-                f"{what} ({without_password(self.uri)}): {without_password(str(error))}."
+                f"{problem} ({without_password(self.uri)}): {without_password(str(error))}."
             ) from None
 
 
 def model_name(name: str) -> str:
-    """Return a data set's name as MLflow takes it; two names never become one."""
+    """Return a dataset's name in the characters that MLflow allows; names stay unique."""
     allowed = re.sub(r"""[/:'"%]""", "-", name)
     if allowed == name:
         return name
@@ -100,29 +100,29 @@ def model_name(name: str) -> str:
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
-    """Keep what MLflow says to developers from the one who publishes.
+def quiet_mlflow() -> Iterator[None]:
+    """Suppress MLflow's warnings to developers.
 
-    It warns that this package is not installed from an index, of its own type hints and of its
-    own use of SQLAlchemy.
+    It warns about a package that is not installed from an index, its own type hints and its use
+    of SQLAlchemy.
     """
-    import mlflow  # noqa: F401 - it sets its loggers up on import, over what is set below
+    import mlflow  # noqa: F401 - its import configures the loggers changed below
 
-    noisy = [logging.getLogger(name) for name in ("mlflow", "alembic")]
-    levels = [one.level for one in noisy]
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for one in noisy:
-            one.setLevel(logging.ERROR)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            for one, level in zip(noisy, levels, strict=True):
-                one.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
-def _make_room(uri: str) -> None:
-    """Make the folder of a local store, which SQLite does not."""
+def _create_store_folder(uri: str) -> None:
+    """Create the folder of a local store, because SQLite does not."""
     path = uri.removeprefix("sqlite:///")
     if path != uri:
         Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A FiftyOne view as a source of data that MLflow can name: which dataset, which samples."""
+"""FiftyOne views as MLflow dataset sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlflow.entities import DatasetInput, InputTag
 
 from curation.tracking.run_contents import DataInput
 
-_CONTEXT = "mlflow.data.context"  # what MLflow's pages read
+_CONTEXT = "mlflow.data.context"  # tag that MLflow's UI displays
 
 
 class FiftyOneSource(DatasetSource):  # type: ignore[misc] # MLflow is not typed
@@ -39,23 +39,23 @@ class FiftyOneSource(DatasetSource):  # type: ignore[misc] # MLflow is not typed
         return cls(raw_source.dataset, raw_source.tag, raw_source.round_number)
 
     def to_dict(self) -> dict[Any, Any]:
-        """Return what is kept with the run."""
+        """Return the values stored with a run."""
         view = f"match_tags({self.tag!r})" if self.tag else "view()"
         return {"dataset": self.dataset, "view": view, "tag": self.tag, "round": self.round_number}
 
     @classmethod
     def from_dict(cls, source_dict: dict[Any, Any]) -> FiftyOneSource:
-        """Return the source of which `to_dict` wrote."""
+        """Return the source from the values of `to_dict`."""
         return cls(source_dict["dataset"], source_dict["tag"], int(source_dict["round"]))
 
 
-def dataset_input(one: DataInput) -> Any:
-    """Return data as MLflow notes it with a run; its digest is the snapshot's hash."""
-    source = FiftyOneSource(one.dataset, one.tag, one.round_number)
-    data = MetaDataset(source, name=one.dataset, digest=one.digest[:36] or None)
-    tags = {_CONTEXT: one.context, "round": str(one.round_number), "snapshot": one.digest}
-    if one.n_images is not None:
-        tags["images"] = str(one.n_images)
+def dataset_input(data: DataInput) -> DatasetInput:
+    """Return data as an MLflow dataset input; its digest is the snapshot's hash."""
+    source = FiftyOneSource(data.dataset, data.tag, data.round_number)
+    dataset = MetaDataset(source, name=data.dataset, digest=data.digest[:36] or None)
+    tags = {_CONTEXT: data.context, "round": str(data.round_number), "snapshot": data.digest}
+    if data.n_images is not None:
+        tags["images"] = str(data.n_images)
     return DatasetInput(
-        data._to_mlflow_entity(), tags=[InputTag(key, value) for key, value in tags.items()]
+        dataset._to_mlflow_entity(), tags=[InputTag(key, value) for key, value in tags.items()]
     )

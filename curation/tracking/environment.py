@@ -1,4 +1,4 @@
-"""Where a run took place: the interpreter, the machine, and every installed package."""
+"""Environment of a run: interpreter, machine and installed packages."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ DISTRIBUTION = "cascade-curation"
 
 
 def requirement() -> str:
-    """Return this package as a requirement; unpinned where it runs without being installed."""
+    """Return this package as a requirement, unpinned if it is not installed."""
     try:
         return f"{DISTRIBUTION}=={metadata.version(DISTRIBUTION)}"
     except metadata.PackageNotFoundError:
         return DISTRIBUTION
 
 
-def page() -> str:
-    """Return the environment as text that pip reads: facts as comments, then what is installed."""
+def describe() -> str:
+    """Return the environment as a requirements file, with facts as comments."""
     facts = {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -26,7 +26,9 @@ def page() -> str:
         "gpu": _gpu(),
     }
     installed = {
-        f"{one.metadata['Name']}=={one.version}" for one in metadata.distributions() if one.version
+        f"{package.metadata['Name']}=={package.version}"
+        for package in metadata.distributions()
+        if package.version
     }
     lines = [f"# {name}: {value}" for name, value in facts.items()]
     return "\n".join([*lines, *sorted(installed, key=str.casefold)]) + "\n"

@@ -1,4 +1,4 @@
-"""What the run of an ensemble keeps, from the record of its round and its evaluation. Pure."""
+"""Contents of an ensemble's run, from the record of its round and its evaluation. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cascade.arrays import BoolArray, FloatArray
 from cascade.checkpoints import licenses
 from cascade.checkpoints.licenses import KINDS
 from curation.report import figures
-from curation.tracking.run_contents import About, DataInput
+from curation.tracking.run_contents import DataInput, RunContents
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,32 +23,32 @@ if TYPE_CHECKING:
     from cascade.ensemble import Ensemble
 
 _METRICS = ("mcc", "precision", "recall", "ece", "map", "map50", "n_images", "n_positive")
-_OF_SLICE = ("mcc", "precision", "recall", "map50")
+_SLICE_METRICS = ("mcc", "precision", "recall", "map50")
 _TABLES = ("slices", "classes", "members")
-_FIT = ("epochs", "best_epoch", "seconds", "checkpoint")
+_FIT_PARAMS = ("epochs", "best_epoch", "seconds", "checkpoint")
 
 
-def of_round(
+def from_round(
     record: Mapping[str, Any],
     evaluation: Mapping[str, Any],
     *,
     dataset: str,
     tag: str,
     trained: bool,
-) -> About:
-    """Return the content of a run.
+) -> RunContents:
+    """Return the contents of a run.
 
     Args:
-        record: Of the round, as `rounds.Round.record` gives it.
-        evaluation: Of the ensemble, on the frozen set.
-        dataset: The name of the FiftyOne dataset.
-        tag: The sample tag of what the round chose.
-        trained: Whether the round trained this ensemble; it may also be what it began with.
+        record: Record of the round (`rounds.Round.record`).
+        evaluation: Evaluation of the ensemble on the frozen set.
+        dataset: Name of the FiftyOne dataset.
+        tag: Sample tag of the round's batch.
+        trained: Whether the round trained this ensemble, rather than starting from it.
     """
     fits: Mapping[str, Any] = _summary(record, "train").get("members", {}) if trained else {}
     truth = np.array(evaluation["samples"]["truth"], bool)
     p = np.array(evaluation["samples"]["p"], float)
-    return About(
+    return RunContents(
         params=_params(record, evaluation, fits),
         metrics=_metrics(evaluation),
         curves=_curves(fits),
@@ -55,41 +56,35 @@ def of_round(
         figures=_plots(evaluation, fits, truth, p),
         tables={
             "confusion": confusion(truth, p, evaluation["threshold"]),
-            **{
-                key: evaluation[key]
-                for key in ("slices", "classes", "members")
-                if key in evaluation
-            },
+            **{key: evaluation[key] for key in _TABLES if key in evaluation},
         },
     )
 
 
-def tags_of(ensemble: Ensemble, evaluation: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is noted with a version: what it is made of, on what terms, judged on what."""
+def version_tags(ensemble: Ensemble, evaluation: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of a version: its parts, licenses and evaluation set."""
     members = [ensemble.manifest.member(name) for name in ensemble.checkpoints]
-    counted = Counter(one.license for one in members)
-    kinds = [licenses.kind(one.license) for one in members]
+    counts = Counter(member.license for member in members)
+    kinds = [licenses.kind(member.license) for member in members]
     return {
         "manifest": ensemble.manifest.identity,
         "taxonomy": ensemble.taxonomy.identity,
         "calibration": ensemble.calibration.identity,
         "members": ", ".join(ensemble.checkpoints),
-        "licences": ", ".join(f"{name} ({n})" for name, n in sorted(counted.items())),
+        "licences": ", ".join(f"{name} ({n})" for name, n in sorted(counts.items())),
         "strictest_licence": max(kinds, key=KINDS.index) if kinds else "none",
-        "evaluation_set": evaluation_set(evaluation),
+        "evaluation_set": evaluation_set_hash(evaluation),
     }
 
 
-def evaluation_set(evaluation: Mapping[str, Any]) -> str:
-    """Return 16 hex digits over the images and the truth that the figures are about."""
-    about = {key: evaluation["samples"][key] for key in ("id", "truth")}
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+def evaluation_set_hash(evaluation: Mapping[str, Any]) -> str:
+    """Return 16 hex digits of the hash of the evaluated images and their ground truth."""
+    content = {key: evaluation["samples"][key] for key in ("id", "truth")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def confusion(
-    truth: np.ndarray[Any, Any], p: np.ndarray[Any, Any], threshold: float
-) -> dict[str, int]:
-    """Return how often each answer was right and wrong; no probability counts as a no."""
+def confusion(truth: BoolArray, p: FloatArray, threshold: float) -> dict[str, int]:
+    """Return the confusion counts; a missing probability (NaN) counts as a no."""
     says_yes = p >= threshold  # False for NaN
     return {
         "true_positive": int((truth & says_yes).sum()),
@@ -100,32 +95,31 @@ def confusion(
 
 
 def _summary(record: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = record["stages"].get(stage, {}).get("summary", {})
-    return found
+    summary: Mapping[str, Any] = record["stages"].get(stage, {}).get("summary", {})
+    return summary
 
 
 def _params(
     record: Mapping[str, Any], evaluation: Mapping[str, Any], fits: Mapping[str, Any]
 ) -> dict[str, Any]:
-    known = {key: record.get(key) for key in ("round", "manifest", "taxonomy", "labeler", "seed")}
-    known |= {"threshold": evaluation["threshold"], "split": evaluation["split"]}
-    known["examples"] = _summary(record, "train").get("examples") if fits else None
-    of_fits = {
-        f"{member}/{key}": fit[key] for member, fit in fits.items() for key in _FIT if key in fit
-    }
-    return {key: one for key, one in {**known, **of_fits}.items() if one is not None}
+    params = {key: record.get(key) for key in ("round", "manifest", "taxonomy", "labeler", "seed")}
+    params |= {"threshold": evaluation["threshold"], "split": evaluation["split"]}
+    params["examples"] = _summary(record, "train").get("examples") if fits else None
+    for member, fit in fits.items():
+        params |= {f"{member}/{key}": fit[key] for key in _FIT_PARAMS if key in fit}
+    return {key: value for key, value in params.items() if value is not None}
 
 
 def _metrics(evaluation: Mapping[str, Any]) -> dict[str, float | None]:
-    latency = {f"latency_{key}_ms": one for key, one in evaluation["latency_ms"].items()}
+    latency = {f"latency_{key}_ms": value for key, value in evaluation["latency_ms"].items()}
     classes = {
-        _key("class", name, "ap50"): one["ap50"]
-        for name, one in evaluation.get("classes", {}).items()
+        _key("class", name, "ap50"): metrics["ap50"]
+        for name, metrics in evaluation.get("classes", {}).items()
     }
     slices = {
-        _key("slice", name, key): one.get(key)
-        for name, one in evaluation.get("slices", {}).items()
-        for key in _OF_SLICE
+        _key("slice", name, key): metrics.get(key)
+        for name, metrics in evaluation.get("slices", {}).items()
+        for key in _SLICE_METRICS
     }
     return {key: evaluation.get(key) for key in _METRICS} | latency | classes | slices
 
@@ -147,58 +141,56 @@ def _inputs(
     trained: bool,
 ) -> tuple[DataInput, ...]:
     number = int(record["round"])
-    judged = DataInput(
-        dataset, "", evaluation_set(evaluation), "evaluation", number, evaluation["n_images"]
+    evaluated = DataInput(
+        dataset, "", evaluation_set_hash(evaluation), "evaluation", number, evaluation["n_images"]
     )
     digest = _summary(record, "label").get("dataset_hash")
     if not (trained and digest):
-        return (judged,)
+        return (evaluated,)
     examples = _summary(record, "train").get("examples")
-    return (DataInput(dataset, tag, digest, "training", number, examples), judged)
+    return (DataInput(dataset, tag, digest, "training", number, examples), evaluated)
 
 
 def _plots(
     evaluation: Mapping[str, Any],
     fits: Mapping[str, Any],
-    truth: np.ndarray[Any, Any],
-    p: np.ndarray[Any, Any],
+    truth: BoolArray,
+    p: FloatArray,
 ) -> dict[str, Figure]:
     losses = {member: fit["train_loss"] for member, fit in fits.items() if fit.get("train_loss")}
-    found = {
+    plots = {
         "calibration": figures.calibration_curve(truth, {"ensemble": p}),
         "confusion": _confusion_plot(truth, p, evaluation["threshold"]),
     }
     if losses:
-        found["training"] = figures.training_curves(losses)
+        plots["training"] = figures.training_curves(losses)
     slices = evaluation.get("slices", {})
     if slices:
         table = [
-            [np.nan if one.get(key) is None else one[key] for key in _OF_SLICE]
-            for one in slices.values()
+            [np.nan if metrics.get(key) is None else metrics[key] for key in _SLICE_METRICS]
+            for metrics in slices.values()
         ]
-        counts = [one["n"] for one in slices.values()]
-        found["slices"] = figures.slice_heat(
-            list(slices), _OF_SLICE, np.array(table, float), counts=counts
+        counts = [metrics["n"] for metrics in slices.values()]
+        plots["slices"] = figures.slice_heat(
+            list(slices), _SLICE_METRICS, np.array(table, float), counts=counts
         )
-    return found
+    return plots
 
 
-def _confusion_plot(
-    truth: np.ndarray[Any, Any], p: np.ndarray[Any, Any], threshold: float
-) -> Figure:
-    """Draw the share of each answer among the images of either truth."""
-    found = confusion(truth, p, threshold)
+def _confusion_plot(truth: BoolArray, p: FloatArray, threshold: float) -> Figure:
+    """Draw the share of each answer among the images with positive and negative truth."""
+    count = confusion(truth, p, threshold)
     rows = [
-        [found["true_positive"], found["false_negative"]],
-        [found["false_positive"], found["true_negative"]],
+        [count["true_positive"], count["false_negative"]],
+        [count["false_positive"], count["true_negative"]],
     ]
     counts = [sum(row) for row in rows]
-    shares = [[one / max(sum(row), 1) for one in row] for row in rows]
+    shares = [[cell / max(sum(row), 1) for cell in row] for row in rows]
     return figures.slice_heat(
         ["truth yes", "truth no"], ["said yes", "said no"], np.array(shares), counts=counts
     )
 
 
 def _key(*parts: str) -> str:
-    """Return a name as MLflow takes it for a metric."""
-    return "/".join(re.sub(r"[^\w. :-]", "-", one) for one in parts)
+    """Return a metric's name in the characters that MLflow allows."""
+    return "/".join(re.sub(r"[^\w. :-]", "-", part) for part in parts)

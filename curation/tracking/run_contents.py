@@ -1,4 +1,4 @@
-"""What a run keeps beside the ensemble: settings, figures, curves, data, plots and tables."""
+"""Contents of a run: parameters, metrics, curves, data, plots, tables and files."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataInput:
-    """Data that went into a run, and where it is found again.
+    """Data used in a run, and its source.
 
     Attributes:
-        dataset: The name of the FiftyOne dataset.
-        tag: The sample tag of the view, such as `round-01`; empty for the whole dataset.
-        digest: The hash of the snapshot: images, splits and boxes.
-        context: What it was for.
-        round_number: The round that it belongs to.
-        n_images: How many images; None where not counted.
+        dataset: Name of the FiftyOne dataset.
+        tag: Sample tag of the view, such as `round-01`; empty for the whole dataset.
+        digest: Hash of the snapshot: images, splits and boxes.
+        context: Purpose of the data.
+        round_number: Number of the round.
+        n_images: Number of images; None if unknown.
     """
 
     dataset: str
@@ -33,18 +33,18 @@ class DataInput:
 
 
 @dataclass(frozen=True)
-class About:
-    """The content of one run; everything may be left out.
+class RunContents:
+    """Contents of one run; all optional.
 
     Attributes:
-        params: Settings, by name.
-        metrics: Figures; a None is left out.
-        curves: One value for each epoch from the first; a None is left out.
-        inputs: The data.
-        figures: Plots, by file name without its ending.
-        tables: Plain JSON, by file name without its ending: confusion, slices, the verdict.
-        pages: Text files, by their name: a page of HTML, the environment.
-        files: More files to keep, by the folder to put them in.
+        params: Parameters, by name.
+        metrics: Metrics, by name; None is omitted.
+        curves: One value for each epoch, by name; None is omitted.
+        inputs: Data used in the run.
+        figures: Plots, by file name without suffix.
+        tables: Plain JSON, by file name without suffix: confusion, slices, the verdict.
+        pages: Text files, by name: an HTML page, the environment.
+        files: Other files, by destination folder.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)

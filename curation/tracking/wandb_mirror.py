@@ -1,7 +1,7 @@
-"""The run of a registered version once more, in Weights & Biases: for teams that look there.
+"""Copies of runs in Weights & Biases, for teams that use it.
 
-An option: `pip install cascade-curation[wandb]`. Only this file knows W&B. With
-`WANDB_MODE=offline` nothing leaves the machine; `wandb sync` sends it later.
+Optional: `pip install cascade-curation[wandb]`. Only this module imports W&B. With
+`WANDB_MODE=offline`, the copy stays on the machine until `wandb sync` uploads it.
 """
 
 from __future__ import annotations
@@ -17,32 +17,31 @@ from curation.tracking.client import Connection
 from curation.tracking.registry.versions import FILES, Registry
 
 _EPOCH = "epoch"
-_CURVES = ("train_loss", "val_map50")  # the last part of a metric's name that has a step
+_CURVES = ("train_loss", "val_map50")  # last part of the names of metrics by epoch
 
 
 def mirror(registry: Registry, name: str, version: str, *, project: str, folder: Path) -> str:
     """Copy the run of a version into a W&B project; return the folder or address of the copy.
 
     Args:
-        registry: Where the version is.
-        name: Of the registered model.
-        version: The version.
-        project: The W&B project.
-        folder: Where W&B keeps its files on this machine.
+        registry: Registry of the version.
+        name: Name of the registered model.
+        version: Version number.
+        project: W&B project.
+        folder: Folder of W&B's files on this machine.
 
     Raises:
-        PublishError: W&B is not installed or refuses, or there is no such version.
+        PublishError: W&B is not installed or refuses, or the version does not exist.
     """
     try:
         import wandb
     except ModuleNotFoundError as error:
         raise PublishError(
-            "Weights & Biases is not installed: `pip install cascade-curation[wandb]`."
+            "Weights & Biases is not installed. Run `pip install cascade-curation[wandb]`."
         ) from error
-    found = {one.version: one for one in registry.versions(name)}
-    if version not in found or not found[version].run_id:
-        raise PublishError(f"There is no version {version} of {name!r} with a run to mirror.")
-    one = found[version]
+    source = registry.version(name, version)
+    if not source.run_id:
+        raise PublishError(f"Version {version} of {name!r} has no run to mirror.")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with (
@@ -50,38 +49,38 @@ def mirror(registry: Registry, name: str, version: str, *, project: str, folder:
             wandb.init(
                 project=project,
                 name=f"{name} v{version}",
-                id=one.run_id,
+                id=source.run_id,
                 resume="allow",
                 dir=str(folder),
-                config=_config(registry, one.run_id, one.tags),
+                config=_config(registry, source.run_id, source.tags),
             ) as run,
         ):
-            for step in _steps(registry, one.run_id):
+            for step in _steps(registry, source.run_id):
                 run.log(dict(step))
-            run.summary.update(_final(registry, one.run_id))
-            for path in _files(registry, one.run_id, Path(temporary)):
-                # Copied: W&B's own `save` links to where it found the file, which goes away.
-                kept = Path(run.dir) / path.relative_to(temporary)
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, kept)
-                run.save(str(kept), base_path=run.dir, policy="now")
+            run.summary.update(_final_metrics(registry, source.run_id))
+            for path in _files(registry, source.run_id, Path(temporary)):
+                # Copied, because W&B's `save` links to the file, which is temporary.
+                copy = Path(run.dir) / path.relative_to(temporary)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+                run.save(str(copy), base_path=run.dir, policy="now")
             return str(run.url or run.dir)
     except wandb.Error as error:
-        raise PublishError(f"W&B did not take the run of version {version}: {error}.") from error
+        raise PublishError(f"W&B refused the run of version {version}: {error}.") from error
 
 
 def _config(registry: Registry, run_id: str, tags: Mapping[str, str]) -> dict[str, Any]:
     params = _client(registry).get_run(run_id).data.params
-    return {**params, **{f"tag/{key}": one for key, one in tags.items() if key != FILES}}
+    return {**params, **{f"tag/{key}": value for key, value in tags.items() if key != FILES}}
 
 
-def _final(registry: Registry, run_id: str) -> dict[str, float]:
+def _final_metrics(registry: Registry, run_id: str) -> dict[str, float]:
     metrics: dict[str, float] = _client(registry).get_run(run_id).data.metrics
     return metrics
 
 
 def _steps(registry: Registry, run_id: str) -> Iterator[Mapping[str, float]]:
-    """Give what was measured in each epoch, in order."""
+    """Yield the metrics of each epoch, in order."""
     client = _client(registry)
     by_epoch: dict[int, dict[str, float]] = {}
     for key in client.get_run(run_id).data.metrics:
@@ -92,9 +91,9 @@ def _steps(registry: Registry, run_id: str) -> Iterator[Mapping[str, float]]:
 
 
 def _files(registry: Registry, run_id: str, folder: Path) -> list[Path]:
-    """Fetch the run's plots, tables and pages into a folder and return them."""
+    """Download the run's plots, tables and pages to a folder; return their paths."""
     _client(registry).download_artifacts(run_id, "", str(folder))
-    return sorted(one for one in folder.rglob("*") if one.is_file())
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _client(registry: Registry) -> Any:

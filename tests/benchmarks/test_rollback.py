@@ -66,7 +66,7 @@ def test_warm(store, database, tmp_path, capsys):
 def test_cold(home, store, tmp_path, capsys):
     home.folder.mkdir()
     shutil.copy(store, home.folder)
-    register(Registry.of(home.settings), tmp_path, 2)
+    register(Registry.from_settings(home.settings), tmp_path, 2)
     for version in (1, 2):
         home.curate("promote", "demo", version, "--by", "A", "--why", "b", "--against-the-gate")
     home.stop_database()

@@ -1,7 +1,7 @@
-"""What a promotion or a rollback changes: aliases and tags, from what there is. Pure.
+"""Changes of aliases and tags by a promotion or rollback. Pure.
 
-A version's tag `replaced` names the champion before it, so the versions form a chain; a
-rollback goes back along it, past versions that were withdrawn.
+The tag `replaced` of a version names the champion before it, so versions form a chain. A
+rollback follows the chain back, past withdrawn versions.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ WITHDRAWN = "withdrawn"  # tag: "true" where a rollback took it out of service
 
 @dataclass(frozen=True)
 class Signature:
-    """Who moved what is in service, and why.
+    """Author, reason and time of a move.
 
     Attributes:
         by: A person, or a program such as `gate` or `guard`.
-        why: In their words.
-        at: When, ISO 8601, UTC.
+        why: Reason in the author's words.
+        at: Time, ISO 8601, UTC.
     """
 
     by: str
@@ -36,15 +36,15 @@ class Signature:
 
 @dataclass(frozen=True)
 class Move:
-    """All that one promotion or rollback changes.
+    """All changes of one promotion or rollback.
 
     Attributes:
-        kind: Which of them.
-        before: The champion until then; None at the first promotion.
-        after: The champion from then on.
-        tags: Tags to set, `(version, key, value)`, before the aliases.
-        aliases: Aliases to set, in this order; None takes one away.
-        signature: Who, why and when.
+        kind: Kind of move.
+        before: Champion before; None for the first promotion.
+        after: Champion afterwards.
+        tags: Tags to set before the aliases, `(version, key, value)`.
+        aliases: Aliases to set, in order; None deletes one.
+        signature: Author, reason and time.
     """
 
     kind: Kind
@@ -55,13 +55,13 @@ class Move:
     signature: Signature
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as a database keeps them."""
+        """Return plain values for the database."""
         content = asdict(self)
-        return content | {key: [list(one) for one in content[key]] for key in ("tags", "aliases")}
+        return content | {key: [list(item) for item in content[key]] for key in ("tags", "aliases")}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Move:
-        """Return the move of which `to_dict` wrote."""
+        """Return the move from the values of `to_dict`."""
         return cls(
             kind=content["kind"],
             before=content["before"],
@@ -75,58 +75,58 @@ class Move:
 def promotion(
     version: str, *, aliases: Mapping[str, str], verdict: str, signature: Signature
 ) -> Move:
-    """Return what puts a version into service that is not in service yet."""
+    """Return the move that promotes a version to champion."""
     champion = aliases.get("champion")
     tags = [(version, "verdict", verdict), (version, WITHDRAWN, "false")]
-    tags += _signed(version, "promoted", signature)
-    moved: list[tuple[str, str | None]] = []
+    tags += _signature_tags(version, "promoted", signature)
+    changes: list[tuple[str, str | None]] = []
     if champion is not None:
         tags.append((version, REPLACED, champion))
-        moved.append(("previous", champion))
-    moved.append(("champion", version))
+        changes.append(("previous", champion))
+    changes.append(("champion", version))
     if aliases.get("challenger") == version:
-        moved.append(("challenger", None))
-    return Move("promote", champion, version, tuple(tags), tuple(moved), signature)
+        changes.append(("challenger", None))
+    return Move("promote", champion, version, tuple(tags), tuple(changes), signature)
 
 
 def rollback(*, aliases: Mapping[str, str], tags: Tags, name: str, signature: Signature) -> Move:
-    """Return what puts the version that the champion replaced back into service.
+    """Return the move that restores the version replaced by the champion.
 
     Raises:
-        PublishError: The champion has replaced none that is still good.
+        PublishError: The champion replaced no version that is not withdrawn.
     """
     champion = aliases.get("champion")
-    before = _before(champion, tags) if champion else None
-    if champion is None or before is None:
+    restored = _predecessor(champion, tags) if champion else None
+    if champion is None or restored is None:
         raise PublishError(
-            f"The champion of {name!r} (version {champion or 'none'}) has replaced no other "
-            "version, so there is nothing to go back to."
+            f"The champion of {name!r} (version {champion or 'none'}) replaced no other "
+            "version, so there is no version to restore."
         )
-    noted = [(champion, WITHDRAWN, "true"), *_signed(champion, "withdrawn", signature)]
+    new_tags = [(champion, WITHDRAWN, "true"), *_signature_tags(champion, "withdrawn", signature)]
     return Move(
         "rollback",
         champion,
-        before,
-        tuple(noted),
-        (("champion", before), ("previous", _before(before, tags, without=champion))),
+        restored,
+        tuple(new_tags),
+        (("champion", restored), ("previous", _predecessor(restored, tags, excluded=champion))),
         signature,
     )
 
 
-def _before(version: str, tags: Tags, without: str = "") -> str | None:
-    """Return the last champion before a version that was not withdrawn, None where none is."""
+def _predecessor(version: str, tags: Tags, excluded: str = "") -> str | None:
+    """Return the last champion before a version that is not withdrawn; None if there is none."""
     seen = {version}
-    found = tags.get(version, {}).get(REPLACED)
-    while found is not None and found not in seen:
-        good = found in tags and tags[found].get(WITHDRAWN) != "true"
-        if good and found != without:
-            return found
-        seen.add(found)
-        found = tags.get(found, {}).get(REPLACED)
+    candidate = tags.get(version, {}).get(REPLACED)
+    while candidate is not None and candidate not in seen:
+        available = candidate in tags and tags[candidate].get(WITHDRAWN) != "true"
+        if available and candidate != excluded:
+            return candidate
+        seen.add(candidate)
+        candidate = tags.get(candidate, {}).get(REPLACED)
     return None
 
 
-def _signed(version: str, verb: str, signature: Signature) -> list[tuple[str, str, str]]:
+def _signature_tags(version: str, verb: str, signature: Signature) -> list[tuple[str, str, str]]:
     return [
         (version, f"{verb}_by", signature.by),
         (version, f"{verb}_at", signature.at),

@@ -1,6 +1,7 @@
-"""The files of a folder with their sizes and hashes, so that a changed byte is noticed by name.
+"""Sizes and hashes of a folder's files, to detect and name changed files.
 
-As text, one line a file, `sha256 size path`, paths in order: equal exactly where the files are.
+As text: one line `sha256 size path` for each file, in order of paths. Equal texts mean equal
+files.
 """
 
 from __future__ import annotations
@@ -14,71 +15,71 @@ from curation.errors import PublishError
 
 
 @dataclass(frozen=True)
-class File:
-    """What a file was when it was registered.
+class FileChecksum:
+    """Size and hash of a file.
 
     Attributes:
-        sha256: Of its content, hex.
-        size: In bytes.
+        sha256: SHA-256 of the content, hex.
+        size: Size in bytes.
     """
 
     sha256: str
     size: int
 
 
-def of_folder(folder: Path) -> dict[str, File]:
-    """Return every file below a folder, by its path with `/`, in order."""
-    files = sorted(one for one in folder.rglob("*") if one.is_file())
-    return {one.relative_to(folder).as_posix(): _file(one) for one in files}
+def of_folder(folder: Path) -> dict[str, FileChecksum]:
+    """Return the checksum of every file below a folder, by path with `/`, in order."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _checksum(path) for path in files}
 
 
-def to_text(files: Mapping[str, File]) -> str:
-    """Return the text of some files: see above."""
-    return "".join(f"{one.sha256} {one.size} {path}\n" for path, one in sorted(files.items()))
+def to_text(files: Mapping[str, FileChecksum]) -> str:
+    """Return checksums as text."""
+    return "".join(f"{file.sha256} {file.size} {path}\n" for path, file in sorted(files.items()))
 
 
-def from_text(text: str) -> dict[str, File]:
-    """Return the files of which `to_text` wrote.
+def from_text(text: str) -> dict[str, FileChecksum]:
+    """Return the checksums from the text of `to_text`.
 
     Raises:
-        PublishError: The text is not of that form.
+        PublishError: The text has another format.
     """
-    files: dict[str, File] = {}
+    files: dict[str, FileChecksum] = {}
     for line in text.splitlines():
         words = line.split(" ", 2)
         if len(words) != 3 or len(words[0]) != 64 or not words[1].isdecimal():
             raise PublishError(f"A line must be `sha256 size path`, got {line!r}.")
-        files[words[2]] = File(words[0], int(words[1]))
+        files[words[2]] = FileChecksum(words[0], int(words[1]))
     return files
 
 
-def expect(folder: Path, files: Mapping[str, File], *, what: str) -> None:
-    """Refuse a folder whose files are not those that were registered, to the last byte.
+def verify(folder: Path, files: Mapping[str, FileChecksum], *, subject: str) -> None:
+    """Check that a folder contains exactly the registered files.
 
     Args:
-        folder: What is about to be loaded.
-        files: What it must hold, and nothing else.
-        what: Whose files these are, to begin the message with.
+        folder: Folder to check.
+        files: Registered checksums.
+        subject: Subject of the error message.
 
     Raises:
-        PublishError: Names each file that is changed, absent, or there beside.
+        PublishError: Files are changed, missing or extra; the message names them.
     """
-    found = of_folder(folder)
+    present = of_folder(folder)
     problems = [
-        f"{path} has the sha256 {found[path].sha256}, registered was {one.sha256}"
-        if path in found
-        else f"{path} is absent"
-        for path, one in files.items()
-        if found.get(path) != one
+        f"{path} has the SHA-256 {present[path].sha256} instead of {file.sha256}"
+        if path in present
+        else f"{path} is missing"
+        for path, file in files.items()
+        if present.get(path) != file
     ]
-    problems += [f"{path} was never registered" for path in found if path not in files]
+    problems += [f"{path} was not registered" for path in present if path not in files]
     if problems:
         raise PublishError(
-            f"{what} is not what was registered, so it is not loaded: {'; '.join(problems)}. "
+            f"{subject} differs from what was registered and is not loaded: {'; '.join(problems)}. "
             "Restore the files, or roll back to another version (`curate rollback`)."
         )
 
 
-def _file(path: Path) -> File:
+def _checksum(path: Path) -> FileChecksum:
     with path.open("rb") as file:
-        return File(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
+        return FileChecksum(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)

@@ -1,9 +1,9 @@
-"""The ensemble as MLflow serves it: images in, as paths or as bytes; decisions and boxes out.
+"""MLflow model of an ensemble: images as paths or bytes in, decisions and boxes out.
 
-MLflow runs this file as code (no pickle) and hands it the ensemble's folder as an artifact. It
-needs this package where it is loaded. Models are imported when the ensemble is, so that to
-register one costs no torch. A file that is not what was registered is refused by its name,
-before anything is built from it.
+MLflow runs this file as code (no pickle) and passes the ensemble's folder as an artifact. This
+package must be installed where it is loaded. Model libraries are imported on load, so that
+registering an ensemble does not import torch. A changed file is refused before anything is
+built from it.
 """
 
 import io
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from cascade.imaging.batches import Image
     from cascade.inference.predictor import Verdict
 
-ARTIFACT = "ensemble"  # the key under which the folder is logged
-FILES = "files"  # the key of the list of its hashes
-AT_A_TIME = 16  # images in memory
+ARTIFACT = "ensemble"  # key of the ensemble's folder
+FILES = "files"  # key of the list of checksums
+BATCH_SIZE = 16  # images in memory
 
 SIGNATURE = ModelSignature(
     inputs=Schema(
@@ -47,7 +47,7 @@ SIGNATURE = ModelSignature(
 
 
 def input_example() -> pd.DataFrame:
-    """Return one small image as bytes, with a name for it: what a caller sends."""
+    """Return an example request: one small image as bytes, with a name."""
     from PIL import Image
 
     stream = io.BytesIO()
@@ -56,13 +56,13 @@ def input_example() -> pd.DataFrame:
 
 
 class EnsembleModel(PythonModel):  # type: ignore[misc] # MLflow is not typed
-    """Loads the ensemble once and answers for tables of images."""
+    """MLflow model that loads the ensemble once and predicts tables of images."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Build the members from the logged folder.
 
         Raises:
-            PublishError: A file is not what was registered; the message names it.
+            PublishError: A file differs from what was registered; the message names it.
         """
         from cascade.ensemble import Ensemble
         from cascade.inference.predictor import Predictor
@@ -70,7 +70,7 @@ class EnsembleModel(PythonModel):  # type: ignore[misc] # MLflow is not typed
 
         folder = Path(context.artifacts[ARTIFACT])
         registered = checksums.from_text(Path(context.artifacts[FILES]).read_text())
-        checksums.expect(folder, registered, what="The ensemble")
+        checksums.verify(folder, registered, subject="The ensemble")
         self._predictor = Predictor(Ensemble.load(folder))
 
     def predict(
@@ -78,15 +78,15 @@ class EnsembleModel(PythonModel):  # type: ignore[misc] # MLflow is not typed
     ) -> pd.DataFrame:
         """Return one row per image: see `SIGNATURE`.
 
-        `p` is the probability of the image decision, NaN where no member may vote. `boxes` is a
+        `p` is the probability of the image decision, NaN if no member may vote. `boxes` is a
         JSON list of `{label, score, box}`, `box` being relative corners `x1, y1, x2, y2`.
 
         Args:
-            context: What `load_context` was given.
-            model_input: The column `content` holds files of images as bytes (base64 over HTTP);
-                where it holds none, the column `image` holds paths that can be read where this
-                runs. Beside content, `image` is only a name.
-            params: There are none.
+            context: Context of the model.
+            model_input: Table with image files as bytes in `content` (base64 over HTTP), or
+                with paths readable on this machine in `image`. With content, `image` is only a
+                name.
+            params: Not used.
 
         Raises:
             ImageError: An image cannot be read.
@@ -94,19 +94,19 @@ class EnsembleModel(PythonModel):  # type: ignore[misc] # MLflow is not typed
         names = _column(model_input, "image")
         contents = _column(model_input, "content")
         rows: list[dict[str, object]] = []
-        for start in range(0, len(model_input), AT_A_TIME):
-            some = slice(start, start + AT_A_TIME)
-            images = [_read(*one) for one in zip(names[some], contents[some], strict=True)]
+        for start in range(0, len(model_input), BATCH_SIZE):
+            batch = slice(start, start + BATCH_SIZE)
+            images = [_read(*row) for row in zip(names[batch], contents[batch], strict=True)]
             verdicts = self._predictor.predict(images)
-            rows += [_row(name, one) for name, one in zip(names[some], verdicts, strict=True)]
+            rows += [_row(*pair) for pair in zip(names[batch], verdicts, strict=True)]
         return pd.DataFrame(rows, columns=SIGNATURE.outputs.input_names())
 
 
 def _column(table: pd.DataFrame, name: str) -> list[object]:
-    """Return a column, None where a value or the whole column is absent."""
+    """Return a column with None for missing values, or for a missing column."""
     if name not in table:
         return [None] * len(table)
-    return [one if isinstance(one, (str, bytes)) else None for one in table[name]]
+    return [value if isinstance(value, (str, bytes)) else None for value in table[name]]
 
 
 def _read(name: object, content: object) -> "Image":
@@ -119,7 +119,7 @@ def _read(name: object, content: object) -> "Image":
             path.write_bytes(content)
             return read(path)
     if name is None:
-        raise ImageError("A row needs an image: its path in `image`, or its bytes in `content`.")
+        raise ImageError("A row needs an image: a path in `image`, or bytes in `content`.")
     return read(str(name))
 
 

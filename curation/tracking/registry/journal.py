@@ -1,26 +1,29 @@
-"""The write-ahead record of moves: what is about to be done is in the database before it is.
+"""Write-ahead journal of moves in the database.
 
-A move that was cut off is found here and done to its end; what is done stays as a record.
+An interrupted move is found here and completed; completed moves stay as a record.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curation.tracking.registry.alias_moves import Move
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
 
 COLLECTION = "curation_moves"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A move on record.
+    """A recorded move.
 
     Attributes:
-        number: The fencing token of the lease under which it was written; grows.
+        number: Fencing token of the lease under which it was written; increasing.
         move: The move.
-        done: Whether it was done to its end.
+        done: Whether it was completed.
     """
 
     number: int
@@ -29,39 +32,39 @@ class Entry:
 
 
 class Journal:
-    """The moves of one registered model.
+    """Moves of one registered model.
 
     Args:
-        database: A MongoDB database (of pymongo).
-        key: Of the model, and of the registry that it is in.
+        database: MongoDB database.
+        key: Key of the model and its registry.
     """
 
-    def __init__(self, database: Any, key: str) -> None:
+    def __init__(self, database: Database[Any], key: str) -> None:
         from pymongo import WriteConcern
 
-        # On the disk before it is acknowledged: this is what makes it write-ahead.
+        # Acknowledged only after it is on disk, as a write-ahead journal requires.
         durable = WriteConcern(w="majority", j=True)
         self._entries = database.get_collection(COLLECTION, write_concern=durable)
         self._key = key
 
     def begin(self, number: int, move: Move) -> Entry:
-        """Put a move on record that is about to be done."""
+        """Record a move before it is made."""
         entry = {"_id": f"{self._key}#{number}", "key": self._key, "number": number}
         self._entries.insert_one(entry | {"done": False, "move": move.to_dict()})
         return Entry(number, move, done=False)
 
     def end(self, entry: Entry) -> None:
-        """Put on record that a move was done to its end."""
+        """Record that a move was completed."""
         self._entries.update_one({"_id": f"{self._key}#{entry.number}"}, {"$set": {"done": True}})
 
     def pending(self) -> list[Entry]:
-        """Return the moves that were cut off, oldest first; there is one at most."""
+        """Return interrupted moves, oldest first; there is at most one."""
         return self._find({"done": False})
 
     def last(self) -> Entry | None:
-        """Return the last move that was done, None where none was."""
+        """Return the last completed move; None if there is none."""
         return next(reversed(self._find({"done": True})), None)
 
-    def _find(self, which: dict[str, Any]) -> list[Entry]:
-        found = self._entries.find({"key": self._key, **which}).sort("number", 1)
-        return [Entry(one["number"], Move.from_dict(one["move"]), one["done"]) for one in found]
+    def _find(self, query: dict[str, Any]) -> list[Entry]:
+        documents = self._entries.find({"key": self._key, **query}).sort("number", 1)
+        return [Entry(d["number"], Move.from_dict(d["move"]), d["done"]) for d in documents]

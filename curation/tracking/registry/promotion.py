@@ -1,14 +1,14 @@
-"""Promotion and rollback: one at a time, and finished even where the process was killed.
+"""Promotion and rollback: exclusive, and completed even after a crash.
 
-MLflow moves one alias at a time, and has no way to say "only if it still is". So
+MLflow moves one alias at a time, without compare-and-set. Therefore
 
-1. a lease in the database lets one process at a time move anything;
-2. what a move changes is written into the database before the first alias moves;
-3. whoever comes next does what was cut off to its end, before anything of their own.
+1. a lease in the database admits one move at a time;
+2. all changes of a move are written to a journal before the first alias moves;
+3. the next process completes an interrupted move before its own.
 
-The version is checked before it is put on record, and `champion` moves in one step: at any
-moment it names a whole version that can be loaded. The lease and the record lie in the database
-of the datasets; those who share a registry must share that, too.
+The version is verified before the move is recorded, and `champion` moves in one step: it always
+names a complete version. Lease and journal are in the database of the datasets, so processes
+that share a registry must also share the database.
 """
 
 from __future__ import annotations
@@ -33,26 +33,28 @@ from curation.tracking.registry.journal import Entry, Journal
 from curation.tracking.registry.versions import Registry
 
 if TYPE_CHECKING:
+    from pymongo.database import Database
+
     from curation.settings import Settings
     from curation.storage.database.lease import Lease
 
-At = Callable[[str], None]
-AUDIT = "audit."  # begins the tags of the audit trail; the move's time and number follow
+StepCallback = Callable[[str], None]
+AUDIT = "audit."  # prefix of the audit trail's tags; time and number of the move follow
 
-_HELD_S = 30.0  # between two steps; a check of all files renews it before and after
-_WAIT_S = 10.0  # for another's move, where waiting is better than being refused
+_LEASE_S = 30.0  # between two steps; renewed before and after files are verified
+_WAIT_S = 10.0  # for another move, if waiting is better than an error
 
 
 @dataclass(frozen=True)
-class Moved:
-    """What became of a promotion or a rollback.
+class MoveResult:
+    """Result of a promotion or rollback.
 
     Attributes:
-        kind: Which of them.
-        before: The champion before.
-        champion: The version in service now.
-        changed: Whether anything moved; False where it had been done already.
-        sentence: All of that in words.
+        kind: Kind of move.
+        before: Champion before.
+        champion: Champion now.
+        changed: Whether an alias moved; False if it had already been done.
+        sentence: The result as a sentence.
     """
 
     kind: Kind
@@ -64,16 +66,16 @@ class Moved:
 
 @dataclass(frozen=True)
 class Event:
-    """One line of the audit trail.
+    """Entry of the audit trail.
 
     Attributes:
-        number: Grows with every move, as long as the database is the same.
+        number: Increasing number of the move, per database.
         kind: `promote` or `rollback`.
-        before: The champion before; None at the first promotion.
-        after: The champion from then on.
-        by: Who.
-        why: In their words.
-        at: When, ISO 8601, UTC.
+        before: Champion before; None for the first promotion.
+        after: Champion afterwards.
+        by: Author.
+        why: Reason in the author's words.
+        at: Time, ISO 8601, UTC.
     """
 
     number: int
@@ -86,16 +88,22 @@ class Event:
 
 
 class Promotions:
-    """Moves what is in service.
+    """Promotions and rollbacks in a registry.
 
     Args:
-        registry: The versions.
-        database: A MongoDB database (of pymongo) for the lease and the record.
-        at: Told the name of each step when it is done; a test ends the process there.
+        registry: Registry of versions.
+        database: MongoDB database of the lease and the journal.
+        on_step: Callback with the name of each completed step, for tests that end the process.
     """
 
-    def __init__(self, registry: Registry, database: Any, *, at: At = lambda step: None) -> None:
-        self.registry, self._database, self._at = registry, database, at
+    def __init__(
+        self,
+        registry: Registry,
+        database: Database[Any],
+        *,
+        on_step: StepCallback = lambda step: None,
+    ) -> None:
+        self.registry, self._database, self._on_step = registry, database, on_step
 
     def promote(
         self,
@@ -105,204 +113,195 @@ class Promotions:
         by: str,
         why: str,
         verdict: str = "promote",
-        over: str | None = None,
-    ) -> Moved:
-        """Put a version into service, and remember which one it replaced.
+        judged_against: str | None = None,
+    ) -> MoveResult:
+        """Promote a version to champion, and record the version that it replaces.
 
         Args:
-            name: Of the registered model.
-            version: What becomes champion.
-            by: Who says so.
-            why: In their words.
-            verdict: Of the gate, in a word: noted with the version.
-            over: The champion that it was judged against; where that is champion no longer,
-                the promotion is refused. None for any.
+            name: Name of the registered model.
+            version: Version to promote.
+            by: Author of the promotion.
+            why: Reason in the author's words.
+            verdict: Verdict of the gate, a tag of the version.
+            judged_against: Champion that the version was judged against; the promotion is
+                refused if the champion has changed. None to skip this check.
 
         Raises:
-            PublishError: The version is not whole, or another champion came in between.
-            LeaseError: Somebody else is moving something right now.
+            PublishError: The version is incomplete, or the champion has changed.
+            LeaseError: Another process is moving an alias.
         """
-        with self._alone(name, by, wait_s=0.0) as (held, journal):
-            self._finish(name, held, journal)
+        with self._lock(name, by, wait_s=0.0) as (move_lease, journal):
+            self._complete_pending(name, move_lease, journal)
             aliases = self.registry.aliases(name)
             champion = aliases.get("champion")
             if champion == version:
-                return _same("promote", version, f"Version {version} is champion already.")
-            if over is not None and champion != over:
+                return _unchanged("promote", version, f"Version {version} is already champion.")
+            if judged_against is not None and champion != judged_against:
                 raise PublishError(
-                    f"Version {version} of {name!r} was judged against version {over}, but "
-                    f"version {champion} is champion since. Evaluate and publish again."
+                    f"Version {version} of {name!r} was judged against version {judged_against}, "
+                    f"but version {champion} is champion now. Evaluate and publish again."
                 )
-            self.registry.expect_untouched(name, version)
+            self.registry.verify(name, version)
             signature = Signature(by, why, _now())
             move = alias_moves.promotion(
                 version, aliases=aliases, verdict=verdict, signature=signature
             )
-            self._do(name, move, held, journal)
+            self._make(name, move, move_lease, journal)
         before = f"it replaces version {champion}" if champion else "it is the first"
         sentence = f"Version {version} is champion: {before}."
-        return Moved("promote", champion, version, changed=True, sentence=sentence)
+        return MoveResult("promote", champion, version, changed=True, sentence=sentence)
 
     def promote_judged(
-        self, name: str, asked: str, *, by: str, why: str, against_the_gate: bool = False
-    ) -> Moved:
-        """Put a version into service that the gate has passed, or, if you insist, any other.
+        self, name: str, number_or_alias: str, *, by: str, why: str, against_the_gate: bool = False
+    ) -> MoveResult:
+        """Promote a version that the gate has passed, or any version against the gate.
 
         Args:
-            name: Of the registered model.
-            asked: A version's number, or an alias.
-            by: Who answers for it.
-            why: In their words; kept, and marked where it was against the gate.
-            against_the_gate: Also where the gate did not say so, or judged it against an old
-                champion.
+            name: Name of the registered model.
+            number_or_alias: Number or alias of the version.
+            by: Author of the promotion.
+            why: Reason in the author's words, marked if it is against the gate.
+            against_the_gate: Whether to ignore the gate's verdict and the champion that it
+                refers to.
 
         Raises:
-            PublishError: The gate did not say so, or `promote` refuses.
-            LeaseError: Somebody else is moving something right now.
+            PublishError: The gate did not pass the version, or `promote` refuses.
+            LeaseError: Another process is moving an alias.
         """
-        chosen = self.registry.version(name, asked)
-        verdict = chosen.tags.get("verdict", "")
+        version = self.registry.version(name, number_or_alias)
+        verdict = version.tags.get("verdict", "")
         if verdict != "promote" and not against_the_gate:
             raise PublishError(
-                f"The gate's verdict on version {chosen.version} is {verdict or 'none'}: "
-                f"{chosen.tags.get('reasons') or 'it was not judged.'} To promote it all the same, "
-                "say --against-the-gate (`against_the_gate=True`); that is kept with your name."
+                f"The gate's verdict on version {version.version} is {verdict or 'none'}: "
+                f"{version.tags.get('reasons') or 'it was not judged.'} To promote it anyway, use "
+                "--against-the-gate (`against_the_gate=True`), which is recorded with your name."
             )
         return self.promote(
             name,
-            chosen.version,
+            version.version,
             by=by,
             why=f"Against the gate: {why}" if against_the_gate else why,
             verdict=verdict or "none",
-            over=None if against_the_gate else chosen.tags.get("judged_against"),
+            judged_against=None if against_the_gate else version.tags.get("judged_against"),
         )
 
-    def rollback(self, name: str, *, by: str, why: str, of: str | None = None) -> Moved:
-        """Put the version that the champion replaced back into service.
+    def rollback(self, name: str, *, by: str, why: str, of: str | None = None) -> MoveResult:
+        """Restore the version that the champion replaced.
 
-        Said twice, it is done once: where the last move was a rollback, another one has to name
-        the version that it is to withdraw.
+        Idempotent: after a rollback, another one must name the version to withdraw.
 
         Args:
-            name: Of the registered model.
-            by: Who says so.
-            why: In their words.
-            of: The champion to withdraw; None for the one that was promoted last.
+            name: Name of the registered model.
+            by: Author of the rollback.
+            why: Reason in the author's words.
+            of: Champion to withdraw; None for the version promoted last.
 
         Raises:
-            PublishError: There is nothing to go back to, or `of` is not in service.
-            LeaseError: Somebody else is moving something right now, and for long.
+            PublishError: There is no version to restore, or `of` is not the champion.
+            LeaseError: Another process has been moving an alias for too long.
         """
-        with self._alone(name, by, wait_s=_WAIT_S) as (held, journal):
-            self._finish(name, held, journal)
+        with self._lock(name, by, wait_s=_WAIT_S) as (move_lease, journal):
+            self._complete_pending(name, move_lease, journal)
             aliases = self.registry.aliases(name)
             champion = aliases.get("champion")
-            tags = {one.version: one.tags for one in self.registry.versions(name)}
+            tags = {version.version: version.tags for version in self.registry.versions(name)}
             last = journal.last()
-            if of is None and _is_of(last, champion):
-                return _already(last, name)
+            if of is None and last is not None and _restored(last, champion):
+                return _already_restored(last, name)
             if of is not None and of != champion:
                 if champion is not None and tags.get(of, {}).get(WITHDRAWN) == "true":
-                    sentence = f"Version {of} is withdrawn already; version {champion} is champion."
-                    return _same("rollback", champion, sentence)
+                    sentence = f"Version {of} is already withdrawn; version {champion} is champion."
+                    return _unchanged("rollback", champion, sentence)
                 raise PublishError(
-                    f"Version {of} of {name!r} is not in service: version {champion or 'none'} is."
+                    f"Version {of} of {name!r} is not the champion, which is {champion or 'none'}."
                 )
             signature = Signature(by, why, _now())
             move = alias_moves.rollback(aliases=aliases, tags=tags, name=name, signature=signature)
-            self.registry.expect_present(name, move.after)
-            self._do(name, move, held, journal)
-        sentence = f"Version {move.after} is back in service; version {move.before} is withdrawn."
-        return Moved("rollback", move.before, move.after, changed=True, sentence=sentence)
+            self.registry.check_sizes(name, move.after)
+            self._make(name, move, move_lease, journal)
+        sentence = f"Version {move.after} is champion again; version {move.before} is withdrawn."
+        return MoveResult("rollback", move.before, move.after, changed=True, sentence=sentence)
 
-    def recover(self, name: str, *, by: str) -> Move | None:
-        """Do a move that was cut off to its end; return it, None where there is none."""
-        with self._alone(name, by, wait_s=_WAIT_S) as (held, journal):
-            return self._finish(name, held, journal)
-
-    def _finish(self, name: str, held: Lease, journal: Journal) -> Move | None:
-        finished = None
+    def _complete_pending(self, name: str, move_lease: Lease, journal: Journal) -> None:
         for entry in journal.pending():
-            self._apply(name, entry, held, journal)
-            finished = entry.move
-        return finished
+            self._apply(name, entry, move_lease, journal)
 
-    def _do(self, name: str, move: Move, held: Lease, journal: Journal) -> None:
-        held.renew()
-        entry = journal.begin(held.token, move)
-        self._at("recorded")
-        self._apply(name, entry, held, journal)
+    def _make(self, name: str, move: Move, move_lease: Lease, journal: Journal) -> None:
+        move_lease.renew()
+        entry = journal.begin(move_lease.token, move)
+        self._on_step("recorded")
+        self._apply(name, entry, move_lease, journal)
 
-    def _apply(self, name: str, entry: Entry, held: Lease, journal: Journal) -> None:
-        """Do a move that is on record; each step may be repeated."""
+    def _apply(self, name: str, entry: Entry, move_lease: Lease, journal: Journal) -> None:
+        """Make a recorded move; each step is idempotent."""
         move = entry.move
         audit = json.dumps({"kind": move.kind, "before": move.before, **vars(move.signature)})
-        when = re.sub(r"\D", "", move.signature.at)[:14]  # numbers begin anew with a new database
+        when = re.sub(r"\D", "", move.signature.at)[:14]  # numbers restart with a new database
         tags = ((move.after, f"{AUDIT}{when}.{entry.number:06d}", audit), *move.tags)
         for version, key, value in tags:
-            held.renew()
-            self.registry.note(name, version, **{key: value})
-            self._at(f"tag {key.partition('.')[0]}")
+            move_lease.renew()
+            self.registry.set_tags(name, version, **{key: value})
+            self._on_step(f"tag {key.partition('.')[0]}")
         for alias, target in move.aliases:
-            held.renew()
+            move_lease.renew()
             self.registry.set_alias(name, alias, target)
-            self._at(f"alias {alias}")
+            self._on_step(f"alias {alias}")
         journal.end(entry)
-        self._at("ended")
+        self._on_step("ended")
 
     @contextmanager
-    def _alone(self, name: str, by: str, *, wait_s: float) -> Iterator[tuple[Lease, Journal]]:
-        place = without_password(self.registry.uri).rstrip("/")  # the same for all who log in
-        key = f"{hashlib.sha256(place.encode()).hexdigest()[:12]}/{model_name(name)}"
+    def _lock(self, name: str, by: str, *, wait_s: float) -> Iterator[tuple[Lease, Journal]]:
+        address = without_password(self.registry.uri).rstrip("/")  # the same for all users
+        key = f"{hashlib.sha256(address.encode()).hexdigest()[:12]}/{model_name(name)}"
         with lease.hold(
-            self._database, f"champion of {key}", holder=by, seconds=_HELD_S, wait_s=wait_s
-        ) as held:
-            self._at("leased")
-            yield held, Journal(self._database, key)
-            self._at("leaving")
-        self._at("released")
+            self._database, f"champion of {key}", holder=by, seconds=_LEASE_S, wait_s=wait_s
+        ) as move_lease:
+            self._on_step("leased")
+            yield move_lease, Journal(self._database, key)
+            self._on_step("leaving")
+        self._on_step("released")
 
 
 @contextmanager
-def promotions(settings: Settings) -> Iterator[Promotions]:
-    """Give what moves the champions of the settings, over the database of the datasets."""
+def open_promotions(settings: Settings) -> Iterator[Promotions]:
+    """Yield the promotions of the settings' registry, over the database of the datasets."""
     from curation.storage.database import connection, mongod
 
     uri = connection.connect(settings).uri
     with mongod.open_client(uri) as client:
-        yield Promotions(Registry.of(settings), client[os.environ["FIFTYONE_DATABASE_NAME"]])
+        yield Promotions(
+            Registry.from_settings(settings), client[os.environ["FIFTYONE_DATABASE_NAME"]]
+        )
 
 
 def history(registry: Registry, name: str) -> list[Event]:
-    """Return every promotion and rollback of a model, oldest first, from the versions' tags."""
+    """Return all promotions and rollbacks of a model, oldest first, from the versions' tags."""
     events = [
-        Event(int(key.rpartition(".")[2]), after=one.version, **json.loads(value))
-        for one in registry.versions(name)
-        for key, value in one.tags.items()
+        Event(int(key.rpartition(".")[2]), after=version.version, **json.loads(value))
+        for version in registry.versions(name)
+        for key, value in version.tags.items()
         if key.startswith(AUDIT)
     ]
-    return sorted(events, key=lambda one: (one.at, one.number))
+    return sorted(events, key=lambda event: (event.at, event.number))
 
 
-def _is_of(last: Entry | None, champion: str | None) -> bool:
-    """Return whether the last move is the rollback that put the champion there."""
-    return last is not None and last.move.kind == "rollback" and last.move.after == champion
+def _restored(last: Entry, champion: str | None) -> bool:
+    """Return whether the last move is the rollback that restored the champion."""
+    return last.move.kind == "rollback" and last.move.after == champion
 
 
-def _already(last: Entry | None, name: str) -> Moved:
-    if last is None:  # `_is_of` was asked before
-        raise PublishError(f"Nothing was rolled back for {name!r}.")
+def _already_restored(last: Entry, name: str) -> MoveResult:
     move = last.move
     sentence = (
-        f"Version {move.after} was put back into service already, by {move.signature.by} at "
-        f"{move.signature.at}; version {move.before} is withdrawn. To go one further, name the "
+        f"Version {move.after} was already restored by {move.signature.by} at "
+        f"{move.signature.at}; version {move.before} is withdrawn. To go back further, name the "
         f"version to withdraw: `curate rollback {name} --of {move.after}`."
     )
-    return Moved("rollback", move.before, move.after, changed=False, sentence=sentence)
+    return MoveResult("rollback", move.before, move.after, changed=False, sentence=sentence)
 
 
-def _same(kind: Kind, champion: str, sentence: str) -> Moved:
-    return Moved(kind, champion, champion, changed=False, sentence=sentence)
+def _unchanged(kind: Kind, champion: str, sentence: str) -> MoveResult:
+    return MoveResult(kind, champion, champion, changed=False, sentence=sentence)
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""The registered ensembles: versions with their files' hashes, and the aliases that name them."""
+"""Registered ensembles: versions with checksums, and aliases."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from curation.errors import PublishError
-from curation.tracking.client import Connection, hushed, model_name
+from curation.tracking.client import Connection, model_name, quiet_mlflow
 from curation.tracking.environment import requirement
 from curation.tracking.registry import checksums
-from curation.tracking.registry.checksums import File
-from curation.tracking.run_contents import About
+from curation.tracking.registry.checksums import FileChecksum
+from curation.tracking.run_contents import RunContents
 from curation.tracking.runs import Runs
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Alias = Literal["champion", "challenger", "previous"]
 
-IDENTITY = "ensemble"  # the tag with the ensemble's hash
-FILES = "files"  # the tag with every file's hash: see `file_hashes`
+IDENTITY = "ensemble"  # tag: hash of the ensemble
+FILES = "files"  # tag: checksums of all files, see `checksums`
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Version:
     """One registered ensemble.
 
     Attributes:
-        version: Its number, as text.
-        ensemble: The ensemble's hash.
-        aliases: `champion`, `challenger`, `previous`, or none.
-        tags: What was noted with it.
-        run_id: The run that it came from.
+        version: Version number, as text.
+        ensemble: Hash of the ensemble.
+        aliases: Any of `champion`, `challenger`, `previous`.
+        tags: Tags of the version.
+        run_id: Id of the run that produced it.
     """
 
     version: str
@@ -48,24 +48,24 @@ class Version:
 
 
 class Registry:
-    """The versions of ensembles, by the name of the data set that they serve.
+    """Versions of ensembles, by the name of their dataset.
 
     Args:
-        uri: Where MLflow keeps them: `sqlite:///...`, or the address of a server.
-        artifacts: Where files go when `uri` is a local file; a server decides by itself.
+        uri: MLflow store: `sqlite:///...`, or the address of a server.
+        artifacts: Folder of artifacts for a local store; a server has its own.
     """
 
     def __init__(self, uri: str, artifacts: Path) -> None:
         self.connection = Connection(uri, artifacts)
 
     @classmethod
-    def of(cls, settings: Settings) -> Registry:
-        """Return the registry that the settings name."""
+    def from_settings(cls, settings: Settings) -> Registry:
+        """Return the registry in the store of the settings."""
         return cls(settings.tracking_uri, settings.home / "mlartifacts")
 
     @property
     def uri(self) -> str:
-        """Where MLflow keeps the versions."""
+        """Address of the MLflow store."""
         return self.connection.uri
 
     def register(
@@ -74,140 +74,142 @@ class Registry:
         *,
         name: str,
         identity: str,
-        about: About | None = None,
+        contents: RunContents | None = None,
         tags: Mapping[str, str] | None = None,
         run_id: str | None = None,
     ) -> str:
         """Register the ensemble of a folder; return its version.
 
-        An ensemble that is registered already keeps the version that it has. A version exists
-        only once its files are kept, whole.
+        A registered ensemble keeps its version. A version is created only after all of its
+        files are stored.
 
         Args:
-            ensemble: The folder that `Ensemble.save` wrote.
-            name: What the registered model is called.
-            identity: The ensemble's hash.
-            about: What its run keeps.
-            tags: Noted with the run and with the version.
-            run_id: The run to go on with, as of the training; None for a new one.
+            ensemble: Folder written by `Ensemble.save`.
+            name: Name of the registered model.
+            identity: Hash of the ensemble.
+            contents: Contents of its run.
+            tags: Tags of the run and the version.
+            run_id: Run to resume, such as that of the training; None for a new one.
 
         Raises:
             PublishError: The registry cannot be reached, or refuses.
         """
-        for one in self.versions(name):
-            if one.ensemble == identity:
-                return one.version
-        noted = {IDENTITY: identity, **(tags or {})}
+        for version in self.versions(name):
+            if version.ensemble == identity:
+                return version.version
+        all_tags = {IDENTITY: identity, **(tags or {})}
         runs = Runs(self.connection)
         with (
-            self.connection.errors(f"The ensemble {identity} cannot be registered"),
-            hushed(),
-            runs.open(name, run_id=run_id, called=identity, tags=noted) as run,
+            self.connection.translate_errors(f"Cannot register the ensemble {identity}"),
+            quiet_mlflow(),
+            runs.open(name, run_id=run_id, run_name=identity, tags=all_tags) as run,
             tempfile.TemporaryDirectory(prefix="register-") as temporary,
         ):
-            runs.keep(run, about or About())
+            runs.log(run, contents or RunContents())
             model, folder = self._save(ensemble, Path(temporary) / "model", name, run)
             files = checksums.to_text(checksums.of_folder(folder))
-            return self._create_version(name, run, model, {**noted, FILES: files})
+            return self._create_version(name, run, model, {**all_tags, FILES: files})
 
     def versions(self, name: str) -> list[Version]:
-        """Return all versions of a model, oldest first; none where it is not known."""
+        """Return all versions of a model, oldest first; empty if it does not exist."""
         aliases = self.aliases(name)
-        with self.connection.errors("The registry cannot be read"):
-            found = self._client.search_model_versions(f"name = '{model_name(name)}'")
-            return sorted(
-                (
-                    Version(
-                        version=str(one.version),
-                        ensemble=one.tags.get(IDENTITY, ""),
-                        aliases=tuple(a for a, v in aliases.items() if v == str(one.version)),
-                        tags=dict(one.tags),
-                        run_id=str(one.run_id or ""),
-                    )
-                    for one in found
-                ),
-                key=lambda one: int(one.version),
-            )
+        with self.connection.translate_errors("Cannot read the registry"):
+            versions = [
+                Version(
+                    version=str(model.version),
+                    ensemble=model.tags.get(IDENTITY, ""),
+                    aliases=tuple(a for a, v in aliases.items() if v == str(model.version)),
+                    tags=dict(model.tags),
+                    run_id=str(model.run_id or ""),
+                )
+                for model in self._client.search_model_versions(f"name = '{model_name(name)}'")
+            ]
+        return sorted(versions, key=lambda version: int(version.version))
 
-    def version(self, name: str, asked: str) -> Version:
+    def version(self, name: str, number_or_alias: str) -> Version:
         """Return a version by its number or its alias.
 
         Raises:
-            PublishError: There is none; the message lists those that there are.
+            PublishError: There is no such version; the message lists all versions.
         """
-        known = self.versions(name)
-        for one in known:
-            if asked == one.version or asked in one.aliases:
-                return one
-        listed = ", ".join(" ".join([one.version, *one.aliases]) for one in known) or "none"
-        raise PublishError(f"No version of {name!r} is {asked!r}. Registered: {listed}.")
+        versions = self.versions(name)
+        for version in versions:
+            if number_or_alias in (version.version, *version.aliases):
+                return version
+        listed = ", ".join(" ".join([v.version, *v.aliases]) for v in versions) or "none"
+        raise PublishError(
+            f"{name!r} has no version {number_or_alias!r}. Registered versions: {listed}."
+        )
 
     def champion(self, name: str) -> str | None:
-        """Return the version in service, or None where none was promoted yet."""
+        """Return the version in service; None if no version was promoted yet."""
         return self.aliases(name).get("champion")
 
-    def challenge(self, name: str, version: str) -> None:
-        """Note which version is judged against the champion."""
+    def set_challenger(self, name: str, version: str) -> None:
+        """Mark the version to judge against the champion."""
         self.set_alias(name, "challenger", version)
 
     def aliases(self, name: str) -> dict[str, str]:
-        """Return the version behind each alias; none where the model is not known."""
-        with self.connection.errors("The registry cannot be read"):
-            # NOTE: what a search returns has no aliases; only the registered model itself does.
+        """Return the version of each alias; empty if the model does not exist."""
+        with self.connection.translate_errors("Cannot read the registry"):
+            # NOTE: search results have no aliases; only the registered model itself does.
             if not self._client.search_registered_models(f"name = '{model_name(name)}'"):
                 return {}
             model = self._client.get_registered_model(model_name(name))
             return {alias: str(version) for alias, version in model.aliases.items()}
 
     def set_alias(self, name: str, alias: str, version: str | None) -> None:
-        """Have an alias name a version, or none: one step, done or not done.
+        """Set or delete an alias, atomically.
 
-        Promotion and rollback go through `promotion.Promotions`, which guards them.
+        Promotion and rollback must use `promotion.Promotions`, which guards them.
         """
-        with self.connection.errors(f"Version {version} of {name!r} cannot become {alias}"):
+        with self.connection.translate_errors(
+            f"Cannot make version {version} of {name!r} the {alias}"
+        ):
             if version is not None:
                 self._client.set_registered_model_alias(model_name(name), alias, version)
             elif alias in self.aliases(name):
                 self._client.delete_registered_model_alias(model_name(name), alias)
 
-    def note(self, name: str, version: str, **tags: str) -> None:
-        """Add tags to a version."""
-        with self.connection.errors(f"Version {version} of {name!r} cannot be noted on"):
+    def set_tags(self, name: str, version: str, **tags: str) -> None:
+        """Set tags of a version."""
+        with self.connection.translate_errors(f"Cannot tag version {version} of {name!r}"):
             for key, value in tags.items():
                 self._client.set_model_version_tag(model_name(name), version, key, value)
 
-    def expect_present(self, name: str, version: str) -> None:
-        """Refuse a version of which a file is absent or of another size; reads no file.
+    def check_sizes(self, name: str, version: str) -> None:
+        """Check that all files of a version exist with their sizes, without reading them.
 
         Raises:
-            PublishError: Names the files.
+            PublishError: Files are missing or have another size; the message names them.
         """
-        found, files = self._get(name, version), self._files(name, version)
-        with self.connection.errors(f"The files of version {version} cannot be listed"), hushed():
-            sizes = dict(self._listing(_model_id(found)))
-        wrong = [path for path, one in files.items() if sizes.get(path, one.size) != one.size]
-        absent = [path for path in files if path not in sizes]
-        if wrong or absent:
+        model_id, files = _model_id(self._get(name, version)), self._checksums(name, version)
+        problem = f"Cannot list the files of version {version}"
+        with self.connection.translate_errors(problem), quiet_mlflow():
+            sizes = dict(self._list_files(model_id))
+        wrong = [path for path, file in files.items() if sizes.get(path, file.size) != file.size]
+        missing = [path for path in files if path not in sizes]
+        if wrong or missing:
             raise PublishError(
-                f"Version {version} of {name!r} is not complete: {', '.join(wrong + absent)} "
-                "is absent or of another size than was registered. The champion stays."
+                f"Version {version} of {name!r} is incomplete: {', '.join(wrong + missing)} "
+                "is missing or has another size than registered. The champion is not changed."
             )
 
-    def expect_untouched(self, name: str, version: str) -> None:
-        """Refuse a version of which any byte differs from what was registered; reads them all.
+    def verify(self, name: str, version: str) -> None:
+        """Check that all files of a version are unchanged, reading all of them.
 
         Raises:
-            PublishError: Names the files.
+            PublishError: Files differ; the message names them.
         """
         with self._model(name, version):
             pass
 
     def download(self, name: str, alias: Alias, to: Path) -> Path:
-        """Fetch the ensemble behind an alias into the folder `to`, whole or not at all.
+        """Download the ensemble of an alias to the folder `to`, atomically.
 
         Raises:
-            PublishError: Nothing has that alias, its files cannot be had, or one of them is not
-                what was registered.
+            PublishError: No version has the alias, its files cannot be downloaded, or a file
+                differs from what was registered.
         """
         version = self.aliases(name).get(alias)
         if version is None:
@@ -217,14 +219,14 @@ class Registry:
         return self.download_version(name, version, to)
 
     def download_version(self, name: str, version: str, to: Path) -> Path:
-        """Fetch the ensemble of a version into the folder `to`: see `download`."""
+        """Download the ensemble of a version to the folder `to`: see `download`."""
         to.parent.mkdir(parents=True, exist_ok=True)
         with (
             self._model(name, version) as folder,
-            self.connection.errors(f"Version {version} of {name!r} cannot be fetched"),
+            self.connection.translate_errors(f"Cannot download version {version} of {name!r}"),
             tempfile.TemporaryDirectory(prefix=".download-", dir=to.parent) as temporary,
         ):
-            draft = shutil.copytree(_ensemble_in(folder), Path(temporary) / "ensemble")
+            draft = shutil.copytree(_ensemble_folder(folder), Path(temporary) / "ensemble")
             if to.exists():
                 shutil.rmtree(to)
             os.replace(draft, to)
@@ -235,24 +237,24 @@ class Registry:
         return self.connection.client
 
     def _save(self, ensemble: Path, folder: Path, name: str, run_id: str) -> tuple[Any, Path]:
-        """Keep the ensemble as a model of the run; return that and the folder of its files.
+        """Log the ensemble as a model of the run; return the model and the folder of its files.
 
-        NOTE: `log_model` would load every member and run the input example through them.
+        NOTE: `log_model` would load every member and predict the input example.
         """
         from mlflow import pyfunc
         from mlflow.entities import LoggedModelOutput
         from mlflow.models import Model
 
-        from curation.tracking.registry import ensemble_model as ensemble_model
+        from curation.tracking.registry import ensemble_model
 
         hashes = folder.with_name("files.txt")
         hashes.write_text(checksums.to_text(checksums.of_folder(ensemble)))
-        kept = self._client.create_logged_model(
-            self.connection.experiment(name), name="ensemble", source_run_id=run_id
+        logged = self._client.create_logged_model(
+            self.connection.experiment_id(name), name="ensemble", source_run_id=run_id
         )
         pyfunc.save_model(
             str(folder),
-            mlflow_model=Model(run_id=run_id, model_id=kept.model_id),
+            mlflow_model=Model(run_id=run_id, model_id=logged.model_id),
             python_model=str(Path(ensemble_model.__file__)),
             artifacts={ensemble_model.ARTIFACT: str(ensemble), ensemble_model.FILES: str(hashes)},
             signature=ensemble_model.SIGNATURE,
@@ -261,84 +263,84 @@ class Registry:
         )
         for cache in list(folder.rglob("__pycache__")):
             shutil.rmtree(cache)
-        self._client.log_model_artifacts(kept.model_id, str(folder))
-        self._client.log_outputs(run_id, models=[LoggedModelOutput(kept.model_id, step=0)])
-        return self._client.finalize_logged_model(kept.model_id, "READY"), folder
+        self._client.log_model_artifacts(logged.model_id, str(folder))
+        self._client.log_outputs(run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
+        return self._client.finalize_logged_model(logged.model_id, "READY"), folder
 
     def _create_version(self, name: str, run_id: str, model: Any, tags: Mapping[str, str]) -> str:
-        known = self._client.search_registered_models(f"name = '{model_name(name)}'")
-        if not known:
+        if not self._client.search_registered_models(f"name = '{model_name(name)}'"):
             self._client.create_registered_model(model_name(name))
-        with self.connection.current():  # it looks the model up where fluent calls go
-            made = self._client.create_model_version(
+        with self.connection.as_default():  # the client looks up the model by the fluent API
+            created = self._client.create_model_version(
                 model_name(name), model.model_uri, run_id, tags=dict(tags), model_id=model.model_id
             )
-        return str(made.version)
+        return str(created.version)
 
     def _get(self, name: str, version: str) -> Any:
-        with self.connection.errors(f"There is no version {version} of {name!r}"):
+        with self.connection.translate_errors(f"Cannot find version {version} of {name!r}"):
             return self._client.get_model_version(model_name(name), version)
 
-    def _files(self, name: str, version: str) -> dict[str, File]:
+    def _checksums(self, name: str, version: str) -> dict[str, FileChecksum]:
         text = self._get(name, version).tags.get(FILES)
         if text is None:
             raise PublishError(
-                f"Version {version} of {name!r} has no hashes of its files, so nobody can tell "
-                "whether they are what was registered. Publish the ensemble again."
+                f"Version {version} of {name!r} has no checksums, so its files cannot be "
+                "verified. Publish the ensemble again."
             )
         return checksums.from_text(text)
 
     @contextmanager
     def _model(self, name: str, version: str) -> Iterator[Path]:
-        """Give the folder of a version's files, each of which is what was registered."""
+        """Download the files of a version and verify them; yield their folder."""
         from mlflow.artifacts import download_artifacts
 
-        files, model_id = self._files(name, version), _model_id(self._get(name, version))
+        files, model_id = self._checksums(name, version), _model_id(self._get(name, version))
         with tempfile.TemporaryDirectory(prefix="version-") as temporary:
             with (
-                self.connection.errors(f"Version {version} of {name!r} cannot be fetched"),
-                hushed(),
+                self.connection.translate_errors(f"Cannot download version {version} of {name!r}"),
+                quiet_mlflow(),
             ):
-                where = self._client.get_logged_model(model_id).artifact_location
-                fetched = download_artifacts(
-                    artifact_uri=where, dst_path=temporary, tracking_uri=self.uri
+                location = self._client.get_logged_model(model_id).artifact_location
+                folder = download_artifacts(
+                    artifact_uri=location, dst_path=temporary, tracking_uri=self.uri
                 )
-            checksums.expect(Path(fetched), files, what=f"Version {version} of {name!r}")
-            yield Path(fetched)
+            subject = f"Version {version} of {name!r}"
+            checksums.verify(Path(folder), files, subject=subject)
+            yield Path(folder)
 
-    def _listing(self, model_id: str) -> Iterator[tuple[str, int]]:
-        """Give the path and the size of every file that is kept of a model."""
-        waiting: list[str | None] = [None]
-        while waiting:
-            for one in self._client.list_logged_model_artifacts(model_id, waiting.pop()):
-                if one.is_dir:
-                    waiting.append(one.path)
+    def _list_files(self, model_id: str) -> Iterator[tuple[str, int]]:
+        """Yield the path and size of every file of a model."""
+        folders: list[str | None] = [None]
+        while folders:
+            for entry in self._client.list_logged_model_artifacts(model_id, folders.pop()):
+                if entry.is_dir:
+                    folders.append(entry.path)
                 else:
-                    yield one.path, int(one.file_size)
+                    yield entry.path, int(entry.file_size)
 
 
 def champion_folder(name: str, settings: Settings, *, into: Path) -> Path | None:
-    """Return the folder of the champion, fetched into `into`; None where there is none yet.
+    """Download the champion to `into`, and return the folder; None if there is no champion.
 
     Raises:
-        PublishError: A file of it is not what was registered.
+        PublishError: A file differs from what was registered.
     """
-    registry = Registry.of(settings)
+    registry = Registry.from_settings(settings)
     if registry.champion(name) is None:
         return None
     return registry.download(name, "champion", into)
 
 
 def _model_id(version: Any) -> str:
-    """Return the id of the model that a version was made from; a local store tells only its URI."""
+    """Return the id of a version's model; a local store returns only its URI."""
     return str(version.source).removeprefix("models:/")
 
 
-def _ensemble_in(folder: Path) -> Path:
-    """Return the ensemble's folder in the folder of a model."""
+def _ensemble_folder(folder: Path) -> Path:
+    """Return the ensemble's folder within the folder of a model."""
     from mlflow.models import Model
 
     from curation.tracking.registry.ensemble_model import ARTIFACT
 
-    flavour = Model.load(str(folder)).flavors["python_function"]
-    return folder / str(flavour["artifacts"][ARTIFACT]["path"])
+    flavor = Model.load(str(folder)).flavors["python_function"]
+    return folder / str(flavor["artifacts"][ARTIFACT]["path"])
