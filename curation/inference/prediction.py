@@ -63,6 +63,8 @@ def predict_objects(
     sizes_px: NDArray[np.int64],
     device: torch.device,
     progress: Progress | None = None,
+    *,
+    cache: Path | None = None,
 ) -> ObjectPredictions:
     """Return the fused objects of the detectors; only the fused boxes stay in memory.
 
@@ -73,30 +75,18 @@ def predict_objects(
         sizes_px: Height and width of each image, shape (n, 2).
         device: Device of the models.
         progress: Called after every batch.
+        cache: File for the result; it is read if it has the same ensemble and images.
     """
+    identity = identity_of((ensemble.identity, list(ids), list(paths)), {}) if cache else ""
+    if cache and (state := fit_state.load(cache, identity=identity)):
+        return _unpack(state, ensemble.taxonomy)
     sink = _FusingSink(ensemble, dict(zip(ids, sizes_px, strict=True)))
     _run(ensemble, ensemble.detectors, ids, paths, sink, device, progress)
-    return ObjectPredictions([sink.objects[image_id] for image_id in ids], sink.unreadable)
-
-
-def cached_objects(
-    cache: Path,
-    ensemble: Ensemble,
-    ids: Sequence[str],
-    paths: Sequence[str],
-    sizes_px: NDArray[np.int64],
-    device: torch.device,
-    progress: Progress | None = None,
-) -> ObjectPredictions:
-    """Return `predict_objects`, read from a cache file if it has the same ensemble and images."""
-    identity = identity_of((ensemble.identity, list(ids), list(paths)), {})
-    state = fit_state.load(cache, identity=identity)
-    if state:
-        return _unpack(state, ensemble.taxonomy)
-    objects = predict_objects(ensemble, ids, paths, sizes_px, device, progress)
-    record = {"identity": identity, "unreadable": dict(objects.unreadable)}
-    fit_state.save(cache, record, _pack(objects.detections))
-    return objects
+    detections = [sink.objects[image_id] for image_id in ids]
+    if cache:
+        record = {"identity": identity, "unreadable": sink.unreadable}
+        fit_state.save(cache, record, _pack(detections))
+    return ObjectPredictions(detections, sink.unreadable)
 
 
 def measure_latency(

@@ -43,8 +43,12 @@ def member_fields(
     fingerprint: str,
     taxonomy: Taxonomy,
     calibrate: Calibrate,
-) -> tuple[dict[str, Any], Counter[str]]:
-    """Return the label field of a member for each sample, and the dropped boxes by label.
+) -> tuple[dict[str, Any], int, Counter[str]]:
+    """Return the label field of a member for each sample, the number of boxes, and dropped boxes.
+
+    A box has its canonical label, calibrated `confidence`, raw `score` and the member's own
+    label. Boxes with both numbers below `MIN_STORED_SCORE` are left out; boxes of unknown
+    label are dropped and counted by label.
 
     Args:
         predictions: Detections by sample id, in the labels of the member.
@@ -52,24 +56,6 @@ def member_fields(
         fingerprint: Fingerprint of the member.
         taxonomy: Maps the member's labels to classes.
         calibrate: Maps scores to probabilities.
-    """
-    boxes, dropped = member_boxes(
-        predictions, member=member, taxonomy=taxonomy, calibrate=calibrate
-    )
-    return dict(zip(predictions, label_fields(boxes, fingerprint), strict=True)), dropped
-
-
-def member_boxes(
-    predictions: Mapping[str, Detections],
-    *,
-    member: str,
-    taxonomy: Taxonomy,
-    calibrate: Calibrate,
-) -> tuple[Boxes, Counter[str]]:
-    """Return the boxes of `member_fields`, with the same arguments, and the dropped ones by label.
-
-    A box has its canonical label, calibrated `confidence`, raw `score` and the member's own
-    label. Boxes with both numbers below `MIN_STORED_SCORE` are left out.
     """
     owner = np.repeat(np.arange(len(predictions)), [len(boxes) for boxes in predictions.values()])
     scores = _concatenate([boxes.scores for boxes in predictions.values()]).astype(np.float64)
@@ -96,7 +82,8 @@ def member_boxes(
             "raw_label": Words(raw_id[stored], raw_labels),
         },
     )
-    return boxes, dropped
+    fields = dict(zip(predictions, label_fields(boxes, fingerprint), strict=True))
+    return fields, len(boxes), dropped
 
 
 def consensus_fields(

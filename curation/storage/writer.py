@@ -26,7 +26,6 @@ from cascade.taxonomy import Taxonomy
 from curation.errors import StoreError
 from curation.storage import box_columns, conversions, documents, schema
 from curation.storage.artifacts import ArtifactFolder
-from curation.storage.bson.box_documents import label_fields
 from curation.storage.collection import (
     CHUNK,
     chunks,
@@ -95,16 +94,16 @@ def write_members(
         for member, fingerprint in fingerprints.items():
             outcomes = {i: results[i][member] for i in ids if member in results[i]}
             predictions = {i: row for i, row in outcomes.items() if isinstance(row, Detections)}
-            boxes, dropped = documents.member_boxes(
+            fields, n_boxes, dropped = documents.member_fields(
                 predictions,
                 member=member,
+                fingerprint=fingerprint,
                 taxonomy=taxonomy,
                 calibrate=calibration.calibrate_scores,
             )
-            fields = dict(zip(predictions, label_fields(boxes, fingerprint), strict=True))
             for sample_id in outcomes:
                 update[sample_id] |= {member: fields.get(sample_id), schema.CONSENSUS: None}
-            counts.boxes += len(boxes)
+            counts.boxes += n_boxes
             counts.dropped += dropped
         counts.failures += _record_outcomes(samples, update, results, stage)
         counts.samples += write_documents(samples, update)

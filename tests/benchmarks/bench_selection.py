@@ -123,7 +123,7 @@ def _alike(embeddings: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
     """Find the pairs that look alike; compare some samples with all, to see what was missed."""
     from curation.storage.embeddings import ann_index
 
-    seconds, cpu, pairs = timed(lambda: ann_index.find_pairs(embeddings, COSINE, most=10**8))
+    seconds, cpu, pairs = timed(lambda: ann_index.find_pairs(embeddings, COSINE, max_pairs=10**8))
     some = np.random.default_rng(2).choice(len(embeddings), 1000, replace=False)
     found = {tuple(sorted(one)) for one in pairs[np.isin(pairs, some).any(axis=1)].tolist()}
     exact = set()
@@ -153,10 +153,12 @@ def _oracle() -> dict[str, Any]:
     single = z.astype(np.float32)
     ours_s, _, ours = timed(
         lambda: coverage.pick_greedily(
-            single, single, np.ones(len(z)), budget=100, sigma=sigma,
-            taken=np.empty((0, DIMENSIONS), np.float32),
+            coverage.Problem(
+                single, single, np.ones(len(z)), np.empty((0, DIMENSIONS), np.float32), sigma
+            ),
+            100,
         )
-    )  # fmt: skip
+    )
     return {
         "same": ours.order.tolist() == list(theirs),
         "ours s": ours_s,

@@ -93,7 +93,7 @@ class Encoded:
             name, fingerprint = one.name, self.ensemble.fingerprint(one.name)
             said = {i: row[name] for i, row in results.items()}
             if one.tier == "detection":
-                made, _ = documents.member_fields(
+                made, *_ = documents.member_fields(
                     {i: capped(found) for i, found in said.items()}, member=name,
                     fingerprint=fingerprint, taxonomy=self.ensemble.taxonomy,
                     calibrate=self.ensemble.calibration.apply,

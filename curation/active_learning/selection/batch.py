@@ -20,8 +20,7 @@ N is the size of the pool, B of the batch, D the length of an embedding.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -204,18 +203,17 @@ def _pick(
         wanted=np.array(list(state.wanted.values())),
         present=state.drawn_counts(),
     )
-    options: dict[str, Any] = {"covering": covering, "sigma": sigma, "cover": cover}
+    problem = coverage.Problem(z[rows], z[points], worth, covering, sigma)
+    # An image costs 1 unit, as does each box.
+    scale = (1.0 + np.nan_to_num(state.pool.expected_boxes[rows])) ** -0.5
     picks = coverage.pick_greedily(
-        z[rows],
-        z[points],
-        worth,
-        budget=state.size - len(state.drawn),
-        # An image costs 1 unit, as does each box.
-        scale=(1.0 + np.nan_to_num(state.pool.expected_boxes[rows])) ** -0.5,
+        problem,
+        state.size - len(state.drawn),
+        scale=scale,
         quota=quota if state.wanted else None,
-        **options,
+        cover=cover,
     )
-    return picks, _gap(state, points, worth, rows[picks.order], options)
+    return picks, _gap(state, replace(problem, candidates=z[rows[picks.order]]), cover)
 
 
 def _points(
@@ -238,21 +236,18 @@ def _points(
 
 
 def _gap(
-    state: SelectionState,
-    points: Int64Array,
-    worth: FloatArray,
-    picked: Int64Array,
-    options: dict[str, Any],
+    state: SelectionState, sampled: coverage.Problem, cover: coverage.CoverFactory | None
 ) -> float | None:
     """Return |sampled sum - exact sum| / exact sum of the coverage by the picks."""
-    if len(points) == len(state.left):
-        return 0.0
-    if len(state.left) * (len(options["covering"]) + len(picked)) > _MAX_GAP_KERNELS:
-        return None
     z, left = state.pool.embeddings, state.left
-    exact = coverage.covered(z[left], _worth(state.pool, left), chosen=z[picked], **options)
-    sampled = coverage.covered(z[points], worth, chosen=z[picked], **options)
-    return abs(sampled - exact) / exact if exact > 0 else 0.0
+    if len(sampled.points) == len(left):
+        return 0.0
+    if len(left) * (len(sampled.covering) + len(sampled.candidates)) > _MAX_GAP_KERNELS:
+        return None
+    exact = replace(sampled, points=z[left], worth=_worth(state.pool, left))
+    make_cover = cover or coverage.NumpyCover
+    exact_gain, sampled_gain = (make_cover(problem).total_gain() for problem in (exact, sampled))
+    return abs(sampled_gain - exact_gain) / exact_gain if exact_gain > 0 else 0.0
 
 
 def _worth(pool: Pool, rows: Int64Array) -> FloatArray:

@@ -115,13 +115,9 @@ CoverFactory = Callable[[Problem], Cover]
 
 
 def pick_greedily(
-    candidates: FloatArray,
-    points: FloatArray,
-    worth: FloatArray,
-    *,
+    problem: Problem,
     budget: int,
-    sigma: float,
-    covering: FloatArray,
+    *,
     scale: FloatArray | None = None,
     quota: Quota | None = None,
     cover: CoverFactory | None = None,
@@ -129,19 +125,15 @@ def pick_greedily(
     """Pick up to `budget` candidates; of ties, the first.
 
     Args:
-        candidates: See `Problem`.
-        points: See `Problem`.
-        worth: See `Problem`.
+        problem: Candidates, points and covering samples.
         budget: Number of picks.
-        sigma: See `Problem`.
-        covering: See `Problem`.
         scale: Factor of each candidate's gain, shape (A,), above 0, such as 1 / cost.
         quota: Wanted samples per slice.
         cover: Does the arithmetic; `NumpyCover` by default.
     """
+    candidates = problem.candidates
     factors = np.ones(len(candidates)) if scale is None else scale
     present = None if quota is None else quota.present.copy()
-    problem = Problem(candidates, points, worth, covering, sigma)
     lazy = _LazyGains((cover or NumpyCover)(problem), len(candidates))
     order, gains = [], []
     for _ in range(min(budget, len(candidates))):
@@ -156,7 +148,7 @@ def pick_greedily(
     return Picks(
         order=rows,
         gain=np.array(gains, np.float64),
-        nearest=_nearest_before(candidates[rows], covering),
+        nearest=_nearest_before(candidates[rows], problem.covering),
         evaluations=lazy.evaluations,
     )
 
@@ -194,19 +186,6 @@ def nearest_cosine(points: FloatArray, others: FloatArray) -> FloatArray:
             cosines = points[rows] @ others[columns].T
             np.maximum(best[rows], cosines.max(axis=1), out=best[rows])
     return best
-
-
-def covered(
-    points: FloatArray,
-    worth: FloatArray,
-    *,
-    covering: FloatArray,
-    chosen: FloatArray,
-    sigma: float,
-    cover: CoverFactory | None = None,
-) -> float:
-    """Return the gain of coverage of the points by the chosen samples."""
-    return (cover or NumpyCover)(Problem(chosen, points, worth, covering, sigma)).total_gain()
 
 
 def kernel(cosine: FloatArray, sigma: float) -> FloatArray:

@@ -51,7 +51,9 @@ def test_cached_objects_are_read_from_file(objects, three, center, worn, tmp_pat
     progress = []
     cache = tmp_path / "folder" / "answers.safetensors"
     first, second = (
-        prediction.cached_objects(cache, center, *three, CPU, lambda *at: progress.append(at))
+        prediction.predict_objects(
+            center, *three, CPU, lambda *at: progress.append(at), cache=cache
+        )
         for _ in range(2)
     )
     assert progress == [(3, 3)], "predicted once"
@@ -60,14 +62,16 @@ def test_cached_objects_are_read_from_file(objects, three, center, worn, tmp_pat
         for boxes, expected in zip(result.detections, objects.detections, strict=True):
             assert boxes.classes == expected.classes
             np.testing.assert_array_equal(rows([boxes])[0], rows([expected])[0])
-    prediction.cached_objects(cache, worn, *three, CPU, lambda *at: progress.append(at))
+    prediction.predict_objects(worn, *three, CPU, lambda *at: progress.append(at), cache=cache)
     assert progress == [(3, 3)] * 2, "predicted for another ensemble"
 
 
 def test_cached_objects_without_images(center, tmp_path):
     no_images = ([], [], np.zeros((0, 2), np.int64))
     for _ in range(2):
-        objects = prediction.cached_objects(tmp_path / "a.safetensors", center, *no_images, CPU)
+        objects = prediction.predict_objects(
+            center, *no_images, CPU, cache=tmp_path / "a.safetensors"
+        )
         assert (list(objects.detections), objects.unreadable) == ([], {})
 
 

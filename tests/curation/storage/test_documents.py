@@ -30,7 +30,7 @@ def test_boxes_of_member_are_calibrated_in_single_call():
         calls.append((member, list(names), scores.tolist()))
         return scores / 2
 
-    fields, dropped = documents.member_fields(
+    fields, n_boxes, dropped = documents.member_fields(
         {"x": detections((0, 0.5)), "y": detections(), "z": detections((1, 0.9), (0, 0.25))},
         member="m", fingerprint="f", taxonomy=ROADWORK, calibrate=halve,
     )  # fmt: skip
@@ -39,14 +39,14 @@ def test_boxes_of_member_are_calibrated_in_single_call():
         [0.25], [], [0.125],
     ]  # fmt: skip
     assert fields["y"] == {"_cls": "Detections", "detections": [], "fingerprint": "f"}
-    assert dropped == {"tree": 1}
+    assert (n_boxes, dropped) == (2, {"tree": 1})
 
 
 def test_no_samples():
-    fields, dropped = documents.member_fields(
+    fields, n_boxes, dropped = documents.member_fields(
         {}, member="m", fingerprint="f", taxonomy=ROADWORK, calibrate=lambda *_: np.zeros(0)
     )
-    assert (fields, dropped) == ({}, {})
+    assert (fields, n_boxes, dropped) == ({}, 0, {})
 
 
 OLD = {"stage": "predict", "member": "a", "error": "OldError", "message": "before"}

@@ -19,6 +19,11 @@ def sphere(n, d=16, seed=0):
 NONE = np.empty((0, 16), np.float32)
 
 
+def pick(candidates, points, worth, *, sigma, covering, **options):
+    problem = coverage.Problem(candidates, points, worth, covering, sigma)
+    return coverage.pick_greedily(problem, **options)
+
+
 def _slowly(candidates, points, worth, *, budget, sigma, covering, scale=None, quota=None):
     """Return the picks, with all gains computed from full distance matrices."""
     a, x, t = (m.astype(np.float64) for m in (candidates, points, covering))
@@ -64,7 +69,7 @@ def test_lazy_greedy_equals_plain_greedy(seed, labeled):
         ),
     }
     worth = rng.random(400)
-    picks = coverage.pick_greedily(candidates, points, worth, **arguments)
+    picks = pick(candidates, points, worth, **arguments)
     assert picks.order.tolist() == _slowly(candidates, points, worth, **arguments)
     assert picks.evaluations < 150 * 60 / 2  # fewer evaluations than plain greedy
     assert (picks.gain >= 0).all()
@@ -79,46 +84,43 @@ def test_picks_equal_max_herding(seed, labeled):
     y = np.concatenate([np.zeros(labeled), np.full(150 - labeled, np.nan)])
     oracle = MaxHerding(metric="rbf", metric_dict={"gamma": 1 / sigma**2}, random_state=0)
     free = z[labeled:]
-    picks = coverage.pick_greedily(
-        free, free, np.ones(len(free)), budget=25, sigma=sigma, covering=z[:labeled]
-    )
-    for pick in picks.order + labeled:
+    picks = pick(free, free, np.ones(len(free)), budget=25, sigma=sigma, covering=z[:labeled])
+    for row in picks.order + labeled:
         _, utilities = oracle.query(z, y, batch_size=1, return_utilities=True)
-        assert utilities[0, pick] == pytest.approx(np.nanmax(utilities), rel=1e-5)
-        y[pick] = 0
+        assert utilities[0, row] == pytest.approx(np.nanmax(utilities), rel=1e-5)
+        y[row] = 0
 
 
 def test_gains_never_rise_without_quota():
     z = sphere(300)
-    gain = coverage.pick_greedily(z, z, np.ones(300), budget=300, sigma=0.7, covering=NONE).gain
+    gain = pick(z, z, np.ones(300), budget=300, sigma=0.7, covering=NONE).gain
     assert (np.diff(gain) <= 1e-4).all()
 
 
 def test_gains_sum_to_covered():
     z, worth, covering = sphere(200), np.random.default_rng(1).random(200), sphere(20, seed=9)
-    picks = coverage.pick_greedily(z, z, worth, budget=30, sigma=0.7, covering=covering)
-    total = coverage.covered(z, worth, covering=covering, chosen=z[picks.order], sigma=0.7)
+    picks = pick(z, z, worth, budget=30, sigma=0.7, covering=covering)
+    problem = coverage.Problem(z[picks.order], z, worth, covering, sigma=0.7)
+    total = coverage.NumpyCover(problem).total_gain()
     assert picks.gain.sum() == pytest.approx(total, rel=1e-5)
 
 
 def test_picks_prefer_worth():
     z = unit([[1, 0], [0.99, 0.1], [0, 1], [0.1, 0.99]])
-    picks = coverage.pick_greedily(
-        z, z, np.array([0.1, 0.1, 1.0, 0.9]), budget=1, sigma=0.1, covering=NONE[:, :2]
-    )
+    picks = pick(z, z, np.array([0.1, 0.1, 1.0, 0.9]), budget=1, sigma=0.1, covering=NONE[:, :2])
     assert picks.order.tolist() == [2]
 
 
 def test_covered_points_are_not_picked_again():
     z = unit([[1, 0], [0, 1]])
-    picks = coverage.pick_greedily(z, z, np.array([1.0, 0.1]), budget=1, sigma=0.3, covering=z[:1])
+    picks = pick(z, z, np.array([1.0, 0.1]), budget=1, sigma=0.3, covering=z[:1])
     assert picks.order.tolist() == [1]
     assert picks.nearest == pytest.approx([0.0])
 
 
 def test_scale_lowers_costly_candidates():
     z = unit([[1, 0], [0, 1]])
-    picks = coverage.pick_greedily(
+    picks = pick(
         z,
         z,
         np.array([1.0, 0.9]),
@@ -132,14 +134,14 @@ def test_scale_lowers_costly_candidates():
 
 def test_ties_are_picked_in_order():
     z = unit(np.ones((5, 16)))
-    picks = coverage.pick_greedily(z, z, np.ones(5), budget=9, sigma=1.0, covering=NONE)
+    picks = pick(z, z, np.ones(5), budget=9, sigma=1.0, covering=NONE)
     assert picks.order.tolist() == [0, 1, 2, 3, 4]
     assert picks.gain == pytest.approx([5, 0, 0, 0, 0], abs=1e-5)
 
 
 @pytest.mark.parametrize(("candidates", "points"), [(0, 0), (0, 5), (5, 0)])
 def test_empty_candidates_or_points(candidates, points):
-    picks = coverage.pick_greedily(
+    picks = pick(
         sphere(candidates), sphere(points), np.ones(points), budget=3, sigma=1.0, covering=NONE
     )
     assert picks.order.tolist() == list(range(min(3, candidates)))
@@ -157,9 +159,9 @@ def test_quota_factor_decreases_with_present_samples():
 
 def test_picks_do_not_depend_on_block_size(monkeypatch):
     z, covering = sphere(300), sphere(70, seed=5)
-    reference = coverage.pick_greedily(z, z, np.ones(300), budget=40, sigma=0.8, covering=covering)
+    reference = pick(z, z, np.ones(300), budget=40, sigma=0.8, covering=covering)
     monkeypatch.setattr(coverage, "_BLOCK_BYTES", 4 * 300 * 7)
-    small = coverage.pick_greedily(z, z, np.ones(300), budget=40, sigma=0.8, covering=covering)
+    small = pick(z, z, np.ones(300), budget=40, sigma=0.8, covering=covering)
     assert small.order.tolist() == reference.order.tolist()
 
 
