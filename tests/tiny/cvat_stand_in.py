@@ -1,6 +1,6 @@
-"""A stand-in for a CVAT server: the requests that we make, answered as its schema prescribes.
+"""Fake CVAT server that answers our requests in the shape of its schema.
 
-It is no CVAT: it only shows that requests are whole, and that answers of that shape are read.
+It shows only that requests are complete and that answers of that shape are read.
 """
 
 import io
@@ -55,7 +55,7 @@ class StandIn:
     def answer(self, method, path, headers, body):
         parts = urlsplit(path)
         query = {key: value[0] for key, value in parse_qs(parts.query).items()}
-        words = [one for one in parts.path.split("/") if one][1:]  # without `api`
+        words = [word for word in parts.path.split("/") if word][1:]  # without `api`
         if words[0] == "requests":
             operation = {"type": "create:task", "target": "task", "task_id": 1}
             return 200, {
@@ -70,13 +70,13 @@ class StandIn:
             rows = [self.job(task)] if words[0] == "jobs" else task["labels"]
             return 200, page(rows)
         if len(words) == 1 and method == "GET":
-            named = [n for n, one in self.tasks.items() if one["name"] == query["name"]]
+            named = [n for n, task in self.tasks.items() if task["name"] == query["name"]]
             return 200, page([self.task(number) for number in named])
         if len(words) == 1:
             return 201, self.create(json.loads(body))
         number = int(words[1])
         if len(words) == 2:
-            return self.one(method, number, body)
+            return self.change_task(method, number, body)
         if words[2:] == ["data", "meta"]:
             return 200, self.meta(self.tasks[number])
         if words[2] == "data":
@@ -85,7 +85,7 @@ class StandIn:
             self.tasks[number]["annotations"] = json.loads(body)
         return 200, self.tasks[number]["annotations"]
 
-    def one(self, method, number, body):
+    def change_task(self, method, number, body):
         if method == "DELETE":
             del self.tasks[number]
             return 204, None
@@ -95,7 +95,7 @@ class StandIn:
 
     def create(self, content):
         number = len(self.tasks) + 1
-        labels = [{**one, "id": 100 + i} for i, one in enumerate(content["labels"])]
+        labels = [{**label, "id": 100 + i} for i, label in enumerate(content["labels"])]
         nothing = {"version": 0, "tags": [], "shapes": [], "tracks": []}
         self.tasks[number] = {
             "name": content["name"], "labels": labels, "frames": [], "state": "new",
@@ -115,10 +115,10 @@ class StandIn:
         return 202, {"rq_id": "r1"}
 
     def task(self, number):
-        one = self.tasks[number]
+        task = self.tasks[number]
         summary = {"url": f"{self.address}/api/jobs?task_id={number}"}
         return {
-            "id": number, "name": one["name"], "size": len(one["frames"]),
+            "id": number, "name": task["name"], "size": len(task["frames"]),
             "jobs": {"count": 1, "completed": 0, "validation": 0, **summary}, "labels": summary,
             "organization": None,
         }  # fmt: skip

@@ -1,6 +1,6 @@
-"""A sink that other processes can open: predictions as files in a folder, one an image and member.
+"""Sink for several processes: predictions as files in a folder, one per image and member.
 
-It can be told to die, as if killed, in the middle of its work.
+It can kill its process at a chosen image.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from uuid import uuid4
 
 from cascade.predictions import Failure
 
-_PATIENCE_S = 120  # with a machine on which a process starts late
+_TIMEOUT_S = 120  # for a process that starts late on a busy machine
 
 
 @dataclass(frozen=True)
 class FolderSink:
-    """Writes into a folder.
+    """Sink that writes into a folder.
 
     Attributes:
-        folder: Where.
-        deadly: An image whose writing kills the process, `deaths` times; None for none.
-        deaths: How often.
-        company: Processes that must have opened it before one of them writes.
+        folder: Destination.
+        deadly: Image whose writing kills the process, `deaths` times; None for none.
+        deaths: Number of kills.
+        company: Number of processes that must have opened the sink before any of them writes.
     """
 
     folder: Path
@@ -37,29 +37,29 @@ class FolderSink:
     company: int = 1
 
     def write(self, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """Store `results`; the process that wrote each is on record."""
+        """Store `results` with the ID of the writing process."""
         self._wait_for_company()
         for image, row in results.items():
             self._die(image)
-            for member, said in row.items():
+            for member, prediction in row.items():
                 draft = self.folder / f".{uuid4().hex}"
-                draft.write_text(json.dumps([os.getpid(), plain(said)]))
+                draft.write_text(json.dumps([os.getpid(), plain(prediction)]))
                 draft.replace(self.folder / f"{image}.{member}.json")
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """Return what was written, as `plain` has it."""
-        found: dict[str, dict[str, Any]] = {}
-        for one in sorted(self.folder.glob("*.json")):
-            image, member, _ = one.name.split(".")
-            found.setdefault(image, {})[member] = json.loads(one.read_text())[1]
-        return found
+        """Return the stored predictions in the form of `plain`."""
+        rows: dict[str, dict[str, Any]] = {}
+        for path in sorted(self.folder.glob("*.json")):
+            image, member, _ = path.name.split(".")
+            rows.setdefault(image, {})[member] = json.loads(path.read_text())[1]
+        return rows
 
     def writers(self) -> set[int]:
-        """Return the processes that wrote."""
-        return {json.loads(one.read_text())[0] for one in self.folder.glob("*.json")}
+        """Return the IDs of the writing processes."""
+        return {json.loads(path.read_text())[0] for path in self.folder.glob("*.json")}
 
     def _wait_for_company(self) -> None:
-        ends = time.monotonic() + _PATIENCE_S
+        ends = time.monotonic() + _TIMEOUT_S
         while len(list(self.folder.glob("opened by *"))) < self.company and time.monotonic() < ends:
             time.sleep(0.05)
 
@@ -70,16 +70,20 @@ class FolderSink:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def opened(
+def open_sink(
     folder: Path, deadly: str | None = None, deaths: int = 1, company: int = 1
 ) -> FolderSink:
-    """Return the sink: what a worker process calls."""
+    """Return the sink of a worker process."""
     (folder / f"opened by {os.getpid()}").touch()
     return FolderSink(folder, deadly, deaths, company)
 
 
-def plain(said: Any) -> Any:
-    """Return boxes to the last digit, as JSON has them."""
-    if isinstance(said, Failure):
-        return [said.error, said.message]
-    return [said.boxes_xyxy.tolist(), said.scores.tolist(), said.class_ids.tolist()]
+def plain(prediction: Any) -> Any:
+    """Return a prediction as JSON values, without rounding."""
+    if isinstance(prediction, Failure):
+        return [prediction.error, prediction.message]
+    return [
+        prediction.boxes_xyxy.tolist(),
+        prediction.scores.tolist(),
+        prediction.class_ids.tolist(),
+    ]

@@ -1,4 +1,4 @@
-"""A server of OpenAI's dialect on loopback that answers as it is told to, well or badly."""
+"""Fake OpenAI-compatible server on loopback with scripted replies, valid or not."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ YES = '{"answer":"yes","objects":["cone"],"reason":"A cone."}'
 
 
 @dataclass(frozen=True)
-class Told:
-    """What one request gets.
+class ServerReply:
+    """Reply to one request.
 
     Attributes:
-        text: The message.
-        tokens: Its tokens: text, and the alternatives with their log-probabilities.
-        status: The HTTP status.
-        body: Sent instead of a completion.
-        headers: Sent beside the usual ones.
-        after_s: How long the answer takes.
-        drips_s: The pause after every byte of it.
-        hangs_up: Whether the connection is cut instead.
+        text: Message.
+        tokens: Tokens of the message: text, and alternatives with log probabilities.
+        status: HTTP status.
+        body: Body to send instead of a completion.
+        headers: Additional headers.
+        after_s: Delay of the reply.
+        byte_pause_s: Pause after every byte of the body.
+        hangs_up: Whether to cut the connection instead of replying.
     """
 
     text: str = YES
@@ -37,39 +37,41 @@ class Told:
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     after_s: float = 0.0
-    drips_s: float = 0.0
+    byte_pause_s: float = 0.0
     hangs_up: bool = False
 
     def completion(self, model: str) -> bytes:
         message = {"role": "assistant", "content": self.text}
         choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "message": message}
         if self.tokens is not None:
-            choice["logprobs"] = {"content": [_token(*one) for one in self.tokens]}
-        made = {"id": "1", "object": "chat.completion", "created": 1, "model": model}
-        return json.dumps(made | {"choices": [choice]}).encode()
+            choice["logprobs"] = {"content": [_token(*token) for token in self.tokens]}
+        completion = {"id": "1", "object": "chat.completion", "created": 1, "model": model}
+        return json.dumps(completion | {"choices": [choice]}).encode()
 
 
 def _token(text: str, alternatives: Mapping[str, float]) -> dict[str, Any]:
-    listed = [{"token": word, "logprob": value} for word, value in alternatives.items()]
-    return {"token": text, "logprob": alternatives.get(text, 0.0), "top_logprobs": listed}
+    top = [{"token": word, "logprob": value} for word, value in alternatives.items()]
+    return {"token": text, "logprob": alternatives.get(text, 0.0), "top_logprobs": top}
 
 
 class LanguageServer:
-    """The server; a context manager.
+    """Fake server and its context manager.
 
     Attributes:
-        tell: Decides on an answer, given the request's number from 0 and its JSON.
-        requests: The JSON of every request, as they came.
-        headers: Their headers.
-        most_at_once: How many were in flight at the same time.
+        respond: Returns the reply to a request, given its number from 0 and its JSON.
+        requests: JSON of every request, in order of arrival.
+        headers: Headers of every request.
+        max_in_flight: Maximum number of concurrent requests.
     """
 
-    def __init__(self, tell: Callable[[int, Any], Told] = lambda number, asked: Told()) -> None:
-        self.tell = tell
+    def __init__(
+        self, respond: Callable[[int, Any], ServerReply] = lambda number, request: ServerReply()
+    ) -> None:
+        self.respond = respond
         self.requests: list[Any] = []
         self.headers: list[dict[str, str]] = []
-        self.most_at_once = 0
-        self._at_once = 0
+        self.max_in_flight = 0
+        self._in_flight = 0
         self._lock = threading.Lock()
         self._http: ThreadingHTTPServer | None = None
         self.port = 0
@@ -86,7 +88,7 @@ class LanguageServer:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def start(self) -> None:
-        """Listen: at first on a port that the system gives, afterwards on the same one."""
+        """Listen: first on a port that the system assigns, later on the same port."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -103,52 +105,52 @@ class LanguageServer:
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
 
     def stop(self) -> None:
-        """Go away: connections are cut, new ones refused."""
+        """Cut all connections and refuse new ones."""
         if self._http is not None:
             self._http.shutdown()
             self._http.server_close()
             self._http = None
 
     def is_hung_up(self, *, within_s: float) -> bool:
-        """Tell whether the other side closes a connection before it has got its answer."""
+        """Return whether the client closes a connection before its reply."""
         ready, _, _ = select.select(list(self._http._open), [], [], within_s)
         try:
-            return any(one.recv(1, socket.MSG_PEEK) == b"" for one in ready)
+            return any(connection.recv(1, socket.MSG_PEEK) == b"" for connection in ready)
         except ConnectionResetError:
             return True
 
     def _answer(self, handler: BaseHTTPRequestHandler) -> None:
-        asked = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
+        request = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
         with self._lock:
             number = len(self.requests)
-            self.requests.append(asked)
+            self.requests.append(request)
             self.headers.append({key.lower(): value for key, value in handler.headers.items()})
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
-        told = self.tell(number, asked)
-        time.sleep(told.after_s)
+            self._in_flight += 1
+            self.max_in_flight = max(self.max_in_flight, self._in_flight)
+        reply = self.respond(number, request)
+        time.sleep(reply.after_s)
         with self._lock:
-            self._at_once -= 1
-        if told.hangs_up:
+            self._in_flight -= 1
+        if reply.hangs_up:
             handler.close_connection = True
             return
-        body = told.completion(asked["model"]) if told.body is None else told.body
+        body = reply.completion(request["model"]) if reply.body is None else reply.body
         try:
-            handler.send_response(told.status)
+            handler.send_response(reply.status)
             headers = {"content-type": "application/json", "content-length": len(body)}
-            for key, value in {**headers, **told.headers}.items():
+            for key, value in {**headers, **reply.headers}.items():
                 handler.send_header(key, str(value))
             handler.end_headers()
-            step = 1 if told.drips_s else len(body)
+            step = 1 if reply.byte_pause_s else len(body)
             for i in range(0, len(body), max(step, 1)):
                 handler.wfile.write(body[i : i + step])
-                time.sleep(told.drips_s)
-        except OSError:  # the other side has given up
+                time.sleep(reply.byte_pause_s)
+        except OSError:  # the client closed the connection
             handler.close_connection = True
 
 
 class _Server(ThreadingHTTPServer):
-    """Cuts the connections that are open when it is closed."""
+    """HTTP server whose close cuts open connections."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -166,24 +168,24 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # a connection that was cut, by either side
+        pass  # a connection that either side cut
 
     def server_close(self) -> None:
         super().server_close()
-        for one in list(self._open):
+        for connection in list(self._open):
             try:
-                one.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
             except OSError:
-                continue  # gone already
+                continue  # closed already
 
 
-def images_of(asked: Any) -> list[bytes]:
+def images_of(request: Any) -> list[bytes]:
     """Return the images of a request, as files."""
-    parts = asked["messages"][1]["content"]
+    parts = request["messages"][1]["content"]
     urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
     return [base64.b64decode(url.partition(",")[2]) for url in urls]
 
 
-def text_of(asked: Any) -> str:
-    """Return what a request says beside its images."""
-    return "\n".join(p["text"] for p in asked["messages"][1]["content"] if p["type"] == "text")
+def text_of(request: Any) -> str:
+    """Return the text of a request."""
+    return "\n".join(p["text"] for p in request["messages"][1]["content"] if p["type"] == "text")

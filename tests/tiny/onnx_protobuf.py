@@ -1,4 +1,4 @@
-"""Just enough of ONNX to write a small network by hand, where the package `onnx` is absent.
+"""Writer of small ONNX networks that does not need the package `onnx`.
 
 - [0] https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3 (the field numbers)
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 FLOAT, INT64, FLOAT16 = 1, 7, 10
-Value = tuple[int, Sequence[int | str]]  # a kind of number, and a shape with named axes
+Value = tuple[int, Sequence[int | str]]  # data type, and a shape with named axes
 _IR, _OPERATORS = 8, 13  # versions
 _KINDS = {np.dtype(np.float32): FLOAT, np.dtype(np.int64): INT64, np.dtype(np.float16): FLOAT16}
 _INT, _INTS = 2, 7
@@ -25,32 +25,32 @@ def model(
     """Return the content of an .onnx file.
 
     Args:
-        nodes: Each made by `node`, in the order in which they are computed.
+        nodes: Results of `node`, in the order of computation.
         constants: Weights by name.
-        inputs: Kind and shape of each.
-        outputs: Likewise.
+        inputs: Data type and shape of each input.
+        outputs: Data type and shape of each output.
     """
-    graph = [_field(1, one) for one in nodes]
+    graph = [_field(1, operator) for operator in nodes]
     graph.append(_field(2, b"tiny"))
-    graph += [_field(5, _tensor(name, one)) for name, one in constants.items()]
-    graph += [_field(11, _value(name, *one)) for name, one in inputs.items()]
-    graph += [_field(12, _value(name, *one)) for name, one in outputs.items()]
+    graph += [_field(5, _tensor(name, array)) for name, array in constants.items()]
+    graph += [_field(11, _value(name, *value)) for name, value in inputs.items()]
+    graph += [_field(12, _value(name, *value)) for name, value in outputs.items()]
     return _field(1, _IR) + _field(7, b"".join(graph)) + _field(8, _field(2, _OPERATORS))
 
 
 def node(
     kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: int | Sequence[int]
 ) -> bytes:
-    """Return one operator, its attributes whole numbers or lists of them."""
-    parts = [_field(1, one.encode()) for one in inputs]
-    parts += [_field(2, one.encode()) for one in outputs]
+    """Return one operator, with integers or lists of integers as attributes."""
+    parts = [_field(1, name.encode()) for name in inputs]
+    parts += [_field(2, name.encode()) for name in outputs]
     parts.append(_field(4, kind.encode()))
     for name, value in attributes.items():
         if isinstance(value, int):
-            told = _field(3, value) + _field(20, _INT)
+            encoded = _field(3, value) + _field(20, _INT)
         else:
-            told = b"".join(_field(8, one) for one in value) + _field(20, _INTS)
-        parts.append(_field(5, _field(1, name.encode()) + told))
+            encoded = b"".join(_field(8, number) for number in value) + _field(20, _INTS)
+        parts.append(_field(5, _field(1, name.encode()) + encoded))
     return b"".join(parts)
 
 
@@ -61,7 +61,9 @@ def _tensor(name: str, array: np.ndarray) -> bytes:
 
 
 def _value(name: str, kind: int, shape: Sequence[int | str]) -> bytes:
-    axes = (_field(1, one) if isinstance(one, int) else _field(2, one.encode()) for one in shape)
+    axes = (
+        _field(1, axis) if isinstance(axis, int) else _field(2, axis.encode()) for axis in shape
+    )
     tensor = _field(1, kind) + _field(2, b"".join(_field(1, axis) for axis in axes))
     return _field(1, name.encode()) + _field(2, _field(1, tensor))
 

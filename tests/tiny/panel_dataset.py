@@ -75,7 +75,7 @@ def multiply(dataset: Any, times: int) -> None:
     Copies are new samples with a hardness of their own; what members saw on them is the same.
     """
     collection = dataset._sample_collection
-    ids = [one["_id"] for one in collection.find({}, {"_id": 1})]
+    ids = [sample["_id"] for sample in collection.find({}, {"_id": 1})]
     for copy in range(1, times):
         collection.aggregate(
             [
@@ -99,8 +99,8 @@ def place(dataset: Any, *, seed: int = 0) -> None:
 
     ids = dataset.values("id")
     rng = np.random.default_rng(seed)
-    centres = rng.normal(0, 4, (6, 2))
-    points = centres[rng.integers(0, 6, len(ids))] + rng.normal(0, 1, (len(ids), 2))
+    centers = rng.normal(0, 4, (6, 2))
+    points = centers[rng.integers(0, 6, len(ids))] + rng.normal(0, 1, (len(ids), 2))
     fob.compute_visualization(
         dataset, points=points, brain_key=schema.UMAP, method="manual", verbose=False
     )
@@ -111,7 +111,7 @@ def choose(dataset: Any, number: int, size: int) -> None:
     ids = dataset.match({schema.SPLIT: "train"}).limit(size).values("id")
     arms = ("hard", "hard", "coverage", "slice", "random")
     for arm in dict.fromkeys(arms):
-        mine = [one for i, one in enumerate(ids) if arms[i % len(arms)] == arm]
+        mine = [sample_id for i, sample_id in enumerate(ids) if arms[i % len(arms)] == arm]
         dataset.select(mine).tag_samples([round_name(number), arm_tag(arm)])
     counted = {arm: sum(arms[i % 5] == arm for i in range(len(ids))) for arm in dict.fromkeys(arms)}
     write_info(
@@ -143,7 +143,7 @@ def _sample(
     hardness = float(rng.beta(1.4, 3.0))
     way = 0 if hardness < 0.5 else 1 if hardness < 0.75 else 2
     has_truth = bool(rng.random() < labeled)
-    said = {name: _boxes(objects, classes, sees[m], rng) for m, name in enumerate(members)}
+    predictions = {name: _boxes(objects, classes, sees[m], rng) for m, name in enumerate(members)}
     now = datetime.now(UTC)
     document: dict[str, Any] = {
         "_id": ObjectId(),
@@ -165,8 +165,8 @@ def _sample(
         schema.HARDNESS: hardness,
         schema.N_VOTERS: len(members),
         schema.AGREEMENT: round(1 - hardness / 2, 4),
-        **{one: float(rng.uniform(0, hardness)) for one in schema.HARDNESS_PARTS},
-        **said,
+        **{part: float(rng.uniform(0, hardness)) for part in schema.HARDNESS_PARTS},
+        **predictions,
         schema.CONSENSUS: _consensus(objects, classes, sees, members),
         "roadwork": {"_id": ObjectId(), "_cls": "Classification", "tags": [], "label": "yes",
                      "confidence": 0.8, schema.FINGERPRINT: "f"},
@@ -206,14 +206,14 @@ def _boxes(
     sees: np.ndarray[Any, Any],
     rng: np.random.Generator,
 ) -> Mapping[str, Any]:
-    found = [
+    documents = [
         _box(classes[k], objects[k], confidence=float(rng.uniform(0.3, 1)), score=0.5,
              raw_label=classes[k])
         for k in np.flatnonzero(sees)
     ]  # fmt: skip
     if rng.random() < 0.1:
-        found.append(_box("sign", [0.8, 0.8, 0.1, 0.1], confidence=float(rng.uniform(0.3, 1))))
-    return {"_cls": "Detections", "detections": found, schema.FINGERPRINT: "f"}
+        documents.append(_box("sign", [0.8, 0.8, 0.1, 0.1], confidence=float(rng.uniform(0.3, 1))))
+    return {"_cls": "Detections", "detections": documents, schema.FINGERPRINT: "f"}
 
 
 def _consensus(
@@ -222,13 +222,13 @@ def _consensus(
     sees: np.ndarray[Any, Any],
     members: Sequence[str],
 ) -> Mapping[str, Any]:
-    found = [
+    documents = [
         _box(classes[k], objects[k], confidence=float(sees[:, k].mean()),
              votes=int(sees[:, k].sum()), agreement=float(sees[:, k].mean()),
              members=[members[m] for m in np.flatnonzero(sees[:, k])])
         for k in range(len(objects)) if sees[:, k].any()
     ]  # fmt: skip
-    return {"_cls": "Detections", "detections": found, schema.FINGERPRINT: "f"}
+    return {"_cls": "Detections", "detections": documents, schema.FINGERPRINT: "f"}
 
 
 def view_of(dataset: Any, stages: Any) -> Any:

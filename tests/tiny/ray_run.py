@@ -1,8 +1,8 @@
-"""Runs a job on two actors of a Ray that lives in this process alone, and prints what was done.
+"""Run a job on two actors of a Ray local to this process, and print the result.
 
     python ray_run.py JOB
 
-Ray leaves threads and children behind that a test process had better not have. JOB is a JSON file:
+Ray leaves threads and child processes, which do not belong in a test process. JOB is a JSON file:
 `manifest`, `ids`, `paths`, `todo`, and the `folder` that the actors write into.
 """
 
@@ -23,34 +23,34 @@ from cascade.engine.worker_process import Job
 from cascade.ensemble import Ensemble
 
 ACTORS = 2
-ATTEMPTS = 4  # Ray gives a machine that is busy with others 30 seconds to start
+ATTEMPTS = 4  # a busy machine may exceed Ray's 30 seconds for a start
 
 
 def main() -> None:
-    """Run the job that the first argument names."""
-    given = json.loads(Path(sys.argv[1]).read_text())
-    ensemble = Ensemble.from_manifest(manifest.parse(given["manifest"]))
+    """Run the job of the first argument."""
+    options = json.loads(Path(sys.argv[1]).read_text())
+    ensemble = Ensemble.from_manifest(manifest.parse(options["manifest"]))
     members = {name: ensemble.manifest.member(name) for name in ensemble.detectors}
-    sink = partial(folder_sink.opened, Path(given["folder"]), company=ACTORS)
+    sink = partial(folder_sink.open_sink, Path(options["folder"]), company=ACTORS)
     job = Job(ensemble.build, members, sink, threads=1)
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     for attempt in range(ATTEMPTS):
         try:
             done = ray_engine.run(
                 job,
-                given["ids"],
-                given["paths"],
+                options["ids"],
+                options["paths"],
                 actors=ACTORS,
-                todo={name: set(rest) for name, rest in given["todo"].items()},
+                todo={name: set(indices) for name, indices in options["todo"].items()},
                 batches_a_shard=1,
-                progress=lambda *at: told.append(at),
+                progress=lambda *counts: progress.append(counts),
             )
         except ClusterError:
             if attempt == ATTEMPTS - 1:
                 raise
         else:
             break
-    sys.stdout.write("\n" + json.dumps({"tally": asdict(done), "told": told}) + "\n")
+    sys.stdout.write("\n" + json.dumps({"tally": asdict(done), "progress": progress}) + "\n")
 
 
 if __name__ == "__main__":

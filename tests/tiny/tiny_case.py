@@ -1,7 +1,7 @@
-"""What the makers of tiny checkpoints have in common.
+"""Shared code of the writers of tiny checkpoints.
 
-A module `tiny_<family>.py` beside this one lists its `CASES`: how to write a random checkpoint
-of a few hundred kB with the family's true configuration, and how the registry builds it.
+Each module `tiny_<family>.py` in this folder lists its `CASES`: a writer of a random checkpoint of
+a few hundred kB with the family's real configuration, and the parameters for the registry.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Case:
-    """One family, tiny.
+    """Tiny checkpoint of one family.
 
     Attributes:
-        adapter: The registered adapter that builds it.
-        write: Writes its checkpoint into an empty folder and returns what `source` would name:
-            that folder, or a file in it; None where the adapter brings its weights along.
+        adapter: Registered adapter.
+        write: Writes the checkpoint into an empty folder and returns its `source`: that folder,
+            or a file in it; None for an adapter with packaged weights.
         params: Keyword arguments of the adapter.
-        members: The members of the packaged manifests for which it stands.
-        tolerance: How far a batch may be from the single images: absolute, in relative
-            coordinates, scores, vector entries, or (relative) metres.
+        members: Members of the packaged manifests that it represents.
+        tolerance: Maximum difference between a batch and single images: absolute, in relative
+            coordinates, scores, vector entries, or (relative) meters.
     """
 
     adapter: str
@@ -39,7 +39,7 @@ class Case:
 
 @contextlib.contextmanager
 def seeded(seed: int = 0) -> Iterator[None]:
-    """Draw random weights that are the same every time, and leave the others' dice alone."""
+    """Draw reproducible random weights without changing the global generator."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         yield
@@ -47,10 +47,10 @@ def seeded(seed: int = 0) -> Iterator[None]:
 
 @torch.no_grad()
 def settle_norms(module: nn.Module, call: Callable[[], object]) -> None:
-    """Give batch normalisations the statistics of what they see in a call, as training would.
+    """Set the statistics of batch normalizations from one call, as training would.
 
-    As they are initialised they change nothing, and random layers shrink what passes through them
-    until half precision has no number for it.
+    Their initial statistics change nothing, and random layers shrink activations until they
+    underflow in half precision.
     """
 
     def settle(norm: Any, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -58,8 +58,8 @@ def settle_norms(module: nn.Module, call: Callable[[], object]) -> None:
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(var)
 
-    norms = [one for one in module.modules() if hasattr(one, "running_mean")]
-    hooks = [one.register_forward_pre_hook(settle) for one in norms]
+    norms = [layer for layer in module.modules() if hasattr(layer, "running_mean")]
+    hooks = [norm.register_forward_pre_hook(settle) for norm in norms]
     if hooks:
         call()
     for hook in hooks:

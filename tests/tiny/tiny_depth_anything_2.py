@@ -44,9 +44,9 @@ def write(folder: Path, *, kind: str) -> Path:
     with seeded():
         network = transformers.DepthAnythingForDepthEstimation(config)
         with torch.no_grad():
-            for name, one in network.named_parameters():
-                if one.ndim == 4 and not name.startswith("backbone"):  # else all but constant
-                    torch.nn.init.kaiming_uniform_(one, a=1.0)
+            for name, parameter in network.named_parameters():
+                if parameter.ndim == 4 and not name.startswith("backbone"):  # else all but constant
+                    torch.nn.init.kaiming_uniform_(parameter, a=1.0)
             if kind == "relative":  # cut off at 0, so above it
                 network.head.conv3.weight.mul_(0.3)
                 network.head.conv3.bias.fill_(1.5)

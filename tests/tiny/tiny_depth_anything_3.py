@@ -44,15 +44,17 @@ def write(folder: Path) -> Path:
     with seeded():
         network = depth_anything_3.build_network(ARCHITECTURE, folder)
         with torch.no_grad():
-            for one in (
+            for tensor in (
                 network.backbone.pretrained.pos_embed,
                 network.backbone.pretrained.cls_token,
             ):
-                nn.init.normal_(one)
-            for one in network.head.parameters():
-                if one.ndim == 4:
-                    nn.init.kaiming_uniform_(one, a=1.0)
-    tensors = {f"model.{name}": one.contiguous() for name, one in network.state_dict().items()}
+                nn.init.normal_(tensor)
+            for tensor in network.head.parameters():
+                if tensor.ndim == 4:
+                    nn.init.kaiming_uniform_(tensor, a=1.0)
+    tensors = {
+        f"model.{name}": tensor.contiguous() for name, tensor in network.state_dict().items()
+    }
     save_file(tensors, folder / "model.safetensors")
     config = {"model_name": "da3metric-small", "config": ARCHITECTURE}
     (folder / "config.json").write_text(json.dumps(config))

@@ -1,4 +1,4 @@
-"""Tiny detection transformers, as their hub repositories have them: random, but not silent."""
+"""Tiny random detection transformers in the hub's format, with distinct predictions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SIDE = 64  # of the view, in pixels
 RESNET = {
     "model_type": "rt_detr_resnet",
     "embedding_size": 8,
-    "hidden_sizes": [8, 16, 24, 32],  # equal neighbours would not be strided
+    "hidden_sizes": [8, 16, 24, 32],  # equal neighbors would not be strided
     "depths": [1, 1, 1, 1],
     "layer_type": "basic",
     "out_features": ["stage2", "stage3", "stage4"],
@@ -67,7 +67,7 @@ _DETR = {
     "num_denoising": 0,
     **LABELS,
 }
-_DISTRIBUTED = _DETR | {"backbone_config": HGNET, "lqe_hidden_dim": 16}  # D-FINE's kind of box
+_DISTRIBUTED = _DETR | {"backbone_config": HGNET, "lqe_hidden_dim": 16}  # boxes as in D-FINE
 RF_DETR = {
     "backbone_config": {
         "model_type": "rf_detr_dinov2",
@@ -109,11 +109,11 @@ def save(
 
 @torch.no_grad()
 def _enliven(module: nn.Module) -> None:
-    """Let the heads tell images and queries apart, which they do not as they are initialised."""
-    for name, one in module.named_modules():
-        if isinstance(one, nn.Linear) and any(part in name for part in _HEADS):
-            nn.init.normal_(one.weight, std=0.1 if "bbox" in name else 0.3)
-            nn.init.normal_(one.bias, mean=0.0 if "bbox" in name else -1.0, std=0.1)
+    """Make the heads distinguish images and queries; their initialization does not."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Linear) and any(part in name for part in _HEADS):
+            nn.init.normal_(layer.weight, std=0.1 if "bbox" in name else 0.3)
+            nn.init.normal_(layer.bias, mean=0.0 if "bbox" in name else -1.0, std=0.1)
 
 
 _HEADS = ("bbox", "class_embed", "enc_score_head")

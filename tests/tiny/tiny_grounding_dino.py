@@ -52,11 +52,11 @@ def write(folder: Path, family: str = "GroundingDino", **config: Any) -> Path:
     made = of_family(backbone_config=_SWIN, text_config=_TEXT, **_DETECTOR | config)
     with tiny_case.seeded():
         network = getattr(transformers, f"{family}ForObjectDetection")(made)
-        for name, one in network.named_parameters():
-            if "bbox_embed" in name and one.ndim > 1:
-                nn.init.xavier_uniform_(one)  # as drawn, zero: boxes would not look at the image
-            elif one.ndim > 1:
-                one.data.mul_(2)  # as drawn, all queries of all images say the same
+        for name, parameter in network.named_parameters():
+            if "bbox_embed" in name and parameter.ndim > 1:
+                nn.init.xavier_uniform_(parameter)  # initially zero: boxes would ignore the image
+            elif parameter.ndim > 1:
+                parameter.data.mul_(2)  # initially, all queries of all images are equal
     network.save_pretrained(folder)
     images = transformers.GroundingDinoImageProcessor(
         size={"shortest_edge": 96, "longest_edge": 160}
@@ -66,19 +66,21 @@ def write(folder: Path, family: str = "GroundingDino", **config: Any) -> Path:
 
 
 def _tokenizer() -> transformers.BertTokenizer:
-    """Return a WordPiece tokenizer that knows the words of the packaged prompts, and letters."""
+    """Return a WordPiece tokenizer for the words of the packaged prompts, and letters."""
     vocabulary = {f"[unused{i}]": i for i in range(_TEXT["vocab_size"])}
-    words = {word for one in prompts_of(taxonomy.load("roadwork")) for word in one.split()}
-    letters = [f"##{one}" for one in string.ascii_lowercase]
-    known = [*sorted(words - {"high-visibility"}), "high", "-", "visibility"]
+    words = {word for prompt in prompts_of(taxonomy.load("roadwork")) for word in prompt.split()}
+    letters = [f"##{letter}" for letter in string.ascii_lowercase]
+    vocabulary_words = [*sorted(words - {"high-visibility"}), "high", "-", "visibility"]
     placed = _FIXED | {
         word: 200 + i
-        for i, word in enumerate(dict.fromkeys([*known, *string.ascii_lowercase, *letters]))
+        for i, word in enumerate(
+            dict.fromkeys([*vocabulary_words, *string.ascii_lowercase, *letters])
+        )
     }
-    taken = set(placed.values())
-    vocabulary = {word: i for word, i in vocabulary.items() if i not in taken} | placed
+    used = set(placed.values())
+    vocabulary = {word: i for word, i in vocabulary.items() if i not in used} | placed
     return transformers.BertTokenizer(
-        vocab=dict(sorted(vocabulary.items(), key=lambda one: one[1])), model_max_length=512
+        vocab=dict(sorted(vocabulary.items(), key=lambda item: item[1])), model_max_length=512
     )
 
 

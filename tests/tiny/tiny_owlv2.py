@@ -22,7 +22,12 @@ _LONGEST_TEXT = 64  # tokens: here, letters
 def write(folder: Path) -> Path:
     """Write the checkpoint into the folder."""
     letters = sorted(ByteLevel.alphabet())
-    vocabulary = [*letters, *(f"{one}</w>" for one in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = [
+        *letters,
+        *(f"{letter}</w>" for letter in letters),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
     config = transformers.Owlv2Config(
         text_config=_TOWER
         | {
@@ -36,9 +41,11 @@ def write(folder: Path) -> Path:
     )
     with tiny_case.seeded():
         network = transformers.Owlv2ForObjectDetection(config)
-        for name, one in network.named_parameters():
-            if one.ndim > 1:
-                one.data.mul_(0.2 if "head" in name else 4)  # as drawn, all patches say the same
+        for name, parameter in network.named_parameters():
+            if parameter.ndim > 1:
+                parameter.data.mul_(
+                    0.2 if "head" in name else 4
+                )  # as drawn, all patches say the same
     network.save_pretrained(folder)
     tokenizer = transformers.CLIPTokenizer(
         vocab={word: i for i, word in enumerate(vocabulary)},

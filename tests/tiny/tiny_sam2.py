@@ -1,4 +1,4 @@
-"""A tiny SAM 2.1, written as the image model's folder or as the published, the video model's."""
+"""A tiny SAM 2.1, written as the folder of the image model or of the published video model."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _write(folder: Path) -> Path:
 
 
 def write_as_published(folder: Path) -> Path:
-    """Write what the hub has: the video model, whose part the image model is."""
+    """Write the published video model, which contains the image model."""
     memory = {
         "image_size": SIDE,
         "memory_attention_hidden_size": 128,
@@ -94,11 +94,11 @@ def write_as_published(folder: Path) -> Path:
 
 
 def _draw_boldly(model: Any) -> None:
-    """Spread logits and scores, so that boxes differ by more than rounding."""
+    """Spread logits and scores to make boxes differ by more than rounding."""
     decoder = model.mask_decoder
-    for one in (*decoder.output_hypernetworks_mlps, decoder.iou_prediction_head):
-        one.proj_in.weight.data.mul_(30)
-        one.proj_out.weight.data.mul_(30)
+    for head in (*decoder.output_hypernetworks_mlps, decoder.iou_prediction_head):
+        head.proj_in.weight.data.mul_(30)
+        head.proj_out.weight.data.mul_(30)
 
 
 CASES = {"sam2": Case(adapter="sam2", write=_write, members=("sam2_1_l",))}

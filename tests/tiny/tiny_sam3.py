@@ -1,4 +1,4 @@
-"""A tiny SAM 3, written as the image model's folder or as the published, the video model's."""
+"""A tiny SAM 3, written as the folder of the image model or of the published video model."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _tokenizer() -> CLIPTokenizer:
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [i for i in range(256) if i not in printable]
     letters = [chr(i) for i in printable] + [chr(256 + i) for i in range(len(others))]
-    words = [*letters, *(one + "</w>" for one in letters), "<|startoftext|>", "<|endoftext|>"]
+    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(
         vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=_TOKENS
     )
@@ -106,7 +106,7 @@ def write_as_published(folder: Path) -> Path:
         json.dumps({"model_type": "sam3_video", "detector_config": config, "tracker_config": {}})
     )
     tensors = load_file(folder / "model.safetensors")
-    published = {f"detector_model.{name}": one for name, one in tensors.items()}
+    published = {f"detector_model.{name}": tensor for name, tensor in tensors.items()}
     published["tracker_model.no_object_pointer"] = torch.zeros(1, 4)
     save_file(published, folder / "model.safetensors", metadata={"format": "pt"})
     videos = Sam2VideoVideoProcessor(size={"height": SIDE, "width": SIDE})

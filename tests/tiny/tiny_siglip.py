@@ -24,7 +24,7 @@ def write_siglip2(folder: Path) -> Path:
     """Write a SigLIP 2 into the folder."""
     special = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
     tokenizer = transformers.GemmaTokenizer(  # as on the hub: it leaves capital letters alone
-        vocab={one: i for i, one in enumerate((*special, *_LETTERS))},
+        vocab={word: i for i, word in enumerate((*special, *_LETTERS))},
         merges=[],
         model_max_length=LONGEST_TEXT,
         add_bos_token=False,
@@ -53,7 +53,7 @@ def write_siglip2(folder: Path) -> Path:
 def write_clip(folder: Path) -> Path:
     """Write a CLIP into the folder."""
     letters = sorted(ByteLevel.alphabet())
-    words = [*letters, *(f"{one}</w>" for one in letters), "<|startoftext|>", "<|endoftext|>"]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     text = _TOWER | {
         "vocab_size": len(words),
         "max_position_embeddings": LONGEST_TEXT,
@@ -68,7 +68,7 @@ def write_clip(folder: Path) -> Path:
             size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}
         ),
         transformers.CLIPTokenizer(
-            vocab={one: i for i, one in enumerate(words)},
+            vocab={word: i for i, word in enumerate(words)},
             merges=[],
             model_max_length=LONGEST_TEXT,
         ),

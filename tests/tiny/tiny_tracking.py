@@ -1,4 +1,4 @@
-"""Trackers: what stands for them in the completeness test."""
+"""Trackers in the completeness test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiny random YOLO26 and YOLO11: as a `.pt` like ultralytics' releases, and as our folder."""
+"""Tiny random YOLO26 and YOLO11, as `.pt` files of ultralytics and as our folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZE = 64
 
 
 def network(family: str, scale: str) -> Any:
-    """Return ultralytics' own model of a YAML of theirs, an eighth as wide, with random answers."""
+    """Return a random model of an ultralytics YAML with an eighth of its width."""
     build = detection_model()
     import ultralytics
 
@@ -26,13 +26,13 @@ def network(family: str, scale: str) -> Any:
     content |= {"scales": {scale: [0.33, 0.125, 256]}, "scale": scale}
     with seeded():
         model = build(content, ch=3, nc=len(CLASSES), verbose=False)
-        norms = [one for one in model.modules() if isinstance(one, torch.nn.BatchNorm2d)]
-        for one in norms:
-            one.momentum = 1.0
+        norms = [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = 1.0
         with torch.no_grad():
-            model.train()(torch.rand(8, 3, SIZE, SIZE))  # so that what is seen gets through
-        for one in norms:
-            one.momentum = 0.03
+            model.train()(torch.rand(8, 3, SIZE, SIZE))  # statistics that keep activations in range
+        for norm in norms:
+            norm.momentum = 0.03
         _spread(model.eval())
     model.names = dict(enumerate(CLASSES))
     model.args = {"imgsz": SIZE}
@@ -41,23 +41,23 @@ def network(family: str, scale: str) -> Any:
 
 def _spread(model: Any) -> None:
     """Scale the last layers so that boxes and scores differ from cell to cell, but not wildly."""
-    head, found = model.model[-1], {}
+    head, outputs = model.model[-1], {}
     for name in ("cv2", "cv3", "one2one_cv2", "one2one_cv3"):
         for level in getattr(head, name, None) or ():
-            torch.nn.init.normal_(level[-1].weight)  # the two heads begin as copies
+            torch.nn.init.normal_(level[-1].weight)  # the two heads start as copies
             level[-1].register_forward_hook(
-                lambda layer, _, answer, name=name: found.update({layer: (name, answer)})
+                lambda layer, _, answer, name=name: outputs.update({layer: (name, answer)})
             )
     with torch.no_grad():
         model(torch.rand(4, 3, SIZE, SIZE))
-        for layer, (name, answer) in found.items():
+        for layer, (name, answer) in outputs.items():
             layer._forward_hooks.clear()
             middle, spread = (-1.5, 1.0) if name.endswith("cv3") else (1.5, 0.5)
             answer = answer - layer.bias[:, None, None]
             scale = spread / answer.std(dim=(0, 2, 3))
             layer.weight *= scale[:, None, None, None]
             layer.bias.copy_(middle - scale * answer.mean(dim=(0, 2, 3)))
-            if name.endswith("cv2") and head.reg_max > 1:  # short sides are likeliest
+            if name.endswith("cv2") and head.reg_max > 1:  # makes short sides likeliest
                 layer.bias -= 0.7 * torch.arange(head.reg_max).repeat(4)
 
 

@@ -1,4 +1,4 @@
-"""The language tier has no checkpoint of ours: a server has it, and a real one is tested with."""
+"""The language tier has no checkpoint here: a server holds it."""
 
 CASES: dict[str, object] = {}
 SERVED = {"vision_language": "tests/faults/test_language_server.py"}

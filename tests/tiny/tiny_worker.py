@@ -1,4 +1,4 @@
-"""A detector out of process, in plain Python: the brightest and the darkest rectangle."""
+"""Worker script in plain Python that detects the brightest and the darkest rectangle."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def detect(paths):
 
 def extremes(path):
     height, width, rgb = read_ppm(path)
-    grey = [(rgb[i] + rgb[i + 1] + rgb[i + 2]) / 765 for i in range(0, len(rgb), 3)]
-    least, most = min(grey), max(grey)
+    gray = [(rgb[i] + rgb[i + 1] + rgb[i + 2]) / 765 for i in range(0, len(rgb), 3)]
+    least, most = min(gray), max(gray)
     boxes = [
-        around([i for i, one in enumerate(grey) if one >= 0.95 * most], height, width),
-        around([i for i, one in enumerate(grey) if one <= least + 0.05], height, width),
+        bounding_box([i for i, value in enumerate(gray) if value >= 0.95 * most], height, width),
+        bounding_box([i for i, value in enumerate(gray) if value <= least + 0.05], height, width),
     ]
     return {"boxes_xyxy": boxes, "scores": [most, 1 - least], "labels": ["bright", "dark"]}
 
 
-def around(pixels, height, width):
+def bounding_box(pixels, height, width):
     rows, columns = [i // width for i in pixels], [i % width for i in pixels]
     return [
         min(columns) / width, min(rows) / height,

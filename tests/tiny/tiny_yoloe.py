@@ -1,4 +1,4 @@
-"""A tiny YOLOE-26 and YOLO-World of random weights, exported as the large ones are."""
+"""Tiny random YOLOE-26 and YOLO-World, exported like the large models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTRAST = {"BNContrastiveHead": 1.0, "ContrastiveHead": 4.5}  # logarithm of t
 
 
 def network(yaml_name: str, family: str) -> Any:
-    """Return ultralytics' network of a packaged architecture, an eighth as wide and shallow."""
+    """Return a random network of a packaged architecture with an eighth of its width."""
     detection_model()
     import ultralytics
     from ultralytics.nn import tasks
@@ -30,34 +30,34 @@ def network(yaml_name: str, family: str) -> Any:
     content = yaml.safe_load(file.read_text())
     content |= {"scales": {"n": [0.33, 0.125, 256]}, "scale": "n", "nc": 8}
     with tiny_case.seeded():
-        made = getattr(tasks, family)(content, ch=3, nc=content["nc"], verbose=False)
-        for one in made.modules():
-            if type(one).__name__ in _CONTRAST:
-                one.bias.data.fill_(-5.5)  # as drawn, no score reaches the least that is kept
-                one.logit_scale.data.fill_(_CONTRAST[type(one).__name__])
-        _settle(made)
-    return made.eval()
+        model = getattr(tasks, family)(content, ch=3, nc=content["nc"], verbose=False)
+        for layer in model.modules():
+            if type(layer).__name__ in _CONTRAST:
+                layer.bias.data.fill_(-5.5)  # initially, no score reaches the minimum
+                layer.logit_scale.data.fill_(_CONTRAST[type(layer).__name__])
+        _settle(model)
+    return model.eval()
 
 
-def _settle(made: torch.nn.Module) -> None:
-    """Take normalisations' statistics from noise: as drawn, the image fades layer by layer."""
-    for one in made.modules():
-        if isinstance(one, torch.nn.BatchNorm2d):
-            one.momentum = 1.0
+def _settle(model: torch.nn.Module) -> None:
+    """Take the statistics of normalizations from noise: initially, activations fade."""
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
     fine, coarse = torch.rand(8, 3, SIDE, SIDE), torch.rand(8, 3, 12, 12)
     with torch.no_grad():
-        made.train()(torch.cat([fine, torch.nn.functional.interpolate(coarse, (SIDE, SIDE))]))
+        model.train()(torch.cat([fine, torch.nn.functional.interpolate(coarse, (SIDE, SIDE))]))
 
 
-def write_pt(made: torch.nn.Module, path: Path) -> Path:
-    """Write a network as ultralytics' releases hold it."""
+def write_pt(model: torch.nn.Module, path: Path) -> Path:
+    """Write a network in the format of ultralytics' releases."""
     with side_effects_undone():
-        torch.save({"model": made, "ema": None, "license": "AGPL-3.0"}, path)
+        torch.save({"model": model, "ema": None, "license": "AGPL-3.0"}, path)
     return path
 
 
 def embeddings(count: int) -> torch.Tensor:
-    """Return as many random directions, shape (count, 512)."""
+    """Return `count` random unit vectors, shape (count, 512)."""
     with tiny_case.seeded(1):
         return torch.nn.functional.normalize(torch.randn(count, _DIMENSIONS), dim=-1)
 

@@ -162,7 +162,9 @@ def _load(folder: Path) -> Any:
     """Return the frozen network of a checkpoint."""
     config, weights_path = read_config(folder), folder / "model.safetensors"
     if not weights_path.is_file():
-        raise CheckpointError(f"No checkpoint at {folder}: {weights_path.name} is missing.")
+        raise CheckpointError(
+            f"Cannot find a checkpoint at {folder}: {weights_path.name} is missing."
+        )
     try:
         tensors = load_file(weights_path)
     except SafetensorError as error:

@@ -49,7 +49,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     if not path.is_file():
-        raise CheckpointError(f"No checkpoint at {folder}: config.json is missing.")
+        raise CheckpointError(f"Cannot find a checkpoint at {folder}: config.json is missing.")
     try:
         config = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from adjudication_cases import TAXONOMY, case, look, turn, verdict
-from language_server import LanguageServer, Told, images_of, text_of
+from language_server import LanguageServer, ServerReply, images_of, text_of
 
 from cascade.adjudication.adjudicate import adjudicate
 from cascade.adjudication.limits import Bounds
@@ -30,11 +30,11 @@ class Play:
     def __call__(self, number, request):
         if is_look(request):
             self.barrier.wait(10)
-            return Told('{"answer":"yes","reason":"Orange."}', tokens=_yes(0.75))
+            return ServerReply('{"answer":"yes","reason":"Orange."}', tokens=_yes(0.75))
         if len(request["messages"]) == 2:
-            return Told(turn(look("o1"), look("o2")))
+            return ServerReply(turn(look("o1"), look("o2")))
         results = json.loads(request["messages"][-1]["content"])["results"]
-        return Told(verdict(results[0]["p_yes"]), tokens=(("x", {}),) * 5)
+        return ServerReply(verdict(results[0]["p_yes"]), tokens=(("x", {}),) * 5)
 
 
 def _yes(p):
@@ -101,7 +101,7 @@ def test_stopped_server_falls_back_to_weighted_mean(server, models):
     server.stop()
     results = adjudicate([case(), case()], *models)
     assert [(result.p_yes, result.outcome) for result in results] == [(0.4, "server")] * 2
-    assert "gave no answer" in results[0].reason
+    assert "did not answer" in results[0].reason
 
 
 def test_hanging_server_times_out(server, models):
@@ -109,9 +109,9 @@ def test_hanging_server_times_out(server, models):
 
     def hang(number, request):
         released.wait(10)
-        return Told(verdict(0.9))
+        return ServerReply(verdict(0.9))
 
-    server.tell = hang
+    server.respond = hang
     start = time.monotonic()
     (result,) = adjudicate([case()], *models, Bounds(wall_s=0.3))
     assert time.monotonic() - start < 5
@@ -125,9 +125,9 @@ def test_cancelled_question_closes_its_connection(server, models):
     def hang(number, _):
         received.set()
         released.wait(10)
-        return Told(verdict(0.9))
+        return ServerReply(verdict(0.9))
 
-    server.tell = hang
+    server.respond = hang
     (result,) = adjudicate([case()], *models, Bounds(wall_s=0.3))
     assert result.outcome == "wall_time"
     assert received.is_set()
@@ -136,7 +136,7 @@ def test_cancelled_question_closes_its_connection(server, models):
 
 
 def test_cases_are_in_flight_concurrently(server, models):
-    server.tell = lambda number, request: Told(verdict(0.9), after_s=0.2)
+    server.respond = lambda number, request: ServerReply(verdict(0.9), after_s=0.2)
     results = adjudicate([case()] * 12, *models, concurrency=12)
     assert {result.outcome for result in results} == {"verdict"}
-    assert server.most_at_once >= 8
+    assert server.max_in_flight >= 8

@@ -187,7 +187,7 @@ def test_new_classes_are_initialized_reproducibly(adapter, tmp_path):
 def test_classes_or_checkpoint_are_required(adapter, tmp_path):
     with pytest.raises(CheckpointError, match="needs a checkpoint, or the parameter `classes`"):
         registry.create(adapter)
-    with pytest.raises(CheckpointError, match="no checkpoint at"):
+    with pytest.raises(CheckpointError, match="find a checkpoint at"):
         registry.create(adapter, tmp_path / "absent")
 
 
@@ -205,7 +205,7 @@ def test_center_point_decodes_its_target():
     model = registry.create("center_point", classes=CLASSES, size=SIZE)
     heat = torch.full((1, 3, 8, 8), -9.0)
     reach = torch.full((1, 4, 8, 8), 0.5)
-    heat[0, 1, 2, 5] = 4.0  # the cell whose centre is at x = 5.5 / 8, y = 2.5 / 8
+    heat[0, 1, 2, 5] = 4.0  # the cell whose center is at x = 5.5 / 8, y = 2.5 / 8
     reach[0, :, 2, 5] = torch.tensor([1.5, 0.5, 0.5, 1.5])
     predictions = model.decode({"heat": heat, "reach": reach}, None)[0]
     assert predictions.labels == ["drum"]

@@ -136,7 +136,7 @@ def assert_official(stretched, processor, batch, *, tolerance):
 
 PROCESSORS = [
     pytest.param(RTDetrImageProcessor, {}, 1 / 255 + 1e-6, id="RT-DETR and D-FINE"),
-    pytest.param(RTDetrImageProcessor, {"do_normalize": True}, 1 / 255 + 1e-6, id="normalised"),
+    pytest.param(RTDetrImageProcessor, {"do_normalize": True}, 1 / 255 + 1e-6, id="normalized"),
     pytest.param(RTDetrImageProcessor, {"resample": 3}, 1 / 255 + 1e-6, id="bicubic"),
     pytest.param(DetrImageProcessor, {}, 1 / 255 + 1e-6, id="DETR"),
     pytest.param(RfDetrImageProcessor, {}, 1e-6, id="RF-DETR, which does not antialias"),
@@ -243,7 +243,7 @@ def truth(n, classes, seed=0):
 
 
 def squares(n, classes):
-    """Grey images with one bright square each, of a class by its colour."""
+    """Gray images with one bright square each, of a class by its color."""
     rng, made = np.random.default_rng(0), []
     for i in range(n):
         image = np.full((64, 64, 3), 90, np.uint8)

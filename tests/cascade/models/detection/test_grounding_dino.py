@@ -22,7 +22,7 @@ from cascade.protocols import predict
 ROADWORK = taxonomy.load("roadwork")
 PROMPTS = prompts_of(ROADWORK)
 SHARED = os.environ.get("CURATION_SHARED")
-STEP = 1 / 255 + 1e-6  # of a grey level
+STEP = 1 / 255 + 1e-6  # of a gray level
 
 
 def batch_of(*sizes, seed=0):
@@ -122,8 +122,8 @@ def made_up_predictions(model, *boxes):
     for i, scores in enumerate(boxes):
         for place, score in scores.items():
             logits[0, 0, i, place] = math.log(score / (1 - score))
-    centres = torch.tensor([[0.5, 0.5, 0.2, 0.4], [0.3, 0.6, 0.1, 0.2], [0.5, 0.2, 0.4, 0.2]])
-    return {"logits": logits, "boxes": centres[None, None, : len(boxes)]}
+    centers = torch.tensor([[0.5, 0.5, 0.2, 0.4], [0.3, 0.6, 0.1, 0.2], [0.5, 0.2, 0.4, 0.2]])
+    return {"logits": logits, "boxes": centers[None, None, : len(boxes)]}
 
 
 def test_unambiguous_phrase_has_official_box_and_score(folder):
@@ -231,7 +231,7 @@ def test_predictions_in_bf16(folder):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        pytest.param("config.json", "No checkpoint", id="config"),
+        pytest.param("config.json", "Cannot find a checkpoint", id="config"),
         pytest.param("model.safetensors", "Cannot load the weights", id="weights"),
         pytest.param("tokenizer.json", "is incomplete: expected tokenizer.json", id="tokenizer"),
         pytest.param("processor_config.json", "is incomplete: expected prepro", id="processor"),

@@ -20,7 +20,7 @@ from cascade.protocols import predict
 ROADWORK = taxonomy.load("roadwork")
 PROMPTS = prompts_of(ROADWORK)
 SHARED = os.environ.get("CURATION_SHARED")
-STEP = 1 / 255 + 1e-6  # of a grey level
+STEP = 1 / 255 + 1e-6  # of a gray level
 
 
 def batch_of(*sizes, seed=0):
@@ -132,8 +132,8 @@ def test_box_within_border_is_dropped(folder):
     model, batch = load(folder), batch_of((50, 100))
     logits = torch.full((1, 2, len(PROMPTS)), -9.0)
     logits[0, :, 1] = 2.0
-    centres = torch.tensor([[[0.5, 0.25, 0.2, 0.1], [0.5, 0.75, 0.2, 0.1]]])
-    (detections,) = model.decode((logits, centres), batch)
+    centers = torch.tensor([[[0.5, 0.25, 0.2, 0.1], [0.5, 0.75, 0.2, 0.1]]])
+    (detections,) = model.decode((logits, centers), batch)
     assert detections.labels == [PROMPTS[1]]
     assert np.allclose(detections.boxes_xyxy, [[0.4, 0.4, 0.6, 0.6]])
 
@@ -154,7 +154,7 @@ def test_too_long_prompt_is_refused(folder):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        pytest.param("config.json", "No checkpoint", id="config"),
+        pytest.param("config.json", "Cannot find a checkpoint", id="config"),
         pytest.param("model.safetensors", "Cannot load the weights", id="weights"),
         pytest.param("tokenizer.json", "is incomplete: expected tokenizer.json", id="tokenizer"),
         pytest.param("processor_config.json", "is incomplete: expected prepro", id="processor"),

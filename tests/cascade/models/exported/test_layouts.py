@@ -16,7 +16,7 @@ def test_yolox_boxes_are_relative_to_cell():
     cells = torch.zeros(1, 64 + 16 + 4, 4)
     cells[0, 64 + 1 * 4 + 3] = torch.tensor([0.5, 0.25, np.log(2.0), np.log(0.5)])
     corners = layouts.corners_of_cells(cells, 64)[0, 64 + 1 * 4 + 3]
-    # centre (3.5 * 16, 1.25 * 16) = (56, 20), sides (32, 8)
+    # center (3.5 * 16, 1.25 * 16) = (56, 20), sides (32, 8)
     assert corners.tolist() == pytest.approx([40, 16, 72, 24])
 
 

@@ -58,7 +58,7 @@ def test_dequantized_values_are_restored():
 
 
 def test_image_bytes_survive_common_scale():
-    """As files for small devices have it: one step of the input is one grey level."""
+    """As files for small devices have it: one step of the input is one gray level."""
     bytes_ = np.arange(256, dtype=np.float32)
     usual = Quantization(np.uint8, scale=1 / 255, zero=0)
     assert np.array_equal(usual.quantize(bytes_ / 255), bytes_)

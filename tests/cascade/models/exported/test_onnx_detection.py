@@ -81,7 +81,7 @@ def test_letterboxes_are_always_opencv(tmp_path):
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_yolox_view_matches_original_code(tmp_path, height, width):
-    """Scaled by OpenCV to sizes that are cut off, at the top left of a grey square, BGR."""
+    """Scaled by OpenCV to sizes that are cut off, at the top left of a gray square, BGR."""
     model, batch = build(tmp_path, "yolox"), batch_of((height, width))
     scale = min(tiny.SIZE / height, tiny.SIZE / width)
     inner = int(width * scale), int(height * scale)

@@ -5,7 +5,7 @@ import time
 import weakref
 
 import pytest
-from language_server import YES, LanguageServer, Told
+from language_server import YES, LanguageServer, ServerReply
 
 from cascade.errors import ServerError
 from cascade.models.language.client import LanguageClient, Question
@@ -37,7 +37,7 @@ def connect(server):
 
 
 def always(**options):
-    return lambda number, request: Told(**options)
+    return lambda number, request: ServerReply(**options)
 
 
 def in_turn(*replies):
@@ -69,9 +69,9 @@ def test_canceled_question_frees_slot(server, connect):
         if number == 0:
             arrived.set()
             released.wait(10)
-        return Told()
+        return ServerReply()
 
-    server.tell = hang
+    server.respond = hang
     client = connect(concurrency=1)
     first, second = client.submit(QUESTION), client.submit(QUESTION)
     assert arrived.wait(5)
@@ -87,20 +87,20 @@ def test_no_questions_send_no_requests(server, connect):
 
 
 def test_reply_contains_probabilities(server, connect):
-    server.tell = always(text="yes", tokens=(("yes", {"yes": -0.1, "no": -2.5}),))
+    server.respond = always(text="yes", tokens=(("yes", {"yes": -0.1, "no": -2.5}),))
     (reply,) = connect().ask_all([QUESTION])
     assert reply.tokens[0].text == "yes"
     assert dict(reply.tokens[0].alternatives) == {"yes": -0.1, "no": -2.5}
 
 
 def test_token_is_among_its_alternatives(server, connect):
-    server.tell = always(text="yes", tokens=(("yes", {"no": -2.5}),))
+    server.respond = always(text="yes", tokens=(("yes", {"no": -2.5}),))
     (reply,) = connect().ask_all([QUESTION])
     assert dict(reply.tokens[0].alternatives) == {"yes": 0.0, "no": -2.5}
 
 
 def test_replies_keep_order_of_questions(server, connect):
-    server.tell = lambda number, request: Told(
+    server.respond = lambda number, request: ServerReply(
         text=request["messages"][0]["content"], after_s=0.05 if number % 2 else 0.0
     )
     questions = [
@@ -110,24 +110,28 @@ def test_replies_keep_order_of_questions(server, connect):
 
 
 def test_concurrency_is_bounded(server, connect):
-    server.tell = always(after_s=0.1)
+    server.respond = always(after_s=0.1)
     connect(concurrency=6).ask_all([QUESTION] * 24)
-    assert server.most_at_once == 6
+    assert server.max_in_flight == 6
 
 
 @pytest.mark.parametrize(
     "trouble",
     [
-        pytest.param(Told(status=500, body=b'{"error": {"message": "oops"}}'), id="an error"),
-        pytest.param(Told(status=503, body=b"<html>no</html>"), id="a proxy's error"),
-        pytest.param(Told(status=429, headers={"retry-after": "0.05"}), id="too many requests"),
-        pytest.param(Told(hangs_up=True), id="a connection that is cut"),
-        pytest.param(Told(after_s=1.0), id="a slow answer"),
-        pytest.param(Told(drips_s=0.05), id="an answer that comes byte by byte"),
+        pytest.param(
+            ServerReply(status=500, body=b'{"error": {"message": "oops"}}'), id="an error"
+        ),
+        pytest.param(ServerReply(status=503, body=b"<html>no</html>"), id="a proxy's error"),
+        pytest.param(
+            ServerReply(status=429, headers={"retry-after": "0.05"}), id="too many requests"
+        ),
+        pytest.param(ServerReply(hangs_up=True), id="a connection that is cut"),
+        pytest.param(ServerReply(after_s=1.0), id="a slow answer"),
+        pytest.param(ServerReply(byte_pause_s=0.05), id="an answer that comes byte by byte"),
     ],
 )
 def test_transient_failures_are_retried(server, connect, trouble):
-    server.tell = in_turn(trouble, Told())
+    server.respond = in_turn(trouble, ServerReply())
     (reply,) = connect(timeout_s=0.5).ask_all([QUESTION])
     assert reply.text == YES
     assert len(server.requests) == 2
@@ -153,14 +157,14 @@ GARBAGE = [
 
 @pytest.mark.parametrize(("body", "headers"), GARBAGE)
 def test_invalid_answer_is_server_error(server, connect, body, headers):
-    server.tell = always(body=body, headers=headers)
+    server.respond = always(body=body, headers=headers)
     (reply,) = connect(retries=0).ask_all([QUESTION])
     assert isinstance(reply, ServerError)
     assert "not that of a language server" in str(reply)
 
 
 def test_retries_are_bounded(server, connect):
-    server.tell = always(status=500, body=b"{}")
+    server.respond = always(status=500, body=b"{}")
     (reply,) = connect(retries=1).ask_all([QUESTION])
     assert isinstance(reply, ServerError)
     assert len(server.requests) == 2
@@ -168,7 +172,7 @@ def test_retries_are_bounded(server, connect):
 
 @pytest.mark.parametrize("status", [400, 401, 404, 422])
 def test_refusal_is_not_retried_and_has_reason(server, connect, status):
-    server.tell = always(status=status, body=b'{"error": {"message": "no such model"}}')
+    server.respond = always(status=status, body=b'{"error": {"message": "no such model"}}')
     client = connect(failures=1)
     (reply,) = client.ask_all([QUESTION])
     assert f"status {status}" in str(reply)
@@ -178,7 +182,7 @@ def test_refusal_is_not_retried_and_has_reason(server, connect, status):
 
 
 def test_one_failure_does_not_affect_other_replies(server, connect):
-    server.tell = lambda number, request: Told(status=400 if number == 3 else 200)
+    server.respond = lambda number, request: ServerReply(status=400 if number == 3 else 200)
     replies = connect(concurrency=1).ask_all([QUESTION] * 6)
     assert [isinstance(reply, ServerError) for reply in replies] == [i == 3 for i in range(6)]
 
@@ -199,7 +203,7 @@ def test_dead_server_is_paused(server, connect):
 
 
 def test_hanging_server_costs_one_timeout(server, connect):
-    server.tell = always(after_s=3.0)
+    server.respond = always(after_s=3.0)
     client = connect(timeout_s=0.4, failures=4, concurrency=8)
     began = time.monotonic()
     replies = client.ask_all([QUESTION] * 100)
@@ -222,7 +226,7 @@ def test_recovered_server_is_used_again(server, connect):
 def test_key_is_sent_but_not_shown(server, connect, monkeypatch, caplog):
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
     body = b'{"error": {"message": "the key sk-very-secret is not known"}}'
-    server.tell = always(status=401, body=body)
+    server.respond = always(status=401, body=body)
     caplog.set_level("DEBUG")
     (reply,) = connect(key_variable="MY_KEY").ask_all([QUESTION])
     assert server.headers[0]["authorization"] == "Bearer sk-very-secret"

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from language_server import LanguageServer, Told, images_of, text_of
+from language_server import LanguageServer, ServerReply, images_of, text_of
 
 from cascade import registry, taxonomy
 from cascade.engine.run import run
@@ -86,9 +86,11 @@ def test_server_url_from_environment(server, monkeypatch):
 
 def test_answers_keep_order_of_images(server, model):
     def bright(number, request):
-        return Told(text="yes" if brightness_of(request) > 100 else "no", after_s=number % 3 * 0.02)
+        return ServerReply(
+            text="yes" if brightness_of(request) > 100 else "no", after_s=number % 3 * 0.02
+        )
 
-    server.tell = bright
+    server.respond = bright
     levels = [250, 10, 200, 30, 150, 50]
     answers = predict(model, batch(*(image(level=level) for level in levels)))
     assert [answer.p_yes for answer in answers] == [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
@@ -117,7 +119,7 @@ def test_constant_text_precedes_image(server, model):
 
 def test_probability_comes_from_tokens(server, model):
     weights = {"yes": float(np.log(0.6)), "no": float(np.log(0.2))}
-    server.tell = lambda number, request: Told(text="yes", tokens=(("yes", weights),))
+    server.respond = lambda number, request: ServerReply(text="yes", tokens=(("yes", weights),))
     (answer,) = predict(model, batch(image()))
     assert answer.p_yes == pytest.approx(0.75)
 
@@ -127,12 +129,14 @@ def test_reason_and_objects_are_returned(model):
 
 
 def test_irrelevant_answer_is_empty_answer(server, model):
-    server.tell = lambda number, request: Told(text="What a nice picture.")
+    server.respond = lambda number, request: ServerReply(text="What a nice picture.")
     assert predict(model, batch(image())) == [Answer.empty()]
 
 
 def test_refused_image_is_failure_at_its_position(server, model):
-    server.tell = lambda number, request: Told(status=400 if brightness_of(request) < 20 else 200)
+    server.respond = lambda number, request: ServerReply(
+        status=400 if brightness_of(request) < 20 else 200
+    )
     first, dark, last = predict(model, batch(image(), image(level=0), image()))
     assert first.p_yes == last.p_yes == 1.0
     assert isinstance(dark, Failure)

@@ -7,7 +7,7 @@ from cascade.models.segmentation import mask_resizing
 
 
 def test_maps_are_enlarged_before_threshold():
-    """A step between two cells lies between their centres, not at a cell's edge."""
+    """A step between two cells lies between their centers, not at a cell's edge."""
     maps = torch.tensor([[[-1.0, 3.0]]])
     masks = mask_resizing.enlarge_masks(maps, (1, 8), above=0.0)
     assert masks.dtype == np.bool_

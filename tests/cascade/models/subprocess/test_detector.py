@@ -35,7 +35,7 @@ def python(tmp_path_factory):
 
 
 def scene(row=10, column=20, value=255, size=(48, 64)):
-    """A grey image with a rectangle of 8 x 16 pixels, and a black pixel at the top left."""
+    """A gray image with a rectangle of 8 x 16 pixels, and a black pixel at the top left."""
     image = np.full((*size, 3), 100, np.uint8)
     image[row : row + 8, column : column + 16] = value
     image[0, 0] = 0

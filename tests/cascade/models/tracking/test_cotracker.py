@@ -43,15 +43,15 @@ def cotracker3_offline(*, pretrained=True, **kwargs):
 '''
 
 
-def boxes(*centres_x, y=0.5, side=0.1):
+def boxes(*centers_x, y=0.5, side=0.1):
     """Boxes of one frame, by the middle of each."""
-    x = np.array(centres_x, float)
+    x = np.array(centers_x, float)
     y = np.full(len(x), y)
     return np.stack([x - side / 2, y - side / 2, x + side / 2, y + side / 2], axis=1)
 
 
 def perfect(frames, paths):
-    """Where each box's centre truly goes; `paths` says of each object where it is in each frame."""
+    """Where each box's center truly goes; `paths` says of each object where it is in each frame."""
     starts = [float(x) for frame in frames for x in (frame[:, 0] + frame[:, 2]) / 2]
     frame = np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])
     owner = [int(np.abs(paths[:, t] - x).argmin()) for t, x in zip(frame, starts, strict=True)]

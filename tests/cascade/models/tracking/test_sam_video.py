@@ -1,4 +1,4 @@
-"""SAM 2.1 through a clip: the true network, tiny and random, and one that is right by colour."""
+"""SAM 2.1 through a clip: the true network, tiny and random, and one that is right by color."""
 
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ from cascade.models.tracking.sam_video import SamVideo, mask_boxes
 from cascade.predictions import Detections
 
 SIDE = tiny_sam2.SIDE
-COLOURS = [(250, 20, 20), (20, 250, 20), (20, 20, 250)]
+COLORS = [(250, 20, 20), (20, 250, 20), (20, 20, 250)]
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +35,15 @@ def square(x, y=0.5, side=0.25):
 
 
 def clip(*frames, scores=None):
-    """A clip of SIDE by SIDE pixels; each frame is a list of (colour, x), in the boxes' order."""
+    """A clip of SIDE by SIDE pixels; each frame is a list of (color, x), in the boxes' order."""
     images, detections = [], []
     for shown in frames:
         image = np.full((SIDE, SIDE, 3), 128, np.uint8)
         boxes = np.array([square(x) for _, x in shown], np.float32).reshape(-1, 4)
-        for (colour, _), (x1, y1, x2, y2) in zip(
+        for (color, _), (x1, y1, x2, y2) in zip(
             shown, (boxes * SIDE).round().astype(int), strict=True
         ):
-            image[y1:y2, x1:x2] = COLOURS[colour]
+            image[y1:y2, x1:x2] = COLORS[color]
         images.append(image)
         detections.append(
             Detections(
@@ -57,8 +57,8 @@ def clip(*frames, scores=None):
     return detections, batch
 
 
-class ByColour(nn.Module):
-    """An object's mask is what has the colour of its prompt's middle; else as the network."""
+class ByColor(nn.Module):
+    """An object's mask is what has the color of its prompt's middle; else as the network."""
 
     def __init__(self):
         super().__init__()
@@ -69,15 +69,15 @@ class ByColour(nn.Module):
         for idx in range(session.get_obj_num()):
             ((shown, prompt),) = session.point_inputs_per_obj[idx].items()
             u, v = prompt["point_coords"][0, 0].mean(dim=0).long()
-            colour = session.get_frame(shown)[:, v, u]
-            same = (session.get_frame(frame_idx) - colour[:, None, None]).abs().amax(dim=0) < 0.1
+            color = session.get_frame(shown)[:, v, u]
+            same = (session.get_frame(frame_idx) - color[:, None, None]).abs().amax(dim=0) < 0.1
             masks.append(torch.where(same, 10.0, -10.0)[None, None])
         return SimpleNamespace(object_ids=session.obj_ids.copy(), pred_masks=torch.cat(masks))
 
 
 @pytest.fixture
-def by_colour(tracker):
-    tracker.module = ByColour()
+def by_color(tracker):
+    tracker.module = ByColor()
     return tracker
 
 
@@ -85,7 +85,7 @@ def ids(tracker, frames, batch):
     return [tracks.track_ids.tolist() for tracks in tracker.track(frames, batch)]
 
 
-def test_crossing_objects_keep_identities(by_colour):
+def test_crossing_objects_keep_identities(by_color):
     """The second hides the first for a frame, and then they have changed places and order."""
     frames = [
         [(0, 0.2), (1, 0.8)],
@@ -94,29 +94,29 @@ def test_crossing_objects_keep_identities(by_colour):
         [(1, 0.35), (0, 0.65)],
         [(1, 0.2), (0, 0.8)],
     ]
-    assert ids(by_colour, *clip(*frames)) == [[0, 1], [0, 1], [1], [1, 0], [1, 0]]
+    assert ids(by_color, *clip(*frames)) == [[0, 1], [0, 1], [1], [1, 0], [1, 0]]
 
 
-def test_object_hidden_for_3_frames_keeps_identity(by_colour):
+def test_object_hidden_for_3_frames_keeps_identity(by_color):
     """At another place, where no motion would lead."""
     frames = [[(0, 0.2)], [(0, 0.2)], [], [], [], [(0, 0.8)]]
-    assert ids(by_colour, *clip(*frames)) == [[0], [0], [], [], [], [0]]
+    assert ids(by_color, *clip(*frames)) == [[0], [0], [], [], [], [0]]
 
 
-def test_later_object_gets_new_identity(by_colour):
+def test_later_object_gets_new_identity(by_color):
     frames = [[], [(0, 0.2)], [(0, 0.2), (1, 0.5)], [(2, 0.8), (1, 0.5), (0, 0.2)]]
-    assert ids(by_colour, *clip(*frames)) == [[], [0], [0, 1], [2, 1, 0]]
+    assert ids(by_color, *clip(*frames)) == [[], [0], [0, 1], [2, 1, 0]]
 
 
-def test_low_score_box_does_not_start_track(by_colour):
+def test_low_score_box_does_not_start_track(by_color):
     frames = [[(0, 0.2), (1, 0.8)]] * 2
     unsure = np.array([0.9, 0.3], np.float32)
-    assert ids(by_colour, *clip(*frames, scores=unsure)) == [[0, -1]] * 2
+    assert ids(by_color, *clip(*frames, scores=unsure)) == [[0, -1]] * 2
 
 
-def test_clips_are_independent(by_colour):
+def test_clips_are_independent(by_color):
     frames, batch = clip([(0, 0.2), (1, 0.8)])
-    assert ids(by_colour, frames, batch) == ids(by_colour, frames, batch) == [[0, 1]]
+    assert ids(by_color, frames, batch) == ids(by_color, frames, batch) == [[0, 1]]
 
 
 CLIP = [[(0, 0.25), (1, 0.75)], [(0, 0.3), (1, 0.7)], [], [(0, 0.4), (1, 0.6), (2, 0.85)]]

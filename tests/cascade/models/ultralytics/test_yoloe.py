@@ -84,8 +84,8 @@ def test_cells_match_ultralytics(name, tmp_path):
     with torch.inference_mode():
         ours, theirs = model.module.double()(view)[0], network.double()(view)[0]
     theirs = theirs[0] if isinstance(theirs, tuple) else theirs  # masks beside them
-    centres, sides = theirs[:, :2], theirs[:, 2:4]
-    corners = torch.cat([centres - sides / 2, centres + sides / 2], dim=1)
+    centers, sides = theirs[:, :2], theirs[:, 2:4]
+    corners = torch.cat([centers - sides / 2, centers + sides / 2], dim=1)
     assert ours.shape == (2, 6, 12 * 16 + 6 * 8 + 3 * 4)
     assert torch.allclose(ours[:, :4], corners, atol=1e-6)
     assert torch.allclose(ours[:, 4:], theirs[:, 4:6], atol=1e-9)
@@ -191,7 +191,9 @@ def test_checkpoint_cannot_run_code(folder, tmp_path, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param(lambda f: (f / "config.json").unlink(), "There is no checkpoint", id="config"),
+        pytest.param(
+            lambda f: (f / "config.json").unlink(), "Cannot find a checkpoint", id="config"
+        ),
         pytest.param(lambda f: (f / yoloe.PROMPTS).unlink(), "prompts' embeddings", id="prompts"),
         pytest.param(
             lambda f: (f / yoloe.PROMPTS).write_bytes(b"PK"), "is damaged", id="a damaged file"
