@@ -166,7 +166,7 @@ def test_full_disk_of_scenes_fails_with_one_line(disk, home):
 def test_full_disk_of_vectors_fails_with_one_line(disk, shared, manifest):
     folder = disk(shared.settings.vectors("photos"), "size=16k")
     line = only_line(shared.curate("embed", "photos", "--manifest", manifest, code=1))
-    assert f"Vectors cannot be stored in {folder}" in line
+    assert f"Cannot store embeddings in {folder}" in line
     assert "No space left on device" in line
     assert "Make room" in line
 

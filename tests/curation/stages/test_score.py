@@ -152,7 +152,7 @@ def test_incomparable_fields_raise(stock, members, message):
 
 def test_confidences_outside_unit_interval_raise(dataset):
     put(dataset, ("a", {"yolo": [("dog", SAME, 87.0)]}))
-    with pytest.raises(StoreError, match=r"Confidences of yolo must lie in \[0, 1\], got 87..87"):
+    with pytest.raises(StoreError, match=r"Confidences of yolo must be in \[0, 1\], got 87..87"):
         score(dataset, members=["yolo"])
 
 
@@ -203,7 +203,7 @@ def test_fields_rank_all_samples_of_fully_labeled_dataset(predicted):
 
 
 def test_ensemble_with_fully_labeled_dataset_raises(predicted, center):
-    with pytest.raises(StageError, match="has no unlabeled sample outside validation and test"):
+    with pytest.raises(StageError, match="has no unlabeled samples outside validation and test"):
         score(all_labeled(predicted), ensemble=center)
 
 
