@@ -35,12 +35,12 @@ class Owlv2:
     Prompts are embedded once, then the text tower is dropped: `module` processes images only.
 
     Args:
-        checkpoint: Folder of a published model.
-        taxonomy: Source of the prompts.
+        checkpoint: Folder in the hub's format.
+        taxonomy: Taxonomy with the prompts.
 
     Raises:
-        CheckpointError: The folder is absent, incomplete, or another family's.
-        TaxonomyError: A prompt is too long for the model.
+        CheckpointError: The folder is absent or incomplete, or of another model.
+        TaxonomyError: A prompt exceeds the model's limit.
     """
 
     def __init__(self, checkpoint: Path | None = None, *, taxonomy: Taxonomy) -> None:

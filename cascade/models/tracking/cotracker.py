@@ -64,9 +64,7 @@ class CoTracker:
         Every box's center is tracked to the end of the clip: time and memory grow with frames
         times boxes, which limits clips to some hundred frames.
 
-        Args:
-            frames: Detections of each frame, in temporal order.
-            batch: Images of the frames.
+        See `Tracker.track` for the arguments.
 
         Raises:
             BadPredictionsError: The numbers of frames and images differ.

@@ -60,9 +60,7 @@ class SamVideo:
 
         A box that continues no track and is below `start_score` gets -1.
 
-        Args:
-            frames: Detections of each frame, in temporal order.
-            batch: Images of the frames.
+        See `Tracker.track` for the arguments.
 
         Raises:
             BadPredictionsError: The numbers of frames and images differ.
