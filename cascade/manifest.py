@@ -13,7 +13,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AliasChoices, BaseModel, Field, ValidationError, model_validator
 
 from cascade import registry, taxonomy
@@ -21,7 +20,7 @@ from cascade.checkpoints import licenses
 from cascade.checkpoints.licenses import LicenseKind
 from cascade.errors import ManifestError, TaxonomyError, UnknownModelError, nearest
 from cascade.registry import Tier
-from cascade.runtime.yaml_models import YamlModel, names_in, read_source, short_hash
+from cascade.runtime.yaml_models import YamlModel, names_in, parse_yaml, read_source, short_hash
 from cascade.taxonomy import Taxonomy
 
 _PACKAGED = resources.files("cascade") / "manifests"
@@ -297,15 +296,7 @@ def parse(text: str, *, origin: str = "manifest", classes: Taxonomy | None = Non
     Raises:
         ManifestError: A value is wrong.
     """
-    try:
-        content: Any = yaml.safe_load(text)
-        manifest = Manifest.model_validate(content)
-    except yaml.YAMLError as error:
-        raise ManifestError(
-            f"{origin} is not valid YAML: {' '.join(str(error).split())}"
-        ) from error
-    except ValidationError as error:
-        raise ManifestError(f"{origin}: {_first_error(error)}") from error
+    manifest = parse_yaml(Manifest, text, origin=origin, error=ManifestError, explain=_first_error)
     _check_members(manifest.members, origin)
     _check_routing(manifest, origin)
     _check_vocabularies(manifest, classes or _taxonomy_of(manifest, origin), origin)

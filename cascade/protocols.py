@@ -1,7 +1,7 @@
 """Interfaces between the engine and the models.
 
-An adapter has three methods, so that the engine can share decoded images between members,
-compile and autocast the part that runs on the device, and decode results in a thread:
+An adapter has three methods. The engine can thus share decoded images between members, compile
+and autocast the part that runs on the device, and decode results in a thread:
 
     tensors     = model.prepare(batch)        # views that members share
     raw         = model.forward(tensors)      # pure tensor computation

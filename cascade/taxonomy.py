@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from cascade.errors import TaxonomyError, nearest
-from cascade.runtime.yaml_models import YamlModel, names_in, read_source, short_hash
+from cascade.runtime.yaml_models import YamlModel, names_in, parse_yaml, read_source, short_hash
 
 _PACKAGED = resources.files("cascade") / "taxonomies"
 Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
@@ -178,17 +178,7 @@ def load(source: str | Path) -> Taxonomy:
 
 def parse(text: str, *, origin: str = "taxonomy") -> Taxonomy:
     """Return the taxonomy in a YAML text; `origin` names it in error messages."""
-    try:
-        content: Any = yaml.safe_load(text)
-        return Taxonomy.model_validate(content)
-    except yaml.YAMLError as error:
-        raise TaxonomyError(
-            f"{origin} is not valid YAML: {' '.join(str(error).split())}"
-        ) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise TaxonomyError(f"{origin}: {path}: {first['msg']}.") from error
+    return parse_yaml(Taxonomy, text, origin=origin, error=TaxonomyError, explain=_first_error)
 
 
 def from_labels(name: str, labels: Sequence[str], decides: Sequence[str]) -> Taxonomy:
@@ -222,3 +212,9 @@ def packaged_names() -> list[str]:
 def fold(label: str) -> str:
     """Return a label in the form used for comparison: lower case, without `-`, `_` and spaces."""
     return re.sub(r"[\s_-]+", "", label).casefold()
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"]) or "top level"
+    return f"{path}: {first['msg']}."

@@ -277,7 +277,7 @@ def autocast(member: Member, device: torch.device) -> AbstractContextManager[Any
 
 
 def set_matmul_precision(member: Member, device: torch.device) -> None:
-    """Set the float32 multiplication of a GPU to what a member's precision needs.
+    """Set the precision of float32 multiplications on a GPU for a member.
 
     For bf16 members the remaining float32 operations use TF32, with 10 bits of mantissa: three
     more than bf16. For all others they are exact, convolutions included, which torch would round.

@@ -179,7 +179,7 @@ def fit(
 
     Args:
         members: Raw predictions of each member for each image, with canonical class names;
-            None where the member did not run.
+            None if the member did not run.
         truths: Ground truth of the same images.
         classes: All class names, C of them, in the taxonomy's order.
         deciding: The classes that are evidence for the image decision.

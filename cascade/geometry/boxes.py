@@ -31,7 +31,7 @@ def iou(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
 
 
 def greedy_suppression(covers: BoolArray) -> BoolArray:
-    """Return the rows that remain when each remaining row, in order, suppresses what it covers.
+    """Return the rows that remain when each of them, in order, suppresses the rows it covers.
 
     Args:
         covers: Shape (N, N), best row first; `covers[i, j]` if row i suppresses row j.

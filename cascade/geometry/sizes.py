@@ -108,7 +108,7 @@ def object_sizes(
         taxonomy: Taxonomy with the ranges; a class without a range is always plausible.
         focal_tolerance: Standard deviation of the logarithm of the focal length, a number or
             shape (K,), see `Focal`; 0 for a calibrated camera, or if the focal length cancels.
-        depth_tolerance: Standard deviation of the logarithm of the distances, likewise.
+        depth_tolerance: Standard deviation of the logarithm of the distances, in the same form.
         box_tolerance_px: Standard deviation of a box's height and width.
 
     Raises:

@@ -140,7 +140,7 @@ class Share:
         batch_size: Batch size; smaller than the manifest's if that does not fit.
         gpu: Index of the GPU; None if the member needs none or fits on none.
         seconds: GPU time; None if the member's cost or the GPU's speed is unknown.
-        advice: What to do if the member does not fit as it stands.
+        advice: Suggestion if the member does not fit unchanged.
     """
 
     member: str

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cascade.errors import CascadeError, nearest
+
+_Model = TypeVar("_Model", bound="YamlModel")
 
 
 class YamlModel(BaseModel):
@@ -50,6 +52,31 @@ def read_source(
             f"{nearest(name, names_in(packaged))} The path of a file must end in .yaml."
         )
     return file.read_text(), f"{source}.yaml"
+
+
+def parse_yaml(
+    model: type[_Model],
+    text: str,
+    *,
+    origin: str,
+    error: type[CascadeError],
+    explain: Callable[[ValidationError], str],
+) -> _Model:
+    """Return the model in a YAML text.
+
+    Args:
+        model: Class of the model.
+        text: The YAML text.
+        origin: Name of the text in error messages.
+        error: Exception class for invalid YAML and wrong values.
+        explain: Describes the first wrong value.
+    """
+    try:
+        return model.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as cause:
+        raise error(f"{origin} is not valid YAML: {' '.join(str(cause).split())}") from cause
+    except ValidationError as cause:
+        raise error(f"{origin}: {explain(cause)}") from cause
 
 
 def names_in(packaged: Traversable) -> list[str]:
