@@ -1,4 +1,4 @@
-"""Datasets as they are after a round, written raw: what panels count, of any size.
+"""Datasets in the state after a round, of any size, for tests of panels.
 
 No image exists and no model runs. Members see common objects, each with some probability, so
 that agreement, failures and hardness are what they are in a real dataset, only made up.

@@ -1,4 +1,4 @@
-"""Tiny Depth Anything V2 networks of random weights, whose depth varies over the image."""
+"""Tiny Depth Anything V2 networks of random weights, with varying depth."""
 
 from __future__ import annotations
 

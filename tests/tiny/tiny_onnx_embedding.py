@@ -1,4 +1,4 @@
-"""A tiny random ONNX network: one convolution, and the mean of what it sees."""
+"""A tiny random ONNX network: one convolution and its mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tiny RF-DETR with its mask head, as its hub repository has it."""
+"""A tiny RF-DETR with its mask head, in the hub's format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every detector of ours must do, and what is particular to one."""
+"""Contract of our trainable detectors, and tests of single ones."""
 
 import json
 import os
@@ -83,7 +83,7 @@ SCORES = {
 }
 
 
-# --- all of them -------------------------------------------------------------------------------
+# --- all detectors ----------------------------------------------------------------------------
 
 
 def test_every_trainable_detector_is_tested():
@@ -129,7 +129,7 @@ def test_equal_seed_gives_equal_model(adapter, tmp_path):
 
 def test_saved_checkpoint_restores_model(adapter, tmp_path):
     model, batch = fresh(adapter, seed=3), batch_of((64, 64), (50, 70))
-    model.loss(model.prepare(batch), [truth(2), truth(1)])  # moves what moves by itself
+    model.loss(model.prepare(batch), [truth(2), truth(1)])  # updates running statistics
     model.save(tmp_path / "saved")
     again = registry.create(adapter, tmp_path / "saved")
     assert again.classes == CLASSES
@@ -150,7 +150,7 @@ def test_checkpoint_is_below_two_megabytes(adapter, tmp_path):
 )  # fmt: skip
 def test_loss_is_finite_and_has_gradients(adapter, counts):
     model, batch = fresh(adapter), batch_of((64, 64), (64, 64))
-    predict(model, batch)  # what inference leaves behind must not hinder training
+    predict(model, batch)  # inference must not leave state that blocks training
     model.module.train()
     loss = model.loss(model.prepare(batch_of((64, 64), (64, 64))), [truth(n) for n in counts])
     loss.backward()
@@ -197,11 +197,11 @@ def test_checkpoint_of_other_adapter_is_refused(adapter, tmp_path):
         registry.create(adapter, tmp_path / "a")
 
 
-# --- one of them -------------------------------------------------------------------------------
+# --- single detectors -------------------------------------------------------------------------
 
 
 def test_center_point_decodes_its_target():
-    """Ideal maps, made from one box by hand, give that box back."""
+    """Ideal maps of one box decode to that box."""
     model = registry.create("center_point", classes=CLASSES, size=SIZE)
     heat = torch.full((1, 3, 8, 8), -9.0)
     reach = torch.full((1, 4, 8, 8), 0.5)
@@ -214,7 +214,7 @@ def test_center_point_decodes_its_target():
 
 
 class Ideal(nn.Module):
-    """A network that has learned one answer by heart."""
+    """Network with a constant output."""
 
     def __init__(self, **answer):
         super().__init__()

@@ -30,7 +30,7 @@ def model(folder):
 
 @pytest.fixture(scope="module")
 def plain(folder):
-    """Return the network as transformers itself reads it."""
+    """Return the network as transformers loads it."""
     return AutoModelForObjectDetection.from_pretrained(folder)
 
 
@@ -46,7 +46,7 @@ def raw_of(model, batch):
 
 
 def test_boxes_stay_precise_under_autocast(model, plain, family):
-    """Queries may change places: what counts is that a box has one like it."""
+    """The order of queries may change: each box needs a near counterpart."""
     batch = batch_of(*SIZES)
     exact = raw_of(model, batch)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.float16):
@@ -55,9 +55,9 @@ def test_boxes_stay_precise_under_autocast(model, plain, family):
         unwrapped = plain(pixel_values=model.prepare(batch)["pixel_values"]).pred_boxes
     assert {tensor.dtype for tensor in half.values()} == {torch.float32}
     assert all(tensor.isfinite().all() for tensor in half.values())
-    assert not torch.equal(half["logits"], exact["logits"])  # the rest did run in float16
+    assert not torch.equal(half["logits"], exact["logits"])  # other layers ran in float16
     error = off(exact["boxes"], half["boxes"])
-    if family in ("d_fine", "deimv2"):  # whose random weights pass on every change of a feature
+    if family in ("d_fine", "deimv2"):  # their random weights amplify every change of a feature
         assert error < 3e-3
     else:
         assert error < 1e-4  # a fifth of a pixel of a full HD image's width
@@ -70,7 +70,7 @@ def test_boxes_stay_precise_under_autocast(model, plain, family):
 
 
 def off(boxes, others):
-    """Return how far the nearest box of the same image is, the median over all."""
+    """Return the median distance to the nearest box of the same image."""
     apart = (boxes[:, :, None] - others[:, None]).abs().amax(dim=-1)
     return float(apart.amin(dim=-1).median())
 

@@ -81,7 +81,7 @@ def batch_of(rows):
 
 
 def answers(model, rows):
-    """Return what the model says about these images; a tracker, about them as a clip."""
+    """Return the model's predictions of these images; a tracker treats them as a clip."""
     batch = batch_of(rows)
     return (
         model.track(batch.detections, batch) if hasattr(model, "track") else predict(model, batch)
@@ -117,7 +117,7 @@ def test_batch_size_does_not_change_predictions(built, name):
 
 
 def compare(answer, other, tolerance):
-    """Compare two predictions, and return how much there was to compare."""
+    """Compare two predictions, and return the number of compared values."""
     if isinstance(answer, Embedding):
         np.testing.assert_allclose(answer.vector, other.vector, atol=tolerance)
         return len(answer.vector)
@@ -147,7 +147,7 @@ HALVES = {
 
 @pytest.mark.parametrize(("name", "precision"), sorted(HALVES))
 def test_members_run_in_half_precision(built, name, precision):
-    """Near what float32 says, where random weights are smooth enough; in range everywhere."""
+    """Near float32 where random weights are smooth enough; in range everywhere."""
     model = built(name)
     full = answers(model, [0, 1, 2])
     with torch.autocast("cpu", dtype=PRECISIONS[precision]):

@@ -1,4 +1,4 @@
-"""Small real detectors on real photographs: the proof that decoding is right.
+"""Small real detectors on real photographs: proof of correct decoding.
 
 The published figures of these files on the 128 photographs were measured on views that OpenCV
 had stretched without antialiasing. DEIMv2 was trained on Pillow's antialiased views, as ours are,
@@ -87,7 +87,7 @@ def coco_ap(model):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_average_precision_matches_publication(name):
-    """On the views that it was measured on; the YOLO families have no others."""
+    """On the views of the publication; the YOLO families have no others."""
     views = {"resize": "opencv"} if MODELS[name][0] == "onnx_detection" else {}
     assert coco_ap(detector(name, **views)) == pytest.approx(PUBLISHED[name], abs=1)
 
@@ -112,7 +112,7 @@ def test_people_and_vehicles_are_detected_in_dash_cam_images():
 
 
 def test_people_on_construction_sites_match_annotations():
-    """At 0.3, IoU 0.5, on what is no mosaic: of 338 people 65 % are found, 71 % of boxes are."""
+    """At score 0.3 and IoU 0.5, without mosaics: recall 65 % of 338 people, precision 71 %."""
     pairs = photographs("construction_site_safety/images/valid")
     pairs = pairs + photographs("construction_site_safety/images/test")
     model, person = detector("deimv2_femto"), coco_classes.NAMES.index("person")

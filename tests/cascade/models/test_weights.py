@@ -1,4 +1,4 @@
-"""The weights that ship: small, documented, and able to see."""
+"""Packaged weights: small, documented, and functional."""
 
 import json
 from itertools import islice

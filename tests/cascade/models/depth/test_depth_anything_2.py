@@ -1,4 +1,4 @@
-"""Depth Anything V2: maps of transformers, turned so that larger is farther."""
+"""Depth Anything V2: maps match transformers, with larger values farther away."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_pixels_match_official_processor(folders, source):
     model = registry.create(ADAPTER, folder)
     official = AutoImageProcessor.from_pretrained(folder)
     std = torch.tensor(official.image_std).view(3, 1, 1)
-    for image in source():  # one by one: the processor cannot stack what differs in size
+    for image in source():  # one by one: the processor cannot stack different sizes
         theirs = official(images=[image], return_tensors="pt")["pixel_values"]
         (ours,) = model.prepare(pictures.batch_of([image]))["pixels"]
         assert ours.shape == theirs.shape

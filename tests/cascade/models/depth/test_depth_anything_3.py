@@ -110,7 +110,7 @@ def test_meters_are_focal_length_times_raw_depth_over_300(model):
     image = pictures.drawn([(96, 160)])[0]
     raw, sky = raw_of(model, image)
     (depth_map,) = predict(model, pictures.batch_of([image]))
-    focal_px = 80 / math.tan(math.radians(35)) * 70 / 160  # both sides are scaled alike
+    focal_px = 80 / math.tan(math.radians(35)) * 70 / 160  # both sides have equal scale
     y, x = np.argwhere(sky < SKY)[0]
     assert depth_map.unit == "metres"
     assert depth_map.depth.shape == (42, 70)

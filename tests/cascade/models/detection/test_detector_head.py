@@ -1,4 +1,4 @@
-"""Unpacking, packing and carrying over, by hand."""
+"""Detector head: selection of boxes, targets and weight transfer, by hand."""
 
 import numpy as np
 import pytest

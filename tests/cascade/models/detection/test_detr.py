@@ -1,4 +1,4 @@
-"""Every family of detection transformers, from a tiny checkpoint of its true format."""
+"""Every family of detection transformers, from a tiny checkpoint in its real format."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def model(models, family):
 
 @pytest.fixture
 def folder(folders, tmp_path):
-    """Return a copy of one checkpoint, to be spoiled."""
+    """Return a copy of one checkpoint that tests damage."""
     return Path(shutil.copytree(folders["rt_detr_v2"], tmp_path / "spoiled"))
 
 
@@ -79,7 +79,7 @@ def change(file, **values):
     file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
-# --- what it says ------------------------------------------------------------------------------
+# --- predictions -------------------------------------------------------------------------------
 
 
 def test_every_family_has_tiny_checkpoint():
@@ -120,7 +120,7 @@ def test_loaded_model_is_frozen(model):
     assert not any(parameter.requires_grad for parameter in model.module.parameters())
 
 
-# --- what it looks at --------------------------------------------------------------------------
+# --- preprocessing -----------------------------------------------------------------------------
 
 
 def assert_official(stretched, processor, batch, *, tolerance):
@@ -179,11 +179,11 @@ def test_members_with_equal_size_share_view(models):
     assert [key for key in batch._cache if key != "pixels"] == [("view", 64, 64, "bilinear")]
 
 
-# --- how it is decoded -------------------------------------------------------------------------
+# --- decoding ----------------------------------------------------------------------------------
 
 
 def official_detections(folder, raw):
-    """Return what transformers' own post-processing makes of raw outputs."""
+    """Return the official post-processing of raw outputs."""
     processor = AutoImageProcessor.from_pretrained(folder)
     predictions = processor.post_process_object_detection(
         SimpleNamespace(logits=raw["logits"], pred_boxes=raw["boxes"]),
@@ -232,7 +232,7 @@ def test_top_predictions_by_hand():
     assert queries[0].tolist() == [0, 2, 0]
 
 
-# --- how it is trained -------------------------------------------------------------------------
+# --- training ----------------------------------------------------------------------------------
 
 
 def truth(n, classes, seed=0):
@@ -365,7 +365,7 @@ def test_training_view_matches_prediction_view(model):
     assert (seen - model.prepare(batch)["pixel_values"]).abs().max() <= 0.5 / 255 / 0.224 + 1e-6
 
 
-# --- what is refused ---------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------
 
 
 def test_half_precision_checkpoint_is_read_as_float32(folder):

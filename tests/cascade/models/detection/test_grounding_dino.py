@@ -1,4 +1,4 @@
-"""Grounding DINO and its kin: as transformers computes them, with prompts for labels."""
+"""Grounding DINO and related models: predictions match transformers, with prompts as labels."""
 
 import json
 import math
@@ -51,7 +51,7 @@ def official_pixels(processor, image):
     return processor.image_processor(images=[image.transpose(2, 0, 1)], return_tensors="pt")
 
 
-# --- against transformers ----------------------------------------------------------------------
+# --- comparison with transformers----------------------------------------------------------------
 
 
 def test_pixels_match_official_processor(folder):
@@ -90,7 +90,7 @@ def test_text_matches_official_processor(folder):
 
 
 def test_boxes_and_scores_match_transformers(folder):
-    """The whole way; scores, where the surest token belongs to the prompt that we name."""
+    """Entire pipeline; scores are equal where the best token belongs to our prompt."""
     model, (network, processor) = load(folder), official(folder)
     text = processor(text=[list(PROMPTS)], return_tensors="pt")
     equal = 0
@@ -158,7 +158,7 @@ def test_phrase_of_two_prompts_goes_to_prompt_with_more_words(folder):
     assert ours.scores == pytest.approx([0.5])
 
 
-# --- of its own --------------------------------------------------------------------------------
+# --- own behavior ------------------------------------------------------------------------------
 
 
 def test_classes_are_prompts(folder):
@@ -206,7 +206,7 @@ def test_prompts_beyond_one_text_are_split(tmp_path):
 
 
 def said_of_each(model, counts):
-    """Return raw outputs in which the k-th text's only box speaks of its first prompt."""
+    """Return raw outputs in which the k-th text's only box depicts its first prompt."""
     length = model.module.config.max_text_len
     logits = torch.full((1, len(counts), 1, length), -9.0)
     for k, owners in enumerate(model._owners):

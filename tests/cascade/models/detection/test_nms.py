@@ -9,7 +9,7 @@ LANDSCAPE = Inset(left=0, top=16, width=64, height=32)  # in a square of 64
 
 
 def survivors(*cells, place=LANDSCAPE):
-    """Return what is left of cells (x1, y1, x2, y2, cone, drum) of one image."""
+    """Return the surviving boxes of cells (x1, y1, x2, y2, cone, drum) of one image."""
     rows = torch.tensor(cells).reshape(1, -1, 6)
     (detections,) = class_wise_nms(rows[..., :4], rows[..., 4:], [place], CLASSES)
     return detections
@@ -30,7 +30,7 @@ def test_box_within_border_is_dropped():
     left = survivors(
         (10.0, 2, 30, 10, 0.9, 0),
         (10.0, 50, 30, 60, 0.8, 0),
-        (10.0, 10, 30, 16, 0.7, 0),  # it ends where the image begins
+        (10.0, 10, 30, 16, 0.7, 0),  # ends at the image's edge
         (10.0, 10, 30, 24, 0.6, 0),
     )
     assert left.scores == pytest.approx([0.6])

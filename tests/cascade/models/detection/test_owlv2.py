@@ -1,4 +1,4 @@
-"""OWLv2: as transformers computes it, with the prompts embedded once."""
+"""OWLv2: predictions match transformers, with prompts embedded once."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def official(folder):
     )
 
 
-# --- against transformers ----------------------------------------------------------------------
+# --- comparison with transformers----------------------------------------------------------------
 
 
 def check_pixels(folder, batch):
@@ -71,7 +71,7 @@ def test_pixels_of_photographs_match_official_processor(folder):
 
 
 def test_boxes_and_scores_match_transformers(folder):
-    """Every box of ours is one of theirs, with its score and prompt; the surest is the same."""
+    """Our boxes are a subset of the official ones, with equal scores, prompts and maximum."""
     model, (network, processor) = load(folder), official(folder)
     batch = batch_of((90, 160), (120, 90), (64, 64))
     text = processor(text=[list(PROMPTS)], return_tensors="pt")
@@ -95,7 +95,7 @@ def test_boxes_and_scores_match_transformers(folder):
             assert any(abs(float(scores[i]) - score) < 1e-5 for i in rows)
 
 
-# --- of its own --------------------------------------------------------------------------------
+# --- own behavior ------------------------------------------------------------------------------
 
 
 def test_classes_are_prompts(folder):

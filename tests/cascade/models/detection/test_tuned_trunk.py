@@ -1,4 +1,4 @@
-"""The trunk is part of the model: it learns, more slowly, and travels with the checkpoint."""
+"""Tuned trunk: it is trained with a reduced rate and stored in the checkpoint."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_trunk_and_head_are_trainable(model):
     before = {name: tensor.clone() for name, tensor in checkpoint.state(model.module).items()}
     stepper = Stepper(model, learning_rate=1e-3, device=torch.device("cpu"))
     model.module.train()
-    for _ in range(2):  # the last layers of RT-DETR start at zero and hold back the first gradient
+    for _ in range(2):  # RT-DETR's last layers start at zero and block the first gradient
         stepper.step(model.prepare(batch()), [truth(), truth()], share=0.1)
     after = checkpoint.state(model.module)
     moved = {name for name, tensor in after.items() if not tensor.equal(before[name])}

@@ -1,4 +1,4 @@
-"""DINOv2 and DINOv3: what transformers computes from what its own processors prepare."""
+"""DINOv2 and DINOv3: vectors match transformers and its processors."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_vectors_match_transformers(folders, name):
     theirs = torch.nn.functional.normalize(pooled, dim=1).numpy()
     actual = vectors(registry.create("dino", folders[name]), images)
     assert (actual * theirs).sum(1) == pytest.approx(1, abs=1e-3)
-    assert (actual @ actual.T)[~np.eye(len(images), dtype=bool)].max() < 0.995  # else all are alike
+    assert (actual @ actual.T)[~np.eye(len(images), dtype=bool)].max() < 0.995  # vectors differ
 
 
 @CASES

@@ -1,4 +1,4 @@
-"""The packaged network: the same numbers as the package's own code, and useful vectors."""
+"""MobileNetV2: vectors match the package's code."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""SigLIP 2 and CLIP: images and texts, as transformers embeds them."""
+"""SigLIP 2 and CLIP: image and text vectors match transformers."""
 
 import json
 

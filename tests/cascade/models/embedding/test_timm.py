@@ -1,4 +1,4 @@
-"""timm: the features that timm computes from what its own transform prepares."""
+"""timm: features match timm and its transform."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""TFLite files: found, opened, fed and read, and what is wrong with them said in words."""
+"""TFLite files: lookup, inputs, outputs and error messages."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ INT8 = Quantization(np.int8, scale=1 / 256, zero=-128)
 
 
 def expected():
-    """Return what the tiny network answers, computed by torch."""
+    """Return the tiny network's output, computed by torch."""
     kernel = torch.from_numpy(tiny.kernel(8, 4 + len(tiny.CLASSES))).permute(0, 3, 1, 2)
     return functional.conv2d(torch.from_numpy(PIXELS), kernel, stride=8).flatten(2).sigmoid()
 
@@ -27,7 +27,7 @@ def expected():
     ("kind", "tolerance"), [("FLOAT32", 1e-5), ("INT8", 0.02), ("UINT8", 0.02)]
 )
 def test_output_matches_network(tmp_path, kind, tolerance, channels_first):
-    """In whole numbers, what lies between them is lost, and no more."""
+    """Quantization costs at most the rounding to integers."""
     file = LitertFile(tiny.write(tmp_path, kind=kind, channels_first=channels_first), threads=1)
     assert file.side == tiny.SIZE
     answer = file.run(PIXELS)
@@ -58,7 +58,7 @@ def test_dequantized_values_are_restored():
 
 
 def test_image_bytes_survive_common_scale():
-    """As files for small devices have it: one step of the input is one gray level."""
+    """With the common scale one step of the input is one gray level."""
     bytes_ = np.arange(256, dtype=np.float32)
     usual = Quantization(np.uint8, scale=1 / 255, zero=0)
     assert np.array_equal(usual.quantize(bytes_ / 255), bytes_)

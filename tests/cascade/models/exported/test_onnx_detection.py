@@ -1,4 +1,4 @@
-"""ONNX detectors by layout, on tiny networks that are written by hand."""
+"""ONNX detectors by layout, on tiny handwritten networks."""
 
 import cv2
 import numpy as np
@@ -47,7 +47,7 @@ def test_batch_size_does_not_change_predictions(tmp_path, layout, images):
 
 
 def test_deimv2_returns_relative_corners(tmp_path):
-    """Told that an image is 1 x 1, the network gives the boxes that it gives in pixels."""
+    """For images of size 1 x 1 the network returns its pixel boxes in relative units."""
     model, batch = build(tmp_path, "deimv2"), batch_of((40, 100))
     pixels = (batch.view(tiny.SIZE, tiny.SIZE).float() / 255).numpy()
     in_pixels = OnnxFile(tmp_path).run(

@@ -1,4 +1,4 @@
-"""ONNX embedders: a network that numpy can follow, written by hand."""
+"""ONNX embedders: a handwritten network, checked with numpy."""
 
 import numpy as np
 import pictures

@@ -1,4 +1,4 @@
-"""ONNX files: found, opened, and what is wrong with them said in words."""
+"""ONNX files: lookup, inputs, outputs and error messages."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from cascade.models.exported.onnx_file import OnnxFile
 
 
 def open_image(folder, kind=onnx.FLOAT, shape=("N", 3, "H", "W")):
-    """A file that gives back what it takes."""
+    """Return a file with an identity network."""
     path = folder / "model.onnx"
     nodes = [onnx.node("Identity", ["image"], ["same"])]
     path.write_bytes(onnx.model(nodes, {}, {"image": (kind, shape)}, {"same": (kind, shape)}))

@@ -1,4 +1,4 @@
-"""Views as a checkpoint's own image processor makes them."""
+"""Views match a checkpoint's image processor."""
 
 import json
 

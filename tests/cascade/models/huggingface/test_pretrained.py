@@ -1,4 +1,4 @@
-"""Checkpoints of transformers: what is wrong with a folder is said in words."""
+"""Checkpoints of transformers: loading and error messages."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Prompts of a taxonomy, texts of them, and whose words tokens are."""
+"""Prompts of a taxonomy, captions, and the prompt of each token."""
 
 import math
 
@@ -23,7 +23,7 @@ def of_classes(*classes):
 
 
 def words(text):
-    """Count tokens as a tokenizer that adds two would."""
+    """Count tokens like a tokenizer with two special tokens."""
     return len(text.replace(".", " .").split()) + 2
 
 

@@ -32,7 +32,7 @@ def breaker(clock):
 
 
 def attempt(breaker, ends_in=None):
-    """Make one attempt; return the error that comes out of it, or None."""
+    """Make one attempt; return its error, or None."""
 
     async def make():
         try:

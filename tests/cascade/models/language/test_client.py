@@ -23,7 +23,7 @@ def server():
 
 @pytest.fixture
 def connect(server):
-    """Return the maker of clients of the server; they are closed afterwards."""
+    """Return a factory of clients of the server, which are closed afterwards."""
     made = []
 
     def make(url=None, **options):

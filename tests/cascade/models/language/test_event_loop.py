@@ -90,7 +90,7 @@ def test_last_coroutine_runs_before_close(loop):
 
 
 def test_close_from_own_thread_does_not_block(loop):
-    """As by a finalizer, which runs wherever the garbage is collected."""
+    """A finalizer may run on this thread during garbage collection."""
     threads = []
 
     async def close():

@@ -97,7 +97,7 @@ def test_probability_of_yes(reply_tokens, alternatives, expected):
 
 
 def test_token_that_contains_more_than_answer():
-    """Alternatives of another form are no answer at this place."""
+    """Alternatives with another prefix do not count as answers."""
     reply_tokens = (
         Token('{"answer":'),
         Token(' "yes"', ((' "yes"', math.log(0.5)), (' "no"', math.log(0.25)), ("no", 0.0))),

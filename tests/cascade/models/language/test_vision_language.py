@@ -197,7 +197,7 @@ def test_close_ups_follow_full_image(server):
     predict(model, batch(picture, picture, detections=(detections, cones())))
     model.client.close()
     by_count = {len(images_of(request)): request for request in server.requests}
-    assert set(by_count) == {1, 2}  # the second image has nothing to look at closer
+    assert set(by_count) == {1, 2}  # the second image has no close-ups
     full, close_up = (decoded(picture) for picture in images_of(by_count[2]))
     assert full.shape == (400, 600, 3)
     assert max(close_up.shape) == 224

@@ -1,4 +1,4 @@
-"""RF-DETR's masks, from a tiny checkpoint of its true format."""
+"""RF-DETR's masks, from a tiny checkpoint in its real format."""
 
 import json
 from types import SimpleNamespace

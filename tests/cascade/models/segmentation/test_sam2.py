@@ -1,4 +1,4 @@
-"""SAM 2.1 on a tiny random checkpoint, held against transformers' own path."""
+"""SAM 2.1 on a tiny random checkpoint, compared with transformers."""
 
 import os
 from dataclasses import replace
@@ -40,7 +40,7 @@ def boxes(n, seed=0):
 
 
 def batch_of(*counts, sizes=SIZES, seed=0):
-    """Return images, each with so many boxes."""
+    """Return images with the given numbers of boxes."""
     rng = np.random.default_rng(seed)
     return Batch(
         ids=tuple(str(i) for i in range(len(counts))),
@@ -74,7 +74,7 @@ def assert_equal(a, b, atol=1e-5):
     assert not len(a) or (a.masks != b.masks).mean() < 1e-3  # pixels at a logit of 0
 
 
-# --- what it answers ---------------------------------------------------------------------------
+# --- predictions -------------------------------------------------------------------------------
 
 
 def test_segmenter_has_no_classes(model):
@@ -105,7 +105,7 @@ def test_masks_keep_order_of_boxes(model):
 
 
 def test_masks_belong_to_own_image(model):
-    """Two images with the same boxes get what each gets alone, and not the same."""
+    """Two images with equal boxes have their own, different masks."""
     batched = batch_of(3, 3, sizes=[(96, 96), (96, 96)])
     batched = replace(batched, detections=(batched.detections[0],) * 2)
     first, second = predict(model, batched)
@@ -144,7 +144,7 @@ def test_masks_of_large_images_are_bounded(folder):
     assert (masks.masks != full.masks[:, ::2, ::2]).mean() < 0.1
 
 
-# --- where there is nothing to do --------------------------------------------------------------
+# --- empty inputs ------------------------------------------------------------------------------
 
 
 def test_image_without_boxes_has_no_masks(model):
@@ -213,7 +213,7 @@ def test_boxes_stay_precise_in_bf16(folder):
 
 
 def test_module_moves_completely(model):
-    """What `forward` uses beside its inputs is a parameter or a buffer of the module."""
+    """Every other tensor in `forward` is a parameter or a buffer of the module."""
     names = {name for name, _ in model.module.named_buffers()}
     assert {"positions", "no_mask"} <= names
     assert not any("prompt_encoder" in name for name, _ in model.module.named_parameters())

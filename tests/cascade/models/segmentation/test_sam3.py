@@ -1,4 +1,4 @@
-"""SAM 3 on a tiny random checkpoint, held against transformers' own path."""
+"""SAM 3 on a tiny random checkpoint, compared with transformers."""
 
 import gc
 import os
@@ -53,7 +53,7 @@ def batch_of(*sizes, seed=0):
 
 
 def official(folder, batch, prompt, threshold):
-    """Return what transformers' documentation computes: one prompt, each image alone."""
+    """Return the result of transformers' documented code: one prompt, single images."""
     network, processor = Sam3Model.from_pretrained(folder), Sam3Processor.from_pretrained(folder)
     results = []
     for image in batch.images:
@@ -81,7 +81,7 @@ def assert_equal(a, b):
     assert not len(a) or (a.masks != b.masks).mean() < 1e-3  # pixels at a probability of 0.5
 
 
-# --- what it answers ---------------------------------------------------------------------------
+# --- predictions -------------------------------------------------------------------------------
 
 
 def test_segmenter_classes_are_prompts(model):
@@ -109,7 +109,7 @@ def test_masks_match_official_pipeline(folder, threshold):
 
 
 def test_predictions_depend_on_prompts_and_images(folder):
-    """Else the comparisons here would hold for a model that mixes them up."""
+    """Otherwise a model that mixes them up would pass the comparisons."""
     first, second = predict(create(folder, threshold=0.0), batch_of((96, 96), (96, 96)))
     best = [first.scores[first.class_ids == i].max() for i in range(4)]
     assert np.ptp(best) > 0.01
@@ -167,7 +167,7 @@ def test_empty_batch_has_no_predictions(model):
     assert predict(model, Batch(ids=(), images=())) == []
 
 
-# --- what it costs -----------------------------------------------------------------------------
+# --- cost --------------------------------------------------------------------------------------
 
 
 def test_vision_tower_runs_once_for_all_prompts(model):

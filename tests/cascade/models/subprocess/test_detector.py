@@ -1,4 +1,4 @@
-"""Detectors out of process: a worker in a virtual environment of its own, and bad workers."""
+"""Detectors in a subprocess: a worker in a separate virtual environment, and bad workers."""
 
 import ast
 import gc
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
-    """The interpreter of an environment that holds no package at all."""
+    """Return the interpreter of an environment without packages."""
     folder = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     return str(folder / "bin" / "python")
@@ -177,7 +177,7 @@ def test_invalid_hello_is_refused(tmp_path, text, message):
 
 
 def test_foreign_prints_do_not_disturb_protocol(tmp_path):
-    """Also where it writes past Python, straight to the file descriptor."""
+    """Also output that bypasses Python, on the file descriptor."""
     code = "print('progress'); os.write(1, b'from C'); os.system('echo from a child')"
     model = build(write(tmp_path, SCRIPT.format(code=code)))
     assert [len(detections) for detections in predict(model, batch_of(scene()))] == [0]
@@ -295,7 +295,7 @@ def test_missing_command_and_program_are_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["yolo_master_worker.py", "rt_detr_v3_worker.py"])
 def test_example_workers_report_absent_framework(name, tmp_path):
-    """They begin without it, and fail to load in words: a real answer of a real process."""
+    """They start without it and report the failed load: a real answer of a real process."""
     path = ROOT / "tools" / "workers" / name
     model = registry.create(
         "worker", tmp_path, command=[sys.executable, "-S", str(path), "{checkpoint}"]

@@ -1,4 +1,4 @@
-"""ByteTrack on clips that can be followed by eye."""
+"""ByteTrack on simple synthetic clips."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ CLASSES = ("cone", "drum")
 
 
 def frame(*boxes, scores=None, class_ids=None):
-    """What was found in a frame, in the order given."""
+    """Return the detections of a frame, in the given order."""
     n = len(boxes)
     return Detections(
         boxes_xyxy=np.array(boxes, np.float32).reshape(-1, 4),
@@ -60,7 +60,7 @@ def test_boxes_keep_order():
 
 
 def test_object_hidden_for_3_frames_keeps_identity():
-    """It moves on, unseen, at the speed that it had."""
+    """It moves on, hidden, at constant speed."""
     frames = [frame(at(0.1 + 0.02 * t)) if t not in (5, 6, 7) else frame() for t in range(12)]
     assert ids(frames) == [[0]] * 5 + [[]] * 3 + [[0]] * 4
 
@@ -81,7 +81,7 @@ def test_low_score_box_continues_but_does_not_start_track():
 
 
 def test_tracks_keep_classes_and_scores():
-    """An object that changes its name stays one object."""
+    """An object keeps its identity when its class changes."""
     frames = [frame(at(0.2), class_ids=[t % 2], scores=[0.6 + t / 10]) for t in range(3)]
     tracks = ByteTrack().track(frames, clip_of(3))
     assert [frame_tracks.detections.labels for frame_tracks in tracks] == [

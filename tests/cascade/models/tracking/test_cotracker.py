@@ -1,4 +1,4 @@
-"""CoTracker: what it refuses, how points make identities, and how a checkout is loaded.
+"""CoTracker: refusals, identities from points, and loading of a checkout.
 
 The authors' code and weights are not for commercial use and are not here: a stand-in checkout
 with the same doors takes their place, so what the network itself finds is not tested.
@@ -20,7 +20,7 @@ from torch import nn
 
 
 class Predictor(nn.Module):
-    """Every point moves by what the weights say, in pixels a frame."""
+    """Every point moves by the weights' value, in pixels per frame."""
 
     interp_shape = (384, 512)
 
@@ -51,7 +51,7 @@ def boxes(*centers_x, y=0.5, side=0.1):
 
 
 def perfect(frames, paths):
-    """Where each box's center truly goes; `paths` says of each object where it is in each frame."""
+    """True positions of each box's center; `paths` has each object's position per frame."""
     starts = [float(x) for frame in frames for x in (frame[:, 0] + frame[:, 2]) / 2]
     frame = np.repeat(np.arange(len(frames)), [len(frame) for frame in frames])
     owner = [int(np.abs(paths[:, t] - x).argmin()) for t, x in zip(frame, starts, strict=True)]
@@ -78,7 +78,7 @@ def test_object_hidden_for_3_frames_keeps_identity():
 
 
 def test_object_with_hidden_point_is_not_matched():
-    """Something else stands at its place meanwhile, and is another object."""
+    """Another object is at its position meanwhile."""
     frames = [boxes(0.2), boxes(0.3), boxes(0.4)]
     points = perfect(frames, np.array([[0.2, 0.3, 0.4]]))
     visible = np.ones(points.shape[:2], bool)
@@ -110,7 +110,7 @@ def test_clip_without_frames():
 
 
 def checkout(folder, speed_px=(0.0, 0.0), state=None):
-    """A folder with the doors of the authors' one."""
+    """Return a folder with the entry points of the authors' checkout."""
     (folder / "hubconf.py").write_text(STAND_IN)
     (folder / WEIGHTS).parent.mkdir()
     torch.save(state or {"speed": torch.tensor(speed_px)}, folder / WEIGHTS)
@@ -146,7 +146,7 @@ def test_checkout_is_loaded_and_points_move_boxes(tmp_path):
 
 
 def test_weights_change_tracks(tmp_path):
-    """Points that stay where they are do not meet boxes that move."""
+    """Static points do not match moving boxes."""
     frames, batch = clip([boxes(0.2), boxes(0.3)])
     tracks = CoTracker(checkout(tmp_path)).track(frames, batch)
     assert [frame_tracks.track_ids.tolist() for frame_tracks in tracks] == [[0], [1]]

@@ -1,4 +1,4 @@
-"""SAM 2.1 through a clip: the true network, tiny and random, and one that is right by color."""
+"""SAM 2.1 on clips: the real network, tiny and random, and an oracle by color."""
 
 from types import SimpleNamespace
 
@@ -58,7 +58,7 @@ def clip(*frames, scores=None):
 
 
 class ByColor(nn.Module):
-    """An object's mask is what has the color of its prompt's middle; else as the network."""
+    """Network whose masks are the pixels with the color at the prompt's center."""
 
     def __init__(self):
         super().__init__()
@@ -86,7 +86,7 @@ def ids(tracker, frames, batch):
 
 
 def test_crossing_objects_keep_identities(by_color):
-    """The second hides the first for a frame, and then they have changed places and order."""
+    """The second hides the first for a frame, then they have swapped positions and order."""
     frames = [
         [(0, 0.2), (1, 0.8)],
         [(0, 0.35), (1, 0.65)],
@@ -98,7 +98,7 @@ def test_crossing_objects_keep_identities(by_color):
 
 
 def test_object_hidden_for_3_frames_keeps_identity(by_color):
-    """At another place, where no motion would lead."""
+    """At a position that no motion explains."""
     frames = [[(0, 0.2)], [(0, 0.2)], [], [], [], [(0, 0.8)]]
     assert ids(by_color, *clip(*frames)) == [[0], [0], [], [], [], [0]]
 
@@ -123,7 +123,7 @@ CLIP = [[(0, 0.25), (1, 0.75)], [(0, 0.3), (1, 0.7)], [], [(0, 0.4), (1, 0.6), (
 
 
 def test_real_network_identifies_every_high_score_box(tracker):
-    """Random weights follow nothing; what they say is used all the same."""
+    """Random weights track nothing, but their output is used."""
     frames, batch = clip(*CLIP)
     tracks = tracker.track(frames, batch)
     assert [frame_tracks.detections for frame_tracks in tracks] == frames
@@ -136,7 +136,7 @@ def test_real_network_identifies_every_high_score_box(tracker):
 
 
 def test_inputs_match_official_processor(tracker, folder):
-    """The same clip and the same boxes, by the official session: the same masks to the last."""
+    """The official session has equal masks for the same clip and boxes."""
     frames, batch = clip(*CLIP)
     session = tracker._session(batch)
     official = Sam2VideoProcessor.from_pretrained(folder)

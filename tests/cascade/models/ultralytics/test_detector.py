@@ -1,4 +1,4 @@
-"""Full-size detectors of ultralytics, on tiny random ones, beside ultralytics' own prediction."""
+"""Ultralytics detectors, tiny and random, compared with ultralytics' own prediction."""
 
 import json
 import os
@@ -75,14 +75,14 @@ MODELS = [("26", "x", False), ("26", "x", True), ("26", "n", False), ("11", "x",
 
 @pytest.mark.parametrize(("family", "scale", "nms_free"), MODELS)
 def test_predictions_match_ultralytics(files, family, scale, nms_free):
-    """On images whose scaling is exact, so that both see the same pixels to the last digit."""
+    """On images with exact scaling, which gives both equal pixels."""
     plain = batch_of((64, 64), (40, 64), (64, 33), (64, 25), (31, 64)).images
     doubled = tuple(image.repeat(2, 0).repeat(2, 1) for image in plain[1:])
     path, batch = files(family, scale), Batch(tuple("abcdefghi"), plain + doubled)
     predictions = predict(build(path, nms_free=nms_free), batch)
     expected = own_predictions(path, batch, nms=False if nms_free else None)
     for ours, (boxes, scores, class_ids) in zip(predictions, expected, strict=True):
-        if not nms_free:  # ultralytics keeps, without an area, what lies wholly in the border
+        if not nms_free:  # ultralytics keeps boxes within the border, without area
             inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
             boxes, scores, class_ids = boxes[inside], scores[inside], class_ids[inside]
         assert len(ours) == len(scores) > 10
@@ -166,7 +166,7 @@ def test_missing_checkpoint_and_invalid_size_are_refused(files, tmp_path):
         build(tmp_path / "absent")
 
 
-# --- how it is trained -------------------------------------------------------------------------
+# --- training ----------------------------------------------------------------------------------
 
 
 def truth(n, classes, seed=0):
@@ -222,7 +222,7 @@ def test_reordered_classes_keep_predictions(files):
 @pytest.mark.parametrize(("family", "heads"), [("26", ["cv3", "one2one_cv3"]), ("11", ["cv3"])])
 def test_loss_is_finite_and_has_gradients(files, family, heads, counts):
     model = build(files(family, "x")).with_classes(("cone", "horse"))
-    predict(model, batch_of((64, 64)))  # what inference leaves behind must not hinder training
+    predict(model, batch_of((64, 64)))  # inference must not leave state that blocks training
     model.module.train()
     tensors = model.prepare(batch_of((64, 64), (48, 80)))
     loss = model.loss(tensors, [truth(n, model.classes) for n in counts])
@@ -268,11 +268,11 @@ def test_training_reduces_loss(files, tmp_path):
     assert build(tmp_path / "a").classes == classes
 
 
-# --- pickles from strangers --------------------------------------------------------------------
+# --- untrusted pickles -------------------------------------------------------------------------
 
 
 class Malice:
-    """Unpickled freely, it runs what it was given."""
+    """Object that executes its command when unpickled."""
 
     def __init__(self, call, *arguments):
         self.call, self.arguments = call, arguments
@@ -282,7 +282,7 @@ class Malice:
 
 
 def pt_with(path, stowaway):
-    """Write a `.pt` that brings something along, where nobody looks for it."""
+    """Write a `.pt` with a hidden malicious object."""
     with side_effects_undone():
         torch.save({"model": tiny.network("26", "n"), "note": stowaway}, path)
     return path

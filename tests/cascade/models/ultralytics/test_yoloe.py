@@ -1,4 +1,4 @@
-"""YOLOE and YOLO-World: as ultralytics predicts, from a folder without a pickle."""
+"""YOLOE and YOLO-World: predictions match ultralytics, from a folder without a pickle."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def close(detections, other, atol=1e-5):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_cells_match_ultralytics(name, tmp_path):
-    """The trimmed network, asked for two of three prompts, against the whole one."""
+    """The trimmed network with two of three prompts, compared with the full network."""
     network, rows = tiny_yoloe.network(*NETWORKS[name]), tiny_yoloe.embeddings(3)
     export(network, tmp_path / "a", prompts=["cone", "drum", "sign"], embeddings=rows)
     model = load(tmp_path / "a", asked_for("sign", "cone"))
@@ -83,7 +83,7 @@ def test_cells_match_ultralytics(name, tmp_path):
         network.txt_feats = embeddings
     with torch.inference_mode():
         ours, theirs = model.module.double()(view)[0], network.double()(view)[0]
-    theirs = theirs[0] if isinstance(theirs, tuple) else theirs  # masks beside them
+    theirs = theirs[0] if isinstance(theirs, tuple) else theirs  # with masks
     centers, sides = theirs[:, :2], theirs[:, 2:4]
     corners = torch.cat([centers - sides / 2, centers + sides / 2], dim=1)
     assert ours.shape == (2, 6, 12 * 16 + 6 * 8 + 3 * 4)
@@ -93,7 +93,7 @@ def test_cells_match_ultralytics(name, tmp_path):
 
 
 def test_predictions_match_ultralytics(tmp_path):
-    """The whole way: letterbox, network, suppression."""
+    """Entire pipeline: letterbox, network, suppression."""
     from ultralytics import YOLOE
 
     network, prompts = tiny_yoloe.network(*NETWORKS["yoloe-26"]), ["cone", "drum", "sign"]
@@ -110,7 +110,9 @@ def test_predictions_match_ultralytics(tmp_path):
             device="cpu", verbose=False, save=False,
         )  # fmt: skip
         rows = theirs.boxes.xyxyn.numpy()
-        inside = (rows[:, 2:] > rows[:, :2]).all(axis=1)  # it keeps what lies in the border
+        inside = (rows[:, 2:] > rows[:, :2]).all(
+            axis=1
+        )  # ultralytics keeps boxes within the border
         rows, classes = rows[inside], theirs.boxes.cls.numpy()[inside]
         apart = np.abs(rows[:, None] - ours.boxes_xyxy).max(axis=2)
         apart[classes[:, None] != ours.class_ids] = np.inf
@@ -217,7 +219,7 @@ def test_missing_checkpoint_is_refused():
     ("name", "tower"), [("yoloe-26", "mobileclip2:b"), ("yoloe-11-seg", "mobileclip:blt")]
 )
 def test_missing_embeddings_are_computed_by_text_tower(tmp_path, monkeypatch, name, tower):
-    """The tower stands in; what adapts its answer is the file's own."""
+    """The tower is a fake; the adapter of its output is the file's."""
     texts, rows = [], tiny_yoloe.embeddings(2)
 
     class Tower:
@@ -236,7 +238,7 @@ def test_missing_embeddings_are_computed_by_text_tower(tmp_path, monkeypatch, na
     monkeypatch.setitem(sys.modules, "ultralytics.nn.text_model", towers)
     network = tiny_yoloe.network(*NETWORKS[name])
     for parameter in network.model[-1].reprta.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)  # as drawn, it changes nothing
+        torch.nn.init.normal_(parameter, std=0.1)  # initially, it changes nothing
     export(network, tmp_path / "a", prompts=["drum", "cone"])
     written = load_file(tmp_path / "a" / yoloe.PROMPTS)
     assert texts == [tower, "drum", "cone"]
@@ -274,7 +276,7 @@ def test_unsupported_export_is_refused(tmp_path):
 
 
 class Malice:
-    """Unpickled freely, it runs what it was given."""
+    """Object that executes its command when unpickled."""
 
     def __init__(self, call, *arguments):
         self.call, self.arguments = call, arguments
