@@ -41,7 +41,7 @@ app = typer.Typer(
 )
 
 console = Console()
-errors = Console(stderr=True)
+error_console = Console(stderr=True)
 
 DatasetArgument = Annotated[
     str, typer.Argument(help="Dataset name, or a folder of images (ingested if new).")
@@ -52,6 +52,10 @@ ManifestOption = Annotated[
 ModeOption = Annotated[
     Literal["full", "routed"],
     typer.Option(help="Deep tiers on every sample, or only where the cascade is unsure."),
+]
+EngineOption = Annotated[
+    Literal["local", "ray"],
+    typer.Option(help="Engine for detectors: devices of this machine, or a Ray cluster."),
 ]
 LicenseOption = Annotated[
     Literal["permissive", "copyleft", "custom", "non-commercial"] | None,

@@ -36,6 +36,8 @@ def parse_job(
     budget: int = 100,
     seed: int = 0,
     most_far: float = 0.5,
+    mode: str = "routed",
+    engine: str = "local",
     live: Path | None = None,
     floor: float = 0.9,
     jitter: str = "0s",
@@ -63,6 +65,8 @@ def parse_job(
         budget: Samples per run.
         seed: Random seed for selection.
         most_far: Share of far images above which a run is refused.
+        mode: Deep tiers where the cascade is unsure (`routed`), or on every sample (`full`).
+        engine: Engine of the detectors: `local`, or `ray` for a cluster.
         live: File of live checks, for `metric`.
         floor: Minimum of the live metric, for `metric`.
         jitter: Maximum delay of a run, a duration.
@@ -104,6 +108,8 @@ def parse_job(
             "manifest": manifest, "taxonomy": taxonomy or default_taxonomy,
             "labeler": _choice(labeler, factory.NAMES, "labeler"),
             "budget": budget, "seed": seed, "most_far": most_far,
+            "mode": _choice(mode, ("full", "routed"), "mode"),
+            "engine": _choice(engine, ("local", "ray"), "engine"),
             "live": None if live is None else str(live.absolute()), "floor": floor,
         },
         timeout_s=parse_duration(timeout),

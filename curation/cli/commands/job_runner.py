@@ -42,6 +42,8 @@ def _run_nightly(context: RunContext, settings: Settings) -> Mapping[str, Any]:
         settings=settings,
         most_far=options["most_far"],
         seed=options["seed"],
+        mode=options.get("mode", "routed"),  # jobs of release 0.1 have no mode and engine
+        engine=options.get("engine", "local"),
     )
     work = monitors.monitor_drift if context.job.kind == "drift" else ranking.rank
     return work(context, config)

@@ -14,13 +14,15 @@ from rich.markup import escape
 
 from curation.cli.app import (
     EXPECTED_ERROR,
+    EngineOption,
     LabelerOption,
     ManifestOption,
+    ModeOption,
     SeedOption,
     TaxonomyOption,
     app,
     connect,
-    errors,
+    error_console,
     say,
 )
 from curation.cli.commands.job_runner import finish_run, work_of
@@ -77,6 +79,8 @@ def add(
         float,
         typer.Option(min=0.0, max=1.0, help="Share of far images above which a run is refused."),
     ] = 0.5,
+    mode: ModeOption = "routed",
+    engine: EngineOption = "local",
     live: Annotated[
         Path | None, typer.Option(help="For --kind metric: file of live checks.")
     ] = None,
@@ -110,8 +114,9 @@ def add(
     job = parsing.parse_job(
         name, dataset, now=now, kind=kind, cron=cron, every=every, zone=zone,
         watch=watch, manifest=manifest, taxonomy=taxonomy, labeler=labeler, budget=budget,
-        seed=seed, most_far=most_far, live=live, floor=floor, jitter=jitter, timeout=timeout,
-        retries=retries, backoff=backoff, overlap=overlap, catch_up=catch_up, notify=notify or (),
+        seed=seed, most_far=most_far, mode=mode, engine=engine, live=live, floor=floor,
+        jitter=jitter, timeout=timeout, retries=retries, backoff=backoff, overlap=overlap,
+        catch_up=catch_up, notify=notify or (),
     )  # fmt: skip
     with _job_store() as (store, _):
         store.add(job, replacing=replace)
@@ -216,7 +221,7 @@ def serve(
         try:
             Scheduler(store, launcher).serve(stop=lambda: False, every_s=every)
         except (runner.Stopped, KeyboardInterrupt):
-            errors.print("Stopping. Active runs are interrupted and continue next time.")
+            error_console.print("Stopping. Active runs are interrupted and continue next time.")
         finally:
             launcher.stop()
 

@@ -16,6 +16,7 @@ from curation.cli.app import (
     DEFAULT_TAXONOMY,
     BudgetOption,
     DatasetArgument,
+    EngineOption,
     HoldBackOption,
     LicenseOption,
     ManifestOption,
@@ -104,10 +105,7 @@ def predict(
     taxonomy: TaxonomyOption = None,
     mode: ModeOption = "full",
     strictest_license: LicenseOption = None,
-    engine: Annotated[
-        Literal["local", "ray"],
-        typer.Option(help="Engine for detectors: devices of this machine, or a Ray cluster."),
-    ] = "local",
+    engine: EngineOption = "local",
     address: Annotated[
         str | None,
         typer.Option(

@@ -1,29 +1,9 @@
-import pytest
-import tiny_depth_anything_2
 import torch
 
-from cascade import manifest
-from cascade.ensemble import Ensemble
 from curation.pipeline.predict import predict
 from curation.storage import schema
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def deep(tmp_path_factory):
-    """Return the packaged detector with a tiny depth network."""
-    depth = tmp_path_factory.mktemp("depth")
-    tiny_depth_anything_2.CASES["depth_anything_2_metric"].write(depth)
-    text = f"""
-        name: deep
-        members:
-          - {{name: tiny_center, tier: detection, adapter: center_point,
-             source: "package:tiny_center", license: Apache-2.0}}
-          - {{name: depth, tier: geometry, adapter: depth_anything_2, source: {depth},
-             license: Apache-2.0}}
-        """
-    return Ensemble.from_manifest(manifest.parse(text))
 
 
 def test_detectors_are_fused_and_reported(predicted, center, tmp_path):
@@ -48,7 +28,7 @@ def test_deep_tiers_are_fused_again(predicted, deep, tmp_path):
         view, deep, folder=tmp_path, device=CPU, on_result=lambda stage, _: stages.append(stage)
     )
     assert stages == ["predict", "fuse", "examine", "fuse", "adjudicate"]
-    assert (result.examine.ran, result.fuse.fused) == (19, 19)
+    assert (result.examine.ran, result.fuse.fused) == (38, 19)
     assert set(view.values("consensus.fingerprint")) == {deep.identity}
 
 

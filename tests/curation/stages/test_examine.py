@@ -4,13 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_depth_anything_2
-import tiny_sam2
 import torch
 
 from cascade import manifest as manifests
 from cascade.checkpoints import sources
-from cascade.ensemble import Ensemble
 from curation.errors import StageError
 from curation.stages.examine import examine, fingerprint, paths_of
 from curation.stages.fuse import fuse
@@ -18,25 +15,6 @@ from curation.storage import reader, schema
 from curation.storage.collection import dataset_of
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def deep(tmp_path_factory):
-    """Return the packaged detector with a tiny depth network and a tiny SAM 2."""
-    depth, sam2 = tmp_path_factory.mktemp("depth"), tmp_path_factory.mktemp("sam2")
-    tiny_depth_anything_2.CASES["depth_anything_2_metric"].write(depth)
-    tiny_sam2.CASES["sam2"].write(sam2)
-    text = f"""
-        name: deep
-        members:
-          - {{name: tiny_center, tier: detection, adapter: center_point,
-             source: "package:tiny_center", license: Apache-2.0}}
-          - {{name: depth, tier: geometry, adapter: depth_anything_2, source: {depth},
-             license: Apache-2.0}}
-          - {{name: outlines, tier: segmentation, adapter: sam2, source: {sam2},
-             license: Apache-2.0}}
-        """
-    return Ensemble.from_manifest(manifests.parse(text))
 
 
 @pytest.fixture
