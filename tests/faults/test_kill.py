@@ -118,7 +118,7 @@ def test_predict_resumes_after_ctrl_c_and_database_crash(home, scenes, manifest)
     until(run, lambda: predicted(home, "scenes"))
     assert run.signal(signal.SIGINT) == 130
     assert run.err.splitlines() == [
-        "Interrupted. What was written stays; the same command goes on from here."
+        "Interrupted. Run the same command again to continue from here."
     ]
     count = predicted(home, "scenes")
     assert 0 < count < len(files(scenes))

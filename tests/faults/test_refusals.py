@@ -20,7 +20,7 @@ CASES = {
         r"empty contains no images\. Expected files that end in \.bmp, .*or videos\.$",
     ),
     "a folder without images": (["round", "texts"], r"texts contains no images\. Expected files"),
-    "no such folder": (["ingest", "nowhere"], r"nothing at .*nowhere\. Give a folder of images"),
+    "no such folder": (["ingest", "nowhere"], r"nowhere does not exist\. Give a folder of images"),
     "a misspelt adapter": (
         ["predict", "photos", "--manifest", "misspelt.yaml"],
         r"misspelt\.yaml: members\[1\]\.adapter: .*'centre_pont'\. Did you mean 'center_point'\?$",
@@ -43,7 +43,7 @@ CASES = {
     "choosing before embedding": (["choose", "photos"], r"[Rr]un `curate (embed|score) photos`"),
     "a round without labels": (
         ["round", "photos"],
-        r"No ground truth of 'photos' is held back.*`--labeler files`.*`--hold-back`",
+        r"'photos' has no held-back ground truth.*`--labeler files`.*`--hold-back`",
     ),
     "round 0": (["report", "photos", "--round", 0], r"Rounds count from 1, got 0"),
 }
@@ -159,7 +159,7 @@ def test_full_disk_of_scenes_fails_with_one_line(disk, home):
     disk(home.folder / "datasets" / "quickstart", "size=300k")
     line = only_line(home.curate("quickstart", code=1))
     assert "No space left on device" in line
-    assert "Make room there, then run the same command again" in line
+    assert "Free some space there, then run the same command again" in line
     assert list((home.folder / "datasets" / "quickstart").iterdir()) == []
 
 
@@ -174,7 +174,7 @@ def test_full_disk_of_vectors_fails_with_one_line(disk, shared, manifest):
 def test_read_only_report_folder_fails_with_one_line(disk, shared):
     folder = disk(shared.folder / "datasets" / "photos" / "rounds", "ro")
     line = only_line(shared.curate("report", "photos", code=1))
-    assert f"{folder}/round-01 cannot be written (Read-only file system)" in line
+    assert f"Cannot write {folder}/round-01 (Read-only file system)" in line
 
 
 def test_full_disk_of_database_keeps_written_samples(disk, home):

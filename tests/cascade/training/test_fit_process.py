@@ -117,7 +117,5 @@ def test_killed_fit_resumes_with_equal_result(examples, tmp_path):
 
 def test_failed_process_error_includes_output(examples, tmp_path):
     broken = replace(job(examples, tmp_path), classes=("horse",), train=[], val=[])
-    with pytest.raises(
-        TrainingError, match=r"(?s)failed with code 1: .*at least one image, got none"
-    ):
+    with pytest.raises(TrainingError, match=r"(?s)failed with code 1: .*at least one image"):
         launch(broken, tmp_path / "job.json", processes=1)
