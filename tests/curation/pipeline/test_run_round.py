@@ -193,7 +193,7 @@ def test_unknown_stage_raises(few, center):
 
 def test_round_before_its_turn_raises_and_writes_nothing(few, center):
     dataset, settings = few
-    with pytest.raises(StageError, match=r"Round 1 is not finished.*Run round 1 first"):
+    with pytest.raises(StageError, match=r"before round 1 is finished.*Run round 1 first"):
         run_round(dataset, 2, center, factory.oracle(dataset), settings, plan=FIVE)
     assert not rounds.get_round(settings.home, dataset.name, 2).folder.exists()
 
