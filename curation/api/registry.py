@@ -89,7 +89,7 @@ def rollback(dataset: Dataset, *, by: str, why: str, of: str | None = None) -> M
         of: The version to withdraw; None for the one promoted last.
 
     Raises:
-        PublishError: There is no version to return to.
+        PublishError: No earlier version exists to return to.
         LeaseError: Another process is moving an alias.
     """
     from curation.tracking.registry.promotion import open_promotions

@@ -105,8 +105,7 @@ def distill(
     val = frozen_set(dataset, "val", ensemble.taxonomy)
     if not any(map(len, val.truths)):
         raise StageError(
-            f"Split 'val' of {dataset.name!r} has no labeled box to validate the lesson on. "
-            "Ingest labeled images with that split."
+            f"Split 'val' of {dataset.name!r} has no labeled box. Ingest labeled images with it."
         )
     student_run = _StudentRun(
         ensemble, labeled, val, queries.pool(dataset), folder.absolute(), epochs, seed, recipe,

@@ -65,7 +65,7 @@ def guard(
 
     Raises:
         StageError: No version is in service.
-        PublishError: There is no version to roll back to.
+        PublishError: No earlier version exists to roll back to.
     """
     champion = promotions.registry.champion(name)
     if champion is None:

@@ -85,7 +85,7 @@ def withdraw(dataset: Dataset, round_: Round, labeler: Labeler | None) -> Withdr
     Args:
         dataset: A FiftyOne dataset.
         round_: The round.
-        labeler: The labeler with the round's tasks; None if there are no tasks.
+        labeler: The labeler with the round's tasks; None without tasks.
 
     Raises:
         StageError: A later round exists, or the round is empty.
