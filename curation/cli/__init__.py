@@ -15,7 +15,7 @@ import typer
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from curation.cli.app import EXPECTED_ERROR, INTERRUPTED, app, errors
+from curation.cli.app import EXPECTED_ERROR, INTERRUPTED, app, error_console
 from curation.cli.errors import explain, is_database_error
 
 # isort: off
@@ -38,13 +38,13 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer swallows Ctrl-C silently
-            errors.print("Interrupted. Run the same command again to continue from here.")
+            error_console.print("Interrupted. Run the same command again to continue from here.")
         raise
     except Exception as error:
         line = explain(error)
         if line is None:
             raise
-        errors.print(f"[bold red]Error:[/] {escape(line)}", highlight=False, soft_wrap=True)
+        error_console.print(f"[bold red]Error:[/] {escape(line)}", highlight=False, soft_wrap=True)
         if is_database_error(error):
             sys.stdout.flush()
             os._exit(EXPECTED_ERROR)  # FiftyOne's exit hook would wait 30 s for the database
@@ -61,5 +61,7 @@ def _configure_logging(
     os.environ["MPLBACKEND"] = "agg"  # a notebook's backend does not exist outside it
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(
-        level=level, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)]
+        level=level,
+        format="%(message)s",
+        handlers=[RichHandler(console=error_console, show_path=False)],
     )

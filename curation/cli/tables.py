@@ -30,7 +30,7 @@ def show_table(
     cells = [tuple(row) for row in rows]
     total = len(headings) - 1  # one space between columns
     for i, heading in enumerate(headings):
-        texts = [heading, *(row[i] for row in cells if i < len(row) > 1)]
+        texts = [heading, *(row[i] for row in cells if i < len(row))]
         width = max(line.cell_len for text in texts for line in Text.from_markup(text).split("\n"))
         fixed = i == 0 or heading in numeric
         min_width = width if fixed else min(width, _READABLE_WIDTH)

@@ -59,7 +59,7 @@ def finish_run(store: JobStore, job: Job, due: datetime, work: Work, *, once: bo
     while True:
         run = store.run(job.name, due)
         if run is None:
-            raise JobError(f"There is no record of a run of {job.name!r} at {due.isoformat()}.")
+            raise JobError(f"No run of {job.name!r} is recorded for {due.isoformat()}.")
         if not run.is_open:
             return run
         delay_s = (scheduler.next_attempt_time(job, run) - datetime.now(UTC)).total_seconds()

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from curation import formatting
-from curation.cli.app import EXPECTED_ERROR, LicenseOption, ModeOption, app, errors, say
+from curation.cli.app import EXPECTED_ERROR, LicenseOption, ModeOption, app, error_console, say
 from curation.cli.tables import show_table
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def check_manifest(
             left_out[member.name] = problem
         else:
             failed = True
-            errors.print(
+            error_console.print(
                 f"[bold red]Error:[/] {member.name}: {escape(problem)}",
                 highlight=False, soft_wrap=True,
             )  # fmt: skip

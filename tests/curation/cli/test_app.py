@@ -43,7 +43,7 @@ def helped(new_home, tmp_path_factory):
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words) or "curate")
-def test_help_has_a_sentence_and_an_example(helped, words):
+def test_help_has_sentence_and_example(helped, words):
     text = " ".join(helped[words].out.split())
     assert COMMANDS[words].help.split("\n")[0][:30] in text
     assert f"Example: {' '.join(('curate', *words))}" in text
@@ -51,7 +51,7 @@ def test_help_has_a_sentence_and_an_example(helped, words):
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words) or "curate")
-def test_the_example_can_be_typed(words):
+def test_example_is_valid(words):
     """Its options exist: it is parsed, and not run."""
     example = COMMANDS[words].epilog.split("\n")[0].removeprefix("Example: curate ")
     called = COMMANDS[()]
@@ -63,21 +63,21 @@ def test_the_example_can_be_typed(words):
     assert context.command is called
 
 
-def test_every_stage_has_a_verb():
+def test_every_stage_has_command():
     folder = Path(stages.__file__).parent
     verbs = {file.stem for file in folder.glob("*.py")} - {"__init__"} - PARTS
     assert len(verbs) > 10
     assert verbs <= {words[0] for words in COMMANDS if words}
 
 
-def test_the_verbs_are_shown_in_the_order_of_a_round(helped):
+def test_commands_are_in_order_of_round(helped):
     text = helped[()].out
     order = "quickstart round ingest predict embed score choose label train evaluate publish report"
     places = [text.index(f"│ {verb} ") for verb in order.split()]
     assert places == sorted(places)
 
 
-def test_asking_for_help_imports_nothing_heavy(home):
+def test_help_imports_no_heavy_library(home):
     code = f"import sys, curation.cli; print(*sorted(set(sys.modules) & {set(HEAVY)}))"
     assert home.python(code).strip() == ""
 
@@ -87,18 +87,18 @@ def test_asking_for_help_imports_nothing_heavy(home):
     [["predict"], ["prdict", "x"], ["score", "x", "--member", "a"], ["choose", "x", "-b", "ten"]],
     ids=["an argument is missing", "no such verb", "no such option", "no number"],
 )
-def test_wrong_usage_is_exit_code_2(home, words):
+def test_wrong_usage_has_exit_code_2(home, words):
     done = home.curate(*words, code=2)
     assert "Usage: curate" in done.err
     assert "Traceback" not in done.err
     assert not home.folder.exists()
 
 
-def test_a_list_may_be_typed_with_blanks():
+def test_list_may_contain_blanks():
     assert split_list(" a, b ,,c") == ["a", "b", "c"]
 
 
-def test_a_summary_shows_names_as_they_are(capsys):
+def test_summary_prints_names_without_markup(capsys):
     show("ingest", {"failures": ("a [bold].jpg",), "splits": {"train": 3}, "nothing": ()})
     assert capsys.readouterr().out == (
         "ingest\n  failures: \n    a [bold].jpg\n  splits: train 3\n"

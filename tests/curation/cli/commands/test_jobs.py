@@ -28,7 +28,7 @@ def inbox(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def there(new_home, tmp_path_factory):
+def shared_home(new_home, tmp_path_factory):
     """Return a home that the tests of this file share."""
     with new_home(tmp_path_factory.mktemp("home") / "user") as home:
         yield home
@@ -49,117 +49,119 @@ def pushed(home, name):
 def minimal(line):
     """Run a crontab as cron does: its variables, /bin/sh, and almost no environment."""
     *rows, last = [row for row in line.splitlines() if not row.startswith("#")]
-    told = dict(row.split("=", 1) for row in rows)
+    variables = dict(row.split("=", 1) for row in rows)
     command = " ".join(last.split()[5:]).replace("\\%", "%")
-    base = {"HOME": told.pop("HOME", "/"), "LOGNAME": "user", "SHELL": "/bin/sh"}
+    base = {"HOME": variables.pop("HOME", "/"), "LOGNAME": "user", "SHELL": "/bin/sh"}
     done = subprocess.run(
         ["/bin/sh", "-c", command], capture_output=True, text=True, cwd="/",
-        env={**base, "PATH": "/usr/bin:/bin", **told},
+        env={**base, "PATH": "/usr/bin:/bin", **variables},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_a_cron_line_a_unit_and_a_manifest_run_the_same_job_once(there, inbox):
-    add(there, "nightly", inbox, "--every", "1d", "--notify", "mailto:ada@example.org")
-    uri = mongod.status(there.settings).uri
-    line = there.curate("jobs", "export", "nightly").out
-    units = there.user / "units"
-    there.curate("jobs", "export", "nightly", "--as", "systemd", "--into", units)
-    text = there.curate("jobs", "export", "nightly", "--as", "kubernetes").out
+def test_exported_schedules_run_each_due_time_once(shared_home, inbox):
+    add(shared_home, "nightly", inbox, "--every", "1d", "--notify", "mailto:ada@example.org")
+    uri = mongod.status(shared_home.settings).uri
+    line = shared_home.curate("jobs", "export", "nightly").out
+    units = shared_home.user / "units"
+    shared_home.curate("jobs", "export", "nightly", "--as", "systemd", "--into", units)
+    text = shared_home.curate("jobs", "export", "nightly", "--as", "kubernetes").out
     assert "CURATION_HOME" in line
 
     assert "No run of nightly is due" in minimal(line)
     a_day_passes(uri, "nightly")
     assert re.search(r"nightly .* UTC: done", minimal(line))
-    first = pushed(there, "nightly")
+    first = pushed(shared_home, "nightly")
     assert len(first) == len(set(first)) == 3
     assert "No run of nightly is due" in minimal(line)  # cron fires twice
 
     a_day_passes(uri, "nightly")
     service = (units / "curation-nightly.service").read_text()
-    told = re.findall(r'^Environment="?(.*?)"?$', service, re.M)
+    variables = re.findall(r'^Environment="?(.*?)"?$', service, re.M)
     words = shlex.split(re.search(r"^ExecStart=(.*)$", service, re.M)[1])
-    env = {"PATH": "/usr/bin:/bin", **dict(one.split("=", 1) for one in told)}
+    env = {"PATH": "/usr/bin:/bin", **dict(one.split("=", 1) for one in variables)}
     done = subprocess.run(words, capture_output=True, text=True, env=env, cwd="/")
     assert done.returncode == 0, done.stderr
     assert "UTC: done" in done.stdout
-    assert len(set(pushed(there, "nightly"))) == 6
+    assert len(set(pushed(shared_home, "nightly"))) == 6
 
     a_day_passes(uri, "nightly")
     spec = yaml.safe_load(text)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     (container,) = spec["containers"]
-    done = there.curate(*container["args"])
+    done = shared_home.curate(*container["args"])
     assert "UTC: done" in done.out
-    assert len(pushed(there, "nightly")) == 6  # all of the pool was chosen before
+    assert len(pushed(shared_home, "nightly")) == 6  # all of the pool was chosen before
 
-    shown = there.curate("jobs", "history", "nightly", COLUMNS=200).out
+    shown = shared_home.curate("jobs", "history", "nightly", COLUMNS=200).out
     assert len(re.findall(r"\bdone\b.*\b1\b", shown)) == 3
     assert "predict" not in shown
-    assert "nightly" in there.curate("jobs", "list", COLUMNS=200).out
+    assert "nightly" in shared_home.curate("jobs", "list", COLUMNS=200).out
 
 
-def test_serving_runs_what_is_due_and_ends_when_told(there, inbox):
-    add(there, "often", inbox, "--every", "3s", "--catch-up", "none")
-    served = there.start("curate", "jobs", "serve")
-    until(lambda: re.search(r"\bdone\b", there.curate("jobs", "history", "often").out), served)
+def test_serve_runs_due_jobs_until_sigterm(shared_home, inbox):
+    add(shared_home, "often", inbox, "--every", "3s", "--catch-up", "none")
+    served = shared_home.start("curate", "jobs", "serve")
+    until(
+        lambda: re.search(r"\bdone\b", shared_home.curate("jobs", "history", "often").out), served
+    )
     os.kill(served.process.pid, signal.SIGTERM)
     assert served.wait() == 0
     assert "Stopping." in served.err
-    assert len(set(pushed(there, "often"))) == len(pushed(there, "often")) >= 3
-    there.curate("jobs", "remove", "often")
-    assert "often" not in there.curate("jobs", "list").out
-    assert "often" in there.curate("jobs", "history", "often").out
+    assert len(set(pushed(shared_home, "often"))) == len(pushed(shared_home, "often")) >= 3
+    shared_home.curate("jobs", "remove", "often")
+    assert "often" not in shared_home.curate("jobs", "list").out
+    assert "often" in shared_home.curate("jobs", "history", "often").out
 
 
-def test_a_paused_job_lets_its_times_pass(there, inbox):
-    add(there, "resting", inbox, "--every", "1d")
-    uri = mongod.status(there.settings).uri
-    there.curate("jobs", "pause", "resting")
-    assert "paused" in there.curate("jobs", "list", COLUMNS=200).out
+def test_paused_job_skips_due_times(shared_home, inbox):
+    add(shared_home, "resting", inbox, "--every", "1d")
+    uri = mongod.status(shared_home.settings).uri
+    shared_home.curate("jobs", "pause", "resting")
+    assert "paused" in shared_home.curate("jobs", "list", COLUMNS=200).out
     a_day_passes(uri, "resting")
-    assert "No run of resting is due" in there.curate("jobs", "run", "resting", "--owed").out
-    there.curate("jobs", "resume", "resting")
-    shown = there.curate("jobs", "history", "resting", COLUMNS=200).out
+    assert "No run of resting is due" in shared_home.curate("jobs", "run", "resting", "--owed").out
+    shared_home.curate("jobs", "resume", "resting")
+    shown = shared_home.curate("jobs", "history", "resting", COLUMNS=200).out
     assert re.search(r"skipped.*The job was paused\.", shown)
-    assert pushed(there, "resting") == []
-    there.curate("jobs", "remove", "resting")
+    assert pushed(shared_home, "resting") == []
+    shared_home.curate("jobs", "remove", "resting")
 
 
-def test_what_cannot_be_meant_is_one_line(there, inbox):
+def test_invalid_job_is_one_line(shared_home, inbox):
     for more, said in (
         (("--every", "1d", "--cron", "0 2 * * *"), "either `--cron"),
         (("--cron", "0 25 * * *"), "hour .* 0 to 23, got '25'"),
         (("--cron", "0 2 * * *", "--notify", "ada@example.org"), "mailto:ada@example.org"),
     ):
         words = ("odd", "of-odd", "--watch", inbox, *more)
-        line = there.curate("jobs", "add", *words, code=1).err
+        line = shared_home.curate("jobs", "add", *words, code=1).err
         assert re.search(said, line)
         assert line.count("\n") == 1
-    assert "There is no job named 'odd'" in there.curate("jobs", "run", "odd", code=1).err
+    assert "Unknown job 'odd'" in shared_home.curate("jobs", "run", "odd", code=1).err
 
 
-def test_cron_itself_runs_the_line(there, inbox):
+def test_debian_cron_runs_exported_line(shared_home, inbox):
     """The line in a crontab of its own, and Debian's cron for two minutes."""
     cron = os.environ.get("CRON_TO_TRY")
     if cron is None or os.geteuid() != 0:
         pytest.skip("CRON_TO_TRY names no cron that may be started here, as root.")
-    add(there, "minutely", inbox, "--every", "60s")
+    add(shared_home, "minutely", inbox, "--every", "60s")
     path = "/var/spool/cron/crontabs/root"
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     assert not os.path.exists(path), "there is a crontab of root already"
     with open(path, "w") as file:
-        file.write(there.curate("jobs", "export", "minutely").out)
+        file.write(shared_home.curate("jobs", "export", "minutely").out)
     os.chmod(path, 0o600)
     running = subprocess.Popen([cron, "-f"])
     try:
         shows = ("jobs", "history", "minutely")
-        until(lambda: re.search(r"\bdone\b", there.curate(*shows).out), None, seconds=200)
+        until(lambda: re.search(r"\bdone\b", shared_home.curate(*shows).out), None, seconds=200)
     finally:
         running.terminate()
         running.wait()
         os.unlink(path)
-    assert len(set(pushed(there, "minutely"))) >= 3
+    assert len(set(pushed(shared_home, "minutely"))) >= 3
 
 
 def a_day_passes(uri, job):

@@ -43,7 +43,7 @@ def tasks_of(server):
     return [one["id"] for one in server.ask("GET", f"/api/tasks/?project={project}")["tasks"]]
 
 
-def test_push_status_pull_and_a_watch_that_is_called(site, label_studio):  # noqa: F811
+def test_push_status_pull_and_watch(site, label_studio):  # noqa: F811
     assert "pushed: 2" in curate("push", site.name)
     assert "there before: 2" in curate("push", site.name)
     assert "waiting: 2" in curate("status", site.name)
@@ -68,7 +68,7 @@ def test_push_status_pull_and_a_watch_that_is_called(site, label_studio):  # noq
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1", ":80", "127.0.0.1:x"])
-def test_an_address_to_listen_at_is_host_and_port(text):
+def test_listen_address_needs_host_and_port(text):
     with pytest.raises(Exception, match="HOST:PORT"):
         _address(text)
     assert _address("127.0.0.1:80") == ("127.0.0.1", 80)

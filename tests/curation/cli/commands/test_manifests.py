@@ -57,19 +57,19 @@ def write(folder, *members, **more):
 
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize("name", manifests.packaged_names())
-def test_show_fits_the_terminal_and_cuts_nothing(manifest, monkeypatch, name, columns):
+def test_show_fits_terminal_without_cuts(manifest, monkeypatch, name, columns):
     monkeypatch.setattr(console, "width", columns)
     out = manifest("show", name)
     packaged = manifests.load(name)
     assert out.startswith(f"{name} v{packaged.version}, hash {packaged.identity}")
     assert "…" not in out
-    tables = out.split("* needed")[0]
+    tables = out.split("* required")[0]
     assert max(map(len, tables.splitlines())) <= columns
-    for one in packaged.members:
-        assert len(re.findall(rf"^{one.name} ", tables, re.MULTILINE)) == 3
+    for member in packaged.members:
+        assert len(re.findall(rf"^{member.name} ", tables, re.MULTILINE)) == 3
 
 
-def test_show_says_what_a_member_costs_and_on_what_terms(manifest, tmp_path):
+def test_show_lists_cost_and_terms(manifest, tmp_path):
     cost = {"parameters_m": 262.144, "gflops": 1500, "memory_mb": 2000, "batch_size": 4}
     out = manifest("show", write(tmp_path, TINY, HUB | cost, SERVED))
     rows = [" ".join(line.split()) for line in out.splitlines()]
@@ -81,26 +81,26 @@ def test_show_says_what_a_member_costs_and_on_what_terms(manifest, tmp_path):
     assert "one center_point 1 - permissive" in rows
 
 
-def test_check_is_content_with_what_is_there(manifest):
+def test_check_accepts_available_members(manifest):
     tiny = manifests.load("tiny")
     assert manifest("check", "tiny") == f"ok: 4 members, {tiny.identity}\n"
 
 
-def test_check_says_what_is_missing_and_fetches_nothing(manifest, tmp_path):
+def test_check_lists_problems_without_download(manifest, tmp_path):
     lost = {**HUB, "name": "lost", "source": "no/such/folder"}
     out = manifest("check", write(tmp_path, TINY, HUB, SERVED, lost))
     assert out.splitlines()[:-1] == [
-        "left out: lost: There is find a checkpoint at no/such/folder.",
-        "not pinned (`curate manifest pin` asks the hub): far, vlm",
-        "gated: accept their licence on the hub and set HF_TOKEN: far",
-        "not on this machine yet: the first run fetches them: far",
+        "left out: lost: Cannot find a checkpoint at no/such/folder.",
+        "not pinned (`curate manifest pin` pins them): far, vlm",
+        "gated: accept their license on the hub and set HF_TOKEN: far",
+        "not on this machine yet: the first run downloads them: far",
         "on a server: start it with `curate serve`: vlm",
     ]
     assert out.splitlines()[-1].startswith("ok: 3 members, ")
     assert not (tmp_path / "hub").exists()
 
 
-def test_weights_in_the_hubs_cache_are_there(manifest, tmp_path):
+def test_check_finds_weights_in_hub_cache(manifest, tmp_path):
     snapshot = tmp_path / "hub" / "models--some--model" / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}")
@@ -108,7 +108,7 @@ def test_weights_in_the_hubs_cache_are_there(manifest, tmp_path):
     assert len(out.splitlines()) == 1
 
 
-def test_a_release_in_our_cache_is_there(manifest, tmp_path):
+def test_check_finds_release_in_cache(manifest, tmp_path):
     mine = write(tmp_path, {**TINY, "adapter": "ultralytics", "source": "release:a.pt"})
     assert "not on this machine yet" in manifest("check", mine)
     (tmp_path / "cache" / "cascade-curation").mkdir(parents=True)
@@ -116,23 +116,23 @@ def test_a_release_in_our_cache_is_there(manifest, tmp_path):
     assert "not on this machine yet" not in manifest("check", mine)
 
 
-def test_check_fails_where_a_needed_member_cannot_run(manifest, tmp_path):
+def test_check_fails_for_required_member(manifest, tmp_path):
     needed = {**HUB, "source": "no/such/folder", "optional": False}
     out = manifest("check", write(tmp_path, TINY, needed), code=1)
-    assert out == "Error: far: There is find a checkpoint at no/such/folder.\n"
+    assert out == "Error: far: Cannot find a checkpoint at no/such/folder.\n"
 
 
-def test_check_with_a_licence_leaves_out_or_refuses(manifest, tmp_path):
-    out = manifest("check", write(tmp_path, TINY, HUB), "--licence", "permissive")
+def test_check_with_license_leaves_out_or_refuses(manifest, tmp_path):
+    out = manifest("check", write(tmp_path, TINY, HUB), "--license", "permissive")
     assert (
         "left out: far: The license AGPL-3.0 of far is copyleft; only permissive is allowed." in out
     )
     needed = write(tmp_path, TINY, {**HUB, "optional": False})
     with pytest.raises(ManifestError, match=r"not permissive: far \(AGPL-3.0\)"):
-        manifest("check", needed, "--licence", "permissive")
+        manifest("check", needed, "--license", "permissive")
 
 
-def test_a_plan_says_who_runs_where_and_how_long(manifest):
+def test_plan_places_members_and_estimates_times(manifest):
     out = manifest("plan", "roadwork", "--gpu", "H100:80", "--gpu", "H100:80", "--images", "1000")
     rows = [" ".join(line.split()) for line in out.splitlines()]
     assert max(map(len, out.split("vlm_fast_a: its")[0].splitlines())) <= 80
@@ -140,22 +140,22 @@ def test_a_plan_says_who_runs_where_and_how_long(manifest):
         r"mm_grounding_dino_l 1,000 2 1,306 17,560 [01] 2 min",
         r"vlm_precision 1,000 64 63,623 ~11,264 [01] \d+ min",
     ):
-        assert any(re.fullmatch(row, one) for one in rows), row
+        assert any(re.fullmatch(row, line) for line in rows), row
     assert "byte_track 1,000 16 0 0 - 0 s" in rows
-    assert "not counted, their cost is not stated: yolo_master_n" in rows
+    assert "not counted, because their cost is not stated: yolo_master_n" in rows
     assert re.search(r"`curate predict` runs .*mm_grounding_dino_l.* on cuda:0, cuda:1", out, re.S)
     assert "fits nowhere" not in out
 
 
-def test_a_routed_plan_takes_measured_shares(manifest):
+def test_routed_plan_uses_measured_shares(manifest):
     words = ("plan", "roadwork", "--gpu", "H100:80", "--mode", "routed", "--share", "precision=.02")
     rows = [" ".join(line.split()) for line in manifest(*words).splitlines()]
     assert any(row.startswith("sam3 200 ") for row in rows)
     assert any(row.startswith("vlm_fast_a 1,000 ") for row in rows)
-    assert any(row.startswith("fits nowhere: vlm_precision: leave it out, or") for row in rows)
+    assert any(row.startswith("fits nowhere: vlm_precision: remove it, or") for row in rows)
 
 
-def test_a_plan_fails_where_a_needed_member_fits_nowhere(manifest):
+def test_plan_fails_if_required_member_does_not_fit(manifest):
     out = manifest("plan", "roadwork", "--gpu", "T4:4", code=1)
     assert "fits nowhere: mm_grounding_dino_l: remove it, or add a GPU with 11 GB" in out
 
@@ -163,14 +163,14 @@ def test_a_plan_fails_where_a_needed_member_fits_nowhere(manifest):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--gpu", "H100"], "must read NAME:GB"),
-        (["--gpu", ":80"], "must read NAME:GB"),
-        (["--gpu", "H100:0"], "must read NAME:GB"),
-        (["--gpu", "H100:80", "--share", "stop=0.1"], "must read PATH=SHARE"),
-        (["--gpu", "H100:80", "--share", "precision=2"], "must read PATH=SHARE"),
+        (["--gpu", "H100"], "must be NAME:GB"),
+        (["--gpu", ":80"], "must be NAME:GB"),
+        (["--gpu", "H100:0"], "must be NAME:GB"),
+        (["--gpu", "H100:80", "--share", "stop=0.1"], "must be PATH=SHARE"),
+        (["--gpu", "H100:80", "--share", "precision=2"], "must be PATH=SHARE"),
     ],
 )
-def test_a_plan_is_told_what_it_cannot_read(manifest, words, message):
+def test_plan_refuses_invalid_options(manifest, words, message):
     assert message in " ".join(manifest("plan", "tiny", *words, code=2).split())
 
 
@@ -181,9 +181,9 @@ def hub(commits):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             repository = self.path.removeprefix("/api/models/").split("?")[0]
-            found = commits.get(repository)
-            body = json.dumps({"id": repository, "sha": found}).encode()
-            self.send_response(200 if found else 404)
+            commit = commits.get(repository)
+            body = json.dumps({"id": repository, "sha": commit}).encode()
+            self.send_response(200 if commit else 404)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -202,35 +202,37 @@ def asking(monkeypatch, address, *, offline=False):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
 
 
-def test_pin_asks_the_hub_for_what_is_not_pinned(manifest, tmp_path, monkeypatch):
+def test_pin_reads_commits_of_unpinned_members(manifest, tmp_path, monkeypatch):
     mine = write(tmp_path, TINY, HUB, {**HUB, "name": "kept", "revision": "b" * 40}, SERVED)
     commits = {"some/model": COMMIT, "some/vlm": "a" * 40}
     with hub(commits) as address:
         asking(monkeypatch, address)
         out = manifest("pin", mine, tmp_path / "out.yaml")
     pinned = manifests.load(tmp_path / "out.yaml")
-    assert [one.revision for one in pinned.members] == [None, COMMIT, "b" * 40, "a" * 40]
+    assert [member.revision for member in pinned.members] == [None, COMMIT, "b" * 40, "a" * 40]
     assert f"pinned: far: {COMMIT}" in out
-    assert f"2 pinned now, hash {pinned.identity}" in " ".join(out.split())
-    assert all(one.is_pinned for one in pinned.members)
+    assert f"2 members pinned, hash {pinned.identity}" in " ".join(out.split())
+    assert all(member.is_pinned for member in pinned.members)
 
 
-def test_pin_offline_says_so_and_writes_nothing(manifest, tmp_path, monkeypatch):
+def test_pin_offline_writes_nothing(manifest, tmp_path, monkeypatch):
     asking(monkeypatch, "http://127.0.0.1:9", offline=True)
-    with pytest.raises(CheckpointError, match=r"commit of 'some/model' \(OfflineModeIsEnabled\)"):
+    with pytest.raises(
+        CheckpointError, match=r"commit of 'some/model' from the hub \(OfflineModeIsEnabled\)"
+    ):
         manifest("pin", write(tmp_path, TINY, HUB), tmp_path / "out.yaml")
     assert not (tmp_path / "out.yaml").exists()
 
 
-def test_pin_of_an_unknown_repository_says_so(manifest, tmp_path, monkeypatch):
+def test_pin_of_unknown_repository_is_an_error(manifest, tmp_path, monkeypatch):
     with hub({}) as address:
         asking(monkeypatch, address)
-        with pytest.raises(CheckpointError, match="could not be asked for the commit of 'some/mod"):
+        with pytest.raises(CheckpointError, match="Cannot read the commit of 'some/mod"):
             manifest("pin", write(tmp_path, HUB), tmp_path / "out.yaml")
 
 
-def test_pin_overwrites_nothing(manifest, tmp_path):
+def test_pin_refuses_existing_file(manifest, tmp_path):
     mine = write(tmp_path, TINY)
     for out in (mine, tmp_path / "out.txt"):
-        with pytest.raises(ManifestError, match=r"must be a new file that ends in \.yaml"):
+        with pytest.raises(ManifestError, match=r"must be a new file with the suffix \.yaml"):
             manifest("pin", mine, out)

@@ -8,7 +8,7 @@ def run(*words):
     return CliRunner().invoke(app, [str(one) for one in words])
 
 
-def test_preview_says_cost_source_and_advice(dataset):
+def test_preview_prints_cost_source_and_advice(dataset):
     import fiftyone as fo
 
     for i in range(3):
@@ -18,7 +18,7 @@ def test_preview_says_cost_source_and_advice(dataset):
     assert done.exit_code == 0, done.output
     assert "2 images with about 3 boxes" in done.output
     assert "No labeling time was measured" in done.output
-    assert "Nothing is chosen yet" in done.output
+    assert "No batch is chosen yet" in done.output
     assert "0 of the 2 rounds" in done.output
 
 
@@ -29,7 +29,7 @@ def test_preview_refuses_videos(dataset):
     assert isinstance(run("preview", dataset.name).exception, LabelingError)
 
 
-def test_review_without_anything_to_compare_is_an_expected_error(dataset):
+def test_review_without_predictions_is_an_expected_error(dataset):
     import fiftyone as fo
 
     dataset.add_sample(fo.Sample(filepath="/images/a.png"))

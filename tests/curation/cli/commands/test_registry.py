@@ -39,7 +39,7 @@ def site(home, empty_store):
     return home, registry
 
 
-def test_what_a_release_manager_does(site):
+def test_promote_rollback_and_history(site):
     home, registry = site
     words = ("promote", "site", "--by", "Ada L.", "--why", "verdict read")
     refused = home.curate(*words, code=1)
@@ -50,7 +50,7 @@ def test_what_a_release_manager_does(site):
     began = time.monotonic()
     back = home.curate("rollback", "site", "--by", "Bob", "--why", "misses cones")
     seconds = time.monotonic() - began
-    assert back.out == "Version 2 is back in service; version 3 is withdrawn.\n"
+    assert back.out == "Version 2 is champion again; version 3 is withdrawn.\n"
     assert seconds < 10 * COLD_S, "ten times what is promised, for a machine that is busy"
     again = home.curate("rollback", "site")
     assert "put back into service already, by Bob" in again.out
@@ -64,18 +64,18 @@ def test_what_a_release_manager_does(site):
     assert "No version of 'site' is '9'. Registered: 1 previous, 2 champion, 3." in wrong.err
 
 
-def test_the_guard_rolls_back_and_leaves_an_event(site):
+def test_guard_rolls_back_and_writes_event(site):
     home, registry = site
     live = home.user / "live.jsonl"
     rows = [{"at": datetime.now(UTC).isoformat(), "version": "2", "value": 0.5, "n": 80}] * 3
     live.write_text("".join(json.dumps(one) + "\n" for one in rows))
     words = ("guard", "site", "--floor", 0.9, "--live", live)
-    assert "Version 1 is back in service." in home.curate(*words).out
+    assert "Version 1 is restored." in home.curate(*words).out
     assert registry.champion("site") == "1"
     assert "No check of version 1" in home.curate(*words).out
     (event,) = (home.folder / "datasets" / "site" / "events.jsonl").read_text().splitlines()
     assert json.loads(event)["rolled_back"] is True
 
 
-def test_nothing_registered_is_said(home):
+def test_history_without_versions_advises_publish(home):
     assert "No ensemble of 'nowhere' is registered" in home.curate("history", "nowhere").out

@@ -15,7 +15,7 @@ members:
 
 
 @pytest.mark.slow
-def test_a_round_that_waits_for_people_is_exit_code_3(home):
+def test_waiting_round_has_exit_code_3(home):
     photos = home.user / "photos"
     photos.mkdir()
     for i in range(4):
@@ -23,7 +23,7 @@ def test_a_round_that_waits_for_people_is_exit_code_3(home):
     (home.user / "one.yaml").write_text(MANIFEST)
     command = ("label", "photos", "--manifest", "one.yaml", "--budget", 2, "--labeler", "files")
     first = home.curate(*command, code=3)
-    assert "Round 1 waits for the labels of 2 chosen samples." in first.out
+    assert "Round 1 waits for labels of 2 chosen samples." in first.out
     assert "Run the same command again when they are labeled." in first.out
     assert first.err == ""
     again = home.curate(*command[:-2], "--labels", "files", code=3)  # its other name
@@ -31,7 +31,7 @@ def test_a_round_that_waits_for_people_is_exit_code_3(home):
 
 
 @pytest.mark.parametrize("verb", ["round", "train", "publish"])
-def test_focus_and_sign_off_are_part_of_the_plan(verb, monkeypatch):
+def test_focus_and_sign_off_reach_the_plan(verb, monkeypatch):
     plans = []
     monkeypatch.setattr(rounds, "connect", lambda *_: None)
     monkeypatch.setattr(rounds, "_run_rounds", lambda *_, plan, **__: plans.append(plan))

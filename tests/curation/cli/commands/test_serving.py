@@ -21,28 +21,28 @@ def manifest(tmp_path):
     return path
 
 
-def test_print_shows_the_command_and_runs_nothing(home, manifest):
+def test_print_only_prints_command(home, manifest):
     words = ("serve", "vlm_b", "-m", manifest, "--print", "--device", "cpu", "--port", 8123)
     (line,) = home.curate(*words).out.splitlines()
     assert re.search(r"VLLM_TARGET_DEVICE=cpu .*vllm serve Org/B .*--port 8123", line)
 
 
-def test_a_member_must_be_named_where_there_are_several(home, manifest):
+def test_member_is_required_if_there_are_several(home, manifest):
     error = home.curate("serve", "-m", manifest, code=1).err
-    assert "Say which language member of 'talkative' to serve: vlm_a, vlm_b." in error
+    assert "Name the language member of 'talkative' to serve: vlm_a, vlm_b." in error
 
 
-def test_a_manifest_without_language_has_nothing_to_serve(home):
+def test_manifest_without_language_member_is_refused(home):
     assert "has no language member" in home.curate("serve", "-m", "tiny", code=1).err
 
 
-def test_an_absent_vllm_says_how_to_install_it(home, manifest):
+def test_missing_vllm_advises_installation(home, manifest):
     error = home.curate("serve", "vlm_a", "-m", manifest, "--vllm", "no-such-vllm", code=1).err
     assert "Cannot find the command 'no-such-vllm'" in error
     assert "pip install vllm" in error
 
 
-def test_a_server_that_runs_already_is_not_started_twice(home, manifest):
+def test_running_server_is_not_started_again(home, manifest):
     class Healthy(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -56,7 +56,7 @@ def test_a_server_that_runs_already_is_not_started_twice(home, manifest):
         server.shutdown()
 
 
-def test_it_becomes_vllm(home, manifest, tmp_path):
+def test_process_becomes_vllm(home, manifest, tmp_path):
     stand_in = tmp_path / "vllm"
     stand_in.write_text('#!/bin/sh\necho "$VLLM_HOST_IP $2"\nexit 7\n')
     stand_in.chmod(0o755)

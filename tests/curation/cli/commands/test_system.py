@@ -16,33 +16,33 @@ members:
 """
 
 
-def test_our_database_is_started_found_and_stopped(home):
+def test_database_starts_and_stops(home):
     assert home.curate("db", "status").out.splitlines() == [
-        "Our database does not run; a command that needs it starts it.",
+        "The embedded database is not running; commands that need it start it.",
         f"Its files: {home.settings.database_folder}",
     ]
     started = home.curate("db", "start").out
-    address = re.fullmatch(r"Our database runs at (mongodb://127\.0\.0\.1:\d+)\n", started)
+    address = re.fullmatch(r"The embedded database runs at (mongodb://127\.0\.0\.1:\d+)\n", started)
     assert home.curate("db", "start").out == started
     status = home.curate("db", "status").out
-    assert re.match(rf"Our database runs at {address[1]} \(process \d+\)\.\n", status)
-    assert home.curate("db", "stop").out == "Our database was stopped.\n"
-    assert home.curate("db", "stop").out == "Our database does not run.\n"
+    assert re.match(rf"The embedded database runs at {address[1]} \(process \d+\)\.\n", status)
+    assert home.curate("db", "stop").out == "The embedded database was stopped.\n"
+    assert home.curate("db", "stop").out == "The embedded database is not running.\n"
 
 
-def test_the_status_says_when_another_database_is_used(home):
-    told = home.curate("db", "status", FIFTYONE_DATABASE_URI="mongodb://me:secret@elsewhere")
-    assert "they work where FIFTYONE_DATABASE_URI says" in told.out
-    assert "secret" not in told.out
+def test_status_names_external_database(home):
+    status = home.curate("db", "status", FIFTYONE_DATABASE_URI="mongodb://me:secret@elsewhere")
+    assert "FIFTYONE_DATABASE_URI names another database" in status.out
+    assert "secret" not in status.out
 
 
-def test_an_address_that_is_none_is_one_line(home):
+def test_invalid_database_address_is_one_line(home):
     done = home.curate("db", "status", code=1, FIFTYONE_DATABASE_URI="localhost:27017")
     assert done.err.startswith("Error: FIFTYONE_DATABASE_URI must begin with mongodb://")
     assert len(done.err.splitlines()) == 1
 
 
-def test_a_manifest_is_shown_uncut(home):
+def test_narrow_manifest_show_cuts_nothing(home):
     done = home.curate("manifest", "show", "tiny", COLUMNS=60)
     assert done.out.startswith("tiny v1, hash ")
     assert "…" not in done.out
@@ -57,14 +57,14 @@ def test_a_manifest_is_shown_uncut(home):
         pytest.param("no/such/folder", 1, r"find a checkpoint at no/such/folder", id="absent"),
     ],
 )
-def test_a_manifest_is_checked_with_its_weights(home, source, code, expected):
+def test_manifest_check_covers_weights(home, source, code, expected):
     (home.user / "mine.yaml").write_text(MANIFEST.replace("SOURCE", source))
     done = home.curate("manifest", "check", "mine.yaml", code=code)
     assert re.search(expected, done.out + done.err)
     assert len((done.out + done.err).splitlines()) == 1
 
 
-def test_plugins_come_and_go(home):
+def test_plugins_install_and_uninstall(home):
     target = ("--target", home.user / "plugins")
     assert "no: run `curate plugins install`" in home.curate("plugins", "list", *target).out
     home.curate("plugins", "install", *target)
@@ -75,40 +75,40 @@ def test_plugins_come_and_go(home):
     assert placed.is_dir()
     assert not placed.is_symlink()
     assert "removed: " in home.curate("plugins", "uninstall", *target).out
-    assert home.curate("plugins", "uninstall", *target).out == "Nothing of ours was there.\n"
+    assert home.curate("plugins", "uninstall", *target).out == "Nothing was installed.\n"
     assert not placed.exists()
 
 
-def test_a_foreign_plugin_in_the_way_is_left_alone(home):
+def test_foreign_plugin_is_not_replaced(home):
     foreign = home.user / "plugins" / "@curation" / "rank_samples"
     foreign.mkdir(parents=True)
     done = home.curate("plugins", "install", "--target", home.user / "plugins", code=1)
-    assert "was not put there by us" in done.err
+    assert "was not installed by us" in done.err
     assert len(done.err.splitlines()) == 1
     assert list(foreign.parent.iterdir()) == [foreign]
 
 
-def test_the_doctor_cuts_nothing_where_it_is_narrow(home):
+def test_narrow_doctor_cuts_nothing(home):
     done = home.curate("doctor", COLUMNS=50)
     assert "…" not in done.out
     joined = re.sub(r"\s+", "", done.out)
-    assert "Whoevergets" not in joined or "(AGPL-3.0)" in joined
-    assert done.out.count(" ok ") >= 8
+    assert "Userswhoreceive" not in joined or "(AGPL-3.0)" in joined
+    assert len(re.findall(r"^ok  ", done.out, re.MULTILINE)) >= 8
     assert done.err == ""
     assert not home.folder.exists()
 
 
-def test_a_port_that_is_taken_is_refused_before_anything_is_opened(home):
+def test_used_port_is_refused_first(home):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         done = home.curate("app", "photos", "--port", port, code=1)
-    assert done.err.startswith(f"Error: The App cannot have port {port} (Address already in use)")
+    assert done.err.startswith(f"Error: The App cannot use port {port} (Address already in use)")
     assert len(done.err.splitlines()) == 1
     assert not home.folder.exists()
 
 
 @pytest.mark.slow
-def test_the_app_is_served_on_loopback_until_ctrl_c(home):
+def test_app_is_served_on_loopback_until_ctrl_c(home):
     (home.user / "photos").mkdir()
     Image.new("RGB", (64, 48)).save(home.user / "photos" / "a.png")
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -34,18 +34,18 @@ def run(*words, answer=None):
     return CliRunner().invoke(app, [str(one) for one in words], input=answer)
 
 
-def test_withdraw_says_what_goes_and_asks(labeled):
+def test_withdraw_asks_for_confirmation(labeled):
     dataset, this = labeled
     done = run("withdraw", dataset.name, answer="n\n")
     assert done.exit_code == 1
-    assert "choice of 1 samples and the ground truth of 1, with 0 boxes" in done.output
+    assert "chose 1 samples and labeled 1 of them, with 0 boxes" in done.output
     assert f"curate rollback {dataset.name}" in done.output
     assert len(dataset.match_tags("round-01")) == 1
     assert this.folder.is_dir()
 
 
 @pytest.mark.parametrize(("words", "answer"), [(["--yes"], None), ([], "y\n")])
-def test_withdraw_takes_the_round_back(labeled, words, answer):
+def test_withdraw_undoes_round(labeled, words, answer):
     dataset, this = labeled
     done = run("withdraw", dataset.name, *words, answer=answer)
     assert done.exit_code == 0, done.output
@@ -54,13 +54,13 @@ def test_withdraw_takes_the_round_back(labeled, words, answer):
     assert not this.folder.exists()
 
 
-def test_withdrawing_nothing_is_an_expected_error(labeled):
+def test_withdrawing_unchosen_round_is_an_expected_error(labeled):
     dataset, _ = labeled
     done = run("withdraw", dataset.name, "--round", 2, "--yes")
     assert isinstance(done.exception, StageError)
 
 
-def test_reproduce_answers_by_its_exit_code(labeled):
+def test_reproduce_sets_exit_code(labeled):
     dataset, this = labeled
     from curation.active_learning.training.snapshot import digest
     from curation.stages.reproduce import _lines
