@@ -42,7 +42,7 @@ class Job:
         kind: Kind of work.
         created: Creation time. No earlier time is due; intervals count from here.
         cron: Five fields as in crontab(5), minute, hour, day, month, weekday; or None.
-        every_s: Interval in seconds, if there is no `cron`.
+        every_s: Interval in seconds, instead of `cron`.
         zone: Time zone of `cron`, such as `Europe/Berlin`.
         jitter_s: Maximum delay of a run in seconds, to spread many jobs.
         options: Options of the kind; plain JSON.

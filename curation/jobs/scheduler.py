@@ -92,7 +92,7 @@ def set_paused(store: JobStore, name: str, *, paused: bool, now: datetime) -> No
     An active attempt continues; a waiting run waits until the job is resumed.
 
     Raises:
-        JobError: There is no such job.
+        JobError: The job does not exist.
     """
     record_due_times(store, store.job(name), now=now)
     store.set_paused(name, paused=paused)

@@ -76,7 +76,7 @@ class JobStore:
         """Mark a job as paused or active.
 
         Raises:
-            JobError: There is no such job.
+            JobError: The job does not exist.
         """
         self.job(name)
         self._jobs.update_one({"_id": name}, {"$set": {"paused": paused}})
@@ -85,12 +85,12 @@ class JobStore:
         """Return the job of that name.
 
         Raises:
-            JobError: There is no such job; the message suggests a similar name.
+            JobError: The job does not exist; the message suggests a similar name.
         """
         document = self._jobs.find_one({"_id": name})
         if document is None:
             names = [job.name for job in self.jobs()]
-            raise JobError(f"There is no job named {name!r}. {nearest(name, names)}")
+            raise JobError(f"Unknown job {name!r}. {nearest(name, names)}")
         return _to_job(document)
 
     def jobs(self) -> list[Job]:
@@ -129,7 +129,7 @@ class JobStore:
         return new
 
     def run(self, job: str, due: datetime) -> Run | None:
-        """Return the run of a due time; None if there is no record."""
+        """Return the run of a due time; None if it is not recorded."""
         document = self._runs.find_one({"_id": run_key(job, due)})
         return None if document is None else _to_run(document)
 

@@ -104,7 +104,7 @@ def attempt(
     ) as job_lease:
         existing = store.run(job.name, due)
         if existing is None:
-            return Run(job.name, due, "missed", reason="There is no record of it.")
+            return Run(job.name, due, "missed", reason="The run is not recorded.")
         run = store.claim(existing, token=job_lease.token, who=process_name(), now=clock())
         if run is None:
             return existing

@@ -49,7 +49,7 @@ def monitor_metric(context: RunContext, settings: Settings) -> Mapping[str, Any]
     """Evaluate the champion's live checks, and roll back if they require it.
 
     Raises:
-        StageError: There is no champion, or another process is moving it.
+        StageError: No version was promoted yet, or another process is moving it.
         Refused: The champion was rolled back.
     """
     options = context.job.options

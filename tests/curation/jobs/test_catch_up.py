@@ -26,18 +26,18 @@ def states(*, unfinished=None, now=NOW, **more):
         ("none", ["missed", "missed", "missed"]),
     ],
 )
-def test_after_three_days_down(catch_up, expected):
+def test_catch_up_after_three_days(catch_up, expected):
     assert states(catch_up=catch_up) == expected
 
 
-def test_in_time_is_never_missed():
+def test_time_within_grace_is_due():
     assert states(catch_up="none", now=TIMES[-1] + timedelta(seconds=2))[-1] == "due"
 
 
-def test_while_another_goes_on():
+def test_overlap_with_unfinished_run():
     assert states(unfinished=CREATED, overlap="skip") == ["missed", "missed", "skipped"]
     assert states(unfinished=CREATED, overlap="queue") == ["missed", "missed", "due"]
 
 
-def test_all_that_is_caught_up_overlaps_with_the_first_of_it():
+def test_caught_up_times_overlap_with_first():
     assert states(catch_up="all", overlap="skip") == ["due", "skipped", "skipped"]

@@ -25,14 +25,14 @@ def line_of(text):
     return next(line for line in text.splitlines() if "jobs run" in line)
 
 
-def test_the_cron_line_says_the_same_times_in_numbers():
+def test_cron_line_uses_numbers():
     text = exporters.cron(job(), ["/opt/curate"], HOME)
     assert line_of(text) == "30 2 * * 1,2,3,4,5 /opt/curate jobs run nightly --owed"
     assert "CRON_TZ=Europe/Berlin" in text
     assert "CURATION_HOME=/var/lib/my curation" in text
 
 
-def test_a_percent_sign_is_no_line_break_for_cron():
+def test_percent_sign_is_escaped_for_cron():
     assert r"/opt/100\%/curate" in exporters.cron(job(), ["/opt/100%/curate"], {})
 
 
@@ -40,13 +40,13 @@ def test_a_percent_sign_is_no_line_break_for_cron():
     ("seconds", "fields"),
     [(60, "* * * * *"), (900, "*/15 * * * *"), (6 * 3600, "0 */6 * * *"), (86400, "0 0 * * *")],
 )
-def test_an_interval_as_a_cron_line(seconds, fields):
+def test_interval_becomes_cron_line(seconds, fields):
     assert line_of(exporters.cron(job(every_s=seconds), ["curate"], {})).startswith(
         f"{fields} curate"
     )
 
 
-def test_what_cron_cannot_say_is_refused():
+def test_interval_that_cron_cannot_express_is_refused():
     with pytest.raises(JobError, match="cron cannot express every 90 s"):
         exporters.cron(job(every_s=90), ["curate"], {})
 
@@ -54,7 +54,7 @@ def test_what_cron_cannot_say_is_refused():
 @pytest.mark.parametrize(
     "made", [job(), job(cron="*/20 0-6 1,15 jan *"), job(every_s=5400)], ids=lambda one: one.when
 )
-def test_systemd_verifies_the_units(made, tmp_path):
+def test_systemd_accepts_units(made, tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed here.")
     files = exporters.systemd(made, [sys.executable, "-m", "it's 100% $HOME"], HOME)
@@ -68,20 +68,20 @@ def test_systemd_verifies_the_units(made, tmp_path):
     assert (done.returncode, ours) == (0, []), done.stderr
 
 
-def test_systemd_counts_the_same_times():
+def test_systemd_calendar_matches():
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed here.")
     timer = exporters.systemd(job(), ["/opt/curate"], {})["curation-nightly.timer"]
     when = next(row.partition("=")[2] for row in timer.splitlines() if "OnCalendar" in row)
     assert when == "Mon,Tue,Wed,Thu,Fri *-*-* 02:30:00 Europe/Berlin"
-    said = subprocess.run(
+    output = subprocess.run(
         ["systemd-analyze", "calendar", "--base-time=2027-03-27 12:00:00 UTC", when],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    assert "2027-03-29 00:30:00 UTC" in said or "2027-03-29 02:30:00 CEST" in said
+    assert "2027-03-29 00:30:00 UTC" in output or "2027-03-29 02:30:00 CEST" in output
 
 
-def test_the_manifest_is_as_the_job():
+def test_kubernetes_manifest():
     found = yaml.safe_load(exporters.kubernetes(job(overlap="skip"), "registry.example/curation:1"))
     assert (found["apiVersion"], found["kind"]) == ("batch/v1", "CronJob")
     spec = found["spec"]
@@ -101,7 +101,7 @@ def literals(text):
     return {one.value for one in ast.walk(ast.parse(text)) if isinstance(one, ast.Constant)}
 
 
-def test_the_airflow_snippet_is_python_and_calls_the_job():
+def test_airflow_snippet_calls_job():
     text = exporters.airflow(job())
     assert {"30 2 * * 1,2,3,4,5", "Europe/Berlin", "curate jobs run nightly --owed"} <= literals(
         text
@@ -112,14 +112,14 @@ def test_the_airflow_snippet_is_python_and_calls_the_job():
     assert {"DAG", "BashOperator", "pendulum.datetime"} <= calls
 
 
-def test_the_prefect_snippet_runs_the_job(tmp_path, monkeypatch):
+def test_prefect_snippet_runs_job(tmp_path, monkeypatch):
     """Run with a stand-in for `prefect` that calls the flow instead of waiting for its time."""
     text = exporters.prefect(job())
     assert {"30 2 * * 1,2,3,4,5", "Europe/Berlin"} <= literals(text)
     package = tmp_path / "prefect"
     package.mkdir()
     (package / "__init__.py").write_text(
-        "def flow(**told):\n"
+        "def flow(**options):\n"
         "    def made(run):\n"
         "        run.serve = lambda schedule: run()\n"
         "        return run\n"
@@ -137,14 +137,14 @@ def test_the_prefect_snippet_runs_the_job(tmp_path, monkeypatch):
     assert (tmp_path / "called").read_text().split() == ["jobs", "run", "nightly", "--owed"]
 
 
-def test_no_snippet_breaks_at_a_quote():
+def test_snippets_are_valid_for_intervals():
     odd = job(cron=None, every_s=60)
     for text in (exporters.airflow(odd), exporters.prefect(odd)):
         ast.parse(text)
     assert json.loads(json.dumps(yaml.safe_load(exporters.kubernetes(odd, 'a"b'))))
 
 
-def test_addresses_are_written_down_and_secrets_named():
+def test_addresses_are_exported_and_secrets_named():
     found, left_out = exporters.exportable_variables({
         "LABEL_STUDIO_URL": "https://labels.example", "LABEL_STUDIO_API_KEY": "k3y",
         "FIFTYONE_DATABASE_URI": "mongodb://ada:s3cr3t@db.example", "PATH": "/bin",
@@ -157,13 +157,13 @@ def test_addresses_are_written_down_and_secrets_named():
     assert left_out == ("FIFTYONE_DATABASE_URI", "LABEL_STUDIO_API_KEY")
 
 
-def test_times_of_utc_are_named_too():
+def test_utc_is_named():
     assert "CRON_TZ=UTC" in exporters.cron(job(zone="UTC"), ["curate"], {})
 
 
 @pytest.mark.parametrize(
     "form", [exporters.airflow, lambda job: exporters.systemd(job, ["curate"], {})]
 )
-def test_an_interval_that_catches_nothing_up_is_refused(form):
+def test_interval_without_catch_up_is_refused(form):
     with pytest.raises(JobError, match="--catch-up latest"):
         form(job(every_s=3600, catch_up="none"))

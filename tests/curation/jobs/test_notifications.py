@@ -21,7 +21,7 @@ def serving(handler, kind=HTTPServer):
     return server
 
 
-def test_an_address_that_answers_with_an_error_is_on_record_and_raises_nothing(caplog):
+def test_failed_delivery_is_recorded_without_error(caplog):
     class Fails(BaseHTTPRequestHandler):
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
@@ -40,7 +40,7 @@ def test_an_address_that_answers_with_an_error_is_on_record_and_raises_nothing(c
     assert "secret" not in caplog.text
 
 
-def test_a_mail_says_what_happened(monkeypatch):
+def test_mail_contains_event(monkeypatch):
     class Smtp(socketserver.StreamRequestHandler):
         """A mail server that takes one message."""
 
@@ -70,10 +70,10 @@ def test_a_mail_says_what_happened(monkeypatch):
     assert "The server is away. Next attempt at 2027-03-26 02:30:00 UTC." in text
 
 
-def test_without_a_mail_server_the_run_goes_on(monkeypatch):
+def test_missing_mail_server_is_recorded(monkeypatch):
     monkeypatch.delenv("CURATION_SMTP", raising=False)
-    (said,) = notifications.send(RETRY, ["mailto:ada@example.org"])
-    assert said == "retry -> ada@example.org: not delivered (SettingsError)"
+    (notice,) = notifications.send(RETRY, ["mailto:ada@example.org"])
+    assert notice == "retry -> ada@example.org: not delivered (SettingsError)"
 
 
 def test_every_event_is_logged(caplog):
@@ -84,12 +84,12 @@ def test_every_event_is_logged(caplog):
     assert record.message.startswith("Job nightly, due 2027-03-26 02:30 UTC: retry. The server")
 
 
-def test_an_event_is_plain_json():
+def test_event_is_plain_json():
     content = json.loads(json.dumps(RETRY.to_json()))
     assert content["due"] == content["next_attempt"] == "2027-03-26T02:30:00+00:00"
 
 
 @pytest.mark.parametrize("target", ["ada@example.org", "ftp://host/x", "https://", "mailto:ada"])
-def test_who_cannot_be_told_is_refused(target):
+def test_invalid_recipient_is_refused(target):
     with pytest.raises(JobError, match=r"https://\.\.\. or mailto:"):
         notifications.validate_target(target)

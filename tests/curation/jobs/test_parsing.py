@@ -14,7 +14,7 @@ def draft(**words):
     return parsing.parse_job("nightly", "site", now=NOW, **{"every": "1d"} | words)
 
 
-def test_words_become_a_job():
+def test_text_values_become_job():
     job = draft(
         every=None, cron="30 2 * * *", zone="Europe/Berlin", watch="/data/inbox",
         jitter="90s", timeout="2h", backoff="5m", notify=["https://example.org/hook"],
@@ -26,19 +26,19 @@ def test_words_become_a_job():
     assert job.created == NOW.replace(microsecond=0)
 
 
-def test_a_relative_folder_is_one_of_here(tmp_path, monkeypatch):
+def test_relative_folder_becomes_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert draft(watch="inbox").options["watch"] == str(tmp_path / "inbox")
 
 
-def test_the_address_of_a_bucket_stays_as_it_is():
+def test_bucket_address_is_unchanged():
     assert draft(watch="s3://bucket/prefix").options["watch"] == "s3://bucket/prefix"
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("15m", 900), ("6h", 21600), ("1d", 86400)]
 )
-def test_spans(text, seconds):
+def test_durations(text, seconds):
     assert parsing.parse_duration(text) == seconds
 
 
@@ -62,16 +62,16 @@ def test_spans(text, seconds):
         ({"zone": "Mars"}, "Unknown time zone 'Mars'"),
     ],
 )
-def test_what_cannot_be_meant(words, says):
+def test_invalid_values_are_refused(words, says):
     with pytest.raises(JobError, match=says):
         draft(**words)
 
 
-def test_a_job_without_a_dataset_is_refused():
+def test_job_without_dataset_is_refused():
     with pytest.raises(JobError, match="needs the name of a dataset"):
         parsing.parse_job("nightly", "", now=NOW, every="1d")
 
 
-def test_a_manifest_that_is_not_there_is_refused_now():
+def test_unknown_manifest_is_refused():
     with pytest.raises(CascadeError, match="no_such"):
         draft(manifest="no_such")

@@ -22,7 +22,7 @@ def local(job, first, last):
     return [one.astimezone(BERLIN).strftime("%d %H:%M%z") for one in found]
 
 
-def test_each_night_once_where_summer_begins():
+def test_nightly_job_at_start_of_summer_time():
     nightly = job(cron="30 2 * * *", zone="Europe/Berlin")
     first, last = datetime(2027, 3, 26, 12, tzinfo=BERLIN), datetime(2027, 3, 30, 12, tzinfo=BERLIN)
     assert local(nightly, first, last) == [
@@ -30,7 +30,7 @@ def test_each_night_once_where_summer_begins():
     ]  # fmt: skip
 
 
-def test_each_night_once_where_summer_ends():
+def test_nightly_job_at_end_of_summer_time():
     nightly = job(cron="30 2 * * *", zone="Europe/Berlin")
     first = datetime(2027, 10, 29, 12, tzinfo=BERLIN)
     last = datetime(2027, 11, 2, 12, tzinfo=BERLIN)
@@ -39,7 +39,7 @@ def test_each_night_once_where_summer_ends():
     ]  # fmt: skip
 
 
-def test_a_job_of_every_hour_runs_in_the_hour_that_comes_twice():
+def test_hourly_job_runs_in_repeated_hour():
     hourly = job(cron="0 * * * *", zone="Europe/Berlin")
     first = datetime(2027, 10, 31, 1, 30, tzinfo=BERLIN)
     assert local(hourly, first, first.astimezone(UTC) + timedelta(hours=4)) == [
@@ -47,7 +47,7 @@ def test_a_job_of_every_hour_runs_in_the_hour_that_comes_twice():
     ]  # fmt: skip
 
 
-def test_an_interval_knows_no_summer_and_counts_from_the_creation():
+def test_interval_counts_from_creation():
     often = job(every_s=6 * 3600)
     found = schedule.due_times(
         often,
@@ -61,7 +61,7 @@ def test_an_interval_knows_no_summer_and_counts_from_the_creation():
 @pytest.mark.parametrize(
     ("word", "weekday"), [("0", 6), ("7", 6), ("sun", 6), ("1", 0), ("sat", 5)], ids=str
 )
-def test_weekdays_are_those_of_crontab(word, weekday):
+def test_weekdays_follow_crontab(word, weekday):
     found = schedule.next_due(job(cron=f"0 2 * * {word}"), CREATED)
     assert found.weekday() == weekday
 
@@ -76,12 +76,12 @@ def test_weekdays_are_those_of_crontab(word, weekday):
         ("0 0 * * 5-7", [[0], [0], None, None, [0, 5, 6]]),
     ],
 )
-def test_what_a_cron_line_means(cron, values):
+def test_cron_values(cron, values):
     assert schedule.cron_values(cron) == values
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"cron": "30 2 * *"}, "five fields"),
         ({"cron": "60 2 * * *"}, "minute .* 0 to 59, got '60'"),
@@ -93,18 +93,18 @@ def test_what_a_cron_line_means(cron, values):
         ({"every_s": 0}, "must be at least 1 s"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(more, said):
-    with pytest.raises(JobError, match=said):
+def test_invalid_schedule_is_refused(more, message):
+    with pytest.raises(JobError, match=message):
         schedule.validate(job(**more))
 
 
-def test_nothing_is_owed_of_the_time_before_the_creation():
+def test_no_time_before_creation_is_due():
     assert (
         schedule.due_times(job(every_s=60), after=CREATED - timedelta(days=9), until=CREATED) == []
     )
 
 
-def test_jitter_is_the_same_for_whoever_asks_and_spreads():
+def test_jitter_is_deterministic_and_spread():
     one, two = job(every_s=60, jitter_s=600), job(name="other", every_s=60, jitter_s=600)
     times = [CREATED + timedelta(minutes=i) for i in range(200)]
     delays = [(schedule.start_time(one, t) - t).total_seconds() for t in times]
@@ -122,7 +122,7 @@ def test_backoff_doubles_up_to_an_hour():
     ]  # fmt: skip
 
 
-def test_the_midnight_after_the_clocks_jump_is_not_left_out():
+def test_midnight_after_clock_change_is_due():
     """APScheduler's own trigger goes from the 29th to the 31st."""
     nightly = job(cron="0 0 * * *", zone="Europe/Berlin")
     first = datetime(2026, 3, 28, 12, tzinfo=BERLIN)
@@ -131,7 +131,7 @@ def test_the_midnight_after_the_clocks_jump_is_not_left_out():
     ]  # fmt: skip
 
 
-def test_every_half_hour_goes_on_while_the_clocks_jump():
+def test_half_hourly_job_continues_over_clock_change():
     often = job(cron="*/30 * * * *", zone="Europe/Berlin")
     first = datetime(2027, 3, 28, 0, tzinfo=UTC)
     found = schedule.due_times(often, after=first, until=first + timedelta(hours=3))
@@ -149,7 +149,7 @@ def test_every_half_hour_goes_on_while_the_clocks_jump():
         ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"]
     ),
 )
-def test_there_is_one_time_for_every_local_day(minute, hour, day, zone):
+def test_daily_job_is_due_once_per_local_day(minute, hour, day, zone):
     nightly = job(cron=f"{minute} {hour} * * *", zone=zone)
     noon = datetime(2026, 2, 1, 12, tzinfo=ZoneInfo(zone)) + timedelta(days=day)
     found = schedule.due_times(nightly, after=noon, until=noon + timedelta(days=7))

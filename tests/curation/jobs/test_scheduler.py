@@ -57,7 +57,7 @@ def week(store, database, clock, make_job, launchers):
     return store, done
 
 
-def test_each_night_has_exactly_one_complete_run(week):
+def test_each_night_has_one_finished_run(week):
     store, done = week
     assert done == ["Fri", "Sat", "Sun", "Mon", "Tue", "Wed", "Thu", "Fri"]
     runs = store.runs("nightly")[::-1]
@@ -69,7 +69,7 @@ def test_each_night_has_exactly_one_complete_run(week):
     ]  # fmt: skip
 
 
-def test_the_history_tells_the_story(week):
+def test_runs_record_attempts(week):
     store, _ = week
     runs = {f"{run.due.astimezone(BERLIN):%a %d}": run for run in store.runs("nightly")}
     crashed = runs["Sat 27"].attempts
@@ -84,7 +84,7 @@ def test_the_history_tells_the_story(week):
     assert f"{late:%a %H:%M}" == "Thu 12:00"
 
 
-def test_who_skips_says_what_was_in_the_way(store, clock, make_job, launchers):
+def test_skipped_run_names_active_run(store, clock, make_job, launchers):
     store.add(make_job(cron="0 2 * * *", overlap="skip"))
 
     def slow(context):
@@ -102,9 +102,7 @@ def test_who_skips_says_what_was_in_the_way(store, clock, make_job, launchers):
     assert skipped.reason == "The run of 2027-03-26 02:00:00 UTC was still active."
 
 
-def test_what_was_missed_is_on_record_with_the_reason_and_told_once(
-    store, clock, make_job, launchers, caplog
-):
+def test_missed_times_are_recorded_and_notified_once(store, clock, make_job, launchers, caplog):
     store.add(make_job())
     here = launchers["here"](lambda context: {}, store, clock)
     clock.forward(hours=5, minutes=1)
@@ -121,7 +119,7 @@ def test_what_was_missed_is_on_record_with_the_reason_and_told_once(
     ] == [1]
 
 
-def test_a_jittered_run_begins_later_and_is_of_its_time(store, clock, make_job, launchers):
+def test_jittered_run_starts_later(store, clock, make_job, launchers):
     store.add(make_job(jitter_s=600))
     looks = Scheduler(store, launchers["here"](lambda _: {}, store, clock), clock=clock)
     clock.forward(hours=1)
@@ -134,7 +132,7 @@ def test_a_jittered_run_begins_later_and_is_of_its_time(store, clock, make_job, 
     assert (run.state, run.due.minute) == ("done", 0)
 
 
-def test_a_changed_schedule_owes_nothing_of_the_past(store, clock, make_job, launchers):
+def test_replaced_schedule_has_no_past_due_times(store, clock, make_job, launchers):
     store.add(make_job())
     clock.forward(days=2)
     store.add(make_job(every_s=1800), replacing=True)
@@ -142,7 +140,7 @@ def test_a_changed_schedule_owes_nothing_of_the_past(store, clock, make_job, lau
     assert store.runs("nightly") == []
 
 
-def test_nobody_gets_in_while_it_runs(store, clock, make_job, launchers):
+def test_running_job_is_not_launched_again(store, clock, make_job, launchers):
     """The second to come finds the lease taken, and launches nothing."""
     store.add(make_job())
     launched = []
@@ -162,7 +160,7 @@ def test_nobody_gets_in_while_it_runs(store, clock, make_job, launchers):
     assert len(launched) == 1
 
 
-def test_a_paused_job_rests_and_its_times_are_on_record(store, clock, make_job, launchers, caplog):
+def test_paused_job_records_skipped_times(store, clock, make_job, launchers, caplog):
     store.add(make_job())
     done = []
     work = launchers["here"](lambda context: done.append(context.run.due) or {}, store, clock)
@@ -183,7 +181,7 @@ def test_a_paused_job_rests_and_its_times_are_on_record(store, clock, make_job, 
     assert caplog.messages == [], "nobody is told of what was asked for"
 
 
-def test_what_waits_is_run_once_the_job_is_resumed(store, clock, make_job, launchers):
+def test_waiting_run_starts_after_resume(store, clock, make_job, launchers):
     store.add(make_job())
     looks = Scheduler(store, launchers["here"](lambda _: {}, store, clock), clock=clock)
     clock.forward(hours=1)
@@ -202,7 +200,7 @@ def test_what_waits_is_run_once_the_job_is_resumed(store, clock, make_job, launc
     assert [run.state for run in store.runs("nightly")] == ["done", "done"]
 
 
-def test_what_a_removed_job_left_waiting_is_never_run(store, clock, make_job, launchers):
+def test_waiting_run_of_removed_job_is_skipped(store, clock, make_job, launchers):
     def fails(context):
         raise TimeoutError("no answer")
 

@@ -33,7 +33,7 @@ def fails(context):
     raise LabelingError("The server is away.")
 
 
-def test_what_it_did_and_what_it_logged_is_on_record(attempt, store, caplog):
+def test_result_and_log_are_recorded(attempt, store, caplog):
     def work(context):
         logging.getLogger("curation.somewhere").info("ranked %s", 3)
         logging.getLogger("foreign").info("not ours")
@@ -45,12 +45,12 @@ def test_what_it_did_and_what_it_logged_is_on_record(attempt, store, caplog):
     assert [line.partition(" INFO ")[2] for line in run.log] == ["curation.somewhere: ranked 3"]
 
 
-def test_a_second_attempt_at_what_is_done_does_nothing(attempt):
+def test_attempt_at_finished_run_does_nothing(attempt):
     attempt(lambda context: {})
     assert attempt(fails).state == "done"
 
 
-def test_failures_wait_twice_as_long_each_time_and_come_to_an_end(attempt, clock):
+def test_retries_back_off_and_end(attempt, clock):
     first = attempt(fails)
     assert (first.state, first.not_before) == ("waiting", clock() + timedelta(seconds=60))
     assert attempt(fails).not_before == clock() + timedelta(seconds=120)
@@ -59,14 +59,14 @@ def test_failures_wait_twice_as_long_each_time_and_come_to_an_end(attempt, clock
     assert [one.outcome for one in last.attempts] == [last.reason] * 3
 
 
-def test_a_bug_keeps_its_traceback(attempt, store):
+def test_unexpected_error_logs_traceback(attempt, store):
     attempt(lambda context: 1 / 0)
     (run,) = store.runs()
     assert run.reason == "ZeroDivisionError: division by zero"
     assert any("Traceback" in line for line in run.log)
 
 
-def test_a_refusal_is_not_tried_again(attempt):
+def test_refused_run_is_not_retried(attempt):
     def refuses(context):
         raise Refused("Look at it first.")
 
@@ -74,7 +74,7 @@ def test_a_refusal_is_not_tried_again(attempt):
     assert attempt(fails).state == "refused"
 
 
-def test_what_takes_too_long_is_interrupted(store, clock, make_job):
+def test_long_attempt_is_interrupted(store, clock, make_job):
     job = make_job(timeout_s=0.2)
     store.record("nightly", [Entry(clock(), "due")])
     began = time.monotonic()
@@ -85,7 +85,7 @@ def test_what_takes_too_long_is_interrupted(store, clock, make_job):
     )  # fmt: skip
 
 
-def test_no_driver_takes_the_deadline_for_a_failure_of_its_own():
+def test_deadline_is_not_caught_as_exception():
     """pymongo takes an OSError that comes out of a read for the network's, and reads again."""
 
     def as_drivers_do():
@@ -98,7 +98,7 @@ def test_no_driver_takes_the_deadline_for_a_failure_of_its_own():
         as_drivers_do()
 
 
-def test_sigterm_leaves_the_run_to_the_next(attempt, store):
+def test_sigterm_leaves_run_waiting(attempt, store):
     def work(context):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(20)
@@ -113,7 +113,7 @@ def test_sigterm_leaves_the_run_to_the_next(attempt, store):
     assert attempt(lambda context: {}).state == "done"
 
 
-def test_what_was_decided_is_kept_for_the_next_attempt(attempt):
+def test_facts_are_passed_to_next_attempt(attempt):
     def decides(context):
         context.set_facts(round=7)
         fails(context)
@@ -122,7 +122,7 @@ def test_what_was_decided_is_kept_for_the_next_attempt(attempt):
     assert attempt(lambda context: {"round": context.facts["round"]}).result == {"round": 7}
 
 
-def test_who_was_thought_dead_writes_nothing(attempt, store, clock):
+def test_attempt_with_expired_lease_writes_nothing(attempt, store, clock):
     """Its lease runs out in the middle; another does the work; the first comes back."""
     pushed = []
 
@@ -147,7 +147,7 @@ def test_who_was_thought_dead_writes_nothing(attempt, store, clock):
     assert (run.state, run.result) == ("done", {"by": "other"})
 
 
-def test_a_long_run_keeps_its_lease(attempt, store):
+def test_long_run_renews_its_lease(attempt, store):
     def work(context):
         time.sleep(1.2)
         return {"free": runner.is_free(store, "nightly")}
@@ -156,7 +156,7 @@ def test_a_long_run_keeps_its_lease(attempt, store):
     assert runner.is_free(store, "nightly")
 
 
-def test_crashes_come_to_an_end_too(attempt, store):
+def test_crashes_count_as_failures(attempt, store):
     (run,) = store.runs()
     for token in range(1, 4):
         assert store.claim(store.run("nightly", run.due), token=token, who="x", now=run.due)
@@ -167,14 +167,14 @@ def test_crashes_come_to_an_end_too(attempt, store):
     assert run.reason == "3 attempts failed or crashed."
 
 
-def test_a_time_that_is_not_on_record_is_not_run(store, clock, make_job):
+def test_unrecorded_time_is_not_run(store, clock, make_job):
     run = runner.attempt(make_job(), clock(), fails, store, clock=clock)
-    assert run == Run("nightly", clock(), "missed", reason="There is no record of it.")
+    assert run == Run("nightly", clock(), "missed", reason="The run is not recorded.")
 
 
-def test_a_job_that_is_not_there_names_the_nearest(store, make_job):
+def test_unknown_job_suggests_similar_name(store, make_job):
     store.add(make_job())
-    with pytest.raises(JobError, match=r"There is no job named 'nigthly'.*nightly"):
+    with pytest.raises(JobError, match=r"Unknown job 'nigthly'.*nightly"):
         store.job("nigthly")
     with pytest.raises(JobError, match="named 'nightly' already exists"):
         store.add(make_job())

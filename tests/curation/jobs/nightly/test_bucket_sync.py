@@ -24,7 +24,7 @@ def files(folder):
     }
 
 
-def test_only_what_is_new_is_copied(there, tmp_path):
+def test_only_new_files_are_copied(there, tmp_path):
     here = tmp_path / "inbox"
     assert bucket_sync.fetch(there.as_uri(), here) == 2
     assert files(here) == {"a.png": b"a", "drive1/b.png": b"bb"}
@@ -35,7 +35,7 @@ def test_only_what_is_new_is_copied(there, tmp_path):
     assert files(here) == {"a.png": b"another", "drive1/b.png": b"bb", "c.png": b"c"}
 
 
-def test_what_is_gone_from_the_bucket_stays(there, tmp_path):
+def test_deleted_files_stay(there, tmp_path):
     bucket_sync.fetch(there.as_uri(), tmp_path / "inbox")
     (there / "a.png").unlink()
     assert bucket_sync.fetch(there.as_uri(), tmp_path / "inbox") == 0
@@ -43,12 +43,12 @@ def test_what_is_gone_from_the_bucket_stays(there, tmp_path):
 
 
 @pytest.mark.parametrize("address", ["file:///no/such/folder", "nosuchscheme://bucket/prefix"])
-def test_what_cannot_be_read_is_said(address, tmp_path):
+def test_unreadable_bucket_is_an_error(address, tmp_path):
     with pytest.raises(StageError, match=f"Cannot read the bucket {address}: .* Check"):
         bucket_sync.fetch(address, tmp_path)
 
 
-def test_a_name_does_not_lead_out_of_the_folder(tmp_path):
+def test_names_stay_in_folder(tmp_path):
     assert bucket_sync._target("bucket/a/../../etc/passwd", "bucket", tmp_path) is None
     assert bucket_sync._target("bucket/a/b.png", "bucket", tmp_path) == tmp_path / "a" / "b.png"
 
@@ -56,5 +56,5 @@ def test_a_name_does_not_lead_out_of_the_folder(tmp_path):
 @pytest.mark.parametrize(
     ("place", "expected"), [("s3://bucket/prefix", True), ("/data/inbox", False), ("inbox", False)]
 )
-def test_an_address_is_told_from_a_folder(place, expected):
+def test_address_differs_from_folder(place, expected):
     assert bucket_sync.is_address(place) is expected

@@ -18,7 +18,7 @@ def run(folder, steps):
     return brought
 
 
-def test_what_arrives_is_brought_in_once_it_is_whole(tmp_path):
+def test_complete_files_are_ingested_once(tmp_path):
     file = tmp_path / "drive" / "a.jpg"
     file.parent.mkdir()
 
@@ -35,7 +35,7 @@ def test_what_arrives_is_brought_in_once_it_is_whole(tmp_path):
     assert run(tmp_path, [grow, grow, nothing, nothing, nothing, other, nothing, nothing]) == [3, 7]
 
 
-def test_what_cannot_be_brought_in_is_said_once_and_tried_again(tmp_path, caplog):
+def test_error_is_logged_once_and_retried(tmp_path, caplog):
     (tmp_path / "notes.txt").write_text("x")
     tries, looks = [], iter(range(6))
 
@@ -49,7 +49,7 @@ def test_what_cannot_be_brought_in_is_said_once_and_tried_again(tmp_path, caplog
     assert caplog.messages == ["The folder holds no images. Retrying."]
 
 
-def test_an_empty_folder_and_hidden_files_are_nothing(tmp_path):
+def test_empty_folder_and_hidden_files_are_ignored(tmp_path):
     (tmp_path / ".part").write_text("x")
     (tmp_path / ".trash").mkdir()
     (tmp_path / ".trash" / "a.jpg").write_text("x")

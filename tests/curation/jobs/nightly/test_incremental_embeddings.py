@@ -34,7 +34,7 @@ def index_of(dataset):
     return dict(zip(found.sample_ids.tolist(), found.get_embeddings()[0], strict=True))
 
 
-def test_the_index_is_extended_by_what_it_lacks(dataset, grow, monkeypatch):
+def test_index_is_extended_by_missing_vectors(dataset, grow, monkeypatch):
     import fiftyone.brain as fob
 
     first = grow(12)
@@ -57,13 +57,13 @@ def test_the_index_is_extended_by_what_it_lacks(dataset, grow, monkeypatch):
     assert nearest.values("id") == [(first + new)[i] for i in np.argsort(-cosines)[:3]]
 
 
-def test_without_an_index_none_is_made(dataset, grow):
+def test_missing_index_is_not_created(dataset, grow):
     grow(3)
     assert extend_index(dataset) == 0
     assert dataset.list_brain_runs() == []
 
 
-def test_a_sample_without_a_vector_waits(dataset, grow):
+def test_sample_without_vector_is_not_indexed(dataset, grow):
     import fiftyone as fo
 
     brain_runs.update_index(dataset, grow(5))
@@ -71,7 +71,7 @@ def test_a_sample_without_a_vector_waits(dataset, grow):
     assert extend_index(dataset) == 0
 
 
-def test_the_table_of_vectors_is_added_to_and_not_written_anew(grow, tmp_path):
+def test_vector_table_is_appended(grow, tmp_path):
     def files():
         return {
             one.name: (one.stat().st_mtime_ns, one.stat().st_ino)
@@ -89,7 +89,7 @@ def test_the_table_of_vectors_is_added_to_and_not_written_anew(grow, tmp_path):
     assert min(sizes) < max(sizes) / 10
 
 
-def test_an_index_that_shows_what_is_gone_is_made_anew(dataset, grow):
+def test_index_with_deleted_samples_is_rebuilt(dataset, grow):
     ids = grow(4)
     brain_runs.rebuild(dataset, ids)
     dataset.delete_samples(ids[:1])

@@ -30,9 +30,7 @@ def served(settings, tmp_path, tracking_uri, request):
     return mine
 
 
-def test_a_metric_that_fell_rolls_back_and_the_run_says_so(
-    served, store, clock, make_job, tmp_path
-):
+def test_low_metric_rolls_back_and_refuses_run(served, store, clock, make_job, tmp_path):
     live = tmp_path / "live.jsonl"
     job = make_job(kind="metric", options={"dataset": "demo", "live": str(live), "floor": 0.9})
 

@@ -105,9 +105,7 @@ def rows(tmp_path, number):
     return [one.sample_id for one in read_rows(tmp_path / "labeling" / f"round-{number:02d}")]
 
 
-def test_only_what_is_new_is_looked_at_and_all_of_the_pool_is_ranked(
-    pool, night, pass_night, ensemble, tmp_path
-):
+def test_new_samples_are_scored_and_pool_is_ranked(pool, night, pass_night, ensemble, tmp_path):
     synthetic_pool.new_images(tmp_path / "inbox", 1)
     first = pass_night(night)
     assert (first.state, first.result["score"]["scored"]) == ("done", POOL + 1)
@@ -126,31 +124,31 @@ def test_only_what_is_new_is_looked_at_and_all_of_the_pool_is_ranked(
     assert run.result["score"]["ranked"] == POOL + 1 + NEW
 
     pool.reload()
-    anew = pool.clone()
+    recomputed = pool.clone()
     names = [schema.HARDNESS, *schema.HARDNESS_PARTS, schema.EXPECTED_BOXES, schema.N_VOTERS]
-    mine = reader.read_columns(anew, [*names, schema.RANK, "tags"])
-    anew.clear_sample_fields(names)
-    score(anew, ensemble=ensemble)
-    whole = reader.read_columns(anew, names)
+    mine = reader.read_columns(recomputed, [*names, schema.RANK, "tags"])
+    recomputed.clear_sample_fields(names)
+    score(recomputed, ensemble=ensemble)
+    whole = reader.read_columns(recomputed, names)
     assert all(mine[name] == whole[name] for name in names)
     assert len({one for one in whole[schema.HARDNESS] if one is not None}) > POOL / 2
 
-    info = dict(anew.info[schema.INFO])
+    info = dict(recomputed.info[schema.INFO])
     del info["chosen round-02"]
-    anew.info[schema.INFO] = info
-    anew.untag_samples("round-02")
+    recomputed.info[schema.INFO] = info
+    recomputed.untag_samples("round-02")
     (pairs,) = night.settings.vectors("pool").glob("alike-*")
-    pairs.unlink()  # the pairs that look alike are found anew, too
-    again = choose(anew, round_number=2, budget=30, use_hardness=True)
+    pairs.unlink()  # the pairs that look alike are found recomputed, too
+    again = choose(recomputed, round_number=2, budget=30, use_hardness=True)
     assert again.duplicates_dropped > 0
-    chosen = reader.read_columns(anew, [schema.RANK, "tags"])
+    chosen = reader.read_columns(recomputed, [schema.RANK, "tags"])
     assert again.chosen == 30
     assert chosen[schema.RANK] == mine[schema.RANK]
     assert [set(one) for one in chosen["tags"]] == [set(one) for one in mine["tags"]]
-    anew.delete()
+    recomputed.delete()
 
 
-def test_every_sample_is_pushed_in_one_night_only(night, pass_night, tmp_path):
+def test_every_sample_is_pushed_once(night, pass_night, tmp_path):
     synthetic_pool.new_images(tmp_path / "inbox", 1)
     for number in (1, 2, 3):
         run = pass_night(night)
@@ -160,7 +158,7 @@ def test_every_sample_is_pushed_in_one_night_only(night, pass_night, tmp_path):
     assert len(set(pushed)) == 90
 
 
-def test_a_labeling_server_that_is_away_gets_the_batch_once_when_it_is_back(
+def test_batch_is_pushed_once_after_server_outage(
     night, pass_night, store, clock, launchers, webhook, tmp_path
 ):
     """The labeler is a folder; a file in its place is the server that is away."""
@@ -201,7 +199,7 @@ def test_a_labeling_server_that_is_away_gets_the_batch_once_when_it_is_back(
     )
 
 
-def test_a_batch_that_was_given_up_is_pushed_by_the_next_night(night, pass_night, tmp_path):
+def test_unpushed_batch_is_pushed_next_night(night, pass_night, tmp_path):
     synthetic_pool.new_images(tmp_path / "inbox", 1)
     away = tmp_path / "labeling"
     away.write_text("no folder")
@@ -213,7 +211,7 @@ def test_a_batch_that_was_given_up_is_pushed_by_the_next_night(night, pass_night
     assert "late" not in pass_night(night).result
 
 
-def test_new_images_that_are_too_few_are_judged_with_the_next(pool, night, pass_night, tmp_path):
+def test_few_new_images_are_compared_with_next_ones(pool, night, pass_night, tmp_path):
     here_only(pool)
     inbox = synthetic_pool.new_images(tmp_path / "inbox", 1)
     assert pass_night(night).state == "done"
@@ -225,7 +223,7 @@ def test_new_images_that_are_too_few_are_judged_with_the_next(pool, night, pass_
     assert "of 6 new images" in run.reason
 
 
-def test_two_jobs_of_one_dataset_wait_for_each_other(night, pass_night, store, tmp_path):
+def test_jobs_of_same_dataset_wait_for_each_other(night, pass_night, store, tmp_path):
     synthetic_pool.new_images(tmp_path / "inbox", 1)
     with (
         lease.hold(store.database, "hand over pool", holder="the other camera", seconds=60),
@@ -238,9 +236,7 @@ def test_two_jobs_of_one_dataset_wait_for_each_other(night, pass_night, store, t
     assert not (tmp_path / "labeling").exists()
 
 
-def test_a_night_that_is_nothing_like_the_reference_is_not_pushed(
-    pool, night, pass_night, store, clock, tmp_path
-):
+def test_drifted_night_is_not_pushed(pool, night, pass_night, store, clock, tmp_path):
     """The reference is in one corner of the space of vectors; the pictures are not."""
     here_only(pool)
     inbox = synthetic_pool.new_images(tmp_path / "inbox", 1)
@@ -264,7 +260,7 @@ def test_a_night_that_is_nothing_like_the_reference_is_not_pushed(
     assert pass_night(night).state == "done"
 
 
-def test_a_drift_job_looks_and_pushes_nothing(pool, night, store, clock, make_job, tmp_path):
+def test_drift_job_pushes_nothing(pool, night, store, clock, make_job, tmp_path):
     here_only(pool)
     job = make_job(kind="drift")
 
@@ -289,7 +285,7 @@ def test_a_drift_job_looks_and_pushes_nothing(pool, night, store, clock, make_jo
     assert not (tmp_path / "labeling").exists()
 
 
-def test_a_night_leaves_its_batch_and_what_it_did_as_files(pool, night, pass_night, tmp_path):
+def test_night_writes_batch_and_result(pool, night, pass_night, tmp_path):
     synthetic_pool.new_images(tmp_path / "inbox", 1)
     run = pass_night(night)
     result, batch = map(Path, run.result["artifacts"])
@@ -302,7 +298,7 @@ def test_a_night_leaves_its_batch_and_what_it_did_as_files(pool, night, pass_nig
     assert f"{run.due:%Y-%m-%d}" in str(batch)
 
 
-def test_a_bucket_is_read_as_a_folder_is(night, pass_night, tmp_path):
+def test_bucket_is_ingested(night, pass_night, tmp_path):
     there = synthetic_pool.new_images(tmp_path / "inbox", 2)
     run = pass_night(replace(night, watched=there.as_uri()))
     assert run.state == "done", run.reason
@@ -311,13 +307,13 @@ def test_a_bucket_is_read_as_a_folder_is(night, pass_night, tmp_path):
     assert (again.result["ingest"]["fetched"], again.result["ingest"]["added"]) == (0, 0)
 
 
-def test_a_watched_folder_that_is_gone_is_said_and_tried_again(night, pass_night):
+def test_missing_watched_folder_is_retried(night, pass_night):
     run = pass_night(night)
     assert run.state == "waiting"
     assert "Mount it, or change" in run.reason
 
 
-def test_a_changed_ensemble_scores_all_of_it_anew(pool, ensemble, store):
+def test_changed_ensemble_scores_whole_pool(pool, ensemble, store):
     assert incremental_hardness.rerank(pool, ensemble, store.database).scored == POOL
     assert incremental_hardness.rerank(pool, ensemble, store.database).scored == 0
     calmer = replace(ensemble.calibration, silence=dict.fromkeys(ensemble.detectors, 0.3))
