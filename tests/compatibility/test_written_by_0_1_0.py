@@ -155,7 +155,7 @@ from curation.tracking import Registry
 settings = from_environment()
 image = settings.home / "datasets/compatibility/scenes/images/drive0010_000.jpg"
 with TemporaryDirectory() as folder:
-    fetched = Registry.of(settings).download("compatibility", "champion", Path(folder) / "it")
+    fetched = Registry.from_settings(settings).download("compatibility", "champion", Path(folder) / "it")
     ensemble = Ensemble.load(fetched)
     (verdict,) = Predictor(ensemble).predict([read(image)])
     print(json.dumps({

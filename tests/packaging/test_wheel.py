@@ -88,14 +88,14 @@ def environment(wheel, tmp_path_factory):
     return folder
 
 
-def test_the_wheel_holds_two_packages(names):
+def test_wheel_contains_two_packages(names):
     """A top-level `plugins` would overwrite FiftyOne's own."""
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"cascade", "curation"}
 
 
 @pytest.mark.parametrize("package", ["cascade", "curation"])
-def test_the_wheel_holds_every_file_of(names, package):
+def test_wheel_contains_every_file_of(names, package):
     files = [
         file.relative_to(ROOT).as_posix()
         for file in (ROOT / package).rglob("*")
@@ -115,20 +115,20 @@ def test_the_wheel_holds_every_file_of(names, package):
         pytest.param("*.dist-info/licenses/LICENSE", id="the licence"),
     ],
 )
-def test_the_wheel_holds(names, pattern):
+def test_wheel_contains(names, pattern):
     assert fnmatch.filter(names, pattern) != []
 
 
-def test_the_wheel_holds_every_plugin(names):
+def test_wheel_contains_every_plugin(names):
     plugins = {name.split("/")[2] for name in names if name.startswith("curation/_plugins/")}
     assert sorted(plugins) == VERBS
 
 
-def test_the_wheel_weighs_little(wheel):
+def test_wheel_is_small(wheel):
     assert wheel.stat().st_size < 12e6, "three sets of weights of at most 2 MB, and code"
 
 
-def test_an_operator_runs_from_the_wheel(environment, database, tmp_path):
+def test_operator_runs_from_wheel(environment, database, tmp_path):
     plugins = tmp_path / "plugins"
     scripts = environment / "bin"
     run(scripts / "curate", "plugins", "install", "--target", plugins, cwd=tmp_path)

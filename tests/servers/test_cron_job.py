@@ -40,7 +40,7 @@ def text(request):
     return exporters.kubernetes(Job("nightly", "nightly", created, **times[request.param]), "i:1")
 
 
-def test_the_manifest_is_as_kubernetes_has_it(validate, text, tmp_path):
+def test_manifest_matches_kubernetes_schema(validate, text, tmp_path):
     assert validate(text, tmp_path)[0] == 0, validate(text, tmp_path)[1]
 
 
@@ -62,6 +62,6 @@ def spoiled(manifest, path, value):
         (("spec", "jobTemplate", "spec", "backoffLimit"), "none"),
     ],
 )
-def test_what_kubernetes_would_refuse_is_seen(validate, text, tmp_path, path, value):
+def test_schema_refuses_invalid_manifest(validate, text, tmp_path, path, value):
     code, said = validate(spoiled(yaml.safe_load(text), path, value), tmp_path)
     assert code != 0, said

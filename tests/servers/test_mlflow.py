@@ -24,7 +24,7 @@ from curation.stages.publish import publish
 from curation.storage import rounds
 from curation.storage.rounds import Round
 from curation.tracking import Registry
-from curation.tracking.registry.promotion import history, promotions
+from curation.tracking.registry.promotion import history, open_promotions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -92,10 +92,10 @@ def published(mlflow_server, database, tmp_path_factory):
     return settings, made, (first, second)
 
 
-def test_two_rounds_are_two_versions(published):
+def test_each_round_registers_version(published):
     settings, made, results = published
     assert [one.outcome for one in results] == ["promote", "promote"]
-    versions = Registry.of(settings).versions(NAME)
+    versions = Registry.from_settings(settings).versions(NAME)
     assert [(one.version, one.aliases, one.ensemble) for one in versions] == [
         ("1", (), made[0].identity),
         ("2", ("previous",), made[1].identity),
@@ -104,12 +104,12 @@ def test_two_rounds_are_two_versions(published):
     assert versions[2].tags["evaluation_set"] == versions[1].tags["evaluation_set"]
 
 
-def test_over_rest_an_image_gets_the_answer_that_it_gets_here(published, tmp_path):
+def test_rest_prediction_equals_local_prediction(published, tmp_path):
     settings, made, _ = published
     path = tmp_path / "image.png"
     noise = np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)
     Image.fromarray(noise).save(path)
-    folder = Registry.of(settings).download(NAME, "champion", tmp_path / "champion")
+    folder = Registry.from_settings(settings).download(NAME, "champion", tmp_path / "champion")
     here = Ensemble.load(folder)
     (expected,) = Predictor(here).predict([read(path)])
     assert here.identity == made[2].identity
@@ -129,26 +129,28 @@ def test_over_rest_an_image_gets_the_answer_that_it_gets_here(published, tmp_pat
     assert by_path["boxes"][0] == by_content["boxes"][0]
 
 
-def test_rollback_and_back_again(published):
+def test_rollback_and_promotion(published):
     settings, _, _ = published
-    with promotions(settings) as moving:
+    with open_promotions(settings) as moving:
         assert moving.rollback(NAME, by="Ada", why="misses cones").champion == "2"
         assert moving.rollback(NAME, by="Ada", why="said twice").changed is False
         with pytest.raises(PublishError, match="judged against version 1"):
-            moving.promote(NAME, "3", by="Ada", why="late", over="1")
-        moving.promote(NAME, "3", by="Ada", why="it did not", over="2")
-    events = [(one.kind, one.after, one.by) for one in history(Registry.of(settings), NAME)]
+            moving.promote(NAME, "3", by="Ada", why="late", judged_against="1")
+        moving.promote(NAME, "3", by="Ada", why="it did not", judged_against="2")
+    events = [
+        (one.kind, one.after, one.by) for one in history(Registry.from_settings(settings), NAME)
+    ]
     assert events[-2:] == [("rollback", "2", "Ada"), ("promote", "3", "Ada")]
     assert len(events) == 5
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="There is no chromium here.")
-def test_the_pages_show_both_versions(published, tmp_path):
+def test_ui_shows_both_versions(published, tmp_path):
     """`CURATION_SCREENSHOTS` names a folder for the pictures, to look at them."""
     from playwright.sync_api import sync_playwright
 
     settings, _, _ = published
-    versions = Registry.of(settings).versions(NAME)
+    versions = Registry.from_settings(settings).versions(NAME)
     pictures = Path(os.environ.get("CURATION_SCREENSHOTS") or tmp_path)
     pages = {
         "model": (f"/#/models/{NAME}", ["Version 3", "Version 2", "@ champion", "@ previous"]),
@@ -190,7 +192,9 @@ def photographs(folder):
 
 def answers_here(settings, folder, paths):
     """Return what the champion says when this process loads it as an ensemble."""
-    ensemble = Ensemble.load(Registry.of(settings).download(NAME, "champion", folder / "loaded"))
+    ensemble = Ensemble.load(
+        Registry.from_settings(settings).download(NAME, "champion", folder / "loaded")
+    )
     said = Predictor(ensemble).predict([read(path) for path in paths])
     return [
         {
@@ -220,7 +224,7 @@ def said_by(python, words, *, settings, folder):
 
 
 @pytest.mark.parametrize("given", ["image", "content"])
-def test_mlflows_command_gives_the_answers_of_this_process(published, tmp_path, python, given):
+def test_mlflow_command_equals_local_prediction(published, tmp_path, python, given):
     """`mlflow models predict`, from the registry over REST: paths, or bytes as base64."""
     settings, _, _ = published
     paths = photographs(tmp_path)
@@ -254,7 +258,7 @@ def test_mlflows_command_gives_the_answers_of_this_process(published, tmp_path, 
     assert rows[0]["p"] != rows[1]["p"]
 
 
-def test_a_fresh_environment_loads_the_same_model(published, tmp_path, python):
+def test_model_loads_in_fresh_environment(published, tmp_path, python):
     settings, _, _ = published
     paths = photographs(tmp_path)
     code = (

@@ -100,7 +100,7 @@ def rollback(*, aliases: Mapping[str, str], tags: Tags, name: str, signature: Si
     if champion is None or restored is None:
         raise PublishError(
             f"The champion of {name!r} (version {champion or 'none'}) replaced no other "
-            "version, so there is no version to restore."
+            "version, so none can be restored."
         )
     new_tags = [(champion, WITHDRAWN, "true"), *_signature_tags(champion, "withdrawn", signature)]
     return Move(

@@ -197,7 +197,7 @@ class Promotions:
             of: Champion to withdraw; None for the version promoted last.
 
         Raises:
-            PublishError: There is no version to restore, or `of` is not the champion.
+            PublishError: No version can be restored, or `of` is not the champion.
             LeaseError: Another process has been moving an alias for too long.
         """
         with self._lock(name, by, wait_s=_WAIT_S) as (move_lease, journal):

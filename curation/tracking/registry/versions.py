@@ -130,7 +130,7 @@ class Registry:
         """Return a version by its number or its alias.
 
         Raises:
-            PublishError: There is no such version; the message lists all versions.
+            PublishError: The version does not exist; the message lists all versions.
         """
         versions = self.versions(name)
         for version in versions:
@@ -320,7 +320,7 @@ class Registry:
 
 
 def champion_folder(name: str, settings: Settings, *, into: Path) -> Path | None:
-    """Download the champion to `into`, and return the folder; None if there is no champion.
+    """Download the champion to `into`, and return the folder; None without a champion.
 
     Raises:
         PublishError: A file differs from what was registered.

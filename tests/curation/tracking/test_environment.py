@@ -7,7 +7,7 @@ from curation.tracking import environment
 
 
 def test_the_page_lists_what_is_installed():
-    lines = environment.page().splitlines()
+    lines = environment.describe().splitlines()
     assert f"# python: {platform.python_version()}" in lines
     assert any(line.startswith("# gpu: ") for line in lines)
     found = {Requirement(line).name.lower() for line in lines if not line.startswith("#")}

@@ -47,7 +47,7 @@ RECORD = {
 
 def of_round(**changes):
     given = {"dataset": "site", "tag": "round-02", "trained": True, **changes}
-    return round_contents.of_round(RECORD, EVALUATION, **given)
+    return round_contents.from_round(RECORD, EVALUATION, **given)
 
 
 def test_confusion_counts_no_probability_as_a_no():
@@ -93,18 +93,20 @@ def test_what_a_round_began_with_was_not_trained_in_it():
 
 def test_another_truth_is_another_evaluation_set():
     other = {**EVALUATION, "samples": {**EVALUATION["samples"], "truth": [1, 1, 1, 1, 0, 0]}}
-    assert round_contents.evaluation_set(other) != round_contents.evaluation_set(EVALUATION)
-    assert len(round_contents.evaluation_set(other)) == 16
+    assert round_contents.evaluation_set_hash(other) != round_contents.evaluation_set_hash(
+        EVALUATION
+    )
+    assert len(round_contents.evaluation_set_hash(other)) == 16
 
 
 def test_licences_are_counted_and_the_strictest_is_named(center):
-    tags = round_contents.tags_of(center, EVALUATION)
+    tags = round_contents.version_tags(center, EVALUATION)
     assert tags["licences"] == "Apache-2.0 (1), MIT (1)"
     assert tags["strictest_licence"] == "permissive"
     assert tags["members"] == "mobilenet, tiny_center"
-    assert tags["evaluation_set"] == round_contents.evaluation_set(EVALUATION)
+    assert tags["evaluation_set"] == round_contents.evaluation_set_hash(EVALUATION)
 
 
 @pytest.mark.parametrize("key", ["manifest", "taxonomy", "calibration"])
 def test_what_it_is_made_of_is_noted_by_its_hash(center, key):
-    assert round_contents.tags_of(center, EVALUATION)[key] == getattr(center, key).identity
+    assert round_contents.version_tags(center, EVALUATION)[key] == getattr(center, key).identity

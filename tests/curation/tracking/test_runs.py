@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from curation.errors import PublishError
 from curation.tracking.client import Connection
-from curation.tracking.run_contents import About, DataInput
+from curation.tracking.run_contents import DataInput, RunContents
 from curation.tracking.runs import Runs
 
 
@@ -22,7 +22,7 @@ def runs(connection):
 def test_a_run_keeps_all_of_it(runs, connection, tmp_path):
     file = tmp_path / "record.json"
     file.write_text("{}")
-    about = About(
+    about = RunContents(
         params={f"p{i}": i for i in range(120)},  # more than MLflow takes at once
         metrics={"mcc": 0.9, "map50": None},
         curves={"tiny/train_loss": [3.0, None, 1.0]},
@@ -32,8 +32,8 @@ def test_a_run_keeps_all_of_it(runs, connection, tmp_path):
         pages={"verdict.html": "<p>no</p>"},
         files={"round": file},
     )
-    with runs.open("demo", called="fit", tags={"round": "2"}) as run_id:
-        runs.keep(run_id, about)
+    with runs.open("demo", run_name="fit", tags={"round": "2"}) as run_id:
+        runs.log(run_id, about)
     client = connection.client
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
@@ -55,7 +55,7 @@ def test_data_is_found_again_by_dataset_view_and_hash(runs, connection):
 
     given = DataInput("site", "round-02", "0123456789abcdef", "training", 2, 40)
     with runs.open("demo") as run_id:
-        runs.keep(run_id, About(inputs=[given]))
+        runs.log(run_id, RunContents(inputs=[given]))
     (found,) = connection.client.get_run(run_id).inputs.dataset_inputs
     assert (found.dataset.name, found.dataset.digest) == ("site", "0123456789abcdef")
     assert found.dataset.source_type == "fiftyone"
@@ -83,24 +83,24 @@ def test_the_machine_is_watched_meanwhile(runs, connection):
 
 def test_a_run_goes_on_where_it_was(runs, connection):
     with runs.open("demo") as run_id:
-        runs.keep(run_id, About(params={"a": 1}))
+        runs.log(run_id, RunContents(params={"a": 1}))
     with runs.open("demo", run_id=run_id) as same:
         assert same == run_id
-        runs.keep(run_id, About(params={"b": 2}))
+        runs.log(run_id, RunContents(params={"b": 2}))
     run = connection.client.get_run(run_id)
     assert (run.info.status, run.data.params) == ("FINISHED", {"a": "1", "b": "2"})
 
 
-def test_a_run_that_breaks_off_has_failed(runs, connection):
+def test_interrupted_run_is_failed(runs, connection):
     opened = runs.open("demo")
     run_id = opened.__enter__()
     assert opened.__exit__(ZeroDivisionError, ZeroDivisionError(), None) is False
     assert connection.client.get_run(run_id).info.status == "FAILED"
 
 
-def test_a_run_that_is_not_there_is_one_sentence(runs):
+def test_unknown_run_is_reported(runs):
     with (
-        pytest.raises(PublishError, match="The run cannot be tracked"),
+        pytest.raises(PublishError, match="Cannot track the run"),
         runs.open("demo", run_id="0" * 32),
     ):
         pass

@@ -5,10 +5,10 @@ import sys
 import pytest
 
 from curation.errors import PublishError
-from curation.tracking import About
+from curation.tracking import RunContents
 from curation.tracking.wandb_mirror import mirror
 
-ABOUT = About(
+ABOUT = RunContents(
     params={"seed": 3},
     metrics={"mcc": 0.9},
     curves={"tiny/train_loss": [2.0, 1.0]},
@@ -21,7 +21,7 @@ def version(registry, tmp_path):
     folder = tmp_path / "ensemble"
     folder.mkdir()
     (folder / "manifest.yaml").write_text("a")
-    return registry.register(folder, name="demo", identity="a", about=ABOUT)
+    return registry.register(folder, name="demo", identity="a", contents=ABOUT)
 
 
 def test_offline_all_of_a_run_lies_on_this_disk(registry, version, tmp_path):

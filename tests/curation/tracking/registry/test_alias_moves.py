@@ -11,14 +11,14 @@ ADA = Signature("Ada", "why not", "2026-01-01T00:00:00+00:00")
 
 def chain(*versions, withdrawn=()):
     """Return the tags of versions of which each replaced the one before."""
-    tags = {one: {"replaced": before} for before, one in pairwise(versions)}
+    tags = {version: {"replaced": before} for before, version in pairwise(versions)}
     tags[versions[0]] = {}
-    for one in withdrawn:
-        tags[one]["withdrawn"] = "true"
+    for version in withdrawn:
+        tags[version]["withdrawn"] = "true"
     return tags
 
 
-def test_the_first_promotion_replaces_nothing():
+def test_first_promotion_replaces_no_version():
     move = promotion("1", aliases={}, verdict="bootstrap", signature=ADA)
     assert move.aliases == (("champion", "1"),)
     assert ("1", "verdict", "bootstrap") in move.tags
@@ -44,25 +44,25 @@ BACK = [
 
 
 @pytest.mark.parametrize(("tags", "champion", "after", "previous"), BACK)
-def test_rolling_back(tags, champion, after, previous):
+def test_rollback_restores_predecessor(tags, champion, after, previous):
     move = rollback(aliases={"champion": champion}, tags=tags, name="demo", signature=ADA)
     assert move.aliases == (("champion", after), ("previous", previous))
     assert (move.before, move.after) == (champion, after)
     assert (champion, "withdrawn", "true") in move.tags
 
 
-def test_a_circle_of_withdrawn_versions_has_no_way_back():
+def test_cycle_of_withdrawn_versions_is_refused():
     tags = {"1": {"replaced": "2"}, "2": {"replaced": "1", "withdrawn": "true"}}
-    with pytest.raises(PublishError, match="nothing to go back to"):
+    with pytest.raises(PublishError, match="none can be restored"):
         rollback(aliases={"champion": "1"}, tags=tags, name="demo", signature=ADA)
 
 
-def test_where_all_before_were_withdrawn_there_is_no_way_back():
+def test_rollback_past_withdrawn_versions_only_is_refused():
     tags = chain("1", "2", withdrawn=["1"])
-    with pytest.raises(PublishError, match="nothing to go back to"):
+    with pytest.raises(PublishError, match="none can be restored"):
         rollback(aliases={"champion": "2"}, tags=tags, name="demo", signature=ADA)
 
 
-def test_as_the_database_keeps_it():
+def test_move_dict_round_trip():
     move = promotion("2", aliases={"champion": "1"}, verdict="promote", signature=ADA)
     assert Move.from_dict(json.loads(json.dumps(move.to_dict()))) == move

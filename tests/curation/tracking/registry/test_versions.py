@@ -6,8 +6,8 @@ from curation.tracking.registry import checksums
 
 
 @pytest.fixture
-def reads_from(registry):
-    """Have MLflow itself, as a user calls it, read from the registry."""
+def mlflow_store(registry):
+    """Set the registry as the store of MLflow's fluent API."""
     import mlflow
 
     mlflow.set_tracking_uri(registry.uri)
@@ -15,22 +15,22 @@ def reads_from(registry):
     mlflow.set_tracking_uri(None)
 
 
-def test_every_file_of_a_version_has_its_hash_in_a_tag(registry, register):
+def test_version_has_checksums_of_all_files(registry, register):
     register("a")
     (version,) = registry.versions("demo")
     files = checksums.from_text(version.tags["files"])
     assert "MLmodel" in files
     assert "ensemble_model.py" in files, "the code, too"
     assert "artifacts/ensemble-a/members/tiny/weights.safetensors" in files
-    registry.expect_present("demo", "1")
-    registry.expect_untouched("demo", "1")
+    registry.check_sizes("demo", "1")
+    registry.verify("demo", "1")
 
 
-def test_a_caller_sees_what_to_send(registry, register, reads_from):
+def test_model_has_signature_and_example(registry, register, mlflow_store):
     from curation.tracking.registry import ensemble_model
 
     register("a")
-    info = reads_from.models.get_model_info("models:/demo/1")
+    info = mlflow_store.models.get_model_info("models:/demo/1")
     assert info.signature == ensemble_model.SIGNATURE
     assert info.saved_input_example_info is not None
     sent = ensemble_model.input_example()
@@ -39,31 +39,31 @@ def test_a_caller_sees_what_to_send(registry, register, reads_from):
     assert isinstance(sent, pd.DataFrame)
 
 
-def test_mlflow_itself_refuses_a_changed_byte_by_its_name(registry, register, reads_from, tmp_path):
+def test_mlflow_load_names_changed_file(registry, register, mlflow_store, tmp_path):
     register("a")
     (weights,) = (tmp_path / "home" / "mlartifacts").rglob("weights.safetensors")
     weights.write_bytes(b"b" + weights.read_bytes()[1:])
-    with pytest.raises(PublishError, match=r"members/tiny/weights\.safetensors has the sha256"):
-        reads_from.pyfunc.load_model("models:/demo/1")
+    with pytest.raises(PublishError, match=r"members/tiny/weights\.safetensors has the SHA-256"):
+        mlflow_store.pyfunc.load_model("models:/demo/1")
 
 
-def test_the_code_of_a_version_is_checked_before_it_is_promoted(registry, register, tmp_path):
+def test_verify_detects_changed_code(registry, register, tmp_path):
     register("a")
     (code,) = (tmp_path / "home" / "mlartifacts").rglob("ensemble_model.py")
     code.write_text(code.read_text() + "\nimport os\n")
-    with pytest.raises(PublishError, match=r"ensemble_model\.py has the sha256"):
-        registry.expect_untouched("demo", "1")
+    with pytest.raises(PublishError, match=r"ensemble_model\.py has the SHA-256"):
+        registry.verify("demo", "1")
 
 
-def test_a_version_without_hashes_is_not_trusted(registry, register):
+def test_version_without_checksums_is_refused(registry, register):
     register("a")
     client = registry.connection.client
     client.delete_model_version_tag("demo", "1", "files")
-    with pytest.raises(PublishError, match="has no hashes of its files"):
-        registry.expect_untouched("demo", "1")
+    with pytest.raises(PublishError, match="has no checksums"):
+        registry.verify("demo", "1")
 
 
-def test_an_unknown_version_is_one_sentence(registry, register):
+def test_unknown_version_is_reported(registry, register):
     register("a")
-    with pytest.raises(PublishError, match="There is no version 9 of 'demo'"):
-        registry.expect_present("demo", "9")
+    with pytest.raises(PublishError, match="Cannot find version 9 of 'demo'"):
+        registry.check_sizes("demo", "9")
