@@ -89,7 +89,7 @@ def at(server):
 def push_round(home, server, *command):
     """Run a round until it waits for labels, and return its tasks on the server."""
     waits = home.curate(*command, code=3, **at(server))
-    assert f"waits for the labels of {BUDGET} chosen samples" in waits.out
+    assert f"waits for labels of {BUDGET} chosen samples" in waits.out
     assert f"{server.url}/projects/" in waits.out
     tasks = tasks_at(server)
     assert len(tasks) == BUDGET
