@@ -84,7 +84,7 @@ def test_the_contracts_hold():
         pytest.param(
             "curation/active_learning/scoring/hardness.py",
             "import curation.storage.writer",
-            ONE_WAY,
+            PURE,
             id="hardness reads",
         ),
         pytest.param(

@@ -1,4 +1,4 @@
-"""The site is built without a warning, opens without a network, and says what the code says."""
+"""The documentation site: builds without warnings, needs no network, and matches the code."""
 
 import inspect
 import re
@@ -13,58 +13,56 @@ import curation as cu
 
 
 class Fetched(HTMLParser):
-    """Collects what a browser fetches by itself when it opens a page."""
+    """Collects the resources that a browser loads with a page."""
 
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.urls = []
 
     def handle_starttag(self, tag, attrs):
-        wanted = {"script": "src", "img": "src", "link": "href", "iframe": "src"}
-        value = dict(attrs).get(wanted.get(tag, ""))
+        attributes = {"script": "src", "img": "src", "link": "href", "iframe": "src"}
+        value = dict(attrs).get(attributes.get(tag, ""))
         if value:
-            self.found.append(value)
+            self.urls.append(value)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
     return folder
 
 
-def test_a_browser_fetches_nothing_from_elsewhere(site):
+def test_pages_load_no_external_resources(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > 15
     for page in pages:
         parser = Fetched()
         parser.feed(page.read_text())
-        assert parser.found
-        assert [one for one in parser.found if re.match(r"(https?:)?//", one)] == [], page
+        assert parser.urls
+        assert [url for url in parser.urls if re.match(r"(https?:)?//", url)] == [], page
 
 
-def test_links_to_sources_became_their_names(site):
+def test_links_to_sources_are_replaced_by_names(site):
     text = (site / "worker.html").read_text()
     assert "cascade/models/subprocess/foreign/worker.py" in text
     assert 'href="../cascade' not in text
 
 
-def test_the_python_page_says_what_the_docstrings_say():
+def test_python_page_matches_docstrings():
     rows = dict(re.findall(r"^\| `cu\.([\w.]+)` \| (.*?) \|", (DOCS / "api.md").read_text(), re.M))
-    drawn = [one for one in vars(cu.plots) if inspect.isfunction(vars(cu.plots)[one])]
-    ours = [
-        one
-        for one in drawn
-        if one[0] != "_" and vars(cu.plots)[one].__module__ == cu.plots.__name__
-    ]
-    expected = {one: getattr(cu, one) for one in cu.__all__ if one != "plots"}
-    expected |= {f"plots.{one}": getattr(cu.plots, one) for one in ours}
-    said = {
-        one: " ".join(inspect.getdoc(of).split("\n\n")[0].split()) for one, of in expected.items()
+    functions = {name: getattr(cu, name) for name in cu.__all__ if name != "plots"}
+    functions |= {
+        f"plots.{name}": function
+        for name, function in inspect.getmembers(cu.plots, inspect.isfunction)
+        if name[0] != "_" and function.__module__ == cu.plots.__name__
     }
-    assert rows == said
+    assert rows == {
+        name: " ".join(inspect.getdoc(function).split("\n\n")[0].split())
+        for name, function in functions.items()
+    }
 
 
 def test_every_python_block_can_be_compiled():
