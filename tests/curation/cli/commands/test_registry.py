@@ -53,7 +53,7 @@ def test_promote_rollback_and_history(site):
     assert back.out == "Version 2 is champion again; version 3 is withdrawn.\n"
     assert seconds < 10 * COLD_S, "ten times what is promised, for a machine that is busy"
     again = home.curate("rollback", "site")
-    assert "put back into service already, by Bob" in again.out
+    assert "was already restored by Bob" in again.out
     assert registry.champion("site") == "2"
 
     shown = " ".join(home.curate("history", "site", COLUMNS=200).out.split())
