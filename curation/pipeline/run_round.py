@@ -23,6 +23,7 @@ from curation.errors import StageError
 from curation.labeling.protocol import Labeler
 from curation.pipeline.predict import Bars, predict_deep_tiers
 from curation.pipeline.run_stage import run_stage
+from curation.presentation import refresh
 from curation.settings import Settings
 from curation.stages.calibrate import calibrate
 from curation.stages.choose import choose
@@ -304,6 +305,7 @@ def _evaluate(run: _Run) -> dict[str, Any]:
     results = evaluate(run.dataset, ensembles, device=run.device, progress=run.bars("evaluate"))
     run.round.write(rounds.CHAMPION, results["champion"])
     run.round.write(rounds.CHALLENGER, results["challenger"])
+    refresh.after_evaluation(run.dataset)
     return {
         name: {metric: result[metric] for metric in _SUMMARY_METRICS}
         for name, result in results.items()

@@ -6,7 +6,7 @@ fields stay.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 from typing import TYPE_CHECKING
 
 from curation.errors import CurationError
@@ -24,6 +24,8 @@ from curation.storage.collection import dataset_of
 if TYPE_CHECKING:
     from fiftyone import Dataset
     from fiftyone.core.collections import SampleCollection
+
+logger = logging.getLogger(__name__)
 
 _ERROR_GROUP = "failures"  # sidebar group
 _FIRST_FIELDS = (schema.GROUND_TRUTH, schema.CONSENSUS)  # shown when the App opens
@@ -63,8 +65,10 @@ def after_evaluation(samples: SampleCollection) -> list[str]:
     Args:
         samples: A FiftyOne dataset, or a view of it.
     """
-    with suppress(CurationError):  # nothing to compare: the panel shows what is missing
+    try:
         error_analysis.compare(dataset_of(samples))
+    except CurationError as error:  # nothing to compare: the panel shows what is missing
+        logger.info("The members are not compared with the ground truth: %s", error)
     return after_stage(samples)
 
 

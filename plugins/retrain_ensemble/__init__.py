@@ -105,15 +105,12 @@ class EvaluateEnsemble(CurationOperator):
         )
 
     def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
-        """Evaluate both, and compare the members' predictions with the ground truth."""
-        from curation.presentation import refresh
-
+        """Evaluate champion and challenger on the frozen test split."""
         outcome = round_forms.continue_from_form(
             ctx, until="evaluate", stage_progress=stage_progress
         )
         if "champion" not in outcome.details:
             return outcome
-        refresh.after_evaluation(ctx.dataset)
         champion, challenger = (outcome.details[name] for name in ("champion", "challenger"))
         before, after = (
             formatting.number(metrics["mcc"], undefined="not defined")

@@ -118,6 +118,12 @@ def test_evaluations_cover_both_ensembles_and_slices_reach_gate(first):
     assert verdict["outcome"] == "no_verdict", "two drives can tell nothing apart"
 
 
+def test_evaluation_compares_members_for_failures_panel(first, world):
+    compared = world.match({"compared": "tiny_center"})
+    assert len(compared) == len(world.exists("ground_truth")) > 0
+    assert "missed_by" in world.get_field_schema()
+
+
 def test_second_call_changes_nothing(first, world, worn, home):
     round_ = first[0].round
     files, changed = bytes_in(round_.folder), world.values("last_modified_at")
