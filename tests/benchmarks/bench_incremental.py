@@ -189,8 +189,8 @@ def _kept(dataset: Any, known: Any) -> Any:
         order,
         drives=found[schema.DRIVE],
         times_s=np.array(found[schema.TIME_S], float),
-        known=known,
-    ).kept
+        pairs=known,
+    ).retained
 
 
 def _set(pairs: Any) -> set[tuple[int, int]]:

@@ -71,7 +71,6 @@ def build(
 
     dataset = fo.Dataset(name, persistent=True)
     schema.declare(dataset, made.taxonomy, made.detectors)
-    from cascade import taxonomy
 
     dataset.info[schema.INFO] = {"taxonomy": made.taxonomy.to_yaml()}
     dataset.save()

@@ -155,7 +155,8 @@ from curation.tracking import Registry
 settings = from_environment()
 image = settings.home / "datasets/compatibility/scenes/images/drive0010_000.jpg"
 with TemporaryDirectory() as folder:
-    fetched = Registry.from_settings(settings).download("compatibility", "champion", Path(folder) / "it")
+    registry = Registry.from_settings(settings)
+    fetched = registry.download("compatibility", "champion", Path(folder) / "it")
     ensemble = Ensemble.load(fetched)
     (verdict,) = Predictor(ensemble).predict([read(image)])
     print(json.dumps({
