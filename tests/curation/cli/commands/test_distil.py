@@ -46,7 +46,7 @@ def test_student_of_version_predicts(site, center, settings, tracking_uri, tmp_p
     assert f"Try it: curate predict {site.name} --manifest {made}" in done.stdout
 
     again = run(*words)
-    assert "All that it is made from is as it was, so nothing was done." in again.stdout
+    assert "Its inputs are unchanged, so nothing was done." in again.stdout
 
     predicted = run("predict", site.name, "--manifest", made)
     assert predicted.exit_code == 0, predicted.output

@@ -61,7 +61,7 @@ def test_promote_rollback_and_history(site):
                      "rollback 3 → 2 Bob misses cones", "withdrawn", "champion"):  # fmt: skip
         assert expected in shown
     wrong = home.curate("promote", "site", 9, "--by", "a", "--why", "b", code=1)
-    assert "No version of 'site' is '9'. Registered: 1 previous, 2 champion, 3." in wrong.err
+    assert "'site' has no version '9'. Registered versions: 1 previous, 2 champion, 3." in wrong.err
 
 
 def test_guard_rolls_back_and_writes_event(site):

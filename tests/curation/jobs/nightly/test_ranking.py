@@ -229,7 +229,7 @@ def test_jobs_of_same_dataset_wait_for_each_other(night, pass_night, store, tmp_
         lease.hold(store.database, "hand over pool", holder="the other camera", seconds=60),
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr(ranking, "_PATIENCE_S", 0.2)
+        patch.setattr(ranking, "_MAX_WAIT_S", 0.2)
         run = pass_night(night)
     assert run.state == "waiting"
     assert "the other camera holds the lease" in run.reason
