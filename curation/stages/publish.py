@@ -18,7 +18,7 @@ from curation.report.sign_off import Candidate
 from curation.storage import rounds
 from curation.storage.rounds import Round
 from curation.tracking import Registry, RunContents, Version, environment, round_contents
-from curation.tracking.registry.alias_moves import WITHDRAWN
+from curation.tracking.registry.move_plan import WITHDRAWN
 from curation.tracking.registry.promotion import Promotions, open_promotions
 from curation.tracking.runs import Runs
 

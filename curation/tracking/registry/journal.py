@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from curation.tracking.registry.alias_moves import Move
+from curation.tracking.registry.move_plan import Move
 
 if TYPE_CHECKING:
     from pymongo.database import Database

@@ -27,9 +27,9 @@ from curation.errors import PublishError
 from curation.secrets import without_password
 from curation.storage.database import lease
 from curation.tracking.client import model_name
-from curation.tracking.registry import alias_moves
-from curation.tracking.registry.alias_moves import WITHDRAWN, Kind, Move, Signature
+from curation.tracking.registry import move_plan
 from curation.tracking.registry.journal import Entry, Journal
+from curation.tracking.registry.move_plan import WITHDRAWN, Kind, Move, Signature
 from curation.tracking.registry.versions import Registry
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Promotions:
                 )
             self.registry.verify(name, version)
             signature = Signature(by, why, _now())
-            move = alias_moves.promotion(
+            move = move_plan.promotion(
                 version, aliases=aliases, verdict=verdict, signature=signature
             )
             self._make(name, move, move_lease, journal)
@@ -216,7 +216,7 @@ class Promotions:
                     f"Version {of} of {name!r} is not the champion, which is {champion or 'none'}."
                 )
             signature = Signature(by, why, _now())
-            move = alias_moves.rollback(aliases=aliases, tags=tags, name=name, signature=signature)
+            move = move_plan.rollback(aliases=aliases, tags=tags, name=name, signature=signature)
             self.registry.check_sizes(name, move.after)
             self._make(name, move, move_lease, journal)
         sentence = f"Version {move.after} is champion again; version {move.before} is withdrawn."

@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from curation.errors import PublishError
-from curation.tracking.registry.alias_moves import Move, Signature, promotion, rollback
+from curation.tracking.registry.move_plan import Move, Signature, promotion, rollback
 
 ADA = Signature("Ada", "why not", "2026-01-01T00:00:00+00:00")
 
