@@ -78,7 +78,7 @@ class Ensemble:
 
         Raises:
             ManifestError: The manifest is wrong, or a required member has a stricter license.
-            CheckpointError: A required member's weights are absent.
+            CheckpointError: A required member's weights are missing.
             MissingExtraError: A required member's package is not installed.
         """
         parsed = manifest if isinstance(manifest, Manifest) else load_manifest(manifest)
@@ -105,7 +105,7 @@ class Ensemble:
         parts = {part: folder / part for part in _PARTS}
         absent = [part for part, path in parts.items() if not path.is_file()]
         if absent:
-            raise CheckpointError(f"{folder} is not an ensemble: {', '.join(absent)} is missing.")
+            raise CheckpointError(f"{folder} is not an ensemble: missing {', '.join(absent)}.")
         taxonomy = parse_taxonomy(parts["taxonomy.yaml"].read_text(), origin="taxonomy.yaml")
         manifest = parse_manifest(
             parts["manifest.yaml"].read_text(), origin="manifest.yaml", classes=taxonomy
@@ -250,7 +250,7 @@ class Ensemble:
 
     @cached_property
     def probe_embedder(self) -> str | None:
-        """The embedder that the probe was fitted on; None without a matching one."""
+        """The embedder that the probe was fitted on; None if there is no matching one."""
         for name in self.available("embedding"):
             if self.probe and self.probe.embedder == self.fingerprint(name):
                 return name
@@ -332,7 +332,7 @@ def _locate_checkpoints(
     """Return the weights of each member, and the optional members without any, with the reason.
 
     Raises:
-        CheckpointError: The weights of a required member are absent.
+        CheckpointError: The weights of a required member are missing.
     """
     checkpoints: dict[str, Path | None] = {}
     absent: dict[str, str] = {}

@@ -7,7 +7,7 @@
   x BadPredictionsError   arrays that are inconsistent or out of range
   x TaxonomyError         an inconsistent taxonomy
   x ManifestError         a manifest with a wrong value
-  x CheckpointError       weights that are absent, damaged or not the expected ones
+  x CheckpointError       weights that are missing, damaged, or not the expected ones
   x ServerError           a model server that is down, too slow, or returns invalid answers
   x ImageError            a file that is not a complete image
   x TrainingError         a fit that cannot start, or diverges
@@ -65,7 +65,7 @@ class ManifestError(CascadeError, ValueError):
 
 
 class CheckpointError(CascadeError, ValueError):
-    """Weights are absent, damaged or not the expected ones."""
+    """Weights are missing, damaged, or not the expected ones."""
 
 
 class ServerError(CascadeError, ConnectionError):

@@ -137,7 +137,7 @@ class Routing(YamlModel):
                 f"got {list(steps)}"
             )
         if self.adjudicate[0] > self.adjudicate[1]:
-            raise ValueError(f"adjudicate must ascend, got {list(self.adjudicate)}")
+            raise ValueError(f"adjudicate must be in ascending order, got {list(self.adjudicate)}")
         return self
 
 
@@ -372,7 +372,7 @@ def _first_error(error: ValidationError) -> str:
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
-    """Return `members[1].adapter` for `("members", 1, "adapter")`."""
+    """Format a location: `("members", 1, "adapter")` becomes `members[1].adapter`."""
     parts = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     return parts.removeprefix(".") or "top level"
 

@@ -182,7 +182,7 @@ class Embedding:
     """Feature vector of an image.
 
     Attributes:
-        vector: Shape (D,), float32, finite, of length 1; D = 0 for the empty embedding.
+        vector: Shape (D,), float32, finite, with unit length; D = 0 for the empty embedding.
     """
 
     vector: FloatArray
@@ -208,7 +208,7 @@ class Answer:
     """Answer of a language model to the taxonomy's yes/no question.
 
     Attributes:
-        p_yes: Probability of "yes", in [0, 1]; None without a usable answer.
+        p_yes: Probability of "yes", in [0, 1]; None if there is no usable answer.
         reason: The model's explanation.
         objects: Objects that the model claims to see, in its wording.
     """

@@ -38,7 +38,7 @@ class Sizes(YamlModel):
         for name in ("height_m", "width_m"):
             bounds = getattr(self, name)
             if bounds and bounds[0] >= bounds[1]:
-                raise ValueError(f"{name} must ascend, got {list(bounds)}")
+                raise ValueError(f"{name} must be in ascending order, got {list(bounds)}")
         return self
 
 

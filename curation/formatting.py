@@ -14,7 +14,7 @@ _AGE_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
 def number(value: float | None, digits: int = 3, *, undefined: str = UNKNOWN) -> str:
-    """Return a number with a fixed count of decimals, or `undefined` for None and NaN."""
+    """Return a number with a fixed number of decimals, or `undefined` for None and NaN."""
     return undefined if value is None or math.isnan(value) else f"{value:,.{digits}f}"
 
 

@@ -49,7 +49,7 @@ async def adjudicate_case(
 
 
 async def gather_or_cancel(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Return all results in order; the first error cancels the other coroutines and is raised."""
+    """Return all results in order; on the first error, cancel the other coroutines and raise it."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return await asyncio.gather(*tasks)

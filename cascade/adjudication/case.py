@@ -24,13 +24,13 @@ class Case:
     Attributes:
         id: Name of the image.
         taxonomy: Taxonomy of the boxes' classes and of the question to answer.
-        p: Fused p*(x), in [0, 1]; None without votes.
-        agreement: Weighted share of the voters on the side of `p`; None without votes.
+        p: Fused p*(x), in [0, 1]; None if there are no votes.
+        agreement: Weighted share of the voters on the side of `p`; None if there are no votes.
         image: Pixels; None if unavailable.
         detections: Boxes of each member that ran, in canonical classes, with calibrated scores;
             `classes` holds the classes that the member can name.
         objects: Fused objects, with fused probabilities as scores.
-        sizes: Sizes of `objects`, in order; None without depth.
+        sizes: Sizes of `objects`, in order; None if depth is unavailable.
         masked: Classes that a segmenter outlines.
         answers: Answer of each language member that was asked.
     """
@@ -51,7 +51,7 @@ class Case:
         for name, value in (("p", self.p), ("agreement", self.agreement)):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise BadPredictionsError(
-                    f"{name} must be in [0, 1], or None without votes, got {value}."
+                    f"{name} must be in [0, 1], or None if there are no votes, got {value}."
                 )
         if self.sizes is not None and len(self.sizes.distance_m) != len(self.objects):
             raise BadPredictionsError(
@@ -85,7 +85,7 @@ def case_from_consensus(
         clusters: Clusters of all n images.
         decisions: Decisions on all n images, with the votes of all members.
         competent: Classes that each detector can name, shape (M, C).
-        sizes: Sizes of all clusters; None without depth.
+        sizes: Sizes of all clusters; None if depth is unavailable.
         masked: Whether a segmenter outlines a class, shape (n, C).
         answers: n answers of each language member; None for an image that it was not asked about.
     """

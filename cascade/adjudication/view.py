@@ -69,7 +69,7 @@ class View:
         masked: Classes that a segmenter outlines anywhere in the full image.
         answers: Answers of language members about the full image; empty for a crop.
         p: The ensemble's probability in [0, 1]; stands unless a model gives a verdict.
-        agreement: Agreement of the ensemble; None without votes and for a crop.
+        agreement: Agreement of the ensemble; None for a crop or if there are no votes.
     """
 
     question: str

@@ -48,7 +48,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the config and the tensors of a checkpoint, on the CPU.
 
     Raises:
-        CheckpointError: A file is absent or damaged.
+        CheckpointError: A file is missing or damaged.
     """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():

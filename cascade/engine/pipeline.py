@@ -263,7 +263,7 @@ def _fast_thread_switching(pace: Pace) -> Iterator[None]:
 
 @contextmanager
 def _restored_matmul_precision(device: torch.device) -> Iterator[None]:
-    """Restore the float32 multiplication mode that the members change."""
+    """Restore the float32 matmul precision that the members change."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:
         yield

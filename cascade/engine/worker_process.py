@@ -85,7 +85,7 @@ def work(
             torch.cuda.set_device(device)
         channel.send(("tally", _process_shards(channel, job, members, device)))
     except torch.AcceleratorError as error:  # without its device the worker counts as dead
-        logger.exception("The device of a worker failed.")
+        logger.exception("A worker's device failed.")
         raise SystemExit(_DEVICE_LOST) from error
     except Exception as error:
         logger.exception("A worker failed.")

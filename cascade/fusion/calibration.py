@@ -230,7 +230,7 @@ def fit(
 
 
 def fit_threshold(decision: BoolArray, p: FloatArray) -> float:
-    """Return the best threshold of an image decision; 0.5 with too few images of either answer."""
+    """Return the best threshold for an image decision; 0.5 if either answer has too few images."""
     yes = int(decision.sum())
     if min(yes, len(decision) - yes) < MIN_OF_EACH:
         return 0.5
@@ -238,7 +238,7 @@ def fit_threshold(decision: BoolArray, p: FloatArray) -> float:
 
 
 def fit_answers(p_yes: FloatArray, decision: BoolArray) -> Line | None:
-    """Return the line of a voter on the image decision; None with too few answers.
+    """Return a voter's line on the image decision; None if there are too few answers.
 
     Args:
         p_yes: Raw probability of yes, shape (n,), NaN without an answer.

@@ -31,10 +31,10 @@ class Path(StrEnum):
 
 
 def route(p: FloatArray, agreement: FloatArray, routing: Routing) -> NDArray[np.str_]:
-    """Return the path of each sample, shape (n,), equal to members of `Path`.
+    """Return the path of each sample, shape (n,), as values of `Path`.
 
     Args:
-        p: Fused probability of yes, shape (n,), NaN without voters.
+        p: Fused probability of yes, shape (n,), NaN if there are no voters.
         agreement: Weighted share of voters on the fused side, shape (n,).
         routing: Thresholds.
     """

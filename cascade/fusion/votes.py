@@ -59,7 +59,7 @@ class Votes:
         if not (self.p.min() >= -_TOLERANCE and self.p.max() <= 1 + _TOLERANCE):  # or NaN
             raise BadPredictionsError(f"p must be in [0, 1], got {self.p.min()}..{self.p.max()}.")
         if not self.ran[self.image, self.member].all():
-            raise BadPredictionsError("ran must be true for every member and image with votes.")
+            raise BadPredictionsError("ran must be true for every member and image that has votes.")
 
     @property
     def n_images(self) -> int:

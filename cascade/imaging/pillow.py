@@ -15,7 +15,7 @@ def open_image(file: str | Path | IO[bytes]) -> PIL.Image.Image:
     Raises:
         PIL.UnidentifiedImageError: The format is unknown. Once ultralytics is imported, Pillow
             first tries to import an optional HEIC package, whose absence is handled here.
-        OSError: The file is absent or damaged.
+        OSError: The file is missing or damaged.
     """
     try:
         return PIL.Image.open(file)

@@ -90,7 +90,7 @@ def with_image_votes(
 
 
 def probe_votes(rows: Sequence[Row], ensemble: Ensemble) -> dict[str, FloatArray]:
-    """Return the image votes of the probe; empty without a matching probe.
+    """Return the image votes of the probe; empty if there is no matching probe.
 
     Args:
         rows: Predictions of n images, with embeddings.
@@ -188,7 +188,7 @@ def true_decisions(truths: Sequence[Detections], taxonomy: Taxonomy) -> BoolArra
 
 
 def to_canonical(detections: Detections, taxonomy: Taxonomy) -> Detections:
-    """Return the boxes in canonical classes, without labels unknown to the taxonomy."""
+    """Return the boxes with canonical classes; drop labels unknown to the taxonomy."""
     if not len(detections):
         return Detections.empty(taxonomy.names)
     class_ids = np.array(taxonomy.ids_of(detections.classes), np.int64)[detections.class_ids]

@@ -23,7 +23,7 @@ class Verdict:
 
     Attributes:
         objects: The fused boxes, in canonical classes; scores are fused probabilities.
-        p: Probability of a positive image decision, in [0, 1]; None without voters.
+        p: Probability of a positive image decision, in [0, 1]; None if there are no voters.
         yes: The decision: whether `p` reaches the threshold fitted on validation.
         agreement: Weighted share of the voters on the same side as `p`, in [0, 1]; NaN without
             voters.

@@ -28,10 +28,10 @@ class AveragePrecision:
     """Average precisions in [0, 1]; higher is better.
 
     Attributes:
-        map: Mean over classes and the IoU thresholds 0.50, 0.55, … 0.95; None without ground
-            truth.
-        map50: Mean over classes at IoU 0.50; None without ground truth.
-        ap50: Average precision by class at IoU 0.50; None for a class without ground truth.
+        map: Mean over classes and the IoU thresholds 0.50, 0.55, … 0.95; None if there is no
+            ground truth.
+        map50: Mean over classes at IoU 0.50; None if there is no ground truth.
+        ap50: Average precision by class at IoU 0.50; None for a class that has no ground truth.
         n: Number of ground-truth boxes by class.
     """
 
@@ -126,4 +126,4 @@ def _precision(
 
 
 def _silent(*_: object) -> None:
-    """Print nothing."""
+    """Discard output."""

@@ -47,13 +47,13 @@ def mcc(truth: BoolArray, predicted: BoolArray) -> float | None:
 
 
 def precision(truth: BoolArray, predicted: BoolArray) -> float | None:
-    """Return the share of positive predictions that are right; None without any."""
+    """Return the share of positive predictions that are right; None if there are none."""
     counts = confusion(truth, predicted)
     return _share(counts.tp, counts.tp + counts.fp)
 
 
 def recall(truth: BoolArray, predicted: BoolArray) -> float | None:
-    """Return the share of positive images that are predicted; None without any."""
+    """Return the share of positive images that are predicted; None if there are none."""
     counts = confusion(truth, predicted)
     return _share(counts.tp, counts.tp + counts.fn)
 
@@ -62,7 +62,7 @@ def ece(truth: BoolArray, p: FloatArray, *, bins: int = 15) -> float | None:
     """Return the expected calibration error [1] of P(yes), in [0, 1]; lower is better.
 
     The mean over images of |mean p - share of yes| within bins of equal width; a p on a
-    border belongs to the bin above. None without images.
+    border belongs to the bin above. None if there are no images.
 
     Raises:
         BadPredictionsError: `p` has another length, or values outside [0, 1].
@@ -127,10 +127,10 @@ def paired_delta_mcc(
     draws: int = 2000,
     seed: int = 0,
 ) -> tuple[float, FloatArray]:
-    """Return the MCC of b minus that of a, in total and in each draw of groups, shape (draws,).
+    """Return the MCC of b minus that of a, overall and for each draw of groups, shape (draws,).
 
     Both use the same draws, so common variation cancels out. Positive if b is better; NaN if
-    the truth (in total or in a draw) has one class.
+    the truth, overall or in a draw, contains only one class.
     """
     a = _by_group(_cells(truth, predicted_a), groups)
     b = _by_group(_cells(truth, predicted_b), groups)

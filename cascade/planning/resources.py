@@ -192,7 +192,7 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """Time until the busiest GPU is done; None without GPUs or with an unknown speed."""
+        """Time until the busiest GPU is done; None if there are no GPUs or a speed is unknown."""
         seconds = [load.seconds for load in self.loads if load.seconds is not None]
         return max(seconds) if seconds and len(seconds) == len(self.loads) else None
 

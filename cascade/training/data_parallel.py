@@ -57,7 +57,7 @@ class ProcessGroup:
     def average_gradients(
         self, parameters: Sequence[Tensor], *, loss: float, images: int, device: torch.device
     ) -> float:
-        """Average gradients in place, weighted by images, and return the loss averaged likewise."""
+        """Average gradients in place, weighted by images; return the loss averaged the same way."""
         if self.size == 1:
             return loss
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]

@@ -44,10 +44,10 @@ _WITHOUT_EFFECT = ("device", "save_every", "progress")  # options that do not ch
 def thresholds(
     predictions: Sequence[Detections], truths: Sequence[Detections], classes: Sequence[str]
 ) -> dict[str, float]:
-    """Return the minimal score of the teacher's pseudo-labels, by class.
+    """Return the minimum score for the teacher's pseudo-labels, by class.
 
     It is the score with the best F1 at IoU 0.5 among those with a precision of at least 0.5.
-    Without such a score, or without ground truth, it is 1.01, which no score reaches.
+    If there is no such score or no ground truth, it is 1.01, which no score reaches.
 
     Args:
         predictions: Predictions of the teacher on labeled images, with `classes`.

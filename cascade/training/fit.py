@@ -43,8 +43,8 @@ class FitResult:
         best_epoch: Epoch of the selected weights, from 1; 0 if no epoch improved on the start.
         epochs: Number of completed epochs.
         train_loss: Mean loss of each epoch.
-        val_map50: Validation mAP at IoU 0.5 of each validation; empty without validation.
-        val_map50_before: The same before the first step; None without validation.
+        val_map50: Validation mAP at IoU 0.5 of each validation; empty if there is no validation.
+        val_map50_before: The same before the first step; None if there is no validation.
         seconds: Wall time of this call.
         checkpoint: Folder of the selected weights.
         resumed_from: Epoch after which an earlier call was interrupted; 0 for none.

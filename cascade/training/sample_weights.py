@@ -40,7 +40,9 @@ class Failures:
         """Reject impossible counts."""
         invalid = [name for name, count in self.missed.items() if not 0 <= count <= self.n[name]]
         if invalid:
-            raise TrainingError(f"missed must be in 0..n for every name, but not for {invalid}.")
+            raise TrainingError(
+                f"missed must be between 0 and n for every name; it is not for {invalid}."
+            )
 
     @property
     def overall(self) -> float:

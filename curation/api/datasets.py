@@ -112,7 +112,7 @@ def ensemble(
 
     Raises:
         ManifestError: The manifest is wrong, or needs a member with a stricter license.
-        CheckpointError: A member's weights are absent.
+        CheckpointError: A member's weights are missing.
     """
     from curation.pipeline.dataset_ensemble import ensemble_for
 

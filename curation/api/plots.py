@@ -107,7 +107,7 @@ def before_after(dataset: Dataset, round_number: int = 1) -> Figure:
         >>> cu.plots.before_after(dataset)
 
     Raises:
-        StageError: The round was not evaluated.
+        StageError: The round has not been evaluated.
     """
     return quality.overall(_evaluated(dataset, round_number)).plots[0].draw()
 
@@ -119,7 +119,7 @@ def calibration(dataset: Dataset, round_number: int = 1) -> Figure:
         >>> cu.plots.calibration(dataset)
 
     Raises:
-        StageError: The round was not evaluated.
+        StageError: The round has not been evaluated.
     """
     return quality.overall(_evaluated(dataset, round_number)).plots[1].draw()
 
@@ -131,7 +131,7 @@ def slices(dataset: Dataset, round_number: int = 1) -> Figure:
         >>> cu.plots.slices(dataset)
 
     Raises:
-        StageError: The round was not evaluated, or no slice is large enough.
+        StageError: The round has not been evaluated, or no slice is large enough.
     """
     plots = quality.slices(_evaluated(dataset, round_number)).plots
     if not plots:
@@ -177,7 +177,7 @@ def sheet(
 
 def _scored(dataset: Dataset) -> DatasetView:
     if dataset.get_field(schema.HARDNESS) is None or not len(dataset.exists(schema.HARDNESS)):
-        raise StageError("No sample has a hardness. Run `cu.score(dataset)` first.")
+        raise StageError("No sample has a hardness score. Run `cu.score(dataset)` first.")
     return dataset.exists(schema.HARDNESS)
 
 
@@ -185,7 +185,7 @@ def _evaluated(dataset: Dataset, number: int) -> RoundRecord:
     round_record = read_round_record(rounds.get_round(connected().home, dataset.name, number))
     if round_record.before is None or round_record.after is None:
         raise StageError(
-            f"Round {number} of {dataset.name!r} was not evaluated. "
+            f"Round {number} of {dataset.name!r} has not been evaluated. "
             "Run `cu.evaluate(dataset)` first."
         )
     return round_record

@@ -65,7 +65,7 @@ def promote(
             an earlier champion.
 
     Raises:
-        PublishError: The gate does not consent, or the version is incomplete.
+        PublishError: The gate does not approve the version, or the version is incomplete.
         LeaseError: Another process is moving an alias.
     """
     from curation.tracking.registry.promotion import open_promotions

@@ -215,7 +215,7 @@ def score(
         progress: Callback after every thousand samples.
 
     Raises:
-        StoreError: A field is absent, or holds no boxes with confidences.
+        StoreError: A field is missing, or holds no boxes with confidences.
         StageError: No sample can be ranked.
     """
     from cascade.taxonomy import load as load_taxonomy

@@ -32,8 +32,8 @@ _EPILOG = (
 
 app = typer.Typer(
     name="curate",
-    help="Turn a pile of images into the next, best, smallest batch to label, "
-    "and prove that it helped.",
+    help="Choose the smallest, most useful batch of images to label next, "
+    "and verify that it improved the model.",
     epilog=_EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -72,7 +72,7 @@ TaxonomyOption = Annotated[
         "--taxonomy",
         "-t",
         help="Name of a packaged taxonomy, or a YAML file. "
-        "Default: the dataset's, else the manifest's.",
+        "Default: that of the dataset, or else of the manifest.",
     ),
 ]
 NamesOption = Annotated[
@@ -175,7 +175,7 @@ def ingest_folder(
 
 
 def load_taxonomy(name: str | None) -> Taxonomy | None:
-    """Return the taxonomy with that name or file; None without a name."""
+    """Return the taxonomy with that name or file; None if no name is given."""
     from cascade import taxonomy
 
     return taxonomy.load(name) if name else None

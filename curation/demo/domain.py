@@ -40,13 +40,13 @@ class Domain:
     Attributes:
         name: Name in file stamps.
         roadwork: Share of drives with road work.
-        night: Share of the drives by night.
-        weathers: Weather and its share; the shares sum to 1. At night, glare comes from headlights.
-        nearest_m: Range of the distance of a work zone in the first frame, in meters.
+        night: Share of drives at night.
+        weathers: Share of each weather; shares sum to 1. At night, glare comes from headlights.
+        nearest_m: Range of distances to the work zone in the first frame, in meters.
         lookalikes: Mean number of objects per drive that resemble road work.
         palettes: Palettes of the contractors, equally frequent.
         variants: Share of the less common builds (tubes, arrow boards, white work trucks).
-        degraded: Share of the drives with a poor camera: blur, noise, strong compression.
+        degraded: Share of drives with a poor camera: blur, noise, strong compression.
     """
 
     name: str

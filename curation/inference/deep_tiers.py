@@ -34,7 +34,7 @@ class DeepTierOutputs:
     Attributes:
         answers: Answers of each language member, length n; None for a sample without an answer.
         masked: Whether a segmenter has a mask of a class, shape (n, C).
-        depth: Raw field of the first depth map of each sample; None without one.
+        depth: Raw field of the first depth map of each sample; None if there is none.
         reached: Deep tiers that examined each sample, in order.
     """
 

@@ -34,7 +34,7 @@ class FusedPredictions:
         detector_decisions: Image decisions of detectors and probe; they determine the path.
         decisions: Image decisions of detectors, probe and language members.
         deep_tiers: Stored results of the deep tiers.
-        sizes: Distance and size of each cluster; None without depth.
+        sizes: Distance and size of each cluster; None if depth is unavailable.
     """
 
     ids: tuple[str, ...]

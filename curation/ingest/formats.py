@@ -42,7 +42,7 @@ def read(
     if source_format != "auto" and source_format not in READERS:
         raise IngestError(f"The format must be auto, {', '.join(READERS)}, got {source_format!r}.")
     if not source.exists():
-        raise IngestError(f"{source} does not exist. Give a folder of images.")
+        raise IngestError(f"{source} does not exist. Specify a folder of images.")
     formats = detect_formats(source, options) if source_format == "auto" else (source_format,)
     result = ReadResult(())
     for name in formats:

@@ -168,7 +168,7 @@ def read_boxes(
 
 
 def label_problem(image: Path, reasons: Sequence[str]) -> list[Problem]:
-    """Return one problem that lists the first five reasons; empty without reasons."""
+    """Return one problem that lists the first five reasons; empty if there are no reasons."""
     if not reasons:
         return []
     message = "; ".join(reason.rstrip(".") for reason in reasons[:5])

@@ -39,7 +39,7 @@ class TaskRow:
         arm: Arm that chose the sample.
         hardness: Hardness at the time of the export; may be empty.
         because: Reason for the choice, in words.
-        blurred: What was blurred in the copy; empty without blurring.
+        blurred: What was blurred in the copy; empty if nothing was.
     """
 
     image: str

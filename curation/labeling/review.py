@@ -145,7 +145,7 @@ def _find_error(
     Args:
         label: Class of the object.
         p: Probability of the object.
-        present: Label of its ground-truth box; None without one.
+        present: Label of its ground-truth box; None if there is none.
         overlap: IoU with that box, or the largest with any box.
     """
     if present is None:

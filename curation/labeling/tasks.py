@@ -56,11 +56,11 @@ def require_one_round(tasks: Sequence[Task]) -> int:
     """Return the number of the round of all tasks.
 
     Raises:
-        LabelingError: The tasks are of several rounds.
+        LabelingError: The tasks belong to several rounds.
     """
     rounds = {task.round for task in tasks}
     if len(rounds) > 1:
-        raise LabelingError("The tasks are of several rounds. Push one round at a time.")
+        raise LabelingError("The tasks belong to several rounds. Push one round at a time.")
     return rounds.pop()
 
 

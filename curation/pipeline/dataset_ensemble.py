@@ -35,7 +35,7 @@ def ensemble_for(
 
     Raises:
         ManifestError: The manifest is wrong, or needs a member with a stricter license.
-        CheckpointError: A member's weights are absent.
+        CheckpointError: A member's weights are missing.
     """
     from cascade.ensemble import Ensemble
     from cascade.manifest import load as load_manifest

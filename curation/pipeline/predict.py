@@ -57,7 +57,7 @@ class PredictionResult:
         predict: Predictions of the detectors.
         fuse: Fusion after the last tier that ran.
         examine: Depth, masks and language answers; None for a manifest without deep tiers.
-        adjudicate: Adjudication of the samples that stayed in doubt; None likewise.
+        adjudicate: Adjudication of the samples still in doubt; None if there are no deep tiers.
     """
 
     ensemble: Ensemble

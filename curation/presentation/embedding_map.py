@@ -61,7 +61,7 @@ class EmbeddingMap:
 
 
 def read_map(dataset: Dataset) -> tuple[EmbeddingMap, CachedFigures] | None:
-    """Return the map of a dataset and its age; None without an embedding or cached map."""
+    """Return the map of a dataset and its age; None if there is no embedding or cached map."""
     key = brain_key(dataset)
     if key is None:
         return None

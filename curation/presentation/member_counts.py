@@ -87,7 +87,7 @@ class Counts:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Counts:
-        """Return the counts from the plain values of `count`."""
+        """Return the counts from the plain values that `count` returns."""
         return cls(
             samples=content["samples"],
             members=tuple(MemberCounts(**member) for member in content["members"]),

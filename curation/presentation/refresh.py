@@ -87,7 +87,7 @@ def _activate_first_fields(dataset: Dataset) -> None:
 
 
 def _group_error_fields(dataset: Dataset) -> None:
-    """Move the fields of `error_analysis` to a sidebar group, if the sidebar is ours."""
+    """Move the fields of `error_analysis` to a sidebar group, unless that group already exists."""
     import fiftyone as fo
 
     groups = dataset.app_config.sidebar_groups

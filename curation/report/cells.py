@@ -14,7 +14,7 @@ _ARMS = tuple(ARM_COLORS)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with a fixed count of decimals, or `UNDEFINED`."""
+    """Return a number with a fixed number of decimals, or `UNDEFINED`."""
     return formatting.number(value, digits, undefined=UNDEFINED)
 
 

@@ -38,7 +38,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Compared:
-    """One metric before, after, and the change."""
+    """One metric before and after, and its change."""
 
     before: Estimate
     after: Estimate

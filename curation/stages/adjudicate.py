@@ -67,9 +67,9 @@ def adjudicate(
 
     Args:
         samples: A FiftyOne dataset or view whose consensus is up to date.
-        ensemble: The ensemble whose routing defines doubt and names the adjudicator.
-        planner: Model that chooses the operations; None for the member that the manifest names.
-        vision_model: Model that inspects regions; None likewise.
+        ensemble: The ensemble whose routing sets the thresholds and names the adjudicator.
+        planner: Model that chooses the operations; None to use the manifest's adjudicator.
+        vision_model: Model that inspects regions; None to use the manifest's adjudicator.
         bounds: Limits per sample.
         progress: Callback after every chunk.
     """

@@ -26,7 +26,7 @@ def calibrate(samples: SampleCollection, ensemble: Ensemble) -> Ensemble:
     no model runs. Without enough labeled validation images, returns the ensemble unchanged.
 
     Raises:
-        StoreError: A member's field is absent, because it has not predicted.
+        StoreError: A member's field is missing because the member has not predicted yet.
     """
     frozen = frozen_set(samples, "val", ensemble.taxonomy)
     if not frozen.can_calibrate:

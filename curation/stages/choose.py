@@ -40,8 +40,8 @@ class ChooseResult:
         chosen: Samples of the batch.
         arms: Chosen samples of each arm.
         duplicates_dropped: Near-duplicates left out; the hardest of each group stays.
-        boxes: Expected boxes of the batch; None without scores.
-        hours: Expected labeling time; None without scores.
+        boxes: Expected boxes of the batch; None if there are no scores.
+        hours: Expected labeling time; None if there are no scores.
         advice: Sentences to read before labeling.
     """
 
@@ -110,7 +110,7 @@ def choose(
 
 
 def _on_gpu() -> coverage.CoverFactory | None:
-    """Return the coverage implementation for a CUDA GPU; None without one."""
+    """Return the coverage implementation for a CUDA GPU; None if there is none."""
     device = default_device()
     return coverage_torch.torch_cover(device) if device.type == "cuda" else None
 
@@ -136,7 +136,7 @@ def _pool(view: DatasetView, ids: Sequence[str], dataset: Dataset, *, use_hardne
     hardness = queries.float_array(columns.get(schema.HARDNESS, nothing))
     if use_hardness and not np.isfinite(hardness).any():
         raise StageError(
-            f"No sample of {dataset.name!r} has a hardness. "
+            f"No sample in {dataset.name!r} has a hardness score. "
             f"Run `curate score {dataset.name}`, or choose by coverage only with "
             "`--no-use-hardness`."
         )

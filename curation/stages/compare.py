@@ -206,7 +206,7 @@ def _comparison(samples: SampleCollection, ensembles: Mapping[str, Ensemble]) ->
 def _metrics(
     samples: SampleCollection, labeled: DatasetView, version: str, ensemble: Ensemble
 ) -> dict[str, float | None]:
-    """Return the metrics of one version; those that need ground truth on `labeled` only."""
+    """Return the metrics of one version; those that need ground truth use only `labeled`."""
     consensus = field_of(schema.CONSENSUS, version)
     label = f"{field_of(ensemble.taxonomy.decision.name, version)}.label"
     n = max(len(samples), 1)

@@ -46,7 +46,7 @@ class DistillResult:
         lesson_kept: Whether the lesson improved validation (perhaps by more steps alone).
         licence: License of the student, derived from what it was made from.
         unreadable: Error messages of images that were left out.
-        retention: Comparison with the ensemble; None without a labeled test split.
+        retention: Comparison with the ensemble; None if there is no labeled test split.
         changed: Whether this call did anything.
     """
 
@@ -135,7 +135,7 @@ def distill(
 
 @dataclass
 class _StudentRun:
-    """State shared by the parts of one call."""
+    """State shared by the steps of one call."""
 
     ensemble: Ensemble
     labeled: Sequence[Example]

@@ -111,7 +111,7 @@ def _lines(dataset: Dataset, round_number: int) -> list[str]:
 
 
 def _read_snapshot(round_: Round, then: str) -> list[str] | None:
-    """Return the saved lines of a round; None without a snapshot."""
+    """Return the saved lines of a round; None if there is no snapshot."""
     path = round_.folder / SNAPSHOT
     if not path.is_file():
         return None

@@ -91,7 +91,7 @@ def _comparable(dataset: Dataset) -> DatasetView:
     view = dataset.exists(schema.GROUND_TRUTH).exists(schema.CONSENSUS)
     if not len(view):
         raise StageError(
-            f"No sample of {dataset.name!r} has both ground truth and a consensus. "
+            f"No sample in {dataset.name!r} has both ground truth and a consensus. "
             f"Run `curate predict {dataset.name}` first."
         )
     return view

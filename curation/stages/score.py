@@ -69,7 +69,7 @@ def score(
     Raises:
         StageError: Both or neither of `members` and `ensemble` are given, or no sample can be
             ranked.
-        StoreError: A field is absent, or holds no boxes with confidences.
+        StoreError: A field is missing, or holds no boxes with confidences.
     """
     if bool(members) == (ensemble is not None):
         raise StageError(

@@ -85,7 +85,7 @@ def withdraw(dataset: Dataset, round_: Round, labeler: Labeler | None) -> Withdr
     Args:
         dataset: A FiftyOne dataset.
         round_: The round.
-        labeler: The labeler with the round's tasks; None without tasks.
+        labeler: The labeler with the round's tasks; None if there are no tasks.
 
     Raises:
         StageError: A later round exists, or the round is empty.
@@ -104,7 +104,7 @@ def withdraw(dataset: Dataset, round_: Round, labeler: Labeler | None) -> Withdr
 
 
 def _later(dataset: Dataset, round_: Round) -> str:
-    """Return a description of any later round; empty without one."""
+    """Return a description of any later round; empty if there is none."""
     newest = max((parse_round(tag) or 0 for tag in dataset.distinct("tags")), default=0)
     if newest > round_.number:
         return f"round {newest} has chosen samples"

@@ -99,7 +99,7 @@ def consensus_fields(
         clusters: The fused boxes.
         fingerprint: Hash of everything that determines them.
         hardness: Hardness of each cluster, shape (K,), in [0, 1]; None before scoring.
-        sizes: Distance and size of each cluster; None without depth.
+        sizes: Distance and size of each cluster; None if depth is unavailable.
     """
     attributes: dict[str, Numbers | Words | Lists] = {
         "confidence": Numbers(clusters.p_fused),
@@ -129,7 +129,7 @@ def consensus_fields(
 def decision_field(
     decisions: Decisions, image: int, *, threshold: float, fingerprint: str
 ) -> Document | None:
-    """Return the decision of one image, or None without any vote."""
+    """Return the decision of one image, or None if there is no vote."""
     p = float(decisions.p[image])
     if np.isnan(p):
         return None
@@ -205,7 +205,7 @@ def depth_field(path: str, *, step: float, unit: str, fingerprint: str) -> Docum
 
 
 def parse_answer(field: Mapping[str, Any] | None) -> Answer | None:
-    """Return the answer in a raw field; None without a field."""
+    """Return the answer in a raw field; None if there is no field."""
     if field is None:
         return None
     return Answer(

@@ -65,7 +65,7 @@ def read_votes(
 ) -> StoredVotes:
     """Return the votes of members on samples.
 
-    Any field of type Detections can be a member. Boxes of unknown label, or without confidence
+    Any field of type Detections can be a member. Boxes with an unknown label, or without confidence
     or position, are left out and counted.
 
     Args:
@@ -113,7 +113,7 @@ def read_detections(
     Args:
         samples: The dataset, or a view of it.
         label_field: Ground truth or predictions.
-        classes: Maps labels to classes; boxes of unknown label are left out and logged.
+        classes: Maps labels to classes; boxes with unknown labels are left out and logged.
         score: Attribute that becomes the score; 1 for a box without it, as in ground truth.
         absent: Handling of samples without the label: raise an error, or return no boxes.
 
@@ -136,11 +136,11 @@ def read_detections(
         dropped += unknown
     if n_absent and absent == "refuse":
         raise StoreError(
-            f"{n_absent} of {len(ids)} samples have no {label_field!r}: they were not predicted "
-            f"or not labeled. Restrict the samples with `.exists({label_field!r})`."
+            f"{n_absent} of {len(ids)} samples have no {label_field!r}: they have not been "
+            f"predicted or labeled. Restrict the samples with `.exists({label_field!r})`."
         )
     if dropped:
-        logger.warning("%s: left out boxes of unknown label: %s", label_field, dict(dropped))
+        logger.warning("%s: left out boxes with unknown labels: %s", label_field, dict(dropped))
     return detections
 
 

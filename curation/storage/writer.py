@@ -135,7 +135,7 @@ def write_consensus(
         fingerprint: Hash of everything that determines the consensus.
         extra_fields: Further fields of each image, `{path: value}`, in the same write.
         hardness: Hardness of each cluster, shape (K,); None before scoring.
-        sizes: Distance and size of each cluster; None without depth.
+        sizes: Distance and size of each cluster; None if depth is unavailable.
     """
     decision = taxonomy.decision.name
     require_fields(samples, [schema.CONSENSUS, decision])

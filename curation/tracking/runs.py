@@ -51,7 +51,7 @@ class Runs:
             tags: Tags of the run.
 
         Raises:
-            PublishError: The tracking server cannot be reached, or refuses.
+            PublishError: The tracking server cannot be reached or rejects the request.
         """
         with self._connection.translate_errors("Cannot track the run"):
             run_id = run_id or self._create(name, run_name)
@@ -71,7 +71,7 @@ class Runs:
         """Add contents to a run.
 
         Raises:
-            PublishError: The tracking server cannot be reached, or refuses.
+            PublishError: The tracking server cannot be reached or rejects the request.
         """
         from mlflow.entities import Param
 

@@ -31,7 +31,7 @@ def mirror(registry: Registry, name: str, version: str, *, project: str, folder:
         folder: Folder of W&B's files on this machine.
 
     Raises:
-        PublishError: W&B is not installed or refuses, or the version does not exist.
+        PublishError: W&B is not installed or rejects the request, or the version does not exist.
     """
     try:
         import wandb

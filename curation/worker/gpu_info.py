@@ -18,7 +18,7 @@ _ANSWER_S = 10.0
 
 @lru_cache(maxsize=1)
 def installed_gpus() -> tuple[Gpu, ...]:
-    """Return this machine's GPUs in the driver's order; empty without a driver."""
+    """Return this machine's GPUs in the driver's order; empty if there is no driver."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()

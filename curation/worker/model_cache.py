@@ -46,6 +46,6 @@ class _CachedEnsemble(Ensemble):
         if key in _models:
             logger.info("The model of %s is in memory.", member)
         else:
-            logger.info("Building the model of %s.", member)
+            logger.info("Building the model for %s.", member)
             _models[key] = super().build(member, device)
         return _models[key]

@@ -170,7 +170,7 @@ def read_log(run: str, *, database: Any = None) -> str:
 
 
 def get_result(run: str, *, database: Any = None) -> Mapping[str, Any]:
-    """Return the result of a completed run; empty without one.
+    """Return the result of a completed run; empty if there is none.
 
     Raises:
         RunError: No run has that id.

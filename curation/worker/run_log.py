@@ -56,12 +56,12 @@ class RunLog:
             file.write(f"{now} {text}\n")
 
     def tail(self) -> str:
-        """Return the last lines; empty without a file."""
+        """Return the last lines; empty if there is no file."""
         return read_tail(self.path)
 
 
 def read_tail(path: Path, max_bytes: int = TAIL_BYTES) -> str:
-    """Return the last complete lines of a file; empty without a file."""
+    """Return the last complete lines of a file; empty if there is no file."""
     if not path.is_file():
         return ""
     with path.open("rb") as file:

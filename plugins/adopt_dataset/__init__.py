@@ -54,7 +54,7 @@ class AdoptDataset(CurationOperator):
             "Split",
             {**splits, **{field: field for field in texts}},
             default=schema.SPLIT if schema.SPLIT in texts else NONE,
-            description="Source of the splits train, val and test",
+            description="Where the splits train, val and test come from",
         )
         label_forms.add_hold_back(form)
         try:
@@ -73,7 +73,7 @@ class AdoptDataset(CurationOperator):
             label: n for label, n in counts.items() if label and classes.canonical(label) is None
         }
         n_known = sum(n for label, n in counts.items() if label not in unknown)
-        form.note(f"{n_known:,} boxes of {truth!r} have a class in {classes.name!r}")
+        form.note(f"{n_known:,} boxes in {truth!r} have a class in {classes.name!r}")
         if unknown:
             labels = [f"{label} ({n:,})" for label, n in sorted(unknown.items())[:MAX_LABELS]]
             form.warning("Labels without a class are left out", ", ".join(labels))

@@ -25,7 +25,7 @@ class CompareVersions(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add the two versions."""
+        """Add the two versions to the form."""
         versions = version_forms.require_versions(form, 2)
         if len(versions) < 2:
             return

@@ -13,7 +13,7 @@ from curation.app.operators.progress import StageProgress
 
 
 class EmbedSamples(CurationOperator):
-    """Computes the embedding of every sample without one."""
+    """Computes embeddings for samples that have none."""
 
     submit_label = "Embed"
     config = operator_config(
@@ -26,7 +26,7 @@ class EmbedSamples(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add the manifest, and show the estimate."""
+        """Add the manifest to the form, and show the estimate."""
         name = round_forms.select_manifest(
             form, description="Its first embedding member computes the vectors"
         )

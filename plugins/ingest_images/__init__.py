@@ -45,7 +45,7 @@ class IngestImages(CurationOperator):
         source = form.text(
             "source",
             "Folder or file",
-            description="On the App server's machine: images, YOLO, COCO, VOC or videos",
+            description="Path on the App server: images, YOLO, COCO, VOC or videos",
             missing="Enter a folder or a file, such as /data/photos.",
         )
         path = Path(source).expanduser()

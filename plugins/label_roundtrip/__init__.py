@@ -47,7 +47,7 @@ class PushLabels(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add round and labeler, and show the expected cost."""
+        """Add the round and labeler to the form, and show the expected cost."""
         number = add_batch_inputs(form, with_oracle=False)
         if number is None:
             return
@@ -61,7 +61,7 @@ class PushLabels(CurationOperator):
             return
         form.note(cost.cost.sentence, cost.rates.source)
         if cost.stop:
-            form.warning("The last rounds hardly improved the ensemble", cost.advice)
+            form.warning("Recent rounds barely improved the ensemble", cost.advice)
 
     def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
         """Push the tasks, and show the samples waiting for labels."""
@@ -93,7 +93,7 @@ class PullLabels(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add round and labeler."""
+        """Add the round and labeler to the form."""
         if add_batch_inputs(form) is not None:
             form.note(
                 "Only submitted labels become ground truth", "Unconfirmed predictions never do."
@@ -131,7 +131,7 @@ class LabelingStatus(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add round and labeler."""
+        """Add the round and labeler to the form."""
         add_batch_inputs(form)
 
     def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:

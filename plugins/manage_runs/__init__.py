@@ -26,7 +26,7 @@ class RunOperator(CurationOperator):
     finished: bool | None = None
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add the run."""
+        """Add the run to the form."""
         labels = {}
         for run in self.list_runs():
             queued = f"{run.queued_at:%Y-%m-%d %H:%M} UTC" if run.queued_at else ""
@@ -82,7 +82,7 @@ class CancelRun(RunOperator):
     config = operator_config(
         name="cancel_run",
         label="Curation: cancel a run",
-        description="End a queued or running operation; data that it wrote stays",
+        description="End a queued or running operation; data that it wrote is kept",
         icon="cancel",
         risk_level="HIGH",
         can_queue=False,

@@ -40,7 +40,7 @@ class PredictCascade(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add manifest, mode, license, engine and calibration, and show the estimate."""
+        """Add the manifest and run options to the form, and show the estimate."""
         manifest = round_forms.load_manifest(form, round_forms.select_manifest(form))
         if manifest is None:
             return
@@ -51,7 +51,7 @@ class PredictCascade(CurationOperator):
         license_kind = form.select("licence", "License", LICENSES, default=ANY_LICENSE)
         if form.select("engine", "Engine", ENGINES, default="local") == "ray":
             form.text(
-                "address", "Address of the cluster", description="Default: a cluster started here"
+                "address", "Address of the cluster", description="Default: start a local cluster"
             )
         form.checkbox(
             "recalibrate",
@@ -66,7 +66,7 @@ class PredictCascade(CurationOperator):
         form.note(
             estimates.estimate_run(ctx.target_view(), manifest, members, mode=mode).sentence,
             f"Writes a field for each of {', '.join(member.name for member in members)}, and "
-            f"`{schema.CONSENSUS}`. Other fields stay.",
+            f"`{schema.CONSENSUS}`. Other fields are not changed.",
         )
 
     def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:

@@ -40,12 +40,12 @@ class ScoreHardness(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add the fields to compare."""
+        """Add the fields to compare to the form."""
         fields, manifests = options.member_fields(ctx.dataset), packaged_manifests(ctx.dataset)
         if not fields:
             form.error(
-                "This dataset has no field of predicted boxes. Run `Curation: predict`, or add "
-                "predictions of your own models as Detections fields with confidences."
+                "This dataset has no field with predicted boxes. Run `Curation: predict`, or add "
+                "predictions from your own models as Detections fields with confidences."
             )
             return
         source = FIELDS
@@ -74,7 +74,7 @@ class ScoreHardness(CurationOperator):
             )
         else:
             form.note(
-                "No sample of the target is in the pool",
+                "No sample in the target is in the pool",
                 "All are labeled, or in validation or test; all of them will be ranked.",
             )
 
@@ -117,12 +117,12 @@ class ChooseSamples(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add budget, round and seed."""
+        """Add the budget, round and seed to the form."""
         view = options.pool(ctx.target_view())
         n = len(view)
         if not n:
             form.error(
-                "No sample of the target is in the pool: all are labeled, or in validation or test."
+                "No sample in the target is in the pool: all are labeled, or in validation or test."
             )
             return
         budget = form.integer(
@@ -147,8 +147,8 @@ class ChooseSamples(CurationOperator):
         is_scored = view.get_field(schema.HARDNESS) is not None and view.count(schema.HARDNESS)
         if use_hardness and not is_scored:
             form.error(
-                "No sample has a hardness yet. Run `Curation: score hardness` first, or clear "
-                "`Use hardness` to choose by coverage only.",
+                "No sample has a hardness score yet. Run `Curation: score hardness` first, or "
+                "clear `Use hardness` to choose by coverage only.",
                 "use_hardness",
             )
         if form.errors:

@@ -38,7 +38,7 @@ class PublishChallenger(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add the round."""
+        """Add the round to the form."""
         if round_forms.add_round_inputs(form) is None:
             return
         if form.checkbox(
@@ -48,7 +48,7 @@ class PublishChallenger(CurationOperator):
         else:
             form.warning(
                 "The gate may put the ensemble into service",
-                "It does so if every test passes, and gives its reasons otherwise.",
+                "It does so only if every check passes. Otherwise, it reports the reasons.",
             )
 
     def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
@@ -79,7 +79,7 @@ class PromoteVersion(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add version and signature."""
+        """Add the version and the signature to the form."""
         versions = version_forms.require_versions(form, 1)
         if not versions:
             return
@@ -125,7 +125,7 @@ class RollbackVersion(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add the signature, and show the version to withdraw."""
+        """Add the signature to the form, and show the version to withdraw."""
         versions = version_forms.require_versions(form, 1)
         champion = next((v for v, label in versions.items() if "champion" in label), None)
         if champion is None:

@@ -26,7 +26,7 @@ class ReportRound(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add the round."""
+        """Add the round to the form."""
         round_forms.select_round(form, default=options.last_round(ctx.dataset))
         form.note("Writes one HTML file", "An earlier report of the round is replaced.")
 

@@ -33,7 +33,7 @@ class TrainEnsemble(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add the round and the options of training, and show what is trained."""
+        """Add the round and training options to the form, and show what is trained."""
         inputs = round_forms.add_round_inputs(form)
         if inputs is None:
             return
@@ -49,8 +49,8 @@ class TrainEnsemble(CurationOperator):
         waiting = batch.exists(schema.LABELED_ROUND, False).count()
         if waiting:
             form.warning(
-                f"{waiting} of {inputs.chosen} samples of round {inputs.number} wait for labels",
-                "The round continues when they are labeled.",
+                f"{waiting} of {inputs.chosen} samples of round {inputs.number} need labels",
+                "The round continues once they are labeled.",
             )
         elif labeled < MIN_EXAMPLES:
             form.error(
@@ -90,7 +90,7 @@ class EvaluateEnsemble(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add the round, and show the number of images."""
+        """Add the round to the form, and show the number of images."""
         if round_forms.add_round_inputs(form) is None:
             return
         frozen = ctx.dataset.match({schema.SPLIT: "test", schema.LABELED_ROUND: 0}).count()

@@ -47,7 +47,7 @@ class ListJobs(CurationOperator):
 
 
 class AddJob(CurationOperator):
-    """Adds a nightly ranking, or a monitor for drift."""
+    """Adds a nightly ranking job or a drift monitor."""
 
     target = "nothing"  # the dataset may be empty before its first images arrive
     submit_label = "Add"
@@ -79,7 +79,7 @@ class AddJob(CurationOperator):
             form.error(error)
 
     def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
-        """Add the job."""
+        """Add the job to the form."""
         return Outcome(job_forms.add(ctx.params, dataset=ctx.dataset.name), wrote=False)
 
 
@@ -89,7 +89,7 @@ class JobOperator(CurationOperator):
     target = "nothing"
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add the job."""
+        """Add the job to the form."""
         names = job_forms.names()
         if names:
             form.select("name", "Job", names, default=names[0])

@@ -15,7 +15,7 @@ from curation.storage import rounds
 
 
 class UndoStage(CurationOperator):
-    """Removes what a stage wrote; data of others stays."""
+    """Removes what a stage wrote; other data is kept."""
 
     target = "dataset"
     submit_label = "Undo"
@@ -28,7 +28,7 @@ class UndoStage(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add the stage, and show what is removed and what stays."""
+        """Add the stage to the form, and show what is removed and what is kept."""
         stages = undo.undoable_stages(ctx.dataset)
         if not stages:
             form.error("No stage has written anything to this dataset that can be undone.")
@@ -46,7 +46,7 @@ class UndoStage(CurationOperator):
         removed += [f"tag `{tag}`" for tag in traces.tags]
         form.warning("To be removed", ", ".join(removed))
         if traces.foreign_fields:
-            form.note("Not written by us, stays", ", ".join(traces.foreign_fields))
+            form.note("Created by others, so kept", ", ".join(traces.foreign_fields))
         form.confirm("Remove them")
 
     def run(self, ctx: ExecutionContext, stage_progress: StageProgress) -> Outcome:
@@ -54,7 +54,9 @@ class UndoStage(CurationOperator):
         stage = parameter(ctx, "stage") or next(iter(undo.undoable_stages(ctx.dataset)))
         traces = undo.undo(ctx.dataset, stage)
         names = [*traces.fields, *traces.shared_fields, *traces.brain_runs]
-        return Outcome(f"Removed of `{stage}`: {', '.join(names) or 'nothing'}.", asdict(traces))
+        return Outcome(
+            f"Removed data of `{stage}`: {', '.join(names) or 'nothing'}.", asdict(traces)
+        )
 
 
 class WithdrawRound(CurationOperator):
@@ -71,7 +73,7 @@ class WithdrawRound(CurationOperator):
     )
 
     def build_form(self, ctx: ExecutionContext, form: Form) -> None:
-        """Add the round, and show what is removed."""
+        """Add the round to the form, and show what is removed."""
         number = round_forms.select_round(form, default=options.last_round(ctx.dataset))
         if form.errors:
             return
@@ -87,7 +89,7 @@ class WithdrawRound(CurationOperator):
         form.warning(
             f"Removes the choice of {removed.chosen:,} samples and the ground truth of "
             f"{removed.labeled:,}, with {removed.boxes:,} boxes",
-            f"The registered version {removed.published} stays." if removed.published else "",
+            f"The registered version {removed.published} is kept." if removed.published else "",
         )
         form.confirm(f"Withdraw round {number}")
 

@@ -222,7 +222,7 @@ def test_load_without_the_weights_of_a_member_raises(ensemble, tmp_path):
 def test_load_without_a_part_raises(ensemble, tmp_path, part):
     folder = ensemble.save(tmp_path / "one")
     (folder / part).unlink()
-    with pytest.raises(CheckpointError, match=f"one is not an ensemble: {part} is missing"):
+    with pytest.raises(CheckpointError, match=f"one is not an ensemble: missing {part}"):
         Ensemble.load(folder)
 
 

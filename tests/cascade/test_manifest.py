@@ -130,7 +130,9 @@ WRONG = [
         text(routing={"fast_a_from": 0.6}), "routing: .*fast_b_from <= fast_a_from", id="routing"
     ),
     pytest.param(
-        text(routing={"adjudicate": [0.8, 0.2]}), "routing: .*adjudicate must ascend", id="interval"
+        text(routing={"adjudicate": [0.8, 0.2]}),
+        "routing: .*adjudicate must be in ascending order",
+        id="interval",
     ),
     pytest.param(text(budget={"mcc_floor": 2}), "budget.mcc_floor: ", id="floor above 1"),
     pytest.param(

@@ -70,10 +70,12 @@ WRONG = [
     pytest.param(one_class(decides=False), "no class has `decides: true`", id="nothing decides"),
     pytest.param(
         one_class(height_m=[1.1, 0.3]),
-        r"height_m must ascend, got \[1.1, 0.3\]",
+        r"height_m must be in ascending order, got \[1.1, 0.3\]",
         id="descending height",
     ),
-    pytest.param(one_class(width_m=[0.3, 0.3]), "width_m must ascend", id="empty width range"),
+    pytest.param(
+        one_class(width_m=[0.3, 0.3]), "width_m must be in ascending order", id="empty width range"
+    ),
     pytest.param(
         one_class(height_m=[0, 1]), "classes.0.height_m.0: .* greater than 0", id="height of 0"
     ),
@@ -114,7 +116,7 @@ WRONG = [
     ),
     pytest.param(
         changed(presets={"base": {"cone": {"width_m": [0.4, 0.25]}}}),
-        "presets.base.cone: .*width_m must ascend",
+        "presets.base.cone: .*width_m must be in ascending order",
         id="descending preset",
     ),
 ]

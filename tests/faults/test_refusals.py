@@ -20,7 +20,10 @@ CASES = {
         r"empty contains no images\. Expected files that end in \.bmp, .*or videos\.$",
     ),
     "a folder without images": (["round", "texts"], r"texts contains no images\. Expected files"),
-    "no such folder": (["ingest", "nowhere"], r"nowhere does not exist\. Give a folder of images"),
+    "no such folder": (
+        ["ingest", "nowhere"],
+        r"nowhere does not exist\. Specify a folder of images",
+    ),
     "a misspelt adapter": (
         ["predict", "photos", "--manifest", "misspelt.yaml"],
         r"misspelt\.yaml: members\[1\]\.adapter: .*'centre_pont'\. Did you mean 'center_point'\?$",

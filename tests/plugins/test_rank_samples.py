@@ -69,7 +69,7 @@ def test_form_rejects_dataset_without_predictions(form, dataset):
     dataset.add_sample(fo.Sample(filepath="/a.jpg"))
     problem = form(SCORE, dataset)["problem_1"]
     assert problem.invalid
-    assert "no field of predicted boxes" in problem.view.description
+    assert "no field with predicted boxes" in problem.view.description
 
 
 def test_form_proposes_the_next_round(form, compared):

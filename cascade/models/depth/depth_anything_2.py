@@ -1,4 +1,4 @@
-"""Depth Anything V2 of transformers: depth in meters from metric checkpoints, else relative.
+"""Depth Anything V2 from transformers: depth in meters from metric checkpoints, else relative.
 
 - [0] Yang et al., Depth Anything V2, NeurIPS 2024
 """
@@ -34,7 +34,7 @@ class DepthAnything2:
             `depth_estimation_type` selects meters or relative depth.
 
     Raises:
-        CheckpointError: The folder is absent, incomplete, or another family's.
+        CheckpointError: The folder is missing, incomplete, or contains another model family.
     """
 
     def __init__(self, checkpoint: Path | None = None) -> None:

@@ -53,7 +53,7 @@ class DepthAnything3:
             focal length: depth is wrong by the same factor as the assumed focal length.
 
     Raises:
-        CheckpointError: The checkpoint is absent, incomplete, or not metric.
+        CheckpointError: The checkpoint is missing, incomplete, or not metric.
     """
 
     def __init__(

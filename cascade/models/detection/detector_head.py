@@ -96,7 +96,7 @@ def flatten_targets(
 def detr_labels(
     targets: Sequence[Detections], classes: tuple[str, ...], device: torch.device
 ) -> list[dict[str, Tensor]]:
-    """Return each image's targets in the form of transformers' detection losses.
+    """Return each image's targets in the format of the detection losses in transformers.
 
     Raises:
         BadPredictionsError: A target's classes differ from `classes`.
@@ -184,7 +184,7 @@ def open_checkpoint(
     """Return config and tensors of a checkpoint written by `adapter`.
 
     Raises:
-        CheckpointError: The checkpoint is absent, another adapter's, or lacks one of `keys`.
+        CheckpointError: The checkpoint is missing, for another adapter, or lacks one of `keys`.
     """
     config, tensors = checkpoint.load(folder)
     if config.get("adapter") != adapter:

@@ -1,4 +1,4 @@
-"""Detection transformers of transformers: RT-DETR, RT-DETRv2, D-FINE, DEIMv2, RF-DETR.
+"""Detection models from transformers: RT-DETR, RT-DETRv2, D-FINE, DEIMv2, RF-DETR.
 
 A checkpoint is a folder in the hub's format; one trained here also lists its classes in its
 configuration, as `classes`. The loss is each family's own. Under autocast the backbone and the
@@ -52,7 +52,7 @@ from cascade.predictions import Detections
 from cascade.protocols import Tensors
 
 MODEL_TYPES = ("d_fine", "deimv2", "rf_detr", "rt_detr", "rt_detr_v2")
-# Modules of transformers that always run in float32: the heads, and the maps whose dtype the
+# Modules in transformers that always run in float32: the heads, and the maps whose dtype the
 # anchors share.
 _FLOAT32_MODULES = frozenset(
     {
@@ -82,7 +82,7 @@ class DetrDetector:
             ignored for a checkpoint trained here.
 
     Raises:
-        CheckpointError: The folder is absent, incomplete or another family's, or names no classes.
+        CheckpointError: The folder is missing, incomplete, of another family, or names no classes.
     """
 
     def __init__(

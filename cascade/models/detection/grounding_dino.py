@@ -50,7 +50,7 @@ class GroundingDino:
         taxonomy: Source of the prompts.
 
     Raises:
-        CheckpointError: The folder is absent, incomplete, or another family's.
+        CheckpointError: The folder is missing, incomplete, or contains another model family.
         TaxonomyError: A prompt is too long for the model.
     """
 

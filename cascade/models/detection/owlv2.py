@@ -39,7 +39,7 @@ class Owlv2:
         taxonomy: Taxonomy with the prompts.
 
     Raises:
-        CheckpointError: The folder is absent or incomplete, or of another model.
+        CheckpointError: The folder is missing or incomplete, or contains another model.
         TaxonomyError: A prompt exceeds the model's limit.
     """
 

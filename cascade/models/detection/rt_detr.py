@@ -1,4 +1,4 @@
-"""Small RT-DETRv2 on the frozen trunk, with the loss and the post-processing of transformers.
+"""Small RT-DETRv2 on the frozen trunk, with the loss and post-processing from transformers.
 
 This is the only file that depends on the internals of `RTDetrV2ForObjectDetection`.
 
@@ -71,7 +71,7 @@ class RtDetr(SmallDetector):
         return {"features": mobilenet.trunk_features(batch, self.size, self._trunk_weights)}
 
     def forward(self, tensors: Tensors) -> Any:
-        """Return the output of transformers, float32: logits and boxes of every query."""
+        """Return the output as transformers does, float32: logits and boxes of every query."""
         return self._run_float32(tensors)
 
     def decode(self, raw: Any, batch: Batch) -> list[Detections]:
@@ -150,7 +150,7 @@ def _build(classes: int, architecture: dict[str, Any], seed: int) -> nn.Module:
 
 
 def _initialize(module: nn.Module) -> None:
-    """Draw new weights where the initialization of transformers is unsuitable for training.
+    """Draw new weights where the initialization in transformers is unsuitable for training.
 
     It draws all weights, also those of normalization layers, with a deviation of 0.01, and a
     model of this depth does not start to learn from that.

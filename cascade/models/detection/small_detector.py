@@ -40,7 +40,7 @@ class Blueprint:
 
 
 class SmallDetector:
-    """Detector read from a checkpoint, or newly initialized without one.
+    """Detector loaded from a checkpoint, or newly initialized if there is none.
 
     An adapter sets `blueprint` and adds views, decoding and loss.
 
@@ -51,7 +51,7 @@ class SmallDetector:
         seed: Random seed of the initialization.
 
     Raises:
-        CheckpointError: The checkpoint is absent or another adapter's, or classes are missing.
+        CheckpointError: The checkpoint is missing or for another adapter, or no classes are given.
     """
 
     blueprint: Blueprint

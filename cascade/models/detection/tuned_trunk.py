@@ -40,7 +40,7 @@ class TunedTrunk:
         params: Parameters of a new head, such as `classes` and `size`.
 
     Raises:
-        CheckpointError: The checkpoint is absent or another adapter's, or classes are missing.
+        CheckpointError: The checkpoint is missing or for another adapter, or no classes are given.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TunedTrunk:
                 head, checkpoint = str(config.get("head")), checkpoint / _HEAD
         if head not in _HEADS:
             raise CheckpointError(
-                f"{checkpoint or 'head'} is of the adapter {head!r}, expected {ADAPTER!r} or a "
+                f"{checkpoint or 'head'} is for the adapter {head!r}, expected {ADAPTER!r} or a "
                 f"head: {sorted(_HEADS)}."
             )
         self._name = head

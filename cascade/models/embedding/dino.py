@@ -26,7 +26,7 @@ class DinoEmbedder(ImageEmbedder):
         checkpoint: Folder in the hub's format: config, safetensors and image processor.
 
     Raises:
-        CheckpointError: The folder is absent, incomplete, or another family's.
+        CheckpointError: The folder is missing, incomplete, or contains another model family.
     """
 
     def __init__(self, checkpoint: Path | None = None) -> None:

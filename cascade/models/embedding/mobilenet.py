@@ -48,7 +48,7 @@ class Trunk(nn.Module):
         weights: File with the state dict; None for the packaged file.
 
     Raises:
-        CheckpointError: The file is absent, or contains other weights.
+        CheckpointError: The file is missing, or contains other weights.
     """
 
     mean: Tensor

@@ -30,7 +30,7 @@ class SiglipEmbedder(ImageEmbedder):
         checkpoint: Folder in the hub's format: config, safetensors, image processor, tokenizer.
 
     Raises:
-        CheckpointError: The folder is absent, incomplete, or another family's.
+        CheckpointError: The folder is missing, incomplete, or contains another model family.
     """
 
     def __init__(self, checkpoint: Path | None = None) -> None:

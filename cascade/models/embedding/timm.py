@@ -34,7 +34,7 @@ class TimmEmbedder(ImageEmbedder):
         checkpoint: Folder; its config defines size, crop, interpolation and normalization.
 
     Raises:
-        CheckpointError: The folder is absent or incomplete, or its preprocessing is unsupported.
+        CheckpointError: The folder is missing or incomplete, or its preprocessing is unsupported.
     """
 
     def __init__(self, checkpoint: Path | None = None) -> None:

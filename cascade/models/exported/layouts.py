@@ -68,10 +68,10 @@ def to_pixels(view: Tensor, layout: Layout) -> Tensor:
 
 
 def check_grid(shape: Sequence[int], layout: GridLayout, classes: int, *, origin: Path) -> None:
-    """Check that an output has the layout's shape for that many classes.
+    """Check that an output has the shape of the layout for the given number of classes.
 
     Raises:
-        CheckpointError: The shape is different.
+        CheckpointError: The shape does not match.
     """
     axis, channels = (2, 5 + classes) if layout == "yolox" else (1, 4 + classes)
     if len(shape) != 3 or shape[axis] != channels:

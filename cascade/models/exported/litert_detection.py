@@ -1,7 +1,7 @@
 """Detectors exported to TFLite for small devices: YOLO and YOLOX.
 
 They measure the effect of quantization on a detector. The layouts are those of `layouts`, with
-one exception: ultralytics' exports to TFLite have boxes of the layout yolo relative to the view,
+one exception: Ultralytics exports to TFLite have boxes of the layout yolo relative to the view,
 which survive quantization.
 """
 
@@ -34,7 +34,7 @@ class LitertDetector:
         threads: CPU threads; None for torch's number.
 
     Raises:
-        CheckpointError: The file is absent or damaged, or has another layout or other classes.
+        CheckpointError: The file is missing or damaged, or its layout or classes do not match.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ class LitertFile:
         threads: CPU threads; None for torch's number.
 
     Raises:
-        CheckpointError: The file is absent, cannot be run, or its input is not a single square
+        CheckpointError: The file is missing, cannot be run, or its input is not a single square
             RGB image.
     """
 

@@ -39,7 +39,7 @@ class OnnxDetector:
         threads: CPU threads per image; None for torch's number.
 
     Raises:
-        CheckpointError: The file is absent or damaged, or has another layout or other classes.
+        CheckpointError: The file is missing or damaged, or its layout or classes do not match.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class OnnxDetector:
         return {name: torch.from_numpy(output) for name, output in self._file.run(inputs).items()}
 
     def _check_outputs(self) -> None:
-        """Raise if the file's outputs do not have the layout, with that many classes."""
+        """Raise if the file's outputs do not match the layout and the number of classes."""
         names = set(self._file.outputs)
         if self.layout == "deimv2":
             if names != _DEIMV2_OUTPUTS or len(self._file.inputs) != 2:

@@ -33,7 +33,7 @@ class OnnxEmbedder(ImageEmbedder):
         threads: CPU threads per call; None for torch's number.
 
     Raises:
-        CheckpointError: The file is absent or damaged, or does not fit the parameters.
+        CheckpointError: The file is missing or damaged, or does not match the parameters.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ class OnnxFile:
         threads: CPU threads per call; None for torch's number.
 
     Raises:
-        CheckpointError: The file is absent, cannot be run, or has no images as input.
+        CheckpointError: The file is missing, cannot be run, or has no images as input.
     """
 
     def __init__(self, checkpoint: Path | None, *, threads: int | None = None) -> None:

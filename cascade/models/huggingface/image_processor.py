@@ -107,7 +107,7 @@ def read(folder: Path) -> ProcessorView:
     """Return the view of the image processor in `folder`.
 
     Raises:
-        CheckpointError: The processor is absent, or its preprocessing is not supported.
+        CheckpointError: The processor is missing, or its preprocessing is not supported.
     """
     if not any((folder / name).is_file() for name in _PROCESSORS):
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""Checkpoints of transformers: folders in the hub's format, checked and opened offline."""
+"""Checkpoints for transformers: folders in the hub's format, checked and opened offline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_folder(checkpoint: Path | None, families: Sequence[str], *, adapter: s
         adapter: Name of the adapter, for messages.
 
     Raises:
-        CheckpointError: The folder is absent or another family's.
+        CheckpointError: The folder is missing, or contains another model family.
     """
     if checkpoint is None:
         raise CheckpointError(f"The adapter {adapter!r} needs a checkpoint: give it a `source`.")
@@ -45,7 +45,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return the content of a folder's config.json, empty if it is not an object.
 
     Raises:
-        CheckpointError: The file is absent or damaged.
+        CheckpointError: The file is missing or damaged.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -63,13 +63,13 @@ def open_vision_model(
     """Return the folder of a checkpoint, its image processor's view, and its frozen network.
 
     Args:
-        kind: Auto class or model class of transformers.
+        kind: Auto class or model class from transformers.
         checkpoint: Folder, or None if the manifest names no source.
         families: Accepted values of `model_type` in config.json.
         adapter: Name of the adapter, for messages.
 
     Raises:
-        CheckpointError: The folder is absent, incomplete, damaged or another family's.
+        CheckpointError: The folder is missing, incomplete, damaged, or of another model family.
     """
     folder = check_folder(checkpoint, families, adapter=adapter)
     return folder, image_processor.read(folder), load_network(kind, folder)
@@ -79,11 +79,11 @@ def load_network(kind: Any, folder: Path) -> Any:
     """Return the network in `folder`: frozen, float32, from safetensors only.
 
     Args:
-        kind: Auto class or model class of transformers.
+        kind: Auto class or model class from transformers.
         folder: Checkpoint.
 
     Raises:
-        CheckpointError: The weights are absent or damaged, or do not fit the config.
+        CheckpointError: The weights are missing or damaged, or do not match the config.
     """
     try:
         module, report = kind.from_pretrained(
@@ -108,7 +108,7 @@ def load_tokenizer(folder: Path) -> Any:
     """Return the tokenizer in `folder`.
 
     Raises:
-        CheckpointError: The tokenizer is absent or damaged.
+        CheckpointError: The tokenizer is missing or damaged.
     """
     # transformers would create an empty tokenizer without these files.
     if not any((folder / name).is_file() for name in _VOCABULARIES):

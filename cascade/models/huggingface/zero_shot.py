@@ -1,4 +1,4 @@
-"""Checkpoints of transformers' zero-shot detectors: network, image processor and tokenizer."""
+"""Checkpoints of zero-shot detectors from transformers: network, image processor and tokenizer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def open_folder(
         adapter: Name of the adapter, for messages.
 
     Raises:
-        CheckpointError: The folder is absent, incomplete or another family's.
+        CheckpointError: The folder is missing, incomplete, or contains another model family.
     """
     folder = pretrained.check_folder(checkpoint, families, adapter=adapter)
     for names in (_PROCESSORS, _VOCABULARIES):  # transformers would create empty ones

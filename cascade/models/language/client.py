@@ -227,7 +227,7 @@ def _pause_s(attempt: int) -> float:
 
 
 def _requested_pause_s(header: str | None) -> float | None:
-    """Return the pause that a busy server requests, within bounds; None without a number."""
+    """Return the pause that a busy server requests, within bounds; None if it sends no number."""
     try:
         return min(max(float(header or ""), 0.01), _LONGEST_PAUSE_S)
     except ValueError:

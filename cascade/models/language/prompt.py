@@ -77,7 +77,7 @@ def user_text(taxonomy: Taxonomy, detections: Detections | None, crops: Sequence
 
     Args:
         taxonomy: Source of the question.
-        detections: Detections of earlier tiers; None without any.
+        detections: Detections of earlier tiers; None if there are none.
         crops: Close-ups shown after the full image.
     """
     lines = [] if detections is None else [f"The detectors say: {describe(detections)}."]

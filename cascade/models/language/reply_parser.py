@@ -83,7 +83,7 @@ def probability_of_yes(tokens: Sequence[Token]) -> float | None:
     The probabilities of all spellings, such as `yes`, ` Yes` and `y`, are added.
 
     Returns:
-        Share in [0, 1]; None without probabilities or without an answer.
+        Share in [0, 1]; None if there are no probabilities or no answer.
     """
     text = "".join(token.text for token in tokens)
     begin = _end_of_thoughts(text)

@@ -1,4 +1,4 @@
-"""RF-DETR of transformers with its mask head: masks and classes of objects in one pass.
+"""RF-DETR from transformers with its mask head: masks and classes of objects in one pass.
 
 Masks have the size of the network's view, about 200 kB each; at the size of a full HD image a
 hundred masks would take 200 MB without additional detail. The head's maps have a quarter of the
@@ -39,7 +39,7 @@ class RfDetrSegmenter:
         min_score: Minimum score of a mask; equals that of boxes in the consensus.
 
     Raises:
-        CheckpointError: The folder is absent, incomplete or another family's, has no mask head, or
+        CheckpointError: The folder is missing, incomplete, of another family, has no mask head, or
             names no classes.
     """
 

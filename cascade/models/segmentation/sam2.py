@@ -1,4 +1,4 @@
-"""SAM 2.1 of transformers: masks of the objects in the boxes of earlier tiers.
+"""SAM 2.1 from transformers: masks of the objects in the boxes of earlier tiers.
 
 The vision tower runs once per image, on the batch; images without boxes are skipped. The light
 decoder then processes the boxes of all images together, each with its own image's features, in
@@ -41,7 +41,7 @@ class Sam2:
         longest_side: Longest side of the masks, in pixels.
 
     Raises:
-        CheckpointError: The checkpoint is absent, incomplete or another family's.
+        CheckpointError: The checkpoint is missing, incomplete, or for another model family.
     """
 
     classes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""SAM 3 of transformers: masks of all objects that match a short phrase.
+"""SAM 3 from transformers: masks of all objects that match a short phrase.
 
 The vision tower, nearly all of the cost (about 4,830 GFLOP at 1008 x 1008), runs once per image;
 each phrase adds about 247 GFLOP. The text tower, 353 of 840 million parameters, runs once when
@@ -47,7 +47,7 @@ class Sam3:
         longest_side: Longest side of the masks, in pixels.
 
     Raises:
-        CheckpointError: The checkpoint is absent, incomplete or another family's.
+        CheckpointError: The checkpoint is missing, incomplete, or for another model family.
         TaxonomyError: A prompt is too long for the text tower.
     """
 

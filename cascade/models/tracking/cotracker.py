@@ -53,7 +53,7 @@ class CoTracker:
             min_iou: Minimum overlap of a box with a predicted box.
 
         Raises:
-            CheckpointError: Checkout or weights are absent, or do not fit together.
+            CheckpointError: The checkout or the weights are missing, or do not match.
         """
         self._min_iou = min_iou
         self.module: Any = _load(checkpoint, weights)

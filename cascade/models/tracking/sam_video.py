@@ -1,4 +1,4 @@
-"""SAM 2.1 of transformers for clips: tracks boxes by the masks of their objects [0].
+"""SAM 2.1 from transformers for clips: tracks boxes by the masks of their objects [0].
 
 Each object is prompted once, with its first box; from then on the network remembers its
 appearance, and the box around its mask is matched with the boxes of each frame.
@@ -46,7 +46,7 @@ class SamVideo:
             min_iou: Minimum overlap of a box with the box around an object's mask.
 
         Raises:
-            CheckpointError: The checkpoint is absent, incomplete or another family's.
+            CheckpointError: The checkpoint is missing, incomplete, or for another model family.
         """
         self.module: Any
         _, self._view, self.module = pretrained.open_vision_model(

@@ -1,4 +1,4 @@
-"""YOLO26, YOLO11 and YOLOv8 of ultralytics (AGPL-3.0), full size.
+"""YOLO26, YOLO11 and YOLOv8 from Ultralytics (AGPL-3.0), full size.
 
 They predict with the one-to-many head and class-wise suppression, or, YOLO26 only, with the
 one-to-one head and without suppression.
@@ -49,19 +49,19 @@ _KEYS = (  # keys of a YAML that define the network
 
 
 class UltralyticsDetector:
-    """Detector of ultralytics.
+    """Ultralytics detector.
 
     A loaded detector only predicts, since its convolutions are fused; `with_classes` returns a
     copy that can be trained.
 
     Args:
-        checkpoint: `.pt` file of ultralytics' releases, or a folder written by `to_folder` or
+        checkpoint: `.pt` file from an Ultralytics release, or a folder written by `to_folder` or
             `save`.
         size: Side of the square view, in pixels; a multiple of 32.
         nms_free: Whether to predict with the one-to-one head.
 
     Raises:
-        CheckpointError: The checkpoint is absent, foreign or damaged, or lacks that head.
+        CheckpointError: The checkpoint is missing, damaged or unsupported, or lacks that head.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class UltralyticsDetector:
         ]
 
     def loss(self, tensors: Tensors, targets: Sequence[Detections]) -> Tensor:
-        """Return the detection loss of ultralytics, per image."""
+        """Return the Ultralytics detection loss, per image."""
         return detection_loss(self.module, tensors["view"], targets, self.classes)
 
     def with_classes(
@@ -186,7 +186,7 @@ def _read(checkpoint: Path | None) -> tuple[dict[str, Any], tuple[str, ...], dic
     """Return architecture, class names and tensors."""
     if checkpoint is None:
         raise CheckpointError(
-            "This detector needs a checkpoint: a .pt file of ultralytics' releases, or a folder."
+            "This detector needs a checkpoint: a .pt file from an Ultralytics release, or a folder."
         )
     if checkpoint.is_file():
         pickled = pickle_reader.read(checkpoint)

@@ -1,4 +1,4 @@
-"""Networks of ultralytics (AGPL-3.0), built from the content of a YAML.
+"""Ultralytics networks (AGPL-3.0), built from the content of a YAML.
 
 The package is an optional extra, so it is imported when a model is built.
 """
@@ -30,7 +30,7 @@ from cascade.errors import CheckpointError
 from cascade.models.detection.detector_head import flatten_targets
 from cascade.predictions import Detections
 
-_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # default loss weights of ultralytics
+_GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  # default Ultralytics loss weights
 _OFFLINE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
 _BUILD_ERRORS = (
     AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
@@ -176,7 +176,7 @@ def loss_gains() -> SimpleNamespace:
 def detection_loss(
     module: Any, view: Tensor, targets: Sequence[Detections], classes: tuple[str, ...]
 ) -> Tensor:
-    """Return the detection loss of ultralytics, per image; of both heads of a module with two."""
+    """Return the Ultralytics detection loss, per image; of both heads of a module with two."""
     pixels = to_pixels(view)
     image, class_ids, corners = flatten_targets(targets, classes, pixels.device)
     batch = {

@@ -1,4 +1,4 @@
-"""Reader of ultralytics' `.pt` files that executes none of their content.
+"""Reader for Ultralytics `.pt` files that does not execute their content.
 
 Such a file is a pickled model. Every class that it names is replaced by an empty shell; even a
 layer's constructor does not run, since ultralytics evaluates strings of the YAML. The shells
@@ -86,7 +86,7 @@ def read(path: Path, *, kinds: Collection[str] = _DETECTORS) -> Pickled:
     except _DAMAGES as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{path} is not a checkpoint of ultralytics: {type(error).__name__}: {reason}"
+            f"{path} is not an Ultralytics checkpoint: {type(error).__name__}: {reason}"
         ) from error
 
 
@@ -126,8 +126,7 @@ def _read_model(model: Any, kinds: Collection[str], *, origin: Path) -> Pickled:
     kind = class_name.removeprefix(_TASKS)
     if _TASKS + kind != class_name or kind not in kinds:
         raise CheckpointError(
-            f"{origin} must contain a {' or '.join(sorted(kinds))} of ultralytics, "
-            f"got {class_name}."
+            f"{origin} must contain an Ultralytics {' or '.join(sorted(kinds))}, got {class_name}."
         )
     yaml = model.yaml
     if not isinstance(yaml, dict):

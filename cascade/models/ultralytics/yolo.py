@@ -1,4 +1,4 @@
-"""Small YOLO26 of ultralytics (AGPL-3.0), stored as YAML and safetensors instead of a pickle.
+"""Small YOLO26 from Ultralytics (AGPL-3.0), stored as YAML and safetensors instead of a pickle.
 
 It predicts with its one-to-many head and class-wise suppression.
 """
@@ -96,7 +96,7 @@ class Yolo(SmallDetector):
         ]
 
     def loss(self, tensors: Tensors, targets: Sequence[Detections]) -> Tensor:
-        """Return the detection loss of ultralytics, per image."""
+        """Return the Ultralytics detection loss, per image."""
         return detection_loss(self.module, tensors["view"], targets, self.classes)
 
 

@@ -1,8 +1,8 @@
-"""YOLOE and YOLO-World of ultralytics (AGPL-3.0), stored as YAML and safetensors, not as a pickle.
+"""YOLOE and YOLO-World from Ultralytics (AGPL-3.0), stored as YAML and safetensors, not pickles.
 
-A checkpoint is a folder that `export` creates, once, from a `.pt` file of ultralytics' releases:
+A checkpoint is a folder that `export` creates, once, from a `.pt` file of an Ultralytics release:
 
-    config.json           adapter, family, size, architecture: ultralytics' YAML
+    config.json           adapter, family, size, architecture: the Ultralytics YAML
     weights.safetensors   the detector, without its layers for masks and visual prompts
     prompts.safetensors   the text tower's embedding, (D,), of each prompt, with the prompt as key
 
@@ -46,7 +46,7 @@ from cascade.taxonomy import Taxonomy
 ADAPTER = "yoloe"
 PROMPTS = "prompts.safetensors"
 
-# Attribute of each of ultralytics' classes that holds the prompts' embeddings.
+# Attribute of each Ultralytics class that holds the prompts' embeddings.
 _EMBEDDINGS = {"YOLOEModel": "pe", "WorldModel": "txt_feats"}
 _FAMILIES = {"YOLOEModel": "YOLOEModel", "YOLOESegModel": "YOLOEModel", "WorldModel": "WorldModel"}
 _HEADS = {"YOLOESegment": "YOLOEDetect", "YOLOESegment26": "YOLOEDetect"}
@@ -66,14 +66,14 @@ class Yoloe:
         taxonomy: Source of the prompts; the folder must contain their embeddings.
 
     Raises:
-        CheckpointError: The folder is absent, damaged, another adapter's, or lacks a prompt.
+        CheckpointError: The folder is missing, damaged, for another adapter, or lacks a prompt.
     """
 
     def __init__(self, checkpoint: Path | None = None, *, taxonomy: Taxonomy) -> None:
         if checkpoint is None:
             raise CheckpointError(
                 "YOLOE and YOLO-World need a checkpoint: a folder that "
-                "`cascade.models.ultralytics.yoloe.export` created from a file of ultralytics."
+                "`cascade.models.ultralytics.yoloe.export` created from an Ultralytics file."
             )
         config, tensors = open_checkpoint(
             checkpoint, adapter=ADAPTER, keys=("family", "size", "architecture")
@@ -115,14 +115,14 @@ def export(
     embeddings: Tensor | None = None,
     size: int = 640,
 ) -> None:
-    """Convert a model of ultralytics to a checkpoint, once, on a machine with network access.
+    """Convert an Ultralytics model to a checkpoint, once, on a machine with network access.
 
         export(Path("yoloe-26x-seg.pt"), folder, prompts=prompts_of(taxonomy.load("roadwork")))
 
     The file's content is never executed: see `pickle_reader`.
 
     Args:
-        pt: YOLOE or YOLO-World of ultralytics' releases, except prompt-free models.
+        pt: YOLOE or YOLO-World from an Ultralytics release, except prompt-free models.
         folder: Destination; an existing checkpoint is replaced.
         prompts: Prompts that the checkpoint will support.
         embeddings: Embeddings of the prompts, shape (P, D), as returned by `get_text_pe`; None
@@ -183,7 +183,7 @@ def _compute_embeddings(
 
 
 def _detection_architecture(yaml: Mapping[str, Any], *, origin: Path) -> dict[str, Any]:
-    """Return an architecture of ultralytics without masks and without a one-to-one head."""
+    """Return an Ultralytics architecture without masks and without a one-to-one head."""
     refuse_activation(yaml, origin=origin)
     architecture = {key: deepcopy(value) for key, value in yaml.items() if key in _KEYS}
     _refuse_foreign_layers(architecture, layers=_MODULES | _HEADS.keys(), origin=origin)

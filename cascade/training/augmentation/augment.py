@@ -121,7 +121,7 @@ def crop(image: Image, target: Detections, window: Corners) -> tuple[Image, Dete
 
 
 def mask_out(image: Image, windows: Sequence[Corners], *, keep: FloatArray) -> Image:
-    """Return the image with gray windows, except inside the boxes `keep`; all relative."""
+    """Return the image with `windows` grayed out, except inside the boxes `keep`; all relative."""
     masked = image.copy()
     for window in windows:
         masked[_slices(window, image)] = _GRAY

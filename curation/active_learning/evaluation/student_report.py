@@ -32,7 +32,7 @@ class StudentReport:
     Attributes:
         images: Number of images.
         drives: Number of drives or source photographs.
-        ensemble_map50: mAP of the ensemble at IoU 0.5, in [0, 1]; None without ground truth.
+        ensemble_map50: mAP of the ensemble at IoU 0.5, in [0, 1]; None if there is no ground truth.
         student_map50: mAP of the student at IoU 0.5.
         share: The student's mAP50 over the ensemble's; None if undefined.
         share_low: Lower end of the 95 % interval of the share; None if undefined.

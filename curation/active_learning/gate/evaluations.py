@@ -40,7 +40,7 @@ def read_evaluations(
     before, after = evaluations
     if before["samples"]["id"] != after["samples"]["id"]:
         raise PublishError(
-            f"The evaluations in {round_.folder} are of different images. Evaluate both again."
+            f"The evaluations in {round_.folder} cover different images. Evaluate both again."
         )
     # After a call that was interrupted past the promotion, the challenger is the champion.
     expected = {

@@ -66,7 +66,7 @@ class Verdict:
             keeps the champion.
         reasons: Sentences of the checks that decided.
         checks: All checks.
-        delta_mcc: Change of MCC; None without a verdict.
+        delta_mcc: Change of MCC; None if there is no verdict.
         lower, upper: One-sided 95 % bounds of the change, over draws of drives.
         n_images, n_groups: Size of the set, in images and in drives.
         needed: Number of images for other changes, if this set did not show one.

@@ -99,7 +99,7 @@ class Cover(Protocol):
     """Coverage of points, and the gains of candidates."""
 
     def gains(self, rows: Int64Array) -> FloatArray:
-        """Return the gain of each of these candidates, shape (len(rows),), float64."""
+        """Return the gain of each candidate in `rows`, shape (len(rows),), float64."""
         ...
 
     def add(self, row: int) -> None:
@@ -208,7 +208,7 @@ class NumpyCover:
         self._rows = max(1, _BLOCK_BYTES // (4 * max(len(self._points), 1)))
 
     def gains(self, rows: Int64Array) -> FloatArray:
-        """Return the gain of each of these candidates."""
+        """Return the gain of each candidate in `rows`."""
         gains = np.empty(len(rows))
         lowest = min_gain(self._sigma)
         for start in range(0, len(rows), self._rows):

@@ -37,7 +37,7 @@ class TorchCover:
         self._add_all(self._to_device(problem.covering))
 
     def gains(self, rows: Int64Array) -> FloatArray:
-        """Return the gain of each of these candidates."""
+        """Return the gain of each candidate in `rows`."""
         gains = []
         index = torch.from_numpy(np.asarray(rows)).to(self._device)
         for start in range(0, len(rows), self._block):

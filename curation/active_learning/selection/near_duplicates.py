@@ -85,7 +85,7 @@ def deduplicate(
     Args:
         embeddings: Unit vectors, shape (N, D), float32.
         order: Rows in the order of visit, hardest first, shape (N,).
-        drives: Drive of each sample; None without a drive.
+        drives: Drive of each sample; None if it has no drive.
         times_s: Seconds since the start of the drive, shape (N,), NaN if unknown.
         within_s: Near-duplicates in a drive are closer than this.
         cosine: Lowest cosine of near-duplicates.

@@ -25,7 +25,7 @@ class Pool:
     Attributes:
         embeddings: Unit vectors, shape (N, D), float32.
         hardness: Hardness in [0, 1], shape (N,), NaN if unknown; None in round 0.
-        drives: Drive of each sample, length N; None without a drive.
+        drives: Drive of each sample, length N; None if it has no drive.
         times_s: Seconds since the start of the drive, shape (N,), NaN if unknown.
         expected_boxes: Boxes that labeling will probably find, shape (N,), not negative.
         strata: Masks of slices, shape (N,) each, by name.

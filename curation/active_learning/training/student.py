@@ -53,7 +53,7 @@ def license_expression(recipe: Recipe, teacher: Ensemble | None) -> str:
 
     Args:
         recipe: Recipe of the student.
-        teacher: Ensemble whose predictions it learned from; None without any.
+        teacher: Ensemble whose predictions it learned from; None if there is no teacher.
     """
     licenses = {recipe.licence}
     if teacher:

@@ -35,7 +35,7 @@ class StageTraces:
         stage: The stage.
         fields: Fields that are ours alone, with the number of samples that have a value.
         shared_fields: Label fields with labels of others, with the number of samples with ours.
-        foreign_fields: Fields of others with a name that we use; these stay.
+        foreign_fields: Fields of others with a name that we use; these are kept.
         brain_runs: Keys of brain runs.
         views: Saved views.
         tags: Sample tags.

@@ -1,4 +1,4 @@
-"""Picture of one image in tiles, one tile per member with its boxes.
+"""One image as a grid of tiles, each with the boxes of one member.
 
 True positives are green, false positives vermilion, missed objects sky blue and dashed: the
 report's colors, which are safe for color-blind readers.

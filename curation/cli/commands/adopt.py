@@ -32,7 +32,7 @@ def adopt(
     split_from: Annotated[
         str | None,
         typer.Option(
-            help="Field with the split of each sample, or 'tags'. Default: all are in the pool."
+            help="Field with the split of each sample, or 'tags'. Default: put all in the pool."
         ),
     ] = None,
     hold_back: HoldBackOption = False,

@@ -65,10 +65,10 @@ def add(
     every: Annotated[
         str | None, typer.Option(help="Interval instead of --cron: 90s, 15m, 6h or 1d.")
     ] = None,
-    zone: Annotated[str, typer.Option(help="Time zone of --cron.")] = "UTC",
+    zone: Annotated[str, typer.Option(help="Time zone for --cron.")] = "UTC",
     watch: Annotated[
         str | None,
-        typer.Option(help="Folder, or s3://..., whose new images are ingested first."),
+        typer.Option(help="Folder or s3:// URL. New images in it are ingested before each run."),
     ] = None,
     manifest: ManifestOption = "tiny",
     taxonomy: TaxonomyOption = None,
@@ -87,7 +87,7 @@ def add(
     floor: Annotated[
         float, typer.Option(help="For --kind metric: minimum of the live metric.")
     ] = 0.9,
-    jitter: Annotated[str, typer.Option(help="Maximum delay of the start.")] = "0s",
+    jitter: Annotated[str, typer.Option(help="Maximum start delay.")] = "0s",
     timeout: Annotated[str, typer.Option(help="Maximum duration of an attempt.")] = "6h",
     retries: Annotated[int, typer.Option(min=0, help="Maximum number of retries.")] = 5,
     backoff: Annotated[
@@ -95,15 +95,15 @@ def add(
     ] = "1m",
     overlap: Annotated[
         Literal["queue", "skip"],
-        typer.Option(help="Policy for a due time during an active run."),
+        typer.Option(help="What to do when a run is due while another is active."),
     ] = "queue",
     catch_up: Annotated[
         Literal["latest", "all", "none"],
-        typer.Option(help="Missed due times to run."),
+        typer.Option(help="Which missed runs to make up."),
     ] = "latest",
     notify: Annotated[
         list[str] | None,
-        typer.Option(help="Recipient of notices: https://... or mailto:... Repeatable."),
+        typer.Option(help="Notification recipient: https://... or mailto:... Repeatable."),
     ] = None,
     replace: Annotated[bool, typer.Option(help="Replace an existing job of that name.")] = False,
 ) -> None:
@@ -174,9 +174,11 @@ def run(
     name: NameArgument,
     owed: Annotated[
         bool,
-        typer.Option("--owed", help="Run only times that are due by the schedule: for cron."),
+        typer.Option("--owed", help="Run only what is due by the schedule. For use with cron."),
     ] = False,
-    due: Annotated[str | None, typer.Option(help="Due time of a recorded run, ISO 8601.")] = None,
+    due: Annotated[
+        str | None, typer.Option(help="Scheduled time of a recorded run, in ISO 8601 format.")
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="Make a single attempt.")] = False,
     accept_drift: Annotated[
         bool, typer.Option("--accept-drift", help="Accept new images that have drifted.")
@@ -264,7 +266,9 @@ def export(
         Literal["cron", "systemd", "kubernetes", "airflow", "prefect"],
         typer.Option("--as", help="Scheduler to export to."),
     ] = "cron",
-    into: Annotated[Path | None, typer.Option(help="Output folder. Default: print.")] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="Output folder. Default: print to stdout.")
+    ] = None,
     image: Annotated[
         str, typer.Option(help="For kubernetes: container image with `curate`.")
     ] = "curation:latest",

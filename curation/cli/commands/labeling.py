@@ -77,10 +77,13 @@ def sync(
     overlap: OverlapOption = 1,
     blur: BlurOption = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Continue until all samples are labeled, or Ctrl-C.")
+        bool,
+        typer.Option(
+            "--watch", help="Keep syncing until all samples are labeled or you press Ctrl-C."
+        ),
     ] = False,
     interval_s: Annotated[
-        float, typer.Option("--interval", min=1.0, help="Seconds between two pulls.")
+        float, typer.Option("--interval", min=1.0, help="Seconds between pulls.")
     ] = 30.0,
     webhook: Annotated[
         bool, typer.Option(help="Register a webhook for submitted annotations.")

@@ -1,4 +1,4 @@
-"""Commands on registered ensembles: promote, rollback, history, compare, guard, mirror."""
+"""Commands for registered ensembles: promote, rollback, history, compare, guard, mirror."""
 
 from __future__ import annotations
 
@@ -150,14 +150,16 @@ def guard(
     checks: Annotated[
         int, typer.Option(min=1, help="Consecutive low checks before a rollback.")
     ] = 3,
-    least: Annotated[int, typer.Option(min=1, help="Minimum number of samples of a check.")] = 50,
+    least: Annotated[int, typer.Option(min=1, help="Minimum number of samples per check.")] = 50,
     live: Annotated[
         Path | None,
         typer.Option(help="JSON Lines file of checks. Default: in the home folder."),
     ] = None,
     measure: Annotated[
         str | None,
-        typer.Option(help="Tag of labeled samples to measure first, appending to the file."),
+        typer.Option(
+            help="Tag of labeled samples to measure first. Appends the result to the file."
+        ),
     ] = None,
     every: Annotated[
         float | None, typer.Option(min=1, help="Seconds between checks. Default: check once.")

@@ -82,7 +82,7 @@ def quickstart(
 )
 def run_round(
     dataset: DatasetArgument,
-    rounds: Annotated[int, typer.Option(help="Number of rounds to reach.")] = 1,
+    rounds: Annotated[int, typer.Option(help="Total number of rounds to complete.")] = 1,
     name: Annotated[str | None, typer.Option(help="Name of a new dataset.")] = None,
     manifest: ManifestOption = "tiny",
     taxonomy: TaxonomyOption = None,

@@ -69,7 +69,7 @@ def ingest(
     ] = None,
     fps: Annotated[float, typer.Option(help="Frames per second to extract from videos.")] = 1.0,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Watch the folder for new files, until Ctrl-C.")
+        bool, typer.Option("--watch", help="Watch the folder for new files until you press Ctrl-C.")
     ] = False,
 ) -> None:
     """Ingest images and labels into a dataset. Repeated calls add only new files."""

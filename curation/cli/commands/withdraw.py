@@ -48,8 +48,8 @@ def withdraw(
         say(f"Its record and models in {extent.record} are moved aside, marked as withdrawn.")
     if extent.published:
         say(
-            f"Version {extent.published}, registered by the round, stays registered. If it is the "
-            f"champion, replace it: `curate rollback {samples.name}`."
+            f"Version {extent.published}, registered by the round, remains registered. If it is "
+            f"the champion, replace it: `curate rollback {samples.name}`."
         )
     if not yes:
         typer.confirm("Withdraw the round?", abort=True)

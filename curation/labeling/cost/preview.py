@@ -150,7 +150,7 @@ def sample_measurements(rows: Iterable[Mapping[str, Any]]) -> list[Measurement]:
 
 
 def gains(verdicts: Iterable[Mapping[str, Any] | None]) -> list[Gain | None]:
-    """Return the gain of each finished round from its verdict; None without one."""
+    """Return the gain of each finished round from its verdict; None if there is none."""
     keys = ("delta_mcc", "lower", "upper")
     return [
         Gain(*(float(verdict[key]) for key in keys))

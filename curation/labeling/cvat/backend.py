@@ -107,7 +107,7 @@ class Cvat:
         """Create a CVAT task for the samples that no task of the round contains.
 
         Raises:
-            LabelingError: The tasks are of several rounds, an image cannot be decoded, or CVAT
+            LabelingError: The tasks span several rounds, an image cannot be decoded, or CVAT
                 rejects them.
         """
         if not tasks:

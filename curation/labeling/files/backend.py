@@ -89,7 +89,7 @@ class FileLabeler:
         """Write the folder of a round; existing tasks keep their file names.
 
         Raises:
-            LabelingError: The tasks are of several rounds, an image cannot be decoded, two images
+            LabelingError: The tasks span several rounds, an image cannot be decoded, two images
                 have the same name and are not copied, or the folder cannot be written.
         """
         if not tasks:

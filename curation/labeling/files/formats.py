@@ -72,7 +72,7 @@ def _read_yolo(folder: Path, rows: Sequence[TaskRow], taxonomy: Taxonomy) -> dic
 
 
 def _returned_names(folder: Path) -> Sequence[str]:
-    """Return the class names of the first returned file of names; empty without one."""
+    """Return the class names from the first returned names file; empty if there is none."""
     for name in _NAME_FILES:
         for path in export_folder.find_files(folder, name):
             text = path.read_text(encoding="utf-8")

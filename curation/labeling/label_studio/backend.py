@@ -85,7 +85,7 @@ class LabelStudio:
         """Import the tasks of one round that the server does not have.
 
         Raises:
-            LabelingError: The tasks are of several rounds, their images cannot be blurred, or the
+            LabelingError: The tasks span several rounds, their images cannot be blurred, or the
                 server rejects them.
         """
         if not tasks:

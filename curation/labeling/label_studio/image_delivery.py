@@ -51,7 +51,7 @@ class Delivery:
         remote: Number of images that stay in a cloud or on a web server.
         served: Number of images that the server reads from its own disk.
         uploaded: Number of images that were uploaded, now or before.
-        blurred: What was blurred in each image, by sample id; empty without blurring.
+        blurred: What was blurred in each image, by sample id; empty if nothing was.
     """
 
     addresses: Mapping[str, str]
@@ -112,8 +112,8 @@ def folders_below(root: Path, files: Iterable[Path]) -> list[Path]:
 def _refuse_to_blur(remote: Mapping[str, str]) -> None:
     if remote:
         raise LabelingError(
-            f"{len(remote)} images are in a cloud or on a web server and cannot be blurred, such "
-            f"as {next(iter(remote.values()))}. Push without `--blur`, or ingest copies of them."
+            f"{len(remote)} images are in cloud storage or on a web server and cannot be blurred, "
+            f"such as {next(iter(remote.values()))}. Push without `--blur`, or ingest copies."
         )
 
 

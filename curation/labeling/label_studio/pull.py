@@ -126,7 +126,7 @@ class RoundTasks:
         return [row for task_id in task_ids for row in self._annotations.read(task_id) or ()]
 
     def stamps(self) -> list[tuple[int, Stamp]]:
-        """Return id and version of every annotation, including those of unknown samples."""
+        """Return the id and version of every annotation, including those of unknown samples."""
         return [pair for task in self._tasks.values() for pair in task.stamps.items()]
 
     def owners(self) -> dict[int, str]:
@@ -164,7 +164,7 @@ def merge(
         reader: Reader of annotations.
         overlap: Required number of submissions per sample.
         folder: Folder for spooled rows.
-        write_row: Called with the row of each sample that has a submission.
+        write_row: Function called with the row of each sample that has a submission.
     """
     rows: Spool[str] = Spool(folder)
     skipped, partial, agreement, doubtful = [], [], {}, 0

@@ -52,7 +52,7 @@ def to_task(
         image_url: URL of the image for the server or the browser.
         model_version: Version shown with the pre-annotations.
         taxonomy: Classes of the config; boxes of other classes are left out.
-        blurred: What was blurred in the image; empty without blurring.
+        blurred: What was blurred in the image; empty if nothing was.
 
     Returns:
         The task. Without boxes it has no prediction.

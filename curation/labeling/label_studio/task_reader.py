@@ -51,7 +51,7 @@ def read(
         since: Mark of an earlier call: read only tasks changed from then on.
 
     Returns:
-        The mark: the time of the last change that was read; None without tasks.
+        The mark: the time of the last change that was read; None if there are no tasks.
     """
 
     def collect(*more: Condition) -> None:

@@ -99,7 +99,7 @@ def failures(facts: Facts) -> Section:
 
 
 def rounds(round_records: Sequence[RoundRecord]) -> Section:
-    """Return the section on metrics by round; the last record is that of this round."""
+    """Return the section on metrics by round; the last record is for the current round."""
     title = "Rounds"
     measured = [
         (round_record, round_record.before, round_record.after)

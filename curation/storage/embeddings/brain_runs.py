@@ -42,7 +42,7 @@ def record_embedder(dataset: Dataset, folder: Path, member: str, fingerprint: st
 
 
 def read_vectors(dataset: Dataset, ids: Sequence[str]) -> NDArray[np.float32]:
-    """Return the unit vectors of `ids` in their order, shape (N, D), float32.
+    """Return the unit vectors of `ids`, in the same order, shape (N, D), float32.
 
     Raises:
         StageError: The dataset or a sample has no embedding.

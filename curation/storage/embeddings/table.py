@@ -80,7 +80,7 @@ class VectorTable:
             ) from error
 
     def read(self, ids: Sequence[str]) -> NDArray[np.float32]:
-        """Return the vectors of `ids` in their order, shape (N, D), float32.
+        """Return the vectors of `ids`, in the same order, shape (N, D), float32.
 
         Raises:
             StageError: A sample has no vector.
@@ -95,7 +95,7 @@ class VectorTable:
         missing = [sample_id for sample_id in ids if sample_id not in row_of]
         if missing:
             raise StageError(
-                f"{len(missing)} of {len(ids)} samples have no embedding, the first is "
+                f"{len(missing)} of {len(ids)} samples have no embedding, starting with "
                 f"{missing[0]}. Run `curate embed` on them."
             )
         matrix = rows[_VECTOR].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)

@@ -75,8 +75,8 @@ def verify(folder: Path, files: Mapping[str, FileChecksum], *, subject: str) -> 
     problems += [f"{path} was not registered" for path in present if path not in files]
     if problems:
         raise PublishError(
-            f"{subject} differs from what was registered and is not loaded: {'; '.join(problems)}. "
-            "Restore the files, or roll back to another version (`curate rollback`)."
+            f"{subject} differs from what was registered and was not loaded: {'; '.join(problems)}"
+            ". Restore the files, or roll back to another version (`curate rollback`)."
         )
 
 

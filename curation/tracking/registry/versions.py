@@ -78,7 +78,7 @@ class Registry:
         tags: Mapping[str, str] | None = None,
         run_id: str | None = None,
     ) -> str:
-        """Register the ensemble of a folder; return its version.
+        """Register the ensemble in a folder and return its version.
 
         A registered ensemble keeps its version. A version is created only after all of its
         files are stored.
@@ -92,7 +92,7 @@ class Registry:
             run_id: Run to resume, such as that of the training; None for a new one.
 
         Raises:
-            PublishError: The registry cannot be reached, or refuses.
+            PublishError: The registry cannot be reached or rejects the request.
         """
         for version in self.versions(name):
             if version.ensemble == identity:
@@ -320,7 +320,7 @@ class Registry:
 
 
 def champion_folder(name: str, settings: Settings, *, into: Path) -> Path | None:
-    """Download the champion to `into`, and return the folder; None without a champion.
+    """Download the champion to `into`, and return the folder; None if there is no champion.
 
     Raises:
         PublishError: A file differs from what was registered.

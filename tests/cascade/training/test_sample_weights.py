@@ -76,5 +76,7 @@ def test_weights_are_equal_without_failures(n):
 
 
 def test_more_misses_than_objects_are_rejected():
-    with pytest.raises(TrainingError, match=r"missed must be in 0..n .* not for \['cone'\]"):
+    with pytest.raises(
+        TrainingError, match=r"missed must be between 0 and n .* not for \['cone'\]"
+    ):
         Failures(n={"cone": 1}, missed={"cone": 2})

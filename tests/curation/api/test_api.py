@@ -170,7 +170,7 @@ def test_deprecated_keyword_warns_and_works(predicted):
 def test_plots_are_drawn_or_name_missing_data(predicted):
     with pytest.raises(StageError, match="No sample has a hardness"):
         cu.plots.hardness(predicted)
-    with pytest.raises(StageError, match="was not evaluated"):
+    with pytest.raises(StageError, match="has not been evaluated"):
         cu.plots.before_after(predicted)
     with pytest.raises(StageError, match="has no UMAP plot"):
         cu.plots.embedding(predicted)

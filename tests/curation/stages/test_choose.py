@@ -142,7 +142,9 @@ def test_cost_is_estimated_from_expected_boxes(ranked):
 
 
 def test_missing_hardness_names_command(predicted):
-    with pytest.raises(StageError, match=r"No sample of .* has a hardness. Run `curate score"):
+    with pytest.raises(
+        StageError, match=r"No sample in .* has a hardness score. Run `curate score"
+    ):
         choose(predicted, round_number=1, budget=5)
     assert batch(predicted)["id"] == []
 

@@ -161,7 +161,7 @@ def test_evaluations_of_different_images_raise(ensembles, evaluated, home):
     content = round_.read(rounds.CHALLENGER)
     content["samples"]["id"][0] = "another"
     round_.write(rounds.CHALLENGER, content)
-    with pytest.raises(PublishError, match="are of different images"):
+    with pytest.raises(PublishError, match="cover different images"):
         run(round_, start, second, home)
 
 

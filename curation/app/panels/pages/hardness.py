@@ -37,7 +37,7 @@ def build_page(dataset: Dataset) -> Page:
     histogram = member_counts.hardness_histogram(dataset, BINS)
     if not sum(histogram):
         return Page.message(
-            "No sample has a hardness yet",
+            "No sample has a hardness score yet",
             "Run “Curation: score hardness” (press the backtick key and type it), or "
             f"`curate score {dataset.name}`. It compares the predictions of members: run "
             "“Curation: predict” first, or name fields of your own with `--members a,b`.",

@@ -52,7 +52,7 @@ class AnnotationReader:
     ) -> Json | None:
         """Return every annotator's version of a sample and the merged result, as JSON.
 
-        None without a submission; skips are not submissions.
+        Returns None if there is no submission; skips do not count.
         """
         orientation = _orientation(image, annotations)
         versions: list[merge.Version] = []

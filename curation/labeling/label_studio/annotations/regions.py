@@ -83,7 +83,7 @@ def _is_region(item: Mapping[str, Any]) -> bool:
 
 
 def value_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the value of a result; empty without one."""
+    """Return the value of a result; empty if it has none."""
     value = item.get("value")
     return value if isinstance(value, Mapping) else {}
 

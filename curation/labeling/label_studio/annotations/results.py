@@ -47,13 +47,13 @@ def read(
     upright_size: tuple[int, int],
     orientation: int = regions.UPRIGHT,
 ) -> AnnotationContent | None:
-    """Return the content of an annotation; None for a skip, which annotates nothing.
+    """Return the content of an annotation; None if it was skipped.
 
     * A rotated rectangle, a polygon and a mask become their enclosing box, unless a rectangle of
-      the same class is there already (IoU of 0.5 or more): one object, one box.
+      the same class already covers the object (IoU of 0.5 or more).
     * A region with several labels becomes a box for each of their classes.
-    * A point has no extent. It belongs to a box of its class around it, or is a doubt.
-    * A label without a class, and an unreadable region, are doubts. Answers are not boxes.
+    * A point has no area. It belongs to a box of its class around it; otherwise it is a doubt.
+    * A label without a class, and an unreadable region, are doubts. Answers do not become boxes.
 
     Args:
         annotation: Annotation from the server: `result`, `was_cancelled`.

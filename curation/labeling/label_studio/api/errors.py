@@ -58,7 +58,7 @@ class Failure:
     """Reason for a failed request.
 
     Attributes:
-        status: Status code of the response; None without a response.
+        status: Status code of the response; None if there is no response.
         message: Message of the server or the network, shortened, without headers.
         is_unprocessed: Whether the server certainly did not process the request.
         retry_after_s: Delay that the server asks for.

@@ -103,5 +103,7 @@ def _parse_rate_limit(text: str) -> float | None:
     except ValueError:
         limit = math.nan
     if not (0 < limit < math.inf):
-        raise LabelingError(f"{RATE_LIMIT} must be requests per second, above 0, got {text!r}.")
+        raise LabelingError(
+            f"{RATE_LIMIT} must be a positive number of requests per second, got {text!r}."
+        )
     return limit

@@ -73,7 +73,7 @@ def pages(
 
 
 def last_change(client: Client, project_id: int) -> str | None:
-    """Return the time of the last change of a task, by the server's clock; None without tasks."""
+    """Return the server time of the last change to a task; None if there are no tasks."""
     answer = _page(client, project_id, ("id", "updated_at"), (), "-tasks:updated_at", 1)
     return str(answer["tasks"][0]["updated_at"]) if answer["tasks"] else None
 

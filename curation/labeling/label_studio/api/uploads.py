@@ -73,7 +73,7 @@ def upload(client: Client, project_id: int, files: Sequence[tuple[str, Path]]) -
     """Upload at most `MAX_FILES` images with their names, without creating tasks.
 
     Raises:
-        UnknownOutcomeError: They may have been uploaded.
+        UnknownOutcomeError: The images may have been uploaded.
         LabelingError: An image cannot be read, or the server rejects them.
     """
     with ExitStack() as stack:

@@ -313,7 +313,7 @@ def test_constructors_of_layers_do_not_run(tmp_path):
     trap = tmp_path / "trap"
     yaml = tiny.network("26", "n").yaml | {"activation": f"open({str(trap)!r}, 'w')"}
     path = pt_with(tmp_path / "a.pt", Malice(DetectionModel, yaml, 3, 3, False))
-    with pytest.raises(CheckpointError, match="is not a checkpoint of ultralytics: TypeError"):
+    with pytest.raises(CheckpointError, match="is not an Ultralytics checkpoint: TypeError"):
         build(path)
     assert not trap.exists()
 
@@ -370,10 +370,10 @@ def test_yaml_of_folder_is_checked(files, tmp_path):
     ("content", "message"),
     [
         pytest.param(
-            {"model": OrderedDict()}, "must contain a .*DetectionModel", id="a state dict"
+            {"model": OrderedDict()}, "must contain an .*DetectionModel", id="a state dict"
         ),
         pytest.param({}, "KeyError", id="nothing"),
-        pytest.param(torch.nn.Conv2d(1, 1, 1), "not a checkpoint of ultralytics", id="a layer"),
+        pytest.param(torch.nn.Conv2d(1, 1, 1), "not an Ultralytics checkpoint", id="a layer"),
     ],
 )
 def test_file_without_detector_is_refused(tmp_path, content, message):
@@ -386,5 +386,5 @@ def test_damaged_file_is_refused(files, tmp_path):
     (tmp_path / "a.pt").write_bytes(files().read_bytes()[:5000])
     (tmp_path / "b.pt").write_bytes(b"no zip at all")
     for name in ("a.pt", "b.pt"):
-        with pytest.raises(CheckpointError, match="not a checkpoint of ultralytics"):
+        with pytest.raises(CheckpointError, match="not an Ultralytics checkpoint"):
             build(tmp_path / name)

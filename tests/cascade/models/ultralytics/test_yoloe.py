@@ -260,7 +260,7 @@ def test_unsupported_export_is_refused(tmp_path):
     rows, network = tiny_yoloe.embeddings(1), NETWORKS["yoloe-26"]
     folder = tmp_path / "a"
     with pytest.raises(
-        CheckpointError, match="must contain a WorldModel or YOLOEModel or YOLOESeg"
+        CheckpointError, match="must contain an Ultralytics WorldModel or YOLOEModel or YOLOESeg"
     ):
         export(torch.nn.Linear(1, 1), folder, prompts=["a"], embeddings=rows)
     with pytest.raises(CheckpointError, match=r"must have shape \(2, D\), got \(1, 512\)"):
@@ -304,7 +304,7 @@ def test_constructors_of_models_do_not_run(tmp_path, family):
     network = tiny_yoloe.network(*NETWORKS["yoloe-26"])
     yaml = network.yaml | {"activation": f"open({str(trap)!r}, 'w')"}
     network.model[-1].note = Malice(getattr(tasks, family), yaml, 3, 3, False)
-    with pytest.raises(CheckpointError, match="is not a checkpoint of ultralytics: TypeError"):
+    with pytest.raises(CheckpointError, match="is not an Ultralytics checkpoint: TypeError"):
         export(network, tmp_path / "a", prompts=["a"], embeddings=tiny_yoloe.embeddings(1))
     assert not trap.exists()
 

@@ -67,7 +67,7 @@ def test_missing_table_is_refused_on_read(tmp_path):
 
 
 def test_samples_without_vector_are_counted(table):
-    with pytest.raises(StageError, match="2 of 3 samples have no embedding, the first is x"):
+    with pytest.raises(StageError, match="2 of 3 samples have no embedding, starting with x"):
         table.read(["a", "x", "y"])
 
 
