@@ -66,7 +66,7 @@ def test_scored_dataset_without_round_gets_report(ranked, home):
     assert page == this_round(ranked, home).folder / "report.html"
     assert "4 images chosen. No challenger was judged." in text
     assert "4 of 10 unlabeled samples were chosen." in text
-    assert "yes on 6 of 12 images (50 %)" in text
+    assert "yes on 6 of 12 images (50%)" in text
     assert "Not run: no challenger was judged." in text
     assert "reason &lt;3&gt;" in text
     assert text.count("data:image/jpeg") == 4
@@ -107,7 +107,7 @@ def test_report_includes_earlier_rounds(ranked, home, make_evaluation):
 
 def test_empty_dataset_gets_report(dataset, home):
     text = report(dataset, this_round(dataset, home), home).read_text()
-    assert "Not run: this round has chosen nothing." in text
+    assert "Not run: this round has not chosen any sample." in text
 
 
 def test_label_fields_of_plain_fiftyone_are_members(dataset, home, tmp_path):

@@ -45,7 +45,7 @@ def tasks_of(server):
 
 def test_push_status_pull_and_watch(site, label_studio):  # noqa: F811
     assert "pushed: 2" in curate("push", site.name)
-    assert "there before: 2" in curate("push", site.name)
+    assert "existing: 2" in curate("push", site.name)
     assert "waiting: 2" in curate("status", site.name)
     one, two = tasks_of(label_studio)
     label_studio.ask("POST", f"/api/tasks/{one}/annotations/", {"result": []})
@@ -60,7 +60,7 @@ def test_push_status_pull_and_watch(site, label_studio):  # noqa: F811
     began = time.monotonic()
     out = curate("sync", site.name, "--watch", "--interval", 120)
     thread.join()
-    assert "The server calls when something is submitted." in out
+    assert "Waiting for webhook calls." in out
     assert "All of the round is labeled." in out
     assert time.monotonic() - began < 60, "it did not wait for the clock"
     site.reload()
