@@ -61,7 +61,7 @@ def test_push_status_pull_and_watch(site, label_studio):  # noqa: F811
     out = curate("sync", site.name, "--watch", "--interval", 120)
     thread.join()
     assert "Waiting for webhook calls." in out
-    assert "All of the round is labeled." in out
+    assert "All samples of the round are labeled." in out
     assert time.monotonic() - began < 60, "it did not wait for the clock"
     site.reload()
     assert len(site.match_tags("round-01").exists(schema.LABELED_ROUND)) == 2
