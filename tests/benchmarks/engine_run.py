@@ -73,9 +73,9 @@ class Bench:
             for part in [self.paths[i : i + size]]
         ]
         began = time.perf_counter()
-        for one in loader.read(groups, device=self.device):
-            if one.ready is not None:
-                one.ready.synchronize()
+        for loaded in loader.load_batches(groups, device=self.device):
+            if loaded.ready is not None:
+                loaded.ready.synchronize()
         return time.perf_counter() - began
 
 

@@ -96,7 +96,7 @@ class Encoded:
                 made, *_ = documents.member_fields(
                     {i: capped(found) for i, found in said.items()}, member=name,
                     fingerprint=fingerprint, taxonomy=self.ensemble.taxonomy,
-                    calibrate=self.ensemble.calibration.apply,
+                    calibrate=self.ensemble.calibration.calibrate_scores,
                 )  # fmt: skip
                 self.boxes += sum(len(found["detections"]) for found in made.values())
             elif one.tier == "geometry":
