@@ -35,6 +35,7 @@ _SERVER_FIXTURES = frozenset({"database", "home", "new_home", "vault"})
 _ACCEPTED_SKIPS = (  # what no installation on this machine could change
     "needs a GPU",
     "CURATION_BENCHMARKS",
+    "CURATION_FRESH_PYTHON",  # `make fresh-venv` runs them
     "CURATION_SHARED",
     "a tracker needs frames in order",
     "root may write everywhere",

@@ -216,7 +216,7 @@ def test_job_is_exported(untouched_home):
 
 def test_finished_round_is_left_as_it_is(old_home, expected):
     printed = old_home.curate("round", NAME, "--budget", 12, "--epochs", 1)
-    assert "Round 1 had been carried this far before; nothing was changed." in printed
+    assert "Round 1 was already complete up to this stage; nothing was changed." in printed
     assert "There is no verdict" in old_home.curate("report", NAME, "--round", 1)
     old_home.curate("choose", NAME, "--budget", 12, "--round", 1)
     assert json.loads(old_home.python(READ, NAME)) == expected
@@ -249,10 +249,10 @@ def test_job_goes_on_after_its_last_run(old_home):
 def test_last_rollback_is_not_done_again(old_home):
     """The journal of moves in the database is read: said twice, a rollback is done once."""
     printed = old_home.curate("rollback", NAME)
-    assert "Version 1 was put back into service already, by Ada L." in printed
+    assert "Version 1 was already restored by Ada L." in printed
     signed = ("--by", "Ada L.", "--why", "A test")
     old_home.curate("promote", NAME, 2, *signed, "--against-the-gate")
-    assert "Version 1 is back in service" in old_home.curate("rollback", NAME, *signed)
+    assert "Version 1 is champion again" in old_home.curate("rollback", NAME, *signed)
 
 
 def test_queued_runs_are_executed_by_worker(old_home, expected):

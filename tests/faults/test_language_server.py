@@ -80,7 +80,7 @@ def host(tmp_path_factory):
             capture_output=True,
         )
         plan = Plan(
-            str(folder / "tiny"), "tiny-vlm", device="cpu", cpu_cache_gb=1, port=port,
+            str(folder / "tiny"), "tiny-vlm", device="cpu", port=port,
             max_side_px=256, context_tokens=4096, concurrency=IN_FLIGHT,
         )  # fmt: skip
         host = Host(plan, folder / "log")
