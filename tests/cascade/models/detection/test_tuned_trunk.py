@@ -101,7 +101,7 @@ def test_training_does_not_change_shared_trunk_or_original(model):
 
 def test_other_checkpoint_is_refused(tmp_path):
     checkpoint.save(tmp_path / "a", {"adapter": "yolo"}, {})
-    with pytest.raises(CheckpointError, match="of the adapter 'yolo', expected 'tuned_trunk'"):
+    with pytest.raises(CheckpointError, match="for the adapter 'yolo', expected 'tuned_trunk'"):
         registry.create("tuned_trunk", tmp_path / "a")
     with pytest.raises(CheckpointError, match="find a checkpoint at"):
         registry.create("tuned_trunk", tmp_path / "absent")

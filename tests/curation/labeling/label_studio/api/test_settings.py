@@ -34,8 +34,8 @@ def test_token_is_not_in_repr():
         ({"LABEL_STUDIO_URL": "https://"}, "must begin with http"),
         ({"LABEL_STUDIO_URL": "https://me:s3cr3t@label.example"}, "without a name, a password"),
         ({"LABEL_STUDIO_URL": "https://label.example?token=s3cr3t"}, "without a name, a password"),
-        ({"LABEL_STUDIO_RATE_LIMIT": "0"}, "above 0, got '0'"),
-        ({"LABEL_STUDIO_RATE_LIMIT": "fast"}, "above 0, got 'fast'"),
+        ({"LABEL_STUDIO_RATE_LIMIT": "0"}, "per second, got '0'"),
+        ({"LABEL_STUDIO_RATE_LIMIT": "fast"}, "per second, got 'fast'"),
     ],
 )
 def test_invalid_variable_is_rejected(change, words):
